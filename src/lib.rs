@@ -1,0 +1,10 @@
+//! The library behind `lmcache-bench`.
+//!
+//! Data flows one way: arguments -> config -> run -> samples -> report. What measures never prints; what prints never
+//! measures. docs/architecture.md shows the rooms and who may use whom.
+
+pub mod args;
+pub mod error;
+pub mod report;
+pub mod stats;
+pub mod units;
