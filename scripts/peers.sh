@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Installs the real programs that `make interop` and the side-by-side scripts measure against, outside the checkout.
+#
+#   scripts/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
+#   scripts/peers.sh fio       fio, from the distribution
+#
+# The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
+# Where: $LMCACHE_BENCH_PEERS, by default ${XDG_CACHE_HOME:-~/.cache}/lmcache-bench/peers.
+# PYTHON names the interpreter to build the environment with (default python3).
+set -euo pipefail
+
+LMCACHE_VERSION=0.5.6
+# 6.3 GiB once installed, and the downloaded wheels lie beside it until pip is done.
+LMCACHE_NEEDS_GIB=11
+
+say() { printf 'peers: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+peers_dir() {
+    if [ -n "${LMCACHE_BENCH_PEERS:-}" ]; then
+        printf '%s\n' "$LMCACHE_BENCH_PEERS"
+    elif [ -n "${XDG_CACHE_HOME:-}${HOME:-}" ]; then
+        printf '%s/lmcache-bench/peers\n' "${XDG_CACHE_HOME:-$HOME/.cache}"
+    else
+        fail "neither HOME nor XDG_CACHE_HOME is set: name a directory for the peers in LMCACHE_BENCH_PEERS"
+    fi
+}
+
+# Installs distribution packages when that is possible without asking for a password, else says what to type.
+from_distribution() {
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing $* with apt-get"
+        export DEBIAN_FRONTEND=noninteractive
+        local install=(apt-get install -y --no-install-recommends "$@")
+        # A fresh container image carries no package lists, so the first try may not find the package.
+        "${install[@]}" >&2 || { apt-get update >&2 && "${install[@]}" >&2; } \
+            || fail "apt-get could not install $*: see its message above"
+    else
+        fail "$* is missing and only root can install it here: sudo apt-get install $* (or your distribution's way), then run this again"
+    fi
+}
+
+# ---- fio ----------------------------------------------------------------------------------------------------------
+
+install_fio() {
+    command -v fio >/dev/null || from_distribution fio
+    command -v fio || fail "fio was installed but is not on PATH: add its directory to PATH"
+}
+
+# ---- LMCache ------------------------------------------------------------------------------------------------------
+
+# Imports what the checks use. Package metadata alone would also be there after an interrupted installation.
+lmcache_works() {
+    local python=$1/bin/python
+    [ -x "$python" ] && [ -x "$1/bin/lmcache" ] && LMCACHE_DISABLE_BANNER=1 LMCACHE_LOG_LEVEL=ERROR "$python" - \
+        "$LMCACHE_VERSION" >/dev/null 2>&1 <<'PY'
+import importlib.metadata as metadata, sys
+assert metadata.version("lmcache") == sys.argv[1]
+metadata.version("openai")
+import lmcache.cli.commands.bench.l2_adapter_bench.runner
+import lmcache.v1.distributed.l2_adapters
+PY
+}
+
+choose_python() {
+    local python=${PYTHON:-python3}
+    command -v "$python" >/dev/null || { [ -z "${PYTHON:-}" ] && from_distribution python3 python3-venv; }
+    command -v "$python" >/dev/null || fail "PYTHON=$python is not a program: name a Python 3.10 to 3.13"
+    "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+        || fail "$("$python" --version) cannot run LMCache $LMCACHE_VERSION: name a Python 3.10 to 3.13 in PYTHON"
+    # Debian ships venv without ensurepip unless python3-venv is installed.
+    if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
+        [ -z "${PYTHON:-}" ] && from_distribution python3-venv
+        "$python" -c 'import venv, ensurepip' 2>/dev/null || fail "$python has no venv module: install its venv package"
+    fi
+    printf '%s\n' "$python"
+}
+
+require_space() {
+    local dir=$1 free_kib
+    free_kib=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
+    [ "$free_kib" -ge $((LMCACHE_NEEDS_GIB * 1024 * 1024)) ] \
+        || fail "installing LMCache needs $LMCACHE_NEEDS_GIB GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
+            "make room, or name another directory in LMCACHE_BENCH_PEERS"
+}
+
+install_lmcache() {
+    local peers venv stamp python log
+    command -v flock >/dev/null || fail "flock is missing: install util-linux"
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    peers=$(cd "$peers" && pwd)
+    venv=$peers/lmcache-$LMCACHE_VERSION
+    stamp=$venv/.complete
+    log=$peers/install.log
+
+    exec 9>"$peers/.lock"
+    flock -n 9 || { say "another run is installing; waiting for it"; flock 9; }
+
+    # The interpreter behind an environment can disappear with a system upgrade, so a stamp alone is not believed.
+    if [ -e "$stamp" ] && "$venv/bin/python" -c '' 2>/dev/null; then
+        printf '%s\n' "$venv"
+        return
+    fi
+    if lmcache_works "$venv"; then
+        say "found a working LMCache $LMCACHE_VERSION"
+    else
+        [ ! -e "$venv" ] || say "removing a half-installed environment: $venv"
+        rm -rf -- "$venv" "$peers/tmp"
+        python=$(choose_python)
+        require_space "$peers"
+        say "installing LMCache $LMCACHE_VERSION into $venv (6.3 GiB, takes minutes; log: $log)"
+        mkdir "$peers/tmp"
+        "$python" -m venv "$venv" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not create $venv: see above"; }
+        # Wheels are unpacked in our own directory, the one whose free space was checked, and not kept in pip's cache.
+        if ! TMPDIR=$peers/tmp "$venv/bin/python" -m pip install --no-cache-dir --disable-pip-version-check \
+            --progress-bar off "lmcache==$LMCACHE_VERSION" openai >>"$log" 2>&1 9>&-; then
+            tail -n 10 "$log" >&2
+            fail "pip could not install LMCache $LMCACHE_VERSION: it needs a package index it can reach (PIP_INDEX_URL" \
+                "names one); the whole log is in $log. Run this again to start over"
+        fi
+        rm -rf -- "$peers/tmp"
+        lmcache_works "$venv" || fail "LMCache was installed but does not import: run $venv/bin/lmcache --help to see why"
+    fi
+    "$venv/bin/python" -m pip freeze --disable-pip-version-check >"$stamp.new" && mv "$stamp.new" "$stamp"
+    printf '%s\n' "$venv"
+}
+
+case "${1:-}" in
+    lmcache) install_lmcache ;;
+    fio) install_fio ;;
+    *) fail "usage: scripts/peers.sh lmcache|fio" ;;
+esac
