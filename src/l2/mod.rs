@@ -1,0 +1,4 @@
+//! Benchmark of an L2 storage adapter: storing, looking up and loading KV objects in rounds.
+
+pub mod stamp;
+pub mod verify;
