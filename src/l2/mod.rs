@@ -1,4 +1,5 @@
 //! Benchmark of an L2 storage adapter: storing, looking up and loading KV objects in rounds.
 
+pub mod keys;
 pub mod stamp;
 pub mod verify;
