@@ -29,6 +29,8 @@ pub struct RunConfig {
     pub verify: bool,
     pub cold: bool,
     pub probe: bool,
+    pub rounds: u64,
+    pub warmup_rounds: u64,
     pub seed: u64,
     pub round_timeout: Option<Duration>,
     pub io_engine: IoEngine,
@@ -80,13 +82,7 @@ impl RunConfig {
         if !align_bytes.is_power_of_two() {
             return Err(Error::Usage(format!("--l1-align-bytes is {align_bytes} but must be a power of two")));
         }
-        let plan = KeyPlan {
-            num_keys,
-            in_flight,
-            rounds,
-            warmup_rounds,
-            hit_rate: args.lookup_max_hit_rate.clamp(0.0, 1.0),
-        };
+        let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
         check_amounts(&plan, object_bytes, available_bytes)?;
         Ok(RunConfig {
             plan,
@@ -97,6 +93,8 @@ impl RunConfig {
             verify: !args.skip_verify,
             cold: args.cold,
             probe: args.probe,
+            rounds,
+            warmup_rounds,
             seed: args.seed,
             round_timeout: round_timeout(args.round_timeout_s)?,
             io_engine: match args.io_engine {
@@ -153,14 +151,11 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
 
 /// Refuses what would not fit, before anything is allocated.
 fn check_amounts(plan: &KeyPlan, object_bytes: u64, available_bytes: Option<u64>) -> Result<(), Error> {
-    let keys = plan.num_keys.checked_mul(plan.in_flight);
-    let total_rounds = plan.rounds.checked_add(plan.warmup_rounds);
-    // Lookups draw as many misses again from behind the last stored key.
-    let total = keys.zip(total_rounds).and_then(|(keys, rounds)| keys.checked_mul(rounds)?.checked_mul(2));
-    let Some(keys) = keys.filter(|_| total.is_some_and(|total| total <= TOTAL_KEYS_MAX)) else {
+    let keys = plan.keys_per_round();
+    if keys * plan.total_rounds() > TOTAL_KEYS_MAX {
         let what = format!("the run would use more than {TOTAL_KEYS_MAX} keys");
         return Err(too_much(&what, "--num-keys, --in-flight or --rounds"));
-    };
+    }
     let needed = object_bytes
         .checked_mul(2)
         .and_then(|bytes| bytes.checked_add(KEY_OVERHEAD_BYTES)?.checked_mul(keys))

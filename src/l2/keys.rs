@@ -15,7 +15,7 @@ const SLASH_IN_FILE_NAMES: &str = "-SEP-";
 const SALT_MAX_CHARS: usize = 128;
 
 /// The hash of a chunk of tokens, held inline so that making a key allocates nothing.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkHash {
     bytes: [u8; ChunkHash::MAX_BYTES],
     len: u8,
@@ -111,16 +111,19 @@ impl ObjectKey {
         })
     }
 
+    pub fn chunk_hash(&self) -> ChunkHash {
+        self.chunk_hash
+    }
+
     /// Form F, the file name of `fs` and `fs_native`.
     pub fn file_name(&self) -> String {
         let mut name = String::new();
-        self.write_file_name(&mut name);
+        self.push_file_name(&mut name);
         name
     }
 
-    /// Form F over what `out` held, so that naming many keys allocates once.
-    pub fn write_file_name(&self, out: &mut String) {
-        out.clear();
+    /// Form F behind what `out` holds, so that naming many keys allocates once.
+    pub fn push_file_name(&self, out: &mut String) {
         for (part, text) in self.model_name.split('/').enumerate() {
             if part > 0 {
                 out.push_str(SLASH_IN_FILE_NAMES);

@@ -22,7 +22,8 @@ pub enum Warning {
     },
     /// The memory lock limit is too small for the buffers.
     RegisteredBuffersRefused {
-        limit_bytes: u64,
+        reason: String,
+        limit_bytes: Option<u64>,
         needed_bytes: u64,
     },
     UringUnavailable {
@@ -107,14 +108,11 @@ impl Warning {
                 "objects of {size} bytes are not whole blocks of {block} bytes, so use_odirect had no effect; choose \
                  a --data-size-kb that gives a multiple of {block} bytes"
             ),
-            Warning::RegisteredBuffersRefused {
-                limit_bytes,
-                needed_bytes,
-            } => format!(
-                "the memory lock limit of {} is below the {} of buffers, so io_uring did not register them and each \
-                 transfer costs more CPU; raise it with `ulimit -l {}`",
-                bytes_text(*limit_bytes),
+            Warning::RegisteredBuffersRefused { reason, limit_bytes, needed_bytes } => format!(
+                "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer \
+                 costs more CPU; raise it with `ulimit -l {}`",
                 bytes_text(*needed_bytes),
+                limit_bytes.map_or("unlimited".to_owned(), bytes_text),
                 needed_bytes.div_ceil(KIB)
             ),
             Warning::UringUnavailable { reason } => format!(
@@ -182,7 +180,8 @@ mod tests {
                 block: 4096,
             },
             Warning::RegisteredBuffersRefused {
-                limit_bytes: 8 << 20,
+                reason: text(),
+                limit_bytes: Some(8 << 20),
                 needed_bytes: (64 << 20) + 1,
             },
             Warning::UringUnavailable { reason: text() },
@@ -238,7 +237,8 @@ mod tests {
     #[test]
     fn texts_carry_their_data() {
         let text = Warning::RegisteredBuffersRefused {
-            limit_bytes: 8 << 20,
+            reason: "out of memory".into(),
+            limit_bytes: Some(8 << 20),
             needed_bytes: (64 << 20) + 1,
         }
         .text();

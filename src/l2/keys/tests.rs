@@ -48,8 +48,9 @@ fn widths_are_minimums() {
 #[test]
 fn a_reused_buffer_holds_only_the_last_name() {
     let mut name = String::new();
-    tenant_key().write_file_name(&mut name);
-    bench_key(0xabc).write_file_name(&mut name);
+    tenant_key().push_file_name(&mut name);
+    name.clear();
+    bench_key(0xabc).push_file_name(&mut name);
     assert_eq!(name, "bench-model@0x00000abc@0@00000000000000000000000000000abc.data");
 }
 

@@ -68,7 +68,7 @@ impl Layout {
         let block = files::block_bytes(&self.base)
             .map_err(|error| refused("ask for the block size of", &self.base, &error, "check base_path"))?;
         if !(object_bytes as u64).is_multiple_of(block.max(1)) {
-            warnings.push(Warning::ODirectLengthUnaligned { size_bytes: object_bytes as u64, block_bytes: block });
+            warnings.push(Warning::ODirectLengthUnaligned { size: object_bytes as u64, block });
             return Ok(false);
         }
         match self.try_direct(block) {

@@ -20,14 +20,14 @@ use self::probe::Probe;
 use self::ring::RingEngine;
 use self::threads::{Job, Threads};
 use crate::l2::adapter::{
-    Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, Outcome, Residency, Submit, Task,
+    Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, Residency, Submit, Task,
 };
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::FsConfig;
 use crate::report::warning::Warning;
 use crate::sys::uring::Ring;
 use crate::sys::{counters, files};
-use crate::units::{MIB, duration_ns};
+use crate::units::MIB;
 
 /// Transfers in the ring at a time; more gains nothing on one device queue and makes every latency longer.
 const RING_DEPTH: usize = 8;
@@ -63,7 +63,6 @@ pub struct FsAdapter {
     ring: Option<RingEngine>,
     way: Way,
     tasks: HashMap<usize, Pending>,
-    done: Vec<Completion>,
     probe: Option<Probe>,
     warnings: Vec<Warning>,
 }
@@ -88,7 +87,6 @@ impl FsAdapter {
             ring: None,
             way: Way::Threads(1),
             tasks: HashMap::new(),
-            done: Vec::new(),
             probe: None,
             warnings,
         })
@@ -151,7 +149,7 @@ impl FsAdapter {
 
     fn path_name(&self, operation: Operation) -> String {
         let cache = if self.layout.direct { "O_DIRECT" } else { "page cache" };
-        let registered = self.ring.as_ref().is_some_and(|ring| ring.has_registered_buffers());
+        let registered = self.ring.as_ref().is_some_and(RingEngine::has_registered_buffers);
         match self.way {
             _ if operation == Operation::Lookup => "threads, stat".to_owned(),
             Way::Threads(_) => format!("threads, {cache}"),
@@ -268,9 +266,6 @@ impl Adapter for FsAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        if let Some(completion) = self.done.pop() {
-            return Some(completion);
-        }
         let end = Instant::now() + timeout;
         loop {
             let job = self.next_job(end.saturating_duration_since(Instant::now()));

@@ -56,6 +56,10 @@ impl RingEngine {
         self.depth
     }
 
+    pub fn has_registered_buffers(&self) -> bool {
+        self.ring.has_registered_buffers()
+    }
+
     pub fn ring(&mut self) -> &mut Ring {
         &mut self.ring
     }
@@ -164,11 +168,6 @@ impl RingEngine {
     fn finish(&mut self, mut job: Job, outcome: Outcome) {
         job.items[0].outcome = outcome;
         self.finished.push_back(job);
-    }
-
-    /// Whether anything is pending, in the kernel, or waiting to be picked up.
-    pub fn is_busy(&self) -> bool {
-        !self.pending.is_empty() || !self.finished.is_empty() || self.ring.in_flight() > 0
     }
 }
 
