@@ -57,7 +57,10 @@ pub enum Outcome {
 impl Outcome {
     /// Whether LMCache would set this key's bit.
     pub fn is_success(&self) -> bool {
-        matches!(self, Outcome::Stored | Outcome::AlreadyThere | Outcome::Found | Outcome::Loaded)
+        matches!(
+            self,
+            Outcome::Stored | Outcome::AlreadyThere | Outcome::Found | Outcome::Loaded
+        )
     }
 
     /// Whether the object's bytes really moved.
@@ -91,7 +94,12 @@ pub struct Item {
 
 impl Item {
     pub fn new(key: ObjectKey, slot: Option<Slot>) -> Item {
-        Item { key, slot, outcome: Outcome::Pending, times: KeyTimes::default() }
+        Item {
+            key,
+            slot,
+            outcome: Outcome::Pending,
+            times: KeyTimes::default(),
+        }
     }
 }
 

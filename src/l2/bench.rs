@@ -65,7 +65,11 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         config: &config,
         adapter_json: &parsed.first.raw,
         knows_device: meter.knows_device(),
-        storage_path: adapter.capabilities().storage_path.as_ref().map(|path| path.display().to_string()),
+        storage_path: adapter
+            .capabilities()
+            .storage_path
+            .as_ref()
+            .map(|path| path.display().to_string()),
         interrupted: signal::received().map(signal::name),
     };
     print_verification(&run.phases, &mut progress);
@@ -73,7 +77,8 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let written = write_report(&report, args, output.as_ref());
     progress.line("[Cleanup] Closing adapter...");
     if let Err(sentence) = adapter.close() {
-        run.problems.push(format!("[Cleanup] adapter.close() failed: {sentence}"));
+        run.problems
+            .push(format!("[Cleanup] adapter.close() failed: {sentence}"));
     }
     progress.line("[Cleanup] Done.");
     written?;
@@ -84,7 +89,11 @@ fn given_specs(args: &L2Args) -> Vec<String> {
     if !args.l2_adapter.is_empty() {
         return args.l2_adapter.clone();
     }
-    env::var("L2_ADAPTER_JSON").ok().filter(|json| !json.is_empty()).into_iter().collect()
+    env::var("L2_ADAPTER_JSON")
+        .ok()
+        .filter(|json| !json.is_empty())
+        .into_iter()
+        .collect()
 }
 
 /// The L1 buffer: store slots and load slots, each one round's worth, made only if their operation runs.
@@ -103,10 +112,17 @@ impl Slots {
             } else {
                 "lower --num-keys, --in-flight or --data-size-kb"
             };
-            Error::Environment(format!("could not allocate {} of L1 buffers: {error}; {advice}", bytes_text(bytes as u64)))
+            Error::Environment(format!(
+                "could not allocate {} of L1 buffers: {error}; {advice}",
+                bytes_text(bytes as u64)
+            ))
         })?;
         let (arena, mut store) = arena.into_slots(config.object_bytes);
-        let stored = if config.runs(Operation::Store) { config.keys_per_round() } else { 0 };
+        let stored = if config.runs(Operation::Store) {
+            config.keys_per_round()
+        } else {
+            0
+        };
         let load = store.split_off(stored);
         Ok(Slots { arena, store, load })
     }
@@ -140,7 +156,10 @@ fn phases(
     slots: &mut Slots,
     progress: &mut Progress,
 ) -> Run {
-    let mut run = Run { phases: Vec::new(), problems: Vec::new() };
+    let mut run = Run {
+        phases: Vec::new(),
+        problems: Vec::new(),
+    };
     let mut on_event = |event| print_event(config, progress, event);
     for &operation in &config.operations {
         let stored = run.phases.iter().find(|phase| phase.operation == Operation::Store);
@@ -151,7 +170,14 @@ fn phases(
             Operation::Load => &mut slots.load,
             Operation::Lookup => &mut none,
         };
-        let mut runner = Runner { config, adapter, meter, started, on_event: &mut on_event, all_stored };
+        let mut runner = Runner {
+            config,
+            adapter,
+            meter,
+            started,
+            on_event: &mut on_event,
+            all_stored,
+        };
         match runner.run(operation, slots) {
             Ok(phase) => {
                 let over = phase.interrupted.is_some() || phase.aborted.is_some();
@@ -174,14 +200,31 @@ fn print_event(config: &RunConfig, progress: &mut Progress, event: Event) {
     match event {
         Event::PhaseBegins { operation } => {
             let (label, warmup, rounds) = (operation.label(), config.warmup_rounds, config.rounds);
-            progress.line(&format!("[{label}] Running {warmup} warmup + {rounds} measurement rounds..."));
+            progress.line(&format!(
+                "[{label}] Running {warmup} warmup + {rounds} measurement rounds..."
+            ));
         }
-        Event::RoundEnds { operation, round, duration, success, keys } => {
+        Event::RoundEnds {
+            operation,
+            round,
+            duration,
+            success,
+            keys,
+        } => {
             let (label, verb) = (operation.label(), counted(operation));
             let ms = duration.as_secs_f64() * 1e3;
-            progress.line(&format!("  [{label}] Round {round}: {ms:.2} ms, {verb}={success}/{keys}"));
+            progress.line(&format!(
+                "  [{label}] Round {round}: {ms:.2} ms, {verb}={success}/{keys}"
+            ));
         }
-        Event::RoundTimedOut { operation, round, tasks_done, tasks, success, keys } => {
+        Event::RoundTimedOut {
+            operation,
+            round,
+            tasks_done,
+            tasks,
+            success,
+            keys,
+        } => {
             let (label, verb) = (operation.label(), counted(operation));
             progress.line(&format!(
                 "  [{label}] Round {round}: TIMEOUT ({tasks_done}/{tasks} tasks completed, {verb}={success}/{keys})"
@@ -201,7 +244,9 @@ fn counted(operation: Operation) -> &'static str {
 }
 
 fn print_verification(phases: &[PhaseSamples], progress: &mut Progress) {
-    let Some(tally) = phases.iter().find_map(|phase| phase.verify.as_ref()) else { return };
+    let Some(tally) = phases.iter().find_map(|phase| phase.verify.as_ref()) else {
+        return;
+    };
     progress.line("[Verify] Checking store -> load data integrity for every measured round...");
     if tally.bad_count() == 0 {
         progress.line(&format!("  [Verify] All {} keys data verified OK.", tally.objects));
@@ -244,5 +289,9 @@ fn status(run: &Run) -> Status {
             ));
         }
     }
-    if sentences.is_empty() { Status::Done } else { Status::Failed(sentences) }
+    if sentences.is_empty() {
+        Status::Done
+    } else {
+        Status::Failed(sentences)
+    }
 }

@@ -64,10 +64,15 @@ impl RunConfig {
             return Err(Error::Usage("Error: --l1-align-bytes must be positive".to_owned()));
         }
         if !(0..=IO_DEPTH_MAX).contains(&args.io_depth) {
-            return Err(Error::Usage(format!("--io-depth is {} but must be 0 to {IO_DEPTH_MAX}", args.io_depth)));
+            return Err(Error::Usage(format!(
+                "--io-depth is {} but must be 0 to {IO_DEPTH_MAX}",
+                args.io_depth
+            )));
         }
         if args.lookup_max_hit_rate.is_nan() {
-            return Err(Error::Usage("--lookup-max-hit-rate is not a number; give one from 0 to 1".to_owned()));
+            return Err(Error::Usage(
+                "--lookup-max-hit-rate is not a number; give one from 0 to 1".to_owned(),
+            ));
         }
         let object_bytes = data_size_kb
             .checked_mul(KIB)
@@ -80,7 +85,9 @@ impl RunConfig {
             ));
         }
         if !align_bytes.is_power_of_two() {
-            return Err(Error::Usage(format!("--l1-align-bytes is {align_bytes} but must be a power of two")));
+            return Err(Error::Usage(format!(
+                "--l1-align-bytes is {align_bytes} but must be a power of two"
+            )));
         }
         let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
         check_amounts(&plan, object_bytes, available_bytes)?;
@@ -145,7 +152,9 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     let Some(seconds) = seconds else { return Ok(None) };
     match Duration::try_from_secs_f64(seconds) {
         Ok(timeout) if !timeout.is_zero() => Ok(Some(timeout)),
-        _ => Err(Error::Usage(format!("--round-timeout-s is {seconds} but must be a positive number of seconds"))),
+        _ => Err(Error::Usage(format!(
+            "--round-timeout-s is {seconds} but must be a positive number of seconds"
+        ))),
     }
 }
 
@@ -162,10 +171,16 @@ fn check_amounts(plan: &KeyPlan, object_bytes: u64, available_bytes: Option<u64>
         .filter(|bytes| isize::try_from(*bytes).is_ok());
     let flags = "--num-keys, --in-flight or --data-size-kb";
     match (needed, available_bytes) {
-        (None, _) => Err(too_much("the buffers of one round would be larger than the address space", flags)),
+        (None, _) => Err(too_much(
+            "the buffers of one round would be larger than the address space",
+            flags,
+        )),
         (Some(needed), Some(available)) if needed > available => {
             let (needed, available) = (bytes_text(needed), bytes_text(available));
-            Err(too_much(&format!("one round needs {needed} of memory but only {available} are available"), flags))
+            Err(too_much(
+                &format!("one round needs {needed} of memory but only {available} are available"),
+                flags,
+            ))
         }
         _ => Ok(()),
     }

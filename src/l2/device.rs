@@ -43,7 +43,9 @@ pub struct Reading {
 impl DeviceMeter {
     /// A meter for the storage at `path`; without one it measures the process alone.
     pub fn new(path: Option<&Path>) -> DeviceMeter {
-        DeviceMeter { device: path.and_then(BlockDevice::under) }
+        DeviceMeter {
+            device: path.and_then(BlockDevice::under),
+        }
     }
 
     pub fn knows_device(&self) -> bool {
@@ -51,7 +53,10 @@ impl DeviceMeter {
     }
 
     pub fn read(&self) -> Reading {
-        Reading { process: counters::process_io(), device: self.device.as_ref().and_then(BlockDevice::io) }
+        Reading {
+            process: counters::process_io(),
+            device: self.device.as_ref().and_then(BlockDevice::io),
+        }
     }
 }
 
@@ -63,10 +68,22 @@ pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
         }
     };
     let (from, to) = (before.process, after.process);
-    grow(&mut traffic.process_read_bytes, from.map(|io| io.read_bytes), to.map(|io| io.read_bytes));
-    grow(&mut traffic.process_write_bytes, from.map(|io| io.write_bytes), to.map(|io| io.write_bytes));
+    grow(
+        &mut traffic.process_read_bytes,
+        from.map(|io| io.read_bytes),
+        to.map(|io| io.read_bytes),
+    );
+    grow(
+        &mut traffic.process_write_bytes,
+        from.map(|io| io.write_bytes),
+        to.map(|io| io.write_bytes),
+    );
     let (from, to) = (before.device, after.device);
-    grow(&mut traffic.device_write_bytes, from.map(|io| io.write_bytes), to.map(|io| io.write_bytes));
+    grow(
+        &mut traffic.device_write_bytes,
+        from.map(|io| io.write_bytes),
+        to.map(|io| io.write_bytes),
+    );
 }
 
 /// Bytes that a phase moved across the device, as far as that can be known. Reads are charged to the process that waits for
@@ -77,7 +94,11 @@ pub fn device_bytes(operation: Operation, traffic: &DeviceTraffic) -> Option<u64
         Operation::Load => traffic.process_read_bytes,
         Operation::Store => {
             let device = traffic.device_write_bytes?;
-            Some(traffic.process_write_bytes.map_or(device, |process| device.min(process)))
+            Some(
+                traffic
+                    .process_write_bytes
+                    .map_or(device, |process| device.min(process)),
+            )
         }
         Operation::Lookup => None,
     }

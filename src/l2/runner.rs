@@ -23,9 +23,24 @@ const WORKERS_MAX: usize = 8;
 /// What happens on the way.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
-    PhaseBegins { operation: Operation },
-    RoundEnds { operation: Operation, round: u64, duration: Duration, success: u64, keys: u64 },
-    RoundTimedOut { operation: Operation, round: u64, tasks_done: usize, tasks: usize, success: u64, keys: u64 },
+    PhaseBegins {
+        operation: Operation,
+    },
+    RoundEnds {
+        operation: Operation,
+        round: u64,
+        duration: Duration,
+        success: u64,
+        keys: u64,
+    },
+    RoundTimedOut {
+        operation: Operation,
+        round: u64,
+        tasks_done: usize,
+        tasks: usize,
+        success: u64,
+        keys: u64,
+    },
     PhaseEnds,
 }
 
@@ -101,26 +116,43 @@ impl Runner<'_> {
     fn round(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> End {
         let operation = samples.operation;
         let measured = round >= self.config.warmup_rounds;
-        let probe = if measured { self.probe(samples, round, slots) } else { None };
+        let probe = if measured {
+            self.probe(samples, round, slots)
+        } else {
+            None
+        };
         let tasks = self.tasks(operation, round, slots);
         let (cpu, traffic) = (counters::process_cpu(), self.meter.read());
         let wave = self.wave(operation, tasks, samples);
-        let (cpu, traffic) = (counters::process_cpu().saturating_sub(cpu), (traffic, self.meter.read()));
+        let (cpu, traffic) = (
+            counters::process_cpu().saturating_sub(cpu),
+            (traffic, self.meter.read()),
+        );
         let result = self.take_apart(samples, round, measured, &wave);
         if measured && matches!(wave.end, End::Complete) {
             samples.cpu += cpu;
             device::add(&mut samples.traffic, &traffic.0, &traffic.1);
-            samples.rounds.push(Round { duration: wave.duration, probe, ..result });
+            samples.rounds.push(Round {
+                duration: wave.duration,
+                probe,
+                ..result
+            });
             if let Some(tally) = &mut samples.verify {
                 let failures = &mut samples.failures;
-                check_wave(&wave, self.config.seed, round, tally, &mut |sentence| failures.note(|| sentence));
+                check_wave(&wave, self.config.seed, round, tally, &mut |sentence| {
+                    failures.note(|| sentence)
+                });
             }
         }
         self.report_round(operation, round, &wave, result.success);
         if measured && matches!(wave.end, End::TimedOut) {
             samples.rounds_timed_out += 1;
         }
-        let items = wave.completions.into_iter().flatten().flat_map(|completion| completion.items);
+        let items = wave
+            .completions
+            .into_iter()
+            .flatten()
+            .flat_map(|completion| completion.items);
         slots.extend(items.filter_map(|item| item.slot));
         slots.sort_by_key(Slot::offset);
         wave.end
@@ -132,12 +164,25 @@ impl Runner<'_> {
         match wave.end {
             End::Complete => {
                 let duration = wave.duration;
-                (self.on_event)(Event::RoundEnds { operation, round, duration, success, keys });
+                (self.on_event)(Event::RoundEnds {
+                    operation,
+                    round,
+                    duration,
+                    success,
+                    keys,
+                });
             }
             End::TimedOut => {
                 let tasks = wave.completions.len();
                 let tasks_done = wave.completions.iter().flatten().count();
-                (self.on_event)(Event::RoundTimedOut { operation, round, tasks_done, tasks, success, keys });
+                (self.on_event)(Event::RoundTimedOut {
+                    operation,
+                    round,
+                    tasks_done,
+                    tasks,
+                    success,
+                    keys,
+                });
             }
             End::Interrupted(_) => {}
         }
@@ -180,7 +225,12 @@ impl Runner<'_> {
             if items.is_empty() {
                 return tasks;
             }
-            tasks.push(Task { id: tasks.len(), operation, items, created });
+            tasks.push(Task {
+                id: tasks.len(),
+                operation,
+                items,
+                created,
+            });
         }
     }
 
@@ -190,7 +240,9 @@ impl Runner<'_> {
         let mut left = tasks.len();
         let timeout = self.config.timeout(operation);
         let begin = Instant::now();
-        samples.first_submit.get_or_insert_with(|| begin.duration_since(self.started));
+        samples
+            .first_submit
+            .get_or_insert_with(|| begin.duration_since(self.started));
         let mut end = End::Complete;
         let mut place = |completion: Completion, left: &mut usize| {
             *left -= 1;
@@ -198,7 +250,10 @@ impl Runner<'_> {
             completions[id] = Some(completion);
         };
         for task in tasks {
-            let mut task = Task { created: Instant::now(), ..task };
+            let mut task = Task {
+                created: Instant::now(),
+                ..task
+            };
             loop {
                 match self.adapter.submit(task) {
                     Submit::Queued => break,
@@ -218,7 +273,10 @@ impl Runner<'_> {
         let mut deadline = Instant::now() + timeout;
         while left > 0 {
             let now = Instant::now();
-            match self.adapter.wait(SIGNAL_POLL.min(deadline.saturating_duration_since(now))) {
+            match self
+                .adapter
+                .wait(SIGNAL_POLL.min(deadline.saturating_duration_since(now)))
+            {
                 Some(completion) => {
                     place(completion, &mut left);
                     deadline = Instant::now() + timeout;
@@ -239,7 +297,11 @@ impl Runner<'_> {
             }
         }
         let duration = begin.elapsed();
-        Wave { completions, duration, end }
+        Wave {
+            completions,
+            duration,
+            end,
+        }
     }
 
     /// Counts what became of the keys of a round.
@@ -288,7 +350,9 @@ impl Runner<'_> {
         }
         let first = self.config.plan.store_range(round).start;
         let keyed = slots.drain(..).enumerate();
-        let items = keyed.map(|(index, slot)| Item::new(bench_key(first + index as u64), Some(slot))).collect();
+        let items = keyed
+            .map(|(index, slot)| Item::new(bench_key(first + index as u64), Some(slot)))
+            .collect();
         let (items, outcome) = self.adapter.probe(samples.operation, items);
         slots.extend(items.into_iter().filter_map(|item| item.slot));
         match outcome {
@@ -315,7 +379,12 @@ fn failure_sentence(operation: Operation, round: u64, item: &Item) -> String {
         }
         other => format!("{other:?}"),
     };
-    format!("{} round {}: {}: {what}", operation.label(), round + 1, item.key.file_name())
+    format!(
+        "{} round {}: {}: {what}",
+        operation.label(),
+        round + 1,
+        item.key.file_name()
+    )
 }
 
 fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
@@ -359,7 +428,10 @@ fn check_wave(wave: &Wave, seed: u64, round: u64, tally: &mut VerifyTally, note:
     };
     let results: Vec<(Vec<Verdict>, Duration)> = thread::scope(|scope| {
         let handles: Vec<_> = items.chunks(share).map(|share| scope.spawn(|| check(share))).collect();
-        handles.into_iter().map(|handle| handle.join().expect("checking does not panic")).collect()
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("checking does not panic"))
+            .collect()
     });
     tally.core_time += results.iter().map(|(_, time)| *time).sum::<Duration>();
     for (item, verdict) in items.iter().zip(results.into_iter().flat_map(|(verdicts, _)| verdicts)) {
@@ -369,7 +441,12 @@ fn check_wave(wave: &Wave, seed: u64, round: u64, tally: &mut VerifyTally, note:
             tally.good += 1;
         } else {
             tally.note_bad(verdict.name());
-            note(format!("Load round {}: {} {}", round + 1, item.key.file_name(), verdict.describe()));
+            note(format!(
+                "Load round {}: {} {}",
+                round + 1,
+                item.key.file_name(),
+                verdict.describe()
+            ));
         }
     }
 }

@@ -64,8 +64,13 @@ impl Latencies {
     pub fn add(&mut self, completion: &Completion) {
         let span = |from, to: std::time::Instant| duration_ns(to.saturating_duration_since(from));
         self.task_slat.record_ns(span(completion.created, completion.submitted));
-        self.task_clat.record_ns(span(completion.submitted, completion.completed));
-        for item in completion.items.iter().filter(|item| item.outcome != Outcome::Cancelled) {
+        self.task_clat
+            .record_ns(span(completion.submitted, completion.completed));
+        for item in completion
+            .items
+            .iter()
+            .filter(|item| item.outcome != Outcome::Cancelled)
+        {
             let times = &item.times;
             self.queued.record_ns(times.queued_ns);
             self.open.record_ns(times.open_ns);

@@ -201,8 +201,8 @@ mod tests {
         let mut block = vec![0_u8; BLOCK_BYTES];
         fill(&mut block, STAMP);
         assert_eq!(&block[..8], b"LMCBv001");
-        assert_eq!(word(&block, CHECKSUM_WORD), 0);
-        assert_eq!(word(&block, HEADER_WORDS), 0);
+        assert_eq!(word(&block, CHECKSUM_WORD), 1_695_068_846_734_875_795);
+        assert_eq!(word(&block, HEADER_WORDS), 4_143_708_148_993_330_351);
     }
 
     #[test]

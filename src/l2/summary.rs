@@ -50,7 +50,11 @@ pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<W
     if !warnings.is_empty() {
         sections.push(Section::warnings(&warnings));
     }
-    Report { title: TITLE.into(), width: WIDTH, sections }
+    Report {
+        title: TITLE.into(),
+        width: WIDTH,
+        sections,
+    }
 }
 
 fn config_section(facts: &RunFacts<'_>) -> Section {
@@ -87,7 +91,11 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
     let throughput = of(&|round| per_second(round.moved_bytes as f64 / MIB as f64, round.duration));
     // An answered lookup is an operation whether it hits or not; a store or load is one only when it succeeded.
     let ops = of(&|round| {
-        let done = if phase.operation == Operation::Lookup { keys } else { round.success };
+        let done = if phase.operation == Operation::Lookup {
+            keys
+        } else {
+            round.success
+        };
         per_second(done as f64, round.duration)
     });
     let rounds = phase.rounds.len() as u64;
@@ -109,12 +117,21 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
         Entry::number("throughput_min_mbps", "Throughput min (MB/s)", throughput.min, 2),
         Entry::number("throughput_max_mbps", "Throughput max (MB/s)", throughput.max, 2),
         Entry::number("ops_per_sec_avg", "Avg ops/s", ops.avg, 2),
-        Entry::number("latency_per_key_ms", "Avg latency / key (ms)", duration.avg / keys as f64, 3),
+        Entry::number(
+            "latency_per_key_ms",
+            "Avg latency / key (ms)",
+            duration.avg / keys as f64,
+            3,
+        ),
     ];
     let rate = config.lookup_max_hit_rate.clamp(0.0, 1.0);
     if phase.operation == Operation::Lookup && rate > 0.0 {
         let expected = config.plan.per_round_hits() * rounds;
-        let actual = if rounds > 0 { success as f64 / (rounds * keys) as f64 } else { 0.0 };
+        let actual = if rounds > 0 {
+            success as f64 / (rounds * keys) as f64
+        } else {
+            0.0
+        };
         entries.push(Entry::number("expected_max_hit_rate", "Expected max hit rate", rate, 4));
         entries.push(Entry::count("expected_hit_count", "Expected hit keys", expected));
         entries.push(Entry::number("actual_hit_rate", "Actual hit rate", actual, 4));
@@ -123,57 +140,98 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
 }
 
 fn optional(key: &'static str, label: &'static str, value: Option<f64>, decimals: u8) -> Entry {
-    Entry::new(key, label, value.map_or(Value::Absent, |value| Value::Number { value, decimals }))
+    Entry::new(
+        key,
+        label,
+        value.map_or(Value::Absent, |value| Value::Number { value, decimals }),
+    )
 }
 
 fn detail_section(index: usize, phase: &PhaseSamples) -> Section {
-    let moved = phase.moved_bytes();
-    let gib = moved as f64 / GIB as f64;
     let mut entries = vec![
         Entry::text("io_path", "I/O path", phase.io_path.name.clone()),
-        Entry::count("queue_depth_requested", "Queue depth requested", phase.io_path.depth as u64),
-        optional("queue_depth_achieved", "Queue depth achieved", phase.achieved_depth(), 2),
+        Entry::count(
+            "queue_depth_requested",
+            "Queue depth requested",
+            phase.io_path.depth as u64,
+        ),
+        optional(
+            "queue_depth_achieved",
+            "Queue depth achieved",
+            phase.achieved_depth(),
+            2,
+        ),
     ];
-    if phase.operation == Operation::Lookup {
-        entries.push(Entry::count("keys_unexpected", "Keys found though never stored", phase.tally.unexpected_hits));
-    } else {
-        let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
-        let label = device::label(device_bytes, moved).map(|(_, label)| label.text());
-        let device_mb = device_bytes.map(|bytes| bytes as f64 / MIB as f64);
-        let cpu = (gib > 0.0).then(|| phase.cpu.as_secs_f64() / gib);
-        entries.push(Entry::number("moved_mb", "Data moved (MB)", moved as f64 / MIB as f64, 2));
-        entries.push(optional("device_mb", "Data across the device (MB)", device_mb, 2));
-        let label = label.map_or(Value::Absent, |label| Value::Text(label.to_owned()));
-        entries.push(Entry::new("device_label", "Measured", label));
-        entries.push(optional("cpu_s_per_gib", "CPU time (s/GiB)", cpu, 3));
-    }
-    if phase.operation == Operation::Store {
-        entries.push(Entry::count("keys_already_there", "Keys already there", phase.tally.already_there));
-    } else {
-        entries.push(Entry::count("keys_missing", "Keys missing", phase.tally.missing));
-    }
-    if phase.operation == Operation::Load {
-        entries.push(Entry::count("keys_short", "Keys truncated", phase.tally.short));
-    }
-    entries.push(Entry::count("keys_failed", "Keys failed", phase.tally.failed));
+    entries.extend(traffic_entries(phase));
+    entries.extend(key_entries(phase));
     if phase.rounds_not_run > 0 {
         entries.push(Entry::count("rounds_not_run", "Rounds not run", phase.rounds_not_run));
     }
     if let Some(residency) = phase.residency {
+        let (before, after) = (residency.resident_pages_before, residency.resident_pages_after);
         entries.push(Entry::count("cold_objects", "Objects made cold", residency.objects));
-        entries.push(Entry::count("cold_pages_before", "Cached pages before", residency.resident_pages_before));
-        entries.push(Entry::count("cold_pages_after", "Cached pages after", residency.resident_pages_after));
+        entries.push(Entry::count("cold_pages_before", "Cached pages before", before));
+        entries.push(Entry::count("cold_pages_after", "Cached pages after", after));
     }
-    if let Some(probe) = ProbeResult::of(phase) {
-        entries.push(Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", probe.mbps_p50, 2));
-        entries.push(Entry::number("probe_spread", "Raw device max / min", probe.spread, 2));
-        entries.push(Entry::number("probe_ratio_p25", "Share of raw device p25", probe.ratio[0], 3));
-        entries.push(Entry::number("probe_ratio_p50", "Share of raw device p50", probe.ratio[1], 3));
-        entries.push(Entry::number("probe_ratio_p75", "Share of raw device p75", probe.ratio[2], 3));
-    } else if let Some(reason) = &phase.probe_error {
-        entries.push(Entry::text("probe_error", "No raw probe", reason.clone()));
+    entries.extend(probe_entries(phase));
+    let label = format!("{}: detail", phase.operation.label());
+    Section::entries(format!("detail_{index}"), label, entries)
+}
+
+/// Bytes that moved, whether they crossed the device, and what they cost. Lookups move none.
+fn traffic_entries(phase: &PhaseSamples) -> Vec<Entry> {
+    if phase.operation == Operation::Lookup {
+        return Vec::new();
     }
-    Section::entries(format!("detail_{index}"), format!("{}: detail", phase.operation.label()), entries)
+    let moved = phase.moved_bytes();
+    let gib = moved as f64 / GIB as f64;
+    let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
+    let label = device::label(device_bytes, moved).map(|(_, label)| label.text());
+    let label = label.map_or(Value::Absent, |label| Value::Text(label.to_owned()));
+    let device_mb = device_bytes.map(|bytes| bytes as f64 / MIB as f64);
+    let cpu = (gib > 0.0).then(|| phase.cpu.as_secs_f64() / gib);
+    vec![
+        Entry::number("moved_mb", "Data moved (MB)", moved as f64 / MIB as f64, 2),
+        optional("device_mb", "Data across the device (MB)", device_mb, 2),
+        Entry::new("device_label", "Measured", label),
+        optional("cpu_s_per_gib", "CPU time (s/GiB)", cpu, 3),
+    ]
+}
+
+fn key_entries(phase: &PhaseSamples) -> Vec<Entry> {
+    let tally = &phase.tally;
+    let missing = Entry::count("keys_missing", "Keys missing", tally.missing);
+    let failed = Entry::count("keys_failed", "Keys failed", tally.failed);
+    match phase.operation {
+        Operation::Store => {
+            let already = Entry::count("keys_already_there", "Keys already there", tally.already_there);
+            vec![already, failed]
+        }
+        Operation::Load => vec![
+            missing,
+            Entry::count("keys_short", "Keys truncated", tally.short),
+            failed,
+        ],
+        Operation::Lookup => {
+            let label = "Keys found though never stored";
+            let unexpected = Entry::count("keys_unexpected", label, tally.unexpected_hits);
+            vec![missing, unexpected, failed]
+        }
+    }
+}
+
+fn probe_entries(phase: &PhaseSamples) -> Vec<Entry> {
+    match (ProbeResult::of(phase), &phase.probe_error) {
+        (Some(probe), _) => vec![
+            Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", probe.mbps_p50, 2),
+            Entry::number("probe_spread", "Raw device max / min", probe.spread, 2),
+            Entry::number("probe_ratio_p25", "Share of raw device p25", probe.ratio[0], 3),
+            Entry::number("probe_ratio_p50", "Share of raw device p50", probe.ratio[1], 3),
+            Entry::number("probe_ratio_p75", "Share of raw device p75", probe.ratio[2], 3),
+        ],
+        (None, Some(reason)) => vec![Entry::text("probe_error", "No raw probe", reason.clone())],
+        (None, None) => Vec::new(),
+    }
 }
 
 /// Each round against the probe slices on both sides of it.
@@ -188,7 +246,12 @@ impl ProbeResult {
         let probes: Option<Vec<Duration>> = phase.rounds.iter().map(|round| round.probe).collect();
         let mut probes = probes.filter(|probes| !probes.is_empty())?;
         probes.push(phase.last_probe?);
-        let bytes = phase.rounds.iter().map(|round| round.moved_bytes).max().filter(|bytes| *bytes > 0)?;
+        let bytes = phase
+            .rounds
+            .iter()
+            .map(|round| round.moved_bytes)
+            .max()
+            .filter(|bytes| *bytes > 0)?;
         let seconds = |duration: &Duration| duration.as_secs_f64().max(1e-9);
         // The harmonic mean of two speeds for the same bytes is the bytes over the mean of the two times.
         let mut ratios: Vec<f64> = phase
@@ -201,8 +264,10 @@ impl ProbeResult {
             })
             .collect();
         ratios.sort_by(f64::total_cmp);
-        let mut speeds: Vec<f64> =
-            probes.iter().map(|probe| bytes as f64 / MIB as f64 / seconds(probe)).collect();
+        let mut speeds: Vec<f64> = probes
+            .iter()
+            .map(|probe| bytes as f64 / MIB as f64 / seconds(probe))
+            .collect();
         speeds.sort_by(f64::total_cmp);
         Some(ProbeResult {
             mbps_p50: linear(&speeds, 50.0),
@@ -213,13 +278,27 @@ impl ProbeResult {
 }
 
 fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
-    const COLUMNS: [(&str, &str); 5] =
-        [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p99_9", "p99.9"), ("max", "max")];
+    const COLUMNS: [(&str, &str); 5] = [
+        ("p50", "p50"),
+        ("p90", "p90"),
+        ("p99", "p99"),
+        ("p99_9", "p99.9"),
+        ("max", "max"),
+    ];
     let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
     let row = |key: &'static str, label: &'static str, histogram: &LatencyHistogram| {
         let percentiles = histogram.percentiles();
-        let cells = [percentiles.p50, percentiles.p90, percentiles.p99, percentiles.p999, percentiles.max];
-        let us = |ns: u64| Value::Number { value: ns as f64 / 1e3, decimals: 1 };
+        let cells = [
+            percentiles.p50,
+            percentiles.p90,
+            percentiles.p99,
+            percentiles.p999,
+            percentiles.max,
+        ];
+        let us = |ns: u64| Value::Number {
+            value: ns as f64 / 1e3,
+            decimals: 1,
+        };
         Row::new(key, label, cells.map(us).to_vec())
     };
     let latencies = &phase.latencies;
@@ -240,7 +319,12 @@ fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
     rows.push(row("service", "Key total", &latencies.service));
     rows.push(row("task_slat", "Task slat", &latencies.task_slat));
     rows.push(row("task_clat", "Task clat", &latencies.task_clat));
-    Section::table(format!("latency_{index}"), format!("{}: latency (us)", phase.operation.label()), columns, rows)
+    Section::table(
+        format!("latency_{index}"),
+        format!("{}: latency (us)", phase.operation.label()),
+        columns,
+        rows,
+    )
 }
 
 fn verify_section(tally: &VerifyTally) -> Section {
@@ -259,7 +343,10 @@ fn verify_section(tally: &VerifyTally) -> Section {
 }
 
 fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
-    let first = phases.iter().find_map(|phase| phase.first_submit).map(|time| time.as_secs_f64() * 1e3);
+    let first = phases
+        .iter()
+        .find_map(|phase| phase.first_submit)
+        .map(|time| time.as_secs_f64() * 1e3);
     let state = match facts.interrupted {
         Some(signal) => format!("partial ({signal})"),
         None if phases.iter().any(|phase| phase.aborted.is_some()) => "partial (aborted)".to_owned(),
@@ -279,10 +366,14 @@ fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<W
     let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
     let label = device::label(device_bytes, moved);
     if phase.rounds_timed_out > 0 {
-        warnings.push(Warning::RoundsTimedOut { rounds: phase.rounds_timed_out });
+        warnings.push(Warning::RoundsTimedOut {
+            rounds: phase.rounds_timed_out,
+        });
     }
     if phase.tally.already_there > 0 {
-        warnings.push(Warning::AlreadyStored { keys: phase.tally.already_there });
+        warnings.push(Warning::AlreadyStored {
+            keys: phase.tally.already_there,
+        });
     }
     if phase.operation == Operation::Store && phase.tally.already_there == 0 {
         let p50_us = phase.latencies.open.percentiles().p50 as f64 / 1e3;
@@ -296,9 +387,14 @@ fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<W
     if let (Operation::Load, Some((share, kind))) = (phase.operation, label) {
         let resident = phase.residency.map_or(0, |residency| residency.resident_pages_after);
         if facts.storage_path.is_some() && facts.config.cold && (share < COLD_SHARE_MIN || resident > 0) {
-            warnings.push(Warning::ColdNotProven { resident_pages: resident, device_share_pct: share * 100.0 });
+            warnings.push(Warning::ColdNotProven {
+                resident_pages: resident,
+                device_share_pct: share * 100.0,
+            });
         } else if facts.storage_path.is_some() && kind != device::Label::Device {
-            warnings.push(Warning::CacheWarmLoad { share_pct: (1.0 - share).max(0.0) * 100.0 });
+            warnings.push(Warning::CacheWarmLoad {
+                share_pct: (1.0 - share).max(0.0) * 100.0,
+            });
         }
     }
     if let Some(probe) = ProbeResult::of(phase) {

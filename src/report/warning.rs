@@ -108,7 +108,11 @@ impl Warning {
                 "objects of {size} bytes are not whole blocks of {block} bytes, so use_odirect had no effect; choose \
                  a --data-size-kb that gives a multiple of {block} bytes"
             ),
-            Warning::RegisteredBuffersRefused { reason, limit_bytes, needed_bytes } => format!(
+            Warning::RegisteredBuffersRefused {
+                reason,
+                limit_bytes,
+                needed_bytes,
+            } => format!(
                 "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer \
                  costs more CPU; raise it with `ulimit -l {}`",
                 bytes_text(*needed_bytes),

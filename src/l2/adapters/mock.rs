@@ -27,7 +27,9 @@ struct Bucket {
 impl Bucket {
     /// When a transfer of `bytes` that is asked for at `now` is through.
     fn reserve(&mut self, now: Instant, bytes: u64) -> Instant {
-        let Some(rate) = self.bytes_per_s.filter(|rate| *rate > 0) else { return now };
+        let Some(rate) = self.bytes_per_s.filter(|rate| *rate > 0) else {
+            return now;
+        };
         let begin = self.free_at.map_or(now, |free_at| free_at.max(now));
         let end = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
         self.free_at = Some(end);
@@ -61,8 +63,15 @@ impl MockAdapter {
             ));
         }
         Ok(MockAdapter {
-            capabilities: Capabilities { class_name: "MockL2Adapter", keeps_data: copies, storage_path: None },
-            bucket: Bucket { bytes_per_s: config.bandwidth_bytes_per_s, free_at: None },
+            capabilities: Capabilities {
+                class_name: "MockL2Adapter",
+                keeps_data: copies,
+                storage_path: None,
+            },
+            bucket: Bucket {
+                bytes_per_s: config.bandwidth_bytes_per_s,
+                free_at: None,
+            },
             config: config.clone(),
             objects: HashMap::new(),
             held_bytes: 0,
@@ -90,17 +99,27 @@ impl MockAdapter {
     }
 
     fn load(&self, item: &mut Item) -> Outcome {
-        let Some(object) = self.objects.get(&item.key) else { return Outcome::Missing };
+        let Some(object) = self.objects.get(&item.key) else {
+            return Outcome::Missing;
+        };
         if !self.capabilities.keeps_data {
             return Outcome::Loaded;
         }
-        let Some(slot) = &mut item.slot else { return Outcome::Failed("no buffer came with this key".to_owned()) };
+        let Some(slot) = &mut item.slot else {
+            return Outcome::Failed("no buffer came with this key".to_owned());
+        };
         let bytes = slot.bytes_mut();
         match bytes.get_mut(..object.len()) {
             Some(place) => place.copy_from_slice(object),
             None => bytes.copy_from_slice(&object[..bytes.len()]),
         }
-        if object.len() < bytes.len() { Outcome::Short { held_bytes: object.len() as u64 } } else { Outcome::Loaded }
+        if object.len() < bytes.len() {
+            Outcome::Short {
+                held_bytes: object.len() as u64,
+            }
+        } else {
+            Outcome::Loaded
+        }
     }
 
     fn lookup(&mut self, item: &Item) -> Outcome {
@@ -118,8 +137,15 @@ impl Adapter for MockAdapter {
     }
 
     fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
-        let name = if self.capabilities.keeps_data { "memory, token bucket" } else { "null device" };
-        Ok(IoPath { name: name.to_owned(), depth: 1 })
+        let name = if self.capabilities.keeps_data {
+            "memory, token bucket"
+        } else {
+            "null device"
+        };
+        Ok(IoPath {
+            name: name.to_owned(),
+            depth: 1,
+        })
     }
 
     fn submit(&mut self, mut task: Task) -> Submit {
@@ -147,8 +173,20 @@ impl Adapter for MockAdapter {
             item.times.service_ns = duration_ns(completed.duration_since(submitted));
             item.times.transfer_ns = item.times.service_ns;
         }
-        let Task { id, operation, items, created } = task;
-        let completion = Completion { id, operation, items, created, submitted, completed };
+        let Task {
+            id,
+            operation,
+            items,
+            created,
+        } = task;
+        let completion = Completion {
+            id,
+            operation,
+            items,
+            created,
+            submitted,
+            completed,
+        };
         if completed <= Instant::now() {
             return Submit::Done(completion);
         }
@@ -161,14 +199,21 @@ impl Adapter for MockAdapter {
         let (due, _) = self.due.front()?;
         let until = (*due).min(end);
         // thread::sleep resumes after a signal, so long waits are taken in naps.
-        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
             if signal::received().is_some() {
                 break;
             }
             thread::sleep(left.min(NAP));
         }
         let over = self.due.front().is_some_and(|(due, _)| *due <= Instant::now());
-        if over { self.due.pop_front().map(|(_, completion)| completion) } else { None }
+        if over {
+            self.due.pop_front().map(|(_, completion)| completion)
+        } else {
+            None
+        }
     }
 
     fn unlock(&mut self, keys: &[ObjectKey]) {
@@ -197,6 +242,10 @@ impl Adapter for MockAdapter {
 
     fn close(self: Box<Self>) -> Result<(), String> {
         let locked = self.locks.len();
-        if locked > 0 { Err(format!("{locked} keys are still locked by lookups")) } else { Ok(()) }
+        if locked > 0 {
+            Err(format!("{locked} keys are still locked by lookups"))
+        } else {
+            Ok(())
+        }
     }
 }

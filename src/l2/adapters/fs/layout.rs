@@ -45,7 +45,9 @@ impl Layout {
             None => None,
         };
         let text = |path: &Path| {
-            let text = path.to_str().ok_or_else(|| format!("base_path {} is not UTF-8; rename it", path.display()))?;
+            let text = path
+                .to_str()
+                .ok_or_else(|| format!("base_path {} is not UTF-8; rename it", path.display()))?;
             Ok::<String, String>(format!("{}/", text.trim_end_matches('/')))
         };
         let mut layout = Layout {
@@ -68,14 +70,20 @@ impl Layout {
         let block = files::block_bytes(&self.base)
             .map_err(|error| refused("ask for the block size of", &self.base, &error, "check base_path"))?;
         if !(object_bytes as u64).is_multiple_of(block.max(1)) {
-            warnings.push(Warning::ODirectLengthUnaligned { size: object_bytes as u64, block });
+            warnings.push(Warning::ODirectLengthUnaligned {
+                size: object_bytes as u64,
+                block,
+            });
             return Ok(false);
         }
         match self.try_direct(block) {
             Ok(()) => Ok(true),
             Err(error) => {
                 let path = self.base.display().to_string();
-                warnings.push(Warning::ODirectRefused { path, reason: error.to_string() });
+                warnings.push(Warning::ODirectRefused {
+                    path,
+                    reason: error.to_string(),
+                });
                 Ok(false)
             }
         }
@@ -100,7 +108,12 @@ impl Layout {
     fn open_named_probe(&self) -> io::Result<File> {
         let path = self.base.join(format!(".lmcache-bench-probe-{}", std::process::id()));
         let mut options = File::options();
-        options.read(true).write(true).create_new(true).custom_flags(files::O_DIRECT).mode(0o600);
+        options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .custom_flags(files::O_DIRECT)
+            .mode(0o600);
         let file = options.open(&path);
         // The directory entry exists even when the flag was refused.
         let _ = fs::remove_file(&path);
@@ -137,7 +150,9 @@ impl Layout {
 }
 
 fn make_tmp_dir(base: &Path, relative: &str) -> Result<PathBuf, String> {
-    let escapes = Path::new(relative).components().any(|part| matches!(part, Component::ParentDir));
+    let escapes = Path::new(relative)
+        .components()
+        .any(|part| matches!(part, Component::ParentDir));
     if Path::new(relative).is_absolute() || escapes {
         return Err(format!(
             "Invalid relative_tmp_dir: {relative} (it must stay inside base_path: give a relative path without '..')"
@@ -149,9 +164,10 @@ fn make_tmp_dir(base: &Path, relative: &str) -> Result<PathBuf, String> {
             let advice = "only its last component is created; make its parents first";
             Err(refused("create relative_tmp_dir", &path, &error, advice))
         }
-        _ if !path.is_dir() => {
-            Err(format!("relative_tmp_dir {} is not a directory; remove it or name another", path.display()))
-        }
+        _ if !path.is_dir() => Err(format!(
+            "relative_tmp_dir {} is not a directory; remove it or name another",
+            path.display()
+        )),
         _ => Ok(path),
     }
 }

@@ -71,7 +71,11 @@ impl FsAdapter {
     pub fn open(config: &FsConfig, environment: Environment) -> Result<FsAdapter, String> {
         let mut warnings = Vec::new();
         let layout = Layout::open(config, environment.object_bytes, environment.fdatasync, &mut warnings)?;
-        let lock = if environment.stores { Some(lock_for_storing(&layout)?) } else { None };
+        let lock = if environment.stores {
+            Some(lock_for_storing(&layout)?)
+        } else {
+            None
+        };
         let capabilities = Capabilities {
             class_name: "FSL2Adapter",
             keeps_data: true,
@@ -137,11 +141,13 @@ impl FsAdapter {
                 self.ring = Some(ring);
                 Ok(true)
             }
-            Err(error) if self.environment.io_engine == IoEngine::Uring => {
-                Err(format!("--io-engine uring: the kernel gives no io_uring ({error}); use --io-engine threads"))
-            }
+            Err(error) if self.environment.io_engine == IoEngine::Uring => Err(format!(
+                "--io-engine uring: the kernel gives no io_uring ({error}); use --io-engine threads"
+            )),
             Err(error) => {
-                self.warnings.push(Warning::UringUnavailable { reason: error.to_string() });
+                self.warnings.push(Warning::UringUnavailable {
+                    reason: error.to_string(),
+                });
                 Ok(false)
             }
         }
@@ -168,11 +174,8 @@ impl FsAdapter {
 
     fn next_job(&mut self, timeout: Duration) -> Option<Job> {
         match (self.way, &mut self.ring, &self.threads) {
-            (Way::Ring(_), Some(ring), _) => match ring.next(timeout) {
-                Ok(job) => job,
-                // The ring is broken: what it holds will run into the round's time limit and be reported as such.
-                Err(_) => None,
-            },
+            // When the ring is broken, what it holds runs into the round's time limit and is reported as such.
+            (Way::Ring(_), Some(ring), _) => ring.next(timeout).unwrap_or_default(),
             (_, _, Some(threads)) => threads.next(timeout),
             _ => None,
         }
@@ -202,8 +205,12 @@ impl FsAdapter {
 
 fn lock_for_storing(layout: &Layout) -> Result<File, String> {
     let base = layout.base();
-    let directory = File::open(base)
-        .map_err(|error| format!("could not open base_path {}: {error}; check its permissions", base.display()))?;
+    let directory = File::open(base).map_err(|error| {
+        format!(
+            "could not open base_path {}: {error}; check its permissions",
+            base.display()
+        )
+    })?;
     match files::lock_exclusive(&directory) {
         Ok(()) => Ok(directory),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(format!(
@@ -240,27 +247,57 @@ impl Adapter for FsAdapter {
                 depth
             }
         };
-        Ok(IoPath { name: self.path_name(operation), depth })
+        Ok(IoPath {
+            name: self.path_name(operation),
+            depth,
+        })
     }
 
     fn submit(&mut self, task: Task) -> Submit {
         let count = task.items.len();
-        let submitted = Instant::now();
-        let Task { id, operation, items, created } = task;
-        let places = (0..count).map(|_| None).collect();
-        self.tasks.insert(id, Pending { operation, items: places, left: count, created, submitted });
+        let Task {
+            id,
+            operation,
+            items,
+            created,
+        } = task;
+        let pending = Pending {
+            operation,
+            items: (0..count).map(|_| None).collect(),
+            left: count,
+            created,
+            submitted: created,
+        };
+        self.tasks.insert(id, pending);
         if operation == Operation::Lookup {
-            self.push(Job { task: id, first: 0, items, operation, created });
+            self.push(Job {
+                task: id,
+                first: 0,
+                items,
+                operation,
+                created,
+            });
         } else {
             for (first, item) in items.into_iter().enumerate() {
-                self.push(Job { task: id, first, items: vec![item], operation, created });
+                self.push(Job {
+                    task: id,
+                    first,
+                    items: vec![item],
+                    operation,
+                    created,
+                });
             }
         }
         if let (Way::Ring(_), Some(ring)) = (self.way, &mut self.ring)
             && let Err(error) = ring.pump()
         {
             self.cancelled.store(true, Ordering::Relaxed);
-            self.warnings.push(Warning::UringUnavailable { reason: error.to_string() });
+            self.warnings.push(Warning::UringUnavailable {
+                reason: error.to_string(),
+            });
+        }
+        if let Some(pending) = self.tasks.get_mut(&id) {
+            pending.submitted = Instant::now();
         }
         Submit::Queued
     }
@@ -307,7 +344,11 @@ impl Adapter for FsAdapter {
     }
 
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<Duration, String>) {
-        let depth = if self.environment.io_depth > 0 { self.environment.io_depth } else { RING_DEPTH };
+        let depth = if self.environment.io_depth > 0 {
+            self.environment.io_depth
+        } else {
+            RING_DEPTH
+        };
         if self.ring.is_none() {
             match self.open_ring(depth) {
                 Ok(ring) => self.ring = Some(ring),

@@ -51,7 +51,10 @@ pub struct Paths {
 /// Runs one key. The task's creation time tells how long it waited for its turn.
 pub fn run(layout: &Layout, operation: Operation, item: &mut Item, created: Instant, paths: &mut Paths) {
     let mut lap = Lap::start();
-    item.times = KeyTimes { queued_ns: duration_ns(lap.begin().duration_since(created)), ..KeyTimes::default() };
+    item.times = KeyTimes {
+        queued_ns: duration_ns(lap.begin().duration_since(created)),
+        ..KeyTimes::default()
+    };
     layout.final_path(&item.key, &mut paths.target);
     item.outcome = match operation {
         Operation::Store => store(layout, item, &mut lap, paths),
@@ -113,10 +116,12 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
 
 /// Gives a written temporary file its final name, or removes it.
 pub fn publish(layout: &Layout, file: File, written: io::Result<()>, paths: &Paths) -> Outcome {
-    let flushed = written.map_err(|error| failed("write", &paths.tmp, &error)).and_then(|()| {
-        let sync = if layout.fdatasync { file.sync_data() } else { Ok(()) };
-        sync.map_err(|error| failed("flush", &paths.tmp, &error))
-    });
+    let flushed = written
+        .map_err(|error| failed("write", &paths.tmp, &error))
+        .and_then(|()| {
+            let sync = if layout.fdatasync { file.sync_data() } else { Ok(()) };
+            sync.map_err(|error| failed("flush", &paths.tmp, &error))
+        });
     drop(file);
     let renamed = flushed.and_then(|()| {
         fs::rename(&paths.tmp, &paths.target).map_err(|error| failed("rename to its final name", &paths.tmp, &error))

@@ -20,7 +20,10 @@ pub struct Probe {
 }
 
 fn item_bytes(items: &[Item]) -> u64 {
-    items.first().and_then(|item| item.slot.as_ref()).map_or(0, |slot| slot.len() as u64)
+    items
+        .first()
+        .and_then(|item| item.slot.as_ref())
+        .map_or(0, |slot| slot.len() as u64)
 }
 
 impl Probe {
@@ -40,8 +43,10 @@ impl Probe {
         let file = Arc::clone(&probe.as_ref().expect("made above").file);
         let mut slice = || {
             let begin = Instant::now();
-            move_raw(ring, depth, Direction::Write, items, |index| (Arc::clone(&file), index as u64 * object_bytes))
-                .map(|()| begin.elapsed())
+            move_raw(ring, depth, Direction::Write, items, |index| {
+                (Arc::clone(&file), index as u64 * object_bytes)
+            })
+            .map(|()| begin.elapsed())
         };
         if fresh {
             slice()?;
@@ -50,12 +55,21 @@ impl Probe {
     }
 
     fn create(layout: &Layout, bytes: u64) -> Result<Probe, String> {
-        let path = layout.base().join(format!(".lmcache-bench-probe-{}.tmp", std::process::id()));
+        let path = layout
+            .base()
+            .join(format!(".lmcache-bench-probe-{}.tmp", std::process::id()));
         let refused = |error: std::io::Error| format!("could not make the probe file {}: {error}", path.display());
         let mut options = File::options();
-        options.write(true).create_new(true).custom_flags(files::O_DIRECT).mode(0o600);
+        options
+            .write(true)
+            .create_new(true)
+            .custom_flags(files::O_DIRECT)
+            .mode(0o600);
         let file = options.open(&path).map_err(refused)?;
-        let probe = Probe { file: Arc::new(file), path: path.clone() };
+        let probe = Probe {
+            file: Arc::new(file),
+            path: path.clone(),
+        };
         match files::allocate(&probe.file, bytes) {
             Ok(()) => Ok(probe),
             Err(error) => {
@@ -68,7 +82,10 @@ impl Probe {
 
     pub fn remove(self) -> Result<(), String> {
         std::fs::remove_file(&self.path).map_err(|error| {
-            format!("could not remove the probe file {}: {error}; remove it by hand", self.path.display())
+            format!(
+                "could not remove the probe file {}: {error}; remove it by hand",
+                self.path.display()
+            )
         })
     }
 }
@@ -84,10 +101,14 @@ pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) 
         for item in batch.iter() {
             layout.final_path(&item.key, &mut path);
             let file = File::options().read(true).custom_flags(files::O_DIRECT).open(&path);
-            open.push(Arc::new(file.map_err(|error| format!("the probe could not open {path}: {error}"))?));
+            open.push(Arc::new(
+                file.map_err(|error| format!("the probe could not open {path}: {error}"))?,
+            ));
         }
         let begin = Instant::now();
-        move_raw(ring, depth, Direction::Read, batch, |index| (Arc::clone(&open[index]), 0))?;
+        move_raw(ring, depth, Direction::Read, batch, |index| {
+            (Arc::clone(&open[index]), 0)
+        })?;
         total += begin.elapsed();
     }
     Ok(total)

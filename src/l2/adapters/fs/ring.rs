@@ -87,7 +87,10 @@ impl RingEngine {
         let mut paths = self.spare_paths.pop().unwrap_or_default();
         let created = job.created;
         let item = &mut job.items[0];
-        item.times = KeyTimes { queued_ns: duration_ns(lap.begin().duration_since(created)), ..KeyTimes::default() };
+        item.times = KeyTimes {
+            queued_ns: duration_ns(lap.begin().duration_since(created)),
+            ..KeyTimes::default()
+        };
         self.layout.final_path(&item.key, &mut paths.target);
         let opened = match job.operation {
             Operation::Store => object::create(&self.layout, item, &mut paths),
@@ -114,7 +117,13 @@ impl RingEngine {
             Operation::Store => Direction::Write,
             _ => Direction::Read,
         };
-        let transfer = Transfer { file: Arc::clone(&file), file_offset: 0, slot, direction, token };
+        let transfer = Transfer {
+            file: Arc::clone(&file),
+            file_offset: 0,
+            slot,
+            direction,
+            token,
+        };
         self.open[token] = Some(Open { job, file, paths, lap });
         let pushed = self.ring.push(transfer);
         assert!(pushed.is_ok(), "the ring has a place for every token");
@@ -145,7 +154,9 @@ impl RingEngine {
         let item = &mut open.job.items[0];
         item.times.transfer_ns = open.lap.lap_ns();
         let wanted = finished.transfer.slot.len();
-        let Transfer { file: ring_file, slot, .. } = finished.transfer;
+        let Transfer {
+            file: ring_file, slot, ..
+        } = finished.transfer;
         drop(ring_file);
         item.slot = Some(slot);
         let outcome = match open.job.operation {
@@ -184,13 +195,23 @@ pub fn move_raw(
     let mut failure = None;
     while done < items.len() && !(failure.is_some() && ring.in_flight() == 0) {
         while failure.is_none() && next < items.len() && ring.in_flight() < depth {
-            let slot = items[next].slot.take().ok_or("a probe needs a buffer for every object")?;
+            let slot = items[next]
+                .slot
+                .take()
+                .ok_or("a probe needs a buffer for every object")?;
             let (file, file_offset) = place(next);
-            let pushed = ring.push(Transfer { file, file_offset, slot, direction, token: next });
+            let pushed = ring.push(Transfer {
+                file,
+                file_offset,
+                slot,
+                direction,
+                token: next,
+            });
             assert!(pushed.is_ok(), "the ring has room for its depth");
             next += 1;
         }
-        ring.wait(Duration::from_secs(1)).map_err(|error| format!("the probe's ring failed: {error}"))?;
+        ring.wait(Duration::from_secs(1))
+            .map_err(|error| format!("the probe's ring failed: {error}"))?;
         while let Some(finished) = ring.next_finished() {
             done += 1;
             if let Err(error) = finished.outcome {

@@ -46,7 +46,11 @@ impl Threads {
                 .map_err(|error| format!("could not start {count} I/O threads: {error}; lower --io-depth"))?;
             workers.push(worker);
         }
-        Ok(Threads { jobs: Some(jobs), finished, workers })
+        Ok(Threads {
+            jobs: Some(jobs),
+            finished,
+            workers,
+        })
     }
 
     pub fn count(&self) -> usize {
