@@ -30,7 +30,9 @@ fn shape(text: &str) -> String {
             "Task ",
         ];
         let volatile = timed.iter().chain(&cells).any(|start| line.starts_with(start));
-        if volatile {
+        if line.trim_start().starts_with("p50") {
+            lines.push("columns #".to_owned());
+        } else if volatile {
             let label: String = line.chars().take_while(|c| *c != ':' && !c.is_ascii_digit()).collect();
             lines.push(format!("{} #", label.trim_end()));
         } else {
