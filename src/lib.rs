@@ -5,6 +5,8 @@
 
 pub mod args;
 pub mod error;
+pub mod l2;
 pub mod report;
 pub mod stats;
+pub mod sys;
 pub mod units;

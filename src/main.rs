@@ -1,1 +1,34 @@
-fn main() {}
+//! `lmcache-bench`: parse, run, report; errors become one sentence and an exit code.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use lmcache_bench::args::{self, Invocation};
+use lmcache_bench::error::Error;
+use lmcache_bench::l2::bench::{self, Status};
+use lmcache_bench::report::output;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let outcome = args::parse(std::env::args_os().skip(1)).and_then(|invocation| match invocation {
+        Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
+        Invocation::L2(args) => bench::run(&args, started),
+    });
+    match outcome {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Failed(sentences)) => {
+            for sentence in sentences {
+                eprintln!("{sentence}");
+            }
+            ExitCode::FAILURE
+        }
+        // The shell's convention: 130 for SIGINT, 143 for SIGTERM.
+        Ok(Status::Interrupted(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(0)),
+        Err(error) => complain(&error),
+    }
+}
+
+fn complain(error: &Error) -> ExitCode {
+    eprintln!("{error}");
+    error.exit_code()
+}

@@ -1,1 +1,12 @@
-//! report
+//! The report: plain values, two renderings of them, and where they are written. Nothing here measures.
+
+pub mod json;
+pub mod model;
+pub mod number;
+pub mod output;
+pub mod progress;
+pub mod terminal;
+pub mod warning;
+
+#[cfg(test)]
+mod golden;

@@ -1,1 +1,5 @@
-//! stats
+//! Numbers about numbers: percentiles by both rules, summaries of rounds, latency histograms. Knows no domain.
+
+pub mod histogram;
+pub mod percentile;
+pub mod summary;

@@ -1,0 +1,98 @@
+//! Completions for bash 4 and later. Must never use the bash-completion package, which need not be installed.
+
+use super::*;
+
+const HEAD: &str = r#"# Completions of lmcache-bench for bash; written by `lmcache-bench --generate complete-bash`.
+_lmcache_bench() {
+    local cur=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD-1]} command= before= words= i
+    COMPREPLY=()
+    # --flag=value arrives as three words where = separates words, and as one where it does not.
+    if [[ $cur == = ]]; then
+        cur=
+    elif [[ $flag == = ]]; then
+        flag=${COMP_WORDS[COMP_CWORD-2]}
+    elif [[ $cur == --*=* ]]; then
+        flag=${cur%%=*} before=${cur%%=*}= cur=${cur#*=}
+    fi
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+"#;
+
+const FOUND: &str = r#"        esac
+    done
+    case "$command $flag" in
+"#;
+
+const WORDS: &str = r#"        *)
+            case $command in
+"#;
+
+const TAIL: &str = r#"            esac
+            ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -P "$before" -W "$words" -- "$cur")
+}
+complete -F _lmcache_bench lmcache-bench
+"#;
+
+pub fn bash(pages: &[Page]) -> String {
+    let mut out = HEAD.to_string();
+    out.push_str(&format!(
+        "            {PREFIX_WORD}) [[ $command ]] || command={PREFIX_WORD} ;;\n"
+    ));
+    for page in commands(pages) {
+        out.push_str(&format!("            {0}) command={0}; break ;;\n", page.word));
+    }
+    out.push_str(FOUND);
+    for page in pages {
+        for spec in page.flags.iter().filter(|spec| spec.kind == Kind::Value) {
+            push_value(&mut out, page, spec);
+        }
+    }
+    out.push_str(WORDS);
+    let subcommands: Vec<&str> = commands(pages).map(|page| page.word).collect();
+    for page in pages {
+        let flags = page
+            .flags
+            .iter()
+            .flat_map(|spec| typed_forms(spec))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let indent = " ".repeat(16);
+        if page.word.is_empty() {
+            let named = subcommands.join(" ");
+            out.push_str(&format!("{indent}'') words='{PREFIX_WORD} {named} {flags}' ;;\n"));
+            out.push_str(&format!("{indent}{PREFIX_WORD}) words='{named} {flags}' ;;\n"));
+        } else {
+            out.push_str(&format!("{indent}{}) words='{flags}' ;;\n", page.word));
+        }
+    }
+    out.push_str(TAIL);
+    out
+}
+
+fn push_value(out: &mut String, page: &Page, spec: &FlagSpec) {
+    let after = |command: &str| {
+        let forms = typed_forms(spec);
+        forms
+            .iter()
+            .map(|form| in_quotes(&format!("{command} {form}")))
+            .collect::<Vec<_>>()
+            .join(" | ")
+    };
+    let pattern = if page.word.is_empty() {
+        format!("{} | {}", after(""), after(PREFIX_WORD))
+    } else {
+        after(page.word)
+    };
+    let action = if spec.takes_path() {
+        "compopt -o filenames 2>/dev/null\n            mapfile -t COMPREPLY < <(compgen -P \"$before\" -f -- \"$cur\")\n            \
+         return"
+            .to_string()
+    } else if spec.choices.is_empty() {
+        "return".to_string()
+    } else {
+        format!("words='{}'", spec.choices.join(" "))
+    };
+    out.push_str(&format!("        {pattern})\n            {action} ;;\n"));
+}

@@ -1,0 +1,91 @@
+//! Completions for zsh, as an autoloaded function. Must never depend on options that a user may have set otherwise.
+
+use super::*;
+
+pub fn zsh(pages: &[Page]) -> String {
+    let mut out = String::from(
+        "#compdef lmcache-bench\n\
+         # Completions of lmcache-bench for zsh; written by `lmcache-bench --generate complete-zsh`.\n",
+    );
+    for page in pages {
+        push_function(&mut out, page, pages);
+    }
+    out.push_str("\n_lmcache-bench \"$@\"\n");
+    out
+}
+
+fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
+    let of_program = page.word.is_empty();
+    let name = if of_program {
+        "_lmcache-bench".to_string()
+    } else {
+        format!("_lmcache-bench_{}", page.word)
+    };
+    out.push_str(&format!("\n{name}() {{\n"));
+    if of_program {
+        out.push_str("  local curcontext=$curcontext state line\n  typeset -A opt_args\n");
+    }
+    out.push_str(if of_program {
+        "  _arguments -C -s -S"
+    } else {
+        "  _arguments -s -S"
+    });
+    for argument in page.flags.iter().flat_map(|spec| arguments(spec)) {
+        out.push_str(&format!(" \\\n    {argument}"));
+    }
+    if of_program {
+        let described: Vec<String> = commands(pages)
+            .map(|page| format!("{}\\:\"{}\"", page.word, escaped(page.summary)))
+            .chain([format!("{PREFIX_WORD}\\:\"As LMCache calls it; then a command\"")])
+            .collect();
+        out.push_str(&format!(
+            " \\\n    '1:command:(({}))' \\\n    '*:: :->rest'\n",
+            described.join(" ")
+        ));
+        out.push_str("  case $state/$line[1] in\n");
+        out.push_str(&format!("    rest/{PREFIX_WORD}) _lmcache-bench ;;\n"));
+        for page in commands(pages) {
+            out.push_str(&format!("    rest/{0}) _lmcache-bench_{0} ;;\n", page.word));
+        }
+        out.push_str("  esac\n}\n");
+    } else {
+        out.push('\n');
+        out.push_str("}\n");
+    }
+}
+
+/// One `_arguments` spec for each form; forms of one flag exclude one another unless it is repeatable.
+fn arguments(spec: &FlagSpec) -> Vec<String> {
+    let forms = typed_forms(spec);
+    let guard = match (spec.kind, spec.repeatable) {
+        (Kind::Help, _) => "(- *)".to_string(),
+        (_, true) => "*".to_string(),
+        _ => format!("({})", forms.join(" ")),
+    };
+    let about = escaped(&plain(spec.help));
+    let value = match spec.kind {
+        Kind::Value if spec.takes_path() => format!(":{}:_files", spec.value_name),
+        Kind::Value if spec.choices.is_empty() => format!(":{}: ", spec.value_name),
+        Kind::Value => format!(":{}:({})", spec.value_name, spec.choices.join(" ")),
+        _ => String::new(),
+    };
+    let joined = |form: &String| {
+        if spec.kind == Kind::Value && form.starts_with("--") {
+            "="
+        } else {
+            ""
+        }
+    };
+    forms
+        .iter()
+        .map(|form| in_quotes(&format!("{guard}{form}{}[{about}]{value}", joined(form))))
+        .collect()
+}
+
+/// Characters that end a description.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('[', "\\[")
+        .replace(']', "\\]")
+        .replace(':', "\\:")
+}

@@ -1,0 +1,152 @@
+//! One row per flag: all that the parser, the help, the man page, the completions and docs/cli.md know about it.
+//! Must never know a subcommand: each has a table of its own.
+
+/// What follows a flag on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `--x VALUE`.
+    Value,
+    /// `--x`, which hands "on" to the setter.
+    Switch,
+    /// `--x` and `--no-x`, which hand "on" and "off" to the setter.
+    Negatable,
+    /// `-h` and `--help`: ends the parsing, has nothing to set.
+    Help,
+}
+
+/// What holds when a flag is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// This text, which goes through the flag's setter like a typed one.
+    Text(&'static str),
+    /// Nothing is set; the help says what that means, unless this is empty.
+    Unset(&'static str),
+}
+
+/// A heading in the help, and where its flags come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub title: &'static str,
+    /// Whether LMCache has these flags too. Then their abbreviations win over the other flags', as LMCache knows
+    /// only these: a flag that is added here must not make an old command line ambiguous.
+    pub of_reference: bool,
+}
+
+/// A flag as people see it. In `help` and `detail`, backticks enclose what is typed or printed literally.
+#[derive(Clone, Copy, Debug)]
+pub struct FlagSpec {
+    /// Without the leading dashes; for a negatable flag the form without `no-`.
+    pub long: &'static str,
+    pub short: Option<char>,
+    pub kind: Kind,
+    /// The value's name in the help. `PATH` also says that shells may complete file names.
+    pub value_name: &'static str,
+    /// When not empty, the only values that are taken.
+    pub choices: &'static [&'static str],
+    pub preset: Preset,
+    pub group: &'static Group,
+    /// One line without a full stop.
+    pub help: &'static str,
+    /// Further sentences, shown after that line wherever there is room. May be empty.
+    pub detail: &'static str,
+    /// Whether every use counts; otherwise the last one wins.
+    pub repeatable: bool,
+}
+
+/// A row of a table: a flag and how its text gets into the typed arguments.
+pub struct Flag<C> {
+    pub spec: FlagSpec,
+    pub set: fn(&mut C, &str) -> Result<(), String>,
+}
+
+/// A flag of LMCache that this program does not have, and what to do instead.
+#[derive(Clone, Copy, Debug)]
+pub struct Absent {
+    pub long: &'static str,
+    pub advice: &'static str,
+}
+
+const NO_GROUP: Group = Group {
+    title: "Options",
+    of_reference: true,
+};
+
+impl FlagSpec {
+    /// The row that rows are written as differences from.
+    pub const BLANK: FlagSpec = FlagSpec {
+        long: "",
+        short: None,
+        kind: Kind::Value,
+        value_name: "",
+        choices: &[],
+        preset: Preset::Unset(""),
+        group: &NO_GROUP,
+        help: "",
+        detail: "",
+        repeatable: false,
+    };
+
+    /// The row of `-h, --help`, to go into a group of the table.
+    pub const fn help_flag(group: &'static Group) -> FlagSpec {
+        FlagSpec {
+            long: "help",
+            short: Some('h'),
+            kind: Kind::Help,
+            group,
+            help: "Print help: `-h` one line a flag, `--help` everything",
+            ..FlagSpec::BLANK
+        }
+    }
+
+    /// The spellings after the two dashes, each with what it hands to the setter.
+    pub fn spellings(&self) -> Vec<(String, &'static str)> {
+        let mut spellings = vec![(self.long.to_string(), "on")];
+        if self.kind == Kind::Negatable {
+            spellings.push((format!("no-{}", self.long), "off"));
+        }
+        spellings
+    }
+
+    /// How the value is shown: its name, or all that may be given.
+    pub fn placeholder(&self) -> String {
+        match (self.kind, self.choices) {
+            (Kind::Value, []) => self.value_name.to_string(),
+            (Kind::Value, choices) => format!("{{{}}}", choices.join(",")),
+            _ => String::new(),
+        }
+    }
+
+    pub fn takes_path(&self) -> bool {
+        self.kind == Kind::Value && self.value_name == "PATH"
+    }
+
+    /// What the help says about the default; nothing where there is nothing to say (a switch is off).
+    pub fn default_text(&self) -> Option<String> {
+        match (self.kind, self.preset) {
+            (Kind::Help | Kind::Switch, _) | (_, Preset::Unset("")) => None,
+            (Kind::Negatable, Preset::Text("on")) => Some(format!("`--{}`", self.long)),
+            (Kind::Negatable, Preset::Text(_)) => Some(format!("`--no-{}`", self.long)),
+            (_, Preset::Text(text)) => Some(format!("`{text}`")),
+            (_, Preset::Unset(meaning)) => Some(meaning.to_string()),
+        }
+    }
+
+    /// The one line and the further sentences as one paragraph.
+    pub fn full_help(&self) -> String {
+        match self.detail {
+            "" => format!("{}.", self.help),
+            detail => format!("{}. {detail}", self.help),
+        }
+    }
+}
+
+/// The setter's side of a switch: the parser hands it "on" or "off".
+pub fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(format!(
+            "'{other}' is neither on nor off; give the flag without a value"
+        )),
+    }
+}

@@ -1,0 +1,180 @@
+//! Numbers as the reference reads them: Python's `int()` and `float()`, so that a command line means the same to both.
+//! Must never check ranges (whoever uses the value knows them). Digits outside ASCII, which Python takes, are refused.
+
+/// Python's `int(text)`, held in 64 bits: `1_000`, `+5`, blanks around it; not `1e3`, `0x10`, `1__0`.
+pub fn int(text: &str) -> Result<i64, String> {
+    let body = text.trim_matches(is_python_space);
+    let (sign, digits) = match body.as_bytes().first() {
+        Some(b'+') => ("", &body[1..]),
+        Some(b'-') => ("-", &body[1..]),
+        _ => ("", body),
+    };
+    let invalid = || format!("invalid int value: {}; give a whole number", quoted(text));
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'_') {
+        return Err(invalid());
+    }
+    let plain = without_underscores(digits).ok_or_else(invalid)?;
+    format!("{sign}{plain}").parse().map_err(|_| {
+        let (low, high) = (i64::MIN, i64::MAX);
+        format!(
+            "int value out of range: {}; give a number from {low} to {high}",
+            quoted(text)
+        )
+    })
+}
+
+/// Python's `float(text)`: `1e3`, `.5`, `inf`, `nan`, `1_0.5`, blanks around it; not `0x10`, `1_`.
+pub fn float(text: &str) -> Result<f64, String> {
+    let invalid = || format!("invalid float value: {}; give a number", quoted(text));
+    let plain = without_underscores(text.trim_matches(is_python_space)).ok_or_else(invalid)?;
+    plain.parse().map_err(|_| invalid())
+}
+
+/// A value for a message: in quotes, with nothing in it that could drive a terminal.
+pub fn quoted(text: &str) -> String {
+    let mut shown = String::from("'");
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown.push('\'');
+    shown
+}
+
+/// Whether Python's `str.strip()` would take the character off: Unicode white space and the four ASCII separators.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+/// The text without its underscores, or nothing when one of them does not stand between two digits.
+fn without_underscores(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let digit_at = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+    let placed = |(at, _)| digit_at(usize::checked_sub(at, 1)) && digit_at(Some(at + 1));
+    text.match_indices('_').all(placed).then(|| text.replace('_', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // Every accepted and refused text below was given to CPython 3.11.
+    #[test]
+    fn int_takes_what_python_takes() {
+        let taken = [
+            ("32", 32),
+            ("1_000", 1000),
+            ("+5", 5),
+            ("-5", -5),
+            (" 7\n", 7),
+            ("\u{a0}7\u{1f}", 7),
+            ("007", 7),
+            ("0_0", 0),
+            ("-0", 0),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+        ];
+        for (text, value) in taken {
+            assert_eq!(int(text), Ok(value), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn int_refuses_what_python_refuses() {
+        for text in [
+            "", " ", "abc", "1e3", "0x10", "1__0", "_1", "1_", "+_1", "+-5", "- 5", "1 0", "1.0", "5k", "-", "é1",
+        ] {
+            let refusal = int(text).expect_err(text);
+            assert!(refusal.starts_with("invalid int value: '"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn an_int_beyond_64_bits_is_named_as_such() {
+        let refusal = int("9223372036854775808").expect_err("one more than fits");
+        assert!(
+            refusal.starts_with("int value out of range: '9223372036854775808'"),
+            "{refusal}"
+        );
+        assert!(int("-9223372036854775809").is_err());
+    }
+
+    #[test]
+    fn float_takes_what_python_takes() {
+        let taken = [
+            ("0.5", 0.5),
+            ("1e3", 1000.0),
+            ("1.", 1.0),
+            (".5", 0.5),
+            ("-1.e2", -100.0),
+            (" +2E-1\t", 0.2),
+            ("1_0.2_5e1_0", 10.25e10),
+            ("inf", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+            ("1e999", f64::INFINITY),
+            ("1e-999", 0.0),
+        ];
+        for (text, value) in taken {
+            assert_eq!(float(text), Ok(value), "{text:?}");
+        }
+        assert!(float("NaN").is_ok_and(f64::is_nan));
+        assert!(float("-nan").is_ok_and(f64::is_nan));
+    }
+
+    #[test]
+    fn float_refuses_what_python_refuses() {
+        let refused = [
+            "", ".", "e5", ".e5", "1e", "0x10", "1_", "_1", "1__0", "1_.0", "1._0", "1e_5", "1_e5", "n_an", "infin",
+            "1 0", "1,5",
+        ];
+        for text in refused {
+            let refusal = float(text).expect_err(text);
+            assert!(refusal.starts_with("invalid float value: '"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn quoted_text_cannot_drive_a_terminal() {
+        assert_eq!(quoted("a\x1b[31m\n"), "'a\\u{1b}[31m\\n'");
+    }
+
+    /// Digits with an underscore after every third, as people write large numbers.
+    fn grouped(digits: &str) -> String {
+        let groups: Vec<&str> = digits
+            .as_bytes()
+            .chunks(3)
+            .map(|c| std::str::from_utf8(c).unwrap())
+            .collect();
+        groups.join("_")
+    }
+
+    proptest! {
+        #[test]
+        fn every_int_comes_back(value: i64, blanks in "[ \t\n]{0,3}") {
+            let digits = grouped(&value.unsigned_abs().to_string());
+            let sign = if value < 0 { "-" } else { "" };
+            prop_assert_eq!(int(&format!("{blanks}{sign}{digits}{blanks}")), Ok(value));
+        }
+
+        #[test]
+        fn every_float_comes_back(value: f64) {
+            let back = float(&format!("{value:e}")).unwrap();
+            prop_assert!(back == value || (back.is_nan() && value.is_nan()));
+        }
+
+        #[test]
+        fn what_is_an_int_is_a_float_too(text in "[-+]?[0-9_]{1,12}") {
+            prop_assert_eq!(int(&text).ok().map(|value| value as f64), float(&text).ok());
+        }
+
+        #[test]
+        fn underscores_stand_between_digits(text in "[0-9_]{1,8}") {
+            let well_placed = !text.starts_with('_') && !text.ends_with('_') && !text.contains("__");
+            prop_assert_eq!(int(&text).is_ok(), well_placed);
+        }
+    }
+}

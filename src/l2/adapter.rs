@@ -1,0 +1,216 @@
+//! The seam between the benchmark and a store: one trait, and the values that cross it. A task moves buffer slots in, its
+//! completion moves them out, so nothing can touch bytes that a kernel or a peer is still working on.
+//!
+//! To add an adapter: write one file in `adapters/` that implements [`Adapter`], and name it in `adapters/mod.rs`
+//! (docs/adapters.md walks through it).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::l2::keys::ObjectKey;
+use crate::report::warning::Warning;
+use crate::sys::arena::{Arena, Slot};
+
+/// What the benchmark can ask of an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Store,
+    Lookup,
+    Load,
+}
+
+impl Operation {
+    /// As the report writes it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Operation::Store => "Store",
+            Operation::Lookup => "Lookup",
+            Operation::Load => "Load",
+        }
+    }
+}
+
+/// What became of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not reached yet.
+    Pending,
+    /// Store: the bytes were written.
+    Stored,
+    /// Store: the key was there already; LMCache counts that as success, and no byte moved.
+    AlreadyThere,
+    /// Lookup: the key exists.
+    Found,
+    /// Load: the whole object arrived.
+    Loaded,
+    /// Lookup and load: there is no such key.
+    Missing,
+    /// Load: the object ends early.
+    Short { held_bytes: u64 },
+    /// A sentence that names the file or peer and the cause.
+    Failed(String),
+    /// The run ended before this key's turn.
+    Cancelled,
+}
+
+impl Outcome {
+    /// Whether LMCache would set this key's bit.
+    pub fn is_success(&self) -> bool {
+        matches!(
+            self,
+            Outcome::Stored | Outcome::AlreadyThere | Outcome::Found | Outcome::Loaded
+        )
+    }
+
+    /// Whether the object's bytes really moved.
+    pub fn moved(&self) -> bool {
+        matches!(self, Outcome::Stored | Outcome::Loaded)
+    }
+}
+
+/// Where the time of one key went, in nanoseconds. Zero where an adapter has no such step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyTimes {
+    /// From the submit of the task until work on this key began.
+    pub queued_ns: u64,
+    /// Finding and opening, or creating, the object.
+    pub open_ns: u64,
+    /// Moving the bytes.
+    pub transfer_ns: u64,
+    /// Making it visible under its final name (store), or closing it (load).
+    pub publish_ns: u64,
+    /// From the begin of the work on this key to its end.
+    pub service_ns: u64,
+}
+
+/// One key of a task, with the slot its bytes come from or go to.
+pub struct Item {
+    pub key: ObjectKey,
+    pub slot: Option<Slot>,
+    pub outcome: Outcome,
+    pub times: KeyTimes,
+}
+
+impl Item {
+    pub fn new(key: ObjectKey, slot: Option<Slot>) -> Item {
+        Item {
+            key,
+            slot,
+            outcome: Outcome::Pending,
+            times: KeyTimes::default(),
+        }
+    }
+}
+
+/// One submit: `--num-keys` keys under one number.
+pub struct Task {
+    pub id: usize,
+    pub operation: Operation,
+    pub items: Vec<Item>,
+    /// When the submit began.
+    pub created: Instant,
+}
+
+/// A task that is over. fio's words: slat is `submitted - created`, clat `completed - submitted`, lat their sum.
+pub struct Completion {
+    pub id: usize,
+    pub operation: Operation,
+    pub items: Vec<Item>,
+    pub created: Instant,
+    pub submitted: Instant,
+    pub completed: Instant,
+}
+
+/// An adapter's answer to a submit.
+pub enum Submit {
+    Queued,
+    Done(Completion),
+    /// No room now: wait for a completion, then submit this again.
+    Busy(Task),
+}
+
+/// What the report says about an adapter, and what the runner may expect of it.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// The name of LMCache's class, which its own messages show.
+    pub class_name: &'static str,
+    /// Whether loads bring back what stores brought: false for a null device.
+    pub keeps_data: bool,
+    /// Where objects live, if that is a local file system or device.
+    pub storage_path: Option<PathBuf>,
+}
+
+/// How one operation really travels, decided when its phase begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoPath {
+    /// For people and scripts: `io_uring O_DIRECT, registered buffers`.
+    pub name: String,
+    /// Objects in flight inside the adapter at most.
+    pub depth: usize,
+}
+
+/// Proof that objects are not in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Residency {
+    pub objects: u64,
+    pub resident_pages_before: u64,
+    pub resident_pages_after: u64,
+}
+
+/// A store under test. All calls come from one thread.
+pub trait Adapter {
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Sets up whatever a phase needs (threads, rings), outside the measured time.
+    fn prepare(&mut self, operation: Operation) -> Result<IoPath, String>;
+
+    fn submit(&mut self, task: Task) -> Submit;
+
+    /// The next completion, or `None` when `timeout` is over.
+    fn wait(&mut self, timeout: Duration) -> Option<Completion>;
+
+    /// Gives back the locks that a lookup took.
+    fn unlock(&mut self, keys: &[ObjectKey]);
+
+    /// Keys whose turn has not come finish as [`Outcome::Cancelled`]; those at work finish normally.
+    fn cancel(&mut self);
+
+    /// Makes sure that loads of these keys come from the device, or says why that cannot be done.
+    fn make_cold(&mut self, _keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
+        Err("this adapter has no page cache that could be dropped".to_owned())
+    }
+
+    /// Moves the same bytes raw, on space that was written before, with no naming or lookup: what the device can do now.
+    /// Gives the slots back with the time it took.
+    fn probe(&mut self, _operation: Operation, items: Vec<Item>) -> (Vec<Item>, Result<Duration, String>) {
+        (items, Err("this adapter has no raw device to probe".to_owned()))
+    }
+
+    /// Doubts that came up so far.
+    fn take_warnings(&mut self) -> Vec<Warning>;
+
+    /// Ends the adapter's threads and connections and removes its temporary files.
+    fn close(self: Box<Self>) -> Result<(), String>;
+}
+
+/// What every adapter is made from besides its own config.
+#[derive(Clone)]
+pub struct Environment {
+    pub arena: Arc<Arena>,
+    pub object_bytes: usize,
+    pub io_engine: IoEngine,
+    /// Zero: the adapter decides.
+    pub io_depth: usize,
+    pub fdatasync: bool,
+    /// Whether this run stores, and so must be the only writer.
+    pub stores: bool,
+}
+
+/// Which way bytes travel between memory and a local file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoEngine {
+    Auto,
+    Threads,
+    Uring,
+}

@@ -1,0 +1,173 @@
+//! Where objects of the `fs` adapter live: names, temporary names, and what the file system can do. Formats are LMCache's,
+//! to the byte (docs/formats.md).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::l2::keys::ObjectKey;
+use crate::l2::spec::FsConfig;
+use crate::report::warning::Warning;
+use crate::sys::arena::Arena;
+use crate::sys::files;
+
+/// Everything a worker needs to turn a key into paths and flags.
+#[derive(Debug)]
+pub struct Layout {
+    base: PathBuf,
+    /// With a trailing slash, ready for a name to be appended.
+    base_text: String,
+    tmp_text: Option<String>,
+    pub read_ahead_bytes: Option<usize>,
+    /// O_DIRECT for objects of this run, after probing.
+    pub direct: bool,
+    pub fdatasync: bool,
+}
+
+fn refused(what: &str, path: &Path, error: &io::Error, advice: &str) -> String {
+    format!("could not {what} {}: {error}; {advice}", path.display())
+}
+
+impl Layout {
+    /// Makes the directories and finds out whether O_DIRECT works. Doubts go to `warnings`.
+    pub fn open(
+        config: &FsConfig,
+        object_bytes: usize,
+        fdatasync: bool,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Layout, String> {
+        let base = config.base_path.clone();
+        fs::create_dir_all(&base)
+            .map_err(|error| refused("create base_path", &base, &error, "name a directory you may write to"))?;
+        let tmp = match &config.relative_tmp_dir {
+            Some(relative) => Some(make_tmp_dir(&base, relative)?),
+            None => None,
+        };
+        let text = |path: &Path| {
+            let text = path
+                .to_str()
+                .ok_or_else(|| format!("base_path {} is not UTF-8; rename it", path.display()))?;
+            Ok::<String, String>(format!("{}/", text.trim_end_matches('/')))
+        };
+        let mut layout = Layout {
+            base_text: text(&base)?,
+            tmp_text: tmp.as_deref().map(text).transpose()?,
+            base,
+            read_ahead_bytes: config.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
+            direct: false,
+            fdatasync,
+        };
+        if config.use_odirect {
+            layout.direct = layout.probe_direct(object_bytes, warnings)?;
+        }
+        Ok(layout)
+    }
+
+    /// LMCache asks only that the length is a multiple of the file system's block size. Whether the flag really works
+    /// shows in a write and a read: some file systems accept it at open and refuse later.
+    fn probe_direct(&self, object_bytes: usize, warnings: &mut Vec<Warning>) -> Result<bool, String> {
+        let block = files::block_bytes(&self.base)
+            .map_err(|error| refused("ask for the block size of", &self.base, &error, "check base_path"))?;
+        if !(object_bytes as u64).is_multiple_of(block.max(1)) {
+            warnings.push(Warning::ODirectLengthUnaligned {
+                size: object_bytes as u64,
+                block,
+            });
+            return Ok(false);
+        }
+        match self.try_direct(block) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let path = self.base.display().to_string();
+                warnings.push(Warning::ODirectRefused {
+                    path,
+                    reason: error.to_string(),
+                });
+                Ok(false)
+            }
+        }
+    }
+
+    fn try_direct(&self, block: u64) -> io::Result<()> {
+        let bytes = usize::try_from(block).map_err(io::Error::other)?.max(4096);
+        let (_arena, mut slots) = Arena::new(bytes, bytes, false)?.into_slots(bytes);
+        let mut slot = slots.pop().ok_or_else(|| io::Error::other("no probe buffer"))?;
+        // A file without a name leaves nothing behind, whatever happens next.
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(files::O_DIRECT | files::O_TMPFILE)
+            .mode(0o600)
+            .open(&self.base)
+            .or_else(|_| self.open_named_probe())?;
+        file.write_all_at(slot.bytes(), 0)?;
+        file.read_exact_at(slot.bytes_mut(), 0)
+    }
+
+    fn open_named_probe(&self) -> io::Result<File> {
+        let path = self.base.join(format!(".lmcache-bench-probe-{}", std::process::id()));
+        let mut options = File::options();
+        options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .custom_flags(files::O_DIRECT)
+            .mode(0o600);
+        let file = options.open(&path);
+        // The directory entry exists even when the flag was refused.
+        let _ = fs::remove_file(&path);
+        file
+    }
+
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The final path of a key, written into a reused buffer.
+    pub fn final_path(&self, key: &ObjectKey, path: &mut String) {
+        path.clear();
+        path.push_str(&self.base_text);
+        key.push_file_name(path);
+    }
+
+    /// The path a store writes to first: the unchanged name in the temporary directory, or the final path with `.tmp` for
+    /// `.data`.
+    pub fn tmp_path(&self, key: &ObjectKey, path: &mut String) {
+        match &self.tmp_text {
+            Some(tmp) => {
+                path.clear();
+                path.push_str(tmp);
+                key.push_file_name(path);
+            }
+            None => {
+                self.final_path(key, path);
+                path.truncate(path.len() - ".data".len());
+                path.push_str(".tmp");
+            }
+        }
+    }
+}
+
+fn make_tmp_dir(base: &Path, relative: &str) -> Result<PathBuf, String> {
+    let escapes = Path::new(relative)
+        .components()
+        .any(|part| matches!(part, Component::ParentDir));
+    if Path::new(relative).is_absolute() || escapes {
+        return Err(format!(
+            "Invalid relative_tmp_dir: {relative} (it must stay inside base_path: give a relative path without '..')"
+        ));
+    }
+    let path = base.join(relative);
+    match fs::create_dir(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let advice = "only its last component is created; make its parents first";
+            Err(refused("create relative_tmp_dir", &path, &error, advice))
+        }
+        _ if !path.is_dir() => Err(format!(
+            "relative_tmp_dir {} is not a directory; remove it or name another",
+            path.display()
+        )),
+        _ => Ok(path),
+    }
+}

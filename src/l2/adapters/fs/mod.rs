@@ -1,0 +1,380 @@
+//! The `fs` adapter: one file per object in one directory, in LMCache's own names. Here tasks are cut into jobs, jobs go to
+//! threads or to a ring, and finished jobs are put together again.
+
+mod layout;
+mod object;
+mod probe;
+mod ring;
+mod threads;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use self::layout::Layout;
+use self::probe::Probe;
+use self::ring::RingEngine;
+use self::threads::{Job, Threads};
+use crate::l2::adapter::{
+    Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, Residency, Submit, Task,
+};
+use crate::l2::keys::ObjectKey;
+use crate::l2::spec::FsConfig;
+use crate::report::warning::Warning;
+use crate::sys::uring::Ring;
+use crate::sys::{counters, files};
+use crate::units::MIB;
+
+/// Transfers in the ring at a time; more gains nothing on one device queue and makes every latency longer.
+const RING_DEPTH: usize = 8;
+const THREADS_MAX: usize = 8;
+/// O_DIRECT stores want this many bytes on their way: small objects spend their time in create and rename, so more of
+/// them must overlap (docs/results).
+const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 2 * MIB as usize;
+
+/// Which of the two ways an operation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Threads(usize),
+    Ring(usize),
+}
+
+/// A task whose keys are not all back yet.
+struct Pending {
+    operation: Operation,
+    items: Vec<Option<Item>>,
+    left: usize,
+    created: Instant,
+    submitted: Instant,
+}
+
+pub struct FsAdapter {
+    capabilities: Capabilities,
+    environment: Environment,
+    layout: Arc<Layout>,
+    /// Held while the adapter lives: proof that no other run of this tool stores here.
+    _lock: Option<File>,
+    cancelled: Arc<AtomicBool>,
+    threads: Option<Threads>,
+    ring: Option<RingEngine>,
+    way: Way,
+    tasks: HashMap<usize, Pending>,
+    probe: Option<Probe>,
+    warnings: Vec<Warning>,
+}
+
+impl FsAdapter {
+    pub fn open(config: &FsConfig, environment: Environment) -> Result<FsAdapter, String> {
+        let mut warnings = Vec::new();
+        let layout = Layout::open(config, environment.object_bytes, environment.fdatasync, &mut warnings)?;
+        let lock = if environment.stores {
+            Some(lock_for_storing(&layout)?)
+        } else {
+            None
+        };
+        let capabilities = Capabilities {
+            class_name: "FSL2Adapter",
+            keeps_data: true,
+            storage_path: Some(layout.base().to_owned()),
+        };
+        Ok(FsAdapter {
+            capabilities,
+            environment,
+            layout: Arc::new(layout),
+            _lock: lock,
+            cancelled: Arc::new(AtomicBool::new(false)),
+            threads: None,
+            ring: None,
+            way: Way::Threads(1),
+            tasks: HashMap::new(),
+            probe: None,
+            warnings,
+        })
+    }
+
+    fn choose_way(&self, operation: Operation) -> Way {
+        let asked = self.environment.io_depth;
+        let or = |automatic: usize| if asked > 0 { asked } else { automatic };
+        let cores = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        if operation == Operation::Lookup {
+            return Way::Threads(or(cores));
+        }
+        let direct = self.layout.direct;
+        match self.environment.io_engine {
+            IoEngine::Uring => Way::Ring(or(RING_DEPTH)),
+            IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
+            _ if direct && operation == Operation::Store => {
+                let overlap = DIRECT_STORE_BYTES_IN_FLIGHT / self.environment.object_bytes.max(1);
+                Way::Threads(or(overlap.clamp(2, THREADS_MAX)))
+            }
+            _ if direct => Way::Threads(or(THREADS_MAX)),
+            _ => Way::Threads(or(cores)),
+        }
+    }
+
+    /// A ring with the arena registered if the kernel allows that.
+    fn open_ring(&mut self, depth: usize) -> io::Result<RingEngine> {
+        let mut ring = Ring::new(depth)?;
+        let arena = &self.environment.arena;
+        if self.layout.direct
+            && let Err(error) = ring.register(arena, self.environment.object_bytes)
+        {
+            self.warnings.push(Warning::RegisteredBuffersRefused {
+                reason: error.to_string(),
+                needed_bytes: arena.raw_parts().1 as u64,
+                limit_bytes: counters::locked_memory_limit_bytes(),
+            });
+        }
+        Ok(RingEngine::new(ring, depth, &self.layout, &self.cancelled))
+    }
+
+    fn prepare_ring(&mut self, depth: usize) -> Result<bool, String> {
+        if self.ring.as_ref().is_some_and(|ring| ring.depth() == depth) {
+            return Ok(true);
+        }
+        match self.open_ring(depth) {
+            Ok(ring) => {
+                self.ring = Some(ring);
+                Ok(true)
+            }
+            Err(error) if self.environment.io_engine == IoEngine::Uring => Err(format!(
+                "--io-engine uring: the kernel gives no io_uring ({error}); use --io-engine threads"
+            )),
+            Err(error) => {
+                self.warnings.push(Warning::UringUnavailable {
+                    reason: error.to_string(),
+                });
+                Ok(false)
+            }
+        }
+    }
+
+    fn path_name(&self, operation: Operation) -> String {
+        let cache = if self.layout.direct { "O_DIRECT" } else { "page cache" };
+        let registered = self.ring.as_ref().is_some_and(RingEngine::has_registered_buffers);
+        match self.way {
+            _ if operation == Operation::Lookup => "threads, stat".to_owned(),
+            Way::Threads(_) => format!("threads, {cache}"),
+            Way::Ring(_) if registered => format!("io_uring, {cache}, registered buffers"),
+            Way::Ring(_) => format!("io_uring, {cache}"),
+        }
+    }
+
+    fn push(&mut self, job: Job) {
+        match (self.way, &mut self.ring, &self.threads) {
+            (Way::Ring(_), Some(ring), _) => ring.push(job),
+            (_, _, Some(threads)) => threads.push(job),
+            _ => unreachable!("prepare() made one of the two before the first submit"),
+        }
+    }
+
+    fn next_job(&mut self, timeout: Duration) -> Option<Job> {
+        match (self.way, &mut self.ring, &self.threads) {
+            // When the ring is broken, what it holds runs into the round's time limit and is reported as such.
+            (Way::Ring(_), Some(ring), _) => ring.next(timeout).unwrap_or_default(),
+            (_, _, Some(threads)) => threads.next(timeout),
+            _ => None,
+        }
+    }
+
+    /// Puts a job's keys back into their task; the task's completion when it was the last one.
+    fn settle(&mut self, job: Job) -> Option<Completion> {
+        let pending = self.tasks.get_mut(&job.task)?;
+        for (place, item) in pending.items[job.first..].iter_mut().zip(job.items) {
+            *place = Some(item);
+            pending.left -= 1;
+        }
+        if pending.left > 0 {
+            return None;
+        }
+        let pending = self.tasks.remove(&job.task)?;
+        Some(Completion {
+            id: job.task,
+            operation: pending.operation,
+            items: pending.items.into_iter().flatten().collect(),
+            created: pending.created,
+            submitted: pending.submitted,
+            completed: Instant::now(),
+        })
+    }
+}
+
+fn lock_for_storing(layout: &Layout) -> Result<File, String> {
+    let base = layout.base();
+    let directory = File::open(base).map_err(|error| {
+        format!(
+            "could not open base_path {}: {error}; check its permissions",
+            base.display()
+        )
+    })?;
+    match files::lock_exclusive(&directory) {
+        Ok(()) => Ok(directory),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(format!(
+            "another lmcache-bench is storing into base_path {} and every run uses the same keys; wait for it or name \
+             another directory",
+            base.display()
+        )),
+        // Some network file systems have no locks; LMCache takes none either.
+        Err(_) => Ok(directory),
+    }
+}
+
+impl Adapter for FsAdapter {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
+        self.way = self.choose_way(operation);
+        if let Way::Ring(depth) = self.way
+            && !self.prepare_ring(depth)?
+        {
+            self.way = Way::Threads(depth);
+        }
+        let depth = match self.way {
+            Way::Ring(depth) => {
+                self.threads = None;
+                depth
+            }
+            Way::Threads(depth) => {
+                if self.threads.as_ref().is_none_or(|threads| threads.count() != depth) {
+                    self.threads = Some(Threads::start(depth, &self.layout, &self.cancelled)?);
+                }
+                depth
+            }
+        };
+        Ok(IoPath {
+            name: self.path_name(operation),
+            depth,
+        })
+    }
+
+    fn submit(&mut self, task: Task) -> Submit {
+        let count = task.items.len();
+        let Task {
+            id,
+            operation,
+            items,
+            created,
+        } = task;
+        let pending = Pending {
+            operation,
+            items: (0..count).map(|_| None).collect(),
+            left: count,
+            created,
+            submitted: created,
+        };
+        self.tasks.insert(id, pending);
+        if operation == Operation::Lookup {
+            self.push(Job {
+                task: id,
+                first: 0,
+                items,
+                operation,
+                created,
+            });
+        } else {
+            for (first, item) in items.into_iter().enumerate() {
+                self.push(Job {
+                    task: id,
+                    first,
+                    items: vec![item],
+                    operation,
+                    created,
+                });
+            }
+        }
+        if let (Way::Ring(_), Some(ring)) = (self.way, &mut self.ring)
+            && let Err(error) = ring.pump()
+        {
+            self.cancelled.store(true, Ordering::Relaxed);
+            self.warnings.push(Warning::UringUnavailable {
+                reason: error.to_string(),
+            });
+        }
+        if let Some(pending) = self.tasks.get_mut(&id) {
+            pending.submitted = Instant::now();
+        }
+        Submit::Queued
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Option<Completion> {
+        let end = Instant::now() + timeout;
+        loop {
+            let job = self.next_job(end.saturating_duration_since(Instant::now()));
+            let idle = job.is_none();
+            if let Some(completion) = job.and_then(|job| self.settle(job)) {
+                return Some(completion);
+            }
+            if idle && Instant::now() >= end {
+                return None;
+            }
+        }
+    }
+
+    /// Lookups of this adapter take no locks.
+    fn unlock(&mut self, _keys: &[ObjectKey]) {}
+
+    fn cancel(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
+        let base = self.layout.base();
+        let refused = |error: io::Error| format!("--cold: could not sync {}: {error}", base.display());
+        files::sync_file_system(&File::open(base).map_err(refused)?).map_err(refused)?;
+        let mut residency = Residency::default();
+        let mut path = String::new();
+        for key in keys {
+            self.layout.final_path(&key, &mut path);
+            // A key that is not there has no pages; the load will say that it is missing.
+            let Ok(file) = File::open(&path) else { continue };
+            let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+            let refused = |error: io::Error| format!("--cold: could not drop the cached pages of {path}: {error}");
+            residency.objects += 1;
+            residency.resident_pages_before += files::resident_pages(&file, bytes).map_err(refused)?;
+            files::drop_pages(&file).map_err(refused)?;
+            residency.resident_pages_after += files::resident_pages(&file, bytes).map_err(refused)?;
+        }
+        Ok(residency)
+    }
+
+    fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<Duration, String>) {
+        let depth = if self.environment.io_depth > 0 {
+            self.environment.io_depth
+        } else {
+            RING_DEPTH
+        };
+        if self.ring.is_none() {
+            match self.open_ring(depth) {
+                Ok(ring) => self.ring = Some(ring),
+                Err(error) => return (items, Err(format!("the probe needs io_uring: {error}"))),
+            }
+        }
+        let ring = self.ring.as_mut().expect("made above");
+        let depth = ring.depth();
+        let outcome = match operation {
+            Operation::Store => Probe::store(&mut self.probe, &self.layout, ring.ring(), depth, &mut items),
+            Operation::Load => probe::load(&self.layout, ring.ring(), depth, &mut items),
+            Operation::Lookup => Err("a lookup moves no bytes".to_owned()),
+        };
+        (items, outcome)
+    }
+
+    fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), String> {
+        self.threads = None;
+        self.ring = None;
+        match self.probe.take() {
+            Some(probe) => probe.remove(),
+            None => Ok(()),
+        }
+    }
+}

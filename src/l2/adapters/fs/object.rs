@@ -1,0 +1,211 @@
+//! One object, start to end, on one thread: the plain system calls that LMCache's fs adapter makes, with each step timed.
+//! It must never leave a temporary file behind, nor a partial one under a final name.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::time::Instant;
+
+use super::layout::Layout;
+use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
+use crate::sys::files;
+use crate::units::duration_ns;
+
+/// Stops the clock of one step and starts that of the next.
+pub struct Lap {
+    begin: Instant,
+    last: Instant,
+}
+
+impl Lap {
+    pub fn start() -> Lap {
+        let now = Instant::now();
+        Lap { begin: now, last: now }
+    }
+
+    pub fn begin(&self) -> Instant {
+        self.begin
+    }
+
+    /// Nanoseconds since the last lap.
+    pub fn lap_ns(&mut self) -> u64 {
+        let now = Instant::now();
+        let span = now.duration_since(self.last);
+        self.last = now;
+        duration_ns(span)
+    }
+
+    /// Nanoseconds between the start and the last lap.
+    pub fn total_ns(&self) -> u64 {
+        duration_ns(self.last.duration_since(self.begin))
+    }
+}
+
+/// Reused path buffers of one thread.
+#[derive(Default)]
+pub struct Paths {
+    pub target: String,
+    pub tmp: String,
+}
+
+/// Runs one key. The task's creation time tells how long it waited for its turn.
+pub fn run(layout: &Layout, operation: Operation, item: &mut Item, created: Instant, paths: &mut Paths) {
+    let mut lap = Lap::start();
+    item.times = KeyTimes {
+        queued_ns: duration_ns(lap.begin().duration_since(created)),
+        ..KeyTimes::default()
+    };
+    layout.final_path(&item.key, &mut paths.target);
+    item.outcome = match operation {
+        Operation::Store => store(layout, item, &mut lap, paths),
+        Operation::Load => load(layout, item, &mut lap, paths),
+        Operation::Lookup => lookup(item, &mut lap, paths),
+    };
+    item.times.service_ns = lap.total_ns();
+}
+
+fn lookup(item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outcome {
+    let outcome = match fs::metadata(&paths.target) {
+        Ok(_) => Outcome::Found,
+        Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Missing,
+        Err(error) => failed("look up", &paths.target, &error),
+    };
+    item.times.open_ns = lap.lap_ns();
+    outcome
+}
+
+fn store(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &mut Paths) -> Outcome {
+    let file = match create(layout, item, paths) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            item.times.open_ns = lap.lap_ns();
+            return Outcome::AlreadyThere;
+        }
+        Err(outcome) => {
+            item.times.open_ns = lap.lap_ns();
+            return outcome;
+        }
+    };
+    item.times.open_ns = lap.lap_ns();
+    let bytes = item.slot.as_ref().map(|slot| slot.bytes()).unwrap_or_default();
+    let written = file.write_all_at(bytes, 0);
+    item.times.transfer_ns = lap.lap_ns();
+    let outcome = publish(layout, file, written, paths);
+    item.times.publish_ns = lap.lap_ns();
+    outcome
+}
+
+/// Opens the temporary file of a store; `None` when the object is there already.
+pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<File>, Outcome> {
+    match fs::metadata(&paths.target) {
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("look for", &paths.target, &error)),
+    }
+    layout.tmp_path(&item.key, &mut paths.tmp);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    if layout.direct {
+        options.custom_flags(files::O_DIRECT).mode(0o644);
+    }
+    match options.open(&paths.tmp) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) => Err(failed("create", &paths.tmp, &error)),
+    }
+}
+
+/// Gives a written temporary file its final name, or removes it.
+pub fn publish(layout: &Layout, file: File, written: io::Result<()>, paths: &Paths) -> Outcome {
+    let flushed = written
+        .map_err(|error| failed("write", &paths.tmp, &error))
+        .and_then(|()| {
+            let sync = if layout.fdatasync { file.sync_data() } else { Ok(()) };
+            sync.map_err(|error| failed("flush", &paths.tmp, &error))
+        });
+    drop(file);
+    let renamed = flushed.and_then(|()| {
+        fs::rename(&paths.tmp, &paths.target).map_err(|error| failed("rename to its final name", &paths.tmp, &error))
+    });
+    match renamed {
+        Ok(()) => Outcome::Stored,
+        Err(outcome) => {
+            // The first error is the one to report; a temporary file that cannot be removed is found by the next run.
+            let _ = fs::remove_file(&paths.tmp);
+            outcome
+        }
+    }
+}
+
+fn load(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outcome {
+    let file = open_for_load(layout, paths);
+    item.times.open_ns = lap.lap_ns();
+    let file = match file {
+        Ok(file) => file,
+        Err(outcome) => return outcome,
+    };
+    let bytes = item.slot.as_mut().map(|slot| slot.bytes_mut()).unwrap_or_default();
+    let wanted = bytes.len();
+    let read = read_object(&file, bytes, layout.read_ahead_bytes.filter(|_| !layout.direct));
+    item.times.transfer_ns = lap.lap_ns();
+    drop(file);
+    item.times.publish_ns = lap.lap_ns();
+    load_outcome(read, wanted, &paths.target)
+}
+
+pub fn open_for_load(layout: &Layout, paths: &Paths) -> Result<File, Outcome> {
+    let mut options = File::options();
+    options.read(true);
+    if layout.direct {
+        options.custom_flags(files::O_DIRECT);
+    }
+    options.open(&paths.target).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Outcome::Missing,
+        _ => failed("open", &paths.target, &error),
+    })
+}
+
+/// A load is a hit only when every byte arrived.
+pub fn load_outcome(read: io::Result<usize>, wanted: usize, path: &str) -> Outcome {
+    match read {
+        Ok(got) if got == wanted => Outcome::Loaded,
+        Ok(got) => Outcome::Short { held_bytes: got as u64 },
+        Err(error) => failed("read", path, &error),
+    }
+}
+
+/// Fills `bytes` from the start of the file; fewer at its end. A first small read lets the kernel start reading ahead.
+fn read_object(file: &File, bytes: &mut [u8], read_ahead: Option<usize>) -> io::Result<usize> {
+    let first = read_ahead.map_or(0, |ahead| ahead.min(bytes.len()));
+    let (head, tail) = bytes.split_at_mut(first);
+    let mut got = read_fully(file, head, 0)?;
+    if got == first {
+        got += read_fully(file, tail, first)?;
+    }
+    Ok(got)
+}
+
+fn read_fully(file: &File, bytes: &mut [u8], start: usize) -> io::Result<usize> {
+    let mut got = 0;
+    while got < bytes.len() {
+        match file.read_at(&mut bytes[got..], (start + got) as u64) {
+            Ok(0) => break,
+            Ok(count) => got += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // The rest of a file that ends off the block grid cannot be asked for with O_DIRECT; it is the end.
+            Err(error) if error.kind() == ErrorKind::InvalidInput && got > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+/// The sentence for a key that could not be handled.
+pub fn failed(action: &str, path: &str, error: &io::Error) -> Outcome {
+    let advice = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space or name another base_path",
+        ErrorKind::PermissionDenied => "; check the permissions of base_path",
+        ErrorKind::CrossesDevices => "; relative_tmp_dir must be on the same file system as base_path",
+        _ => "",
+    };
+    Outcome::Failed(format!("could not {action} {path}: {error}{advice}"))
+}

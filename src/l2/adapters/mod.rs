@@ -1,0 +1,22 @@
+//! One file (or folder) per adapter type, and the one place that knows them all.
+
+mod fs;
+mod mock;
+
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::spec::AdapterKind;
+
+/// The types this build can run.
+pub const AVAILABLE: [&str; 2] = ["fs", "mock"];
+
+/// Makes the adapter that a spec describes, or says why that is impossible.
+pub fn create(kind: &AdapterKind, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+    match kind {
+        AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
+        AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
+        AdapterKind::Other(name) => Err(format!(
+            "adapter type '{name}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
+            AVAILABLE.join(" and ")
+        )),
+    }
+}

@@ -1,0 +1,297 @@
+//! The story of one `l2` run: spec, buffers, adapter, phases, report, clean-up. Every step that can fail ends in a sentence;
+//! whatever was measured before is still reported.
+
+use std::env;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::args::Format;
+use crate::args::l2::L2Args;
+use crate::error::Error;
+use crate::l2::adapter::{Adapter, Environment, Operation};
+use crate::l2::adapters;
+use crate::l2::config::RunConfig;
+use crate::l2::device::DeviceMeter;
+use crate::l2::runner::{Event, Runner};
+use crate::l2::samples::PhaseSamples;
+use crate::l2::spec::{self, AdapterSpec};
+use crate::l2::summary::{self, RunFacts};
+use crate::report::model::Report;
+use crate::report::output::{OutputFile, write_stdout};
+use crate::report::progress::Progress;
+use crate::report::{json, terminal};
+use crate::sys::arena::{Arena, Slot};
+use crate::sys::{counters, signal};
+use crate::units::bytes_text;
+
+/// How a run that got as far as a report ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Status {
+    Done,
+    /// Sentences for people, most important first.
+    Failed(Vec<String>),
+    Interrupted(i32),
+}
+
+/// Runs `l2` as the command line asks. `started` is when the process began.
+pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
+    let specs = given_specs(args);
+    let config = RunConfig::resolve(args, counters::available_memory_bytes())?;
+    let parsed = spec::parse_specs(&specs)?;
+    let output = args.output.as_deref().map(OutputFile::check).transpose()?;
+    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    let mut progress = match (args.quiet, args.format) {
+        (true, _) => Progress::silent(),
+        (false, Format::Terminal) => Progress::stdout(),
+        (false, Format::Json) => Progress::stderr(),
+    };
+    let mut slots = Slots::allocate(&config)?;
+    progress.line("");
+    progress.line("[Init] Creating adapter...");
+    let mut adapter = create_adapter(&parsed.first, &config, &slots)?;
+    let mut warnings = parsed.warnings;
+    let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
+    progress.line(&format!("[Init] Adapter created successfully ({class_name})."));
+    progress.line("");
+    if config.verify && !keeps_data {
+        return Err(Error::Usage(
+            "--no-skip-verify cannot check a null device, which keeps no data; give mock_bandwidth_gb a number".into(),
+        ));
+    }
+    let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref());
+    let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
+    warnings.extend(adapter.take_warnings());
+    let facts = RunFacts {
+        config: &config,
+        adapter_json: &parsed.first.raw,
+        knows_device: meter.knows_device(),
+        storage_path: adapter
+            .capabilities()
+            .storage_path
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        interrupted: signal::received().map(signal::name),
+    };
+    print_verification(&run.phases, &mut progress);
+    let report = summary::report(&facts, &run.phases, warnings);
+    let written = write_report(&report, args, output.as_ref());
+    progress.line("[Cleanup] Closing adapter...");
+    if let Err(sentence) = adapter.close() {
+        run.problems
+            .push(format!("[Cleanup] adapter.close() failed: {sentence}"));
+    }
+    progress.line("[Cleanup] Done.");
+    written?;
+    Ok(status(&run))
+}
+
+fn given_specs(args: &L2Args) -> Vec<String> {
+    if !args.l2_adapter.is_empty() {
+        return args.l2_adapter.clone();
+    }
+    env::var("L2_ADAPTER_JSON")
+        .ok()
+        .filter(|json| !json.is_empty())
+        .into_iter()
+        .collect()
+}
+
+/// The L1 buffer: store slots and load slots, each one round's worth, made only if their operation runs.
+struct Slots {
+    arena: Arc<Arena>,
+    store: Vec<Slot>,
+    load: Vec<Slot>,
+}
+
+impl Slots {
+    fn allocate(config: &RunConfig) -> Result<Slots, Error> {
+        let bytes = config.buffer_bytes();
+        let arena = Arena::new(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
+            let advice = if config.huge_pages {
+                "--l1-use-hugepages needs free 2 MiB pages: raise the sysctl vm.nr_hugepages"
+            } else {
+                "lower --num-keys, --in-flight or --data-size-kb"
+            };
+            Error::Environment(format!(
+                "could not allocate {} of L1 buffers: {error}; {advice}",
+                bytes_text(bytes as u64)
+            ))
+        })?;
+        let (arena, mut store) = arena.into_slots(config.object_bytes);
+        let stored = if config.runs(Operation::Store) {
+            config.keys_per_round()
+        } else {
+            0
+        };
+        let load = store.split_off(stored);
+        Ok(Slots { arena, store, load })
+    }
+}
+
+fn create_adapter(spec: &AdapterSpec, config: &RunConfig, slots: &Slots) -> Result<Box<dyn Adapter>, Error> {
+    let environment = Environment {
+        arena: Arc::clone(&slots.arena),
+        object_bytes: config.object_bytes,
+        io_engine: config.io_engine,
+        io_depth: config.io_depth,
+        fdatasync: config.fdatasync,
+        stores: config.runs(Operation::Store),
+    };
+    adapters::create(&spec.kind, environment)
+        .map_err(|sentence| Error::Environment(format!("[Init] Failed to create adapter: {sentence}")))
+}
+
+/// What the phases left behind.
+struct Run {
+    phases: Vec<PhaseSamples>,
+    /// Sentences that make the exit code 1.
+    problems: Vec<String>,
+}
+
+fn phases(
+    config: &RunConfig,
+    adapter: &mut dyn Adapter,
+    meter: &DeviceMeter,
+    started: Instant,
+    slots: &mut Slots,
+    progress: &mut Progress,
+) -> Run {
+    let mut run = Run {
+        phases: Vec::new(),
+        problems: Vec::new(),
+    };
+    let mut on_event = |event| print_event(config, progress, event);
+    for &operation in &config.operations {
+        let stored = run.phases.iter().find(|phase| phase.operation == Operation::Store);
+        let all_stored = stored.is_some_and(|phase| phase.failures.count == 0 && phase.rounds_timed_out == 0);
+        let mut none = Vec::new();
+        let slots = match operation {
+            Operation::Store => &mut slots.store,
+            Operation::Load => &mut slots.load,
+            Operation::Lookup => &mut none,
+        };
+        let mut runner = Runner {
+            config,
+            adapter,
+            meter,
+            started,
+            on_event: &mut on_event,
+            all_stored,
+        };
+        match runner.run(operation, slots) {
+            Ok(phase) => {
+                let over = phase.interrupted.is_some() || phase.aborted.is_some();
+                run.problems.extend(phase.aborted.clone());
+                run.phases.push(phase);
+                if over {
+                    break;
+                }
+            }
+            Err(sentence) => {
+                run.problems.push(sentence);
+                break;
+            }
+        }
+    }
+    run
+}
+
+fn print_event(config: &RunConfig, progress: &mut Progress, event: Event) {
+    match event {
+        Event::PhaseBegins { operation } => {
+            let (label, warmup, rounds) = (operation.label(), config.warmup_rounds, config.rounds);
+            progress.line(&format!(
+                "[{label}] Running {warmup} warmup + {rounds} measurement rounds..."
+            ));
+        }
+        Event::RoundEnds {
+            operation,
+            round,
+            duration,
+            success,
+            keys,
+        } => {
+            let (label, verb) = (operation.label(), counted(operation));
+            let ms = duration.as_secs_f64() * 1e3;
+            progress.line(&format!(
+                "  [{label}] Round {round}: {ms:.2} ms, {verb}={success}/{keys}"
+            ));
+        }
+        Event::RoundTimedOut {
+            operation,
+            round,
+            tasks_done,
+            tasks,
+            success,
+            keys,
+        } => {
+            let (label, verb) = (operation.label(), counted(operation));
+            progress.line(&format!(
+                "  [{label}] Round {round}: TIMEOUT ({tasks_done}/{tasks} tasks completed, {verb}={success}/{keys})"
+            ));
+        }
+        Event::PhaseEnds => progress.line(""),
+    }
+}
+
+/// The word the reference uses for a key that succeeded.
+fn counted(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Store => "success_keys",
+        Operation::Lookup => "found",
+        Operation::Load => "loaded",
+    }
+}
+
+fn print_verification(phases: &[PhaseSamples], progress: &mut Progress) {
+    let Some(tally) = phases.iter().find_map(|phase| phase.verify.as_ref()) else {
+        return;
+    };
+    progress.line("[Verify] Checking store -> load data integrity for every measured round...");
+    if tally.bad_count() == 0 {
+        progress.line(&format!("  [Verify] All {} keys data verified OK.", tally.objects));
+    } else {
+        let (bad, all) = (tally.bad_count(), tally.objects);
+        progress.line(&format!("  [Verify] {bad}/{all} keys have data mismatches!"));
+    }
+    progress.line("");
+}
+
+fn write_report(report: &Report, args: &L2Args, output: Option<&OutputFile>) -> Result<(), Error> {
+    let text = match args.format {
+        Format::Terminal => terminal::render(report),
+        Format::Json => json::render(report),
+    };
+    // The file first: it is the copy that outlives a closed pipe.
+    let saved = output.map_or(Ok(()), |file| file.write(&text));
+    let shown = if args.quiet { Ok(()) } else { write_stdout(&text) };
+    saved.and(shown)
+}
+
+/// What the exit code says, and the sentences for standard error.
+fn status(run: &Run) -> Status {
+    if let Some(signal) = signal::received() {
+        return Status::Interrupted(signal);
+    }
+    let mut sentences = run.problems.clone();
+    for phase in &run.phases {
+        let label = phase.operation.label();
+        let failures = &phase.failures;
+        sentences.extend(failures.kept.iter().cloned());
+        let more = failures.count.saturating_sub(failures.kept.len() as u64);
+        if more > 0 {
+            sentences.push(format!("{label}: {more} more keys failed"));
+        }
+        if phase.rounds_timed_out > 0 {
+            sentences.push(format!(
+                "{label}: {} rounds timed out and are not in the figures; look at the store, or raise --round-timeout-s",
+                phase.rounds_timed_out
+            ));
+        }
+    }
+    if sentences.is_empty() {
+        Status::Done
+    } else {
+        Status::Failed(sentences)
+    }
+}

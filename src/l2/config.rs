@@ -1,0 +1,235 @@
+//! From the command line as typed to a run that can be done: ranges checked, sizes multiplied without overflow, memory asked
+//! for before it is allocated. Pure, except that the caller passes in what the machine has.
+
+use std::time::Duration;
+
+use crate::args::l2::{IoEngine as IoEngineArg, L2Args, Operation as OperationArg};
+use crate::error::Error;
+use crate::l2::adapter::{IoEngine, Operation};
+use crate::l2::keys::KeyPlan;
+use crate::units::{KIB, bytes_text};
+
+/// The reference waits this long for each completion.
+const STORE_AND_LOAD_TIMEOUT: Duration = Duration::from_secs(120);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bookkeeping per key of a round (key, times, outcome, queue entries), generously.
+const KEY_OVERHEAD_BYTES: u64 = 512;
+/// A limit on loops, far beyond any sensible run.
+const TOTAL_KEYS_MAX: u64 = u32::MAX as u64;
+const IO_DEPTH_MAX: i64 = 1024;
+
+/// Everything a run needs to know, resolved.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    pub plan: KeyPlan,
+    pub object_bytes: usize,
+    pub align_bytes: usize,
+    pub huge_pages: bool,
+    pub operations: Vec<Operation>,
+    pub verify: bool,
+    pub cold: bool,
+    pub probe: bool,
+    pub rounds: u64,
+    pub warmup_rounds: u64,
+    pub seed: u64,
+    pub round_timeout: Option<Duration>,
+    pub io_engine: IoEngine,
+    pub io_depth: usize,
+    pub fdatasync: bool,
+    /// As typed, for the report.
+    pub data_size_kb: u64,
+    pub lookup_max_hit_rate: f64,
+}
+
+fn at_least(flag: &str, value: i64, least: i64) -> Result<u64, Error> {
+    u64::try_from(value)
+        .ok()
+        .filter(|_| value >= least)
+        .ok_or_else(|| Error::Usage(format!("{flag} is {value} but must be at least {least}")))
+}
+
+fn too_much(what: &str, flags: &str) -> Error {
+    Error::Usage(format!("{what}; lower {flags}"))
+}
+
+impl RunConfig {
+    /// `available_bytes` is the memory that can be had now, if that is known.
+    pub fn resolve(args: &L2Args, available_bytes: Option<u64>) -> Result<RunConfig, Error> {
+        let num_keys = at_least("--num-keys", args.num_keys, 1)?;
+        let in_flight = at_least("--in-flight", args.in_flight, 1)?;
+        let data_size_kb = at_least("--data-size-kb", args.data_size_kb, 1)?;
+        let rounds = at_least("--rounds", args.rounds, 1)?;
+        let warmup_rounds = at_least("--warmup-rounds", args.warmup_rounds, 0)?;
+        if args.l1_align_bytes <= 0 {
+            return Err(Error::Usage("Error: --l1-align-bytes must be positive".to_owned()));
+        }
+        if !(0..=IO_DEPTH_MAX).contains(&args.io_depth) {
+            return Err(Error::Usage(format!(
+                "--io-depth is {} but must be 0 to {IO_DEPTH_MAX}",
+                args.io_depth
+            )));
+        }
+        if args.lookup_max_hit_rate.is_nan() {
+            return Err(Error::Usage(
+                "--lookup-max-hit-rate is not a number; give one from 0 to 1".to_owned(),
+            ));
+        }
+        let object_bytes = data_size_kb
+            .checked_mul(KIB)
+            .filter(|bytes| isize::try_from(*bytes).is_ok())
+            .ok_or_else(|| too_much("an object would be larger than the address space", "--data-size-kb"))?;
+        let align_bytes = args.l1_align_bytes.unsigned_abs();
+        if !object_bytes.is_multiple_of(align_bytes) {
+            return Err(Error::Usage(
+                "Error: --data-size-kb must produce a payload size that is a multiple of --l1-align-bytes".to_owned(),
+            ));
+        }
+        if !align_bytes.is_power_of_two() {
+            return Err(Error::Usage(format!(
+                "--l1-align-bytes is {align_bytes} but must be a power of two"
+            )));
+        }
+        let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
+        check_amounts(&plan, object_bytes, available_bytes)?;
+        Ok(RunConfig {
+            plan,
+            object_bytes: usize::try_from(object_bytes).expect("checked against the address space"),
+            align_bytes: usize::try_from(align_bytes).expect("divides the object size"),
+            huge_pages: args.l1_use_hugepages,
+            operations: operations(args.only),
+            verify: !args.skip_verify,
+            cold: args.cold,
+            probe: args.probe,
+            rounds,
+            warmup_rounds,
+            seed: args.seed,
+            round_timeout: round_timeout(args.round_timeout_s)?,
+            io_engine: match args.io_engine {
+                IoEngineArg::Auto => IoEngine::Auto,
+                IoEngineArg::Threads => IoEngine::Threads,
+                IoEngineArg::Uring => IoEngine::Uring,
+            },
+            io_depth: usize::try_from(args.io_depth).expect("checked above"),
+            fdatasync: args.fdatasync,
+            data_size_kb,
+            lookup_max_hit_rate: args.lookup_max_hit_rate,
+        })
+    }
+
+    pub fn runs(&self, operation: Operation) -> bool {
+        self.operations.contains(&operation)
+    }
+
+    /// Bytes of the L1 buffer: one round's store objects and one round's load objects, each only if that operation runs.
+    pub fn buffer_bytes(&self) -> usize {
+        let halves = usize::from(self.runs(Operation::Store)) + usize::from(self.runs(Operation::Load));
+        halves * self.keys_per_round() * self.object_bytes
+    }
+
+    pub fn keys_per_round(&self) -> usize {
+        usize::try_from(self.plan.keys_per_round()).expect("checked against memory")
+    }
+
+    /// How long a round waits for its next completion.
+    pub fn timeout(&self, operation: Operation) -> Duration {
+        self.round_timeout.unwrap_or(match operation {
+            Operation::Lookup => LOOKUP_TIMEOUT,
+            Operation::Store | Operation::Load => STORE_AND_LOAD_TIMEOUT,
+        })
+    }
+}
+
+fn operations(only: Option<OperationArg>) -> Vec<Operation> {
+    match only {
+        None => vec![Operation::Store, Operation::Lookup, Operation::Load],
+        Some(OperationArg::Store) => vec![Operation::Store],
+        Some(OperationArg::Lookup) => vec![Operation::Lookup],
+        Some(OperationArg::Load) => vec![Operation::Load],
+    }
+}
+
+fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(timeout) if !timeout.is_zero() => Ok(Some(timeout)),
+        _ => Err(Error::Usage(format!(
+            "--round-timeout-s is {seconds} but must be a positive number of seconds"
+        ))),
+    }
+}
+
+/// Refuses what would not fit, before anything is allocated.
+fn check_amounts(plan: &KeyPlan, object_bytes: u64, available_bytes: Option<u64>) -> Result<(), Error> {
+    let keys = plan.keys_per_round();
+    if keys * plan.total_rounds() > TOTAL_KEYS_MAX {
+        let what = format!("the run would use more than {TOTAL_KEYS_MAX} keys");
+        return Err(too_much(&what, "--num-keys, --in-flight or --rounds"));
+    }
+    let needed = object_bytes
+        .checked_mul(2)
+        .and_then(|bytes| bytes.checked_add(KEY_OVERHEAD_BYTES)?.checked_mul(keys))
+        .filter(|bytes| isize::try_from(*bytes).is_ok());
+    let flags = "--num-keys, --in-flight or --data-size-kb";
+    match (needed, available_bytes) {
+        (None, _) => Err(too_much(
+            "the buffers of one round would be larger than the address space",
+            flags,
+        )),
+        (Some(needed), Some(available)) if needed > available => {
+            let (needed, available) = (bytes_text(needed), bytes_text(available));
+            Err(too_much(
+                &format!("one round needs {needed} of memory but only {available} are available"),
+                flags,
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(change: impl FnOnce(&mut L2Args)) -> Result<RunConfig, String> {
+        let mut args = L2Args::default();
+        change(&mut args);
+        RunConfig::resolve(&args, Some(1 << 30)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_the_references() {
+        let config = resolve(|_| {}).unwrap();
+        assert_eq!((config.keys_per_round(), config.object_bytes), (32, 256 << 10));
+        assert_eq!(config.buffer_bytes(), 2 * 32 * (256 << 10));
+        assert!(!config.verify);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_with_the_flag() {
+        type Change = fn(&mut L2Args);
+        let cases: [(&str, Change); 10] = [
+            ("--num-keys", |args| args.num_keys = 0),
+            ("--in-flight", |args| args.in_flight = -1),
+            ("--data-size-kb", |args| args.data_size_kb = i64::MAX),
+            ("--rounds", |args| args.rounds = i64::MAX),
+            ("--warmup-rounds", |args| args.warmup_rounds = -1),
+            ("--l1-align-bytes must be positive", |args| args.l1_align_bytes = 0),
+            ("multiple of --l1-align-bytes", |args| args.l1_align_bytes = 524_288),
+            ("--lookup-max-hit-rate", |args| args.lookup_max_hit_rate = f64::NAN),
+            ("only 1.0 GiB", |args| args.num_keys = 4096),
+            ("--round-timeout-s", |args| args.round_timeout_s = Some(0.0)),
+        ];
+        for (expected, change) in cases {
+            let error = resolve(change).unwrap_err();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_one_operation_needs_only_its_buffers() {
+        let config = resolve(|args| args.only = Some(OperationArg::Store)).unwrap();
+        assert_eq!(config.buffer_bytes(), 32 * (256 << 10));
+        let config = resolve(|args| args.only = Some(OperationArg::Lookup)).unwrap();
+        assert_eq!(config.buffer_bytes(), 0);
+    }
+}

@@ -1,0 +1,145 @@
+//! Whether bytes really crossed the block device while rounds were timed. Reads the kernel's counters around each round;
+//! never inside the timed part.
+
+use std::path::Path;
+
+use crate::l2::adapter::Operation;
+use crate::l2::samples::DeviceTraffic;
+use crate::sys::counters::{self, BlockDevice, DeviceIo, ProcessIo};
+
+/// A phase is labelled `device` from here on, `cache` up to one minus this, `mixed` between.
+const CLEAR_SHARE: f64 = 0.9;
+
+/// Where the bytes of a phase went to or came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    Device,
+    Cache,
+    Mixed,
+}
+
+impl Label {
+    pub fn text(self) -> &'static str {
+        match self {
+            Label::Device => "device",
+            Label::Cache => "cache",
+            Label::Mixed => "mixed",
+        }
+    }
+}
+
+/// Reads the counters of this process and of the device under a path.
+pub struct DeviceMeter {
+    device: Option<BlockDevice>,
+}
+
+/// Counters at one moment.
+#[derive(Clone, Copy, Default)]
+pub struct Reading {
+    process: Option<ProcessIo>,
+    device: Option<DeviceIo>,
+}
+
+impl DeviceMeter {
+    /// A meter for the storage at `path`; without one it measures the process alone.
+    pub fn new(path: Option<&Path>) -> DeviceMeter {
+        DeviceMeter {
+            device: path.and_then(BlockDevice::under),
+        }
+    }
+
+    pub fn knows_device(&self) -> bool {
+        self.device.is_some()
+    }
+
+    pub fn read(&self) -> Reading {
+        Reading {
+            process: counters::process_io(),
+            device: self.device.as_ref().and_then(BlockDevice::io),
+        }
+    }
+}
+
+/// Adds what happened between two readings.
+pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
+    let grow = |total: &mut Option<u64>, from: Option<u64>, to: Option<u64>| {
+        if let (Some(from), Some(to)) = (from, to) {
+            *total = Some(total.unwrap_or(0) + to.saturating_sub(from));
+        }
+    };
+    let (from, to) = (before.process, after.process);
+    grow(
+        &mut traffic.process_read_bytes,
+        from.map(|io| io.read_bytes),
+        to.map(|io| io.read_bytes),
+    );
+    grow(
+        &mut traffic.process_write_bytes,
+        from.map(|io| io.write_bytes),
+        to.map(|io| io.write_bytes),
+    );
+    let (from, to) = (before.device, after.device);
+    grow(
+        &mut traffic.device_write_bytes,
+        from.map(|io| io.write_bytes),
+        to.map(|io| io.write_bytes),
+    );
+}
+
+/// Bytes that a phase moved across the device, as far as that can be known. Reads are charged to the process that waits for
+/// them. Writes through the page cache are charged when a page becomes dirty, so only the device's own counter tells when
+/// they arrive; other processes' writes are in it too, so no more than this process wrote is believed.
+pub fn device_bytes(operation: Operation, traffic: &DeviceTraffic) -> Option<u64> {
+    match operation {
+        Operation::Load => traffic.process_read_bytes,
+        Operation::Store => {
+            let device = traffic.device_write_bytes?;
+            Some(
+                traffic
+                    .process_write_bytes
+                    .map_or(device, |process| device.min(process)),
+            )
+        }
+        Operation::Lookup => None,
+    }
+}
+
+/// The share of the moved bytes that crossed the device, and its label.
+pub fn label(device_bytes: Option<u64>, moved_bytes: u64) -> Option<(f64, Label)> {
+    let share = device_bytes.filter(|_| moved_bytes > 0)? as f64 / moved_bytes as f64;
+    let label = if share >= CLEAR_SHARE {
+        Label::Device
+    } else if share <= 1.0 - CLEAR_SHARE {
+        Label::Cache
+    } else {
+        Label::Mixed
+    };
+    Some((share, label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_follows_the_share() {
+        let text = |device, moved| label(device, moved).map(|(_, label)| label.text());
+        assert_eq!(text(Some(95), 100), Some("device"));
+        assert_eq!(text(Some(50), 100), Some("mixed"));
+        assert_eq!(text(Some(5), 100), Some("cache"));
+        assert_eq!(text(Some(0), 0), None);
+        assert_eq!(text(None, 100), None);
+    }
+
+    #[test]
+    fn other_processes_writes_are_not_believed() {
+        let traffic = DeviceTraffic {
+            process_read_bytes: Some(7),
+            process_write_bytes: Some(100),
+            device_write_bytes: Some(900),
+        };
+        assert_eq!(device_bytes(Operation::Store, &traffic), Some(100));
+        assert_eq!(device_bytes(Operation::Load, &traffic), Some(7));
+        assert_eq!(device_bytes(Operation::Lookup, &traffic), None);
+    }
+}

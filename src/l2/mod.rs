@@ -1,0 +1,14 @@
+//! Benchmark of an L2 storage adapter: storing, looking up and loading KV objects in rounds.
+
+pub mod adapter;
+pub mod adapters;
+pub mod bench;
+pub mod config;
+pub mod device;
+pub mod keys;
+pub mod runner;
+pub mod samples;
+pub mod spec;
+pub mod stamp;
+pub mod summary;
+pub mod verify;

@@ -1,0 +1,452 @@
+//! Runs the rounds of one phase and takes the samples. It never prints: what people may want to see on the way goes out as
+//! events. Buffers are stamped, zeroed and checked outside the timed part of a round (docs/measurement.md).
+
+use std::thread::{self, available_parallelism};
+use std::time::{Duration, Instant};
+
+use crate::l2::adapter::{Adapter, Completion, Item, Operation, Outcome, Submit, Task};
+use crate::l2::config::RunConfig;
+use crate::l2::device::{self, DeviceMeter};
+use crate::l2::keys::{ObjectKey, bench_key};
+use crate::l2::samples::{PhaseSamples, Round, VerifyTally, count_outcome};
+use crate::l2::stamp::{self, Stamp};
+use crate::l2::verify::{self, Verdict};
+use crate::sys::arena::Slot;
+use crate::sys::{counters, signal};
+
+/// How often a wait looks for a signal.
+const SIGNAL_POLL: Duration = Duration::from_millis(50);
+/// How long keys at work may take to finish after a signal.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+const WORKERS_MAX: usize = 8;
+
+/// What happens on the way.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    PhaseBegins {
+        operation: Operation,
+    },
+    RoundEnds {
+        operation: Operation,
+        round: u64,
+        duration: Duration,
+        success: u64,
+        keys: u64,
+    },
+    RoundTimedOut {
+        operation: Operation,
+        round: u64,
+        tasks_done: usize,
+        tasks: usize,
+        success: u64,
+        keys: u64,
+    },
+    PhaseEnds,
+}
+
+/// How a round ended.
+enum End {
+    Complete,
+    TimedOut,
+    Interrupted(i32),
+}
+
+/// One round's completions, in the order of the submits.
+struct Wave {
+    completions: Vec<Option<Completion>>,
+    duration: Duration,
+    end: End,
+}
+
+/// The run's machinery around one adapter.
+pub struct Runner<'a> {
+    pub config: &'a RunConfig,
+    pub adapter: &'a mut dyn Adapter,
+    pub meter: &'a DeviceMeter,
+    pub started: Instant,
+    pub on_event: &'a mut dyn FnMut(Event),
+    /// This run stored every key it will look up, so a miss is a fault.
+    pub all_stored: bool,
+}
+
+impl Runner<'_> {
+    /// Runs all rounds of one operation. `slots` holds one slot per key of a round (none for lookups); they come back, less
+    /// those that the adapter still holds after a timeout.
+    pub fn run(&mut self, operation: Operation, slots: &mut Vec<Slot>) -> Result<PhaseSamples, String> {
+        let io_path = self.adapter.prepare(operation)?;
+        let mut samples = PhaseSamples::new(operation, io_path);
+        (self.on_event)(Event::PhaseBegins { operation });
+        if self.config.cold && operation != Operation::Store {
+            let plan = &self.config.plan;
+            let last = plan.total_rounds() * plan.keys_per_round();
+            samples.residency = Some(self.adapter.make_cold(&mut (0..last).map(bench_key))?);
+        }
+        if self.config.verify && operation == Operation::Load && self.adapter.capabilities().keeps_data {
+            samples.verify = Some(VerifyTally::default());
+        }
+        let total_rounds = self.config.plan.total_rounds();
+        for round in 0..total_rounds {
+            let ended = match signal::received() {
+                Some(signal) => End::Interrupted(signal),
+                None => self.round(&mut samples, round, slots),
+            };
+            if let End::Interrupted(signal) = ended {
+                samples.interrupted = Some(signal);
+            }
+            let lost = operation != Operation::Lookup && slots.len() < self.config.keys_per_round();
+            if lost && samples.interrupted.is_none() {
+                samples.aborted = Some(format!(
+                    "{}: the adapter did not give its buffers back after a timeout, so the run ended early",
+                    operation.label()
+                ));
+            }
+            if samples.interrupted.is_some() || samples.aborted.is_some() {
+                let finished = samples.rounds.len() as u64 + samples.rounds_timed_out;
+                samples.rounds_not_run = self.config.rounds.saturating_sub(finished);
+                break;
+            }
+        }
+        if samples.interrupted.is_none() && samples.aborted.is_none() {
+            samples.last_probe = self.probe(&mut samples, total_rounds - 1, slots);
+        }
+        (self.on_event)(Event::PhaseEnds);
+        Ok(samples)
+    }
+
+    fn round(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> End {
+        let operation = samples.operation;
+        let measured = round >= self.config.warmup_rounds;
+        let probe = if measured {
+            self.probe(samples, round, slots)
+        } else {
+            None
+        };
+        let tasks = self.tasks(operation, round, slots);
+        let (cpu, traffic) = (counters::process_cpu(), self.meter.read());
+        let wave = self.wave(operation, tasks, samples);
+        let (cpu, traffic) = (
+            counters::process_cpu().saturating_sub(cpu),
+            (traffic, self.meter.read()),
+        );
+        let result = self.take_apart(samples, round, measured, &wave);
+        if measured && matches!(wave.end, End::Complete) {
+            samples.cpu += cpu;
+            device::add(&mut samples.traffic, &traffic.0, &traffic.1);
+            samples.rounds.push(Round {
+                duration: wave.duration,
+                probe,
+                ..result
+            });
+            if let Some(tally) = &mut samples.verify {
+                let failures = &mut samples.failures;
+                check_wave(&wave, self.config.seed, round, tally, &mut |sentence| {
+                    failures.note(|| sentence)
+                });
+            }
+        }
+        self.report_round(operation, round, &wave, result.success);
+        if measured && matches!(wave.end, End::TimedOut) {
+            samples.rounds_timed_out += 1;
+        }
+        let items = wave
+            .completions
+            .into_iter()
+            .flatten()
+            .flat_map(|completion| completion.items);
+        slots.extend(items.filter_map(|item| item.slot));
+        slots.sort_by_key(Slot::offset);
+        wave.end
+    }
+
+    fn report_round(&mut self, operation: Operation, round: u64, wave: &Wave, success: u64) {
+        let keys = self.config.plan.keys_per_round();
+        let round = round + 1;
+        match wave.end {
+            End::Complete => {
+                let duration = wave.duration;
+                (self.on_event)(Event::RoundEnds {
+                    operation,
+                    round,
+                    duration,
+                    success,
+                    keys,
+                });
+            }
+            End::TimedOut => {
+                let tasks = wave.completions.len();
+                let tasks_done = wave.completions.iter().flatten().count();
+                (self.on_event)(Event::RoundTimedOut {
+                    operation,
+                    round,
+                    tasks_done,
+                    tasks,
+                    success,
+                    keys,
+                });
+            }
+            End::Interrupted(_) => {}
+        }
+    }
+
+    /// Keys and buffers of one round, outside the clock: store objects get their stamps, load buffers are zeroed.
+    fn tasks(&self, operation: Operation, round: u64, slots: &mut Vec<Slot>) -> Vec<Task> {
+        let plan = &self.config.plan;
+        let lookups = plan.lookup_indices(round);
+        let first = plan.store_range(round).start;
+        let mut slots = slots.drain(..);
+        let mut items: Vec<Item> = (0..plan.keys_per_round())
+            .map(|position| match operation {
+                Operation::Lookup => Item::new(bench_key(lookups.index(position)), None),
+                _ => Item::new(bench_key(first + position), slots.next()),
+            })
+            .collect();
+        match operation {
+            Operation::Store if self.adapter.capabilities().keeps_data => {
+                let seed = self.config.seed;
+                in_parallel(&mut items, |item| {
+                    if let Some(slot) = &mut item.slot {
+                        stamp::fill(slot.bytes_mut(), stamp_of(&item.key, seed, round));
+                    }
+                });
+            }
+            Operation::Load => in_parallel(&mut items, |item| {
+                if let Some(slot) = &mut item.slot {
+                    slot.bytes_mut().fill(0);
+                }
+            }),
+            _ => {}
+        }
+        let num_keys = usize::try_from(plan.num_keys()).expect("checked against memory");
+        let mut tasks = Vec::with_capacity(items.len().div_ceil(num_keys));
+        let mut rest = items.into_iter();
+        let created = Instant::now();
+        loop {
+            let items: Vec<Item> = rest.by_ref().take(num_keys).collect();
+            if items.is_empty() {
+                return tasks;
+            }
+            tasks.push(Task {
+                id: tasks.len(),
+                operation,
+                items,
+                created,
+            });
+        }
+    }
+
+    /// The timed part: submits every task from this thread, then waits for all of them.
+    fn wave(&mut self, operation: Operation, tasks: Vec<Task>, samples: &mut PhaseSamples) -> Wave {
+        let mut completions: Vec<Option<Completion>> = tasks.iter().map(|_| None).collect();
+        let mut left = tasks.len();
+        let timeout = self.config.timeout(operation);
+        let begin = Instant::now();
+        samples
+            .first_submit
+            .get_or_insert_with(|| begin.duration_since(self.started));
+        let mut end = End::Complete;
+        let mut place = |completion: Completion, left: &mut usize| {
+            *left -= 1;
+            let id = completion.id;
+            completions[id] = Some(completion);
+        };
+        for task in tasks {
+            let mut task = Task {
+                created: Instant::now(),
+                ..task
+            };
+            loop {
+                match self.adapter.submit(task) {
+                    Submit::Queued => break,
+                    Submit::Done(completion) => {
+                        place(completion, &mut left);
+                        break;
+                    }
+                    Submit::Busy(same) => {
+                        task = same;
+                        if let Some(completion) = self.adapter.wait(SIGNAL_POLL) {
+                            place(completion, &mut left);
+                        }
+                    }
+                }
+            }
+        }
+        let mut deadline = Instant::now() + timeout;
+        while left > 0 {
+            let now = Instant::now();
+            match self
+                .adapter
+                .wait(SIGNAL_POLL.min(deadline.saturating_duration_since(now)))
+            {
+                Some(completion) => {
+                    place(completion, &mut left);
+                    deadline = Instant::now() + timeout;
+                    continue;
+                }
+                None if now < deadline => {}
+                None if matches!(end, End::Complete) => {
+                    // The round is lost, but its buffers are needed for the next one: give it the same time again.
+                    end = End::TimedOut;
+                    deadline = now + timeout;
+                }
+                None => break,
+            }
+            if let (Some(signal), End::Complete | End::TimedOut) = (signal::received(), &end) {
+                end = End::Interrupted(signal);
+                self.adapter.cancel();
+                deadline = Instant::now() + INTERRUPT_GRACE;
+            }
+        }
+        let duration = begin.elapsed();
+        Wave {
+            completions,
+            duration,
+            end,
+        }
+    }
+
+    /// Counts what became of the keys of a round.
+    fn take_apart(&mut self, samples: &mut PhaseSamples, round: u64, measured: bool, wave: &Wave) -> Round {
+        let operation = samples.operation;
+        let hits = self.config.plan.per_round_hits();
+        let counted = measured && matches!(wave.end, End::Complete);
+        let mut result = Round::default();
+        let mut position = 0;
+        let mut found: Vec<ObjectKey> = Vec::new();
+        for completion in wave.completions.iter().flatten() {
+            if counted {
+                samples.latencies.add(completion);
+            }
+            for item in &completion.items {
+                result.success += u64::from(item.outcome.is_success());
+                if item.outcome.moved() {
+                    result.moved_bytes += item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
+                }
+                if item.outcome == Outcome::Found {
+                    found.push(item.key.clone());
+                }
+                let expected = match operation {
+                    Operation::Lookup => position < hits,
+                    Operation::Store | Operation::Load => true,
+                };
+                position += 1;
+                let mut uncounted = Default::default();
+                let tally = if counted { &mut samples.tally } else { &mut uncounted };
+                let faulty = count_outcome(tally, item, expected);
+                if faulty && (operation != Operation::Lookup || self.all_stored || is_error(&item.outcome)) {
+                    samples.failures.note(|| failure_sentence(operation, round, item));
+                }
+            }
+        }
+        if !found.is_empty() {
+            self.adapter.unlock(&found);
+        }
+        result
+    }
+
+    /// One slice of the raw device, with this round's keys and buffers.
+    fn probe(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> Option<Duration> {
+        if !self.config.probe || samples.operation == Operation::Lookup || samples.probe_error.is_some() {
+            return None;
+        }
+        let first = self.config.plan.store_range(round).start;
+        let keyed = slots.drain(..).enumerate();
+        let items = keyed
+            .map(|(index, slot)| Item::new(bench_key(first + index as u64), Some(slot)))
+            .collect();
+        let (items, outcome) = self.adapter.probe(samples.operation, items);
+        slots.extend(items.into_iter().filter_map(|item| item.slot));
+        match outcome {
+            Ok(duration) => Some(duration),
+            Err(reason) => {
+                samples.probe_error = Some(reason);
+                None
+            }
+        }
+    }
+}
+
+fn is_error(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(_))
+}
+
+fn failure_sentence(operation: Operation, round: u64, item: &Item) -> String {
+    let what = match &item.outcome {
+        Outcome::Failed(sentence) => sentence.clone(),
+        Outcome::Missing => "not found".to_owned(),
+        Outcome::Short { held_bytes } => {
+            let wanted = item.slot.as_ref().map_or(0, Slot::len);
+            format!("truncated: it holds only {held_bytes} of {wanted} bytes")
+        }
+        other => format!("{other:?}"),
+    };
+    format!(
+        "{} round {}: {}: {what}",
+        operation.label(),
+        round + 1,
+        item.key.file_name()
+    )
+}
+
+fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
+    let mut hash = [0_u8; 16];
+    hash.copy_from_slice(key.chunk_hash().as_bytes());
+    Stamp { seed, key: hash, round }
+}
+
+/// Calls `work` for every item, on as many threads as pay.
+fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
+    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let share = items.len().div_ceil(workers).max(1);
+    thread::scope(|scope| {
+        let mut shares = items.chunks_mut(share);
+        let own = shares.next();
+        for share in shares {
+            scope.spawn(|| share.iter_mut().for_each(&work));
+        }
+        own.into_iter().flatten().for_each(&work);
+    });
+}
+
+/// Checks every object that a round loaded, on as many threads as pay; verdicts come back in key order.
+fn check_wave(wave: &Wave, seed: u64, round: u64, tally: &mut VerifyTally, note: &mut dyn FnMut(String)) {
+    let items: Vec<&Item> = wave
+        .completions
+        .iter()
+        .flatten()
+        .flat_map(|completion| &completion.items)
+        .filter(|item| item.outcome == Outcome::Loaded)
+        .collect();
+    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let share = items.len().div_ceil(workers).max(1);
+    let check = |items: &[&Item]| -> (Vec<Verdict>, Duration) {
+        let begin = Instant::now();
+        let verdict = |item: &&Item| {
+            let bytes = item.slot.as_ref().map(|slot| slot.bytes()).unwrap_or_default();
+            verify::check(bytes, stamp_of(&item.key, seed, round))
+        };
+        (items.iter().map(verdict).collect(), begin.elapsed())
+    };
+    let results: Vec<(Vec<Verdict>, Duration)> = thread::scope(|scope| {
+        let handles: Vec<_> = items.chunks(share).map(|share| scope.spawn(|| check(share))).collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("checking does not panic"))
+            .collect()
+    });
+    tally.core_time += results.iter().map(|(_, time)| *time).sum::<Duration>();
+    for (item, verdict) in items.iter().zip(results.into_iter().flat_map(|(verdicts, _)| verdicts)) {
+        tally.objects += 1;
+        tally.bytes += item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
+        if verdict == Verdict::Good {
+            tally.good += 1;
+        } else {
+            tally.note_bad(verdict.name());
+            note(format!(
+                "Load round {}: {} {}",
+                round + 1,
+                item.key.file_name(),
+                verdict.describe()
+            ));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! JSON values seen as Python sees them: type names, `repr`, truth, and what counts as an int. It knows no field names.
+
+use serde_json::Value;
+
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "NoneType",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float",
+        Value::Number(_) => "int",
+        Value::String(_) => "str",
+        Value::Array(_) => "list",
+        Value::Object(_) => "dict",
+    }
+}
+
+/// `str(value)`: as `repr`, but a string stands for itself.
+pub fn str_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| repr(value), str::to_owned)
+}
+
+pub fn repr(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => string_repr(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", ")),
+        Value::Object(fields) => {
+            let field = |(name, value): (&String, &Value)| format!("{}: {}", string_repr(name), repr(value));
+            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+fn string_repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut out = String::from(quote);
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            character if character == quote => out.extend(['\\', quote]),
+            '\0'..='\x1f' | '\x7f'..='\u{a0}' => out.push_str(&format!("\\x{:02x}", u32::from(character))),
+            character => out.push(character),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+pub fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(truth) => *truth,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+/// An `int` above 0. A bool is an int to Python, and 8192.0 is none.
+pub fn positive_int(value: &Value) -> Option<u64> {
+    match value {
+        Value::Bool(truth) => Some(u64::from(*truth)),
+        _ => value.as_u64(),
+    }
+    .filter(|number| *number > 0)
+}
+
+/// An `int` or a `float`; a bool is an int to Python.
+pub fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
+        _ => value.as_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_read_as_in_python() {
+        let value = json!({"a": [1, 1.5, true, null, "it's"], "b": "x\n\u{1}'\""});
+        assert_eq!(
+            repr(&value),
+            r#"{'a': [1, 1.5, True, None, "it's"], 'b': 'x\n\x01\'"'}"#
+        );
+        assert_eq!(str_text(&json!("fs")), "fs");
+        let names: Vec<_> = value["a"].as_array().unwrap().iter().map(type_name).collect();
+        assert_eq!(names, ["int", "float", "bool", "NoneType", "str"]);
+        assert_eq!((type_name(&value), type_name(&value["a"])), ("dict", "list"));
+    }
+
+    #[test]
+    fn ints_and_numbers_are_pythons() {
+        let ints = [
+            json!(true),
+            json!(8192),
+            json!(8192.0),
+            json!(0),
+            json!(-1),
+            json!(false),
+            json!("1"),
+        ];
+        assert_eq!(
+            ints.each_ref().map(positive_int),
+            [Some(1), Some(8192), None, None, None, None, None]
+        );
+        assert_eq!(
+            [json!(true), json!(0.5), json!("1")].each_ref().map(number),
+            [Some(1.0), Some(0.5), None]
+        );
+    }
+
+    #[test]
+    fn truth_is_pythons() {
+        for value in [
+            json!(null),
+            json!(false),
+            json!(0),
+            json!(0.0),
+            json!(""),
+            json!([]),
+            json!({}),
+        ] {
+            assert!(!is_true(&value), "{value}");
+        }
+        for value in [json!(true), json!(-1), json!("no"), json!([0]), json!({"a": 0})] {
+            assert!(is_true(&value), "{value}");
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! From samples to the report. The reference's sections, keys, labels and formulas stay where they are, with its faults
+//! mended (docs/measurement.md lists them); what it does not have follows in sections of its own.
+
+use std::time::Duration;
+
+use crate::l2::adapter::Operation;
+use crate::l2::config::RunConfig;
+use crate::l2::device;
+use crate::l2::samples::{PhaseSamples, VerifyTally};
+use crate::report::model::{Column, Entry, Report, Row, Section, Value};
+use crate::report::warning::Warning;
+use crate::stats::histogram::LatencyHistogram;
+use crate::stats::percentile::linear;
+use crate::stats::summary::Summary;
+use crate::units::{GIB, MIB};
+
+const TITLE: &str = "L2 Adapter Benchmark Result";
+const WIDTH: usize = 64;
+/// Creating a file takes about 16 us on an idle ext4; beyond this something slows it down.
+const SLOW_CREATE_US: f64 = 100.0;
+/// A probe whose slices differ more than this gives no verdict.
+const PROBE_SPREAD_MAX: f64 = 2.0;
+/// Nothing is faster than the device; a ratio beyond this says that the probe was wrong.
+const PROBE_RATIO_MAX: f64 = 1.05;
+/// Loads count as proven cold when at least this share came from the device.
+const COLD_SHARE_MIN: f64 = 0.95;
+
+/// What the report says besides the phases.
+pub struct RunFacts<'a> {
+    pub config: &'a RunConfig,
+    pub adapter_json: &'a str,
+    pub knows_device: bool,
+    pub storage_path: Option<String>,
+    pub interrupted: Option<&'static str>,
+}
+
+/// The whole report. `warnings` are those that came up before and during the run.
+pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<Warning>) -> Report {
+    let mut sections = vec![config_section(facts)];
+    for (index, phase) in phases.iter().enumerate() {
+        sections.push(operation_section(index, facts.config, phase));
+        sections.push(detail_section(index, phase));
+        sections.push(latency_section(index, phase));
+        add_warnings(facts, phase, &mut warnings);
+    }
+    if let Some(tally) = phases.iter().find_map(|phase| phase.verify.as_ref()) {
+        sections.push(verify_section(tally));
+    }
+    sections.push(run_section(facts, phases));
+    if !warnings.is_empty() {
+        sections.push(Section::warnings(&warnings));
+    }
+    Report {
+        title: TITLE.into(),
+        width: WIDTH,
+        sections,
+    }
+}
+
+fn config_section(facts: &RunFacts<'_>) -> Section {
+    let config = facts.config;
+    let keys = config.plan.keys_per_round();
+    let data_mb = (keys * config.object_bytes as u64) as f64 / MIB as f64;
+    let mut entries = vec![
+        Entry::text("l2_adapter_json", "L2 adapter JSON", facts.adapter_json),
+        Entry::count("num_keys", "Keys / submit", config.plan.num_keys()),
+        Entry::count("in_flight", "In-flight / round", config.plan.in_flight()),
+        Entry::count("keys_per_round", "Keys / round", keys),
+        Entry::count("data_size_kb", "Data size / key (KB)", config.data_size_kb),
+        Entry::number("data_per_round_mb", "Data / round (MB)", data_mb, 2),
+        Entry::count("measurement_rounds", "Measurement rounds", config.rounds),
+        Entry::count("warmup_rounds", "Warmup rounds", config.warmup_rounds),
+    ];
+    if config.runs(Operation::Lookup) {
+        let rate = config.lookup_max_hit_rate;
+        entries.push(Entry::number("lookup_max_hit_rate", "Lookup max hit rate", rate, 4));
+    }
+    Section::entries("config", "Configuration", entries)
+}
+
+fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> Section {
+    let keys = config.plan.keys_per_round();
+    let per_second = |amount: f64, duration: Duration| {
+        let seconds = duration.as_secs_f64();
+        if seconds > 0.0 { amount / seconds } else { 0.0 }
+    };
+    let of = |value: &dyn Fn(&crate::l2::samples::Round) -> f64| {
+        Summary::of(&phase.rounds.iter().map(value).collect::<Vec<f64>>())
+    };
+    let duration = of(&|round| round.duration.as_secs_f64() * 1e3);
+    let throughput = of(&|round| per_second(round.moved_bytes as f64 / MIB as f64, round.duration));
+    // An answered lookup is an operation whether it hits or not; a store or load is one only when it succeeded.
+    let ops = of(&|round| {
+        let done = if phase.operation == Operation::Lookup {
+            keys
+        } else {
+            round.success
+        };
+        per_second(done as f64, round.duration)
+    });
+    let rounds = phase.rounds.len() as u64;
+    let success: u64 = phase.rounds.iter().map(|round| round.success).sum();
+    let mut entries = vec![
+        Entry::text("operation", "Operation", phase.operation.label()),
+        Entry::count("rounds", "Rounds", rounds),
+        Entry::count("rounds_timed_out", "Rounds timed out", phase.rounds_timed_out),
+        Entry::count("keys_per_round", "Keys / round", keys),
+        Entry::count("total_keys", "Total keys", rounds * keys),
+        Entry::count("total_success", "Total success", success),
+        Entry::number("duration_avg_ms", "Duration avg (ms)", duration.avg, 2),
+        Entry::number("duration_min_ms", "Duration min (ms)", duration.min, 2),
+        Entry::number("duration_max_ms", "Duration max (ms)", duration.max, 2),
+        Entry::number("duration_p50_ms", "Duration p50 (ms)", duration.p50, 2),
+        Entry::number("duration_p99_ms", "Duration p99 (ms)", duration.p99, 2),
+        Entry::number("duration_std_ms", "Duration std (ms)", duration.std, 2),
+        Entry::number("throughput_avg_mbps", "Throughput avg (MB/s)", throughput.avg, 2),
+        Entry::number("throughput_min_mbps", "Throughput min (MB/s)", throughput.min, 2),
+        Entry::number("throughput_max_mbps", "Throughput max (MB/s)", throughput.max, 2),
+        Entry::number("ops_per_sec_avg", "Avg ops/s", ops.avg, 2),
+        Entry::number(
+            "latency_per_key_ms",
+            "Avg latency / key (ms)",
+            duration.avg / keys as f64,
+            3,
+        ),
+    ];
+    let rate = config.lookup_max_hit_rate.clamp(0.0, 1.0);
+    if phase.operation == Operation::Lookup && rate > 0.0 {
+        let expected = config.plan.per_round_hits() * rounds;
+        let actual = if rounds > 0 {
+            success as f64 / (rounds * keys) as f64
+        } else {
+            0.0
+        };
+        entries.push(Entry::number("expected_max_hit_rate", "Expected max hit rate", rate, 4));
+        entries.push(Entry::count("expected_hit_count", "Expected hit keys", expected));
+        entries.push(Entry::number("actual_hit_rate", "Actual hit rate", actual, 4));
+    }
+    Section::entries(format!("op_{index}"), phase.operation.label(), entries)
+}
+
+fn optional(key: &'static str, label: &'static str, value: Option<f64>, decimals: u8) -> Entry {
+    Entry::new(
+        key,
+        label,
+        value.map_or(Value::Absent, |value| Value::Number { value, decimals }),
+    )
+}
+
+fn detail_section(index: usize, phase: &PhaseSamples) -> Section {
+    let mut entries = vec![
+        Entry::text("io_path", "I/O path", phase.io_path.name.clone()),
+        Entry::count(
+            "queue_depth_requested",
+            "Queue depth requested",
+            phase.io_path.depth as u64,
+        ),
+        optional(
+            "queue_depth_achieved",
+            "Queue depth achieved",
+            phase.achieved_depth(),
+            2,
+        ),
+    ];
+    entries.extend(traffic_entries(phase));
+    entries.extend(key_entries(phase));
+    if phase.rounds_not_run > 0 {
+        entries.push(Entry::count("rounds_not_run", "Rounds not run", phase.rounds_not_run));
+    }
+    if let Some(residency) = phase.residency {
+        let (before, after) = (residency.resident_pages_before, residency.resident_pages_after);
+        entries.push(Entry::count("cold_objects", "Objects made cold", residency.objects));
+        entries.push(Entry::count("cold_pages_before", "Cached pages before", before));
+        entries.push(Entry::count("cold_pages_after", "Cached pages after", after));
+    }
+    entries.extend(probe_entries(phase));
+    let label = format!("{}: detail", phase.operation.label());
+    Section::entries(format!("detail_{index}"), label, entries)
+}
+
+/// Bytes that moved, whether they crossed the device, and what they cost. Lookups move none.
+fn traffic_entries(phase: &PhaseSamples) -> Vec<Entry> {
+    if phase.operation == Operation::Lookup {
+        return Vec::new();
+    }
+    let moved = phase.moved_bytes();
+    let gib = moved as f64 / GIB as f64;
+    let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
+    let label = device::label(device_bytes, moved).map(|(_, label)| label.text());
+    let label = label.map_or(Value::Absent, |label| Value::Text(label.to_owned()));
+    let device_mb = device_bytes.map(|bytes| bytes as f64 / MIB as f64);
+    let cpu = (gib > 0.0).then(|| phase.cpu.as_secs_f64() / gib);
+    vec![
+        Entry::number("moved_mb", "Data moved (MB)", moved as f64 / MIB as f64, 2),
+        optional("device_mb", "Data across the device (MB)", device_mb, 2),
+        Entry::new("device_label", "Measured", label),
+        optional("cpu_s_per_gib", "CPU time (s/GiB)", cpu, 3),
+    ]
+}
+
+fn key_entries(phase: &PhaseSamples) -> Vec<Entry> {
+    let tally = &phase.tally;
+    let missing = Entry::count("keys_missing", "Keys missing", tally.missing);
+    let failed = Entry::count("keys_failed", "Keys failed", tally.failed);
+    match phase.operation {
+        Operation::Store => {
+            let already = Entry::count("keys_already_there", "Keys already there", tally.already_there);
+            vec![already, failed]
+        }
+        Operation::Load => vec![
+            missing,
+            Entry::count("keys_short", "Keys truncated", tally.short),
+            failed,
+        ],
+        Operation::Lookup => {
+            let label = "Keys found though never stored";
+            let unexpected = Entry::count("keys_unexpected", label, tally.unexpected_hits);
+            vec![missing, unexpected, failed]
+        }
+    }
+}
+
+fn probe_entries(phase: &PhaseSamples) -> Vec<Entry> {
+    match (ProbeResult::of(phase), &phase.probe_error) {
+        (Some(probe), _) => vec![
+            Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", probe.mbps_p50, 2),
+            Entry::number("probe_spread", "Raw device max / min", probe.spread, 2),
+            Entry::number("probe_ratio_p25", "Share of raw device p25", probe.ratio[0], 3),
+            Entry::number("probe_ratio_p50", "Share of raw device p50", probe.ratio[1], 3),
+            Entry::number("probe_ratio_p75", "Share of raw device p75", probe.ratio[2], 3),
+        ],
+        (None, Some(reason)) => vec![Entry::text("probe_error", "No raw probe", reason.clone())],
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Each round against the probe slices on both sides of it.
+struct ProbeResult {
+    mbps_p50: f64,
+    spread: f64,
+    ratio: [f64; 3],
+}
+
+impl ProbeResult {
+    fn of(phase: &PhaseSamples) -> Option<ProbeResult> {
+        let probes: Option<Vec<Duration>> = phase.rounds.iter().map(|round| round.probe).collect();
+        let mut probes = probes.filter(|probes| !probes.is_empty())?;
+        probes.push(phase.last_probe?);
+        let bytes = phase
+            .rounds
+            .iter()
+            .map(|round| round.moved_bytes)
+            .max()
+            .filter(|bytes| *bytes > 0)?;
+        let seconds = |duration: &Duration| duration.as_secs_f64().max(1e-9);
+        // The harmonic mean of two speeds for the same bytes is the bytes over the mean of the two times.
+        let mut ratios: Vec<f64> = phase
+            .rounds
+            .iter()
+            .zip(probes.windows(2))
+            .map(|(round, sides)| {
+                let probe_s = (seconds(&sides[0]) + seconds(&sides[1])) / 2.0;
+                (round.moved_bytes as f64 / bytes as f64) * probe_s / seconds(&round.duration)
+            })
+            .collect();
+        ratios.sort_by(f64::total_cmp);
+        let mut speeds: Vec<f64> = probes
+            .iter()
+            .map(|probe| bytes as f64 / MIB as f64 / seconds(probe))
+            .collect();
+        speeds.sort_by(f64::total_cmp);
+        Some(ProbeResult {
+            mbps_p50: linear(&speeds, 50.0),
+            spread: speeds.last()? / speeds.first()?,
+            ratio: [25.0, 50.0, 75.0].map(|p| linear(&ratios, p)),
+        })
+    }
+}
+
+fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
+    const COLUMNS: [(&str, &str); 5] = [
+        ("p50", "p50"),
+        ("p90", "p90"),
+        ("p99", "p99"),
+        ("p99_9", "p99.9"),
+        ("max", "max"),
+    ];
+    let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
+    let row = |key: &'static str, label: &'static str, histogram: &LatencyHistogram| {
+        let percentiles = histogram.percentiles();
+        let cells = [
+            percentiles.p50,
+            percentiles.p90,
+            percentiles.p99,
+            percentiles.p999,
+            percentiles.max,
+        ];
+        let us = |ns: u64| Value::Number {
+            value: ns as f64 / 1e3,
+            decimals: 1,
+        };
+        Row::new(key, label, cells.map(us).to_vec())
+    };
+    let latencies = &phase.latencies;
+    let mut rows = vec![row("queued", "Queued", &latencies.queued)];
+    match phase.operation {
+        Operation::Store => {
+            rows.push(row("open", "Create", &latencies.open));
+            rows.push(row("transfer", "Transfer", &latencies.transfer));
+            rows.push(row("publish", "Rename", &latencies.publish));
+        }
+        Operation::Load => {
+            rows.push(row("open", "Open", &latencies.open));
+            rows.push(row("transfer", "Transfer", &latencies.transfer));
+            rows.push(row("publish", "Close", &latencies.publish));
+        }
+        Operation::Lookup => {}
+    }
+    rows.push(row("service", "Key total", &latencies.service));
+    rows.push(row("task_slat", "Task slat", &latencies.task_slat));
+    rows.push(row("task_clat", "Task clat", &latencies.task_clat));
+    Section::table(
+        format!("latency_{index}"),
+        format!("{}: latency (us)", phase.operation.label()),
+        columns,
+        rows,
+    )
+}
+
+fn verify_section(tally: &VerifyTally) -> Section {
+    let core_s = tally.core_time.as_secs_f64();
+    let speed = (core_s > 0.0).then(|| tally.bytes as f64 / GIB as f64 / core_s);
+    let mut entries = vec![
+        Entry::count("objects", "Objects checked", tally.objects),
+        Entry::count("good", "Objects good", tally.good),
+        Entry::count("bad", "Objects bad", tally.bad_count()),
+        optional("gib_per_core_s", "Check speed per core (GiB/s)", speed, 2),
+    ];
+    for (name, count) in &tally.bad {
+        entries.push(Entry::count(*name, format!("Bad: {}", name.replace('_', " ")), *count));
+    }
+    Section::entries("verify", "Verification", entries)
+}
+
+fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
+    let first = phases
+        .iter()
+        .find_map(|phase| phase.first_submit)
+        .map(|time| time.as_secs_f64() * 1e3);
+    let state = match facts.interrupted {
+        Some(signal) => format!("partial ({signal})"),
+        None if phases.iter().any(|phase| phase.aborted.is_some()) => "partial (aborted)".to_owned(),
+        None => "complete".to_owned(),
+    };
+    let entries = vec![
+        Entry::text("report", "Report", state),
+        Entry::text("version", "lmcache-bench", env!("CARGO_PKG_VERSION")),
+        Entry::count("seed", "Seed", facts.config.seed),
+        optional("start_to_first_submit_ms", "Start to first submit (ms)", first, 2),
+    ];
+    Section::entries("run", "Run", entries)
+}
+
+fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<Warning>) {
+    let moved = phase.moved_bytes();
+    let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
+    let label = device::label(device_bytes, moved);
+    if phase.rounds_timed_out > 0 {
+        warnings.push(Warning::RoundsTimedOut {
+            rounds: phase.rounds_timed_out,
+        });
+    }
+    if phase.tally.already_there > 0 {
+        warnings.push(Warning::AlreadyStored {
+            keys: phase.tally.already_there,
+        });
+    }
+    if phase.operation == Operation::Store && phase.tally.already_there == 0 {
+        let p50_us = phase.latencies.open.percentiles().p50 as f64 / 1e3;
+        if p50_us > SLOW_CREATE_US {
+            warnings.push(Warning::SlowCreates { p50_us });
+        }
+        if let (Some(path), false) = (&facts.storage_path, facts.knows_device) {
+            warnings.push(Warning::DeviceUnknown { path: path.clone() });
+        }
+    }
+    if let (Operation::Load, Some((share, kind))) = (phase.operation, label) {
+        let resident = phase.residency.map_or(0, |residency| residency.resident_pages_after);
+        if facts.storage_path.is_some() && facts.config.cold && (share < COLD_SHARE_MIN || resident > 0) {
+            warnings.push(Warning::ColdNotProven {
+                resident_pages: resident,
+                device_share_pct: share * 100.0,
+            });
+        } else if facts.storage_path.is_some() && kind != device::Label::Device {
+            warnings.push(Warning::CacheWarmLoad {
+                share_pct: (1.0 - share).max(0.0) * 100.0,
+            });
+        }
+    }
+    if let Some(probe) = ProbeResult::of(phase) {
+        if probe.spread > PROBE_SPREAD_MAX {
+            warnings.push(Warning::NoisyProbe { spread: probe.spread });
+        } else if probe.ratio[1] > PROBE_RATIO_MAX {
+            warnings.push(Warning::ProbeAboveDevice { ratio: probe.ratio[1] });
+        }
+    }
+    if phase.rounds.len() == 1 && !warnings.contains(&Warning::SingleRound) {
+        warnings.push(Warning::SingleRound);
+    }
+}

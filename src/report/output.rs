@@ -1,0 +1,313 @@
+//! Where a finished report goes: standard output, and the file that `--output` names. A write that fails is an error
+//! with advice, never a panic, and never costs the file that was there before.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// Temporary names to try beside the target; another run's leftovers may hold some.
+const TEMP_NAMES: u32 = 16;
+
+/// Writes the rendered report to standard output.
+pub fn write_stdout(text: &str) -> Result<(), Error> {
+    write_to(&mut io::stdout().lock(), text)
+}
+
+fn write_to(out: &mut dyn Write, text: &str) -> Result<(), Error> {
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|cause| {
+            let advice = "use --output PATH to keep the report in a file";
+            Error::Environment(format!(
+                "could not write the report to standard output: {cause}; {advice}"
+            ))
+        })
+}
+
+/// The file of `--output`, looked at before the run so that a long run does not end without its report.
+#[derive(Debug)]
+pub struct OutputFile {
+    path: PathBuf,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// Standard output or error under another name: goes on where that stream stands.
+    Stream(File),
+    /// A regular file, now or soon: written beside its place, then renamed over it.
+    Replace {
+        target: PathBuf,
+        permissions: Option<Permissions>,
+    },
+    /// A pipe or terminal, or a regular file in a folder that takes no new files.
+    InPlace,
+}
+
+impl OutputFile {
+    /// Finds out how to write to `path`, and that it can be written; changes nothing.
+    pub fn check(path: &Path) -> Result<OutputFile, Error> {
+        let way = way(path).map_err(|cause| failure(path, &cause))?;
+        Ok(OutputFile {
+            path: path.to_owned(),
+            way,
+        })
+    }
+
+    /// Writes the rendered report.
+    pub fn write(&self, text: &str) -> Result<(), Error> {
+        let written = match &self.way {
+            Way::Stream(stream) => (&mut &*stream).write_all(text.as_bytes()),
+            Way::Replace { target, permissions } => replace(target, permissions.as_ref(), text),
+            Way::InPlace => write_in_place(&self.path, text),
+        };
+        written.map_err(|cause| failure(&self.path, &cause))
+    }
+}
+
+fn failure(path: &Path, cause: &io::Error) -> Error {
+    let path = path.display();
+    Error::Environment(format!(
+        "could not write the report to --output {path}: {cause}; name a file in a writable folder"
+    ))
+}
+
+fn way(path: &Path) -> io::Result<Way> {
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return way_of_new_file(path),
+        Err(cause) => return Err(cause),
+    };
+    let kind = found.file_type();
+    if kind.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+    }
+    if kind.is_block_device() || kind.is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a block device or a socket",
+        ));
+    }
+    if let Some(stream) = standard_stream(&found)? {
+        return Ok(Way::Stream(stream));
+    }
+    // Opening a pipe would wait for its reader, and closing it again would end that reader.
+    if !kind.is_file() {
+        return Ok(Way::InPlace);
+    }
+    OpenOptions::new().write(true).open(path)?;
+    let target = fs::canonicalize(path)?;
+    match create_temp(&target) {
+        Ok((temp, _)) => fs::remove_file(temp)?,
+        Err(_) => return Ok(Way::InPlace),
+    }
+    Ok(Way::Replace {
+        target,
+        permissions: Some(found.permissions()),
+    })
+}
+
+fn way_of_new_file(path: &Path) -> io::Result<Way> {
+    if path.file_name().is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
+    }
+    // A link whose target is still to come: only writing through it puts the file where the link points.
+    if fs::symlink_metadata(path).is_ok() {
+        return Ok(Way::InPlace);
+    }
+    let (temp, _) = create_temp(path)?;
+    fs::remove_file(temp)?;
+    Ok(Way::Replace {
+        target: path.to_owned(),
+        permissions: None,
+    })
+}
+
+/// The standard stream that is this very file, if one is: replacing it would lose what was printed to it.
+fn standard_stream(found: &fs::Metadata) -> io::Result<Option<File>> {
+    for stream in [
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ] {
+        let stream = File::from(stream);
+        let here = stream.metadata()?;
+        if (here.dev(), here.ino()) == (found.dev(), found.ino()) {
+            return Ok(Some(stream));
+        }
+    }
+    Ok(None)
+}
+
+fn create_temp(target: &Path) -> io::Result<(PathBuf, File)> {
+    let process = std::process::id();
+    let mut attempt = 0;
+    loop {
+        let temp = target.with_file_name(format!(".lmcache-bench.{process}.{attempt}.tmp"));
+        match OpenOptions::new().write(true).create_new(true).open(&temp) {
+            Ok(file) => return Ok((temp, file)),
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && attempt < TEMP_NAMES => attempt += 1,
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+fn replace(target: &Path, permissions: Option<&Permissions>, text: &str) -> io::Result<()> {
+    let (temp, file) = create_temp(target)?;
+    let written = fill(&file, permissions, text).and_then(|()| fs::rename(&temp, target));
+    if written.is_err() {
+        // What matters is why the report could not be written; a temporary file that stays as well is only untidy.
+        let _ = fs::remove_file(&temp);
+    }
+    match written {
+        // A file mounted on its own, as container engines do, cannot be replaced by a rename.
+        Err(cause) if cause.kind() == io::ErrorKind::ResourceBusy => write_in_place(target, text),
+        written => written,
+    }
+}
+
+fn fill(mut file: &File, permissions: Option<&Permissions>, text: &str) -> io::Result<()> {
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions.clone())?;
+    }
+    file.write_all(text.as_bytes())?;
+    // Network file systems tell only now that the space ran out.
+    file.sync_all()
+}
+
+fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    file.write_all(text.as_bytes())?;
+    if file.metadata()?.is_file() {
+        file.set_len(text.len() as u64)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    /// A folder of its own for each test, removed at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("lmcache-bench-output-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let mut names: Vec<_> = entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_new_file_appears_only_with_its_content() {
+        let folder = Folder::new("new");
+        let path = folder.0.join("report.json");
+        let output = OutputFile::check(&path).unwrap();
+        assert_eq!(folder.names(), Vec::<String>::new());
+        output.write("text").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+        assert_eq!(folder.names(), ["report.json"]);
+    }
+
+    #[test]
+    fn the_check_leaves_an_earlier_file_alone_and_the_write_replaces_it() {
+        let folder = Folder::new("replace");
+        let path = folder.0.join("report.json");
+        fs::write(&path, "a longer text from before").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let link = folder.0.join("link.json");
+        symlink("report.json", &link).unwrap();
+        let output = OutputFile::check(&link).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a longer text from before");
+        output.write("new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(folder.names(), ["link.json", "report.json"]);
+    }
+
+    #[test]
+    fn a_link_to_a_file_still_to_come_is_followed() {
+        let folder = Folder::new("dangling");
+        let link = folder.0.join("link.json");
+        symlink("report.json", &link).unwrap();
+        OutputFile::check(&link).unwrap().write("new").unwrap();
+        assert_eq!(fs::read_to_string(folder.0.join("report.json")).unwrap(), "new");
+    }
+
+    #[test]
+    fn writing_in_place_leaves_nothing_of_the_earlier_text() {
+        let folder = Folder::new("place");
+        let path = folder.0.join("report.json");
+        fs::write(&path, "a longer text from before").unwrap();
+        write_in_place(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_before_the_run() {
+        let folder = Folder::new("refused");
+        for path in [
+            folder.0.clone(),
+            folder.0.join("missing/report.json"),
+            PathBuf::from("/"),
+            PathBuf::from(""),
+        ] {
+            let text = OutputFile::check(&path).unwrap_err().to_string();
+            assert!(
+                text.starts_with(&format!("could not write the report to --output {}: ", path.display())),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn devices_are_written_directly_and_a_full_one_is_an_error() {
+        OutputFile::check(Path::new("/dev/null"))
+            .unwrap()
+            .write("text")
+            .unwrap();
+        let text = OutputFile::check(Path::new("/dev/full"))
+            .unwrap()
+            .write("text")
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("--output /dev/full"), "{text}");
+    }
+
+    #[test]
+    fn a_closed_reader_is_an_error_with_advice() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        drop(reader);
+        let text = write_to(&mut writer, "text").unwrap_err().to_string();
+        assert!(
+            text.starts_with("could not write the report to standard output: "),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("use --output PATH to keep the report in a file"),
+            "{text}"
+        );
+    }
+}

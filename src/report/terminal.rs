@@ -1,0 +1,231 @@
+//! A report for people: fixed width, headings centred in rules, labels left, values right. Lengths are counted in code
+//! points; what does not fit overflows to the right. A value never breaks its line or steers the terminal.
+
+use super::model::{Body, Column, Entry, Note, Report, Row, Value};
+use super::number::{fixed, round};
+
+/// What every number outside a table is printed with, as the reference does.
+const ENTRY_DECIMALS: u8 = 2;
+
+/// The whole report, each line ended.
+pub fn render(report: &Report) -> String {
+    let width = report.width;
+    let mut lines = vec![centred(&report.title, '=', width)];
+    for section in &report.sections {
+        let body = match &section.body {
+            Body::Entries(entries) => entries.iter().map(|entry| entry_line(entry, width)).collect(),
+            Body::Table { columns, rows } => table_lines(columns, rows, width),
+            Body::List(notes) if notes.is_empty() => continue,
+            Body::List(notes) => notes.iter().flat_map(|note| note_lines(note, width)).collect(),
+        };
+        lines.push(centred(&section.label, '-', width));
+        lines.extend::<Vec<String>>(body);
+    }
+    lines.push("=".repeat(width));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn centred(text: &str, fill: char, width: usize) -> String {
+    let text = format!(" {} ", printable(text));
+    let Some(pad) = width.checked_sub(length(&text)) else {
+        return text;
+    };
+    let left = pad / 2 + (pad & width & 1);
+    let rule = |count| fill.to_string().repeat(count);
+    format!("{}{text}{}", rule(left), rule(pad - left))
+}
+
+fn entry_line(entry: &Entry, width: usize) -> String {
+    let label = format!("{}:", printable(&entry.label));
+    let value = match &entry.value {
+        Value::Number { value, decimals } => fixed(round(*value, *decimals), ENTRY_DECIMALS),
+        other => cell_text(other),
+    };
+    let blanks = width.saturating_sub(length(&label) + length(&value)).max(1);
+    format!("{label}{}{value}", " ".repeat(blanks))
+}
+
+fn cell_text(value: &Value) -> String {
+    match value {
+        Value::Count(count) => count.to_string(),
+        Value::Number { value, decimals } => fixed(round(*value, *decimals), *decimals),
+        Value::Text(text) => printable(text),
+        Value::Absent => "N/A".to_owned(),
+    }
+}
+
+/// The row labels on the left; every column as wide as its longest text needs, and the room left over spread evenly.
+fn table_lines(columns: &[Column], rows: &[Row], width: usize) -> Vec<String> {
+    let head: Vec<String> = columns.iter().map(|column| printable(&column.label)).collect();
+    let mut grid = vec![(String::new(), head)];
+    for row in rows {
+        debug_assert!(
+            row.cells.len() <= columns.len(),
+            "row {} has cells without a column",
+            row.key
+        );
+        let cells = (0..columns.len()).map(|column| cell_text(row.cell(column))).collect();
+        grid.push((printable(&row.label), cells));
+    }
+    let first = grid.iter().map(|(label, _)| length(label)).max().unwrap_or(0);
+    let needs: Vec<usize> = (0..columns.len())
+        .map(|column| 1 + grid.iter().map(|(_, cells)| length(&cells[column])).max().unwrap_or(0))
+        .collect();
+    let spare = width.saturating_sub(first + needs.iter().sum::<usize>());
+    let share = spare.checked_div(columns.len()).unwrap_or(0);
+    let rest = spare.checked_rem(columns.len()).unwrap_or(0);
+    let line = |(label, cells): &(String, Vec<String>)| {
+        let mut line = label.clone() + &" ".repeat(first + rest - length(label));
+        for (cell, need) in cells.iter().zip(&needs) {
+            line.push_str(&" ".repeat(need + share - length(cell)));
+            line.push_str(cell);
+        }
+        line.truncate(line.trim_end().len());
+        line
+    };
+    grid.iter().map(line).collect()
+}
+
+/// `- ` and the text in whole words; a word longer than the line, such as a path, stays in one piece.
+fn note_lines(note: &Note, width: usize) -> Vec<String> {
+    let text = printable(&note.text);
+    let mut lines = Vec::new();
+    let mut line = "-".to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && length(&line) + 1 + length(word) > width {
+            lines.push(std::mem::replace(&mut line, " ".to_owned()));
+        }
+        line.push(' ');
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+fn length(text: &str) -> usize {
+    text.chars().count()
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::Section;
+    use super::*;
+
+    fn lines(width: usize, sections: Vec<Section>) -> Vec<String> {
+        let text = render(&Report {
+            title: "T".into(),
+            width,
+            sections,
+        });
+        assert!(text.ends_with('\n'));
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn centring_gives_the_odd_blank_to_the_side_the_reference_gives_it_to() {
+        assert_eq!(centred("ab", '=', 9), "=== ab ==");
+        assert_eq!(centred("ab", '=', 8), "== ab ==");
+        assert_eq!(centred("abc", '=', 8), "= abc ==");
+        assert_eq!(centred("abc", '-', 9), "-- abc --");
+        assert_eq!(centred("too long for it", '-', 9), " too long for it ");
+        assert_eq!(centred("\u{e9}\u{4e00}", '-', 8), "-- \u{e9}\u{4e00} --");
+    }
+
+    #[test]
+    fn entries_fill_the_width_and_overflow_to_the_right() {
+        let entries = vec![
+            Entry::text("a", "Short", "x"),
+            Entry::text("b", "Long", "0123456789abcdef"),
+            Entry::number("c", "Number", 0.5764, 3),
+            Entry::number("d", "Inf", f64::INFINITY, 2),
+            Entry::new("e", "None", Value::Absent),
+            Entry::text("f", "Raw", "a\nb\u{1b}c"),
+        ];
+        let want = [
+            "======= T ========",
+            "------- S --------",
+            "Short:           x",
+            "Long: 0123456789abcdef",
+            "Number:       0.58",
+            "Inf:           inf",
+            "None:          N/A",
+            "Raw:         a b c",
+            "==================",
+        ];
+        assert_eq!(lines(18, vec![Section::entries("s", "S", entries)]), want);
+    }
+
+    #[test]
+    fn tables_are_aligned_inside_the_width() {
+        let columns = ["p50", "p90", "p99", "p99.9", "max"]
+            .map(|name| Column::new(name, name))
+            .to_vec();
+        let number = |value| Value::Number { value, decimals: 1 };
+        let store = [10.04, 20.0, 333.25, 4444.0, 55555.5].map(number).to_vec();
+        let load = vec![Value::Count(1), Value::Absent];
+        let rows = vec![Row::new("store", "Store open", store), Row::new("load", "Load", load)];
+        let got = lines(64, vec![Section::table("latency", "Latency (us)", columns, rows)]);
+        let want = [
+            "                   p50        p90        p99      p99.9      max",
+            "Store open        10.0       20.0      333.2     4444.0  55555.5",
+            "Load                 1        N/A        N/A        N/A      N/A",
+        ];
+        assert_eq!(
+            got[2..5].iter().map(|line| line.chars().count()).collect::<Vec<_>>(),
+            [64, 64, 64],
+            "{got:#?}"
+        );
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (got, want) in got[2..5].iter().zip(want) {
+            assert_eq!(words(got), words(want));
+        }
+        let ends = |line: &str, text: &str| line.find(text).unwrap() + text.len();
+        assert_eq!(ends(&got[2], "p90"), ends(&got[3], "20.0"));
+        assert_eq!(ends(&got[2], "p99.9"), ends(&got[3], "4444.0"));
+    }
+
+    #[test]
+    fn a_table_too_wide_overflows_but_keeps_its_blanks() {
+        let columns = vec![Column::new("a", "a"), Column::new("b", "b")];
+        let rows = vec![Row::new(
+            "r",
+            "label",
+            vec![Value::Count(1_000_000), Value::Count(2_000_000)],
+        )];
+        let got = lines(10, vec![Section::table("s", "S", columns, rows)]);
+        assert_eq!(got[2..4], ["            a       b", "label 1000000 2000000"]);
+    }
+
+    #[test]
+    fn notes_wrap_in_whole_words() {
+        let notes = ["one two three four", "/a/path/longer/than/the/line ends"]
+            .map(|text| Note {
+                key: "k".into(),
+                text: text.to_owned(),
+            })
+            .to_vec();
+        let got = lines(
+            12,
+            vec![Section::list("w", "W", notes), Section::list("e", "E", Vec::new())],
+        );
+        let want = [
+            "==== T =====",
+            "---- W -----",
+            "- one two",
+            "  three four",
+            "- /a/path/longer/than/the/line",
+            "  ends",
+            "============",
+        ];
+        assert_eq!(got, want);
+    }
+}

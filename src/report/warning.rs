@@ -1,0 +1,256 @@
+//! Doubts about the numbers of a run, as one enum. Each is one doubt and one piece of advice; nothing here prints.
+//! A new one is a variant, its code and its sentence.
+
+use crate::units::{KIB, bytes_text};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Warning {
+    /// `share_pct` of the loaded bytes did not come from the device.
+    CacheWarmLoad {
+        share_pct: f64,
+    },
+    SlowCreates {
+        p50_us: f64,
+    },
+    ODirectRefused {
+        path: String,
+        reason: String,
+    },
+    ODirectLengthUnaligned {
+        size: u64,
+        block: u64,
+    },
+    /// The memory lock limit is too small for the buffers.
+    RegisteredBuffersRefused {
+        reason: String,
+        limit_bytes: Option<u64>,
+        needed_bytes: u64,
+    },
+    UringUnavailable {
+        reason: String,
+    },
+    /// A store moved nothing for `keys` keys, because their objects were there.
+    AlreadyStored {
+        keys: u64,
+    },
+    OnlyFirstAdapter {
+        given: usize,
+    },
+    UnknownField {
+        field: String,
+        nearest: Option<String>,
+    },
+    FieldWithoutEffect {
+        field: String,
+        why: String,
+    },
+    SingleRound,
+    DeviceUnknown {
+        path: String,
+    },
+    RoundsTimedOut {
+        rounds: u64,
+    },
+    /// After dropping the files' pages, some stayed, or the device delivered less than the loads did.
+    ColdNotProven {
+        resident_pages: u64,
+        device_share_pct: f64,
+    },
+    /// Slices of the raw-device probe differ by `spread`, largest over smallest.
+    NoisyProbe {
+        spread: f64,
+    },
+    /// The measured throughput is `ratio` times what the raw-device probe reached.
+    ProbeAboveDevice {
+        ratio: f64,
+    },
+}
+
+impl Warning {
+    /// The stable name that scripts match on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Warning::CacheWarmLoad { .. } => "cache-warm-load",
+            Warning::SlowCreates { .. } => "slow-creates",
+            Warning::ODirectRefused { .. } => "odirect-refused",
+            Warning::ODirectLengthUnaligned { .. } => "odirect-length-unaligned",
+            Warning::RegisteredBuffersRefused { .. } => "registered-buffers-refused",
+            Warning::UringUnavailable { .. } => "uring-unavailable",
+            Warning::AlreadyStored { .. } => "already-stored",
+            Warning::OnlyFirstAdapter { .. } => "only-first-adapter",
+            Warning::UnknownField { .. } => "unknown-field",
+            Warning::FieldWithoutEffect { .. } => "field-without-effect",
+            Warning::SingleRound => "single-round",
+            Warning::DeviceUnknown { .. } => "device-unknown",
+            Warning::RoundsTimedOut { .. } => "rounds-timed-out",
+            Warning::ColdNotProven { .. } => "cold-not-proven",
+            Warning::NoisyProbe { .. } => "noisy-probe",
+            Warning::ProbeAboveDevice { .. } => "probe-above-device",
+        }
+    }
+
+    /// The doubt and the advice, for people.
+    pub fn text(&self) -> String {
+        match self {
+            Warning::CacheWarmLoad { share_pct } => format!(
+                "{share_pct:.0}% of the loaded bytes came from the page cache, not from the device: the load figures \
+                 are memory speed to that share; use --cold, or \"use_odirect\": true in the adapter JSON"
+            ),
+            Warning::SlowCreates { p50_us } => format!(
+                "creating a file took {p50_us:.0} us at the median, as happens for a while after many deletions, so \
+                 the store figures are not the device's; wait a minute and repeat, or use a fresh base_path"
+            ),
+            Warning::ODirectRefused { path, reason } => format!(
+                "the file system of {path} refused O_DIRECT ({reason}), so the page cache took part; choose a \
+                 base_path on a file system that supports it, or drop use_odirect"
+            ),
+            Warning::ODirectLengthUnaligned { size, block } => format!(
+                "objects of {size} bytes are not whole blocks of {block} bytes, so use_odirect had no effect; choose \
+                 a --data-size-kb that gives a multiple of {block} bytes"
+            ),
+            Warning::RegisteredBuffersRefused {
+                reason,
+                limit_bytes,
+                needed_bytes,
+            } => format!(
+                "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer \
+                 costs more CPU; raise it with `ulimit -l {}`",
+                bytes_text(*needed_bytes),
+                limit_bytes.map_or("unlimited".to_owned(), bytes_text),
+                needed_bytes.div_ceil(KIB)
+            ),
+            Warning::UringUnavailable { reason } => format!(
+                "io_uring could not be used ({reason}), so plain threads did the I/O; allow it with the sysctl \
+                 kernel.io_uring_disabled=0 and in the container's seccomp profile"
+            ),
+            Warning::AlreadyStored { keys } => format!(
+                "{keys} keys were in the store already and nothing was written for them, so the store figures are \
+                 not write speed; use a fresh base_path, or delete the objects of the earlier run"
+            ),
+            Warning::OnlyFirstAdapter { given } => {
+                format!("of {given} adapters only the first is measured; run each alone")
+            }
+            Warning::UnknownField { field, nearest } => {
+                let mend = |nearest| format!("did you mean '{nearest}'?");
+                let advice = nearest.as_ref().map_or("remove it".to_owned(), mend);
+                format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
+            }
+            Warning::FieldWithoutEffect { field, why } => {
+                format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
+            }
+            Warning::SingleRound => "percentiles over one measured round are that round; use --rounds 5 or more".into(),
+            Warning::DeviceUnknown { path } => format!(
+                "no block device was found under {path}, so whether bytes reached one is not known; use a base_path \
+                 on a local disk to have it checked"
+            ),
+            Warning::RoundsTimedOut { rounds } => format!(
+                "{rounds} rounds timed out and are left out of the figures; look at the store behind the adapter, or \
+                 lower --in-flight or --num-keys"
+            ),
+            Warning::ColdNotProven {
+                resident_pages,
+                device_share_pct,
+            } => format!(
+                "--cold left {resident_pages} pages in memory and the device delivered {device_share_pct:.0}% of the \
+                 loaded bytes, so loads may be partly warm; let nothing else use these files and this device"
+            ),
+            Warning::NoisyProbe { spread } => format!(
+                "the slices of the device probe differ by a factor of {spread:.2}, so ratios to it are not sound; \
+                 repeat while nothing else uses the device"
+            ),
+            Warning::ProbeAboveDevice { ratio } => format!(
+                "the measured throughput is {ratio:.2} times what the device probe reached, so a cache took part or \
+                 the device changed speed; repeat with --cold and more rounds"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<Warning> {
+        let text = || "x".to_owned();
+        vec![
+            Warning::CacheWarmLoad { share_pct: 97.6 },
+            Warning::SlowCreates { p50_us: 812.4 },
+            Warning::ODirectRefused {
+                path: text(),
+                reason: text(),
+            },
+            Warning::ODirectLengthUnaligned {
+                size: 1000,
+                block: 4096,
+            },
+            Warning::RegisteredBuffersRefused {
+                reason: text(),
+                limit_bytes: Some(8 << 20),
+                needed_bytes: (64 << 20) + 1,
+            },
+            Warning::UringUnavailable { reason: text() },
+            Warning::AlreadyStored { keys: 32 },
+            Warning::OnlyFirstAdapter { given: 2 },
+            Warning::UnknownField {
+                field: text(),
+                nearest: None,
+            },
+            Warning::FieldWithoutEffect {
+                field: text(),
+                why: text(),
+            },
+            Warning::SingleRound,
+            Warning::DeviceUnknown { path: text() },
+            Warning::RoundsTimedOut { rounds: 3 },
+            Warning::ColdNotProven {
+                resident_pages: 7,
+                device_share_pct: 41.0,
+            },
+            Warning::NoisyProbe { spread: 1.5 },
+            Warning::ProbeAboveDevice { ratio: 1.25 },
+        ]
+    }
+
+    #[test]
+    fn codes_are_kebab_case_and_distinct() {
+        let mut codes: Vec<_> = all().iter().map(Warning::code).collect();
+        for code in &codes {
+            assert!(
+                code.chars()
+                    .all(|character| character.is_ascii_lowercase() || character == '-'),
+                "{code}"
+            );
+        }
+        codes.sort_unstable();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+
+    #[test]
+    fn texts_are_one_line_with_advice() {
+        for warning in all() {
+            let text = warning.text();
+            assert!(
+                text.contains("; ") && !text.contains('\n') && !text.contains("  "),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn texts_carry_their_data() {
+        let text = Warning::RegisteredBuffersRefused {
+            reason: "out of memory".into(),
+            limit_bytes: Some(8 << 20),
+            needed_bytes: (64 << 20) + 1,
+        }
+        .text();
+        assert!(text.contains("8.0 MiB") && text.contains("`ulimit -l 65537`"), "{text}");
+        let warning = Warning::UnknownField {
+            field: "use_odirct".into(),
+            nearest: Some("use_odirect".into()),
+        };
+        assert!(warning.text().ends_with("did you mean 'use_odirect'?"));
+    }
+}

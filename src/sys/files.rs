@@ -1,0 +1,99 @@
+//! File-system calls that std does not have: block size, page-cache residency, dropping pages, whole-file-system sync,
+//! advisory locks. Each returns an `io::Error`; none decides anything.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Flags for opening, so that no other room needs libc.
+pub const O_DIRECT: i32 = libc::O_DIRECT;
+pub const O_TMPFILE: i32 = libc::O_TMPFILE;
+
+fn checked(status: libc::c_int) -> io::Result<()> {
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// `statvfs(path).f_bsize`: the unit that LMCache's fs adapter asks of O_DIRECT lengths.
+pub fn block_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: an all-zero statvfs is a valid value to fill in.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is NUL-terminated and `stat` is writable for the whole call.
+    checked(unsafe { libc::statvfs(path.as_ptr(), &mut stat) })?;
+    Ok(stat.f_bsize)
+}
+
+/// Bytes that an ordinary user may still write to the file system of `path`.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: an all-zero statvfs is a valid value to fill in.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is NUL-terminated and `stat` is writable for the whole call.
+    checked(unsafe { libc::statvfs(path.as_ptr(), &mut stat) })?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Takes an exclusive advisory lock without waiting; `WouldBlock` when somebody else holds it.
+pub fn lock_exclusive(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` lives.
+    checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
+}
+
+/// Writes everything that is dirty on the file system of `file` to its device.
+pub fn sync_file_system(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` lives.
+    checked(unsafe { libc::syncfs(file.as_raw_fd()) })
+}
+
+/// Asks the kernel to forget the clean pages of `file`.
+pub fn drop_pages(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` lives; offset 0 and length 0 mean the whole file.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// How many pages of the first `bytes` of `file` are in the page cache.
+pub fn resident_pages(file: &File, bytes: u64) -> io::Result<u64> {
+    let len = usize::try_from(bytes).map_err(io::Error::other)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    // SAFETY: a fresh read-only mapping at an address the kernel chooses; it is never dereferenced.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let mut states = vec![0_u8; len.div_ceil(4096)];
+    // SAFETY: `states` has one byte per page of the mapping made above.
+    let outcome = checked(unsafe { libc::mincore(address, len, states.as_mut_ptr()) });
+    // SAFETY: exactly the mapping made above, which nobody else knows.
+    unsafe { libc::munmap(address, len) };
+    outcome?;
+    Ok(states.iter().filter(|state| *state & 1 == 1).count() as u64)
+}
+
+/// Reserves `bytes` on the device for `file`.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let len = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open for as long as `file` lives.
+    checked(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) })
+}

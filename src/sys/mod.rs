@@ -1,0 +1,8 @@
+//! The operating system, wrapped thinly: the only room besides `cuda` where `unsafe` is allowed (tests/tidy.rs lists the
+//! files). Nothing here knows what a key, a round or a report is.
+
+pub mod arena;
+pub mod counters;
+pub mod files;
+pub mod signal;
+pub mod uring;

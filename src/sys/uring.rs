@@ -1,0 +1,380 @@
+//! One io_uring, driven by the thread that made it. A transfer (file, slot, direction) moves in and comes back when the
+//! kernel is done with it, so safe code cannot touch bytes in flight. Partial transfers are continued here; what a short
+//! file means is for the caller to say.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::arena::{Arena, Slot};
+
+/// The kernel takes at most this much in one registered buffer.
+const REGISTERED_BUFFER_LIMIT_BYTES: usize = 1 << 30;
+/// How long a dropped ring waits for transfers that the kernel still owns before it leaks their memory.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Read,
+    Write,
+}
+
+/// What moves: `slot.len()` bytes between the slot and `file` at `file_offset`.
+pub struct Transfer {
+    pub file: Arc<File>,
+    pub file_offset: u64,
+    pub slot: Slot,
+    pub direction: Direction,
+    /// Comes back unchanged, for the caller to recognise the transfer.
+    pub token: usize,
+}
+
+/// A transfer that the kernel no longer owns. `moved_bytes` is less than the slot's length only at the end of a file.
+pub struct Finished {
+    pub transfer: Transfer,
+    pub moved_bytes: usize,
+    pub outcome: io::Result<()>,
+}
+
+struct InFlight {
+    transfer: Transfer,
+    moved_bytes: usize,
+}
+
+/// Buffers the ring may address by number instead of pinning them for every transfer.
+struct Registered {
+    base: usize,
+    bytes: usize,
+    entry_bytes: usize,
+}
+
+pub struct Ring {
+    ring: IoUring,
+    in_flight: Vec<Option<InFlight>>,
+    free: Vec<usize>,
+    finished: Vec<Finished>,
+    registered: Option<Registered>,
+    /// Keeps registered memory mapped at least as long as the ring.
+    _arena: Option<Arc<Arena>>,
+    unsubmitted: usize,
+}
+
+impl Ring {
+    /// A ring for at most `depth` transfers at a time.
+    pub fn new(depth: usize) -> io::Result<Ring> {
+        let entries = u32::try_from(depth.max(1)).map_err(io::Error::other)?;
+        // One thread submits and reaps, so the kernel may skip locks and interrupts; kernels before 6.0 refuse the flags.
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .build(entries)
+            .or_else(|_| IoUring::new(entries))?;
+        let depth = depth.max(1);
+        Ok(Ring {
+            ring,
+            in_flight: (0..depth).map(|_| None).collect(),
+            free: (0..depth).rev().collect(),
+            finished: Vec::with_capacity(depth),
+            registered: None,
+            _arena: None,
+            unsubmitted: 0,
+        })
+    }
+
+    /// Registers the arena's memory in entries of whole slots. On refusal (locked-memory limit) the ring works without.
+    pub fn register(&mut self, arena: &Arc<Arena>, slot_bytes: usize) -> io::Result<()> {
+        let (base, bytes) = arena.raw_parts();
+        let slots_per_entry = REGISTERED_BUFFER_LIMIT_BYTES / slot_bytes.max(1);
+        if slots_per_entry == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an object is larger than 1 GiB",
+            ));
+        }
+        let entry_bytes = slots_per_entry * slot_bytes;
+        let entries: Vec<libc::iovec> = (0..bytes)
+            .step_by(entry_bytes)
+            .map(|offset| libc::iovec {
+                iov_base: base.wrapping_add(offset).cast(),
+                iov_len: entry_bytes.min(bytes - offset),
+            })
+            .collect();
+        // SAFETY: every entry lies inside the arena's mapping, which `_arena` keeps alive until the ring is gone.
+        unsafe { self.ring.submitter().register_buffers(&entries)? };
+        self.registered = Some(Registered {
+            base: base as usize,
+            bytes,
+            entry_bytes,
+        });
+        self._arena = Some(Arc::clone(arena));
+        Ok(())
+    }
+
+    pub fn has_registered_buffers(&self) -> bool {
+        self.registered.is_some()
+    }
+
+    /// How many transfers the kernel (or the submission queue) holds now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len() - self.free.len()
+    }
+
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Queues a transfer; gives it back when the ring is full. It reaches the kernel with the next `submit` or `wait`.
+    pub fn push(&mut self, transfer: Transfer) -> Result<(), Transfer> {
+        let Some(place) = self.free.pop() else {
+            return Err(transfer);
+        };
+        self.in_flight[place] = Some(InFlight {
+            transfer,
+            moved_bytes: 0,
+        });
+        self.enqueue(place);
+        Ok(())
+    }
+
+    fn enqueue(&mut self, place: usize) {
+        let flight = self.in_flight[place].as_ref().expect("a place that was just filled");
+        let entry = self.entry(flight).user_data(place as u64);
+        // SAFETY: the entry's file and bytes are owned by `in_flight[place]` until its completion has been reaped, and a
+        // ring that is dropped drains or leaks them.
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        // The submission queue has at least as many entries as there are places, and each place is queued at most once.
+        pushed.expect("room in the submission queue");
+        self.unsubmitted += 1;
+    }
+
+    fn entry(&self, flight: &InFlight) -> squeue::Entry {
+        let transfer = &flight.transfer;
+        let fd = types::Fd(transfer.file.as_raw_fd());
+        let address = transfer.slot.as_ptr().wrapping_add(flight.moved_bytes);
+        // One operation moves less than 2 GiB; the rest follows as a continuation.
+        let left = (transfer.slot.len() - flight.moved_bytes).min(REGISTERED_BUFFER_LIMIT_BYTES);
+        let len = u32::try_from(left).expect("at most 1 GiB");
+        let offset = transfer.file_offset + flight.moved_bytes as u64;
+        match (self.registered_entry(address as usize), transfer.direction) {
+            (Some(index), Direction::Read) => opcode::ReadFixed::new(fd, address, len, index).offset(offset).build(),
+            (Some(index), Direction::Write) => opcode::WriteFixed::new(fd, address, len, index).offset(offset).build(),
+            (None, Direction::Read) => opcode::Read::new(fd, address, len).offset(offset).build(),
+            (None, Direction::Write) => opcode::Write::new(fd, address, len).offset(offset).build(),
+        }
+    }
+
+    fn registered_entry(&self, address: usize) -> Option<u16> {
+        let registered = self.registered.as_ref()?;
+        let offset = address
+            .checked_sub(registered.base)
+            .filter(|offset| *offset < registered.bytes)?;
+        u16::try_from(offset / registered.entry_bytes).ok()
+    }
+
+    /// Hands queued transfers to the kernel without waiting.
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.unsubmitted > 0 {
+            let taken = retry_interrupted(|| self.ring.submit())?;
+            self.unsubmitted = self.unsubmitted.saturating_sub(taken);
+        }
+        self.reap();
+        Ok(())
+    }
+
+    /// Submits what is queued and waits until at least one transfer has finished or `timeout` is over. A signal also ends
+    /// the wait.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        self.reap();
+        if !self.finished.is_empty() || self.in_flight() == 0 {
+            return self.submit();
+        }
+        let span = types::Timespec::from(timeout);
+        let args = types::SubmitArgs::new().timespec(&span);
+        match self.ring.submitter().submit_with_args(1, &args) {
+            Ok(taken) => self.unsubmitted = self.unsubmitted.saturating_sub(taken),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
+                // The kernel consumes the submission queue before it starts to wait.
+                self.unsubmitted = self.ring.submission().len();
+            }
+            Err(error) => return Err(error),
+        }
+        self.reap();
+        Ok(())
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let Some(completion) = self.ring.completion().next() else {
+                return;
+            };
+            let place = usize::try_from(completion.user_data()).expect("a place number");
+            let result = completion.result();
+            if let Some(finished) = self.advance(place, result) {
+                self.finished.push(finished);
+            }
+        }
+    }
+
+    /// Books one completion; queues the rest of a partial transfer and returns `None` for it.
+    fn advance(&mut self, place: usize, result: i32) -> Option<Finished> {
+        let flight = self.in_flight[place]
+            .as_mut()
+            .expect("a completion belongs to a place in flight");
+        let outcome = match usize::try_from(result) {
+            Ok(moved) => {
+                flight.moved_bytes += moved;
+                let complete = flight.moved_bytes >= flight.transfer.slot.len();
+                // A read that stops off the block grid has met the end of the file; asking for the rest with O_DIRECT
+                // would be refused.
+                let at_end = moved == 0 || !flight.moved_bytes.is_multiple_of(512);
+                match flight.transfer.direction {
+                    _ if complete => Ok(()),
+                    Direction::Read if at_end => Ok(()),
+                    Direction::Write if moved == 0 => Err(io::Error::from(io::ErrorKind::WriteZero)),
+                    _ => {
+                        self.enqueue(place);
+                        return None;
+                    }
+                }
+            }
+            Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {
+                self.enqueue(place);
+                return None;
+            }
+            Err(_) => Err(io::Error::from_raw_os_error(-result)),
+        };
+        let flight = self.in_flight[place].take().expect("checked above");
+        self.free.push(place);
+        Some(Finished {
+            transfer: flight.transfer,
+            moved_bytes: flight.moved_bytes,
+            outcome,
+        })
+    }
+
+    /// The next finished transfer, without asking the kernel.
+    pub fn next_finished(&mut self) -> Option<Finished> {
+        self.finished.pop()
+    }
+}
+
+fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let end = std::time::Instant::now() + DRAIN_TIMEOUT;
+        while self.in_flight() > 0 && std::time::Instant::now() < end {
+            if self.wait(Duration::from_millis(100)).is_err() {
+                break;
+            }
+            self.finished.clear();
+        }
+        // What the kernel still owns must not be freed: its memory stays mapped for the rest of the process.
+        for flight in self.in_flight.drain(..).flatten() {
+            std::mem::forget(flight);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn wait_one(ring: &mut Ring) -> Finished {
+        loop {
+            if let Some(finished) = ring.next_finished() {
+                return finished;
+            }
+            ring.wait(Duration::from_secs(10)).unwrap();
+        }
+    }
+
+    fn ring_or_skip() -> Option<Ring> {
+        match Ring::new(2) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                println!("skipped: this kernel gives no io_uring ({error})");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn writes_reads_back_and_tells_a_short_file() {
+        let Some(mut ring) = ring_or_skip() else { return };
+        let (arena, mut slots) = Arena::new(2 * 8192, 1, false).unwrap().into_slots(8192);
+        // Registering may be refused by the locked-memory limit; the transfers must work either way.
+        let _ = ring.register(&arena, 8192);
+        let path = std::env::temp_dir().join(format!("lmcache-bench-uring-{}", std::process::id()));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let file = Arc::new(file);
+        let mut slot = slots.remove(0);
+        slot.bytes_mut().fill(9);
+        let transfer = |slot, direction, file_offset| Transfer {
+            file: Arc::clone(&file),
+            file_offset,
+            slot,
+            direction,
+            token: 5,
+        };
+        assert!(ring.push(transfer(slot, Direction::Write, 0)).is_ok());
+        let written = wait_one(&mut ring);
+        written.outcome.unwrap();
+        assert_eq!((written.moved_bytes, written.transfer.token), (8192, 5));
+
+        assert!(ring.push(transfer(slots.remove(0), Direction::Read, 0)).is_ok());
+        let read = wait_one(&mut ring);
+        assert_eq!(read.moved_bytes, 8192);
+        assert!(read.transfer.slot.bytes().iter().all(|&byte| byte == 9));
+
+        (&*file).write_all(b"").unwrap();
+        assert!(ring.push(transfer(read.transfer.slot, Direction::Read, 5000)).is_ok());
+        let short = wait_one(&mut ring);
+        short.outcome.unwrap();
+        assert_eq!(short.moved_bytes, 8192 - 5000);
+    }
+
+    #[test]
+    fn a_full_ring_gives_the_transfer_back_and_errors_carry_the_cause() {
+        let Some(mut ring) = ring_or_skip() else { return };
+        let (_arena, slots) = Arena::new(3 * 4096, 1, false).unwrap().into_slots(4096);
+        let read_only = Arc::new(File::open("/dev/null").unwrap());
+        let mut refused = 0;
+        for (token, slot) in slots.into_iter().enumerate() {
+            let file = Arc::clone(&read_only);
+            let transfer = Transfer {
+                file,
+                file_offset: 0,
+                slot,
+                direction: Direction::Write,
+                token,
+            };
+            refused += usize::from(ring.push(transfer).is_err());
+        }
+        assert_eq!(refused, 1);
+        assert_eq!(
+            wait_one(&mut ring).outcome.unwrap_err().raw_os_error(),
+            Some(libc::EBADF)
+        );
+    }
+}

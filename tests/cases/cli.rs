@@ -1,0 +1,88 @@
+//! The command line: ways to call, help, usage errors.
+
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use crate::support::{Dir, bench, l2, stderr, stdout};
+
+#[test]
+fn a_leading_bench_and_a_symlink_named_lmcache_are_drop_ins() {
+    let dir = Dir::new();
+    let store = dir.join("store");
+    let link = dir.join("lmcache");
+    symlink(env!("CARGO_BIN_EXE_lmcache-bench"), &link).unwrap();
+    let spec = crate::support::fs_spec(&store);
+    let flags = [
+        "l2",
+        "--l2-adapter",
+        &spec,
+        "--num-keys",
+        "2",
+        "--data-size-kb",
+        "4",
+        "-q",
+    ];
+    assert!(Command::new(&link).arg("bench").args(flags).status().unwrap().success());
+    assert!(bench().arg("bench").args(flags).status().unwrap().success());
+}
+
+#[test]
+fn the_environment_supplies_the_adapter() {
+    let dir = Dir::new();
+    let spec = crate::support::fs_spec(&dir.join("store"));
+    let output = bench()
+        .args(["l2", "--num-keys", "2", "--only", "store", "-q"])
+        .env("L2_ADAPTER_JSON", spec)
+        .output();
+    assert!(output.unwrap().status.success());
+    assert_eq!(dir.names("store").len(), 4);
+}
+
+#[test]
+fn help_goes_to_stdout_and_knows_every_flag() {
+    let output = bench().args(["l2", "--help"]).output().unwrap();
+    assert!(output.status.success());
+    for flag in [
+        "--l2-adapter",
+        "--lookup-max-hit-rate",
+        "--no-skip-verify",
+        "--cold",
+        "--probe",
+        "--output",
+    ] {
+        assert!(stdout(&output).contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn usage_errors_exit_2_with_one_sentence_and_no_output() {
+    let dir = Dir::new();
+    let cases: [(&[&str], &str); 8] = [
+        (&["--num-keys", "0"], "--num-keys"),
+        (&["--num-keys", "1e3"], "--num-keys"),
+        (&["--data-size-kb", "99999999999999"], "--data-size-kb"),
+        (&["--data-size-kb", "3", "--l1-align-bytes", "4096"], "--l1-align-bytes"),
+        (&["--rounds", "-1"], "--rounds"),
+        (&["--only", "delete"], "--only"),
+        (&["--format", "xml"], "--format"),
+        (&["--num-kesy", "3"], "--num-keys"),
+    ];
+    for (flags, expected) in cases {
+        let output = l2(&dir.join("never")).args(flags).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(stderr(&output).contains(expected), "{flags:?}: {}", stderr(&output));
+        assert!(stdout(&output).is_empty(), "{flags:?}");
+    }
+    assert!(!dir.join("never").exists(), "a usage error must not touch the store");
+}
+
+#[test]
+fn more_memory_than_there_is_is_refused_before_it_is_allocated() {
+    let dir = Dir::new();
+    let output = l2(&dir.join("never"))
+        .args(["--num-keys", "100000000"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("memory"), "{}", stderr(&output));
+}

@@ -1,0 +1,213 @@
+//! Bad input and broken surroundings: one sentence, the documented exit code, nothing lost and nothing left behind.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::support::{Dir, bench, fs_spec, l2, stderr, stdout};
+
+fn spec_error(spec: &str) -> (Option<i32>, String) {
+    let output = bench().args(["l2", "--l2-adapter", spec]).output().unwrap();
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn bad_specs_exit_2_and_name_the_field() {
+    let cases = [
+        ("{", "Invalid JSON for --l2-adapter #1"),
+        ("[]", "expected a JSON object, got list"),
+        ("{}", "missing 'type' field"),
+        (r#"{"type":"nope"}"#, "unknown adapter type 'nope'. Known: "),
+        (r#"{"type":"fs"}"#, "base_path must be a non-empty string"),
+        (r#"{"type":"fs","base_path":3}"#, "base_path must be a non-empty string"),
+        (
+            r#"{"type":"fs","base_path":"x","use_odirect":1}"#,
+            "use_odirect must be a boolean",
+        ),
+        (
+            r#"{"type":"mock","max_size_gb":-1,"mock_bandwidth_gb":1}"#,
+            "max_size_gb must be a positive number",
+        ),
+    ];
+    for (spec, expected) in cases {
+        let (code, text) = spec_error(spec);
+        assert_eq!(code, Some(2), "{spec}: {text}");
+        assert!(
+            text.starts_with("Error parsing L2 adapter config: ") && text.contains(expected),
+            "{spec}: {text}"
+        );
+    }
+    let output = bench().arg("l2").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("Error: No L2 adapter configuration provided.\n"));
+}
+
+#[test]
+fn an_unknown_field_is_reported_with_the_nearest_name() {
+    let dir = Dir::new();
+    let spec = format!(
+        r#"{{"type":"fs","base_path":"{}","use_odirct":true}}"#,
+        dir.join("store").display()
+    );
+    let output = bench()
+        .args(["l2", "--num-keys", "1", "--l2-adapter", &spec])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    assert!(
+        stdout(&output).replace('\n', " ").contains("use_odirct"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn a_base_path_that_cannot_hold_objects_fails_at_creation() {
+    let dir = Dir::new();
+    let file = dir.join("file");
+    fs::write(&file, "precious").unwrap();
+    let output = l2(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).starts_with("[Init] Failed to create adapter: "),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains(file.to_str().unwrap()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+
+    for tmp in ["../out", "/abs", "a/../../b"] {
+        let spec = format!(
+            r#"{{"type":"fs","base_path":"{}","relative_tmp_dir":"{tmp}"}}"#,
+            dir.join("s").display()
+        );
+        let (code, text) = spec_error(&spec);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(&format!("Invalid relative_tmp_dir: {tmp}")), "{text}");
+    }
+}
+
+#[test]
+fn a_directory_that_is_not_writable_fails_every_key() {
+    let dir = Dir::new();
+    let store = dir.join("store");
+    fs::create_dir(&store).unwrap();
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(store.join("probe"), "").is_ok() {
+        println!("skipped: this user may write to any directory");
+        return;
+    }
+    let output = l2(&store).args(["--only", "store"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("check the permissions of base_path"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn foreign_files_are_left_alone() {
+    let dir = Dir::new();
+    fs::create_dir(dir.join("store")).unwrap();
+    fs::write(dir.join("store/notes.txt"), "mine").unwrap();
+    assert!(l2(&dir.join("store")).arg("-q").status().unwrap().success());
+    assert_eq!(fs::read_to_string(dir.join("store/notes.txt")).unwrap(), "mine");
+}
+
+/// A small tmpfs, if this user may mount one.
+struct SmallFileSystem<'a>(&'a Dir);
+
+impl SmallFileSystem<'_> {
+    fn mount(dir: &Dir) -> Option<SmallFileSystem<'_>> {
+        fs::create_dir(dir.join("small")).unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(dir.join("small"))
+            .stderr(std::process::Stdio::null())
+            .status();
+        status
+            .is_ok_and(|status| status.success())
+            .then_some(SmallFileSystem(dir))
+    }
+}
+
+impl Drop for SmallFileSystem<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.join("small")).status();
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_no_partial_object() {
+    let dir = Dir::new();
+    let Some(_mounted) = SmallFileSystem::mount(&dir) else {
+        println!("skipped: this user may not mount a tmpfs");
+        return;
+    };
+    let spec = fs_spec(&dir.join("small"));
+    for engine in ["threads", "uring"] {
+        let output = bench()
+            .args([
+                "l2",
+                "--only",
+                "store",
+                "--data-size-kb",
+                "300",
+                "--num-keys",
+                "8",
+                "--l2-adapter",
+                &spec,
+            ])
+            .args(["--io-engine", engine])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("free space or name another base_path"),
+            "{}",
+            stderr(&output)
+        );
+        assert!(
+            stdout(&output).contains("Total success:"),
+            "the report must come all the same"
+        );
+        for name in dir.names("small") {
+            let bytes = fs::metadata(dir.join("small").join(&name)).unwrap().len();
+            assert!(name.ends_with(".data") && bytes == 300 << 10, "{name}: {bytes}");
+        }
+    }
+}
+
+#[test]
+fn two_runs_do_not_store_into_one_directory() {
+    let dir = Dir::new();
+    fs::create_dir(dir.join("store")).unwrap();
+    let held = fs::File::open(dir.join("store")).unwrap();
+    held.lock().unwrap();
+    let output = l2(&dir.join("store")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("another lmcache-bench"), "{}", stderr(&output));
+}
+
+#[test]
+fn rounds_that_time_out_are_counted_not_measured() {
+    let spec = r#"{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":1,"store_latency_us":150000}"#;
+    let mut command = bench();
+    command.args([
+        "l2",
+        "--only",
+        "store",
+        "--round-timeout-s",
+        "0.1",
+        "--l2-adapter",
+        spec,
+        "--num-keys",
+        "2",
+    ]);
+    let (output, value) = crate::support::json(&mut command);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(value["metrics"]["op_0"]["rounds_timed_out"], 1);
+    assert_eq!(value["metrics"]["op_0"]["rounds"], 0);
+    assert!(stderr(&output).contains("TIMEOUT"), "{}", stderr(&output));
+}

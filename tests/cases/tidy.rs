@@ -1,0 +1,118 @@
+//! The house rules that a compiler does not check: who may use whom, sizes of files and functions, where `unsafe` lives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 460;
+const FUNCTION_LINES_MAX: usize = 75;
+/// The files that may contain `unsafe`, each with a reason in its first lines.
+const UNSAFE_FILES: [&str; 5] = [
+    "sys/arena.rs",
+    "sys/counters.rs",
+    "sys/files.rs",
+    "sys/signal.rs",
+    "sys/uring.rs",
+];
+/// (room, rooms it must not use).
+const FORBIDDEN: [(&str, &[&str]); 5] = [
+    ("sys", &["args", "report", "l2", "stats", "error"]),
+    ("stats", &["args", "report", "l2", "sys", "error"]),
+    ("units.rs", &["args", "report", "l2", "stats", "sys", "error"]),
+    ("args", &["report", "l2", "sys", "stats"]),
+    ("report", &["args", "l2", "sys"]),
+];
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found)
+            } else {
+                found.push(path)
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    let relative = |path: &PathBuf| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+    paths
+        .iter()
+        .map(|path| (relative(path), fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+/// The part of a file that ships: everything before its unit tests.
+fn shipped(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap()
+}
+
+#[test]
+fn rooms_use_only_the_rooms_below_them() {
+    for (file, text) in sources() {
+        for (room, forbidden) in FORBIDDEN {
+            if !(file == room || file.starts_with(&format!("{room}/"))) {
+                continue;
+            }
+            for other in forbidden.iter() {
+                let used = shipped(&text).contains(&format!("crate::{other}"));
+                assert!(!used, "src/{file} must not use {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_stays_where_it_is_expected() {
+    for (file, text) in sources() {
+        let has = text
+            .lines()
+            .any(|line| !line.trim_start().starts_with("//") && line.contains("unsafe "));
+        assert_eq!(has, UNSAFE_FILES.contains(&file.as_str()), "src/{file}");
+    }
+}
+
+#[test]
+fn files_open_with_what_they_are_and_stay_readable() {
+    for (file, text) in sources() {
+        assert!(text.starts_with("//! "), "src/{file} must open with what it holds");
+        let lines = text.lines().count();
+        assert!(lines <= FILE_LINES_MAX, "src/{file} has {lines} lines");
+    }
+}
+
+#[test]
+fn functions_stay_short() {
+    for (file, text) in sources() {
+        let mut open: Option<(usize, usize, String)> = None;
+        for (number, line) in text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let code = line.trim_start();
+            let begins = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn "]
+                .iter()
+                .any(|word| code.starts_with(word));
+            if begins && open.is_none() && !code.ends_with(';') {
+                open = Some((number, indent, code.to_owned()));
+            }
+            if let Some((begin, depth, name)) = &open
+                && indent == *depth
+                && line.trim_end().ends_with('}')
+            {
+                let lines = number - begin + 1;
+                assert!(lines <= FUNCTION_LINES_MAX, "src/{file}: {name} has {lines} lines");
+                open = None;
+            }
+        }
+    }
+}
+
+#[test]
+fn only_main_and_report_write_text() {
+    for (file, text) in sources() {
+        let may = file == "main.rs" || file.starts_with("report/");
+        let writes = ["println!", "eprintln!", "print!(", "io::stdout", "io::stderr"];
+        let found = writes.iter().find(|word| shipped(&text).contains(*word));
+        assert!(may || found.is_none(), "src/{file} uses {found:?}");
+    }
+}

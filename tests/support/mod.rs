@@ -1,0 +1,90 @@
+//! A private directory per test and the binary under test. Nothing here asserts.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+/// A directory that only this user can read, removed at the end.
+pub struct Dir(PathBuf);
+
+impl Dir {
+    pub fn new() -> Dir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("lmcache-bench-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        Dir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Names of the plain files in a directory below this one, sorted.
+    pub fn names(&self, below: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.join(below))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `lmcache-bench` with no adapter in its environment.
+pub fn bench() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lmcache-bench"));
+    command.env_remove("L2_ADAPTER_JSON");
+    command
+}
+
+/// The spec of an fs adapter at `path`.
+pub fn fs_spec(path: &Path) -> String {
+    format!(r#"{{"type":"fs","base_path":"{}"}}"#, path.display())
+}
+
+/// `l2` on an fs adapter with small objects; more flags can be added.
+pub fn l2(path: &Path) -> Command {
+    let mut command = bench();
+    command.args([
+        "l2",
+        "--l2-adapter",
+        &fs_spec(path),
+        "--num-keys",
+        "4",
+        "--data-size-kb",
+        "16",
+    ]);
+    command
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs with JSON on standard output and parses it.
+pub fn json(command: &mut Command) -> (Output, Value) {
+    let output = command.args(["--format", "json"]).output().unwrap();
+    let value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(&output), stderr(&output)));
+    (output, value)
+}
