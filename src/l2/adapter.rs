@@ -150,6 +150,15 @@ pub struct IoPath {
     pub depth: usize,
 }
 
+/// One slice of the raw device, for the bytes of one round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeSlice {
+    /// On space that was written before (store), or from the very objects (load).
+    pub written: Duration,
+    /// Store: on space that was never written, as new objects need. Thin-provisioned and trimmed devices are slower there.
+    pub fresh: Option<Duration>,
+}
+
 /// Proof that objects are not in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Residency {
@@ -181,9 +190,8 @@ pub trait Adapter {
         Err("this adapter has no page cache that could be dropped".to_owned())
     }
 
-    /// Moves the same bytes raw, on space that was written before, with no naming or lookup: what the device can do now.
-    /// Gives the slots back with the time it took.
-    fn probe(&mut self, _operation: Operation, items: Vec<Item>) -> (Vec<Item>, Result<Duration, String>) {
+    /// Moves the same bytes raw, with no naming or lookup: what the device can do now. Gives the slots back with the times.
+    fn probe(&mut self, _operation: Operation, items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
         (items, Err("this adapter has no raw device to probe".to_owned()))
     }
 

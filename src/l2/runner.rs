@@ -4,7 +4,7 @@
 use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
-use crate::l2::adapter::{Adapter, Completion, Item, Operation, Outcome, Submit, Task};
+use crate::l2::adapter::{Adapter, Completion, Item, Operation, Outcome, ProbeSlice, Submit, Task};
 use crate::l2::config::RunConfig;
 use crate::l2::device::{self, DeviceMeter};
 use crate::l2::keys::{ObjectKey, bench_key};
@@ -344,7 +344,7 @@ impl Runner<'_> {
     }
 
     /// One slice of the raw device, with this round's keys and buffers.
-    fn probe(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> Option<Duration> {
+    fn probe(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> Option<ProbeSlice> {
         if !self.config.probe || samples.operation == Operation::Lookup || samples.probe_error.is_some() {
             return None;
         }
@@ -356,7 +356,7 @@ impl Runner<'_> {
         let (items, outcome) = self.adapter.probe(samples.operation, items);
         slots.extend(items.into_iter().filter_map(|item| item.slot));
         match outcome {
-            Ok(duration) => Some(duration),
+            Ok(slice) => Some(slice),
             Err(reason) => {
                 samples.probe_error = Some(reason);
                 None

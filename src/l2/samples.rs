@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::l2::adapter::{Completion, IoPath, Item, Operation, Outcome, Residency};
+use crate::l2::adapter::{Completion, IoPath, Item, Operation, Outcome, ProbeSlice, Residency};
 use crate::stats::histogram::LatencyHistogram;
 use crate::units::duration_ns;
 
@@ -16,7 +16,7 @@ pub struct Round {
     pub success: u64,
     pub moved_bytes: u64,
     /// The raw device's time for the same bytes just before, with `--probe`.
-    pub probe: Option<Duration>,
+    pub probe: Option<ProbeSlice>,
 }
 
 /// Counts of outcomes over the measured rounds.
@@ -133,7 +133,7 @@ pub struct PhaseSamples {
     pub verify: Option<VerifyTally>,
     pub residency: Option<Residency>,
     /// The probe slice after the last round, and why there is none.
-    pub last_probe: Option<Duration>,
+    pub last_probe: Option<ProbeSlice>,
     pub probe_error: Option<String>,
     /// Process start to the first submit of this phase.
     pub first_submit: Option<Duration>,

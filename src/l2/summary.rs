@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use crate::l2::adapter::Operation;
+use crate::l2::adapter::{Operation, ProbeSlice};
 use crate::l2::config::RunConfig;
 use crate::l2::device;
-use crate::l2::samples::{PhaseSamples, VerifyTally};
+use crate::l2::samples::{PhaseSamples, Round, VerifyTally};
 use crate::report::model::{Column, Entry, Report, Row, Section, Value};
 use crate::report::warning::Warning;
 use crate::stats::histogram::LatencyHistogram;
@@ -84,9 +84,7 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
         let seconds = duration.as_secs_f64();
         if seconds > 0.0 { amount / seconds } else { 0.0 }
     };
-    let of = |value: &dyn Fn(&crate::l2::samples::Round) -> f64| {
-        Summary::of(&phase.rounds.iter().map(value).collect::<Vec<f64>>())
-    };
+    let of = |value: &dyn Fn(&Round) -> f64| Summary::of(&phase.rounds.iter().map(value).collect::<Vec<f64>>());
     let duration = of(&|round| round.duration.as_secs_f64() * 1e3);
     let throughput = of(&|round| per_second(round.moved_bytes as f64 / MIB as f64, round.duration));
     // An answered lookup is an operation whether it hits or not; a store or load is one only when it succeeded.
@@ -221,17 +219,27 @@ fn key_entries(phase: &PhaseSamples) -> Vec<Entry> {
 }
 
 fn probe_entries(phase: &PhaseSamples) -> Vec<Entry> {
-    match (ProbeResult::of(phase), &phase.probe_error) {
-        (Some(probe), _) => vec![
-            Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", probe.mbps_p50, 2),
-            Entry::number("probe_spread", "Raw device max / min", probe.spread, 2),
-            Entry::number("probe_ratio_p25", "Share of raw device p25", probe.ratio[0], 3),
-            Entry::number("probe_ratio_p50", "Share of raw device p50", probe.ratio[1], 3),
-            Entry::number("probe_ratio_p75", "Share of raw device p75", probe.ratio[2], 3),
-        ],
-        (None, Some(reason)) => vec![Entry::text("probe_error", "No raw probe", reason.clone())],
-        (None, None) => Vec::new(),
+    let Some(written) = ProbeResult::written(phase) else {
+        let reason = phase.probe_error.clone();
+        return reason.map_or_else(Vec::new, |reason| {
+            vec![Entry::text("probe_error", "No raw probe", reason)]
+        });
+    };
+    let mut entries = vec![
+        Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", written.mbps_p50, 2),
+        Entry::number("probe_spread", "Raw device max / min", written.spread, 2),
+        Entry::number("probe_ratio_p25", "Share of raw device p25", written.ratio[0], 3),
+        Entry::number("probe_ratio_p50", "Share of raw device p50", written.ratio[1], 3),
+        Entry::number("probe_ratio_p75", "Share of raw device p75", written.ratio[2], 3),
+    ];
+    if let Some(fresh) = ProbeResult::fresh(phase) {
+        entries.extend([
+            Entry::number("fresh_mbps_p50", "Raw fresh space p50 (MB/s)", fresh.mbps_p50, 2),
+            Entry::number("fresh_spread", "Raw fresh space max / min", fresh.spread, 2),
+            Entry::number("fresh_ratio_p50", "Share of raw fresh space p50", fresh.ratio[1], 3),
+        ]);
     }
+    entries
 }
 
 /// Each round against the probe slices on both sides of it.
@@ -242,38 +250,36 @@ struct ProbeResult {
 }
 
 impl ProbeResult {
-    fn of(phase: &PhaseSamples) -> Option<ProbeResult> {
-        let probes: Option<Vec<Duration>> = phase.rounds.iter().map(|round| round.probe).collect();
-        let mut probes = probes.filter(|probes| !probes.is_empty())?;
-        probes.push(phase.last_probe?);
-        let bytes = phase
-            .rounds
-            .iter()
-            .map(|round| round.moved_bytes)
-            .max()
-            .filter(|bytes| *bytes > 0)?;
-        let seconds = |duration: &Duration| duration.as_secs_f64().max(1e-9);
+    fn of(phase: &PhaseSamples, pick: impl Fn(&ProbeSlice) -> Option<Duration>) -> Option<ProbeResult> {
+        let sides = phase.rounds.iter().map(|round| round.probe).chain([phase.last_probe]);
+        let probes: Option<Vec<f64>> = sides
+            .map(|slice| Some(pick(&slice?)?.as_secs_f64().max(1e-9)))
+            .collect();
+        let probes = probes.filter(|probes| probes.len() > 1)?;
+        let bytes = phase.rounds.iter().map(|round| round.moved_bytes).max();
+        let bytes = bytes.filter(|bytes| *bytes > 0)? as f64;
         // The harmonic mean of two speeds for the same bytes is the bytes over the mean of the two times.
-        let mut ratios: Vec<f64> = phase
-            .rounds
-            .iter()
-            .zip(probes.windows(2))
-            .map(|(round, sides)| {
-                let probe_s = (seconds(&sides[0]) + seconds(&sides[1])) / 2.0;
-                (round.moved_bytes as f64 / bytes as f64) * probe_s / seconds(&round.duration)
-            })
-            .collect();
+        let ratio = |(round, sides): (&Round, &[f64])| {
+            let probe_s = (sides[0] + sides[1]) / 2.0;
+            round.moved_bytes as f64 / bytes * probe_s / round.duration.as_secs_f64().max(1e-9)
+        };
+        let mut ratios: Vec<f64> = phase.rounds.iter().zip(probes.windows(2)).map(ratio).collect();
         ratios.sort_by(f64::total_cmp);
-        let mut speeds: Vec<f64> = probes
-            .iter()
-            .map(|probe| bytes as f64 / MIB as f64 / seconds(probe))
-            .collect();
+        let mut speeds: Vec<f64> = probes.iter().map(|probe| bytes / MIB as f64 / probe).collect();
         speeds.sort_by(f64::total_cmp);
         Some(ProbeResult {
             mbps_p50: linear(&speeds, 50.0),
             spread: speeds.last()? / speeds.first()?,
             ratio: [25.0, 50.0, 75.0].map(|p| linear(&ratios, p)),
         })
+    }
+
+    fn written(phase: &PhaseSamples) -> Option<ProbeResult> {
+        ProbeResult::of(phase, |slice| Some(slice.written))
+    }
+
+    fn fresh(phase: &PhaseSamples) -> Option<ProbeResult> {
+        ProbeResult::of(phase, |slice| slice.fresh)
     }
 }
 
@@ -397,7 +403,7 @@ fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<W
             });
         }
     }
-    if let Some(probe) = ProbeResult::of(phase) {
+    if let Some(probe) = ProbeResult::written(phase) {
         if probe.spread > PROBE_SPREAD_MAX {
             warnings.push(Warning::NoisyProbe { spread: probe.spread });
         } else if probe.ratio[1] > PROBE_RATIO_MAX {

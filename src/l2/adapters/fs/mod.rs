@@ -20,7 +20,8 @@ use self::probe::Probe;
 use self::ring::RingEngine;
 use self::threads::{Job, Threads};
 use crate::l2::adapter::{
-    Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, Residency, Submit, Task,
+    Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
+    Task,
 };
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::FsConfig;
@@ -343,7 +344,7 @@ impl Adapter for FsAdapter {
         Ok(residency)
     }
 
-    fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<Duration, String>) {
+    fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
         let depth = if self.environment.io_depth > 0 {
             self.environment.io_depth
         } else {

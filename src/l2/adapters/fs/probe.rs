@@ -1,5 +1,6 @@
-//! What the device gives without files to create, name or find: the same bytes, O_DIRECT, through the same ring, against
-//! space that was written before. A ratio to it says how much of the device a store or load reaches.
+//! What the device gives without files to create, name or find: the same bytes, O_DIRECT, through a ring. A ratio to it says
+//! how much of the device a store or load reaches. Nothing is deleted before the run is over: recently freed space would
+//! slow down the very creates that are being measured.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,92 +10,90 @@ use std::time::{Duration, Instant};
 
 use super::layout::Layout;
 use super::ring::move_raw;
-use crate::l2::adapter::Item;
+use crate::l2::adapter::{Item, ProbeSlice};
 use crate::sys::files;
 use crate::sys::uring::{Direction, Ring};
 
-/// A file of one round's size, written once: unwritten space is a different device.
+/// Files of one round's size: one that was written before, and one more for every slice on fresh space.
 pub struct Probe {
-    path: PathBuf,
-    file: Arc<File>,
+    written: Arc<File>,
+    paths: Vec<PathBuf>,
 }
 
 fn item_bytes(items: &[Item]) -> u64 {
-    items
-        .first()
-        .and_then(|item| item.slot.as_ref())
-        .map_or(0, |slot| slot.len() as u64)
+    let slot = items.first().and_then(|item| item.slot.as_ref());
+    slot.map_or(0, |slot| slot.len() as u64)
 }
 
 impl Probe {
-    /// One slice of writing. The first call makes the file and writes it once outside the clock.
+    /// One slice of writing on written space and one on fresh space. The first call makes the written file, outside the
+    /// clock.
     pub fn store(
         probe: &mut Option<Probe>,
         layout: &Layout,
         ring: &mut Ring,
         depth: usize,
         items: &mut [Item],
-    ) -> Result<Duration, String> {
+    ) -> Result<ProbeSlice, String> {
         let object_bytes = item_bytes(items);
-        let fresh = probe.is_none();
-        if fresh {
-            *probe = Some(Probe::create(layout, object_bytes * items.len() as u64)?);
-        }
-        let file = Arc::clone(&probe.as_ref().expect("made above").file);
-        let mut slice = || {
+        let bytes = object_bytes * items.len() as u64;
+        let mut write = |file: &Arc<File>| {
             let begin = Instant::now();
-            move_raw(ring, depth, Direction::Write, items, |index| {
-                (Arc::clone(&file), index as u64 * object_bytes)
-            })
-            .map(|()| begin.elapsed())
+            let place = |index| (Arc::clone(file), index as u64 * object_bytes);
+            move_raw(ring, depth, Direction::Write, items, place).map(|()| begin.elapsed())
         };
-        if fresh {
-            slice()?;
+        if probe.is_none() {
+            let (path, file) = create(layout, bytes, 0)?;
+            let made = probe.insert(Probe {
+                written: file,
+                paths: vec![path],
+            });
+            write(&made.written)?;
         }
-        slice()
-    }
-
-    fn create(layout: &Layout, bytes: u64) -> Result<Probe, String> {
-        let path = layout
-            .base()
-            .join(format!(".lmcache-bench-probe-{}.tmp", std::process::id()));
-        let refused = |error: std::io::Error| format!("could not make the probe file {}: {error}", path.display());
-        let mut options = File::options();
-        options
-            .write(true)
-            .create_new(true)
-            .custom_flags(files::O_DIRECT)
-            .mode(0o600);
-        let file = options.open(&path).map_err(refused)?;
-        let probe = Probe {
-            file: Arc::new(file),
-            path: path.clone(),
-        };
-        match files::allocate(&probe.file, bytes) {
-            Ok(()) => Ok(probe),
-            Err(error) => {
-                let message = refused(error);
-                probe.remove()?;
-                Err(message)
-            }
-        }
+        let probe = probe.as_mut().ok_or("the probe file was just made")?;
+        let written = write(&probe.written)?;
+        let (path, file) = create(layout, bytes, probe.paths.len())?;
+        probe.paths.push(path);
+        let fresh = Some(write(&file)?);
+        Ok(ProbeSlice { written, fresh })
     }
 
     pub fn remove(self) -> Result<(), String> {
-        std::fs::remove_file(&self.path).map_err(|error| {
-            format!(
-                "could not remove the probe file {}: {error}; remove it by hand",
-                self.path.display()
-            )
-        })
+        for path in &self.paths {
+            std::fs::remove_file(path).map_err(|error| {
+                let path = path.display();
+                format!("could not remove the probe file {path}: {error}; remove it by hand")
+            })?;
+        }
+        Ok(())
     }
 }
 
+/// A new file with its space reserved, so that writing it neither allocates nor grows it.
+fn create(layout: &Layout, bytes: u64, number: usize) -> Result<(PathBuf, Arc<File>), String> {
+    let name = format!(".lmcache-bench-probe-{}-{number}.tmp", std::process::id());
+    let path = layout.base().join(name);
+    let refused = |error: std::io::Error| format!("could not make the probe file {}: {error}", path.display());
+    let mut options = File::options();
+    options
+        .write(true)
+        .create_new(true)
+        .custom_flags(files::O_DIRECT)
+        .mode(0o600);
+    let file = options.open(&path).map_err(refused)?;
+    if let Err(error) = files::allocate(&file, bytes) {
+        // The reason to report is why there is no space; the empty file goes if it can.
+        let _ = std::fs::remove_file(&path);
+        return Err(refused(error));
+    }
+    Ok((path, Arc::new(file)))
+}
+
 /// One slice of reading the very objects that a load will read, opened outside the clock.
-pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) -> Result<Duration, String> {
+pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) -> Result<ProbeSlice, String> {
     /// Descriptors at a time: half of the usual soft limit of 1024.
     const OPEN_FILES_MAX: usize = 512;
-    let mut total = Duration::ZERO;
+    let mut written = Duration::ZERO;
     let mut path = String::new();
     for batch in items.chunks_mut(OPEN_FILES_MAX) {
         let mut open = Vec::with_capacity(batch.len());
@@ -109,7 +108,7 @@ pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) 
         move_raw(ring, depth, Direction::Read, batch, |index| {
             (Arc::clone(&open[index]), 0)
         })?;
-        total += begin.elapsed();
+        written += begin.elapsed();
     }
-    Ok(total)
+    Ok(ProbeSlice { written, fresh: None })
 }
