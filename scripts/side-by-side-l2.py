@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures `lmcache-bench l2` beside LMCache 0.5.6's own bench of its own `fs` adapter, interleaved in one run.
 
-Slices alternate reference, ours, reference, ours, ..., reference; each of ours is divided by the harmonic mean of its two
-neighbours, so that a machine whose speed drifts during the run does not favour one side. Standard library only; the
-reference runs in its own environment (scripts/peers.sh lmcache).
+Slices alternate reference, ours, reference, ours, ..., reference; each of ours is divided by the harmonic mean of its
+two neighbours, so that a machine whose speed drifts during the run does not favour one side. Standard library only;
+the reference runs in its own environment (scripts/peers.sh lmcache).
 
     scripts/side-by-side-l2.py [--dir DIR] [--out docs/results/side-by-side-l2.md]
 """
@@ -26,6 +26,7 @@ import time
 SCRIPTS = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(SCRIPTS / "interop"))
 sys.dont_write_bytecode = True
+import creates
 import native
 
 NUM_KEYS, IN_FLIGHT = 32, 4
@@ -208,8 +209,8 @@ TOUCH_SHARE = 0.6
 def touch_memory() -> None:
     """Uses and frees most of the free memory, so that what follows gets memory that the machine already holds.
 
-    A virtual machine gets each page from its host when it first uses it, here at about 0.4 GiB/s a core, and gives it back
-    when it has been free for a while. Without this a buffered store would show that instead of either adapter.
+    A virtual machine gets each page from its host when it first uses it, here at about 0.4 GiB/s a core, and gives it
+    back when it has been free for a while. Without this a buffered store would show that instead of either adapter.
     """
     with open("/proc/meminfo", encoding="ascii") as file:
         free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
@@ -371,16 +372,39 @@ def machine(directory: pathlib.Path) -> str:
     return f"Linux {platform.release()}, {cores} cores ({model}), {memory:.0f} GiB memory, {file_system(directory)}"
 
 
-def document(results: list[Result], starts: Starts, directory: pathlib.Path, pairs: int) -> str:
-    today = datetime.datetime.now(datetime.timezone.utc).date()
+def how(results: list[Result], creates_us: list[float]) -> str:
     repeated = [f"{r.row.size_kib} KiB {r.row.name} ({r.attempts} times)" for r in results if r.attempts > 1]
+    again = f"Measured again: {', '.join(repeated)}." if repeated else ""
+    before_us, after_us = creates_us
+    return f"""\
+- Both sides run the `fs` adapter with the same flags on one directory tree; every store slice gets a directory of its
+  own, and nothing is deleted before the last measurement. Nobody calls fsync; `sync` runs between slices.
+- Buffered loads: one set of objects, read by both from the warm page cache, so they say nothing about the device.
+  O_DIRECT loads: one set of objects stored with O_DIRECT, none of it in the page cache.
+- The reference is LMCache's own bench runner and adapter in one process that stays; its imports are not measured, its
+  threads are started before the clock. Ours is a fresh process for each slice, without a warm-up round.
+- CPU seconds run from first submit to last completion, all threads and the kernel's share; the whole process of ours
+  includes starting, filling the buffers and reporting.
+- Before a buffered store's slices most of the free memory is touched and freed: a virtual machine gets new memory from
+  its host far more slowly than either side fills it, and that is not storage.
+- Ours puts its buffers into transparent huge pages where the kernel grants them; LMCache's lie in ordinary pages, which
+  a virtual disk copies from and to more slowly. Both do so by default, so the comparison keeps it.
+- Creating an empty file took {before_us:.0f} us (median) before the first slice and {after_us:.0f} us after the last.
+  Above {creates.SLOW_US:.0f} us recent deletions nearby slow down the stores of both sides and raise their CPU time.
+- No verdict where the reference's own slices spread more than {MAX_SPREAD:.0f}x (tried {ATTEMPTS} times). {again}"""
+
+
+def document(
+    results: list[Result], starts: Starts, creates_us: list[float], directory: pathlib.Path, pairs: int
+) -> str:
+    today = datetime.datetime.now(datetime.timezone.utc).date()
     lines = [
         "# `lmcache-bench l2` beside LMCache 0.5.6, `fs` adapter",
         "",
         f"Made by `scripts/side-by-side-l2.py` on {today}. Machine: {machine(directory)}.",
         "",
-        f"{IN_FLIGHT} submits in flight x {NUM_KEYS} keys; {pairs} slices of ours between {pairs + 1} of the reference. Figures "
-        "are medians with quartiles; a ratio is one slice of ours over the harmonic mean of its two neighbours.",
+        f"{IN_FLIGHT} submits in flight x {NUM_KEYS} keys; {pairs} slices of ours between {pairs + 1} of LMCache. "
+        "Figures are medians and quartiles; a ratio is one slice of ours over the harmonic mean of its two neighbours.",
         "",
         "## Throughput",
         "",
@@ -396,19 +420,8 @@ def document(results: list[Result], starts: Starts, directory: pathlib.Path, pai
         "",
         "## How",
         "",
-        "- Both sides run the `fs` adapter with the same flags on one directory tree; every store slice gets a directory of",
-        "  its own, and nothing is deleted before the last measurement. Nobody calls fsync; `sync` runs between slices.",
-        "- Buffered loads: one set of objects, read by both from the warm page cache, so they say nothing about the device.",
-        "  O_DIRECT loads: one set of objects stored with O_DIRECT, none of it in the page cache.",
-        "- The reference is LMCache's own bench runner and adapter in one process that stays; its imports are not measured,",
-        "  its threads are started before the clock. Ours is a fresh process for each slice, without a warm-up round.",
-        "- CPU seconds run from first submit to last completion, all threads and the kernel's share; the whole process of",
-        "  ours includes starting, filling the buffers and reporting.",
-        "- Before a buffered store's slices most of the free memory is touched and freed: a virtual machine gets new memory",
-        "  from its host far more slowly than either side fills it, and that is not storage.",
-        f"- No verdict where the reference's own slices spread more than {MAX_SPREAD:.0f}x (measured up to {ATTEMPTS} times).",
+        how(results, creates_us).rstrip(),
     ]
-    lines += [f"  Measured again: {', '.join(repeated)}."] if repeated else []
     return "\n".join(lines) + "\n"
 
 
@@ -420,9 +433,11 @@ def require_space(rows: list[Row], pairs: int, directory: pathlib.Path) -> None:
     need = stores * (ATTEMPTS * (2 * pairs + 3) + 1)
     free = shutil.disk_usage(directory).free
     if need > DISK_LIMIT_BYTES:
-        raise SystemExit(f"this run could write {need / GIB:.1f} GiB, more than 20 GiB: ask for fewer --pairs or --sizes")
+        raise SystemExit(f"this run could write {need / GIB:.1f} GiB, more than 20: ask for fewer --pairs or --sizes")
     if free < need + GIB:
-        raise SystemExit(f"this run could write {need / GIB:.1f} GiB and {free / GIB:.1f} GiB are free: name another --dir")
+        raise SystemExit(
+            f"this run could write {need / GIB:.1f} GiB, {free / GIB:.1f} GiB are free: name another --dir"
+        )
 
 
 def lmcache_environment() -> pathlib.Path:
@@ -436,7 +451,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dir", type=pathlib.Path, default=pathlib.Path(os.environ.get("TMPDIR", "/var/tmp")))
     parser.add_argument("--out", type=pathlib.Path, help="also write the result to this file")
-    parser.add_argument("--pairs", type=int, default=7, help="slices of ours per row (default 7, the least for a verdict)")
+    parser.add_argument("--pairs", type=int, default=7, help="slices of ours per row (default 7; fewer is a trial)")
     parser.add_argument("--sizes", default="256,1024", help="object sizes in KiB (default 256,1024)")
     parser.add_argument("--rows", default="", help="only rows whose name contains this text, for trying out")
     arguments = parser.parse_args()
@@ -452,10 +467,12 @@ def main() -> int:
     try:
         tree = Tree(root)
         reference = Reference(environment)
+        creates_us = [creates.wait_until_quick(root)]
         results = [measure(row, reference, tree, arguments.pairs) for row in rows]
+        creates_us.append(creates.cost_us(root))
         reference.close()
         starts = measure_starts(environment, tree, arguments.pairs)
-        text = document(results, starts, root, arguments.pairs)
+        text = document(results, starts, creates_us, root, arguments.pairs)
     finally:
         shutil.rmtree(root)
     print(text, end="")

@@ -1,4 +1,4 @@
-"""Proves that our `fs` adapter and LMCache's share one on-disk format, in both directions. Run by scripts/interop.sh."""
+"""Proves that our `fs` adapter and LMCache's share one on-disk format, both ways. Run by scripts/interop.sh."""
 
 import collections
 import contextlib
@@ -210,7 +210,7 @@ def damage_is_seen(damage: str, scratch: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def captured(log: pathlib.Path):
-    """Sends what LMCache, its threads and its children print to a file. Works on descriptors: native code prints too."""
+    """Sends what LMCache and its children print to a file. Works on descriptors: native code prints too."""
     sys.stdout.flush()
     saved = [os.dup(1), os.dup(2)]
     with log.open("wb") as file:
@@ -221,7 +221,7 @@ def captured(log: pathlib.Path):
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        for target, descriptor in zip((1, 2), saved):
+        for target, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, target)
             os.close(descriptor)
 
