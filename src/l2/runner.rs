@@ -374,3 +374,6 @@ fn failure_sentence(operation: Operation, round: u64, item: &Item) -> String {
         item.key.file_name()
     )
 }
+
+#[cfg(test)]
+mod tests;
