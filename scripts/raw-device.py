@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""How much of the raw device the fs adapter reaches with O_DIRECT, and whether fio agrees about the raw device.
+
+Usage: raw-device.py [--dir DIR] [--out FILE]. Two tables. First, `lmcache-bench l2 --probe`: nine rounds with a slice of the
+raw device before and after each, in one process. Second, seven short runs of it alternating with fio on a file of the same
+size that was written before. Needs fio (scripts/peers.sh fio) and about 8 GiB of disk. The binary is LMCACHE_BENCH_BIN or
+target/release. Nothing is deleted before the last measurement.
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+
+BINARY = os.environ.get("LMCACHE_BENCH_BIN", "target/release/lmcache-bench")
+SIZES_KIB = (1024, 256)
+ROUNDS = 9
+PAIRS = 7
+# (operation, object KiB) -> least share of the pre-written raw device.
+BARS = {("Store", 1024): 0.90, ("Load", 1024): 0.95, ("Store", 256): 0.50, ("Load", 256): 0.90}
+
+
+def probe(root, name, size_kib, rounds):
+    """One `l2 --probe` run in a fresh directory; the metrics of its report."""
+    spec = json.dumps({"type": "fs", "base_path": str(root / name), "use_odirect": True})
+    report = root / f"{name}.json"
+    subprocess.run(
+        [BINARY, "l2", "--l2-adapter", spec, "--in-flight", "4", "--data-size-kb", str(size_kib), "--rounds", str(rounds),
+         "--probe", "-q", "--format", "json", "--output", str(report)],
+        check=True,
+    )
+    return json.loads(report.read_text())["metrics"]
+
+
+def fio(root, size_kib, direction):
+    """MiB/s of fio on a file of one round's size, eight times over, as near to the probe as its options come."""
+    path = root / f"fio-{size_kib}"
+    job = ["fio", "--name=raw", f"--filename={path}", f"--size={128 * size_kib}k", f"--bs={size_kib}k", "--ioengine=io_uring",
+           "--direct=1", "--fixedbufs=1", "--registerfiles=1", "--iodepth=8", "--output-format=json"]
+    if not path.exists():
+        subprocess.run([*job, "--rw=write"], check=True, capture_output=True)
+    out = subprocess.run([*job, f"--rw={direction}", "--overwrite=1", "--loops=8"], check=True, capture_output=True)
+    return json.loads(out.stdout)["jobs"][0][direction]["bw_bytes"] / 2**20
+
+
+def shares(root):
+    lines = ["| operation | object | adapter MiB/s | raw written MiB/s | share p25 / p50 / p75 | raw spread | bar | met "
+             "| raw fresh MiB/s | share of fresh |", "|---|---|---|---|---|---|---|---|---|---|"]
+    for size_kib in SIZES_KIB:
+        metrics = probe(root, f"share-{size_kib}", size_kib, ROUNDS)
+        for index in (0, 2):
+            operation, detail = metrics[f"op_{index}"], metrics[f"detail_{index}"]
+            name = operation["operation"]
+            bar, p50 = BARS[(name, size_kib)], detail["probe_ratio_p50"]
+            quartiles = " / ".join(f"{detail[f'probe_ratio_p{p}']:.3f}" for p in (25, 50, 75))
+            verdict = "no verdict" if detail["probe_spread"] > 2 else "yes" if p50 >= bar else "no"
+            fresh = [f"{detail['fresh_mbps_p50']:.0f}", f"{detail['fresh_ratio_p50']:.3f}"] if index == 0 else ["", ""]
+            lines.append(
+                f"| {name} | {size_kib} KiB | {operation['throughput_avg_mbps']:.0f} | {detail['probe_mbps_p50']:.0f} "
+                f"| {quartiles} | {detail['probe_spread']:.2f} | {bar:.2f} | {verdict} | {fresh[0]} | {fresh[1]} |"
+            )
+    return lines
+
+
+def cross_check(root):
+    lines = ["| direction | object | our probe MiB/s | fio MiB/s | ours over fio, p50 (min to max) |", "|---|---|---|---|---|"]
+    for size_kib in SIZES_KIB:
+        pairs = {"write": [], "read": []}
+        for number in range(PAIRS):
+            metrics = probe(root, f"check-{size_kib}-{number}", size_kib, 1)
+            for index, direction in ((0, "write"), (2, "read")):
+                pairs[direction].append((metrics[f"detail_{index}"]["probe_mbps_p50"], fio(root, size_kib, direction)))
+        for direction, both in pairs.items():
+            ratios = sorted(ours / theirs for ours, theirs in both)
+            ours, theirs = (statistics.median(side) for side in zip(*both))
+            lines.append(f"| {direction} | {size_kib} KiB | {ours:.0f} | {theirs:.0f} | "
+                         f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", default=os.environ.get("TMPDIR", "/var/tmp"), help="a directory on the disk to measure")
+    parser.add_argument("--out", type=pathlib.Path, help="also write the tables to this file")
+    args = parser.parse_args()
+    root = pathlib.Path(tempfile.mkdtemp(prefix="lmcache-bench-raw-", dir=args.dir))
+    try:
+        share_lines, check_lines = shares(root), cross_check(root)
+    finally:
+        shutil.rmtree(root)
+    text = "\n".join([
+        "# The fs adapter against the raw device", "",
+        f"Made by `scripts/raw-device.py`; 4 submits of 32 keys, O_DIRECT. {os.cpu_count()} cores, Linux {platform.release()}.",
+        "", f"## Share of the raw device ({ROUNDS} rounds, each over the two probe slices beside it)", "", *share_lines, "",
+        "Raw written: io_uring, depth 8, registered buffers, on space written before (store) or the very objects (load). Raw",
+        "fresh: the same on space that is reserved but was never written, which is what new objects get.", "",
+        f"## The probe against fio ({PAIRS} alternating pairs)", "", *check_lines, "",
+    ])
+    print(text)
+    if args.out:
+        args.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
