@@ -7,6 +7,7 @@ use lmcache_bench::args::{self, Invocation};
 use lmcache_bench::error::Error;
 use lmcache_bench::l2::bench::{self, Status};
 use lmcache_bench::report::output;
+use lmcache_bench::sys::signal;
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -23,7 +24,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         // The shell's convention: 130 for SIGINT, 143 for SIGTERM.
-        Ok(Status::Interrupted(signal)) => ExitCode::from(128 + u8::try_from(signal).unwrap_or(0)),
+        Ok(Status::Interrupted(signal)) => {
+            eprintln!(
+                "lmcache-bench: stopped by {}; the report is partial",
+                signal::name(signal)
+            );
+            ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
+        }
         Err(error) => complain(&error),
     }
 }

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod config;
 pub mod device;
 pub mod keys;
+pub mod payload;
 pub mod runner;
 pub mod samples;
 pub mod spec;

@@ -1,16 +1,14 @@
 //! Runs the rounds of one phase and takes the samples. It never prints: what people may want to see on the way goes out as
 //! events. Buffers are stamped, zeroed and checked outside the timed part of a round (docs/measurement.md).
 
-use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
 use crate::l2::adapter::{Adapter, Completion, Item, Operation, Outcome, ProbeSlice, Submit, Task};
 use crate::l2::config::RunConfig;
 use crate::l2::device::{self, DeviceMeter};
 use crate::l2::keys::{ObjectKey, bench_key};
+use crate::l2::payload;
 use crate::l2::samples::{PhaseSamples, Round, VerifyTally, count_outcome};
-use crate::l2::stamp::{self, Stamp};
-use crate::l2::verify::{self, Verdict};
 use crate::sys::arena::Slot;
 use crate::sys::{counters, signal};
 
@@ -18,7 +16,6 @@ use crate::sys::{counters, signal};
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
 /// How long keys at work may take to finish after a signal.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
-const WORKERS_MAX: usize = 8;
 
 /// What happens on the way.
 #[derive(Clone, Copy, Debug)]
@@ -139,9 +136,9 @@ impl Runner<'_> {
             });
             if let Some(tally) = &mut samples.verify {
                 let failures = &mut samples.failures;
-                check_wave(&wave, self.config.seed, round, tally, &mut |sentence| {
-                    failures.note(|| sentence)
-                });
+                let completions = wave.completions.iter().flatten();
+                let mut note = |sentence| failures.note(|| sentence);
+                payload::check_all(completions, self.config.seed, round, tally, &mut note);
             }
         }
         self.report_round(operation, round, &wave, result.success);
@@ -202,18 +199,9 @@ impl Runner<'_> {
             .collect();
         match operation {
             Operation::Store if self.adapter.capabilities().keeps_data => {
-                let seed = self.config.seed;
-                in_parallel(&mut items, |item| {
-                    if let Some(slot) = &mut item.slot {
-                        stamp::fill(slot.bytes_mut(), stamp_of(&item.key, seed, round));
-                    }
-                });
+                payload::stamp_all(&mut items, self.config.seed, round);
             }
-            Operation::Load => in_parallel(&mut items, |item| {
-                if let Some(slot) = &mut item.slot {
-                    slot.bytes_mut().fill(0);
-                }
-            }),
+            Operation::Load => payload::zero_all(&mut items),
             _ => {}
         }
         let num_keys = usize::try_from(plan.num_keys()).expect("checked against memory");
@@ -387,66 +375,5 @@ fn failure_sentence(operation: Operation, round: u64, item: &Item) -> String {
     )
 }
 
-fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
-    let mut hash = [0_u8; 16];
-    hash.copy_from_slice(key.chunk_hash().as_bytes());
-    Stamp { seed, key: hash, round }
-}
-
-/// Calls `work` for every item, on as many threads as pay.
-fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
-    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
-    let share = items.len().div_ceil(workers).max(1);
-    thread::scope(|scope| {
-        let mut shares = items.chunks_mut(share);
-        let own = shares.next();
-        for share in shares {
-            scope.spawn(|| share.iter_mut().for_each(&work));
-        }
-        own.into_iter().flatten().for_each(&work);
-    });
-}
-
-/// Checks every object that a round loaded, on as many threads as pay; verdicts come back in key order.
-fn check_wave(wave: &Wave, seed: u64, round: u64, tally: &mut VerifyTally, note: &mut dyn FnMut(String)) {
-    let items: Vec<&Item> = wave
-        .completions
-        .iter()
-        .flatten()
-        .flat_map(|completion| &completion.items)
-        .filter(|item| item.outcome == Outcome::Loaded)
-        .collect();
-    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
-    let share = items.len().div_ceil(workers).max(1);
-    let check = |items: &[&Item]| -> (Vec<Verdict>, Duration) {
-        let begin = Instant::now();
-        let verdict = |item: &&Item| {
-            let bytes = item.slot.as_ref().map(|slot| slot.bytes()).unwrap_or_default();
-            verify::check(bytes, stamp_of(&item.key, seed, round))
-        };
-        (items.iter().map(verdict).collect(), begin.elapsed())
-    };
-    let results: Vec<(Vec<Verdict>, Duration)> = thread::scope(|scope| {
-        let handles: Vec<_> = items.chunks(share).map(|share| scope.spawn(|| check(share))).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().expect("checking does not panic"))
-            .collect()
-    });
-    tally.core_time += results.iter().map(|(_, time)| *time).sum::<Duration>();
-    for (item, verdict) in items.iter().zip(results.into_iter().flat_map(|(verdicts, _)| verdicts)) {
-        tally.objects += 1;
-        tally.bytes += item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
-        if verdict == Verdict::Good {
-            tally.good += 1;
-        } else {
-            tally.note_bad(verdict.name());
-            note(format!(
-                "Load round {}: {} {}",
-                round + 1,
-                item.key.file_name(),
-                verdict.describe()
-            ));
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -414,3 +414,6 @@ fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<W
         warnings.push(Warning::SingleRound);
     }
 }
+
+#[cfg(test)]
+mod tests;

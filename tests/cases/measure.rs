@@ -141,6 +141,28 @@ fn lookups_count_expected_and_actual_hits_of_measured_rounds() {
 }
 
 #[test]
+fn cold_loads_come_from_the_device_and_prove_it() {
+    let dir = Dir::new();
+    let (output, value) = json(l2(&dir.join("store")).args(["--cold", "--no-skip-verify", "--data-size-kb", "256"]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let (lookup, load) = (&value["metrics"]["detail_1"], &value["metrics"]["detail_2"]);
+    assert_eq!(load["cold_objects"], 8);
+    if lookup["cold_pages_after"] != 0 {
+        println!(
+            "skipped: the file system below {} keeps its pages (tmpfs?)",
+            dir.path().display()
+        );
+        return;
+    }
+    assert!(
+        lookup["cold_pages_before"].as_u64().unwrap() > 0,
+        "the store left its pages in the cache"
+    );
+    assert_eq!(load["cold_pages_after"], 0);
+    assert_eq!(load["device_label"], "device");
+}
+
+#[test]
 fn every_io_path_stores_and_loads_the_same_objects() {
     for engine in ["threads", "uring"] {
         for direct in ["true", "false"] {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FILE_LINES_MAX: usize = 460;
+const FILE_LINES_MAX: usize = 420;
+/// About 70: the one match over all warnings is a little longer and is better whole.
 const FUNCTION_LINES_MAX: usize = 75;
 /// The files that may contain `unsafe`, each with a reason in its first lines.
 const UNSAFE_FILES: [&str; 5] = [

@@ -1,0 +1,98 @@
+//! The contents of a round's buffers, outside the clock: stamping what will be stored, zeroing where a load will go, checking
+//! what came back. On as many threads as pay.
+
+use std::thread::{self, available_parallelism};
+use std::time::{Duration, Instant};
+
+use crate::l2::adapter::{Completion, Item, Outcome};
+use crate::l2::keys::ObjectKey;
+use crate::l2::samples::VerifyTally;
+use crate::l2::stamp::{self, Stamp};
+use crate::l2::verify::{self, Verdict};
+
+const WORKERS_MAX: usize = 8;
+
+/// Gives every object the contents that belong to its key in this round.
+pub fn stamp_all(items: &mut [Item], seed: u64, round: u64) {
+    in_parallel(items, |item| {
+        if let Some(slot) = &mut item.slot {
+            stamp::fill(slot.bytes_mut(), stamp_of(&item.key, seed, round));
+        }
+    });
+}
+
+/// Makes sure that nothing of an earlier round can pass for a load.
+pub fn zero_all(items: &mut [Item]) {
+    in_parallel(items, |item| {
+        if let Some(slot) = &mut item.slot {
+            slot.bytes_mut().fill(0);
+        }
+    });
+}
+
+fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
+    let mut hash = [0_u8; 16];
+    hash.copy_from_slice(key.chunk_hash().as_bytes());
+    Stamp { seed, key: hash, round }
+}
+
+/// Calls `work` for every item, on as many threads as pay.
+fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
+    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let share = items.len().div_ceil(workers).max(1);
+    thread::scope(|scope| {
+        let mut shares = items.chunks_mut(share);
+        let own = shares.next();
+        for share in shares {
+            scope.spawn(|| share.iter_mut().for_each(&work));
+        }
+        own.into_iter().flatten().for_each(&work);
+    });
+}
+
+/// Checks every object that a round loaded, on as many threads as pay; verdicts come back in key order.
+pub fn check_all<'a>(
+    completions: impl Iterator<Item = &'a Completion>,
+    seed: u64,
+    round: u64,
+    tally: &mut VerifyTally,
+    note: &mut dyn FnMut(String),
+) {
+    let items: Vec<&Item> = completions
+        .flat_map(|completion| &completion.items)
+        .filter(|item| item.outcome == Outcome::Loaded)
+        .collect();
+    let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let share = items.len().div_ceil(workers).max(1);
+    let check = |items: &[&Item]| -> (Vec<Verdict>, Duration) {
+        let begin = Instant::now();
+        let verdict = |item: &&Item| {
+            let bytes = item.slot.as_ref().map(|slot| slot.bytes()).unwrap_or_default();
+            verify::check(bytes, stamp_of(&item.key, seed, round))
+        };
+        (items.iter().map(verdict).collect(), begin.elapsed())
+    };
+    let results: Vec<(Vec<Verdict>, Duration)> = thread::scope(|scope| {
+        let handles: Vec<_> = items.chunks(share).map(|share| scope.spawn(|| check(share))).collect();
+        handles
+            .into_iter()
+            .map(|handle| handle.join().expect("checking does not panic"))
+            .collect()
+    });
+    tally.core_time += results.iter().map(|(_, time)| *time).sum::<Duration>();
+    for (item, verdict) in items.iter().zip(results.into_iter().flat_map(|(verdicts, _)| verdicts)) {
+        tally.objects += 1;
+        tally.bytes += item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
+        if verdict == Verdict::Good {
+            tally.good += 1;
+        } else {
+            tally.note_bad(verdict.name());
+            note(format!(
+                "Load round {}: {} {}",
+                round + 1,
+                item.key.file_name(),
+                verdict.describe()
+            ));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The runner against an adapter that misbehaves on purpose: no room, late, never.
+
+use super::*;
+use crate::args::l2::{L2Args, Operation as Only};
+use crate::l2::adapter::{Capabilities, IoPath};
+use crate::report::warning::Warning;
+use crate::sys::arena::Arena;
+
+/// Holds at most one task and finishes it when it is asked to wait, unless told to keep it.
+struct Narrow {
+    capabilities: Capabilities,
+    held: Option<Task>,
+    busy_answers: usize,
+    keeps_tasks: bool,
+}
+
+impl Narrow {
+    fn new(keeps_tasks: bool) -> Narrow {
+        Narrow {
+            capabilities: Capabilities {
+                class_name: "Narrow",
+                keeps_data: true,
+                storage_path: None,
+            },
+            held: None,
+            busy_answers: 0,
+            keeps_tasks,
+        }
+    }
+}
+
+impl Adapter for Narrow {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
+        Ok(IoPath {
+            name: "narrow".to_owned(),
+            depth: 1,
+        })
+    }
+
+    fn submit(&mut self, task: Task) -> Submit {
+        if self.held.is_some() {
+            self.busy_answers += 1;
+            return Submit::Busy(task);
+        }
+        self.held = Some(task);
+        Submit::Queued
+    }
+
+    fn wait(&mut self, _timeout: Duration) -> Option<Completion> {
+        if self.keeps_tasks {
+            return None;
+        }
+        let mut task = self.held.take()?;
+        for item in &mut task.items {
+            item.outcome = Outcome::Stored;
+        }
+        let now = Instant::now();
+        Some(Completion {
+            id: task.id,
+            operation: task.operation,
+            items: task.items,
+            created: task.created,
+            submitted: now,
+            completed: now,
+        })
+    }
+
+    fn unlock(&mut self, _keys: &[ObjectKey]) {}
+
+    fn cancel(&mut self) {}
+
+    fn take_warnings(&mut self) -> Vec<Warning> {
+        Vec::new()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Two measured rounds of `in_flight` tasks of two keys.
+fn store(adapter: &mut Narrow, in_flight: i64, timeout_s: f64) -> (PhaseSamples, usize) {
+    let args = L2Args {
+        num_keys: 2,
+        in_flight,
+        data_size_kb: 4,
+        rounds: 2,
+        warmup_rounds: 0,
+        round_timeout_s: Some(timeout_s),
+        only: Some(Only::Store),
+        ..L2Args::default()
+    };
+    let config = RunConfig::resolve(&args, None).unwrap();
+    let arena = Arena::new(config.buffer_bytes(), 1, false).unwrap();
+    let (_arena, mut slots) = arena.into_slots(config.object_bytes);
+    let mut runner = Runner {
+        config: &config,
+        adapter,
+        meter: &DeviceMeter::new(None),
+        started: Instant::now(),
+        on_event: &mut |_| {},
+        all_stored: false,
+    };
+    let samples = runner.run(Operation::Store, &mut slots).unwrap();
+    (samples, slots.len())
+}
+
+#[test]
+fn a_busy_adapter_gets_every_task_in_the_end() {
+    let mut adapter = Narrow::new(false);
+    let (samples, slots) = store(&mut adapter, 3, 10.0);
+    assert!(
+        adapter.busy_answers >= 4,
+        "two of three tasks meet a full adapter in each round"
+    );
+    assert_eq!(samples.rounds.len(), 2);
+    assert!(
+        samples
+            .rounds
+            .iter()
+            .all(|round| round.success == 6 && round.moved_bytes == 6 * 4096)
+    );
+    assert_eq!(slots, 6, "every buffer came back");
+}
+
+#[test]
+fn an_adapter_that_keeps_its_buffers_ends_the_run_with_a_reason() {
+    let mut adapter = Narrow::new(true);
+    let (samples, slots) = store(&mut adapter, 1, 0.001);
+    assert_eq!(
+        (samples.rounds.len(), samples.rounds_timed_out, samples.rounds_not_run),
+        (0, 1, 1)
+    );
+    assert!(samples.aborted.unwrap().contains("did not give its buffers back"));
+    assert_eq!(slots, 0);
+}
