@@ -21,10 +21,16 @@ fn commands(pages: &[Page]) -> impl Iterator<Item = &Page> {
 
 /// Everything that can be typed for a flag: `-q`, `--quiet`, `--x`, `--no-x`.
 fn typed_forms(spec: &FlagSpec) -> Vec<String> {
-    let short = spec.short.map(|letter| format!("-{letter}"));
+    described_forms(spec).into_iter().map(|(form, _)| form).collect()
+}
+
+/// The same, each with a line about it.
+fn described_forms(spec: &FlagSpec) -> Vec<(String, String)> {
+    let short = spec.short.map(|letter| (format!("-{letter}"), plain(spec.help)));
+    let long = |(text, _): (String, _)| (format!("--{text}"), plain(&spec.help_of(&text)));
     short
         .into_iter()
-        .chain(spec.spellings().into_iter().map(|(text, _)| format!("--{text}")))
+        .chain(spec.spellings().into_iter().map(long))
         .collect()
 }
 

@@ -107,6 +107,15 @@ impl FlagSpec {
         spellings
     }
 
+    /// What a completion says about one of the spellings, in one line.
+    pub fn help_of(&self, spelling: &str) -> String {
+        if spelling == self.long {
+            self.help.to_string()
+        } else {
+            format!("The opposite of `--{}`", self.long)
+        }
+    }
+
     /// How the value is shown: its name, or all that may be given.
     pub fn placeholder(&self) -> String {
         match (self.kind, self.choices) {

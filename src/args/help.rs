@@ -6,6 +6,8 @@ use super::page::{Body, Page, plain};
 const WIDTH: usize = 80;
 /// Where the one-line descriptions of `-h` begin.
 const COLUMN: usize = 30;
+/// Where explanations of the long form begin.
+const TERM_COLUMN: usize = 10;
 
 /// The long form has every sentence and the notes; the short one has a line or two for each flag.
 pub fn render(page: &Page, long: bool) -> String {
@@ -80,12 +82,22 @@ fn push_short(out: &mut String, spec: &FlagSpec) {
 
 fn push_long(out: &mut String, spec: &FlagSpec) {
     out.push_str(&format!("  {}\n", heading(spec, true)));
-    push_wrapped(out, &format!("{}{}", plain(&spec.full_help()), default_note(spec)), 10);
+    push_wrapped(
+        out,
+        &format!("{}{}", plain(&spec.full_help()), default_note(spec)),
+        TERM_COLUMN,
+    );
 }
 
 fn push_term(out: &mut String, term: &str, text: &str) {
-    out.push_str(&format!("  {term}\n"));
-    push_wrapped(out, &plain(text), 10);
+    let start = out.len();
+    push_wrapped(out, &plain(text), TERM_COLUMN);
+    let heading = format!("  {term}");
+    if heading.len() < TERM_COLUMN {
+        out.replace_range(start..start + heading.len(), &heading);
+    } else {
+        out.insert_str(start, &format!("{heading}\n"));
+    }
 }
 
 fn push_example(out: &mut String, at: usize, (purpose, lines): (&str, &[&str])) {

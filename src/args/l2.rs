@@ -110,3 +110,144 @@ impl IoEngine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::flag::{Kind, Preset};
+    use crate::args::parse::Table;
+    use crate::args::{Invocation, parse};
+
+    fn typed(words: &[&str]) -> L2Args {
+        let words = ["l2"].iter().chain(words).map(|word| word.into());
+        match parse(words) {
+            Ok(Invocation::L2(args)) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_references() {
+        let args = typed(&[]);
+        assert_eq!(args, L2Args::default());
+        assert_eq!(
+            (args.num_keys, args.in_flight, args.data_size_kb, args.l1_align_bytes),
+            (32, 1, 256, 1)
+        );
+        assert_eq!((args.rounds, args.warmup_rounds, args.lookup_max_hit_rate), (1, 1, 0.0));
+        assert_eq!(
+            (args.skip_verify, args.l1_use_hugepages, args.quiet),
+            (true, false, false)
+        );
+        assert_eq!((args.only, args.format, args.output), (None, Format::Terminal, None));
+        assert_eq!(
+            (args.seed, args.round_timeout_s, args.io_engine, args.io_depth),
+            (0, None, IoEngine::Auto, 0)
+        );
+        assert_eq!(
+            (args.cold, args.fdatasync, args.probe, args.l2_adapter.len()),
+            (false, false, false, 0)
+        );
+    }
+
+    #[test]
+    fn every_flag_reaches_its_field() {
+        let words = "--l2-adapter {} --num-keys 2 --in-flight 3 --data-size-kb 4 --l1-align-bytes 5 --l1-use-hugepages \
+                     --rounds 6 --warmup-rounds 7 --lookup-max-hit-rate 0.5 --no-skip-verify --only load --format json \
+                     --output out.json -q --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
+                     --fdatasync --probe --l2-adapter []";
+        let expected = L2Args {
+            l2_adapter: vec!["{}".into(), "[]".into()],
+            num_keys: 2,
+            in_flight: 3,
+            data_size_kb: 4,
+            l1_align_bytes: 5,
+            l1_use_hugepages: true,
+            rounds: 6,
+            warmup_rounds: 7,
+            lookup_max_hit_rate: 0.5,
+            skip_verify: false,
+            only: Some(Operation::Load),
+            format: Format::Json,
+            output: Some("out.json".into()),
+            quiet: true,
+            cold: true,
+            seed: u64::MAX,
+            round_timeout_s: Some(1.5),
+            io_engine: IoEngine::Uring,
+            io_depth: 8,
+            fdatasync: true,
+            probe: true,
+        };
+        assert_eq!(typed(&words.split_whitespace().collect::<Vec<_>>()), expected);
+    }
+
+    #[test]
+    fn every_listed_choice_is_taken_and_no_two_mean_the_same() {
+        for flag in TABLE.flags.iter().filter(|flag| !flag.spec.choices.is_empty()) {
+            let mut results: Vec<L2Args> = Vec::new();
+            for choice in flag.spec.choices {
+                let mut args = L2Args::default();
+                (flag.set)(&mut args, choice).unwrap();
+                assert!(!results.contains(&args), "--{} {choice}", flag.spec.long);
+                results.push(args);
+            }
+            assert!((flag.set)(&mut L2Args::default(), "?").is_err());
+        }
+    }
+
+    #[test]
+    fn rows_are_complete() {
+        for spec in TABLE.specs() {
+            assert_eq!(spec.value_name.is_empty(), spec.kind != Kind::Value, "--{}", spec.long);
+            assert!(
+                !spec.help.is_empty() && (spec.kind == Kind::Help || !spec.detail.is_empty()),
+                "--{}",
+                spec.long
+            );
+            if let Preset::Text(text) = spec.preset {
+                assert!(
+                    spec.choices.is_empty() || spec.choices.contains(&text),
+                    "--{}",
+                    spec.long
+                );
+            }
+        }
+    }
+
+    /// Every beginning of every flag of LMCache does here what it would do if our flags did not exist. In the table
+    /// theirs come first, and `--cold` is the first of ours.
+    #[test]
+    fn our_flags_leave_the_abbreviations_of_lmcache_alone() {
+        let count = TABLE.flags.iter().take_while(|flag| flag.spec.long != "cold").count();
+        let theirs = Table {
+            flags: &TABLE.flags[..count],
+            ..TABLE
+        };
+        let outcome = |table: &Table<L2Args>, word: &str| {
+            let mut args = L2Args::default();
+            match table.walk(&mut lexopt::Parser::from_args([word]), &mut args) {
+                Ok(stop) => format!("{stop:?} {args:?}"),
+                // Which flags to choose from may differ, that there is a choice may not.
+                Err(error) => error
+                    .to_string()
+                    .split("it could be")
+                    .next()
+                    .unwrap_or_default()
+                    .to_string(),
+            }
+        };
+        let of_flags = theirs
+            .specs()
+            .into_iter()
+            .flat_map(|spec| spec.spellings())
+            .map(|(text, _)| text);
+        for name in of_flags.chain(TABLE.absent.iter().map(|absent| absent.long.to_string())) {
+            for typed in (1..=name.len()).map(|end| &name[..end]) {
+                for word in [format!("--{typed}"), format!("--{typed}=1")] {
+                    assert_eq!(outcome(&TABLE, &word), outcome(&theirs, &word), "{word}");
+                }
+            }
+        }
+    }
+}

@@ -122,10 +122,106 @@ fn no_such_command(word: &str) -> Error {
         "engine" | "server" => {
             format!("the command {shown} is not in this build yet; use `lmcache bench {word}` of LMCache until it is")
         }
-        _ => match nearest::nearest(word, ["l2", "bench", "engine", "server"]) {
+        _ => match nearest::nearest(word, ["l2", "engine", "server"]) {
             Some(near) => format!("unknown command {shown}; did you mean {near}?"),
             None => format!("unknown command {shown}; the commands are: l2"),
         },
     };
     Error::Usage(format!("{PROGRAM}: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn typed(words: &[&str]) -> Result<Invocation, Error> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    fn printed(words: &[&str]) -> String {
+        match typed(words) {
+            Ok(Invocation::Print(text)) => text,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    fn refused(words: &[&str]) -> String {
+        match typed(words) {
+            Err(Error::Usage(text)) => text,
+            other => panic!("{words:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_leading_bench_is_skipped_once() {
+        let plain = typed(&["l2", "--num-keys", "3"]).unwrap();
+        assert_eq!(typed(&["bench", "l2", "--num-keys", "3"]).unwrap(), plain);
+        assert_eq!(
+            refused(&["bench", "bench", "l2"]),
+            "lmcache-bench: unknown command 'bench'; the commands are: l2"
+        );
+    }
+
+    #[test]
+    fn help_version_and_generated_texts_are_printed() {
+        assert_eq!(
+            printed(&["--version"]),
+            format!("lmcache-bench {}\n", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(printed(&["bench", "-V"]), printed(&["--vers"]));
+        assert_eq!(printed(&["-h"]), help::render(&top::page(), false));
+        assert_eq!(printed(&["bench", "--help"]), help::render(&top::page(), true));
+        assert_eq!(printed(&["l2", "-qh"]), help::render(&l2::page(), false));
+        assert_eq!(
+            printed(&["l2", "--num-keys", "3", "--help"]),
+            help::render(&l2::page(), true)
+        );
+        for choice in top::TABLE.specs().iter().flat_map(|spec| spec.choices) {
+            let text = printed(&["--generate", choice]);
+            assert!(text.contains("num-keys") || text.contains("num\\-keys"), "{choice}");
+            assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{choice}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_unknown_command_is_a_usage_error() {
+        let usage = "usage: lmcache-bench [bench] {l2} [options]\n\
+                     lmcache-bench: no command given; start with `lmcache-bench l2 --help`";
+        assert_eq!(refused(&[]), usage);
+        assert_eq!(refused(&["bench"]), usage);
+        assert_eq!(
+            refused(&["l3"]),
+            "lmcache-bench: unknown command 'l3'; did you mean l2?"
+        );
+        assert!(refused(&["engine", "--model", "x"]).contains("'engine' is not in this build yet"));
+        assert!(refused(&["bench", "server"]).contains("'server' is not in this build yet"));
+    }
+
+    #[test]
+    fn l2_takes_no_bare_words() {
+        let text = refused(&["l2", "/tmp/bench"]);
+        assert!(
+            text.starts_with("lmcache-bench l2: unexpected argument '/tmp/bench'"),
+            "{text}"
+        );
+        let not_utf8 = parse(["l2".into(), OsString::from_vec(vec![0xff])]).expect_err("a bare word");
+        assert!(
+            not_utf8.to_string().contains("unexpected argument '\u{fffd}'"),
+            "{not_utf8}"
+        );
+    }
+
+    #[test]
+    fn markup_is_closed_in_every_text() {
+        for page in pages() {
+            let of_flags = page.flags.iter().map(|spec| spec.full_help());
+            let of_page = page.about.iter().map(|text| text.to_string());
+            for text in of_flags.chain(of_page) {
+                assert!(text.matches('`').count() % 2 == 0, "{text}");
+                assert!(text.ends_with('.'), "{text}");
+            }
+        }
+    }
 }

@@ -41,6 +41,12 @@ struct Name<C: 'static> {
     target: Target<C>,
 }
 
+impl<C: 'static> Name<C> {
+    fn is_absent(&self) -> bool {
+        matches!(self.target, Target::Absent(_))
+    }
+}
+
 impl<C: 'static> Table<C> {
     pub fn specs(&self) -> Vec<&'static FlagSpec> {
         self.flags.iter().map(|flag| &flag.spec).collect()
@@ -117,22 +123,29 @@ impl<C: 'static> Table<C> {
                 .copied()
                 .filter(|name| name.of_reference == of_reference)
                 .collect();
-            let all_absent = meant.iter().all(|name| matches!(name.target, Target::Absent(_)));
+            let all_absent = meant.iter().all(|name| name.is_absent());
             match meant[..] {
                 [] => {}
                 [only] => return Ok(only),
                 [first, ..] if all_absent => return Ok(first),
                 _ => {
-                    let spellings: Vec<String> = begin_so.iter().map(|name| format!("--{}", name.text)).collect();
+                    let spellings: Vec<String> = begin_so
+                        .iter()
+                        .filter(|name| !name.is_absent())
+                        .map(|name| format!("--{}", name.text))
+                        .collect();
+                    let spellings = spellings.join(" or ");
                     return Err(format!(
-                        "ambiguous argument --{typed}: it could be {}; write one of them out",
-                        spellings.join(" or ")
+                        "ambiguous argument --{typed}: it could be {spellings}; write it out"
                     ));
                 }
             }
         }
         let shown = quoted(&format!("--{typed}"));
-        let texts = names.iter().map(|name| name.text.as_str());
+        let texts = names
+            .iter()
+            .filter(|name| !name.is_absent())
+            .map(|name| name.text.as_str());
         Err(match nearest(typed, texts) {
             Some(name) => format!("unknown argument {shown}; did you mean --{name}?"),
             None => format!("unknown argument {shown}; {}", self.where_to_look()),
@@ -226,3 +239,6 @@ fn unwanted_value(error: lexopt::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

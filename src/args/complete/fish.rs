@@ -45,8 +45,8 @@ fn push_flag(out: &mut String, condition: &str, spec: &FlagSpec) {
         Kind::Value => format!(" -x -a {}", quoted(&spec.choices.join(" "))),
         _ => String::new(),
     };
-    let about = quoted(&plain(spec.help));
     for (long, _) in spec.spellings() {
+        let about = quoted(&plain(&spec.help_of(&long)));
         out.push_str(&format!(
             "complete -c lmcache-bench -n {}{short} -l {long} -d {about}{value}\n",
             quoted(condition)

@@ -49,8 +49,7 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
         }
         out.push_str("  esac\n}\n");
     } else {
-        out.push('\n');
-        out.push_str("}\n");
+        out.push_str("\n}\n");
     }
 }
 
@@ -62,7 +61,6 @@ fn arguments(spec: &FlagSpec) -> Vec<String> {
         (_, true) => "*".to_string(),
         _ => format!("({})", forms.join(" ")),
     };
-    let about = escaped(&plain(spec.help));
     let value = match spec.kind {
         Kind::Value if spec.takes_path() => format!(":{}:_files", spec.value_name),
         Kind::Value if spec.choices.is_empty() => format!(":{}: ", spec.value_name),
@@ -76,9 +74,9 @@ fn arguments(spec: &FlagSpec) -> Vec<String> {
             ""
         }
     };
-    forms
+    described_forms(spec)
         .iter()
-        .map(|form| in_quotes(&format!("{guard}{form}{}[{about}]{value}", joined(form))))
+        .map(|(form, about)| in_quotes(&format!("{guard}{form}{}[{}]{value}", joined(form), escaped(about))))
         .collect()
 }
 
