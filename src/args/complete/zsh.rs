@@ -24,6 +24,7 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
     out.push_str(&format!("\n{name}() {{\n"));
     if of_program {
         out.push_str("  local curcontext=$curcontext state line\n  typeset -A opt_args\n");
+        push_words(out, pages);
     }
     out.push_str(if of_program {
         "  _arguments -C -s -S"
@@ -34,15 +35,9 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
         out.push_str(&format!(" \\\n    {argument}"));
     }
     if of_program {
-        let described: Vec<String> = commands(pages)
-            .map(|page| format!("{}\\:\"{}\"", page.word, escaped(page.summary)))
-            .chain([format!("{PREFIX_WORD}\\:\"As LMCache calls it; then a command\"")])
-            .collect();
-        out.push_str(&format!(
-            " \\\n    '1:command:(({}))' \\\n    '*:: :->rest'\n",
-            described.join(" ")
-        ));
+        out.push_str(" \\\n    '1:command:->command' \\\n    '*:: :->rest'\n");
         out.push_str("  case $state/$line[1] in\n");
+        out.push_str("    command/*) _describe command words_here ;;\n");
         out.push_str(&format!("    rest/{PREFIX_WORD}) _lmcache-bench ;;\n"));
         for page in commands(pages) {
             out.push_str(&format!("    rest/{0}) _lmcache-bench_{0} ;;\n", page.word));
@@ -51,6 +46,17 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
     } else {
         out.push_str("\n}\n");
     }
+}
+
+/// The words that may come next; after the prefix word, which then stands for the program, not that word again.
+fn push_words(out: &mut String, pages: &[Page]) {
+    let described = |word: &str, about: &str| in_quotes(&format!("{word}:{about}"));
+    let named: Vec<String> = commands(pages).map(|page| described(page.word, page.summary)).collect();
+    let prefix = described(PREFIX_WORD, "As LMCache calls it; then a command");
+    out.push_str(&format!("  local -a words_here=({})\n", named.join(" ")));
+    out.push_str(&format!(
+        "  [[ $words[1] == {PREFIX_WORD} ]] || words_here+=({prefix})\n"
+    ));
 }
 
 /// One `_arguments` spec for each form; forms of one flag exclude one another unless it is repeatable.
