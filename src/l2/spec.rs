@@ -1,28 +1,29 @@
-//! `--l2-adapter` specs: JSON in, typed configuration out, with the reference's order of checks and its sentences.
-//! Touches no file system and creates no adapter.
+//! Adapter specs: from the JSON of `--l2-adapter` to a checked configuration, with LMCache's messages. Pure: it opens no
+//! path and prints nothing.
 
 mod common;
-mod fields;
-mod fs;
-mod json_error;
-mod mock;
-mod python;
+mod python_json;
+mod python_value;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use self::fs::FsConfig;
-pub use self::mock::MockConfig;
-
-use self::fields::Fields;
 use crate::error::Error;
 use crate::report::warning::Warning;
-use crate::units::{MIB, bytes_text};
+use crate::units::bytes_text;
 
-/// Far above any sensible spec, and small enough to hold several times.
-const MAX_SPEC_BYTES: usize = MIB as usize;
+/// No sensible spec comes near; a file pasted by mistake does.
+const SPEC_BYTES_MAX: usize = 1 << 20;
+/// The JSON parser itself stops at the next level.
+const NESTING_MAX: usize = 127;
+const BYTES_PER_GB: f64 = (1u64 << 30) as f64;
 
-/// Every type that LMCache 0.5.6 registers, sorted.
-const KNOWN_TYPES: [&str; 21] = [
+/// Every name LMCache registers, in the order its message lists them.
+const REGISTERED: [&str; 21] = [
     "aerospike",
     "bigtable",
     "dax",
@@ -45,130 +46,224 @@ const KNOWN_TYPES: [&str; 21] = [
     "sagemaker-hyperpod",
     "valkey",
 ];
+const FS_FIELDS: [&str; 4] = ["base_path", "relative_tmp_dir", "read_ahead_size", "use_odirect"];
+const MOCK_FIELDS: [&str; 5] = [
+    "max_size_gb",
+    "mock_bandwidth_gb",
+    "store_latency_us",
+    "lookup_latency_us",
+    "load_latency_us",
+];
 
-const NO_SPEC: &str = "Error: No L2 adapter configuration provided.\n\
-                       Use --l2-adapter JSON or set L2_ADAPTER_JSON environment variable.";
-
-/// All specs were valid; only the first is measured.
-#[derive(Debug, Clone, PartialEq)]
+/// The adapter to measure, and what the user should know about the specs.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParsedSpecs {
     pub first: AdapterSpec,
-    /// How many were given.
-    pub given: usize,
+    pub warnings: Vec<Warning>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AdapterSpec {
     pub kind: AdapterKind,
-    /// One of LMCache's type names.
-    pub type_name: &'static str,
-    /// The JSON as it was given, for the report.
+    pub type_name: String,
+    /// As typed.
     pub raw: String,
-    /// What about the specs was probably not meant so.
-    pub notes: Vec<Warning>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AdapterKind {
     Fs(FsConfig),
     Mock(MockConfig),
-    /// A type of LMCache that this program cannot run; its own fields are not checked.
-    Other(&'static str),
+    /// A type that LMCache registers but this program cannot run; only the common fields were checked.
+    Other(String),
 }
 
-/// Parses and checks every spec in the order given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FsConfig {
+    pub base_path: PathBuf,
+    /// As given; whether it stays inside `base_path` is checked when the adapter is made, as in LMCache.
+    pub relative_tmp_dir: Option<String>,
+    pub read_ahead_size: Option<u64>,
+    pub use_odirect: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MockConfig {
+    pub capacity_bytes: u64,
+    /// `None` is a device that takes no time, and nothing is copied.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    pub store_latency: Duration,
+    pub lookup_latency: Duration,
+    pub load_latency: Duration,
+}
+
+/// Checks every spec and returns the first, which alone is measured.
 pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     let mut parsed = Vec::with_capacity(specs.len());
     for (index, raw) in specs.iter().enumerate() {
-        let spec = parse(&format!("--l2-adapter #{}", index + 1), raw);
-        parsed.push(spec.map_err(|problem| Error::Usage(format!("Error parsing L2 adapter config: {problem}")))?);
+        let spec = parse(&format!("--l2-adapter #{}", index + 1), raw)
+            .map_err(|message| Error::Usage(format!("Error parsing L2 adapter config: {message}")))?;
+        parsed.push(spec);
     }
-    let given = parsed.len();
-    let mut first = parsed
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::Usage(NO_SPEC.to_owned()))?;
-    if given > 1 {
-        first.notes.push(Warning::OnlyFirstAdapter { given });
-    }
-    Ok(ParsedSpecs { first, given })
-}
-
-fn parse(name: &str, raw: &str) -> Result<AdapterSpec, String> {
-    let members = read_object(name, raw)?;
-    let type_name = known_type(name, &members)?;
-    let fields = Fields(&members);
-    let wrap = |problem| format!("{name} ('{type_name}'): {problem}");
-    common::check_affinity(fields).map_err(wrap)?;
-    let (kind, own_fields) = match type_name {
-        "fs" => (AdapterKind::Fs(fs::parse(fields).map_err(wrap)?), Some(fs::FIELDS)),
-        "mock" => (
-            AdapterKind::Mock(mock::parse(fields).map_err(wrap)?),
-            Some(mock::FIELDS),
-        ),
-        other => (AdapterKind::Other(other), None),
+    let Some((first, mut warnings)) = parsed.into_iter().next() else {
+        return Err(Error::Usage(
+            "Error: No L2 adapter configuration provided.\n\
+             Use --l2-adapter JSON or set L2_ADAPTER_JSON environment variable."
+                .to_owned(),
+        ));
     };
-    common::check_wrappers(fields).map_err(wrap)?;
-    let mut notes = own_fields.map_or_else(Vec::new, |own| unknown_fields(&members, own));
-    notes.extend(common::without_effect(fields));
-    Ok(AdapterSpec {
-        kind,
-        type_name,
-        raw: raw.to_owned(),
-        notes,
-    })
+    if specs.len() > 1 {
+        warnings.insert(0, Warning::OnlyFirstAdapter { given: specs.len() });
+    }
+    Ok(ParsedSpecs { first, warnings })
 }
 
-fn read_object(name: &str, raw: &str) -> Result<Map<String, Value>, String> {
-    if raw.len() > MAX_SPEC_BYTES {
-        let size = bytes_text(raw.len() as u64);
-        let limit = bytes_text(MAX_SPEC_BYTES as u64);
+/// `flag` names the spec in messages.
+fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
+    let value = parse_json(flag, raw)?;
+    let Some(fields) = value.as_object() else {
         return Err(format!(
-            "{name}: the JSON is {size} long and at most {limit} are read; shorten it"
+            "{flag}: expected a JSON object, got {}",
+            python_value::type_name(&value)
+        ));
+    };
+    let type_name = match fields.get("type") {
+        None | Some(Value::Null) => return Err(format!("{flag}: missing 'type' field")),
+        Some(Value::String(name)) if REGISTERED.contains(&name.as_str()) => name.clone(),
+        Some(other) => {
+            let (name, known) = (python_value::str_text(other), REGISTERED.join(", "));
+            return Err(format!("{flag}: unknown adapter type '{name}'. Known: {known}"));
+        }
+    };
+    let kind = check_fields(&type_name, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
+    let mut warnings = match &kind {
+        AdapterKind::Fs(_) => common::unknown(fields, &FS_FIELDS),
+        AdapterKind::Mock(_) => common::unknown(fields, &MOCK_FIELDS),
+        AdapterKind::Other(_) => Vec::new(),
+    };
+    warnings.extend(common::without_effect(fields));
+    let raw = raw.to_owned();
+    Ok((AdapterSpec { kind, type_name, raw }, warnings))
+}
+
+fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
+    if raw.len() > SPEC_BYTES_MAX {
+        let (size, most) = (bytes_text(raw.len() as u64), bytes_text(SPEC_BYTES_MAX as u64));
+        return Err(format!(
+            "{flag}: the JSON is {size} long, but at most {most} is read; shorten it"
         ));
     }
-    match serde_json::from_str(raw) {
-        Ok(Value::Object(members)) => Ok(members),
-        Ok(other) => Err(format!(
-            "{name}: expected a JSON object, got {}",
-            python::type_name(&other)
-        )),
-        Err(refused) => Err(match json_error::message(raw) {
-            Some(message) => format!("Invalid JSON for {name}: {message}"),
-            None => format!(
-                "Invalid JSON for {name}: {refused}; write it without NaN, Infinity, numbers from 1e309 on, lone \
-                 surrogates and more than 127 nested brackets"
-            ),
-        }),
+    if nesting(raw) > NESTING_MAX {
+        return Err(format!(
+            "{flag}: the JSON nests deeper than {NESTING_MAX} levels; flatten it"
+        ));
     }
-}
-
-fn known_type(name: &str, members: &Map<String, Value>) -> Result<&'static str, String> {
-    let given = match members.get("type") {
-        None | Some(Value::Null) => return Err(format!("{name}: missing 'type' field")),
-        Some(given) => given,
-    };
-    let known = KNOWN_TYPES.into_iter().find(|known| given == known);
-    known.ok_or_else(|| {
-        let given = python::repr(given);
-        format!(
-            "{name}: unknown adapter type {given}. Known: {}",
-            KNOWN_TYPES.join(", ")
-        )
+    serde_json::from_str(raw).map_err(|error| {
+        let message = python_json::error_message(raw).unwrap_or_else(|| {
+            format!("{error}; replace NaN, Infinity, numbers beyond a double, and halves of surrogate pairs")
+        });
+        format!("Invalid JSON for {flag}: {message}")
     })
 }
 
-fn unknown_fields(members: &Map<String, Value>, own: &[&'static str]) -> Vec<Warning> {
-    let known = || own.iter().chain(common::FIELDS).copied();
-    let unknown = members
-        .keys()
-        .filter(|field| !known().any(|name| name == field.as_str()));
-    let warning = |field: &String| Warning::UnknownField {
-        field: field.clone(),
-        nearest: fields::nearest(field, known()).map(str::to_owned),
-    };
-    unknown.map(warning).collect()
+/// The deepest level of brackets outside strings, counted before anything recurses over them.
+fn nesting(raw: &str) -> usize {
+    let (mut level, mut deepest) = (0usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in raw.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                level += 1;
+                deepest = deepest.max(level);
+            }
+            b'}' | b']' if !in_string => level = level.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
-#[cfg(test)]
-mod tests;
+/// Everything behind the type, in LMCache's order.
+fn check_fields(type_name: &str, fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+    common::check_affinity_tag(fields)?;
+    let kind = match type_name {
+        "fs" => AdapterKind::Fs(fs(fields)?),
+        "mock" => AdapterKind::Mock(mock(fields)?),
+        "raw_block"
+            if fields
+                .get("persist_enabled")
+                .is_some_and(|value| !python_value::is_true(value)) =>
+        {
+            return Err("raw_block requires persist_enabled=true".to_owned());
+        }
+        other => AdapterKind::Other(other.to_owned()),
+    };
+    common::check_eviction(fields)?;
+    common::check_serde(fields)?;
+    Ok(kind)
+}
+
+fn fs(fields: &Map<String, Value>) -> Result<FsConfig, String> {
+    let base_path = match fields.get("base_path") {
+        Some(Value::String(path)) if !path.is_empty() => PathBuf::from(path),
+        _ => return Err("base_path must be a non-empty string".to_owned()),
+    };
+    let relative_tmp_dir = match fields.get("relative_tmp_dir") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(dir)) => Some(dir.clone()),
+        Some(_) => return Err("relative_tmp_dir must be a string".to_owned()),
+    };
+    let read_ahead_size = match fields.get("read_ahead_size") {
+        None | Some(Value::Null) => None,
+        Some(size) => {
+            let size = python_value::positive_int(size);
+            Some(size.ok_or_else(|| "read_ahead_size must be a positive integer".to_owned())?)
+        }
+    };
+    let use_odirect = match fields.get("use_odirect") {
+        None => false,
+        Some(Value::Bool(direct)) => *direct,
+        Some(_) => return Err("use_odirect must be a boolean".to_owned()),
+    };
+    Ok(FsConfig {
+        base_path,
+        relative_tmp_dir,
+        read_ahead_size,
+        use_odirect,
+    })
+}
+
+fn mock(fields: &Map<String, Value>) -> Result<MockConfig, String> {
+    let capacity_bytes = gigabytes(fields, "max_size_gb")?;
+    let bandwidth_bytes_per_s = match fields.get("mock_bandwidth_gb") {
+        Some(Value::String(text)) if text == "inf" => None,
+        // A rate that rounds to none would never finish.
+        _ => Some(gigabytes(fields, "mock_bandwidth_gb")?.max(1)),
+    };
+    Ok(MockConfig {
+        capacity_bytes,
+        bandwidth_bytes_per_s,
+        store_latency: microseconds(fields, "store_latency_us")?,
+        lookup_latency: microseconds(fields, "lookup_latency_us")?,
+        load_latency: microseconds(fields, "load_latency_us")?,
+    })
+}
+
+fn gigabytes(fields: &Map<String, Value>, name: &str) -> Result<u64, String> {
+    match fields.get(name).and_then(python_value::number) {
+        // What is beyond the range of u64 becomes its end.
+        Some(number) if number > 0.0 => Ok((number * BYTES_PER_GB) as u64),
+        _ => Err(format!("{name} must be a positive number")),
+    }
+}
+
+fn microseconds(fields: &Map<String, Value>, name: &str) -> Result<Duration, String> {
+    let Some(value) = fields.get(name) else {
+        return Ok(Duration::ZERO);
+    };
+    let latency = python_value::number(value).and_then(|micros| Duration::try_from_secs_f64(micros / 1e6).ok());
+    latency.ok_or_else(|| format!("{name} must be a non-negative number"))
+}

@@ -1,115 +1,146 @@
-//! The fields that every adapter type takes. None of them changes what this benchmark measures; they are checked as the
-//! reference checks them, and said to be without effect.
+//! The fields every adapter type takes, and the doubts about fields. Messages are LMCache's, without the prefix that names
+//! the spec.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::fields::Fields;
-use super::python::{repr, truthy, type_name};
+use super::python_value::{number, repr, type_name};
 use crate::report::warning::Warning;
 
-pub const FIELDS: &[&str] = &["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
+const FIELDS: [&str; 6] = ["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
+const POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
 
-const DEFAULT_AFFINITY: &str = "_default";
-const EVICTION_POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
-
-/// Comes before the type's own fields.
-pub fn check_affinity(fields: Fields<'_>) -> Result<(), String> {
-    match fields.0.get("affinity_tag") {
-        None => Ok(()),
-        Some(Value::String(tag)) if !tag.trim().is_empty() => Ok(()),
-        Some(_) => Err("affinity_tag must be a non-empty string".to_owned()),
+pub fn check_affinity_tag(fields: &Map<String, Value>) -> Result<(), String> {
+    let blank = |tag: &Value| tag.as_str().is_none_or(|tag| tag.trim().is_empty());
+    match fields.get("affinity_tag") {
+        Some(tag) if blank(tag) => Err("affinity_tag must be a non-empty string".to_owned()),
+        _ => Ok(()),
     }
 }
 
-/// Comes after the type's own fields.
-pub fn check_wrappers(fields: Fields<'_>) -> Result<(), String> {
-    if let Some(eviction) = fields.given("eviction") {
-        check_eviction(eviction)?;
-    }
-    fields.given("serde").map_or(Ok(()), check_serde)
+/// `None` for a field that is absent or null, which LMCache takes for absent.
+fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| !value.is_null())
 }
 
-fn check_eviction(eviction: &Value) -> Result<(), String> {
-    let Value::Object(members) = eviction else {
-        return Err(format!("eviction must be a JSON object, got {}", type_name(eviction)));
+pub fn check_eviction(fields: &Map<String, Value>) -> Result<(), String> {
+    let Some(eviction) = given(fields, "eviction") else {
+        return Ok(());
     };
-    let policy = members.get("eviction_policy").unwrap_or(&Value::Null);
-    if !policy.as_str().is_some_and(|name| EVICTION_POLICIES.contains(&name)) {
-        let known = "'LRU', 'ARC', 'IsolatedLRU', or 'noop'";
+    let Some(eviction) = eviction.as_object() else {
+        return Err(format!("'eviction' must be a dict, got {}", type_name(eviction)));
+    };
+    let policy = eviction.get("eviction_policy").unwrap_or(&Value::Null);
+    if !policy.as_str().is_some_and(|policy| POLICIES.contains(&policy)) {
         return Err(format!(
-            "eviction.eviction_policy must be {known}, got {}",
+            "eviction.eviction_policy must be 'LRU', 'ARC', 'IsolatedLRU', or 'noop', got {}",
             repr(policy)
         ));
     }
     for name in ["trigger_watermark", "eviction_ratio"] {
-        members.get(name).map_or(Ok(()), |value| check_float(name, value))?;
+        // Python's float() reads text too.
+        let reads = |value: &Value| {
+            number(value).is_some() || value.as_str().is_some_and(|text| text.trim().parse::<f64>().is_ok())
+        };
+        if !eviction.get(name).is_none_or(reads) {
+            return Err(format!("eviction.{name} must be a number"));
+        }
     }
     Ok(())
 }
 
-/// Takes what Python's `float` takes; its sentences alone would not say which field they are about.
-fn check_float(name: &str, value: &Value) -> Result<(), String> {
-    match value {
-        Value::Number(_) | Value::Bool(_) => Ok(()),
-        Value::String(text) if text.trim().parse::<f64>().is_ok() => Ok(()),
-        Value::String(_) => Err(format!(
-            "eviction.{name}: could not convert string to float: {}",
-            repr(value)
-        )),
-        _ => {
-            let found = type_name(value);
-            Err(format!(
-                "eviction.{name}: float() argument must be a string or a real number, not '{found}'"
-            ))
+pub fn check_serde(fields: &Map<String, Value>) -> Result<(), String> {
+    match given(fields, "serde") {
+        None => Ok(()),
+        Some(Value::Object(serde)) if serde.get("type").is_some_and(Value::is_string) => Ok(()),
+        Some(Value::Object(_)) => Err("'serde' dict must include a 'type' field".to_owned()),
+        Some(other) => Err(format!("'serde' must be a dict, got {}", type_name(other))),
+    }
+}
+
+/// Fields that are valid but change nothing in the benchmark, which builds the adapter bare.
+pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
+    let reasons = [
+        (
+            "affinity_tag",
+            "one adapter alone is measured, so nothing chooses between adapters",
+        ),
+        ("shared", "one process alone uses the adapter"),
+        (
+            "persist_enabled",
+            "it is about a server that shuts down, not about a benchmark",
+        ),
+        ("eviction", "the adapter is measured without an eviction controller"),
+        ("serde", "objects are stored as they are, without a serializer"),
+    ];
+    let warn = |(field, why): &(&str, &str)| Warning::FieldWithoutEffect {
+        field: (*field).to_owned(),
+        why: (*why).to_owned(),
+    };
+    reasons
+        .iter()
+        .filter(|(field, _)| given(fields, field).is_some())
+        .map(warn)
+        .collect()
+}
+
+/// Fields that neither the type, which knows `own`, nor the common part knows.
+pub fn unknown(fields: &Map<String, Value>, own: &[&str]) -> Vec<Warning> {
+    let known: Vec<&str> = own.iter().chain(&FIELDS).copied().collect();
+    let warn = |field: &String| Warning::UnknownField {
+        field: field.clone(),
+        nearest: nearest(field, &known),
+    };
+    fields
+        .keys()
+        .filter(|field| !known.contains(&field.as_str()))
+        .map(warn)
+        .collect()
+}
+
+/// The known name that is meant, unless half of it would have to be typed anew.
+fn nearest(field: &str, known: &[&str]) -> Option<String> {
+    let (distance, name) = known.iter().map(|name| (edit_distance(field, name), name)).min()?;
+    (distance * 2 <= name.chars().count()).then(|| (*name).to_owned())
+}
+
+fn edit_distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (done, here) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = done + 1;
+        for (column, there) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(here != *there);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
         }
     }
+    row[to.len()]
 }
 
-fn check_serde(serde: &Value) -> Result<(), String> {
-    let Value::Object(members) = serde else {
-        return Err(format!("'serde' must be a dict, got {}", type_name(serde)));
-    };
-    match members.get("type") {
-        Some(Value::String(_)) => Ok(()),
-        _ => Err("'serde' dict must include a 'type' field".to_owned()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distances_are_levenshteins() {
+        let cases = [
+            ("kitten", "sitting", 3),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("use_odirct", "use_odirect", 1),
+        ];
+        for (from, to, distance) in cases {
+            assert_eq!(edit_distance(from, to), distance, "{from} {to}");
+        }
     }
-}
 
-/// What was set here and changes nothing.
-pub fn without_effect(fields: Fields<'_>) -> Vec<Warning> {
-    let differs = |name: &str, default: bool| fields.0.get(name).is_some_and(|value| truthy(value) != default);
-    let tagged = fields.0.get("affinity_tag").is_some_and(|tag| tag != DEFAULT_AFFINITY);
-    let set = [
-        (
-            tagged,
-            "affinity_tag",
-            "only one adapter is measured, so nothing is routed",
-        ),
-        (
-            differs("shared", false),
-            "shared",
-            "this process alone uses the adapter",
-        ),
-        (
-            differs("persist_enabled", true),
-            "persist_enabled",
-            "stored objects stay after the run in any case",
-        ),
-        (
-            fields.given("eviction").is_some(),
-            "eviction",
-            "nothing is evicted while measuring",
-        ),
-        (
-            fields.given("serde").is_some(),
-            "serde",
-            "objects are stored as they are, without conversion",
-        ),
-    ];
-    let set = set.into_iter().filter(|(set, _, _)| *set);
-    set.map(|(_, field, why)| Warning::FieldWithoutEffect {
-        field: field.to_owned(),
-        why: why.to_owned(),
-    })
-    .collect()
+    #[test]
+    fn only_near_names_are_proposed() {
+        assert_eq!(
+            nearest("base_pth", &["use_odirect", "base_path"]).as_deref(),
+            Some("base_path")
+        );
+        assert_eq!(nearest("colour", &["use_odirect", "base_path"]), None);
+    }
 }
