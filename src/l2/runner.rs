@@ -119,7 +119,9 @@ impl Runner<'_> {
             None
         };
         let tasks = self.tasks(operation, round, slots);
-        let (cpu, traffic) = (counters::process_cpu(), self.meter.read());
+        // The CPU time last before the clock and first after it, so that reading the other counters is not charged.
+        let traffic = self.meter.read();
+        let cpu = counters::process_cpu();
         let wave = self.wave(operation, tasks, samples);
         let (cpu, traffic) = (
             counters::process_cpu().saturating_sub(cpu),
