@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# `make interop`: our binary against the real LMCache, in both directions. Installs LMCache once (see scripts/peers.sh).
+# `make interop`: our binary against the real peers. Installs them once (see scripts/peers.sh).
 # The last line is "N passed, N failed"; the exit code is 1 if any failed.
 #
+#   scripts/interop.sh [PART...]   parts are the files scripts/interop/*.sh; all of them when none is named
+#
+# Each part is a script that is run with a scratch directory as its argument and ends with a line "N passed, N failed".
 # LMCACHE_BENCH_BIN names another binary to check. TMPDIR must lie on a file system that takes O_DIRECT.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ -z "${LMCACHE_BENCH_BIN:-}" ]; then
     cargo build --release
+    LMCACHE_BENCH_BIN=$PWD/target/release/lmcache-bench
 fi
-lmcache=$(scripts/peers.sh lmcache | tail -n 1)
+export LMCACHE_BENCH_BIN LMCACHE_LOG_LEVEL=ERROR LMCACHE_DISABLE_BANNER=1 PYTHONDONTWRITEBYTECODE=1
 
 # /var/tmp, because /tmp is often a tmpfs, where O_DIRECT is refused or means nothing.
 scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/lmcache-bench-interop.XXXXXX")
@@ -22,5 +26,30 @@ if ! dd if=/dev/zero of="$scratch/probe" bs=4096 count=1 oflag=direct status=non
 fi
 rm -f "$scratch/probe"
 
-export LMCACHE_LOG_LEVEL=ERROR LMCACHE_DISABLE_BANNER=1 PYTHONDONTWRITEBYTECODE=1
-"$lmcache/bin/python" -W ignore::FutureWarning scripts/interop/fs.py "$scratch"
+parts=("$@")
+if [ ${#parts[@]} = 0 ]; then
+    for part in scripts/interop/*.sh; do
+        parts+=("$(basename "$part" .sh)")
+    done
+fi
+passed=0 failed=0
+for part in "${parts[@]}"; do
+    echo "interop: $part"
+    mkdir "$scratch/$part"
+    status=0
+    "scripts/interop/$part.sh" "$scratch/$part" 2>&1 | tee "$scratch/$part.log" || status=$?
+    tally=$(tail -n 1 "$scratch/$part.log")
+    if [[ $tally =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed ]]; then
+        passed=$((passed + BASH_REMATCH[1]))
+        failed=$((failed + BASH_REMATCH[2]))
+        # A part that says all is well and still ends badly has failed.
+        if [ "$status" != 0 ] && [ "${BASH_REMATCH[2]}" = 0 ]; then
+            failed=$((failed + 1))
+        fi
+    else
+        echo "interop: $part ended with status $status and no tally" >&2
+        failed=$((failed + 1))
+    fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

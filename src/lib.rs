@@ -4,9 +4,13 @@
 //! measures. docs/architecture.md shows the rooms and who may use whom.
 
 pub mod args;
+pub mod engine;
 pub mod error;
 pub mod l2;
+pub mod mock;
 pub mod report;
+pub mod server;
 pub mod stats;
+pub mod status;
 pub mod sys;
 pub mod units;

@@ -5,15 +5,20 @@ use std::time::Instant;
 
 use lmcache_bench::args::{self, Invocation};
 use lmcache_bench::error::Error;
-use lmcache_bench::l2::bench::{self, Status};
 use lmcache_bench::report::output;
+use lmcache_bench::status::Status;
 use lmcache_bench::sys::signal;
+use lmcache_bench::{engine, l2, mock, server};
 
 fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = args::parse(std::env::args_os().skip(1)).and_then(|invocation| match invocation {
         Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
-        Invocation::L2(args) => bench::run(&args, started),
+        Invocation::Engine(args) => engine::bench::run(&args, started),
+        Invocation::Server(args) => server::bench::run(&args, started),
+        Invocation::L2(args) => l2::bench::run(&args, started),
+        Invocation::MockEngine(args) => mock::engine::run(&args),
+        Invocation::MockServer(args) => mock::server::run(&args),
     });
     match outcome {
         Ok(Status::Done) => ExitCode::SUCCESS,

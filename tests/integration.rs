@@ -4,10 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod cases {
+    mod adapters;
+    mod bridge;
     mod cli;
+    mod engine;
     mod faults;
     mod measure;
+    mod mock_engine;
+    mod mock_server;
+    mod network;
     mod report;
+    mod server;
     mod signals;
     mod tidy;
 }

@@ -19,6 +19,28 @@ fn commands(pages: &[Page]) -> impl Iterator<Item = &Page> {
     pages.iter().filter(|page| !page.word.is_empty())
 }
 
+/// The words that may come first, each with a line about it; `mock` stands once for all its pages.
+fn first_words(pages: &[Page]) -> Vec<(&'static str, &'static str)> {
+    let mut words: Vec<(&str, &str)> = Vec::new();
+    for page in commands(pages) {
+        match page.word.split_once(' ') {
+            None => words.push((page.word, page.summary)),
+            Some((first, _)) if words.iter().any(|(word, _)| *word == first) => {}
+            Some((first, _)) => words.push((first, "Imitate a peer with exact delays")),
+        }
+    }
+    words
+}
+
+/// The words that may follow `first`, with the page each leads to.
+fn second_words<'p>(pages: &'p [Page], first: &str) -> Vec<(&'static str, &'p Page)> {
+    let split = commands(pages).filter_map(|page| page.word.split_once(' ').map(|words| (words, page)));
+    split
+        .filter(|((word, _), _)| *word == first)
+        .map(|((_, second), page)| (second, page))
+        .collect()
+}
+
 /// Everything that can be typed for a flag: `-q`, `--quiet`, `--x`, `--no-x`.
 fn typed_forms(spec: &FlagSpec) -> Vec<String> {
     described_forms(spec).into_iter().map(|(form, _)| form).collect()
@@ -83,7 +105,15 @@ mod tests {
     #[test]
     fn bash_completes_commands_and_flags() {
         assert_eq!(completed_by_bash(&["lmcache-bench", "b"]), ["bench"]);
-        assert_eq!(completed_by_bash(&["lmcache-bench", "bench", ""])[0], "l2");
+        assert_eq!(
+            completed_by_bash(&["lmcache-bench", "bench", ""])[..4],
+            ["engine", "server", "l2", "mock"]
+        );
+        assert_eq!(completed_by_bash(&["lmcache-bench", "mock", ""]), ["engine", "server"]);
+        assert_eq!(
+            completed_by_bash(&["lmcache-bench", "mock", "server", "--he"]),
+            ["--help"]
+        );
         assert_eq!(completed_by_bash(&["lmcache-bench", "--gen"]), ["--generate"]);
         assert_eq!(completed_by_bash(&["lmcache-bench", "l2", "--num"]), ["--num-keys"]);
         assert_eq!(

@@ -9,24 +9,35 @@ use python_number::quoted;
 use top::{Artifact, TopArgs};
 
 pub mod complete;
+pub mod engine;
 pub mod flag;
 pub mod help;
 pub mod l2;
 pub mod man;
 pub mod markdown;
+pub mod mock_engine;
+pub mod mock_server;
 pub mod nearest;
 pub mod page;
 pub mod parse;
 pub mod python_number;
+pub mod server;
 pub mod top;
 
 /// What the program is called in every text, whatever link it was started through.
 pub const PROGRAM: &str = "lmcache-bench";
 
+/// The words that name a command.
+const COMMANDS: [&str; 4] = ["engine", "server", "l2", "mock"];
+
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]
 pub enum Invocation {
+    Engine(Box<engine::EngineArgs>),
+    Server(Box<server::ServerArgs>),
     L2(Box<l2::L2Args>),
+    MockEngine(Box<mock_engine::MockEngineArgs>),
+    MockServer(Box<mock_server::MockServerArgs>),
     /// Text for stdout, complete with its last newline.
     Print(String),
 }
@@ -73,21 +84,48 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Err
         };
         match word.to_string_lossy().as_ref() {
             "bench" if !bench_seen => bench_seen = true,
-            "l2" => return l2_invocation(&mut parser),
+            "engine" => return subcommand(&mut parser, &engine::TABLE, engine::page(), Invocation::Engine),
+            "server" => return subcommand(&mut parser, &server::TABLE, server::page(), Invocation::Server),
+            "l2" => return subcommand(&mut parser, &l2::TABLE, l2::page(), Invocation::L2),
+            "mock" => return mock(&mut parser),
             other => return Err(no_such_command(other)),
         }
     }
 }
 
-fn l2_invocation(parser: &mut lexopt::Parser) -> Result<Invocation, Error> {
-    let mut args = l2::L2Args::default();
-    match l2::TABLE.walk(parser, &mut args)? {
-        Stop::End => Ok(Invocation::L2(Box::new(args))),
-        Stop::Help { long } => Ok(Invocation::Print(help::render(&l2::page(), long))),
+/// `mock engine` and `mock server`: the word after `mock` decides.
+fn mock(parser: &mut lexopt::Parser) -> Result<Invocation, Error> {
+    let word = parser.next().ok().flatten();
+    match word {
+        Some(lexopt::Arg::Value(word)) if word == "engine" => {
+            subcommand(parser, &mock_engine::TABLE, mock_engine::page(), Invocation::MockEngine)
+        }
+        Some(lexopt::Arg::Value(word)) if word == "server" => {
+            subcommand(parser, &mock_server::TABLE, mock_server::page(), Invocation::MockServer)
+        }
+        _ => Err(Error::Usage(format!(
+            "{PROGRAM} mock: name what to imitate: `{PROGRAM} mock engine --help` or `{PROGRAM} mock server --help`"
+        ))),
+    }
+}
+
+/// Reads the flags of one subcommand to the end of the line.
+fn subcommand<C: Default>(
+    parser: &mut lexopt::Parser,
+    table: &parse::Table<C>,
+    page: page::Page,
+    wrap: fn(Box<C>) -> Invocation,
+) -> Result<Invocation, Error> {
+    let mut args = C::default();
+    match table.walk(parser, &mut args)? {
+        Stop::End => Ok(wrap(Box::new(args))),
+        Stop::Help { long } => Ok(Invocation::Print(help::render(&page, long))),
         Stop::Word(word) => {
             let shown = quoted(&word.to_string_lossy());
+            let command = page.word;
             Err(Error::Usage(format!(
-                "{PROGRAM} l2: unexpected argument {shown}; l2 takes flags only, and a value stands right after its flag"
+                "{PROGRAM} {command}: unexpected argument {shown}; {command} takes flags only, and a value stands right \
+                 after its flag"
             )))
         }
     }
@@ -95,7 +133,14 @@ fn l2_invocation(parser: &mut lexopt::Parser) -> Result<Invocation, Error> {
 
 /// The program's page and then one for each subcommand.
 pub fn pages() -> Vec<page::Page> {
-    vec![top::page(), l2::page()]
+    vec![
+        top::page(),
+        engine::page(),
+        server::page(),
+        l2::page(),
+        mock_engine::page(),
+        mock_server::page(),
+    ]
 }
 
 fn generate(artifact: Artifact) -> String {
@@ -118,14 +163,9 @@ fn no_command() -> Error {
 
 fn no_such_command(word: &str) -> Error {
     let shown = quoted(word);
-    let text = match word {
-        "engine" | "server" => {
-            format!("the command {shown} is not in this build yet; use `lmcache bench {word}` of LMCache until it is")
-        }
-        _ => match nearest::nearest(word, ["l2", "engine", "server"]) {
-            Some(near) => format!("unknown command {shown}; did you mean {near}?"),
-            None => format!("unknown command {shown}; the commands are: l2"),
-        },
+    let text = match nearest::nearest(word, COMMANDS) {
+        Some(near) => format!("unknown command {shown}; did you mean {near}?"),
+        None => format!("unknown command {shown}; the commands are: {}", COMMANDS.join(", ")),
     };
     Error::Usage(format!("{PROGRAM}: {text}"))
 }
@@ -160,7 +200,7 @@ mod tests {
         assert_eq!(typed(&["bench", "l2", "--num-keys", "3"]).unwrap(), plain);
         assert_eq!(
             refused(&["bench", "bench", "l2"]),
-            "lmcache-bench: unknown command 'bench'; the commands are: l2"
+            "lmcache-bench: unknown command 'bench'; the commands are: engine, server, l2, mock"
         );
     }
 
@@ -187,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_missing_or_unknown_command_is_a_usage_error() {
-        let usage = "usage: lmcache-bench [bench] {l2} [options]\n\
+        let usage = "usage: lmcache-bench [bench] {engine,server,l2,mock} [options]\n\
                      lmcache-bench: no command given; start with `lmcache-bench l2 --help`";
         assert_eq!(refused(&[]), usage);
         assert_eq!(refused(&["bench"]), usage);
@@ -195,8 +235,8 @@ mod tests {
             refused(&["l3"]),
             "lmcache-bench: unknown command 'l3'; did you mean l2?"
         );
-        assert!(refused(&["engine", "--model", "x"]).contains("'engine' is not in this build yet"));
-        assert!(refused(&["bench", "server"]).contains("'server' is not in this build yet"));
+        assert!(refused(&["mock"]).contains("`lmcache-bench mock engine --help`"));
+        assert!(refused(&["mock", "--x"]).contains("name what to imitate"));
     }
 
     #[test]

@@ -77,11 +77,11 @@ fn artifact(text: &str) -> Result<Artifact, String> {
 pub fn page() -> Page {
     Page {
         word: "",
-        usage: "lmcache-bench [bench] {l2} [options]",
-        summary: "Benchmark the storage of LMCache at the speed of the device",
+        usage: "lmcache-bench [bench] {engine,server,l2,mock} [options]",
+        summary: "Benchmark an engine, a cache server or a storage tier of LMCache",
         about: &[
             "A native successor of `lmcache bench`. The flags of LMCache keep their names, defaults and meaning; a \
-             leading word `bench` is skipped, so command lines written for `lmcache bench l2` work unchanged, also \
+             leading word `bench` is skipped, so command lines written for `lmcache bench` work unchanged, also \
              through a link named `lmcache`.",
             "Long flags may be shortened to any beginning that is unique, and take their value after a blank or after \
              `=`. Whole numbers may be written `1_000`. When a flag is given twice, the last value counts. `--` ends \
@@ -97,10 +97,21 @@ const NOTES: &[Note] = &[
         title: "Commands",
         body: Body::Terms(&[
             (
+                "engine",
+                "Measure an inference engine under KV-reuse workloads (`lmcache-bench engine --help`).",
+            ),
+            (
+                "server",
+                "Check and measure a multiprocess cache server (`lmcache-bench server --help`).",
+            ),
+            (
                 "l2",
                 "Measure store, lookup and load of an L2 adapter (`lmcache-bench l2 --help`).",
             ),
-            ("engine, server", "Not in this build yet."),
+            (
+                "mock engine, mock server",
+                "Imitate an inference engine or a cache server with exact delays (`lmcache-bench mock engine --help`).",
+            ),
         ]),
     },
     Note {

@@ -20,18 +20,10 @@ use crate::report::model::Report;
 use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
 use crate::report::{json, terminal};
+use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::{counters, signal};
 use crate::units::bytes_text;
-
-/// How a run that got as far as a report ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Status {
-    Done,
-    /// Sentences for people, most important first.
-    Failed(Vec<String>),
-    Interrupted(i32),
-}
 
 /// Runs `l2` as the command line asks. `started` is when the process began.
 pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {

@@ -15,12 +15,34 @@ const UNSAFE_FILES: [&str; 5] = [
     "sys/uring.rs",
 ];
 /// (room, rooms it must not use).
-const FORBIDDEN: [(&str, &[&str]); 5] = [
-    ("sys", &["args", "report", "l2", "stats", "error"]),
-    ("stats", &["args", "report", "l2", "sys", "error"]),
-    ("units.rs", &["args", "report", "l2", "stats", "sys", "error"]),
-    ("args", &["report", "l2", "sys", "stats"]),
-    ("report", &["args", "l2", "sys"]),
+const FORBIDDEN: [(&str, &[&str]); 9] = [
+    (
+        "sys",
+        &[
+            "args", "report", "engine", "server", "l2", "mock", "stats", "error", "cuda",
+        ],
+    ),
+    (
+        "stats",
+        &[
+            "args", "report", "engine", "server", "l2", "mock", "sys", "error", "cuda",
+        ],
+    ),
+    (
+        "units.rs",
+        &[
+            "args", "report", "engine", "server", "l2", "mock", "stats", "sys", "error", "cuda",
+        ],
+    ),
+    (
+        "args",
+        &["report", "engine", "server", "l2", "mock", "sys", "stats", "cuda"],
+    ),
+    ("report", &["args", "engine", "server", "l2", "mock", "sys", "cuda"]),
+    ("engine", &["server", "l2", "cuda"]),
+    ("server", &["engine", "l2"]),
+    ("l2", &["engine", "server", "mock", "cuda"]),
+    ("mock", &["l2", "cuda"]),
 ];
 
 fn sources() -> Vec<(String, String)> {

@@ -15,7 +15,7 @@ _lmcache_bench() {
         flag=${cur%%=*} before=${cur%%=*}= cur=${cur#*=}
     fi
     for ((i = 1; i < COMP_CWORD; i++)); do
-        case ${COMP_WORDS[i]} in
+        case "$command ${COMP_WORDS[i]}" in
 "#;
 
 const FOUND: &str = r#"        esac
@@ -37,11 +37,16 @@ complete -F _lmcache_bench lmcache-bench
 
 pub fn bash(pages: &[Page]) -> String {
     let mut out = HEAD.to_string();
-    out.push_str(&format!(
-        "            {PREFIX_WORD}) [[ $command ]] || command={PREFIX_WORD} ;;\n"
-    ));
-    for page in commands(pages) {
-        out.push_str(&format!("            {0}) command={0}; break ;;\n", page.word));
+    out.push_str(&format!("            ' {PREFIX_WORD}') command={PREFIX_WORD} ;;\n"));
+    for (word, _) in first_words(pages) {
+        let seconds = second_words(pages, word);
+        let last = if seconds.is_empty() { "; break" } else { "" };
+        out.push_str(&format!(
+            "            ' {word}' | '{PREFIX_WORD} {word}') command={word}{last} ;;\n"
+        ));
+        for (_, page) in seconds {
+            out.push_str(&format!("            '{0}') command='{0}'; break ;;\n", page.word));
+        }
     }
     out.push_str(FOUND);
     for page in pages {
@@ -50,7 +55,7 @@ pub fn bash(pages: &[Page]) -> String {
         }
     }
     out.push_str(WORDS);
-    let subcommands: Vec<&str> = commands(pages).map(|page| page.word).collect();
+    let subcommands: Vec<&str> = first_words(pages).into_iter().map(|(word, _)| word).collect();
     for page in pages {
         let flags = page
             .flags
@@ -64,7 +69,16 @@ pub fn bash(pages: &[Page]) -> String {
             out.push_str(&format!("{indent}'') words='{PREFIX_WORD} {named} {flags}' ;;\n"));
             out.push_str(&format!("{indent}{PREFIX_WORD}) words='{named} {flags}' ;;\n"));
         } else {
-            out.push_str(&format!("{indent}{}) words='{flags}' ;;\n", page.word));
+            out.push_str(&format!("{indent}'{}') words='{flags}' ;;\n", page.word));
+        }
+    }
+    for word in subcommands {
+        let seconds: Vec<&str> = second_words(pages, word)
+            .into_iter()
+            .map(|(second, _)| second)
+            .collect();
+        if !seconds.is_empty() {
+            out.push_str(&format!("                {word}) words='{}' ;;\n", seconds.join(" ")));
         }
     }
     out.push_str(TAIL);

@@ -7,10 +7,14 @@ pub fn fish(pages: &[Page]) -> String {
         "# Completions of lmcache-bench for fish; written by `lmcache-bench --generate complete-fish`.\n\
          complete -c lmcache-bench -f\n",
     );
-    let words: Vec<&str> = commands(pages).map(|page| page.word).collect();
+    let firsts = first_words(pages);
+    let words: Vec<&str> = firsts.iter().map(|(word, _)| *word).collect();
     let before_command = format!("not __fish_seen_subcommand_from {}", words.join(" "));
-    for page in commands(pages) {
-        push_word(&mut out, &before_command, page.word, page.summary);
+    for (word, about) in &firsts {
+        push_word(&mut out, &before_command, word, about);
+        for (second, page) in second_words(pages, word) {
+            push_word(&mut out, &seen(word, &[]), second, page.summary);
+        }
     }
     let before_prefix = format!("not __fish_seen_subcommand_from {PREFIX_WORD} {}", words.join(" "));
     push_word(
@@ -22,11 +26,26 @@ pub fn fish(pages: &[Page]) -> String {
     for page in pages {
         let condition = match page.word {
             "" => before_command.clone(),
-            word => format!("__fish_seen_subcommand_from {word}"),
+            word => match word.split_once(' ') {
+                Some((first, second)) => seen(first, &[second]),
+                None => seen(word, &[]),
+            },
         };
         page.flags.iter().for_each(|spec| push_flag(&mut out, &condition, spec));
     }
     out
+}
+
+/// After `first`, and after each of the `further` words.
+fn seen(first: &str, further: &[&str]) -> String {
+    let mut condition = format!("__fish_seen_subcommand_from {first}");
+    for word in further {
+        condition.push_str(&format!("; and __fish_seen_subcommand_from {word}"));
+    }
+    if further.is_empty() && first != "mock" {
+        condition.push_str("; and not __fish_seen_subcommand_from mock");
+    }
+    condition
 }
 
 fn push_word(out: &mut String, condition: &str, word: &str, about: &str) {

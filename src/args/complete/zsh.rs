@@ -10,6 +10,9 @@ pub fn zsh(pages: &[Page]) -> String {
     for page in pages {
         push_function(&mut out, page, pages);
     }
+    for (word, _) in first_words(pages) {
+        push_group(&mut out, word, pages);
+    }
     out.push_str("\n_lmcache-bench \"$@\"\n");
     out
 }
@@ -19,7 +22,7 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
     let name = if of_program {
         "_lmcache-bench".to_string()
     } else {
-        format!("_lmcache-bench_{}", page.word)
+        format!("_lmcache-bench_{}", page.word.replace(' ', "_"))
     };
     out.push_str(&format!("\n{name}() {{\n"));
     if of_program {
@@ -39,8 +42,8 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
         out.push_str("  case $state/$line[1] in\n");
         out.push_str("    command/*) _describe command words_here ;;\n");
         out.push_str(&format!("    rest/{PREFIX_WORD}) _lmcache-bench ;;\n"));
-        for page in commands(pages) {
-            out.push_str(&format!("    rest/{0}) _lmcache-bench_{0} ;;\n", page.word));
+        for (word, _) in first_words(pages) {
+            out.push_str(&format!("    rest/{word}) _lmcache-bench_{word} ;;\n"));
         }
         out.push_str("  esac\n}\n");
     } else {
@@ -48,10 +51,31 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
     }
 }
 
+/// The function of a word that only leads to further words, such as `mock`.
+fn push_group(out: &mut String, word: &str, pages: &[Page]) {
+    let seconds = second_words(pages, word);
+    if seconds.is_empty() {
+        return;
+    }
+    let named: Vec<&str> = seconds.iter().map(|(second, _)| *second).collect();
+    out.push_str(&format!(
+        "\n_lmcache-bench_{word}() {{\n  local curcontext=$curcontext state line\n  typeset -A opt_args\n  \
+         _arguments -C '1:command:({})' '*:: :->rest'\n  case $line[1] in\n",
+        named.join(" ")
+    ));
+    for (second, _) in seconds {
+        out.push_str(&format!("    {second}) _lmcache-bench_{word}_{second} ;;\n"));
+    }
+    out.push_str("  esac\n}\n");
+}
+
 /// The words that may come next; after the prefix word, which then stands for the program, not that word again.
 fn push_words(out: &mut String, pages: &[Page]) {
     let described = |word: &str, about: &str| in_quotes(&format!("{word}:{about}"));
-    let named: Vec<String> = commands(pages).map(|page| described(page.word, page.summary)).collect();
+    let named: Vec<String> = first_words(pages)
+        .into_iter()
+        .map(|(word, about)| described(word, about))
+        .collect();
     let prefix = described(PREFIX_WORD, "As LMCache calls it; then a command");
     out.push_str(&format!("  local -a words_here=({})\n", named.join(" ")));
     out.push_str(&format!(

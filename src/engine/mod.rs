@@ -1,0 +1,3 @@
+//! The `engine` benchmark. `bench` tells the story of one run.
+
+pub mod bench;

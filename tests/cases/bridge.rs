@@ -1,0 +1,1 @@
+//! LMCache's own adapters behind the bridge, and the layers around an adapter.

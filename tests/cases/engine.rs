@@ -1,0 +1,1 @@
+//! `engine` against the mock engine and recorded streams.

@@ -1,0 +1,1 @@
+//! `mock engine` as a peer on a loopback port.

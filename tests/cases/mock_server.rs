@@ -1,0 +1,1 @@
+//! `mock server` as a peer on a loopback port.

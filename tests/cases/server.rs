@@ -1,0 +1,1 @@
+//! `server` against the mock server.
