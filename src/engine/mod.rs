@@ -1,3 +1,4 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
 
 pub mod bench;
+pub mod workload;
