@@ -129,7 +129,7 @@ fn create_adapter(spec: &AdapterSpec, config: &RunConfig, slots: &Slots) -> Resu
         fdatasync: config.fdatasync,
         stores: config.runs(Operation::Store),
     };
-    adapters::create(&spec.kind, environment)
+    adapters::create(spec, environment)
         .map_err(|sentence| Error::Environment(format!("[Init] Failed to create adapter: {sentence}")))
 }
 

@@ -4,18 +4,19 @@ mod fs;
 mod mock;
 
 use crate::l2::adapter::{Adapter, Environment};
-use crate::l2::spec::AdapterKind;
+use crate::l2::spec::{AdapterKind, AdapterSpec};
 
 /// The types this build can run.
 pub const AVAILABLE: [&str; 2] = ["fs", "mock"];
 
 /// Makes the adapter that a spec describes, or says why that is impossible.
-pub fn create(kind: &AdapterKind, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-    match kind {
+pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+    match &spec.kind {
         AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
-        AdapterKind::Other(name) => Err(format!(
-            "adapter type '{name}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
+        AdapterKind::Bridged => Err(format!(
+            "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
+            spec.type_name,
             AVAILABLE.join(" and ")
         )),
     }

@@ -14,11 +14,6 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// `str(value)`: as `repr`, but a string stands for itself.
-pub fn str_text(value: &Value) -> String {
-    value.as_str().map_or_else(|| repr(value), str::to_owned)
-}
-
 pub fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -96,7 +91,6 @@ mod tests {
             repr(&value),
             r#"{'a': [1, 1.5, True, None, "it's"], 'b': 'x\n\x01\'"'}"#
         );
-        assert_eq!(str_text(&json!("fs")), "fs");
         let names: Vec<_> = value["a"].as_array().unwrap().iter().map(type_name).collect();
         assert_eq!(names, ["int", "float", "bool", "NoneType", "str"]);
         assert_eq!((type_name(&value), type_name(&value["a"])), ("dict", "list"));
