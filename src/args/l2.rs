@@ -30,6 +30,13 @@ pub enum IoEngine {
     Uring,
 }
 
+/// Whose adapter is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Native,
+    Lmcache,
+}
+
 /// The command line of `l2` as typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct L2Args {
@@ -54,6 +61,8 @@ pub struct L2Args {
     pub io_depth: i64,
     pub fdatasync: bool,
     pub probe: bool,
+    pub via: Option<Via>,
+    pub python: Option<PathBuf>,
 }
 
 impl Default for L2Args {
@@ -81,6 +90,8 @@ impl Default for L2Args {
             io_depth: 0,
             fdatasync: false,
             probe: false,
+            via: None,
+            python: None,
         };
         TABLE
             .apply_presets(&mut args)
@@ -107,6 +118,16 @@ impl IoEngine {
             "threads" => Ok(IoEngine::Threads),
             "uring" => Ok(IoEngine::Uring),
             other => Err(format!("unknown I/O engine {}", quoted(other))),
+        }
+    }
+}
+
+impl Via {
+    fn from_text(text: &str) -> Result<Via, String> {
+        match text {
+            "native" => Ok(Via::Native),
+            "lmcache" => Ok(Via::Lmcache),
+            other => Err(format!("unknown adapter side {}", quoted(other))),
         }
     }
 }
@@ -148,6 +169,7 @@ mod tests {
             (args.cold, args.fdatasync, args.probe, args.l2_adapter.len()),
             (false, false, false, 0)
         );
+        assert_eq!((args.via, args.python), (None, None));
     }
 
     #[test]
@@ -155,7 +177,7 @@ mod tests {
         let words = "--l2-adapter {} --num-keys 2 --in-flight 3 --data-size-kb 4 --l1-align-bytes 5 --l1-use-hugepages \
                      --rounds 6 --warmup-rounds 7 --lookup-max-hit-rate 0.5 --no-skip-verify --only load --format json \
                      --output out.json -q --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
-                     --fdatasync --probe --l2-adapter []";
+                     --fdatasync --probe --via lmcache --python /p/python --l2-adapter []";
         let expected = L2Args {
             l2_adapter: vec!["{}".into(), "[]".into()],
             num_keys: 2,
@@ -178,6 +200,8 @@ mod tests {
             io_depth: 8,
             fdatasync: true,
             probe: true,
+            via: Some(Via::Lmcache),
+            python: Some("/p/python".into()),
         };
         assert_eq!(typed(&words.split_whitespace().collect::<Vec<_>>()), expected);
     }

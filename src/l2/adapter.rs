@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::l2::keys::ObjectKey;
+use crate::report::model::Section;
 use crate::report::warning::Warning;
 use crate::sys::arena::{Arena, Slot};
 
@@ -193,6 +194,16 @@ pub trait Adapter {
     /// Moves the same bytes raw, with no naming or lookup: what the device can do now. Gives the slots back with the times.
     fn probe(&mut self, _operation: Operation, items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
         (items, Err("this adapter has no raw device to probe".to_owned()))
+    }
+
+    /// What the adapter has to say in the report beside its times.
+    fn sections(&self) -> Vec<Section> {
+        Vec::new()
+    }
+
+    /// The process that does the adapter's work, if that is another one: its CPU time and its I/O belong to the run.
+    fn helper_pid(&self) -> Option<u32> {
+        None
     }
 
     /// Doubts that came up so far.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::args::Format;
-use crate::args::l2::L2Args;
+use crate::args::l2::{L2Args, Via};
 use crate::error::Error;
 use crate::l2::adapter::{Adapter, Environment, Operation};
 use crate::l2::adapters;
+use crate::l2::adapters::bridge::BridgeRequest;
 use crate::l2::config::RunConfig;
 use crate::l2::device::DeviceMeter;
 use crate::l2::runner::{Event, Runner};
@@ -37,10 +38,15 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         (false, Format::Terminal) => Progress::stdout(),
         (false, Format::Json) => Progress::stderr(),
     };
-    let mut slots = Slots::allocate(&config)?;
+    let bridge = bridge_request(args, &parsed.first, &config)?;
+    let mut slots = Slots::allocate(&config, bridge.is_some())?;
     progress.line("");
     progress.line("[Init] Creating adapter...");
-    let mut adapter = create_adapter(&parsed.first, &config, &slots)?;
+    let mut adapter = match create_adapter(&parsed.first, &config, &slots, bridge.as_ref()) {
+        Ok(adapter) => adapter,
+        // Starting a Python takes seconds, in which people press Ctrl-C.
+        Err(error) => return signal::received().map_or(Err(error), |signal| Ok(Status::Interrupted(signal))),
+    };
     let mut warnings = parsed.warnings;
     let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
     progress.line(&format!("[Init] Adapter created successfully ({class_name})."));
@@ -50,7 +56,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             "--no-skip-verify cannot check a null device, which keeps no data; give mock_bandwidth_gb a number".into(),
         ));
     }
-    let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref());
+    let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref(), adapter.helper_pid());
     let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
     warnings.extend(adapter.take_warnings());
     let facts = RunFacts {
@@ -63,6 +69,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             .as_ref()
             .map(|path| path.display().to_string()),
         interrupted: signal::received().map(signal::name),
+        adapter_sections: adapter.sections(),
     };
     print_verification(&run.phases, &mut progress);
     let report = summary::report(&facts, &run.phases, warnings);
@@ -96,9 +103,11 @@ struct Slots {
 }
 
 impl Slots {
-    fn allocate(config: &RunConfig) -> Result<Slots, Error> {
+    /// `shared` when a helper process works on the buffers.
+    fn allocate(config: &RunConfig, shared: bool) -> Result<Slots, Error> {
         let bytes = config.buffer_bytes();
-        let arena = Arena::new(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
+        let make = if shared { Arena::shared } else { Arena::new };
+        let arena = make(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
             let advice = if config.huge_pages {
                 "--l1-use-hugepages needs free 2 MiB pages: raise the sysctl vm.nr_hugepages"
             } else {
@@ -120,7 +129,32 @@ impl Slots {
     }
 }
 
-fn create_adapter(spec: &AdapterSpec, config: &RunConfig, slots: &Slots) -> Result<Box<dyn Adapter>, Error> {
+/// How to reach LMCache's own adapter, if it is that one which is measured.
+fn bridge_request(args: &L2Args, spec: &AdapterSpec, config: &RunConfig) -> Result<Option<BridgeRequest>, Error> {
+    let native = spec.kind.is_native();
+    let request = || BridgeRequest {
+        python: args.python.clone(),
+        keys_per_submit: config.keys_per_submit(),
+        align_bytes: config.align_bytes,
+    };
+    match args.via {
+        Some(Via::Native) if !native => Err(Error::Usage(format!(
+            "--via native: this program has no adapter of its own for type '{}'; leave the flag out, and LMCache's is \
+             run through its Python",
+            spec.type_name
+        ))),
+        Some(Via::Lmcache) => Ok(Some(request())),
+        None if !native => Ok(Some(request())),
+        _ => Ok(None),
+    }
+}
+
+fn create_adapter(
+    spec: &AdapterSpec,
+    config: &RunConfig,
+    slots: &Slots,
+    bridge: Option<&BridgeRequest>,
+) -> Result<Box<dyn Adapter>, Error> {
     let environment = Environment {
         arena: Arc::clone(&slots.arena),
         object_bytes: config.object_bytes,
@@ -129,8 +163,7 @@ fn create_adapter(spec: &AdapterSpec, config: &RunConfig, slots: &Slots) -> Resu
         fdatasync: config.fdatasync,
         stores: config.runs(Operation::Store),
     };
-    adapters::create(spec, environment)
-        .map_err(|sentence| Error::Environment(format!("[Init] Failed to create adapter: {sentence}")))
+    adapters::create(spec, environment, bridge)
 }
 
 /// What the phases left behind.

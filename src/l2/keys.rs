@@ -115,6 +115,22 @@ impl ObjectKey {
         self.chunk_hash
     }
 
+    pub fn model_name(&self) -> &str {
+        &self.model_name
+    }
+
+    pub fn kv_rank(&self) -> u64 {
+        self.kv_rank
+    }
+
+    pub fn object_group_id(&self) -> u32 {
+        self.object_group_id
+    }
+
+    pub fn cache_salt(&self) -> &str {
+        &self.cache_salt
+    }
+
     /// Form F, the file name of `fs` and `fs_native`.
     pub fn file_name(&self) -> String {
         let mut name = String::new();

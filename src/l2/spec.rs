@@ -48,6 +48,13 @@ pub enum AdapterKind {
     Bridged,
 }
 
+impl AdapterKind {
+    /// Whether this program has an adapter for it.
+    pub fn is_native(&self) -> bool {
+        !matches!(self, AdapterKind::Bridged)
+    }
+}
+
 /// A registered adapter type: its name, its fields and how they are checked.
 pub struct SpecType {
     pub name: &'static str,

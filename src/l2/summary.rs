@@ -32,6 +32,8 @@ pub struct RunFacts<'a> {
     pub knows_device: bool,
     pub storage_path: Option<String>,
     pub interrupted: Option<&'static str>,
+    /// What the adapter says of itself.
+    pub adapter_sections: Vec<Section>,
 }
 
 /// The whole report. `warnings` are those that came up before and during the run.
@@ -43,9 +45,9 @@ pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<W
         sections.push(latency_section(index, phase));
         add_warnings(facts, phase, &mut warnings);
     }
-    if let Some(tally) = phases.iter().find_map(|phase| phase.verify.as_ref()) {
-        sections.push(verify_section(tally));
-    }
+    let verified = phases.iter().find_map(|phase| phase.verify.as_ref());
+    sections.extend(verified.map(verify_section));
+    sections.extend(facts.adapter_sections.iter().cloned());
     sections.push(run_section(facts, phases));
     if !warnings.is_empty() {
         sections.push(Section::warnings(&warnings));
@@ -309,18 +311,15 @@ fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
     };
     let latencies = &phase.latencies;
     let mut rows = vec![row("queued", "Queued", &latencies.queued)];
-    match phase.operation {
-        Operation::Store => {
-            rows.push(row("open", "Create", &latencies.open));
-            rows.push(row("transfer", "Transfer", &latencies.transfer));
-            rows.push(row("publish", "Rename", &latencies.publish));
-        }
-        Operation::Load => {
-            rows.push(row("open", "Open", &latencies.open));
-            rows.push(row("transfer", "Transfer", &latencies.transfer));
-            rows.push(row("publish", "Close", &latencies.publish));
-        }
-        Operation::Lookup => {}
+    let steps = match phase.operation {
+        Operation::Store => Some(("Create", "Rename")),
+        Operation::Load => Some(("Open", "Close")),
+        Operation::Lookup => None,
+    };
+    if let Some((open, publish)) = steps {
+        rows.push(row("open", open, &latencies.open));
+        rows.push(row("transfer", "Transfer", &latencies.transfer));
+        rows.push(row("publish", publish, &latencies.publish));
     }
     rows.push(row("service", "Key total", &latencies.service));
     rows.push(row("task_slat", "Task slat", &latencies.task_slat));

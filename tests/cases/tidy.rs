@@ -51,7 +51,7 @@ fn sources() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found)
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path)
             }
         }

@@ -1,23 +1,32 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
+pub mod bridge;
 mod fs;
 mod mock;
 
+use self::bridge::{BridgeAdapter, BridgeRequest};
+use crate::error::Error;
 use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::spec::{AdapterKind, AdapterSpec};
 
-/// The types this build can run.
-pub const AVAILABLE: [&str; 2] = ["fs", "mock"];
+/// Makes the adapter that a spec describes, natively or through LMCache.
+pub fn create(
+    spec: &AdapterSpec,
+    environment: Environment,
+    bridge: Option<&BridgeRequest>,
+) -> Result<Box<dyn Adapter>, Error> {
+    if let Some(request) = bridge {
+        return Ok(Box::new(BridgeAdapter::open(spec, &environment, request)?));
+    }
+    native(&spec.kind, environment)
+        .map_err(|sentence| Error::Environment(format!("[Init] Failed to create adapter: {sentence}")))
+}
 
-/// Makes the adapter that a spec describes, or says why that is impossible.
-pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-    match &spec.kind {
+/// The adapters that this program has itself.
+fn native(kind: &AdapterKind, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+    match kind {
         AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
-        AdapterKind::Bridged => Err(format!(
-            "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
-            spec.type_name,
-            AVAILABLE.join(" and ")
-        )),
+        AdapterKind::Bridged => Err("only LMCache's own adapter can run this type; give --via lmcache".to_owned()),
     }
 }
