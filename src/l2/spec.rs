@@ -1,13 +1,26 @@
 //! Adapter specs: from the JSON of `--l2-adapter` to a checked configuration, with LMCache's messages. Pure: it opens no
 //! path and prints nothing. Each type has its own file, and `registry` has one line for it.
 
+mod aerospike;
+mod bigtable;
+#[cfg(test)]
+mod bridged_tests;
 mod common;
 pub mod field;
 mod fs;
+mod hf3fs;
+mod hfbucket;
 mod mock;
+mod mooncake_store;
+mod native_plugin;
+mod nixl_native;
+mod nixl_store;
+mod p2p;
+mod plugin;
 mod python_json;
 mod python_value;
 mod registry;
+mod sagemaker_hyperpod;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,8 @@
 //! Checks of single fields, as LMCache's config classes make them, with its messages. A type that words a message of its own
 //! makes that check itself.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use super::python_value;
@@ -21,6 +23,14 @@ pub fn non_empty_string(fields: &Map<String, Value>, name: &str) -> Result<Strin
     match fields.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
         _ => Err(format!("{name} must be a non-empty string")),
+    }
+}
+
+pub fn non_empty_string_or(fields: &Map<String, Value>, name: &str, default: &str) -> Result<String, String> {
+    if fields.contains_key(name) {
+        non_empty_string(fields, name)
+    } else {
+        Ok(default.to_owned())
     }
 }
 
@@ -80,8 +90,72 @@ pub fn optional_positive_int(fields: &Map<String, Value>, name: &str) -> Result<
         .transpose()
 }
 
+/// An `int` from 0 on; `true` passes as 1.
+pub fn non_negative_int(fields: &Map<String, Value>, name: &str, default: u64) -> Result<u64, String> {
+    let value = fields.get(name).map_or(Some(i128::from(default)), python_value::int);
+    value
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or_else(|| format!("{name} must be a non-negative integer"))
+}
+
+/// An `int` between two ends, both allowed; `text` is how LMCache's message writes them.
+pub fn int_in(
+    fields: &Map<String, Value>,
+    name: &str,
+    default: i128,
+    range: RangeInclusive<i128>,
+    text: &str,
+) -> Result<i128, String> {
+    let value = fields.get(name).map_or(Some(default), python_value::int);
+    value
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("{name} must be in range {text}"))
+}
+
+/// An object; absent is an empty one, null is refused.
+pub fn dict<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+    match fields.get(name) {
+        None => Ok(None),
+        Some(Value::Object(dict)) => Ok(Some(dict)),
+        Some(_) => Err(format!("{name} must be a dict")),
+    }
+}
+
+/// Worker counts by lane: all must be ints before any is looked at more closely, as in LMCache.
+pub fn per_op_workers(fields: &Map<String, Value>) -> Result<Vec<(String, i128)>, String> {
+    let lanes = match given(fields, "per_op_workers") {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(lanes)) => lanes,
+        Some(_) => return Err("per_op_workers must be a dict".to_owned()),
+    };
+    let count = |(lane, count): (&String, &Value)| {
+        let number = python_value::int(count).filter(|_| !count.is_boolean());
+        let number = number.ok_or_else(|| {
+            let (lane, type_name) = (python_value::string_repr(lane), python_value::type_name(count));
+            format!("per_op_workers[{lane}] must be an integer, got {type_name}")
+        })?;
+        Ok((lane.clone(), number))
+    };
+    lanes.iter().map(count).collect()
+}
+
+/// The second half of that check, which LMCache makes after all other fields.
+pub fn check_per_op_workers(lanes: &[(String, i128)]) -> Result<(), String> {
+    match lanes.iter().find(|(_, count)| *count <= 0) {
+        Some((lane, count)) => Err(format!(
+            "per_op_workers[{}] must be a positive integer, got {count}",
+            python_value::string_repr(lane)
+        )),
+        None => Ok(()),
+    }
+}
+
 pub fn positive_number(fields: &Map<String, Value>, name: &str) -> Result<f64, String> {
-    let number = fields.get(name).and_then(python_value::number);
+    positive_number_or(fields, name, None)
+}
+
+pub fn positive_number_or(fields: &Map<String, Value>, name: &str, default: Option<f64>) -> Result<f64, String> {
+    let number = fields.get(name).map_or(default, python_value::number);
     number
         .filter(|number| *number > 0.0)
         .ok_or_else(|| format!("{name} must be a positive number"))
@@ -92,4 +166,12 @@ pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64
     number
         .filter(|number| *number >= 0.0)
         .ok_or_else(|| format!("{name} must be a non-negative number"))
+}
+
+/// As [`non_negative_number`], but `true` is refused.
+pub fn strict_non_negative_number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+    if fields.get(name).is_some_and(Value::is_boolean) {
+        return Err(format!("{name} must be a non-negative number"));
+    }
+    non_negative_number(fields, name, default)
 }

@@ -14,6 +14,11 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// `str(value)`: as `repr`, but a string stands for itself.
+pub fn str_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| repr(value), str::to_owned)
+}
+
 pub fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -29,7 +34,7 @@ pub fn repr(value: &Value) -> String {
     }
 }
 
-fn string_repr(text: &str) -> String {
+pub fn string_repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') {
         '"'
     } else {
@@ -69,6 +74,17 @@ pub fn positive_int(value: &Value) -> Option<u64> {
         _ => value.as_u64(),
     }
     .filter(|number| *number > 0)
+}
+
+/// An `int`; a bool is one to Python, and 8192.0 is none.
+pub fn int(value: &Value) -> Option<i128> {
+    match value {
+        Value::Bool(truth) => Some(i128::from(*truth)),
+        _ => value
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| value.as_u64().map(i128::from)),
+    }
 }
 
 /// An `int` or a `float`; a bool is an int to Python.

@@ -1,29 +1,32 @@
 //! Every adapter type that LMCache registers, a line each. To add one: write `spec/<type>.rs` with a `TYPE`, and name it here.
 
-use super::{AdapterKind, SpecType, fs, mock};
+use super::{
+    AdapterKind, SpecType, aerospike, bigtable, fs, hf3fs, hfbucket, mock, mooncake_store, native_plugin, nixl_native,
+    nixl_store, p2p, plugin, sagemaker_hyperpod,
+};
 
 /// In the order in which LMCache's message lists them.
 const TYPES: [SpecType; 21] = [
-    unchecked("aerospike"),
-    unchecked("bigtable"),
+    aerospike::TYPE,
+    bigtable::TYPE,
     unchecked("dax"),
     unchecked("fault_inject"),
     fs::TYPE,
     unchecked("fs_native"),
-    unchecked("hf3fs"),
-    unchecked("hfbucket"),
+    hf3fs::TYPE,
+    hfbucket::TYPE,
     mock::TYPE,
-    unchecked("mooncake_store"),
-    unchecked("native_plugin"),
-    unchecked("nixl_native"),
-    unchecked("nixl_store"),
+    mooncake_store::TYPE,
+    native_plugin::TYPE,
+    nixl_native::TYPE,
+    nixl_store::TYPE,
     unchecked("nixl_store_dynamic"),
-    unchecked("p2p"),
-    unchecked("plugin"),
+    p2p::TYPE,
+    plugin::TYPE,
     unchecked("raw_block"),
     unchecked("resp"),
     unchecked("s3"),
-    unchecked("sagemaker-hyperpod"),
+    sagemaker_hyperpod::TYPE,
     unchecked("valkey"),
 ];
 
