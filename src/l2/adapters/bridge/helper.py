@@ -237,13 +237,17 @@ class Helper:
         """The view of one buffer, made once."""
         known = self.objects.get((offset, size))
         if known is None:
+            shape, dtype = self.lmcache.torch.Size([size]), self.lmcache.torch.uint8
+            # LMCache's own bench leaves the two lists out, and its dax adapter then fails every store.
             metadata = self.lmcache.metadata(
-                shape=self.lmcache.torch.Size([size]),
-                dtype=self.lmcache.torch.uint8,
+                shape=shape,
+                dtype=dtype,
                 address=offset,
                 phy_size=size,
                 fmt=self.lmcache.format,
                 ref_count=1,
+                shapes=[shape],
+                dtypes=[dtype],
             )
             view = self.buffer[offset : offset + size]
             known = self.lmcache.object(raw_data=view, metadata=metadata, parent_allocator=None)

@@ -81,9 +81,11 @@ impl Link {
         self.child.id()
     }
 
-    /// What the helper or LMCache logged last, for sentences about a failure.
+    /// What the helper or LMCache logged last, for sentences about a failure: of a traceback the exception.
     pub fn last_log_line(&self) -> Option<String> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).back().cloned()
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = |line: &&String| !line.starts_with(' ') && !line.starts_with("Traceback");
+        log.iter().rev().find(telling).map(|line| line.trim().to_owned())
     }
 
     pub fn send(&mut self, frame: &[u8]) -> Result<(), String> {
@@ -208,6 +210,20 @@ fn status_text(status: ExitStatus) -> String {
     }
 }
 
+/// The line without colours and other control sequences.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character == '\x1b' {
+            characters.find(char::is_ascii_alphabetic);
+        } else if !character.is_control() {
+            text.push(character);
+        }
+    }
+    text
+}
+
 /// Keeps the last lines, each cut to a bearable length.
 fn keep_log(stderr: ChildStderr, log: &Log) {
     let mut reader = BufReader::new(stderr);
@@ -218,13 +234,8 @@ fn keep_log(stderr: ChildStderr, log: &Log) {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        let text = String::from_utf8_lossy(&line);
-        let text: String = text
-            .trim()
-            .chars()
-            .filter(|character| !character.is_control())
-            .collect();
-        if text.is_empty() {
+        let text = plain(String::from_utf8_lossy(&line).trim_end());
+        if text.trim().is_empty() {
             continue;
         }
         let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,5 +243,19 @@ fn keep_log(stderr: ChildStderr, log: &Log) {
             log.pop_front();
         }
         log.push_back(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_taken_out_of_a_log() {
+        assert_eq!(
+            plain("\x1b[31;20m[12:00] ERROR:\x1b[0m no\tway"),
+            "[12:00] ERROR: noway"
+        );
+        assert_eq!(plain("\x1b["), "");
     }
 }

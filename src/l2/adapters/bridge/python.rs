@@ -34,7 +34,11 @@ pub fn missing_lmcache(python: &Path, message: &str, module: Option<&str>) -> St
 /// The sentence for an adapter that could not be made. What a type needs beside LMCache is only said when something could
 /// not be imported or is not built in.
 pub fn no_adapter(type_name: &str, python: &Path, message: &str, module: Option<&str>) -> String {
-    let message = message.trim_end_matches('.');
+    // A sentence of LMCache's loses its full stop, a command (`pip install -e .`) keeps it.
+    let message = match message.strip_suffix('.') {
+        Some(sentence) if !sentence.ends_with(' ') => sentence,
+        _ => message,
+    };
     let absent = module.is_some()
         || ["not installed", "not available", "No module named"]
             .iter()
@@ -93,6 +97,8 @@ mod tests {
         );
         let text = no_adapter("resp", python, "connection refused", None);
         assert_eq!(text, "connection refused");
+        let text = no_adapter("aerospike", python, "Build with: pip install -e .", None);
+        assert_eq!(text, "Build with: pip install -e .");
         let text = no_adapter("valkey", python, "connection refused.", None);
         assert_eq!(text, "connection refused");
     }
