@@ -7,8 +7,8 @@ mod link;
 mod outcome;
 mod python;
 
-use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -57,6 +57,8 @@ pub struct BridgeAdapter {
     capabilities: Capabilities,
     object_bytes: usize,
     store_rule: StoreRule,
+    /// Objects that were there before, as far as the rule needs them.
+    existing: HashSet<ObjectKey>,
     cost: Cost,
     next_task: u32,
     tasks: HashMap<u32, Pending>,
@@ -80,35 +82,17 @@ impl BridgeAdapter {
             ));
         }
         let python = python::find(request.python.as_deref());
-        let created = |sentence: String| Error::Environment(format!("[Init] Failed to create adapter: {sentence}"));
         let memory = environment.arena.shared_parts();
         let memory = memory.ok_or_else(|| Error::Internal("the bridge needs shared buffers".to_owned()))?;
-        let mut link = Link::start(&python, memory.file).map_err(created)?;
+        let mut link = Link::start(&python, memory.file).map_err(not_created)?;
         link.send(&frame::hello(&spec.raw, &memory, request.align_bytes))
-            .map_err(created)?;
-        let (class_name, facts) = match first_reply(&mut link).map_err(created)? {
-            Reply::Ready {
-                class_name,
-                python_version,
-                lmcache_version,
-            } => {
-                let facts = Facts {
-                    python: python.display().to_string(),
-                    python_version,
-                    lmcache_version,
-                    keys_per_submit: request.keys_per_submit,
-                };
-                (class_name, facts)
-            }
-            Reply::Failed { stage, message, module } => {
-                let module = module.as_deref();
-                return Err(match stage.as_str() {
-                    "spec" => Error::Usage(format!("Error parsing L2 adapter config: {message}")),
-                    "import" => created(python::missing_lmcache(&python, &message, module)),
-                    _ => created(python::no_adapter(&spec.type_name, &python, &message, module)),
-                });
-            }
-            other => return Err(created(format!("the Python helper answered {other:?} to a hello"))),
+            .map_err(not_created)?;
+        let (class_name, facts) = greet(&mut link, spec, &python, request)?;
+        let store_rule = StoreRule::of(&fields, environment.object_bytes as u64);
+        let storage_path = storage_path(&fields);
+        let existing = match (store_rule, &storage_path) {
+            (StoreRule::KeepsFiles, Some(path)) if environment.stores => outcome::existing_objects(path),
+            _ => HashSet::new(),
         };
         let mut adapter = BridgeAdapter {
             link,
@@ -116,10 +100,11 @@ impl BridgeAdapter {
                 // Once per run, and shown until its end.
                 class_name: Box::leak(class_name.into_boxed_str()),
                 keeps_data: true,
-                storage_path: storage_path(&fields),
+                storage_path,
             },
             object_bytes: environment.object_bytes,
-            store_rule: StoreRule::of(&fields, environment.object_bytes as u64),
+            store_rule,
+            existing,
             cost: Cost::new(facts),
             next_task: 0,
             tasks: HashMap::new(),
@@ -129,7 +114,7 @@ impl BridgeAdapter {
         let has_buffers = memory.used_bytes >= request.keys_per_submit * environment.object_bytes;
         adapter
             .measure_cost(request.keys_per_submit, has_buffers)
-            .map_err(created)?;
+            .map_err(not_created)?;
         Ok(adapter)
     }
 
@@ -177,16 +162,19 @@ impl BridgeAdapter {
                 adapter_ns,
                 bits,
             } => {
-                let Some(keys) = self.tasks.get(&task).map(|pending| pending.items.len()) else {
+                let Some(items) = self.tasks.get(&task).map(|pending| &pending.items) else {
                     return;
                 };
                 let outcomes = match operation {
-                    Operation::Store => {
-                        let why = || self.with_log("LMCache's adapter reports the whole store task as failed");
-                        outcome::stored(self.store_rule, keys, success, stored_bytes, why)
+                    Operation::Store if success => {
+                        outcome::stored(self.store_rule, items, stored_bytes, &self.existing)
                     }
-                    Operation::Lookup => outcome::from_bits(keys, &bits, &Outcome::Found),
-                    Operation::Load => outcome::from_bits(keys, &bits, &Outcome::Loaded),
+                    Operation::Store => {
+                        let why = self.with_log("LMCache's adapter reports the whole store task as failed");
+                        vec![Outcome::Failed(why); items.len()]
+                    }
+                    Operation::Lookup => outcome::from_bits(items.len(), &bits, &Outcome::Found),
+                    Operation::Load => outcome::from_bits(items.len(), &bits, &Outcome::Loaded),
                 };
                 (task, outcomes, Some(adapter_ns))
             }
@@ -246,6 +234,43 @@ impl BridgeAdapter {
         }
         self.broken = Some(sentence);
     }
+}
+
+/// Waits for the adapter, or says who must mend what.
+fn greet(
+    link: &mut Link,
+    spec: &AdapterSpec,
+    python: &Path,
+    request: &BridgeRequest,
+) -> Result<(String, Facts), Error> {
+    match first_reply(link).map_err(not_created)? {
+        Reply::Ready {
+            class_name,
+            python_version,
+            lmcache_version,
+        } => {
+            let facts = Facts {
+                python: python.display().to_string(),
+                python_version,
+                lmcache_version,
+                keys_per_submit: request.keys_per_submit,
+            };
+            Ok((class_name, facts))
+        }
+        Reply::Failed { stage, message, module } => {
+            let module = module.as_deref();
+            Err(match stage.as_str() {
+                "spec" => Error::Usage(format!("Error parsing L2 adapter config: {message}")),
+                "import" => not_created(python::missing_lmcache(python, &message, module)),
+                _ => not_created(python::no_adapter(&spec.type_name, python, &message, module)),
+            })
+        }
+        other => Err(not_created(format!("the Python helper answered {other:?} to a hello"))),
+    }
+}
+
+fn not_created(sentence: String) -> Error {
+    Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
 }
 
 /// The answer to the hello, however long the imports take.

@@ -1,14 +1,25 @@
-//! What became of each key, from the little that LMCache says about a task. Pure.
+//! What became of each key, from the little that LMCache says about a task. It reads a directory once,
+//! before the run.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::{fs, io};
 
 use serde_json::Value;
 
-use crate::l2::adapter::Outcome;
+use crate::l2::adapter::{Item, Outcome};
+use crate::l2::keys::ObjectKey;
+
+/// Far more files than a run has keys.
+const FILES_MAX: usize = 16 << 20;
 
 /// How a type accounts for a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreRule {
     /// Objects that exist are left alone, and each new one counts as this many bytes.
     CountsNew { unit_bytes: u64 },
+    /// Files that exist are left alone, but LMCache counts bytes for those that another process wrote.
+    KeepsFiles,
     /// Every object is written; what LMCache counts says nothing about that.
     WritesAll,
 }
@@ -18,7 +29,8 @@ impl StoreRule {
     pub fn of(spec: &Value, object_bytes: u64) -> StoreRule {
         let slot_bytes = spec.get("slot_bytes").and_then(Value::as_u64);
         match spec.get("type").and_then(Value::as_str) {
-            Some("fs" | "fs_native" | "mock") => StoreRule::CountsNew {
+            Some("fs_native") => StoreRule::KeepsFiles,
+            Some("fs" | "mock") => StoreRule::CountsNew {
                 unit_bytes: object_bytes,
             },
             Some("raw_block" | "dax") => StoreRule::CountsNew {
@@ -32,14 +44,30 @@ impl StoreRule {
     }
 }
 
-/// One outcome per key of a store. Which keys of a partly new task are the new ones is not known, only how many: the last
-/// ones are taken for them.
-pub fn stored(rule: StoreRule, keys: usize, success: bool, bytes: u64, why: impl Fn() -> String) -> Vec<Outcome> {
-    if !success {
-        return vec![Outcome::Failed(why()); keys];
-    }
+/// Objects that lie below `base_path` before the run.
+pub fn existing_objects(base_path: &Path) -> HashSet<ObjectKey> {
+    // A directory that is not there holds none; the adapter makes it.
+    let entries = fs::read_dir(base_path).into_iter().flatten().take(FILES_MAX);
+    let key = |entry: io::Result<fs::DirEntry>| ObjectKey::from_file_name(entry.ok()?.file_name().to_str()?);
+    entries.filter_map(key).collect()
+}
+
+/// One outcome per key of a store that LMCache calls a success. Which keys of a partly new task are the new ones is only
+/// known of files; else the last ones are taken for them.
+pub fn stored(rule: StoreRule, items: &[Item], bytes: u64, existing: &HashSet<ObjectKey>) -> Vec<Outcome> {
+    let keys = items.len();
     let new = match rule {
         StoreRule::WritesAll => keys,
+        StoreRule::KeepsFiles => {
+            let outcome = |item: &Item| {
+                if existing.contains(&item.key) {
+                    Outcome::AlreadyThere
+                } else {
+                    Outcome::Stored
+                }
+            };
+            return items.iter().map(outcome).collect();
+        }
         StoreRule::CountsNew { unit_bytes } => {
             usize::try_from(bytes.div_ceil(unit_bytes.max(1))).map_or(keys, |new| new.min(keys))
         }
@@ -67,6 +95,7 @@ pub fn from_bits(keys: usize, bits: &[u8], set: &Outcome) -> Vec<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::l2::keys::bench_key;
     use serde_json::json;
 
     fn count(outcomes: &[Outcome], outcome: &Outcome) -> usize {
@@ -78,6 +107,8 @@ mod tests {
         let fs = StoreRule::of(&json!({"type": "fs"}), 4096);
         let dax = StoreRule::of(&json!({"type": "dax", "slot_bytes": 8192}), 4096);
         let wrapped = StoreRule::of(&json!({"type": "fault_inject", "inner": {"type": "mock"}}), 4096);
+        let items: Vec<Item> = (0..3).map(|index| Item::new(bench_key(index), None)).collect();
+        let none = HashSet::new();
         let cases = [
             (fs, 0, 0),
             (fs, 4096, 1),
@@ -87,14 +118,15 @@ mod tests {
             (fs, u64::MAX, 3),
         ];
         for (rule, bytes, new) in cases {
-            let outcomes = stored(rule, 3, true, bytes, String::new);
+            let outcomes = stored(rule, &items, bytes, &none);
             assert_eq!(count(&outcomes, &Outcome::Stored), new, "{rule:?} {bytes}");
             assert_eq!(count(&outcomes, &Outcome::AlreadyThere), 3 - new);
         }
         let resp = StoreRule::of(&json!({"type": "resp"}), 4096);
-        assert_eq!(count(&stored(resp, 3, true, 0, String::new), &Outcome::Stored), 3);
-        let failed = stored(fs, 2, false, 0, || "why".to_owned());
-        assert_eq!(failed, vec![Outcome::Failed("why".to_owned()); 2]);
+        assert_eq!(count(&stored(resp, &items, 0, &none), &Outcome::Stored), 3);
+        let native = StoreRule::of(&json!({"type": "fs_native"}), 4096);
+        let outcomes = stored(native, &items, 3 * 4096, &HashSet::from([bench_key(1)]));
+        assert_eq!(outcomes, [Outcome::Stored, Outcome::AlreadyThere, Outcome::Stored]);
     }
 
     #[test]
