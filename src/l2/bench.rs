@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::args::Format;
 use crate::args::l2::{L2Args, Via};
 use crate::error::Error;
-use crate::l2::adapter::{Adapter, Environment, Operation};
+use crate::l2::adapter::{Adapter, Environment, IoEngine, Operation};
 use crate::l2::adapters;
 use crate::l2::adapters::bridge::BridgeRequest;
 use crate::l2::config::RunConfig;
@@ -137,14 +137,26 @@ fn bridge_request(args: &L2Args, spec: &AdapterSpec, config: &RunConfig) -> Resu
         keys_per_submit: config.keys_per_submit(),
         align_bytes: config.align_bytes,
     };
+    let bridged = args.via == Some(Via::Lmcache) || !native;
+    let native_only = [
+        ("--io-engine", config.io_engine != IoEngine::Auto),
+        ("--io-depth", config.io_depth > 0),
+        ("--fdatasync", config.fdatasync),
+        ("--recycle", config.recycle),
+        ("--probe", config.probe),
+    ];
+    if let (true, Some((flag, _))) = (bridged, native_only.iter().find(|(_, given)| *given)) {
+        return Err(Error::Usage(format!(
+            "{flag} is for the native adapters, LMCache's own have nothing like it; leave it out with --via lmcache"
+        )));
+    }
     match args.via {
         Some(Via::Native) if !native => Err(Error::Usage(format!(
             "--via native: this program has no adapter of its own for type '{}'; leave the flag out, and LMCache's is \
              run through its Python",
             spec.type_name
         ))),
-        Some(Via::Lmcache) => Ok(Some(request())),
-        None if !native => Ok(Some(request())),
+        _ if bridged => Ok(Some(request())),
         _ => Ok(None),
     }
 }

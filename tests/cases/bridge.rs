@@ -251,6 +251,13 @@ fn what_cannot_be_done_is_refused_before_python_starts() {
     let output = bridged(p2p).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("'p2p' only reads"), "{}", stderr(&output));
+    let output = bridged(&plugin("X")).arg("--fdatasync").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).starts_with("--fdatasync is for the native adapters"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// Starts a run with endless rounds and returns once the first has ended.

@@ -1,6 +1,7 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
 pub mod bridge;
+mod cold;
 mod fs;
 mod mock;
 

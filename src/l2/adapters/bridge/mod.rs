@@ -6,21 +6,23 @@ mod frame;
 mod link;
 mod outcome;
 mod python;
+mod start;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::cost::{Cost, Facts};
+use self::cost::Cost;
 use self::frame::{Reply, Target};
 use self::link::Link;
 use self::outcome::StoreRule;
 use crate::error::Error;
 use crate::l2::adapter::{
-    Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Submit, Task,
+    Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Residency, Submit, Task,
 };
+use crate::l2::adapters::cold;
 use crate::l2::keys::{ObjectKey, bench_key};
 use crate::l2::spec::AdapterSpec;
 use crate::report::model::Section;
@@ -28,11 +30,8 @@ use crate::report::warning::Warning;
 use crate::sys::signal;
 use crate::units::duration_ns;
 
-/// Importing torch and LMCache takes seconds on a busy machine, a minute on a cold network file system.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// LMCache's mock answers within a millisecond.
 const MOCK_TIMEOUT: Duration = Duration::from_secs(10);
-const SIGNAL_POLL: Duration = Duration::from_millis(100);
 const MOCK_WARMUP_SUBMITS: usize = 20;
 const MOCK_SUBMITS: usize = 200;
 
@@ -57,6 +56,8 @@ pub struct BridgeAdapter {
     capabilities: Capabilities,
     object_bytes: usize,
     store_rule: StoreRule,
+    /// Where one file per object lies, for the types that keep such files.
+    file_store: Option<PathBuf>,
     /// Objects that were there before, as far as the rule needs them.
     existing: HashSet<ObjectKey>,
     cost: Cost,
@@ -81,13 +82,9 @@ impl BridgeAdapter {
                     .to_owned(),
             ));
         }
-        let python = python::find(request.python.as_deref());
         let memory = environment.arena.shared_parts();
         let memory = memory.ok_or_else(|| Error::Internal("the bridge needs shared buffers".to_owned()))?;
-        let mut link = Link::start(&python, memory.file).map_err(not_created)?;
-        link.send(&frame::hello(&spec.raw, &memory, request.align_bytes))
-            .map_err(not_created)?;
-        let (class_name, facts) = greet(&mut link, spec, &python, request)?;
+        let (link, class_name, facts) = start::start(spec, &memory, request)?;
         let store_rule = StoreRule::of(&fields, environment.object_bytes as u64);
         let storage_path = storage_path(&fields);
         let existing = match (store_rule, &storage_path) {
@@ -103,6 +100,7 @@ impl BridgeAdapter {
                 storage_path,
             },
             object_bytes: environment.object_bytes,
+            file_store: file_store(&fields),
             store_rule,
             existing,
             cost: Cost::new(facts),
@@ -114,7 +112,7 @@ impl BridgeAdapter {
         let has_buffers = memory.used_bytes >= request.keys_per_submit * environment.object_bytes;
         adapter
             .measure_cost(request.keys_per_submit, has_buffers)
-            .map_err(not_created)?;
+            .map_err(start::not_created)?;
         Ok(adapter)
     }
 
@@ -236,60 +234,6 @@ impl BridgeAdapter {
     }
 }
 
-/// Waits for the adapter, or says who must mend what.
-fn greet(
-    link: &mut Link,
-    spec: &AdapterSpec,
-    python: &Path,
-    request: &BridgeRequest,
-) -> Result<(String, Facts), Error> {
-    match first_reply(link).map_err(not_created)? {
-        Reply::Ready {
-            class_name,
-            python_version,
-            lmcache_version,
-        } => {
-            let facts = Facts {
-                python: python.display().to_string(),
-                python_version,
-                lmcache_version,
-                keys_per_submit: request.keys_per_submit,
-            };
-            Ok((class_name, facts))
-        }
-        Reply::Failed { stage, message, module } => {
-            let module = module.as_deref();
-            Err(match stage.as_str() {
-                "spec" => Error::Usage(format!("Error parsing L2 adapter config: {message}")),
-                "import" => not_created(python::missing_lmcache(python, &message, module)),
-                _ => not_created(python::no_adapter(&spec.type_name, python, &message, module)),
-            })
-        }
-        other => Err(not_created(format!("the Python helper answered {other:?} to a hello"))),
-    }
-}
-
-fn not_created(sentence: String) -> Error {
-    Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
-}
-
-/// The answer to the hello, however long the imports take.
-fn first_reply(link: &mut Link) -> Result<Reply, String> {
-    let end = Instant::now() + START_TIMEOUT;
-    while Instant::now() < end {
-        if signal::received().is_some() {
-            return Err("interrupted".to_owned());
-        }
-        if let Some(reply) = link.receive(SIGNAL_POLL)? {
-            return Ok(reply);
-        }
-    }
-    Err(format!(
-        "LMCache did not start within {} s; see whether `python -c 'import lmcache.v1.distributed.l2_adapters'` does",
-        START_TIMEOUT.as_secs()
-    ))
-}
-
 /// Where a type keeps its files, so that the device under them can be watched.
 fn storage_path(spec: &Value) -> Option<PathBuf> {
     let inner = spec.get("inner").unwrap_or(spec);
@@ -298,6 +242,13 @@ fn storage_path(spec: &Value) -> Option<PathBuf> {
         .iter()
         .find_map(|field| parameters.get(field)?.as_str());
     path.map(PathBuf::from)
+}
+
+/// The directory of the types that name a file for each object as this program does.
+fn file_store(spec: &Value) -> Option<PathBuf> {
+    let inner = spec.get("inner").unwrap_or(spec);
+    let keeps_files = matches!(inner.get("type").and_then(Value::as_str), Some("fs" | "fs_native"));
+    keeps_files.then(|| storage_path(spec)).flatten()
 }
 
 impl Adapter for BridgeAdapter {
@@ -368,6 +319,15 @@ impl Adapter for BridgeAdapter {
 
     /// LMCache has no way to take a task back: what was submitted finishes.
     fn cancel(&mut self) {}
+
+    fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
+        match &self.file_store {
+            Some(base) => cold::drop_pages(base, keys),
+            None => {
+                Err("--cold: through the bridge only fs and fs_native have files whose pages can be dropped".into())
+            }
+        }
+    }
 
     fn take_warnings(&mut self) -> Vec<Warning> {
         Vec::new()

@@ -24,6 +24,7 @@ use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
     Task,
 };
+use crate::l2::adapters::cold;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::FsConfig;
 use crate::report::warning::Warning;
@@ -344,23 +345,7 @@ impl Adapter for FsAdapter {
     }
 
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
-        let base = self.layout.base();
-        let refused = |error: io::Error| format!("--cold: could not sync {}: {error}", base.display());
-        files::sync_file_system(&File::open(base).map_err(refused)?).map_err(refused)?;
-        let mut residency = Residency::default();
-        let mut path = String::new();
-        for key in keys {
-            self.layout.final_path(&key, &mut path);
-            // A key that is not there has no pages; the load will say that it is missing.
-            let Ok(file) = File::open(&path) else { continue };
-            let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-            let refused = |error: io::Error| format!("--cold: could not drop the cached pages of {path}: {error}");
-            residency.objects += 1;
-            residency.resident_pages_before += files::resident_pages(&file, bytes).map_err(refused)?;
-            files::drop_pages(&file).map_err(refused)?;
-            residency.resident_pages_after += files::resident_pages(&file, bytes).map_err(refused)?;
-        }
-        Ok(residency)
+        cold::drop_pages(self.layout.base(), keys)
     }
 
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
