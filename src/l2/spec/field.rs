@@ -92,7 +92,7 @@ pub fn optional_positive_int(fields: &Map<String, Value>, name: &str) -> Result<
 
 /// An `int` from 0 on; `true` passes as 1.
 pub fn non_negative_int(fields: &Map<String, Value>, name: &str, default: u64) -> Result<u64, String> {
-    let value = fields.get(name).map_or(Some(i128::from(default)), python_value::int);
+    let value = fields.get(name).map_or(Some(i128::from(default)), python_value::as_int);
     value
         .and_then(|number| u64::try_from(number).ok())
         .ok_or_else(|| format!("{name} must be a non-negative integer"))
@@ -106,7 +106,7 @@ pub fn int_in(
     range: RangeInclusive<i128>,
     text: &str,
 ) -> Result<i128, String> {
-    let value = fields.get(name).map_or(Some(default), python_value::int);
+    let value = fields.get(name).map_or(Some(default), python_value::as_int);
     value
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("{name} must be in range {text}"))
@@ -129,7 +129,7 @@ pub fn per_op_workers(fields: &Map<String, Value>) -> Result<Vec<(String, i128)>
         Some(_) => return Err("per_op_workers must be a dict".to_owned()),
     };
     let count = |(lane, count): (&String, &Value)| {
-        let number = python_value::int(count).filter(|_| !count.is_boolean());
+        let number = python_value::as_int(count).filter(|_| !count.is_boolean());
         let number = number.ok_or_else(|| {
             let (lane, type_name) = (python_value::string_repr(lane), python_value::type_name(count));
             format!("per_op_workers[{lane}] must be an integer, got {type_name}")

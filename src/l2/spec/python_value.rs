@@ -77,7 +77,7 @@ pub fn positive_int(value: &Value) -> Option<u64> {
 }
 
 /// An `int`; a bool is one to Python, and 8192.0 is none.
-pub fn int(value: &Value) -> Option<i128> {
+pub fn as_int(value: &Value) -> Option<i128> {
     match value {
         Value::Bool(truth) => Some(i128::from(*truth)),
         _ => value
