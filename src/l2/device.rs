@@ -30,6 +30,8 @@ impl Label {
 
 /// Reads the counters of this process and of the device under a path.
 pub struct DeviceMeter {
+    /// Whether objects live on this machine's file systems or devices at all.
+    local: bool,
     device: Option<BlockDevice>,
 }
 
@@ -41,9 +43,10 @@ pub struct Reading {
 }
 
 impl DeviceMeter {
-    /// A meter for the storage at `path`; without one it measures the process alone.
+    /// A meter for the storage at `path`; without one there is nothing to meter.
     pub fn new(path: Option<&Path>) -> DeviceMeter {
         DeviceMeter {
+            local: path.is_some(),
             device: path.and_then(BlockDevice::under),
         }
     }
@@ -54,7 +57,7 @@ impl DeviceMeter {
 
     pub fn read(&self) -> Reading {
         Reading {
-            process: counters::process_io(),
+            process: if self.local { counters::process_io() } else { None },
             device: self.device.as_ref().and_then(BlockDevice::io),
         }
     }

@@ -2,22 +2,27 @@
 
 mod fs;
 mod mock;
+mod resp;
+mod service;
+mod valkey;
 
 use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::spec::{AdapterKind, AdapterSpec};
 
 /// The types this build can run.
-pub const AVAILABLE: [&str; 2] = ["fs", "mock"];
+pub const AVAILABLE: [&str; 4] = ["fs", "mock", "resp", "valkey"];
 
 /// Makes the adapter that a spec describes, or says why that is impossible.
 pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Adapter>, String> {
     match &spec.kind {
         AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
-        AdapterKind::Bridged => Err(format!(
+        AdapterKind::Resp(config) => Ok(Box::new(resp::open(config, &environment)?)),
+        AdapterKind::Valkey(config) => Ok(Box::new(valkey::open(config, &environment)?)),
+        AdapterKind::S3(_) | AdapterKind::Bridged => Err(format!(
             "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
             spec.type_name,
-            AVAILABLE.join(" and ")
+            AVAILABLE.join(", ")
         )),
     }
 }

@@ -1,6 +1,8 @@
 //! Checks of single fields, as LMCache's config classes make them, with its messages. A type that words a message of its own
 //! makes that check itself.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::python_value;
@@ -92,4 +94,17 @@ pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64
     number
         .filter(|number| *number >= 0.0)
         .ok_or_else(|| format!("{name} must be a non-negative number"))
+}
+
+/// Seconds above 0, a field of our own.
+pub fn seconds(fields: &Map<String, Value>, name: &str, default_s: f64) -> Result<Duration, String> {
+    match fields.get(name).map_or(Some(default_s), python_value::number) {
+        Some(seconds) if seconds > 0.0 => Ok(duration(seconds)),
+        _ => Err(format!("{name} must be a positive number")),
+    }
+}
+
+/// A year at most: no deadline may leave the clock's range.
+pub fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(1e-3, 366.0 * 86_400.0))
 }

@@ -1,6 +1,6 @@
 //! Every adapter type that LMCache registers, a line each. To add one: write `spec/<type>.rs` with a `TYPE`, and name it here.
 
-use super::{AdapterKind, SpecType, fs, mock};
+use super::{AdapterKind, SpecType, fs, mock, resp, s3, valkey};
 
 /// In the order in which LMCache's message lists them.
 const TYPES: [SpecType; 21] = [
@@ -21,10 +21,10 @@ const TYPES: [SpecType; 21] = [
     unchecked("p2p"),
     unchecked("plugin"),
     unchecked("raw_block"),
-    unchecked("resp"),
-    unchecked("s3"),
+    resp::TYPE,
+    s3::TYPE,
     unchecked("sagemaker-hyperpod"),
-    unchecked("valkey"),
+    valkey::TYPE,
 ];
 
 /// A type whose fields only LMCache's own code checks.
