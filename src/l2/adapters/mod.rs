@@ -3,6 +3,7 @@
 mod fs;
 mod mock;
 mod resp;
+mod s3;
 mod service;
 mod valkey;
 
@@ -10,7 +11,7 @@ use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::spec::{AdapterKind, AdapterSpec};
 
 /// The types this build can run.
-pub const AVAILABLE: [&str; 4] = ["fs", "mock", "resp", "valkey"];
+pub const AVAILABLE: [&str; 5] = ["fs", "mock", "resp", "s3", "valkey"];
 
 /// Makes the adapter that a spec describes, or says why that is impossible.
 pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Adapter>, String> {
@@ -19,7 +20,8 @@ pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Ad
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
         AdapterKind::Resp(config) => Ok(Box::new(resp::open(config, &environment)?)),
         AdapterKind::Valkey(config) => Ok(Box::new(valkey::open(config, &environment)?)),
-        AdapterKind::S3(_) | AdapterKind::Bridged => Err(format!(
+        AdapterKind::S3(config) => Ok(Box::new(s3::open(config, &environment)?)),
+        AdapterKind::Bridged => Err(format!(
             "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
             spec.type_name,
             AVAILABLE.join(", ")
