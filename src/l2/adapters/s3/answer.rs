@@ -55,7 +55,7 @@ impl Refusal {
 
     pub fn advice(&self) -> &'static str {
         match (self.status, self.code.as_str()) {
-            (_, "NoSuchBucket") => "; make the bucket, or correct s3_endpoint",
+            (_, "NoSuchBucket" | "InvalidBucketName") => "; make the bucket, or correct s3_endpoint",
             (_, "RequestTimeTooSkewed") => "; set this machine's clock",
             (301 | 307 | 308, _) => "; name the bucket's own region in s3_endpoint and s3_region",
             (400 | 401 | 403, _) => "; check the access key, its rights on this bucket, and s3_region",

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::pool::{Job, Pool, Session};
+use self::pool::{Gather, Job, Pool, Session};
 use self::tally::Tally;
-use crate::l2::adapter::{Adapter, Capabilities, Completion, IoPath, Item, Operation, StepLabels, Submit, Task};
+use crate::l2::adapter::{Adapter, Capabilities, Completion, IoPath, Operation, StepLabels, Submit, Task};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 
@@ -39,15 +39,6 @@ pub struct Service {
     pub warnings: Vec<Warning>,
 }
 
-/// A task whose keys are not all back yet.
-struct Pending {
-    operation: Operation,
-    items: Vec<Option<Item>>,
-    left: usize,
-    created: Instant,
-    submitted: Instant,
-}
-
 pub struct ServiceAdapter {
     capabilities: Capabilities,
     io_path: IoPath,
@@ -56,7 +47,8 @@ pub struct ServiceAdapter {
     batch: usize,
     object_bytes: usize,
     steps: [StepLabels; 2],
-    tasks: HashMap<usize, Pending>,
+    /// When the submit of each task that is not over yet ended.
+    submitted: HashMap<usize, Instant>,
     cancelled: Arc<AtomicBool>,
     tally: Arc<Tally>,
     warnings: Vec<Warning>,
@@ -93,7 +85,7 @@ impl ServiceAdapter {
             batch: service.batch,
             object_bytes: service.object_bytes,
             steps: service.steps,
-            tasks: HashMap::new(),
+            submitted: HashMap::new(),
             cancelled: service.cancelled,
             tally: service.tally,
             warnings: service.warnings,
@@ -108,27 +100,6 @@ impl ServiceAdapter {
         } else {
             self.batch.clamp(1, tile)
         }
-    }
-
-    /// Puts a job's keys back into their task; the task's completion when it was the last one.
-    fn settle(&mut self, job: Job) -> Option<Completion> {
-        let pending = self.tasks.get_mut(&job.task)?;
-        for (place, item) in pending.items[job.first..].iter_mut().zip(job.items) {
-            *place = Some(item);
-            pending.left -= 1;
-        }
-        if pending.left > 0 {
-            return None;
-        }
-        let pending = self.tasks.remove(&job.task)?;
-        Some(Completion {
-            id: job.task,
-            operation: pending.operation,
-            items: pending.items.into_iter().flatten().collect(),
-            created: pending.created,
-            submitted: pending.submitted,
-            completed: Instant::now(),
-        })
     }
 }
 
@@ -150,41 +121,25 @@ impl Adapter for ServiceAdapter {
 
     fn submit(&mut self, task: Task) -> Submit {
         let count = task.items.len();
-        let pending = Pending {
-            operation: task.operation,
-            items: (0..count).map(|_| None).collect(),
-            left: count,
-            created: task.created,
-            submitted: task.created,
-        };
-        self.tasks.insert(task.id, pending);
+        let gather = Gather::new(task.id, task.operation, task.created, count);
         let share = self.job_keys(task.operation, count);
         let pool = self.pool.as_ref().expect("open until close");
         let mut items = task.items.into_iter();
         for first in (0..count).step_by(share) {
             pool.push(Job {
-                task: task.id,
+                task: Arc::clone(&gather),
                 first,
                 items: items.by_ref().take(share).collect(),
-                operation: task.operation,
-                created: task.created,
             });
         }
-        if let Some(pending) = self.tasks.get_mut(&task.id) {
-            pending.submitted = Instant::now();
-        }
+        self.submitted.insert(task.id, Instant::now());
         Submit::Queued
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let job = self.pool.as_ref().and_then(|pool| pool.next(left))?;
-            if let Some(completion) = self.settle(job) {
-                return Some(completion);
-            }
-        }
+        let mut completion = self.pool.as_ref()?.next(timeout)?;
+        completion.submitted = self.submitted.remove(&completion.id).unwrap_or(completion.created);
+        Some(completion)
     }
 
     /// Locks of a lookup never reach a service.
