@@ -56,3 +56,60 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     field::non_negative_number(fields, "max_capacity_gb", 0.0)?;
     Ok(AdapterKind::Resp(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(json: &str) -> Result<RespConfig, String> {
+        let fields: Map<String, Value> = serde_json::from_str(json).unwrap();
+        match parse(&fields)? {
+            AdapterKind::Resp(config) => Ok(config),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_lmcaches() {
+        let config = parsed(r#"{"host": "h", "port": 6379}"#).unwrap();
+        assert_eq!(
+            (config.num_workers, config.username.as_str(), config.pipeline),
+            (8, "", 1)
+        );
+        assert!(config.password.is_empty());
+        let odd = parsed(r#"{"host": "h", "port": true, "username": 5, "password": null}"#).unwrap();
+        assert_eq!(
+            (odd.port, odd.username.as_str(), odd.password.expose()),
+            (1, "5", "None")
+        );
+    }
+
+    #[test]
+    fn messages_are_lmcaches() {
+        let cases = [
+            (r#"{"port": 1}"#, "host must be a non-empty string"),
+            (r#"{"host": "", "port": 1}"#, "host must be a non-empty string"),
+            (r#"{"host": "h"}"#, "port must be a positive integer"),
+            (r#"{"host": "h", "port": 6379.0}"#, "port must be a positive integer"),
+            (
+                r#"{"host": "h", "port": 1, "num_workers": 0}"#,
+                "num_workers must be a positive integer",
+            ),
+            (
+                r#"{"host": "h", "port": 1, "max_capacity_gb": -1}"#,
+                "max_capacity_gb must be a non-negative number",
+            ),
+            (
+                r#"{"host": "h", "port": 1, "pipeline": 0}"#,
+                "pipeline must be a positive integer",
+            ),
+            (
+                r#"{"host": "h", "port": 1, "request_timeout": 0}"#,
+                "request_timeout must be a positive number",
+            ),
+        ];
+        for (json, message) in cases {
+            assert_eq!(parsed(json).unwrap_err(), message, "{json}");
+        }
+    }
+}

@@ -75,3 +75,46 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
 fn secret(fields: &Map<String, Value>, name: &str) -> Result<Option<Secret>, String> {
     Ok(field::optional_string(fields, name)?.map(Secret::new))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(more: &str) -> Result<S3Config, String> {
+        let json = format!(r#"{{"s3_endpoint": "s3://kv.host", "s3_region": "r"{more}}}"#);
+        match parse(&serde_json::from_str(&json).unwrap())? {
+            AdapterKind::S3(config) => Ok(config),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_lmcaches() {
+        let config = parsed("").unwrap();
+        assert_eq!((config.endpoint.as_str(), config.num_io_threads), ("kv.host", 64));
+        let switches = (config.prefer_http2, config.enable_s3express, config.disable_tls);
+        assert_eq!((switches, config.access_key_id), ((None, false, false), None));
+    }
+
+    #[test]
+    fn messages_are_lmcaches() {
+        let cases = [
+            (r#", "s3_endpoint": """#, "s3_endpoint must be a non-empty string"),
+            (r#", "s3_region": null"#, "s3_region must be a non-empty string"),
+            (
+                r#", "s3_num_io_threads": true"#,
+                "s3_num_io_threads must be a positive integer",
+            ),
+            (
+                r#", "s3_num_io_threads": 0, "max_capacity_gb": true"#,
+                "max_capacity_gb must be a number",
+            ),
+            (r#", "s3_prefer_http2": 1"#, "s3_prefer_http2 must be a boolean"),
+            (r#", "disable_tls": null"#, "disable_tls must be a boolean"),
+            (r#", "aws_access_key_id": 5"#, "aws_access_key_id must be a string"),
+        ];
+        for (more, message) in cases {
+            assert_eq!(parsed(more).unwrap_err(), message, "{more}");
+        }
+    }
+}

@@ -54,19 +54,27 @@ pub fn masked(raw: &str, value: &Value) -> String {
 
 /// Masks in place; whether anything was there to mask. The parser bounds the depth.
 fn mask(value: &mut Value) -> bool {
+    let mut found = false;
     match value {
-        Value::Object(fields) => fields.iter_mut().fold(false, |found, (name, value)| {
-            let empty = value.is_null() || value.as_str() == Some("");
-            if SECRET_FIELDS.contains(&name.as_str()) && !empty {
-                *value = Value::String(MASK.to_owned());
-                true
-            } else {
-                mask(value) || found
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                let empty = value.is_null() || value.as_str() == Some("");
+                if SECRET_FIELDS.contains(&name.as_str()) && !empty {
+                    *value = Value::String(MASK.to_owned());
+                    found = true;
+                } else {
+                    found |= mask(value);
+                }
             }
-        }),
-        Value::Array(items) => items.iter_mut().fold(false, |found, value| mask(value) || found),
-        _ => false,
+        }
+        Value::Array(items) => {
+            for value in items {
+                found |= mask(value);
+            }
+        }
+        _ => {}
     }
+    found
 }
 
 #[cfg(test)]

@@ -137,3 +137,88 @@ fn startup_nodes(value: Option<&Value>) -> Result<Vec<(String, u64)>, String> {
     }
     Ok(nodes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(more: &str) -> Result<ValkeyConfig, String> {
+        let fields = serde_json::from_str(&format!(r#"{{"startup_nodes": "h:6379, [::1]:7000,"{more}}}"#)).unwrap();
+        match parse(&fields)? {
+            AdapterKind::Valkey(config) => Ok(config),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_lmcaches() {
+        let config = parsed("").unwrap();
+        assert_eq!(
+            config.startup_nodes,
+            [("h".to_owned(), 6379), ("[::1]".to_owned(), 7000)]
+        );
+        assert_eq!(
+            (config.num_workers, config.cluster_mode, config.tls_enable),
+            (8, false, false)
+        );
+        let timeouts = (config.request_timeout.as_secs(), config.connection_timeout.as_secs());
+        assert_eq!(
+            (timeouts, config.ttl_seconds, config.database_id),
+            ((5, 10), None, None)
+        );
+        let truths = parsed(r#", "cluster_mode": "no", "tls_enable": 1, "database_id": "2""#).unwrap();
+        assert_eq!(
+            (truths.cluster_mode, truths.tls_enable, truths.database_id),
+            (true, true, Some(2))
+        );
+    }
+
+    #[test]
+    fn messages_are_lmcaches_in_its_order() {
+        let cases = [
+            (r#", "num_workers": true"#, "num_workers must be an integer"),
+            (r#", "num_workers": 0, "key_prefix": "a@b""#, "num_workers must be > 0"),
+            (
+                r#", "num_workers": 0, "ttl_seconds": "x""#,
+                "ttl_seconds must be a positive integer or omitted",
+            ),
+            (r#", "key_prefix": "a@b""#, "key_prefix must not contain '@': 'a@b'"),
+            (r#", "request_timeout": 0"#, "request_timeout must be > 0"),
+            (r#", "request_timeout": "x""#, "could not convert string to float: 'x'"),
+            (r#", "connection_timeout": -1"#, "connection_timeout must be > 0"),
+            (r#", "max_capacity_gb": true"#, "max_capacity_gb must be a number"),
+            (r#", "max_capacity_gb": -1"#, "max_capacity_gb must be >= 0"),
+            (
+                r#", "ttl_seconds": 1.5"#,
+                "ttl_seconds must be a positive integer or omitted",
+            ),
+            (
+                r#", "ttl_seconds": 0"#,
+                "ttl_seconds must be a positive integer or None",
+            ),
+            (r#", "database_id": "x""#, "invalid literal for int() with base 10: 'x'"),
+        ];
+        for (more, message) in cases {
+            assert_eq!(parsed(more).unwrap_err(), message, "{more}");
+        }
+    }
+
+    #[test]
+    fn nodes_are_host_and_port() {
+        let required = "startup_nodes is required and must be a non-empty 'host:port[,host:port...]' string";
+        let cases = [
+            ("null", required),
+            ("5", required),
+            (r#"" ""#, required),
+            (r#"",""#, "startup_nodes parsed to an empty list"),
+            (r#""h""#, "startup_nodes entry must be 'host:port', got 'h'"),
+            (r#"":1""#, "startup_nodes entry must be 'host:port', got ':1'"),
+            (r#""h:x""#, "startup_nodes entry has non-integer port: 'h:x'"),
+            (r#""h:0""#, "startup_nodes port must be > 0, got 'h:0'"),
+        ];
+        for (value, message) in cases {
+            let value: Value = serde_json::from_str(value).unwrap();
+            assert_eq!(startup_nodes(Some(&value)).unwrap_err(), message, "{value}");
+        }
+    }
+}
