@@ -3,6 +3,10 @@
 #
 #   scripts/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
 #   scripts/peers.sh fio       fio, from the distribution
+#   scripts/peers.sh valkey    valkey-server, or redis-server where the distribution has no valkey
+#   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
+#                              two is printed
+#   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
 # Where: $LMCACHE_BENCH_PEERS, by default ${XDG_CACHE_HOME:-~/.cache}/lmcache-bench/peers.
@@ -45,6 +49,59 @@ from_distribution() {
 install_fio() {
     command -v fio >/dev/null || from_distribution fio
     command -v fio || fail "fio was installed but is not on PATH: add its directory to PATH"
+}
+
+# ---- Redis and Valkey -----------------------------------------------------------------------------------------------
+
+install_valkey() {
+    local name
+    for name in valkey redis; do
+        command -v "$name-server" && return
+    done
+    if apt-cache show valkey-server >/dev/null 2>&1; then
+        name=valkey
+    else
+        name=redis
+    fi
+    say "only the program is used: stop the service if the distribution starts one on port 6379"
+    from_distribution "$name-server" "$name-tools"
+    command -v "$name-server" || fail "$name-server was installed but is not on PATH: add its directory to PATH"
+}
+
+# ---- S3 servers -------------------------------------------------------------------------------------------------------
+
+S3S_FS_VERSION=0.14.1
+MOTO_VERSION=5.2.1
+
+install_s3() {
+    local peers dir python
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    dir=$(cd "$peers" && pwd)/s3
+    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || from_distribution nginx-light
+    if [ ! -x "$dir/bin/s3s-fs" ]; then
+        say "building s3s-fs $S3S_FS_VERSION (minutes, once)"
+        cargo install s3s-fs --locked --version "$S3S_FS_VERSION" --features binary --root "$dir" \
+            --target-dir "$dir/build" >&2 || fail "cargo could not install s3s-fs: see its message above"
+        rm -rf -- "$dir/build"
+    fi
+    if [ ! -x "$dir/moto/bin/moto_server" ]; then
+        say "installing moto $MOTO_VERSION"
+        python=$(choose_python)
+        "$python" -m venv "$dir/moto" >&2 && "$dir/moto/bin/python" -m pip install -q --disable-pip-version-check \
+            "moto[s3,server]==$MOTO_VERSION" >&2 || fail "pip could not install moto: see its message above"
+    fi
+    printf '%s\n' "$dir"
+}
+
+# LMCache's valkey adapter imports it; a folder of its own leaves LMCache's environment as it is.
+install_glide() {
+    local dir venv
+    venv=$(install_lmcache | tail -n 1)
+    dir=$(dirname "$venv")/glide
+    [ -d "$dir/glide_sync" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check --target "$dir" \
+        "valkey-glide-sync>=2.3" >&2 || fail "pip could not install valkey-glide-sync: see its message above"
+    printf '%s\n' "$dir"
 }
 
 # ---- LMCache ------------------------------------------------------------------------------------------------------
@@ -129,5 +186,8 @@ install_lmcache() {
 case "${1:-}" in
     lmcache) install_lmcache ;;
     fio) install_fio ;;
-    *) fail "usage: scripts/peers.sh lmcache|fio" ;;
+    valkey) install_valkey ;;
+    s3) install_s3 ;;
+    glide) install_glide ;;
+    *) fail "usage: scripts/peers.sh lmcache|fio|valkey|s3|glide" ;;
 esac

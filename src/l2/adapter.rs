@@ -151,6 +151,9 @@ pub struct IoPath {
     pub depth: usize,
 }
 
+/// What the report calls the three timed steps of one key; an empty name is a step that does not exist.
+pub type StepLabels = [&'static str; 3];
+
 /// One slice of the raw device, for the bytes of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeSlice {
@@ -174,6 +177,15 @@ pub trait Adapter {
 
     /// Sets up whatever a phase needs (threads, rings), outside the measured time.
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String>;
+
+    /// Names for `open_ns`, `transfer_ns` and `publish_ns` of [`KeyTimes`].
+    fn step_labels(&self, operation: Operation) -> StepLabels {
+        match operation {
+            Operation::Store => ["Create", "Transfer", "Rename"],
+            Operation::Load => ["Open", "Transfer", "Close"],
+            Operation::Lookup => [""; 3],
+        }
+    }
 
     fn submit(&mut self, task: Task) -> Submit;
 

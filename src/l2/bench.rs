@@ -61,7 +61,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     warnings.extend(adapter.take_warnings());
     let facts = RunFacts {
         config: &config,
-        adapter_json: &parsed.first.raw,
+        adapter_json: &parsed.first.shown,
         knows_device: meter.knows_device(),
         storage_path: adapter
             .capabilities()

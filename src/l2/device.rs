@@ -31,6 +31,8 @@ impl Label {
 
 /// Reads the counters of this process, of its helper and of the device under a path.
 pub struct DeviceMeter {
+    /// Whether objects live on this machine's file systems or devices at all.
+    local: bool,
     device: Option<BlockDevice>,
     helper_pid: Option<u32>,
 }
@@ -43,10 +45,11 @@ pub struct Reading {
 }
 
 impl DeviceMeter {
-    /// A meter for the storage at `path`; without one it measures the process alone. What a helper process does counts as
+    /// A meter for the storage at `path`; without one there is nothing to meter. What a helper process does counts as
     /// done by this one.
     pub fn new(path: Option<&Path>, helper_pid: Option<u32>) -> DeviceMeter {
         DeviceMeter {
+            local: path.is_some(),
             device: path.and_then(BlockDevice::under),
             helper_pid,
         }
@@ -64,7 +67,7 @@ impl DeviceMeter {
 
     pub fn read(&self) -> Reading {
         Reading {
-            process: self.process_io(),
+            process: if self.local { self.process_io() } else { None },
             device: self.device.as_ref().and_then(BlockDevice::io),
         }
     }

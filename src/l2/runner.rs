@@ -71,7 +71,7 @@ impl Runner<'_> {
     /// those that the adapter still holds after a timeout.
     pub fn run(&mut self, operation: Operation, slots: &mut Vec<Slot>) -> Result<PhaseSamples, String> {
         let io_path = self.adapter.prepare(operation)?;
-        let mut samples = PhaseSamples::new(operation, io_path);
+        let mut samples = PhaseSamples::new(operation, io_path, self.adapter.step_labels(operation));
         (self.on_event)(Event::PhaseBegins { operation });
         if self.config.cold && operation != Operation::Store {
             let plan = &self.config.plan;

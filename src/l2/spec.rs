@@ -20,12 +20,20 @@ mod plugin;
 mod python_json;
 mod python_value;
 mod registry;
+mod resp;
+mod s3;
 mod sagemaker_hyperpod;
+mod secret;
 #[cfg(test)]
 mod tests;
+mod valkey;
 
 pub use self::fs::FsConfig;
 pub use self::mock::MockConfig;
+pub use self::resp::RespConfig;
+pub use self::s3::S3Config;
+pub use self::secret::Secret;
+pub use self::valkey::ValkeyConfig;
 
 use serde_json::{Map, Value};
 
@@ -51,12 +59,17 @@ pub struct AdapterSpec {
     pub type_name: String,
     /// As typed.
     pub raw: String,
+    /// As the report quotes it: passwords and keys are masked.
+    pub shown: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdapterKind {
     Fs(FsConfig),
     Mock(MockConfig),
+    Resp(RespConfig),
+    S3(S3Config),
+    Valkey(ValkeyConfig),
     /// Only LMCache's own adapter can run it, in a Python process.
     Bridged,
 }
@@ -121,8 +134,13 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
         .fields
         .map_or_else(Vec::new, |own| common::unknown(fields, own));
     warnings.extend(common::without_effect(fields));
-    let (type_name, raw) = (type_name.to_owned(), raw.to_owned());
-    Ok((AdapterSpec { kind, type_name, raw }, warnings))
+    let spec = AdapterSpec {
+        kind,
+        type_name: type_name.to_owned(),
+        raw: raw.to_owned(),
+        shown: secret::masked(raw, &value),
+    };
+    Ok((spec, warnings))
 }
 
 fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {

@@ -311,15 +311,15 @@ fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
     };
     let latencies = &phase.latencies;
     let mut rows = vec![row("queued", "Queued", &latencies.queued)];
-    let steps = match phase.operation {
-        Operation::Store => Some(("Create", "Rename")),
-        Operation::Load => Some(("Open", "Close")),
-        Operation::Lookup => None,
-    };
-    if let Some((open, publish)) = steps {
-        rows.push(row("open", open, &latencies.open));
-        rows.push(row("transfer", "Transfer", &latencies.transfer));
-        rows.push(row("publish", publish, &latencies.publish));
+    let steps = [
+        ("open", &latencies.open),
+        ("transfer", &latencies.transfer),
+        ("publish", &latencies.publish),
+    ];
+    for ((key, histogram), label) in steps.into_iter().zip(phase.step_labels) {
+        if !label.is_empty() && phase.operation != Operation::Lookup {
+            rows.push(row(key, label, histogram));
+        }
     }
     rows.push(row("service", "Key total", &latencies.service));
     rows.push(row("task_slat", "Task slat", &latencies.task_slat));
@@ -382,7 +382,7 @@ fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<W
     }
     if phase.operation == Operation::Store && phase.tally.already_there == 0 {
         let p50_us = phase.latencies.open.percentiles().p50 as f64 / 1e3;
-        if p50_us > SLOW_CREATE_US {
+        if p50_us > SLOW_CREATE_US && facts.storage_path.is_some() {
             warnings.push(Warning::SlowCreates { p50_us });
         }
         if let (Some(path), false) = (&facts.storage_path, facts.knows_device) {

@@ -51,6 +51,12 @@ pub enum Warning {
     RoundsTimedOut {
         rounds: u64,
     },
+    /// A service was asked more than once for some keys.
+    RequestsRepeated {
+        repeated: u64,
+        redirected: u64,
+        reason: Option<String>,
+    },
     /// After dropping the files' pages, some stayed, or the device delivered less than the loads did.
     ColdNotProven {
         resident_pages: u64,
@@ -83,6 +89,7 @@ impl Warning {
             Warning::SingleRound => "single-round",
             Warning::DeviceUnknown { .. } => "device-unknown",
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
+            Warning::RequestsRepeated { .. } => "requests-repeated",
             Warning::ColdNotProven { .. } => "cold-not-proven",
             Warning::NoisyProbe { .. } => "noisy-probe",
             Warning::ProbeAboveDevice { .. } => "probe-above-device",
@@ -147,6 +154,11 @@ impl Warning {
                 "{rounds} rounds timed out and are left out of the figures; look at the store behind the adapter, or \
                  lower --in-flight or --num-keys"
             ),
+            Warning::RequestsRepeated {
+                repeated,
+                redirected,
+                reason,
+            } => repeated_text(*repeated, *redirected, reason.as_deref()),
             Warning::ColdNotProven {
                 resident_pages,
                 device_share_pct,
@@ -164,6 +176,14 @@ impl Warning {
             ),
         }
     }
+}
+
+fn repeated_text(repeated: u64, redirected: u64, reason: Option<&str>) -> String {
+    let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
+    format!(
+        "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold more \
+         than the keys' own requests; look at the server's log and repeat"
+    )
 }
 
 #[cfg(test)]
@@ -202,6 +222,11 @@ mod tests {
             Warning::SingleRound,
             Warning::DeviceUnknown { path: text() },
             Warning::RoundsTimedOut { rounds: 3 },
+            Warning::RequestsRepeated {
+                repeated: 1,
+                redirected: 2,
+                reason: Some(text()),
+            },
             Warning::ColdNotProven {
                 resident_pages: 7,
                 device_share_pct: 41.0,

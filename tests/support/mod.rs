@@ -1,5 +1,8 @@
 //! A private directory per test and the binary under test. Nothing here asserts.
 
+pub mod resp_server;
+pub mod s3_server;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,10 @@ pub mod bridge;
 mod cold;
 mod fs;
 mod mock;
+mod resp;
+mod s3;
+mod service;
+mod valkey;
 
 use self::bridge::{BridgeAdapter, BridgeRequest};
 use crate::error::Error;
@@ -28,6 +32,9 @@ fn native(kind: &AdapterKind, environment: Environment) -> Result<Box<dyn Adapte
     match kind {
         AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
+        AdapterKind::Resp(config) => Ok(Box::new(resp::open(config, &environment)?)),
+        AdapterKind::Valkey(config) => Ok(Box::new(valkey::open(config, &environment)?)),
+        AdapterKind::S3(config) => Ok(Box::new(s3::open(config, &environment)?)),
         AdapterKind::Bridged => Err("only LMCache's own adapter can run this type; give --via lmcache".to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 //! makes that check itself.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -174,4 +175,17 @@ pub fn strict_non_negative_number(fields: &Map<String, Value>, name: &str, defau
         return Err(format!("{name} must be a non-negative number"));
     }
     non_negative_number(fields, name, default)
+}
+
+/// Seconds above 0, a field of our own.
+pub fn seconds(fields: &Map<String, Value>, name: &str, default_s: f64) -> Result<Duration, String> {
+    match fields.get(name).map_or(Some(default_s), python_value::number) {
+        Some(seconds) if seconds > 0.0 => Ok(duration(seconds)),
+        _ => Err(format!("{name} must be a positive number")),
+    }
+}
+
+/// A year at most: no deadline may leave the clock's range.
+pub fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(1e-3, 366.0 * 86_400.0))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AdapterKind, SpecType, aerospike, bigtable, fs, hf3fs, hfbucket, mock, mooncake_store, native_plugin, nixl_native,
-    nixl_store, p2p, plugin, sagemaker_hyperpod,
+    nixl_store, p2p, plugin, resp, s3, sagemaker_hyperpod, valkey,
 };
 
 /// In the order in which LMCache's message lists them.
@@ -24,10 +24,10 @@ const TYPES: [SpecType; 21] = [
     p2p::TYPE,
     plugin::TYPE,
     unchecked("raw_block"),
-    unchecked("resp"),
-    unchecked("s3"),
+    resp::TYPE,
+    s3::TYPE,
     sagemaker_hyperpod::TYPE,
-    unchecked("valkey"),
+    valkey::TYPE,
 ];
 
 /// A type whose fields only LMCache's own code checks.

@@ -215,7 +215,7 @@ fn the_first_message_is_the_one_lmcache_comes_to_first() {
 
 #[test]
 fn types_this_program_cannot_run_get_the_common_checks() {
-    let spec = r#"{"type": "s3", "s3_endpoint": "e", "eviction": {"eviction_policy": "ARC"}}"#;
+    let spec = r#"{"type": "aerospike", "hosts": "h:1", "eviction": {"eviction_policy": "ARC"}}"#;
     let parsed = parse_all(&[spec]).unwrap();
     assert_eq!(parsed.first.kind, AdapterKind::Bridged);
     let codes: Vec<_> = parsed.warnings.iter().map(Warning::code).collect();

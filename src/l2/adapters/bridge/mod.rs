@@ -20,7 +20,8 @@ use self::link::Link;
 use self::outcome::StoreRule;
 use crate::error::Error;
 use crate::l2::adapter::{
-    Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Residency, Submit, Task,
+    Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Residency, StepLabels, Submit,
+    Task,
 };
 use crate::l2::adapters::cold;
 use crate::l2::keys::{ObjectKey, bench_key};
@@ -254,6 +255,11 @@ fn file_store(spec: &Value) -> Option<PathBuf> {
 impl Adapter for BridgeAdapter {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// LMCache tells the time of a task as a whole.
+    fn step_labels(&self, _operation: Operation) -> StepLabels {
+        ["", "Transfer", ""]
     }
 
     fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
