@@ -1,7 +1,9 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
+mod assembly;
 mod fs;
 mod mock;
+mod pool;
 
 use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::spec::{AdapterKind, AdapterSpec};

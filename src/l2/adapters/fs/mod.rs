@@ -7,7 +7,6 @@ mod probe;
 mod ring;
 mod threads;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -18,11 +17,13 @@ use std::time::{Duration, Instant};
 use self::layout::Layout;
 use self::probe::Probe;
 use self::ring::RingEngine;
-use self::threads::{Job, Threads};
+use self::threads::Job;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
     Task,
 };
+use crate::l2::adapters::assembly::{Assembly, Place};
+use crate::l2::adapters::pool::Pool;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::FsConfig;
 use crate::report::warning::Warning;
@@ -44,15 +45,6 @@ enum Way {
     Ring(usize),
 }
 
-/// A task whose keys are not all back yet.
-struct Pending {
-    operation: Operation,
-    items: Vec<Option<Item>>,
-    left: usize,
-    created: Instant,
-    submitted: Instant,
-}
-
 pub struct FsAdapter {
     capabilities: Capabilities,
     environment: Environment,
@@ -60,10 +52,10 @@ pub struct FsAdapter {
     /// Held while the adapter lives: proof that no other run of this tool stores here.
     _lock: Option<File>,
     cancelled: Arc<AtomicBool>,
-    threads: Option<Threads>,
+    threads: Option<Pool<Job>>,
     ring: Option<RingEngine>,
     way: Way,
-    tasks: HashMap<usize, Pending>,
+    tasks: Assembly,
     probe: Option<Probe>,
     warnings: Vec<Warning>,
 }
@@ -91,7 +83,7 @@ impl FsAdapter {
             threads: None,
             ring: None,
             way: Way::Threads(1),
-            tasks: HashMap::new(),
+            tasks: Assembly::default(),
             probe: None,
             warnings,
         })
@@ -181,27 +173,6 @@ impl FsAdapter {
             _ => None,
         }
     }
-
-    /// Puts a job's keys back into their task; the task's completion when it was the last one.
-    fn settle(&mut self, job: Job) -> Option<Completion> {
-        let pending = self.tasks.get_mut(&job.task)?;
-        for (place, item) in pending.items[job.first..].iter_mut().zip(job.items) {
-            *place = Some(item);
-            pending.left -= 1;
-        }
-        if pending.left > 0 {
-            return None;
-        }
-        let pending = self.tasks.remove(&job.task)?;
-        Some(Completion {
-            id: job.task,
-            operation: pending.operation,
-            items: pending.items.into_iter().flatten().collect(),
-            created: pending.created,
-            submitted: pending.submitted,
-            completed: Instant::now(),
-        })
-    }
 }
 
 fn lock_for_storing(layout: &Layout) -> Result<File, String> {
@@ -243,7 +214,7 @@ impl Adapter for FsAdapter {
             }
             Way::Threads(depth) => {
                 if self.threads.as_ref().is_none_or(|threads| threads.count() != depth) {
-                    self.threads = Some(Threads::start(depth, &self.layout, &self.cancelled)?);
+                    self.threads = Some(threads::start(depth, &self.layout, &self.cancelled)?);
                 }
                 depth
             }
@@ -255,38 +226,19 @@ impl Adapter for FsAdapter {
     }
 
     fn submit(&mut self, task: Task) -> Submit {
-        let count = task.items.len();
-        let Task {
-            id,
-            operation,
+        let (id, operation, created) = (task.id, task.operation, task.created);
+        let items = self.tasks.begin(task);
+        let job = |first, items| Job {
+            place: Place { task: id, first },
             items,
-            created,
-        } = task;
-        let pending = Pending {
             operation,
-            items: (0..count).map(|_| None).collect(),
-            left: count,
             created,
-            submitted: created,
         };
-        self.tasks.insert(id, pending);
         if operation == Operation::Lookup {
-            self.push(Job {
-                task: id,
-                first: 0,
-                items,
-                operation,
-                created,
-            });
+            self.push(job(0, items));
         } else {
             for (first, item) in items.into_iter().enumerate() {
-                self.push(Job {
-                    task: id,
-                    first,
-                    items: vec![item],
-                    operation,
-                    created,
-                });
+                self.push(job(first, vec![item]));
             }
         }
         if let (Way::Ring(_), Some(ring)) = (self.way, &mut self.ring)
@@ -297,9 +249,7 @@ impl Adapter for FsAdapter {
                 reason: error.to_string(),
             });
         }
-        if let Some(pending) = self.tasks.get_mut(&id) {
-            pending.submitted = Instant::now();
-        }
+        self.tasks.submitted(id);
         Submit::Queued
     }
 
@@ -308,7 +258,7 @@ impl Adapter for FsAdapter {
         loop {
             let job = self.next_job(end.saturating_duration_since(Instant::now()));
             let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.settle(job)) {
+            if let Some(completion) = job.and_then(|job| self.tasks.settle(job.place, job.items)) {
                 return Some(completion);
             }
             if idle && Instant::now() >= end {
