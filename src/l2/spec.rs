@@ -2,17 +2,28 @@
 //! path and prints nothing. Each type has its own file, and `registry` has one line for it.
 
 mod common;
+mod dax;
+mod fault_inject;
 pub mod field;
 mod fs;
+mod fs_native;
+mod idle;
 mod mock;
+mod nixl_store_dynamic;
 mod python_json;
 mod python_value;
+mod raw_block;
 mod registry;
 #[cfg(test)]
 mod tests;
 
+pub use self::dax::{DaxConfig, DaxDevice};
+pub use self::fault_inject::FaultInjectConfig;
 pub use self::fs::FsConfig;
+pub use self::fs_native::FsNativeConfig;
 pub use self::mock::MockConfig;
+pub use self::nixl_store_dynamic::NixlStoreDynamicConfig;
+pub use self::raw_block::{IoOptions, RawBlockConfig, UringOptions};
 
 use serde_json::{Map, Value};
 
@@ -42,8 +53,14 @@ pub struct AdapterSpec {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdapterKind {
+    Dax(DaxConfig),
+    FaultInject(FaultInjectConfig),
     Fs(FsConfig),
+    FsNative(FsNativeConfig),
     Mock(MockConfig),
+    /// Or why LMCache would refuse to make it, which it finds out only then.
+    NixlStoreDynamic(Result<NixlStoreDynamicConfig, String>),
+    RawBlock(Box<RawBlockConfig>),
     /// Only LMCache's own adapter can run it, in a Python process.
     Bridged,
 }
@@ -101,6 +118,7 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
         .fields
         .map_or_else(Vec::new, |own| common::unknown(fields, own));
     warnings.extend(common::without_effect(fields));
+    warnings.extend(idle::warnings(type_name, fields));
     let (type_name, raw) = (type_name.to_owned(), raw.to_owned());
     Ok((AdapterSpec { kind, type_name, raw }, warnings))
 }

@@ -9,13 +9,27 @@ use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::spec::{AdapterKind, AdapterSpec};
 
 /// The types this build can run.
-pub const AVAILABLE: [&str; 2] = ["fs", "mock"];
+pub const AVAILABLE: [&str; 7] = [
+    "dax",
+    "fault_inject",
+    "fs",
+    "fs_native",
+    "mock",
+    "nixl_store_dynamic",
+    "raw_block",
+];
 
 /// Makes the adapter that a spec describes, or says why that is impossible.
 pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Adapter>, String> {
     match &spec.kind {
-        AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
+        AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?)),
+        AdapterKind::FsNative(config) => Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?)),
+        AdapterKind::NixlStoreDynamic(config) => {
+            let config = config.as_ref().map_err(String::clone)?;
+            Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?))
+        }
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
+        AdapterKind::Dax(_) | AdapterKind::FaultInject(_) | AdapterKind::RawBlock(_) => Err("".into()),
         AdapterKind::Bridged => Err(format!(
             "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
             spec.type_name,

@@ -93,3 +93,12 @@ pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64
         .filter(|number| *number >= 0.0)
         .ok_or_else(|| format!("{name} must be a non-negative number"))
 }
+
+/// The most threads that one field may ask for.
+const WORKERS_MAX: u64 = 1024;
+
+/// A number of threads, which LMCache does not bound.
+pub fn workers(count: u64, name: &str) -> Result<usize, String> {
+    let bounded = usize::try_from(count).ok().filter(|_| count <= WORKERS_MAX);
+    bounded.ok_or_else(|| format!("{name} is {count} but at most {WORKERS_MAX} threads are started"))
+}

@@ -79,6 +79,39 @@ pub fn number(value: &Value) -> Option<f64> {
     }
 }
 
+/// `int(value)`, with Python's messages.
+pub fn int(value: &Value) -> Result<i64, String> {
+    let range = "is beyond 64 bits";
+    match value {
+        Value::Bool(truth) => Ok(i64::from(*truth)),
+        Value::Number(number) if number.is_f64() => Ok(number.as_f64().unwrap_or_default() as i64),
+        Value::Number(number) => number.as_i64().ok_or_else(|| format!("{number} {range}")),
+        Value::String(text) => {
+            let shown = repr(value);
+            let refused = |_| format!("invalid literal for int() with base 10: {shown}");
+            text.trim().parse().map_err(refused)
+        }
+        _ => Err(format!(
+            "int() argument must be a string, a bytes-like object or a real number, not '{}'",
+            type_name(value)
+        )),
+    }
+}
+
+/// `float(value)`, with Python's messages.
+pub fn float(value: &Value) -> Result<f64, String> {
+    match value {
+        Value::String(text) => {
+            let refused = |_| format!("could not convert string to float: {}", repr(value));
+            text.trim().parse().map_err(refused)
+        }
+        _ => number(value).ok_or_else(|| {
+            let kind = type_name(value);
+            format!("float() argument must be a string or a real number, not '{kind}'")
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,15 +1,15 @@
 //! Every adapter type that LMCache registers, a line each. To add one: write `spec/<type>.rs` with a `TYPE`, and name it here.
 
-use super::{AdapterKind, SpecType, fs, mock};
+use super::{AdapterKind, SpecType, dax, fault_inject, fs, fs_native, mock, nixl_store_dynamic, raw_block};
 
 /// In the order in which LMCache's message lists them.
 const TYPES: [SpecType; 21] = [
     unchecked("aerospike"),
     unchecked("bigtable"),
-    unchecked("dax"),
-    unchecked("fault_inject"),
+    dax::TYPE,
+    fault_inject::TYPE,
     fs::TYPE,
-    unchecked("fs_native"),
+    fs_native::TYPE,
     unchecked("hf3fs"),
     unchecked("hfbucket"),
     mock::TYPE,
@@ -17,10 +17,10 @@ const TYPES: [SpecType; 21] = [
     unchecked("native_plugin"),
     unchecked("nixl_native"),
     unchecked("nixl_store"),
-    unchecked("nixl_store_dynamic"),
+    nixl_store_dynamic::TYPE,
     unchecked("p2p"),
     unchecked("plugin"),
-    unchecked("raw_block"),
+    raw_block::TYPE,
     unchecked("resp"),
     unchecked("s3"),
     unchecked("sagemaker-hyperpod"),

@@ -5,6 +5,7 @@ mod layout;
 mod object;
 mod probe;
 mod ring;
+mod setup;
 mod threads;
 
 use std::fs::File;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use self::layout::Layout;
 use self::probe::Probe;
 use self::ring::RingEngine;
+pub use self::setup::Setup;
 use self::threads::Job;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
@@ -25,7 +27,6 @@ use crate::l2::adapter::{
 use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::FsConfig;
 use crate::report::warning::Warning;
 use crate::sys::uring::Ring;
 use crate::sys::{counters, files};
@@ -55,22 +56,24 @@ pub struct FsAdapter {
     threads: Option<Pool<Job>>,
     ring: Option<RingEngine>,
     way: Way,
+    /// Threads that the adapter's own config asks for.
+    own_threads: Option<usize>,
     tasks: Assembly,
     probe: Option<Probe>,
     warnings: Vec<Warning>,
 }
 
 impl FsAdapter {
-    pub fn open(config: &FsConfig, environment: Environment) -> Result<FsAdapter, String> {
+    pub fn open(setup: &Setup, environment: Environment) -> Result<FsAdapter, String> {
         let mut warnings = Vec::new();
-        let layout = Layout::open(config, environment.object_bytes, environment.fdatasync, &mut warnings)?;
+        let layout = Layout::open(setup, environment.object_bytes, environment.fdatasync, &mut warnings)?;
         let lock = if environment.stores {
             Some(lock_for_storing(&layout)?)
         } else {
             None
         };
         let capabilities = Capabilities {
-            class_name: "FSL2Adapter",
+            class_name: setup.class_name,
             keeps_data: true,
             storage_path: Some(layout.base().to_owned()),
         };
@@ -83,6 +86,7 @@ impl FsAdapter {
             threads: None,
             ring: None,
             way: Way::Threads(1),
+            own_threads: setup.threads,
             tasks: Assembly::default(),
             probe: None,
             warnings,
@@ -92,13 +96,15 @@ impl FsAdapter {
     fn choose_way(&self, operation: Operation) -> Way {
         let asked = self.environment.io_depth;
         let or = |automatic: usize| if asked > 0 { asked } else { automatic };
-        let cores = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let cores = || available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let cores = self.own_threads.unwrap_or_else(cores);
         if operation == Operation::Lookup {
             return Way::Threads(or(cores));
         }
         let direct = self.layout.direct;
         match self.environment.io_engine {
             IoEngine::Uring => Way::Ring(or(RING_DEPTH)),
+            _ if self.own_threads.is_some() => Way::Threads(or(cores)),
             IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
             _ if direct && operation == Operation::Store => {
                 let overlap = DIRECT_STORE_BYTES_IN_FLIGHT / self.environment.object_bytes.max(1);
