@@ -12,6 +12,7 @@ use std::path::Path;
 /// Flags for opening, so that no other room needs libc.
 pub const O_DIRECT: i32 = libc::O_DIRECT;
 pub const O_TMPFILE: i32 = libc::O_TMPFILE;
+pub const O_EXCL: i32 = libc::O_EXCL;
 
 fn checked(status: libc::c_int) -> io::Result<()> {
     if status == 0 {

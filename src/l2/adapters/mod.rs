@@ -4,6 +4,8 @@ mod assembly;
 mod fs;
 mod mock;
 mod pool;
+mod raw;
+mod raw_block;
 
 use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::spec::{AdapterKind, AdapterSpec};
@@ -29,7 +31,8 @@ pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Ad
             Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?))
         }
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
-        AdapterKind::Dax(_) | AdapterKind::FaultInject(_) | AdapterKind::RawBlock(_) => Err("".into()),
+        AdapterKind::RawBlock(config) => Ok(Box::new(raw_block::RawBlockAdapter::open(config, environment)?)),
+        AdapterKind::Dax(_) | AdapterKind::FaultInject(_) => Err("".into()),
         AdapterKind::Bridged => Err(format!(
             "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
             spec.type_name,
