@@ -48,6 +48,12 @@ pub fn lock_exclusive(file: &File) -> io::Result<()> {
     checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
 }
 
+/// Gives the lock back, even while the kernel still holds the file for somebody else.
+pub fn unlock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` lives.
+    checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })
+}
+
 /// Writes everything that is dirty on the file system of `file` to its device.
 pub fn sync_file_system(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `file` lives.

@@ -28,15 +28,13 @@ pub enum Direction {
 pub struct Transfer {
     pub file: Arc<File>,
     pub file_offset: u64,
-    /// Goes to `file_offset` in the same operation, and the slot's bytes behind it.
-    pub head: Option<Slot>,
     pub slot: Slot,
     pub direction: Direction,
     /// Comes back unchanged, for the caller to recognise the transfer.
     pub token: usize,
 }
 
-/// A transfer that the kernel no longer owns. `moved_bytes`, without the head's, is less than the slot's length only at the end of a file.
+/// A transfer that the kernel no longer owns. `moved_bytes` is less than the slot's length only at the end of a file.
 pub struct Finished {
     pub transfer: Transfer,
     pub moved_bytes: usize,
@@ -45,18 +43,7 @@ pub struct Finished {
 
 struct InFlight {
     transfer: Transfer,
-    /// Head included.
     moved_bytes: usize,
-}
-
-impl InFlight {
-    fn head_bytes(&self) -> usize {
-        self.transfer.head.as_ref().map_or(0, Slot::len)
-    }
-
-    fn total_bytes(&self) -> usize {
-        self.head_bytes() + self.transfer.slot.len()
-    }
 }
 
 /// Buffers the ring may address by number instead of pinning them for every transfer.
@@ -76,8 +63,6 @@ pub struct Ring {
     _arena: Option<Arc<Arena>>,
     /// The file that the ring may address by number.
     registered_file: Option<Arc<File>>,
-    /// The two pieces of a transfer with a head, by place: the kernel reads them while it takes the operation.
-    pieces: Vec<[libc::iovec; 2]>,
     unsubmitted: usize,
 }
 
@@ -100,7 +85,6 @@ impl Ring {
             registered: None,
             _arena: None,
             registered_file: None,
-            pieces: vec![[piece(std::ptr::null_mut(), 0); 2]; depth],
             unsubmitted: 0,
         })
     }
@@ -170,14 +154,14 @@ impl Ring {
     fn enqueue(&mut self, place: usize) {
         let entry = self.entry(place).user_data(place as u64);
         // SAFETY: the entry's file and bytes are owned by `in_flight[place]` until its completion has been reaped, and a
-        // ring that is dropped drains or leaks them. Its pieces, if any, lie in `pieces`, which never grows.
+        // ring that is dropped drains or leaks them.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         // The submission queue has at least as many entries as there are places, and each place is queued at most once.
         pushed.expect("room in the submission queue");
         self.unsubmitted += 1;
     }
 
-    fn entry(&mut self, place: usize) -> squeue::Entry {
+    fn entry(&self, place: usize) -> squeue::Entry {
         let flight = self.in_flight[place].as_ref().expect("a place that was just filled");
         let transfer = &flight.transfer;
         let is_registered = |file: &Arc<File>| Arc::ptr_eq(file, &transfer.file);
@@ -186,23 +170,9 @@ impl Ring {
             _ => (types::Fd(transfer.file.as_raw_fd()), squeue::Flags::empty()),
         };
         let offset = transfer.file_offset + flight.moved_bytes as u64;
-        if let (Some(head), true) = (&transfer.head, flight.moved_bytes < flight.head_bytes()) {
-            let left = head.len() - flight.moved_bytes;
-            self.pieces[place] = [
-                piece(head.as_ptr().wrapping_add(flight.moved_bytes), left),
-                piece(transfer.slot.as_ptr(), transfer.slot.len()),
-            ];
-            let pieces = self.pieces[place].as_ptr();
-            return match transfer.direction {
-                Direction::Read => opcode::Readv::new(fd, pieces, 2).offset(offset).build(),
-                Direction::Write => opcode::Writev::new(fd, pieces, 2).offset(offset).build(),
-            }
-            .flags(flags);
-        }
-        let moved = flight.moved_bytes - flight.head_bytes();
-        let address = transfer.slot.as_ptr().wrapping_add(moved);
+        let address = transfer.slot.as_ptr().wrapping_add(flight.moved_bytes);
         // One operation moves less than 2 GiB; the rest follows as a continuation.
-        let left = (transfer.slot.len() - moved).min(REGISTERED_BUFFER_LIMIT_BYTES);
+        let left = (transfer.slot.len() - flight.moved_bytes).min(REGISTERED_BUFFER_LIMIT_BYTES);
         let len = u32::try_from(left).expect("at most 1 GiB");
         match (self.registered_entry(address as usize), transfer.direction) {
             (Some(index), Direction::Read) => opcode::ReadFixed::new(fd, address, len, index).offset(offset).build(),
@@ -273,7 +243,7 @@ impl Ring {
         let outcome = match usize::try_from(result) {
             Ok(moved) => {
                 flight.moved_bytes += moved;
-                let complete = flight.moved_bytes >= flight.total_bytes();
+                let complete = flight.moved_bytes >= flight.transfer.slot.len();
                 // A read that stops off the block grid has met the end of the file; asking for the rest with O_DIRECT
                 // would be refused.
                 let at_end = moved == 0 || !flight.moved_bytes.is_multiple_of(512);
@@ -295,10 +265,9 @@ impl Ring {
         };
         let flight = self.in_flight[place].take().expect("checked above");
         self.free.push(place);
-        let moved_bytes = flight.moved_bytes.saturating_sub(flight.head_bytes());
         Some(Finished {
             transfer: flight.transfer,
-            moved_bytes,
+            moved_bytes: flight.moved_bytes,
             outcome,
         })
     }
@@ -306,13 +275,6 @@ impl Ring {
     /// The next finished transfer, without asking the kernel.
     pub fn next_finished(&mut self) -> Option<Finished> {
         self.finished.pop()
-    }
-}
-
-fn piece(base: *mut u8, len: usize) -> libc::iovec {
-    libc::iovec {
-        iov_base: base.cast(),
-        iov_len: len,
     }
 }
 

@@ -28,7 +28,6 @@ pub fn move_raw(
             let pushed = ring.push(Transfer {
                 file,
                 file_offset,
-                head: None,
                 slot,
                 direction,
                 token: next,

@@ -120,7 +120,6 @@ impl RingEngine {
         let transfer = Transfer {
             file: Arc::clone(&file),
             file_offset: 0,
-            head: None,
             slot,
             direction,
             token,

@@ -5,11 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::geometry::Geometry;
 use crate::l2::spec::RawBlockConfig;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::files;
+
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Device {
@@ -52,7 +57,7 @@ impl Device {
             .custom_flags(flags)
             .open(path)
             .map_err(|error| refused("open", error))?;
-        match files::lock_exclusive(&file) {
+        match lock(&file) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return Err(format!(
                     "device_path {path} is locked by another process that uses it for raw_block, and two would overwrite \
@@ -83,6 +88,25 @@ impl Device {
         let mut buffer = buffer(geometry.transfer_bytes(bytes.len() as u64), geometry.block_align)?;
         buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
         self.file.write_all_at(buffer.bytes(), offset)
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // A ring that had the file registered keeps it, and the lock with it, for a moment after it is closed.
+        let _ = files::unlock(&self.file);
+    }
+}
+
+/// Takes the lock. A process that was killed keeps it until the kernel has taken its ring apart, so one refusal is not
+/// believed.
+fn lock(file: &File) -> io::Result<()> {
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match files::lock_exclusive(file) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => thread::sleep(LOCK_POLL),
+            other => return other,
+        }
     }
 }
 

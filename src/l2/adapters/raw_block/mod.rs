@@ -133,7 +133,7 @@ impl RawBlockAdapter {
     }
 
     fn open_ring(&mut self, depth: usize) -> Result<RingEngine, String> {
-        let made = Ring::new(depth).map_err(|error| {
+        let made = Ring::new(2 * depth).map_err(|error| {
             format!("io_engine io_uring: the kernel gives no io_uring ({error}); use \"io_engine\": \"posix\"")
         });
         let mut ring = made?;
@@ -302,11 +302,7 @@ impl Adapter for RawBlockAdapter {
             self.engine = Some(Engine::Ring(Box::new(self.open_ring(depth)?)));
         }
         let registered = matches!(&self.engine, Some(Engine::Ring(ring)) if ring.has_registered_buffers());
-        // Header and object of a store go in one operation of two pieces, which has no registered form before Linux 6.15.
-        let buffers = match operation {
-            Operation::Load if registered => ", registered buffers",
-            _ => "",
-        };
+        let buffers = if registered { ", registered buffers" } else { "" };
         Ok(IoPath {
             name: format!("io_uring, {cache}{buffers}"),
             depth,

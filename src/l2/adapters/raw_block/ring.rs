@@ -1,5 +1,5 @@
-//! The io_uring engine: header and object lie side by side in a slot, so a store is one write of two pieces; a load is one read
-//! straight into the caller's buffer.
+//! The io_uring engine: a store is two writes side by side, which the kernel makes one request of, so that the object can go from
+//! a registered buffer; a load is one read straight into the caller's buffer.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,6 +15,15 @@ use crate::l2::blake2b;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::uring::{Direction, Finished, Ring, Transfer};
 
+/// A job in the ring.
+struct Moving {
+    job: Job,
+    /// Transfers of it that are not back.
+    left: usize,
+    /// The first failure.
+    outcome: io::Result<()>,
+}
+
 pub struct RingEngine {
     ring: Ring,
     depth: usize,
@@ -23,10 +32,10 @@ pub struct RingEngine {
     flush: bool,
     pending: VecDeque<Job>,
     /// By token.
-    moving: Vec<Option<Job>>,
+    moving: Vec<Option<Moving>>,
     free_tokens: Vec<usize>,
-    /// One header for each transfer that can be on its way.
-    headers: Vec<Slot>,
+    /// One header for each token, unless it is on its way. Its transfer has the object's token plus the depth.
+    headers: Vec<Option<Slot>>,
     finished: VecDeque<Job>,
 }
 
@@ -51,7 +60,12 @@ impl RingEngine {
             pending: VecDeque::new(),
             moving: (0..depth).map(|_| None).collect(),
             free_tokens: (0..depth).rev().collect(),
-            headers: Arena::new(bytes, align, false)?.into_slots(header_bytes).1,
+            headers: Arena::new(bytes, align, false)?
+                .into_slots(header_bytes)
+                .1
+                .into_iter()
+                .map(Some)
+                .collect(),
             finished: VecDeque::new(),
         })
     }
@@ -95,28 +109,39 @@ impl RingEngine {
             return;
         };
         let token = self.free_tokens.pop().expect("checked by the caller");
-        let (head, file_offset, direction) = match job.operation {
-            Operation::Store => {
-                let mut head = self.headers.pop().expect("one header for each token");
-                let identity = blake2b::digest8(job.name.as_bytes());
-                write_slot_header(head.bytes_mut(), identity, slot.len() as u64);
-                (Some(head), job.slot_offset, Direction::Write)
-            }
-            _ => {
-                let offset = job.slot_offset + self.shared.geometry.header_bytes;
-                (None, offset, Direction::Read)
-            }
+        let direction = match job.operation {
+            Operation::Store => Direction::Write,
+            _ => Direction::Read,
         };
-        self.moving[token] = Some(job);
+        let object_offset = job.slot_offset + self.shared.geometry.header_bytes;
+        let mut left = 1;
+        if job.operation == Operation::Store {
+            let mut header = self.headers[token].take().expect("one header for each token");
+            write_slot_header(
+                header.bytes_mut(),
+                blake2b::digest8(job.name.as_bytes()),
+                slot.len() as u64,
+            );
+            self.push_transfer(job.slot_offset, header, direction, self.depth + token);
+            left += 1;
+        }
+        self.push_transfer(object_offset, slot, direction, token);
+        self.moving[token] = Some(Moving {
+            job,
+            left,
+            outcome: Ok(()),
+        });
+    }
+
+    fn push_transfer(&mut self, file_offset: u64, slot: Slot, direction: Direction, token: usize) {
         let pushed = self.ring.push(Transfer {
             file: Arc::clone(&self.shared.device.file),
             file_offset,
-            head,
             slot,
             direction,
             token,
         });
-        assert!(pushed.is_ok(), "the ring has a place for every token");
+        assert!(pushed.is_ok(), "the ring has two places for every token");
     }
 
     /// The next finished job, waiting for the kernel at most `timeout`.
@@ -137,15 +162,30 @@ impl RingEngine {
     }
 
     fn complete(&mut self, finished: Finished) {
-        let Transfer { slot, head, token, .. } = finished.transfer;
-        let mut job = self.moving[token].take().expect("a transfer belongs to a job");
-        self.free_tokens.push(token);
-        self.headers.extend(head);
+        let Transfer { slot, token, .. } = finished.transfer;
         let wanted = slot.len();
-        job.item.slot = Some(slot);
-        let outcome = finished.outcome.and_then(|()| match job.operation {
+        let outcome = finished.outcome.and_then(|()| match finished.moved_bytes {
+            moved if moved < wanted => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        });
+        let is_header = token >= self.depth;
+        let token = token % self.depth;
+        let mut moving = self.moving[token].take().expect("a transfer belongs to a job");
+        if is_header {
+            self.headers[token] = Some(slot);
+        } else {
+            moving.job.item.slot = Some(slot);
+        }
+        moving.left -= 1;
+        moving.outcome = moving.outcome.and(outcome);
+        if moving.left > 0 {
+            self.moving[token] = Some(moving);
+            return;
+        }
+        self.free_tokens.push(token);
+        let Moving { mut job, outcome, .. } = moving;
+        let outcome = outcome.and_then(|()| match job.operation {
             Operation::Store if self.flush => self.shared.device.file.sync_data(),
-            _ if finished.moved_bytes < wanted => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         });
         job.end(outcome, &self.shared.geometry.device_path);
