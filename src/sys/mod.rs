@@ -4,5 +4,6 @@
 pub mod arena;
 pub mod counters;
 pub mod files;
+pub mod mapping;
 pub mod signal;
 pub mod uring;

@@ -1,6 +1,8 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
 mod assembly;
+mod dax;
+mod fault_inject;
 mod fs;
 mod mock;
 mod pool;
@@ -32,11 +34,15 @@ pub fn create(spec: &AdapterSpec, environment: Environment) -> Result<Box<dyn Ad
         }
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
         AdapterKind::RawBlock(config) => Ok(Box::new(raw_block::RawBlockAdapter::open(config, environment)?)),
-        AdapterKind::Dax(_) | AdapterKind::FaultInject(_) => Err("".into()),
+        AdapterKind::Dax(config) => Ok(Box::new(dax::DaxAdapter::open(config, environment)?)),
+        AdapterKind::FaultInject(config) => {
+            let inner = create(&config.inner, environment)?;
+            Ok(Box::new(fault_inject::FaultInjectAdapter::new(config, inner)))
+        }
         AdapterKind::Bridged => Err(format!(
             "adapter type '{}' is one of LMCache's, but this build runs only {}; use LMCache's own bench for it",
             spec.type_name,
-            AVAILABLE.join(" and ")
+            AVAILABLE.join(", ")
         )),
     }
 }
