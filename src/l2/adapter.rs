@@ -230,6 +230,10 @@ pub trait Adapter {
 pub struct Environment {
     pub arena: Arc<Arena>,
     pub object_bytes: usize,
+    /// What `--l1-align-bytes` says; the buffers may be aligned better.
+    pub align_bytes: usize,
+    /// Objects that the whole run stores, warmup included.
+    pub run_objects: u64,
     pub io_engine: IoEngine,
     /// Zero: the adapter decides.
     pub io_depth: usize,

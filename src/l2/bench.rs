@@ -170,6 +170,8 @@ fn create_adapter(
     let environment = Environment {
         arena: Arc::clone(&slots.arena),
         object_bytes: config.object_bytes,
+        align_bytes: config.align_bytes,
+        run_objects: config.plan.total_rounds() * config.plan.keys_per_round(),
         io_engine: config.io_engine,
         io_depth: config.io_depth,
         fdatasync: config.fdatasync,

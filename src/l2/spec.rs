@@ -6,19 +6,25 @@ mod bigtable;
 #[cfg(test)]
 mod bridged_tests;
 mod common;
+mod dax;
+mod fault_inject;
 pub mod field;
 mod fs;
+mod fs_native;
 mod hf3fs;
 mod hfbucket;
+mod idle;
 mod mock;
 mod mooncake_store;
 mod native_plugin;
 mod nixl_native;
 mod nixl_store;
+mod nixl_store_dynamic;
 mod p2p;
 mod plugin;
 mod python_json;
 mod python_value;
+mod raw_block;
 mod registry;
 mod resp;
 mod s3;
@@ -28,8 +34,13 @@ mod secret;
 mod tests;
 mod valkey;
 
+pub use self::dax::{DaxConfig, DaxDevice};
+pub use self::fault_inject::FaultInjectConfig;
 pub use self::fs::FsConfig;
+pub use self::fs_native::FsNativeConfig;
 pub use self::mock::MockConfig;
+pub use self::nixl_store_dynamic::NixlStoreDynamicConfig;
+pub use self::raw_block::{IoOptions, RawBlockConfig, UringOptions};
 pub use self::resp::RespConfig;
 pub use self::s3::S3Config;
 pub use self::secret::Secret;
@@ -65,11 +76,17 @@ pub struct AdapterSpec {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdapterKind {
+    Dax(DaxConfig),
+    FaultInject(FaultInjectConfig),
     Fs(FsConfig),
+    FsNative(FsNativeConfig),
     Mock(MockConfig),
     Resp(RespConfig),
     S3(S3Config),
     Valkey(ValkeyConfig),
+    /// Or why LMCache would refuse to make it, which it finds out only then.
+    NixlStoreDynamic(Result<NixlStoreDynamicConfig, String>),
+    RawBlock(Box<RawBlockConfig>),
     /// Only LMCache's own adapter can run it, in a Python process.
     Bridged,
 }
@@ -77,7 +94,11 @@ pub enum AdapterKind {
 impl AdapterKind {
     /// Whether this program has an adapter for it.
     pub fn is_native(&self) -> bool {
-        !matches!(self, AdapterKind::Bridged)
+        match self {
+            AdapterKind::Bridged => false,
+            AdapterKind::FaultInject(config) => config.inner.kind.is_native(),
+            _ => true,
+        }
     }
 }
 
@@ -134,6 +155,7 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
         .fields
         .map_or_else(Vec::new, |own| common::unknown(fields, own));
     warnings.extend(common::without_effect(fields));
+    warnings.extend(idle::warnings(type_name, fields));
     let spec = AdapterSpec {
         kind,
         type_name: type_name.to_owned(),

@@ -33,6 +33,20 @@ pub enum Warning {
     AlreadyStored {
         keys: u64,
     },
+    /// A checkpoint on a raw_block device was not believed.
+    CheckpointIgnored {
+        path: String,
+        reason: String,
+    },
+    CheckpointNotWritten {
+        reason: String,
+    },
+    /// A checkpoint named objects that are not there.
+    EntriesDropped {
+        path: String,
+        impossible: u64,
+        stale: u64,
+    },
     OnlyFirstAdapter {
         given: usize,
     },
@@ -83,6 +97,9 @@ impl Warning {
             Warning::RegisteredBuffersRefused { .. } => "registered-buffers-refused",
             Warning::UringUnavailable { .. } => "uring-unavailable",
             Warning::AlreadyStored { .. } => "already-stored",
+            Warning::CheckpointIgnored { .. } => "checkpoint-ignored",
+            Warning::CheckpointNotWritten { .. } => "checkpoint-not-written",
+            Warning::EntriesDropped { .. } => "entries-dropped",
             Warning::OnlyFirstAdapter { .. } => "only-first-adapter",
             Warning::UnknownField { .. } => "unknown-field",
             Warning::FieldWithoutEffect { .. } => "field-without-effect",
@@ -119,13 +136,7 @@ impl Warning {
                 reason,
                 limit_bytes,
                 needed_bytes,
-            } => format!(
-                "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer \
-                 costs more CPU; raise it with `ulimit -l {}`",
-                bytes_text(*needed_bytes),
-                limit_bytes.map_or("unlimited".to_owned(), bytes_text),
-                needed_bytes.div_ceil(KIB)
-            ),
+            } => registration_refused(reason, *limit_bytes, *needed_bytes),
             Warning::UringUnavailable { reason } => format!(
                 "io_uring could not be used ({reason}), so plain threads did the I/O; allow it with the sysctl \
                  kernel.io_uring_disabled=0 and in the container's seccomp profile"
@@ -133,6 +144,21 @@ impl Warning {
             Warning::AlreadyStored { keys } => format!(
                 "{keys} keys were in the store already and nothing was written for them, so the store figures are \
                  not write speed; use a fresh base_path, or delete the objects of the earlier run"
+            ),
+            Warning::CheckpointIgnored { path, reason } => format!(
+                "a checkpoint on {path} was ignored ({reason}), so objects it names are not found and their slots are \
+                 written anew; use the spec that wrote it, or accept the loss"
+            ),
+            Warning::CheckpointNotWritten { reason } => {
+                format!("a periodic checkpoint failed: {reason}; the next one may still succeed")
+            }
+            Warning::EntriesDropped {
+                path,
+                impossible,
+                stale,
+            } => format!(
+                "of the objects that the checkpoint on {path} names, {stale} are not in their slots and {impossible} \
+                 have no possible slot, so they count as missing; store them again"
             ),
             Warning::OnlyFirstAdapter { given } => {
                 format!("of {given} adapters only the first is measured; run each alone")
@@ -186,6 +212,16 @@ fn repeated_text(repeated: u64, redirected: u64, reason: Option<&str>) -> String
     )
 }
 
+fn registration_refused(reason: &str, limit_bytes: Option<u64>, needed_bytes: u64) -> String {
+    format!(
+        "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer costs more \
+         CPU; raise it with `ulimit -l {}`",
+        bytes_text(needed_bytes),
+        limit_bytes.map_or("unlimited".to_owned(), bytes_text),
+        needed_bytes.div_ceil(KIB)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +246,16 @@ mod tests {
             },
             Warning::UringUnavailable { reason: text() },
             Warning::AlreadyStored { keys: 32 },
+            Warning::CheckpointIgnored {
+                path: text(),
+                reason: text(),
+            },
+            Warning::CheckpointNotWritten { reason: text() },
+            Warning::EntriesDropped {
+                path: text(),
+                impossible: 1,
+                stale: 2,
+            },
             Warning::OnlyFirstAdapter { given: 2 },
             Warning::UnknownField {
                 field: text(),

@@ -4,6 +4,7 @@
 pub mod arena;
 pub mod counters;
 pub mod files;
+pub mod mapping;
 pub mod signal;
 pub mod tcp;
 pub mod uring;

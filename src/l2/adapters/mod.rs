@@ -1,9 +1,15 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
+mod assembly;
 pub mod bridge;
 mod cold;
+mod dax;
+mod fault_inject;
 mod fs;
 mod mock;
+mod pool;
+mod raw;
+mod raw_block;
 mod resp;
 mod s3;
 mod service;
@@ -30,11 +36,22 @@ pub fn create(
 /// The adapters that this program has itself.
 fn native(kind: &AdapterKind, environment: Environment) -> Result<Box<dyn Adapter>, String> {
     match kind {
-        AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(config, environment)?)),
+        AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?)),
         AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
         AdapterKind::Resp(config) => Ok(Box::new(resp::open(config, &environment)?)),
         AdapterKind::Valkey(config) => Ok(Box::new(valkey::open(config, &environment)?)),
         AdapterKind::S3(config) => Ok(Box::new(s3::open(config, &environment)?)),
+        AdapterKind::FsNative(config) => Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?)),
+        AdapterKind::NixlStoreDynamic(config) => {
+            let config = config.as_ref().map_err(String::clone)?;
+            Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?))
+        }
+        AdapterKind::RawBlock(config) => Ok(Box::new(raw_block::RawBlockAdapter::open(config, environment)?)),
+        AdapterKind::Dax(config) => Ok(Box::new(dax::DaxAdapter::open(config, environment)?)),
+        AdapterKind::FaultInject(config) => {
+            let inner = native(&config.inner.kind, environment)?;
+            Ok(Box::new(fault_inject::FaultInjectAdapter::new(config, inner)))
+        }
         AdapterKind::Bridged => Err("only LMCache's own adapter can run this type; give --via lmcache".to_owned()),
     }
 }

@@ -189,3 +189,12 @@ pub fn seconds(fields: &Map<String, Value>, name: &str, default_s: f64) -> Resul
 pub fn duration(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(1e-3, 366.0 * 86_400.0))
 }
+
+/// The most threads that one field may ask for.
+const WORKERS_MAX: u64 = 1024;
+
+/// A number of threads, which LMCache does not bound.
+pub fn workers(count: u64, name: &str) -> Result<usize, String> {
+    let bounded = usize::try_from(count).ok().filter(|_| count <= WORKERS_MAX);
+    bounded.ok_or_else(|| format!("{name} is {count} but at most {WORKERS_MAX} threads are started"))
+}

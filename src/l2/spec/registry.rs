@@ -1,18 +1,19 @@
 //! Every adapter type that LMCache registers, a line each. To add one: write `spec/<type>.rs` with a `TYPE`, and name it here.
 
 use super::{
-    AdapterKind, SpecType, aerospike, bigtable, fs, hf3fs, hfbucket, mock, mooncake_store, native_plugin, nixl_native,
-    nixl_store, p2p, plugin, resp, s3, sagemaker_hyperpod, valkey,
+    SpecType, aerospike, bigtable, dax, fault_inject, fs, fs_native, hf3fs, hfbucket, mock, mooncake_store,
+    native_plugin, nixl_native, nixl_store, nixl_store_dynamic, p2p, plugin, raw_block, resp, s3, sagemaker_hyperpod,
+    valkey,
 };
 
 /// In the order in which LMCache's message lists them.
 const TYPES: [SpecType; 21] = [
     aerospike::TYPE,
     bigtable::TYPE,
-    unchecked("dax"),
-    unchecked("fault_inject"),
+    dax::TYPE,
+    fault_inject::TYPE,
     fs::TYPE,
-    unchecked("fs_native"),
+    fs_native::TYPE,
     hf3fs::TYPE,
     hfbucket::TYPE,
     mock::TYPE,
@@ -20,24 +21,15 @@ const TYPES: [SpecType; 21] = [
     native_plugin::TYPE,
     nixl_native::TYPE,
     nixl_store::TYPE,
-    unchecked("nixl_store_dynamic"),
+    nixl_store_dynamic::TYPE,
     p2p::TYPE,
     plugin::TYPE,
-    unchecked("raw_block"),
+    raw_block::TYPE,
     resp::TYPE,
     s3::TYPE,
     sagemaker_hyperpod::TYPE,
     valkey::TYPE,
 ];
-
-/// A type whose fields only LMCache's own code checks.
-const fn unchecked(name: &'static str) -> SpecType {
-    SpecType {
-        name,
-        fields: None,
-        parse: |_| Ok(AdapterKind::Bridged),
-    }
-}
 
 pub fn find(name: &str) -> Option<&'static SpecType> {
     TYPES.iter().find(|spec_type| spec_type.name == name)

@@ -13,15 +13,21 @@ fn parse_all(specs: &[&str]) -> Result<ParsedSpecs, String> {
     })
 }
 
-fn message(spec: &str) -> String {
+pub fn message(spec: &str) -> String {
     let text = parse_all(&[spec]).unwrap_err();
     text.strip_prefix("Error parsing L2 adapter config: ")
         .unwrap()
         .to_owned()
 }
 
+/// What a right spec means, and its warnings.
+pub fn config(spec: &str) -> (AdapterKind, Vec<Warning>) {
+    let parsed = parse_all(&[spec]).unwrap();
+    (parsed.first.kind, parsed.warnings)
+}
+
 /// The message about one more field of a spec that is right without it.
-fn message_about(start: &str, field: &str) -> String {
+pub fn message_about(start: &str, field: &str) -> String {
     let text = message(&format!("{{{start}, {field}}}"));
     text.split_once("'): ").unwrap().1.to_owned()
 }

@@ -328,7 +328,12 @@ impl Adapter for BridgeAdapter {
 
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
         match &self.file_store {
-            Some(base) => cold::drop_pages(base, keys),
+            Some(base) => cold::drop_pages(base, keys, |key, path| {
+                path.clear();
+                path.push_str(&base.to_string_lossy());
+                path.push('/');
+                key.push_file_name(path);
+            }),
             None => {
                 Err("--cold: through the bridge only fs and fs_native have files whose pages can be dropped".into())
             }

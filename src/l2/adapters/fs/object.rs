@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Instant;
 
 use super::layout::Layout;
@@ -97,11 +98,15 @@ fn store(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &mut Paths) -> 
 
 /// Opens the temporary file of a store; `None` when the object is there already.
 pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<File>, Outcome> {
-    match fs::metadata(&paths.target) {
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("look for", &paths.target, &error)),
+    if !layout.replaces() {
+        match fs::metadata(&paths.target) {
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("look for", &paths.target, &error)),
+        }
     }
+    let bytes = item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
+    layout.reserve(bytes).map_err(Outcome::Failed)?;
     layout.tmp_path(&item.key, &mut paths.tmp);
     let recycled = match layout.recycled.get() {
         Some(recycled) => recycled
@@ -115,10 +120,14 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
     if layout.direct {
         options.custom_flags(files::O_DIRECT).mode(0o644);
     }
-    match options.open(&paths.tmp) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) => Err(failed("create", &paths.tmp, &error)),
-    }
+    let opened = match options.open(&paths.tmp) {
+        Err(error) if error.kind() == ErrorKind::NotFound && layout.is_sharded() => {
+            let parent = Path::new(&paths.tmp).parent().unwrap_or(layout.base());
+            fs::create_dir_all(parent).and_then(|()| options.open(&paths.tmp))
+        }
+        opened => opened,
+    };
+    opened.map(Some).map_err(|error| failed("create", &paths.tmp, &error))
 }
 
 /// Gives a written temporary file its final name, or removes it.
