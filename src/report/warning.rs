@@ -52,11 +52,7 @@ pub enum Warning {
         rounds: u64,
     },
     /// A service was asked more than once for some keys.
-    RequestsRepeated {
-        repeated: u64,
-        redirected: u64,
-        reason: Option<String>,
-    },
+    RequestsRepeated(Repetitions),
     /// After dropping the files' pages, some stayed, or the device delivered less than the loads did.
     ColdNotProven {
         resident_pages: u64,
@@ -70,6 +66,29 @@ pub enum Warning {
     ProbeAboveDevice {
         ratio: f64,
     },
+}
+
+/// Requests beyond one for each key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repetitions {
+    /// Sent again after a failure.
+    pub repeated: u64,
+    /// Sent on to another node.
+    pub redirected: u64,
+    /// Of the first repetition.
+    pub reason: Option<String>,
+}
+
+impl Repetitions {
+    fn text(&self) -> String {
+        let (repeated, redirected) = (self.repeated, self.redirected);
+        let reason = self.reason.as_ref();
+        let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
+        format!(
+            "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold \
+             more than one request per key; look at the server's log and repeat"
+        )
+    }
 }
 
 impl Warning {
@@ -89,7 +108,7 @@ impl Warning {
             Warning::SingleRound => "single-round",
             Warning::DeviceUnknown { .. } => "device-unknown",
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
-            Warning::RequestsRepeated { .. } => "requests-repeated",
+            Warning::RequestsRepeated(_) => "requests-repeated",
             Warning::ColdNotProven { .. } => "cold-not-proven",
             Warning::NoisyProbe { .. } => "noisy-probe",
             Warning::ProbeAboveDevice { .. } => "probe-above-device",
@@ -154,11 +173,7 @@ impl Warning {
                 "{rounds} rounds timed out and are left out of the figures; look at the store behind the adapter, or \
                  lower --in-flight or --num-keys"
             ),
-            Warning::RequestsRepeated {
-                repeated,
-                redirected,
-                reason,
-            } => repeated_text(*repeated, *redirected, reason.as_deref()),
+            Warning::RequestsRepeated(repetitions) => repetitions.text(),
             Warning::ColdNotProven {
                 resident_pages,
                 device_share_pct,
@@ -176,14 +191,6 @@ impl Warning {
             ),
         }
     }
-}
-
-fn repeated_text(repeated: u64, redirected: u64, reason: Option<&str>) -> String {
-    let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
-    format!(
-        "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold more \
-         than the keys' own requests; look at the server's log and repeat"
-    )
 }
 
 #[cfg(test)]
@@ -222,11 +229,11 @@ mod tests {
             Warning::SingleRound,
             Warning::DeviceUnknown { path: text() },
             Warning::RoundsTimedOut { rounds: 3 },
-            Warning::RequestsRepeated {
+            Warning::RequestsRepeated(Repetitions {
                 repeated: 1,
                 redirected: 2,
                 reason: Some(text()),
-            },
+            }),
             Warning::ColdNotProven {
                 resident_pages: 7,
                 device_share_pct: 41.0,
