@@ -78,7 +78,8 @@ install_s3() {
     peers=$(peers_dir)
     mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
     dir=$(cd "$peers" && pwd)/s3
-    command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || from_distribution nginx-light
+    # Debian's nginx stands on its own; its DAV module is built in, the filter's module is a package.
+    [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || from_distribution nginx-light libnginx-mod-http-js
     if [ ! -x "$dir/bin/s3s-fs" ]; then
         say "building s3s-fs $S3S_FS_VERSION (minutes, once)"
         cargo install s3s-fs --locked --version "$S3S_FS_VERSION" --features binary --root "$dir" \

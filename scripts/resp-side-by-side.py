@@ -44,11 +44,8 @@ def rows_for(connections: int, arguments, program: str, scratch: pathlib.Path) -
         lmcache = side.Lmcache(spec, NUM_KEYS, IN_FLIGHT, DATA_SIZE)
         results = {"LMCache": [], "ours": [], "benchmark": []}
         for _ in range(arguments.slices):
-            redis.ask("FLUSHALL")
             results["LMCache"].append(lmcache.slice())
-            redis.ask("FLUSHALL")
             results["ours"].append(side.ours(ours_spec, NUM_KEYS, IN_FLIGHT, DATA_SIZE))
-            redis.ask("FLUSHALL")
             results["benchmark"].append(benchmark(bench, redis.port, connections))
         lmcache.close()
     rows = []

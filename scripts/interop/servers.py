@@ -80,7 +80,7 @@ class Redis(Server):
         self.directory = scratch
         command = [program, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", scratch]
         command += ["--port", 0, "--tls-port", port] if tls else ["--port", port]
-        super().__init__([*command, *options], port, scratch / "log")
+        super().__init__([*command, *options], port, scratch / "server.log")
 
     def ask(self, *words: object, password: str | None = None) -> bytes:
         """One inline-safe command over a plain connection; the raw reply."""
@@ -143,31 +143,35 @@ def s3s_fs(program: pathlib.Path, scratch: pathlib.Path) -> Server:
     (scratch / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
     command = [program, "--host", "127.0.0.1", "--port", port, "--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
     command += ["--domain", f"127.0.0.1:{port}", scratch / "data"]
-    return Server(command, port, scratch / "log", env={**os.environ, "RUST_LOG": "error"})
+    return Server(command, port, scratch / "server.log", env={**os.environ, "RUST_LOG": "error"})
 
 
 def moto(program: pathlib.Path, scratch: pathlib.Path) -> Server:
     """moto's server: every S3 function, no speed, no signature check."""
     port = free_ports(1)[0]
     scratch.mkdir(parents=True, exist_ok=True)
-    return Server([program, "-H", "127.0.0.1", "-p", port], port, scratch / "log")
+    return Server([program, "-H", "127.0.0.1", "-p", port], port, scratch / "server.log")
 
 
 def nginx(scratch: pathlib.Path) -> Server:
-    """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature."""
+    """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
+    answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200."""
     port = free_ports(1)[0]
     for name in ("data", "tmp"):
         (scratch / name).mkdir(parents=True, exist_ok=True)
+    (scratch / "status.js").write_text(
+        "function as_s3(r) { if (r.method == 'PUT' && r.status < 300) { r.status = 200; } }\nexport default { as_s3 };\n"
+    )
     other = "".join(f"{kind}_temp_path {scratch}/tmp/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = scratch / "nginx.conf"
     configuration.write_text(
-        f"daemon off; {user} worker_processes 1; pid {scratch}/pid; error_log {scratch}/log;"
-        "events { worker_connections 1024; }"
+        f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes 1; pid {scratch}/pid;"
+        f"error_log {scratch}/server.log; events {{ worker_connections 1024; }}"
         f"http {{ access_log off; client_max_body_size 1g; client_body_temp_path {scratch}/tmp/body; {other}"
-        " sendfile on; keepalive_requests 10000000;"
+        f" js_path {scratch}; js_import status.js; sendfile on; keepalive_requests 10000000;"
         f" server {{ listen 127.0.0.1:{port}; root {scratch}/data;"
-        " location / { dav_methods PUT DELETE; create_full_put_path on; } } }\n"
+        " location / { dav_methods PUT DELETE; create_full_put_path on; js_header_filter status.as_s3; } } }\n"
     )
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"
-    return Server([program, "-c", configuration], port, scratch / "log")
+    return Server([program, "-c", configuration], port, scratch / "server.log")

@@ -66,11 +66,7 @@ pub enum Warning {
         rounds: u64,
     },
     /// A service was asked more than once for some keys.
-    RequestsRepeated {
-        repeated: u64,
-        redirected: u64,
-        reason: Option<String>,
-    },
+    RequestsRepeated(Repetitions),
     /// After dropping the files' pages, some stayed, or the device delivered less than the loads did.
     ColdNotProven {
         resident_pages: u64,
@@ -84,6 +80,29 @@ pub enum Warning {
     ProbeAboveDevice {
         ratio: f64,
     },
+}
+
+/// Requests beyond one for each key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repetitions {
+    /// Sent again after a failure.
+    pub repeated: u64,
+    /// Sent on to another node.
+    pub redirected: u64,
+    /// Of the first repetition.
+    pub reason: Option<String>,
+}
+
+impl Repetitions {
+    fn text(&self) -> String {
+        let (repeated, redirected) = (self.repeated, self.redirected);
+        let reason = self.reason.as_ref();
+        let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
+        format!(
+            "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold \
+             more than one request per key; look at the server's log and repeat"
+        )
+    }
 }
 
 impl Warning {
@@ -106,7 +125,7 @@ impl Warning {
             Warning::SingleRound => "single-round",
             Warning::DeviceUnknown { .. } => "device-unknown",
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
-            Warning::RequestsRepeated { .. } => "requests-repeated",
+            Warning::RequestsRepeated(_) => "requests-repeated",
             Warning::ColdNotProven { .. } => "cold-not-proven",
             Warning::NoisyProbe { .. } => "noisy-probe",
             Warning::ProbeAboveDevice { .. } => "probe-above-device",
@@ -156,18 +175,11 @@ impl Warning {
                 path,
                 impossible,
                 stale,
-            } => format!(
-                "of the objects that the checkpoint on {path} names, {stale} are not in their slots and {impossible} \
-                 have no possible slot, so they count as missing; store them again"
-            ),
+            } => entries_dropped(path, *impossible, *stale),
             Warning::OnlyFirstAdapter { given } => {
                 format!("of {given} adapters only the first is measured; run each alone")
             }
-            Warning::UnknownField { field, nearest } => {
-                let mend = |nearest| format!("did you mean '{nearest}'?");
-                let advice = nearest.as_ref().map_or("remove it".to_owned(), mend);
-                format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
-            }
+            Warning::UnknownField { field, nearest } => unknown_field(field, nearest.as_deref()),
             Warning::FieldWithoutEffect { field, why } => {
                 format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
             }
@@ -180,18 +192,11 @@ impl Warning {
                 "{rounds} rounds timed out and are left out of the figures; look at the store behind the adapter, or \
                  lower --in-flight or --num-keys"
             ),
-            Warning::RequestsRepeated {
-                repeated,
-                redirected,
-                reason,
-            } => repeated_text(*repeated, *redirected, reason.as_deref()),
+            Warning::RequestsRepeated(repetitions) => repetitions.text(),
             Warning::ColdNotProven {
                 resident_pages,
                 device_share_pct,
-            } => format!(
-                "--cold left {resident_pages} pages in memory and the device delivered {device_share_pct:.0}% of the \
-                 loaded bytes, so loads may be partly warm; let nothing else use these files and this device"
-            ),
+            } => cold_not_proven(*resident_pages, *device_share_pct),
             Warning::NoisyProbe { spread } => format!(
                 "the slices of the device probe differ by a factor of {spread:.2}, so ratios to it are not sound; \
                  repeat while nothing else uses the device"
@@ -204,11 +209,22 @@ impl Warning {
     }
 }
 
-fn repeated_text(repeated: u64, redirected: u64, reason: Option<&str>) -> String {
-    let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
+fn entries_dropped(path: &str, impossible: u64, stale: u64) -> String {
     format!(
-        "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold more \
-         than the keys' own requests; look at the server's log and repeat"
+        "of the objects that the checkpoint on {path} names, {stale} are not in their slots and {impossible} have no \
+         possible slot, so they count as missing; store them again"
+    )
+}
+
+fn unknown_field(field: &str, nearest: Option<&str>) -> String {
+    let advice = nearest.map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
+    format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
+}
+
+fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> String {
+    format!(
+        "--cold left {resident_pages} pages in memory and the device delivered {device_share_pct:.0}% of the loaded \
+         bytes, so loads may be partly warm; let nothing else use these files and this device"
     )
 }
 
@@ -268,11 +284,11 @@ mod tests {
             Warning::SingleRound,
             Warning::DeviceUnknown { path: text() },
             Warning::RoundsTimedOut { rounds: 3 },
-            Warning::RequestsRepeated {
+            Warning::RequestsRepeated(Repetitions {
                 repeated: 1,
                 redirected: 2,
                 reason: Some(text()),
-            },
+            }),
             Warning::ColdNotProven {
                 resident_pages: 7,
                 device_share_pct: 41.0,

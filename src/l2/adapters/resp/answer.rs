@@ -38,6 +38,10 @@ fn about(action: &str, text: &str) -> String {
 }
 
 fn advice(text: &str) -> &'static str {
+    // What a server says to large values of somebody who did not log in.
+    if text.contains("unauthenticated") {
+        return "; give the password in the adapter JSON";
+    }
     match text.split_ascii_whitespace().next().unwrap_or_default() {
         "OOM" => "; raise maxmemory or choose an eviction policy",
         "READONLY" => "; this is a read-only replica, name its primary",

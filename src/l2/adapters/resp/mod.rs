@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod cluster;
+mod exchange;
 pub mod session;
 pub mod wire;
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::report::warning::Warning;
+use crate::report::warning::{Repetitions, Warning};
 
 #[derive(Default)]
 pub struct Tally {
@@ -33,10 +33,11 @@ impl Tally {
             self.redirected.load(Ordering::Relaxed),
         );
         let reason = self.reason.lock().ok().and_then(|reason| reason.clone());
-        (repeated + redirected > 0).then_some(Warning::RequestsRepeated {
+        let repetitions = Repetitions {
             repeated,
             redirected,
             reason,
-        })
+        };
+        (repeated + redirected > 0).then_some(Warning::RequestsRepeated(repetitions))
     }
 }
