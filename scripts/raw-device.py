@@ -29,13 +29,13 @@ PAIRS = 7
 BARS = {("Store", 1024): 0.90, ("Load", 1024): 0.95, ("Store", 256): 0.50, ("Load", 256): 0.90}
 
 
-def probe(root, name, size_kib, rounds):
+def probe(root, name, size_kib, rounds, *flags):
     """One `l2 --probe` run in a fresh directory; the metrics of its report."""
     spec = json.dumps({"type": "fs", "base_path": str(root / name), "use_odirect": True})
     report = root / f"{name}.json"
     subprocess.run(
         [BINARY, "l2", "--l2-adapter", spec, "--in-flight", "4", "--data-size-kb", str(size_kib), "--rounds", str(rounds),
-         "--probe", "-q", "--format", "json", "--output", str(report)],
+         "--probe", *flags, "-q", "--format", "json", "--output", str(report)],
         check=True,
     )
     return json.loads(report.read_text())["metrics"]
@@ -59,10 +59,12 @@ def fio(root, size_kib, direction):
 
 
 def shares(root):
-    lines = ["| operation | object | adapter MiB/s | raw written MiB/s | share p25 / p50 / p75 | raw spread | bar | met "
-             "| raw fresh MiB/s | share of fresh |", "|---|---|---|---|---|---|---|---|---|---|"]
-    for size_kib in SIZES_KIB:
-        metrics = probe(root, f"share-{size_kib}", size_kib, ROUNDS)
+    lines = ["| operation | object | files | adapter MiB/s | raw written MiB/s | share p25 / p50 / p75 | raw spread | bar | met "
+             "| raw fresh MiB/s | share of fresh |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+    runs = [(size_kib, files) for size_kib in SIZES_KIB for files in ("new", "recycled")]
+    for size_kib, files in runs:
+        flags = ["--recycle"] if files == "recycled" else []
+        metrics = probe(root, f"share-{size_kib}-{files}", size_kib, ROUNDS, *flags)
         for index in (0, 2):
             operation, detail = metrics[f"op_{index}"], metrics[f"detail_{index}"]
             name = operation["operation"]
@@ -71,7 +73,7 @@ def shares(root):
             verdict = "no verdict" if detail["probe_spread"] > 2 else "yes" if p50 >= bar else "no"
             fresh = [f"{detail['fresh_mbps_p50']:.0f}", f"{detail['fresh_ratio_p50']:.3f}"] if index == 0 else ["", ""]
             lines.append(
-                f"| {name} | {size_kib} KiB | {operation['throughput_avg_mbps']:.0f} | {detail['probe_mbps_p50']:.0f} "
+                f"| {name} | {size_kib} KiB | {files} | {operation['throughput_avg_mbps']:.0f} | {detail['probe_mbps_p50']:.0f} "
                 f"| {quartiles} | {detail['probe_spread']:.2f} | {bar:.2f} | {verdict} | {fresh[0]} | {fresh[1]} |"
             )
     return lines
@@ -109,7 +111,8 @@ def main():
         f"Made by `scripts/raw-device.py`; 4 submits of 32 keys, O_DIRECT. {os.cpu_count()} cores, Linux {platform.release()}.",
         "", f"## Share of the raw device ({ROUNDS} rounds, each over the two probe slices beside it)", "", *share_lines, "",
         "Raw written: io_uring, depth 8, registered buffers, on space written before (store) or the very objects (load). Raw",
-        "fresh: the same on space that is reserved but was never written, which is what new objects get. Creating an empty",
+        "fresh: the same on space that is reserved but was never written, which is what new objects get. Files: new ones, or",
+        "ones that were written before the clock and are taken over (`--recycle`). Creating an empty",
         f"file took {create_us:.0f} us (median) at the start; above {creates.SLOW_US:.0f} us recent deletions nearby slow the stores.",
         "",
         f"## The probe against fio ({PAIRS} alternating pairs)", "", *check_lines, "",

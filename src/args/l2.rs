@@ -53,6 +53,7 @@ pub struct L2Args {
     pub io_engine: IoEngine,
     pub io_depth: i64,
     pub fdatasync: bool,
+    pub recycle: bool,
     pub probe: bool,
 }
 
@@ -80,6 +81,7 @@ impl Default for L2Args {
             io_engine: IoEngine::default(),
             io_depth: 0,
             fdatasync: false,
+            recycle: false,
             probe: false,
         };
         TABLE
@@ -145,8 +147,14 @@ mod tests {
             (0, None, IoEngine::Auto, 0)
         );
         assert_eq!(
-            (args.cold, args.fdatasync, args.probe, args.l2_adapter.len()),
-            (false, false, false, 0)
+            (
+                args.cold,
+                args.fdatasync,
+                args.recycle,
+                args.probe,
+                args.l2_adapter.len()
+            ),
+            (false, false, false, false, 0)
         );
     }
 
@@ -155,7 +163,7 @@ mod tests {
         let words = "--l2-adapter {} --num-keys 2 --in-flight 3 --data-size-kb 4 --l1-align-bytes 5 --l1-use-hugepages \
                      --rounds 6 --warmup-rounds 7 --lookup-max-hit-rate 0.5 --no-skip-verify --only load --format json \
                      --output out.json -q --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
-                     --fdatasync --probe --l2-adapter []";
+                     --fdatasync --recycle --probe --l2-adapter []";
         let expected = L2Args {
             l2_adapter: vec!["{}".into(), "[]".into()],
             num_keys: 2,
@@ -177,6 +185,7 @@ mod tests {
             io_engine: IoEngine::Uring,
             io_depth: 8,
             fdatasync: true,
+            recycle: true,
             probe: true,
         };
         assert_eq!(typed(&words.split_whitespace().collect::<Vec<_>>()), expected);

@@ -215,6 +215,8 @@ pub struct Environment {
     /// Zero: the adapter decides.
     pub io_depth: usize,
     pub fdatasync: bool,
+    /// Files to write before the clock for stores to take over; 0 when every store makes its own.
+    pub recycle_files: usize,
     /// Whether this run stores, and so must be the only writer.
     pub stores: bool,
 }

@@ -129,6 +129,7 @@ fn create_adapter(spec: &AdapterSpec, config: &RunConfig, slots: &Slots) -> Resu
         io_engine: config.io_engine,
         io_depth: config.io_depth,
         fdatasync: config.fdatasync,
+        recycle_files: config.recycle_files(),
         stores: config.runs(Operation::Store),
     };
     adapters::create(spec, environment)

@@ -36,6 +36,7 @@ pub struct RunConfig {
     pub io_engine: IoEngine,
     pub io_depth: usize,
     pub fdatasync: bool,
+    pub recycle: bool,
     /// As typed, for the report.
     pub data_size_kb: u64,
     pub lookup_max_hit_rate: f64,
@@ -111,6 +112,7 @@ impl RunConfig {
             },
             io_depth: usize::try_from(args.io_depth).expect("checked above"),
             fdatasync: args.fdatasync,
+            recycle: args.recycle,
             data_size_kb,
             lookup_max_hit_rate: args.lookup_max_hit_rate,
         })
@@ -124,6 +126,15 @@ impl RunConfig {
     pub fn buffer_bytes(&self) -> usize {
         let halves = usize::from(self.runs(Operation::Store)) + usize::from(self.runs(Operation::Load));
         halves * self.keys_per_round() * self.object_bytes
+    }
+
+    /// Files for stores to take over (`--recycle`): one for every object that the run will store.
+    pub fn recycle_files(&self) -> usize {
+        if !self.recycle {
+            return 0;
+        }
+        let objects = self.plan.total_rounds().saturating_mul(self.plan.keys_per_round());
+        usize::try_from(objects).unwrap_or(usize::MAX)
     }
 
     pub fn keys_per_round(&self) -> usize {

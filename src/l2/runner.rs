@@ -199,13 +199,7 @@ impl Runner<'_> {
                 _ => Item::new(bench_key(first + position), slots.next()),
             })
             .collect();
-        match operation {
-            Operation::Store if self.adapter.capabilities().keeps_data => {
-                payload::stamp_all(&mut items, self.config.seed, round);
-            }
-            Operation::Load => payload::zero_all(&mut items),
-            _ => {}
-        }
+        self.prepare_contents(operation, round, &mut items);
         let num_keys = usize::try_from(plan.num_keys()).expect("checked against memory");
         let mut tasks = Vec::with_capacity(items.len().div_ceil(num_keys));
         let mut rest = items.into_iter();
@@ -221,6 +215,18 @@ impl Runner<'_> {
                 items,
                 created,
             });
+        }
+    }
+
+    /// The contents of the buffers before the clock starts. A probe slice gets the same, since what the processor has just
+    /// written moves at another speed than what it has not.
+    fn prepare_contents(&self, operation: Operation, round: u64, items: &mut [Item]) {
+        match operation {
+            Operation::Store if self.adapter.capabilities().keeps_data => {
+                payload::stamp_all(items, self.config.seed, round);
+            }
+            Operation::Load => payload::zero_all(items),
+            _ => {}
         }
     }
 
@@ -340,9 +346,10 @@ impl Runner<'_> {
         }
         let first = self.config.plan.store_range(round).start;
         let keyed = slots.drain(..).enumerate();
-        let items = keyed
+        let mut items: Vec<Item> = keyed
             .map(|(index, slot)| Item::new(bench_key(first + index as u64), Some(slot)))
             .collect();
+        self.prepare_contents(samples.operation, round, &mut items);
         let (items, outcome) = self.adapter.probe(samples.operation, items);
         slots.extend(items.into_iter().filter_map(|item| item.slot));
         match outcome {

@@ -128,6 +128,36 @@ fn a_store_over_existing_keys_moves_nothing_and_says_so() {
     assert!(codes.contains(&"already-stored"), "{codes:?}");
 }
 
+/// Stores that take over files leave nothing but the objects behind, and the objects are whole.
+#[test]
+fn recycled_files_become_the_objects() {
+    for direct in [false, true] {
+        let dir = Dir::new();
+        let spec = format!(
+            r#"{{"type":"fs","base_path":"{}","use_odirect":{direct}}}"#,
+            dir.join("kv").display()
+        );
+        let (output, report) = json(command_of(&spec).args(["--rounds", "2", "--recycle", "--no-skip-verify"]));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let path = report["metrics"]["detail_0"]["io_path"].as_str().unwrap();
+        assert!(path.ends_with(", recycled files"), "{path}");
+        let names = dir.names("kv");
+        assert_eq!(names.len(), 12, "{names:?}");
+        assert!(names.iter().all(|name| name.ends_with(".data")), "{names:?}");
+        // A second run finds every key there, takes no file over and removes what it wrote.
+        let (output, report) = json(command_of(&spec).args(["--rounds", "2", "--recycle"]));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(report["metrics"]["detail_0"]["keys_already_there"], 8);
+        assert_eq!(dir.names("kv"), names);
+    }
+}
+
+fn command_of(spec: &str) -> std::process::Command {
+    let mut command = bench();
+    command.args(["l2", "--l2-adapter", spec, "--num-keys", "4", "--data-size-kb", "16"]);
+    command
+}
+
 #[test]
 fn lookups_count_expected_and_actual_hits_of_measured_rounds() {
     let dir = Dir::new();

@@ -322,6 +322,19 @@ const FLAGS: &[Flag<L2Args>] = &[
     },
     Flag {
         spec: FlagSpec {
+            long: "recycle",
+            kind: Kind::Switch,
+            group: &BEYOND,
+            help: "Store over files that were written before the clock",
+            detail: "For the fs adapter: as many files as the run will store are written first, and each store takes one \
+                     over (rename, overwrite, rename), as a full store does with what it evicts. Without it every store \
+                     makes a new file, whose space may never have been written, and some disks are much slower there.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| on_off(text).map(|on| args.recycle = on),
+    },
+    Flag {
+        spec: FlagSpec {
             long: "probe",
             kind: Kind::Switch,
             group: &BEYOND,

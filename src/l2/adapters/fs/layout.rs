@@ -6,8 +6,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::recycled::Recycled;
 use super::setup::{Names, Setup, Temporary};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
@@ -31,6 +33,8 @@ pub struct Layout {
     /// O_DIRECT for objects of this run, after probing.
     pub direct: bool,
     pub fdatasync: bool,
+    /// Filled before the first store of a run with `--recycle`.
+    pub recycled: OnceLock<Recycled>,
 }
 
 fn refused(what: &str, path: &Path, error: &io::Error, advice: &str) -> String {
@@ -70,6 +74,7 @@ impl Layout {
             read_ahead_bytes: setup.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
             direct: false,
             fdatasync,
+            recycled: OnceLock::new(),
         };
         if setup.use_odirect {
             layout.direct = layout.probe_direct(object_bytes, warnings)?;
@@ -135,6 +140,17 @@ impl Layout {
 
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// Writes the files that stores will take over, unless they are there already.
+    pub fn write_recycled(&self, object_bytes: usize, count: usize) -> Result<(), String> {
+        if count == 0 || self.recycled.get().is_some() {
+            return Ok(());
+        }
+        let made = Recycled::write(&self.base_text, object_bytes, count, self.direct)?;
+        self.recycled
+            .set(made)
+            .map_err(|_| "--recycle: the files were written twice".to_owned())
     }
 
     /// The final path of a key, written into a reused buffer.

@@ -4,6 +4,7 @@
 mod layout;
 mod object;
 mod probe;
+mod recycled;
 mod ring;
 mod setup;
 mod threads;
@@ -38,6 +39,8 @@ const THREADS_MAX: usize = 8;
 /// O_DIRECT stores want this many bytes on their way: small objects spend their time in create and rename, so more of
 /// them must overlap (docs/results).
 const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 2 * MIB as usize;
+/// Space that was written before takes more at a time than fresh space does.
+const RECYCLED_STORE_BYTES_IN_FLIGHT: usize = 8 * MIB as usize;
 
 /// Which of the two ways an operation goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +110,13 @@ impl FsAdapter {
             _ if self.own_threads.is_some() => Way::Threads(or(cores)),
             IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
             _ if direct && operation == Operation::Store => {
-                let overlap = DIRECT_STORE_BYTES_IN_FLIGHT / self.environment.object_bytes.max(1);
+                let recycled = self.environment.recycle_files > 0;
+                let wanted = if recycled {
+                    RECYCLED_STORE_BYTES_IN_FLIGHT
+                } else {
+                    DIRECT_STORE_BYTES_IN_FLIGHT
+                };
+                let overlap = wanted / self.environment.object_bytes.max(1);
                 Way::Threads(or(overlap.clamp(2, THREADS_MAX)))
             }
             _ if direct => Way::Threads(or(THREADS_MAX)),
@@ -155,11 +164,13 @@ impl FsAdapter {
     fn path_name(&self, operation: Operation) -> String {
         let cache = if self.layout.direct { "O_DIRECT" } else { "page cache" };
         let registered = self.ring.as_ref().is_some_and(RingEngine::has_registered_buffers);
+        let recycled = operation == Operation::Store && self.environment.recycle_files > 0;
+        let files = if recycled { ", recycled files" } else { "" };
         match self.way {
             _ if operation == Operation::Lookup => "threads, stat".to_owned(),
-            Way::Threads(_) => format!("threads, {cache}"),
-            Way::Ring(_) if registered => format!("io_uring, {cache}, registered buffers"),
-            Way::Ring(_) => format!("io_uring, {cache}"),
+            Way::Threads(_) => format!("threads, {cache}{files}"),
+            Way::Ring(_) if registered => format!("io_uring, {cache}, registered buffers{files}"),
+            Way::Ring(_) => format!("io_uring, {cache}{files}"),
         }
     }
 
@@ -225,6 +236,14 @@ impl Adapter for FsAdapter {
                 depth
             }
         };
+        if operation == Operation::Store {
+            let Environment {
+                object_bytes,
+                recycle_files,
+                ..
+            } = self.environment;
+            self.layout.write_recycled(object_bytes, recycle_files)?;
+        }
         Ok(IoPath {
             name: self.path_name(operation),
             depth,

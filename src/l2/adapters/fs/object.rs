@@ -108,8 +108,15 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
     let bytes = item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
     layout.reserve(bytes).map_err(Outcome::Failed)?;
     layout.tmp_path(&item.key, &mut paths.tmp);
+    let recycled = match layout.recycled.get() {
+        Some(recycled) => recycled
+            .take(&paths.tmp)
+            .map_err(|error| failed("take over a file as", &paths.tmp, &error))?,
+        None => false,
+    };
     let mut options = File::options();
-    options.write(true).create(true).truncate(true);
+    // A file that is taken over has the right size already; cutting it would give its space back.
+    options.write(true).create(!recycled).truncate(!recycled);
     if layout.direct {
         options.custom_flags(files::O_DIRECT).mode(0o644);
     }

@@ -1,0 +1,90 @@
+//! Files written once before the clock, for stores to take over (`--recycle`): rename, overwrite, rename. That is what a
+//! full store does with the objects it evicts, and no store then waits for space that was never written. None of these
+//! files may stay behind.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sys::arena::Arena;
+use crate::sys::{files, signal};
+use crate::units::bytes_text;
+
+/// What the files hold until they are overwritten: no zeros, which some devices do not really write.
+const FILLER: u8 = 0xA5;
+/// Enough for O_DIRECT on every device that LMCache runs on.
+const ALIGN_BYTES: usize = 4096;
+
+#[derive(Debug)]
+pub struct Recycled {
+    /// Of every file's path; its number and `.tmp` follow.
+    prefix: String,
+    count: usize,
+    next: AtomicUsize,
+}
+
+impl Recycled {
+    /// Writes `count` files of `object_bytes` below `base_text` (which ends with a slash). A signal ends it early, and then
+    /// fewer files are there.
+    pub fn write(base_text: &str, object_bytes: usize, count: usize, direct: bool) -> Result<Recycled, String> {
+        let prefix = format!("{base_text}.lmcache-bench-spare-{}-", std::process::id());
+        let mut recycled = Recycled {
+            prefix,
+            count: 0,
+            next: AtomicUsize::new(0),
+        };
+        let refused = |error: io::Error| {
+            let bytes = bytes_text(object_bytes as u64 * count as u64);
+            format!(
+                "--recycle: could not write {count} files ({bytes}) into {base_text}: {error}; free space, or lower --rounds"
+            )
+        };
+        let arena = Arena::new(object_bytes, ALIGN_BYTES, false).map_err(refused)?;
+        let (_arena, mut slots) = arena.into_slots(object_bytes);
+        let mut slot = slots.pop().ok_or_else(|| refused(io::ErrorKind::InvalidInput.into()))?;
+        slot.bytes_mut().fill(FILLER);
+        while recycled.count < count && signal::received().is_none() {
+            let path = recycled.path(recycled.count);
+            // Counted before it is written, so that a half-written one is removed as well.
+            recycled.count += 1;
+            write_one(&path, slot.bytes(), direct).map_err(refused)?;
+        }
+        if let Ok(base) = File::open(base_text) {
+            files::sync_file_system(&base).map_err(refused)?;
+        }
+        Ok(recycled)
+    }
+
+    fn path(&self, number: usize) -> String {
+        format!("{}{number}.tmp", self.prefix)
+    }
+
+    /// Gives the next file the name `tmp`; false when none is left.
+    pub fn take(&self, tmp: &str) -> io::Result<bool> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if number >= self.count {
+            return Ok(false);
+        }
+        fs::rename(self.path(number), tmp).map(|()| true)
+    }
+}
+
+fn write_one(path: &str, bytes: &[u8], direct: bool) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o644);
+    if direct {
+        options.custom_flags(files::O_DIRECT);
+    }
+    options.open(Path::new(path))?.write_all_at(bytes, 0)
+}
+
+impl Drop for Recycled {
+    fn drop(&mut self) {
+        for number in self.next.load(Ordering::Relaxed)..self.count {
+            // The run is over; what cannot be removed names itself.
+            let _ = fs::remove_file(self.path(number));
+        }
+    }
+}
