@@ -4,7 +4,8 @@
 use std::io;
 
 use super::checksum::{Digest, Kind};
-use super::shape::{Dtype, Shape};
+use super::rpc::Dtype;
+use super::shape::Shape;
 use crate::sys::mapping::Mapping;
 use crate::sys::shm::Segment;
 
@@ -93,6 +94,15 @@ impl Layout {
             offset: layer.offset + first * layer.block_bytes,
             bytes: blocks.count * layer.block_bytes,
         }
+    }
+
+    /// Bytes that some blocks have in all layers and planes.
+    pub fn bytes_of(&self, blocks: Blocks) -> u64 {
+        let layers = self.layers.iter();
+        let bytes: usize = layers
+            .map(|layer| layer.planes * layer.block_bytes * blocks.count)
+            .sum();
+        bytes as u64
     }
 
     /// The pieces of a chunk in the order of a chunk object: plane, layer, token. All layers have the same planes.

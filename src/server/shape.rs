@@ -3,20 +3,20 @@
 
 use std::fmt;
 
+use super::rpc::Dtype;
 use crate::args::python_number::int;
 
 /// A limit on what a spec may ask for, far beyond any model.
 const LAYERS_MAX: u64 = 4096;
 
-/// Element types that LMCache's shape specs know, with its names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    Float16,
-    Float32,
-    Bfloat16,
-    Uint8,
-    Int8,
-}
+/// In the order in which LMCache's messages list them.
+const DTYPES: [Dtype; 5] = [
+    Dtype::Float16,
+    Dtype::Float32,
+    Dtype::Bfloat16,
+    Dtype::Uint8,
+    Dtype::Int8,
+];
 
 /// Consecutive layers of one geometry. Each layer is a tensor `[kv_size, blocks, block_tokens, heads, head_elements]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,36 +37,6 @@ pub struct Shape {
     pub groups: Vec<LayerGroup>,
 }
 
-impl Dtype {
-    /// In the order in which LMCache lists them.
-    pub const ALL: [Dtype; 5] = [
-        Dtype::Float16,
-        Dtype::Float32,
-        Dtype::Bfloat16,
-        Dtype::Uint8,
-        Dtype::Int8,
-    ];
-
-    /// PyTorch's name without `torch.`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::Float16 => "float16",
-            Dtype::Float32 => "float32",
-            Dtype::Bfloat16 => "bfloat16",
-            Dtype::Uint8 => "uint8",
-            Dtype::Int8 => "int8",
-        }
-    }
-
-    pub fn bytes(self) -> usize {
-        match self {
-            Dtype::Float32 => 4,
-            Dtype::Float16 | Dtype::Bfloat16 => 2,
-            Dtype::Uint8 | Dtype::Int8 => 1,
-        }
-    }
-}
-
 impl LayerGroup {
     /// Elements of one token in one plane of one layer.
     pub fn hidden(&self) -> usize {
@@ -75,7 +45,7 @@ impl LayerGroup {
 
     /// Bytes of one block in one plane of one layer: the contiguous run that copies are made of.
     pub fn block_bytes(&self) -> usize {
-        self.block_tokens * self.hidden() * self.dtype.bytes()
+        self.block_tokens * self.hidden() * element_bytes(self.dtype)
     }
 
     /// Bytes of one layer.
@@ -152,7 +122,7 @@ impl Shape {
                 group.head_elements,
             ]
             .iter()
-            .try_fold(group.dtype.bytes(), |bytes, factor| bytes.checked_mul(*factor))?
+            .try_fold(element_bytes(group.dtype), |bytes, factor| bytes.checked_mul(*factor))?
             .checked_mul(group.layers)?
             .checked_add(total)
             .filter(|bytes| isize::try_from(*bytes).is_ok())
@@ -166,6 +136,10 @@ impl Shape {
             .map(|group| group.kv_size * blocks * group.block_bytes())
             .sum()
     }
+}
+
+fn element_bytes(dtype: Dtype) -> usize {
+    usize::try_from(dtype.bytes()).expect("at most four")
 }
 
 /// In the order in which LMCache checks: form, dtype, numbers, their count.
@@ -184,8 +158,8 @@ fn parse_group(spec: &str) -> Result<LayerGroup, String> {
         .ok_or_else(malformed)?;
     let dtype = dtype.trim();
     let known = |name: &Dtype| name.name() == dtype.to_lowercase();
-    let Some(dtype) = Dtype::ALL.into_iter().find(known) else {
-        let names: Vec<String> = Dtype::ALL.iter().map(|known| format!("'{}'", known.name())).collect();
+    let Some(dtype) = DTYPES.into_iter().find(known) else {
+        let names: Vec<String> = DTYPES.iter().map(|known| format!("'{}'", known.name())).collect();
         return Err(format!(
             "Unrecognized dtype '{dtype}' in group spec: {spec}. Supported: [{}]",
             names.join(", ")
