@@ -1,3 +1,4 @@
 //! The `server` benchmark. `bench` tells the story of one run.
 
 pub mod bench;
+pub mod rpc;
