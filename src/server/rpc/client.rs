@@ -217,7 +217,7 @@ impl Client {
         let behind = self.send(&messages::bare(Operation::Noop), wait)?;
         let reply = self.receive(request.operation, &[id, behind], wait)?;
         if reply.id == behind {
-            self.read(Operation::Noop, &reply, wait, |_| Ok(()))?;
+            self.read(Operation::Noop, &reply, wait, ignored)?;
             return Err(RpcError::Refused {
                 operation: request.operation,
             });
@@ -225,7 +225,7 @@ impl Client {
         let result = self.read(request.operation, &reply, wait, decode)?;
         let timing = self.timing;
         let reply = self.receive(Operation::Noop, &[behind], wait)?;
-        self.read(Operation::Noop, &reply, wait, |_| Ok(()))?;
+        self.read(Operation::Noop, &reply, wait, ignored)?;
         self.timing = timing;
         Ok(result)
     }
@@ -434,6 +434,11 @@ impl Client {
         };
         self.connection.skip(reply.bytes.unwrap_or(0), wait).is_ok()
     }
+}
+
+/// For a reply whose coming is all that matters.
+pub(super) fn ignored(reply: Option<&mut Decoder<FrameSource>>) -> Result<(), ReplyFault> {
+    reply.map_or(Ok(()), |decoder| decoder.skip())
 }
 
 /// Opens and greets; whatever is not a ZeroMQ server is named.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Server};
+use super::client::{Client, Server, ignored};
 use super::fault::RpcError;
 use super::messages;
 use super::msgpack::{Decoder, Head, Source};
@@ -77,65 +77,43 @@ fn first_numbering(client: &mut Client) -> Result<Server, RpcError> {
     })
 }
 
-/// Ids 32, 24, 11 and 22 in one go. 0.5.5 answers the first and third, earlier releases only the third, later ones only
-/// the first; the second and fourth, which all answer, tell when silence is final.
+/// Ids 32 and 24, which are answered in order of arrival: the first is silent before 0.5.5. If it does not settle the
+/// matter, ids 11 and 22: the first is silent since 0.5.6 (and makes it log an error, so it is asked last).
 fn second_numbering(client: &mut Client, chunk_size: u64, wait: Wait) -> Result<Server, RpcError> {
+    let found = |generation, experimental| Server {
+        generation,
+        chunk_size,
+        experimental,
+        is_0_5_0: false,
+    };
+    let question = client.send_numbered(Operation::GetExperimental, 32, &[], wait)?;
+    let noop = client.send_numbered(Operation::Noop, 24, &[], wait)?;
+    let reply = client.receive(Operation::GetExperimental, &[question, noop], wait)?;
+    if reply.id == noop {
+        client.read(Operation::Noop, &reply, wait, ignored)?;
+        return Ok(found(Generation::V0_5_3, Vec::new()));
+    }
+    let experimental = client.read(Operation::GetExperimental, &reply, wait, |reply| {
+        messages::names(messages::present(reply)?)
+    })?;
+    if experimental.iter().any(|name| name == EVENT_STREAM) {
+        return Ok(found(Generation::V0_5_6, experimental));
+    }
     let mut made_up = Vec::new();
     super::msgpack::text(&mut made_up, &format!("lmcache-bench-probe-{}", std::process::id()));
-    let experimental = client.send_numbered(Operation::GetExperimental, 32, &[], wait)?;
-    let noop = client.send_numbered(Operation::Noop, 24, &[], wait)?;
     let hits = client.send_numbered(Operation::QueryPrefetchLookupHits, 11, &[made_up], wait)?;
     let ping = client.send_numbered(Operation::Ping, 22, &[vec![0xc0]], wait)?;
-    let mut seen = Seen::default();
-    let mut wait = wait;
-    while seen.verdict().is_none() {
-        let reply = match client.next_reply(&[experimental, noop, hits, ping], wait) {
+    let mut reply = client.receive(Operation::Ping, &[hits, ping], wait)?;
+    client.read(Operation::Ping, &reply, wait, ignored)?;
+    if reply.id == ping {
+        let mut silence = wait;
+        silence.until = Instant::now() + SILENCE;
+        reply = match client.next_reply(&[hits], silence) {
             Ok(reply) => reply,
-            Err(Fault::TimedOut) if seen.pinged => break,
-            Err(fault) => return Err(client.told(Operation::GetExperimental, fault, wait)),
+            Err(Fault::TimedOut) => return Ok(found(Generation::V0_5_6, experimental)),
+            Err(fault) => return Err(client.told(Operation::QueryPrefetchLookupHits, fault, wait)),
         };
-        if reply.id == experimental {
-            let names = client.read(Operation::GetExperimental, &reply, wait, |reply| {
-                messages::names(messages::present(reply)?)
-            });
-            seen.experimental = Some(names?);
-            continue;
-        }
-        client.read(Operation::Noop, &reply, wait, |reply| match reply {
-            Some(decoder) => decoder.skip(),
-            None => Ok(()),
-        })?;
-        seen.nooped |= reply.id == noop;
-        seen.answered_hits |= reply.id == hits;
-        if reply.id == ping {
-            seen.pinged = true;
-            wait.until = wait.until.min(Instant::now() + SILENCE);
-        }
+        client.read(Operation::QueryPrefetchLookupHits, &reply, wait, ignored)?;
     }
-    Ok(Server {
-        generation: seen.verdict().unwrap_or(Generation::V0_5_6),
-        chunk_size,
-        experimental: seen.experimental.unwrap_or_default(),
-        is_0_5_0: false,
-    })
-}
-
-#[derive(Default)]
-struct Seen {
-    experimental: Option<Vec<String>>,
-    nooped: bool,
-    answered_hits: bool,
-    pinged: bool,
-}
-
-impl Seen {
-    fn verdict(&self) -> Option<Generation> {
-        match &self.experimental {
-            Some(names) if names.iter().any(|name| name == EVENT_STREAM) => Some(Generation::V0_5_6),
-            Some(_) if self.answered_hits => Some(Generation::V0_5_5),
-            // Both are answered in order of arrival, so the silence of the first is final.
-            None if self.nooped => Some(Generation::V0_5_3),
-            _ => None,
-        }
-    }
+    Ok(found(Generation::V0_5_5, experimental))
 }
