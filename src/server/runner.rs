@@ -125,6 +125,7 @@ impl<'a> Runner<'a> {
 
     fn sequence(&mut self, sequence: u64, failures: &mut Failures) -> Result<(), Stop> {
         let request = self.session.plan.request(sequence);
+        self.fill(&request).map_err(Stop::Fatal)?;
         let cold = self.cold(&request, failures);
         let Some(stored) = self.ended(sequence, cold, failures)? else {
             return Ok(());
@@ -167,13 +168,10 @@ impl<'a> Runner<'a> {
         failures.push((failure, format!("sequence {sequence}: {sentence}")));
     }
 
-    /// Fills, looks up, retrieves what was there already and stores the rest. The digests of what the warm pass must
+    /// Looks up, retrieves what was there already and stores the rest. The digests of what the warm pass must
     /// bring, by rank.
     fn cold(&mut self, request: &Request, failures: &mut Failures) -> Result<Vec<Vec<Digest>>, RpcError> {
         let (sequence, chunks) = (request.sequence, self.session.plan.chunks);
-        if let Err(sentence) = self.fill(request) {
-            return Err(RpcError::Invalid(sentence));
-        }
         let lookup = self.session.lookup(request, Pass::Cold)?;
         self.samples.of_mut(Measured::ColdLookup).record_lookup(lookup.latency);
         self.lookup_event(sequence, Pass::Cold, lookup.hits, lookup.latency);

@@ -55,7 +55,11 @@ pub fn report(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
 fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> {
     let tally = &samples.tally;
     let total = tally.completed();
-    let rate = if total > 0 { tally.passed as f64 / total as f64 * 100.0 } else { 0.0 };
+    let rate = if total > 0 {
+        tally.passed as f64 / total as f64 * 100.0
+    } else {
+        0.0
+    };
     let mut sections = vec![
         Section::entries(
             "config",
@@ -113,7 +117,9 @@ fn latency_section(operation: Measured, figures: &Figures) -> Section {
 
 fn server_section(facts: &RunFacts<'_>) -> Section {
     let server = &facts.server;
-    let release = server.release.map_or(Value::Absent, |release| Value::Text(release.to_owned()));
+    let release = server
+        .release
+        .map_or(Value::Absent, |release| Value::Text(release.to_owned()));
     let entries = vec![
         Entry::text("generation", "Protocol of LMCache", server.generation),
         Entry::new("release", "Release by HTTP", release),
@@ -122,7 +128,11 @@ fn server_section(facts: &RunFacts<'_>) -> Section {
         Entry::count("ranks", "Ranks", u64::from(facts.config.ranks)),
         Entry::count("chunk_tokens", "Tokens / chunk", server.chunk_tokens as u64),
         Entry::count("chunk_bytes", "Bytes / chunk and rank", server.chunk_bytes as u64),
-        Entry::count("chunks_per_request", "Chunks / request", server.chunks_per_request as u64),
+        Entry::count(
+            "chunks_per_request",
+            "Chunks / request",
+            server.chunks_per_request as u64,
+        ),
     ];
     Section::entries("server", "Server", entries)
 }
@@ -148,7 +158,14 @@ fn detail_section(samples: &RunSamples) -> Option<Section> {
         })
         .collect();
     let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
-    (!rows.is_empty()).then(|| Section::table("detail", "Tails (ms), waiting and copying (ms), bandwidth", columns, rows))
+    (!rows.is_empty()).then(|| {
+        Section::table(
+            "detail",
+            "Tails (ms), waiting and copying (ms), bandwidth",
+            columns,
+            rows,
+        )
+    })
 }
 
 fn detail_cells(operation: &OperationSamples) -> Vec<Value> {
@@ -204,7 +221,11 @@ fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
         (None, None) => "complete".to_owned(),
     };
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let salt = if facts.cache_salt.is_empty() { "none" } else { facts.cache_salt };
+    let salt = if facts.cache_salt.is_empty() {
+        "none"
+    } else {
+        facts.cache_salt
+    };
     let entries = vec![
         Entry::text("report", "Report", state),
         Entry::text("version", "lmcache-bench", env!("CARGO_PKG_VERSION")),

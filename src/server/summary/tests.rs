@@ -29,7 +29,11 @@ fn samples(case: &Json) -> RunSamples {
     }
     for passed in case["checksum_match"].as_array().unwrap() {
         let mismatch = (Failure::Mismatch, "differs".to_owned());
-        let failures = if passed.as_bool().unwrap() { vec![] } else { vec![mismatch] };
+        let failures = if passed.as_bool().unwrap() {
+            vec![]
+        } else {
+            vec![mismatch]
+        };
         samples.tally.record(&failures);
     }
     samples
@@ -45,8 +49,18 @@ fn the_references_reports_come_out_byte_for_byte() {
             width: 64,
             sections: reference_sections(&config(), &samples(case)),
         };
-        assert_eq!(terminal::render(&report), case["terminal"].as_str().unwrap(), "{}", case["case"]);
-        assert_eq!(json::render(&report), case["json"].as_str().unwrap(), "{}", case["case"]);
+        assert_eq!(
+            terminal::render(&report),
+            case["terminal"].as_str().unwrap(),
+            "{}",
+            case["case"]
+        );
+        assert_eq!(
+            json::render(&report),
+            case["json"].as_str().unwrap(),
+            "{}",
+            case["case"]
+        );
     }
     assert!(cases.len() >= 3);
 }
@@ -86,8 +100,14 @@ fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
     (0..4).for_each(|_| store.record_transfer(Duration::from_millis(100), &transfer));
     samples.tally.record(&[]);
     let detail = &whole(&samples, None)["metrics"]["detail"]["cold_store"];
-    assert_eq!((detail["gib_per_s"].as_f64(), detail["copy_gib_per_s"].as_f64()), (Some(2.5), Some(6.25)));
-    assert_eq!((detail["wait_p50_ms"].as_f64(), detail["copy_p50_ms"].as_f64()), (Some(60.0), Some(40.0)));
+    assert_eq!(
+        (detail["gib_per_s"].as_f64(), detail["copy_gib_per_s"].as_f64()),
+        (Some(2.5), Some(6.25))
+    );
+    assert_eq!(
+        (detail["wait_p50_ms"].as_f64(), detail["copy_p50_ms"].as_f64()),
+        (Some(60.0), Some(40.0))
+    );
 }
 
 #[test]
@@ -106,7 +126,10 @@ fn doubts_and_the_state_of_the_run_are_said() {
     assert_eq!(report["metrics"]["verify"]["earlier_entries"], 1);
     assert_eq!(report["metrics"]["results"]["pass_rate"], 0.0);
     let state = |signal| whole(&samples, signal)["metrics"]["run"]["report"].clone();
-    assert_eq!((state(None), state(Some("SIGINT"))), ("complete".into(), "complete (until SIGINT)".into()));
+    assert_eq!(
+        (state(None), state(Some("SIGINT"))),
+        ("complete".into(), "complete (until SIGINT)".into())
+    );
     samples.aborted = Some("gone".into());
     assert_eq!(whole(&samples, None)["metrics"]["run"]["report"], "partial (aborted)");
 }
