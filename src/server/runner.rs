@@ -68,6 +68,8 @@ pub struct Runner<'a> {
     pub checksums: Option<&'a mut dyn ServerChecksums>,
     pub on_event: &'a mut dyn FnMut(u64, Event),
     samples: RunSamples,
+    /// When the last pass had its last reply: pauses count from there, so that checking falls into them.
+    pass_ended: Instant,
     /// Why the server's digests are not compared (any more).
     pub no_checksums: Option<String>,
 }
@@ -85,6 +87,7 @@ impl<'a> Runner<'a> {
             checksums,
             on_event,
             samples: RunSamples::default(),
+            pass_ended: Instant::now(),
             no_checksums: None,
         }
     }
@@ -93,9 +96,6 @@ impl<'a> Runner<'a> {
     pub fn run(&mut self) -> RunSamples {
         let end = self.config.end.unwrap_or(1 << 32);
         for sequence in self.config.start..end {
-            if signal::received().is_some() {
-                break;
-            }
             let mut failures = Vec::new();
             match self.sequence(sequence, &mut failures) {
                 Ok(()) => {
@@ -117,22 +117,32 @@ impl<'a> Runner<'a> {
                     break;
                 }
             }
-            // Checked at the head of the loop.
-            let _ = self.pause();
         }
         std::mem::take(&mut self.samples)
     }
 
+    /// Everything but the requests themselves (making, overwriting and digesting bytes) happens in the pauses.
     fn sequence(&mut self, sequence: u64, failures: &mut Failures) -> Result<(), Stop> {
         let request = self.session.plan.request(sequence);
+        let chunks = self.session.plan.chunks;
         self.fill(&request).map_err(Stop::Fatal)?;
+        if sequence > self.config.start {
+            self.pause()?;
+        }
         let cold = self.cold(&request, failures);
-        let Some(stored) = self.ended(sequence, cold, failures)? else {
+        if self.ended(sequence, cold, failures)?.is_none() {
             return Ok(());
-        };
+        }
+        let stored = self.digests(&request, chunks);
+        self.compare_with_server(&request, &stored, true, failures);
+        self.poison(&request, chunks);
         self.pause()?;
-        let warm = self.warm(&request, &stored, failures);
-        self.ended(sequence, warm, failures)?;
+        let warm = self.warm(&request, failures);
+        if self.ended(sequence, warm, failures)? == Some(true) {
+            let retrieved = self.digests(&request, chunks);
+            self.compare(sequence, &stored, &retrieved, failures);
+            self.compare_with_server(&request, &retrieved, false, failures);
+        }
         Ok(())
     }
 
@@ -143,11 +153,10 @@ impl<'a> Runner<'a> {
         pass: Result<T, RpcError>,
         failures: &mut Failures,
     ) -> Result<Option<T>, Stop> {
-        let error = match pass {
-            Ok(value) => match self.session.end_request() {
-                Ok(()) => return Ok(Some(value)),
-                Err(error) => error,
-            },
+        let ended = pass.and_then(|value| self.session.end_request().map(|()| value));
+        self.pass_ended = Instant::now();
+        let error = match ended {
+            Ok(value) => return Ok(Some(value)),
             Err(error) => error,
         };
         match error {
@@ -168,9 +177,8 @@ impl<'a> Runner<'a> {
         failures.push((failure, format!("sequence {sequence}: {sentence}")));
     }
 
-    /// Looks up, retrieves what was there already and stores the rest. The digests of what the warm pass must
-    /// bring, by rank.
-    fn cold(&mut self, request: &Request, failures: &mut Failures) -> Result<Vec<Vec<Digest>>, RpcError> {
+    /// Looks up, retrieves what was there already and stores the rest.
+    fn cold(&mut self, request: &Request, failures: &mut Failures) -> Result<(), RpcError> {
         let (sequence, chunks) = (request.sequence, self.session.plan.chunks);
         let lookup = self.session.lookup(request, Pass::Cold)?;
         self.samples.of_mut(Measured::ColdLookup).record_lookup(lookup.latency);
@@ -181,27 +189,11 @@ impl<'a> Runner<'a> {
                 lookup.hits
             );
             self.fail(sequence, failures, Failure::EarlierEntries, sentence);
+            self.poison(request, lookup.hits);
             self.retrieve(request, lookup.hits, Pass::Cold, failures)?;
         }
-        let stored = self.digests(request, chunks);
-        self.compare_with_server(request, chunks, &stored, true, failures);
         if lookup.hits < chunks {
-            let begun = Instant::now();
-            let transfer = self.session.store(request, (lookup.hits, chunks))?;
-            let latency = begun.elapsed();
-            self.samples
-                .of_mut(Measured::ColdStore)
-                .record_transfer(latency, &transfer);
-            let event = Event::Store {
-                chunks: chunks - lookup.hits,
-                accepted: transfer.accepted,
-                latency,
-            };
-            (self.on_event)(sequence, event);
-            if !transfer.accepted {
-                let sentence = "the server did not take all chunks of a store: is its memory full?".to_owned();
-                self.fail(sequence, failures, Failure::Refused, sentence);
-            }
+            self.store(request, (lookup.hits, chunks), failures)?;
         }
         if self.session.commits_late() {
             self.session.end_request()?;
@@ -210,11 +202,11 @@ impl<'a> Runner<'a> {
                 self.samples.longest_commit = self.samples.longest_commit.max(time);
             }
         }
-        Ok(stored)
+        Ok(())
     }
 
-    /// Looks up, which must find all, overwrites the destination, retrieves and compares.
-    fn warm(&mut self, request: &Request, stored: &[Vec<Digest>], failures: &mut Failures) -> Result<(), RpcError> {
+    /// Looks up, which must find all, and retrieves; whether there is something to compare.
+    fn warm(&mut self, request: &Request, failures: &mut Failures) -> Result<bool, RpcError> {
         let (sequence, chunks) = (request.sequence, self.session.plan.chunks);
         let lookup = self.session.lookup(request, Pass::Warm)?;
         self.samples.of_mut(Measured::WarmLookup).record_lookup(lookup.latency);
@@ -222,14 +214,28 @@ impl<'a> Runner<'a> {
         if lookup.hits < chunks {
             let sentence = format!("only {} of {chunks} stored chunks were found", lookup.hits);
             self.fail(sequence, failures, Failure::Missed, sentence);
-            return Ok(());
+            return Ok(false);
         }
-        if !self.retrieve(request, chunks, Pass::Warm, failures)? {
-            return Ok(());
+        self.retrieve(request, chunks, Pass::Warm, failures)
+    }
+
+    fn store(&mut self, request: &Request, chunks: (usize, usize), failures: &mut Failures) -> Result<(), RpcError> {
+        let begun = Instant::now();
+        let transfer = self.session.store(request, chunks)?;
+        let latency = begun.elapsed();
+        self.samples
+            .of_mut(Measured::ColdStore)
+            .record_transfer(latency, &transfer);
+        let event = Event::Store {
+            chunks: chunks.1 - chunks.0,
+            accepted: transfer.accepted,
+            latency,
+        };
+        (self.on_event)(request.sequence, event);
+        if !transfer.accepted {
+            let sentence = "the server did not take all chunks of a store: is its memory full?".to_owned();
+            self.fail(request.sequence, failures, Failure::Refused, sentence);
         }
-        let retrieved = self.digests(request, chunks);
-        self.compare(sequence, stored, &retrieved, failures);
-        self.compare_with_server(request, chunks, &retrieved, false, failures);
         Ok(())
     }
 
@@ -243,7 +249,15 @@ impl<'a> Runner<'a> {
         (self.on_event)(sequence, event);
     }
 
-    /// Overwrites the leading chunks and retrieves them; whether they were accepted.
+    /// Overwrites the leading chunks of all ranks.
+    fn poison(&mut self, request: &Request, chunks: usize) {
+        let blocks = self.session.plan.blocks_of(request, 0, chunks);
+        for worker in &mut self.session.workers {
+            worker.tensors.poison(blocks);
+        }
+    }
+
+    /// Retrieves the leading chunks, which have been overwritten; whether they were accepted.
     fn retrieve(
         &mut self,
         request: &Request,
@@ -251,11 +265,6 @@ impl<'a> Runner<'a> {
         pass: Pass,
         failures: &mut Failures,
     ) -> Result<bool, RpcError> {
-        let blocks = self.session.plan.blocks_of(request, 0, chunks);
-        self.session
-            .workers
-            .iter_mut()
-            .for_each(|worker| worker.tensors.poison(blocks));
         let begun = Instant::now();
         let transfer = self.session.retrieve(request, chunks, pass)?;
         let latency = begun.elapsed();
@@ -330,17 +339,9 @@ impl<'a> Runner<'a> {
     }
 
     /// Has the server digest the same memory. `storing`: only ranks that store hold anything of their own yet.
-    fn compare_with_server(
-        &mut self,
-        request: &Request,
-        chunks: usize,
-        ours: &[Vec<Digest>],
-        storing: bool,
-        failures: &mut Failures,
-    ) {
-        let plan = &self.session.plan;
-        let blocks = plan.blocks_of(request, 0, chunks);
-        let (chunk_blocks, sequence) = (plan.chunk_blocks, request.sequence);
+    fn compare_with_server(&mut self, request: &Request, ours: &[Vec<Digest>], storing: bool, failures: &mut Failures) {
+        let blocks = request.blocks;
+        let (chunk_blocks, sequence) = (self.session.plan.chunk_blocks, request.sequence);
         let ids: Vec<u64> = (blocks.first..blocks.first + blocks.count)
             .map(|id| id as u64)
             .collect();
@@ -371,9 +372,9 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// The pause between two passes; a signal ends it.
+    /// Waits for the end of the pause that began with the last pass's last reply; a signal ends it.
     fn pause(&mut self) -> Result<(), Stop> {
-        let until = Instant::now() + self.config.interval;
+        let until = self.pass_ended + self.config.interval;
         loop {
             if signal::received().is_some() {
                 return Err(Stop::Signal);
