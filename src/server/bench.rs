@@ -15,7 +15,7 @@ use crate::server::checksum::Kind;
 use crate::server::config::{Driver, Machine, RunConfig};
 use crate::server::http::{ChecksumRequest, HttpApi};
 use crate::server::progress;
-use crate::server::rpc::Client;
+use crate::server::rpc::{Client, Endpoint};
 use crate::server::runner::{Runner, ServerChecksums};
 use crate::server::samples::RunSamples;
 use crate::server::session::Session;
@@ -36,6 +36,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
             "--mode gpu needs the GPU build of this program; give --mode cpu to check the server without a GPU".into(),
         ));
     }
+    Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
     let mut progress = match (args.quiet, args.format) {

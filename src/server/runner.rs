@@ -11,7 +11,7 @@ use super::memory::Source;
 use super::rpc::RpcError;
 use super::samples::{Failure, Measured, RunSamples};
 use super::session::{Session, is_gone};
-use crate::sys::signal;
+use crate::sys::{counters, signal};
 
 /// How long a pause goes on after a signal at most.
 const NAP: Duration = Duration::from_millis(20);
@@ -220,12 +220,12 @@ impl<'a> Runner<'a> {
     }
 
     fn store(&mut self, request: &Request, chunks: (usize, usize), failures: &mut Failures) -> Result<(), RpcError> {
-        let begun = Instant::now();
+        let (cpu, begun) = (counters::process_cpu(), Instant::now());
         let transfer = self.session.store(request, chunks)?;
-        let latency = begun.elapsed();
+        let (latency, cpu) = (begun.elapsed(), counters::process_cpu() - cpu);
         self.samples
             .of_mut(Measured::ColdStore)
-            .record_transfer(latency, &transfer);
+            .record_transfer(latency, cpu, &transfer);
         let event = Event::Store {
             chunks: chunks.1 - chunks.0,
             accepted: transfer.accepted,
@@ -265,13 +265,13 @@ impl<'a> Runner<'a> {
         pass: Pass,
         failures: &mut Failures,
     ) -> Result<bool, RpcError> {
-        let begun = Instant::now();
+        let (cpu, begun) = (counters::process_cpu(), Instant::now());
         let transfer = self.session.retrieve(request, chunks, pass)?;
-        let latency = begun.elapsed();
+        let (latency, cpu) = (begun.elapsed(), counters::process_cpu() - cpu);
         if pass == Pass::Warm {
             self.samples
                 .of_mut(Measured::WarmRetrieve)
-                .record_transfer(latency, &transfer);
+                .record_transfer(latency, cpu, &transfer);
         }
         let event = Event::Retrieve {
             chunks,

@@ -111,6 +111,8 @@ pub struct OperationSamples {
     /// Transfers only: the part of the latency in which the server was awaited, and in which bytes were moved here.
     pub wait: Series,
     pub copy: Series,
+    /// CPU time of this process, user and kernel.
+    pub cpu: Series,
     pub bytes: u64,
 }
 
@@ -120,8 +122,9 @@ impl OperationSamples {
     }
 
     /// All ranks of one request together.
-    pub fn record_transfer(&mut self, latency: Duration, transfer: &Transfer) {
+    pub fn record_transfer(&mut self, latency: Duration, cpu: Duration, transfer: &Transfer) {
         self.latency.record(latency);
+        self.cpu.record(cpu);
         self.wait.record(transfer.wait);
         self.copy.record(transfer.copy);
         self.bytes += transfer.bytes;

@@ -139,14 +139,15 @@ fn server_section(facts: &RunFacts<'_>) -> Section {
 
 /// Tails, and where the time of transfers went.
 fn detail_section(samples: &RunSamples) -> Option<Section> {
-    const COLUMNS: [(&str, &str); 7] = [
+    const COLUMNS: [(&str, &str); 8] = [
         ("p90_ms", "p90"),
         ("p99_9_ms", "p99.9"),
         ("wait_p50_ms", "wait p50"),
-        ("wait_p99_ms", "p99"),
+        ("wait_p99_ms", "wait p99"),
         ("copy_p50_ms", "copy p50"),
+        ("cpu_p50_ms", "CPU p50"),
         ("gib_per_s", "GiB/s"),
-        ("copy_gib_per_s", "copying"),
+        ("copy_gib_per_s", "copy GiB/s"),
     ];
     let measured = |operation: &Measured| samples.of(*operation).latency.count() > 0;
     let rows: Vec<Row> = Measured::ALL
@@ -161,7 +162,7 @@ fn detail_section(samples: &RunSamples) -> Option<Section> {
     (!rows.is_empty()).then(|| {
         Section::table(
             "detail",
-            "Tails (ms), waiting and copying (ms), bandwidth",
+            "Tails (ms), where the time went (ms), bandwidth",
             columns,
             rows,
         )
@@ -188,6 +189,7 @@ fn detail_cells(operation: &OperationSamples) -> Vec<Value> {
         ms(wait.p50),
         ms(wait.p99),
         if server_copies { Value::Absent } else { ms(copy.p50) },
+        ms(operation.cpu.figures().p50),
         bandwidth(operation.latency.sum_ms()),
         bandwidth(operation.copy.sum_ms()),
     ]);

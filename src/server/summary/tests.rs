@@ -97,7 +97,7 @@ fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
         copy: Duration::from_millis(40),
     };
     let store = samples.of_mut(Measured::ColdStore);
-    (0..4).for_each(|_| store.record_transfer(Duration::from_millis(100), &transfer));
+    (0..4).for_each(|_| store.record_transfer(Duration::from_millis(100), Duration::from_millis(30), &transfer));
     samples.tally.record(&[]);
     let detail = &whole(&samples, None)["metrics"]["detail"]["cold_store"];
     assert_eq!(
@@ -108,6 +108,7 @@ fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
         (detail["wait_p50_ms"].as_f64(), detail["copy_p50_ms"].as_f64()),
         (Some(60.0), Some(40.0))
     );
+    assert_eq!(detail["cpu_p50_ms"].as_f64(), Some(30.0));
 }
 
 #[test]

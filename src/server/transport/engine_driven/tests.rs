@@ -138,7 +138,8 @@ fn copy_speed() {
         let plain = time(&mut || pool.mapping_mut().copy_from(0, tensors.mapping(), 0, bytes));
         let gathered = time(&mut || (0..chunks).for_each(|c| gather(&tensors, blocks(c), &mut pool, c * chunk_bytes)));
         let back = time(&mut || tensors.mapping_mut().copy_from(0, pool.mapping(), 0, bytes));
-        let scattered = time(&mut || (0..chunks).for_each(|c| scatter(&mut tensors, blocks(c), &pool, c * chunk_bytes)));
+        let scattered =
+            time(&mut || (0..chunks).for_each(|c| scatter(&mut tensors, blocks(c), &pool, c * chunk_bytes)));
         ratios[0].push(plain / gathered);
         ratios[1].push(back / scattered);
         for (speeds, seconds) in speeds.iter_mut().zip([plain, gathered, scattered]) {
