@@ -2,12 +2,13 @@
 //! soon as the server has opened it.
 
 use std::io;
+use std::time::Duration;
 
 use super::{Registration, Transfer, Transport, Worker};
 use crate::error::Error;
 use crate::server::memory::{Blocks, KvTensors, Layout};
-use crate::server::rpc::{Client, Dtype, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError};
-use crate::server::shape::Shape;
+use crate::server::rpc::{Client, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError};
+use crate::server::shape::{self, Shape};
 
 /// What every name of ours begins with, so that leftovers of killed runs are found.
 pub const NAME_PREFIX: &str = "lmcache-bench-kv-";
@@ -37,49 +38,53 @@ impl LmcacheDriven {
 
     /// One descriptor per layer; all name the same memory.
     fn descriptors(&self, tensors: &KvTensors, name: &str, generation: Generation) -> Vec<KvTensor> {
-        let layers = self.shape.layers().zip(&tensors.layout.layers);
-        let descriptor = |(group, layer): (&crate::server::shape::LayerGroup, &crate::server::memory::Layer)| {
-            let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
-            let shape = match (group.kv_size, generation.reads_kv_heads_first()) {
-                (1, _) => vec![group.blocks, tokens, group.hidden()],
-                // The same bytes per block: such servers take the third side for heads whatever the hint says.
-                (_, true) => vec![2, group.blocks, heads, tokens, head],
-                (_, false) => vec![2, group.blocks, tokens, heads, head],
-            };
-            let shape: Vec<u64> = shape.into_iter().map(|side| side as u64).collect();
-            KvTensor {
-                memory: KvMemory::CpuShm {
-                    shm_name: name.to_owned(),
-                    bytes: tensors.mapping().len() as u64,
-                },
-                dtype: group.dtype,
-                stride: contiguous(&shape),
-                shape,
-                storage_offset: layer.offset as u64 / dtype_bytes(group.dtype),
-                device_uuid: "cpu".to_owned(),
-            }
+        let memory = KvMemory::CpuShm {
+            shm_name: name.to_owned(),
+            bytes: tensors.mapping().len() as u64,
         };
-        layers.map(descriptor).collect()
+        let layers = self.shape.layers().zip(&tensors.layout.layers);
+        layers
+            .map(|(group, layer)| {
+                let shape = declared_shape(group, generation);
+                KvTensor {
+                    memory: memory.clone(),
+                    dtype: group.dtype,
+                    stride: contiguous(&shape),
+                    shape,
+                    storage_offset: layer.offset as u64 / group.dtype.bytes(),
+                    device_uuid: "cpu".to_owned(),
+                }
+            })
+            .collect()
     }
 
     fn groups(&self) -> Vec<LayerGroup> {
         let mut next_layer = 0;
-        let group = |(index, group): (usize, &crate::server::shape::LayerGroup)| {
+        let mut groups = Vec::new();
+        for (index, group) in self.shape.groups.iter().enumerate() {
             let layers = next_layer..next_layer + group.layers as u64;
             next_layer = layers.end;
-            LayerGroup {
+            groups.push(LayerGroup {
                 engine_group_id: index as u64,
                 layer_indices: layers.collect(),
                 tokens_per_block: group.block_tokens as u64,
                 sw_size_tokens: -1,
-            }
-        };
-        self.shape.groups.iter().enumerate().map(group).collect()
+            });
+        }
+        groups
     }
 }
 
-fn dtype_bytes(dtype: Dtype) -> u64 {
-    dtype.bytes()
+/// The sides of one layer's tensor as the server is to read them.
+fn declared_shape(group: &shape::LayerGroup, generation: Generation) -> Vec<u64> {
+    let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
+    let sides = match (group.kv_size, generation.reads_kv_heads_first()) {
+        (1, _) => vec![group.blocks, tokens, group.hidden()],
+        // The same bytes per block: such servers take the third side for heads whatever the hint says.
+        (_, true) => vec![2, group.blocks, heads, tokens, head],
+        (_, false) => vec![2, group.blocks, tokens, heads, head],
+    };
+    sides.into_iter().map(|side| side as u64).collect()
 }
 
 /// Strides, in elements, of a tensor without gaps.
@@ -170,7 +175,7 @@ fn moved(client: &Client, worker: &Worker, accepted: bool, blocks: Blocks) -> Tr
             0
         },
         wait: timing.done - timing.begun,
-        copy: std::time::Duration::ZERO,
+        copy: Duration::ZERO,
     }
 }
 

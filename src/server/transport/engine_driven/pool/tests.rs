@@ -1,8 +1,9 @@
 //! Gather and scatter against the definition of the chunk object, and slots that cannot be right.
 
 use super::*;
-use crate::server::memory::Source;
+use crate::server::memory::{Layout, Source};
 use crate::server::rpc::Dtype;
+use crate::server::shape::Shape;
 
 fn name(what: &str) -> String {
     format!("lmcache-bench-test-{}-{what}", std::process::id())
@@ -86,7 +87,13 @@ fn slots_that_cannot_be_right_are_refused() {
         shape: vec![1, 64, 64],
         dtype: "uint8".into(),
     };
-    assert_eq!(checked_slot(&slot(4096, 4096), &layout, &pool), Ok(4096));
+    assert_eq!(
+        checked_slot(&slot(4096, 4096), &layout, &pool),
+        Ok(Run {
+            offset: 4096,
+            bytes: 4096
+        })
+    );
     for (bad, want) in [
         (slot(4097, 4096), "outside the pool"),
         (slot(u64::MAX, 4096), "outside the pool"),
@@ -95,14 +102,6 @@ fn slots_that_cannot_be_right_are_refused() {
         let text = checked_slot(&bad, &layout, &pool).unwrap_err();
         assert!(text.contains(want), "{text}");
     }
-}
-
-#[test]
-fn chunks_have_the_shape_of_the_protocol() {
-    let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap()).chunk_layout(8, 2);
-    let kv = layout("(2,16,4,1,4):float16:2");
-    assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));
-    assert_eq!(layout("(1,16,4,1,4):float16:2").shape, [2, 8, 4]);
 }
 
 /// Not a test of truth but of speed, for scripts/server-copy-speed.sh: gather and scatter of the default request against one
