@@ -89,10 +89,10 @@ fn every_generation_is_recognised_and_keeps_inline_chunks() {
         ("0.5.6", Generation::V0_5_6),
     ] {
         let mock = MockServer::start(&[CHUNK, "--generation", release]);
-        let mut client = mock.client();
+        let mut client = mock.connect();
         assert_eq!(client.server().generation, generation);
         assert_eq!(client.server().chunk_size, 16);
-        assert_eq!(mock.http().release().unwrap(), release);
+        assert_eq!(mock.http_api().release().unwrap(), release);
         assert_eq!(client.register_engine_context(&context(7)).unwrap(), None);
         let (cold, warm) = (key(1, "cold"), key(1, "warm"));
         assert_eq!(look_up(&mut client, &cold), 0);
@@ -105,7 +105,7 @@ fn every_generation_is_recognised_and_keeps_inline_chunks() {
         assert!(client.commit_retrieve(&warm, 7).unwrap());
         client.end_session("warm").unwrap();
         client.unregister_engine_context(7).unwrap();
-        let status = mock.http().status().unwrap();
+        let status = mock.http_api().status().unwrap();
         assert_eq!(
             (status.total_object_count, status.read_locked_count),
             (Some(2), Some(0))
@@ -121,7 +121,7 @@ fn every_generation_is_recognised_and_keeps_inline_chunks() {
 fn shared_memory_of_the_server_is_cut_into_slots_and_goes_with_it() {
     let name = format!("test-{}-slots", std::process::id());
     let mut mock = MockServer::start(&[CHUNK, "--l1-size-mb", "1", "--shm-name", &name]);
-    let mut client = mock.client();
+    let mut client = mock.connect();
     let pool = client.register_engine_context(&context(7)).unwrap().unwrap();
     assert_eq!(pool.shm_name, format!("lmcache_l1_pool_{name}"));
     let mut memory = Segment::open(&pool.shm_name, pool.pool_bytes as usize).unwrap();
@@ -137,7 +137,7 @@ fn shared_memory_of_the_server_is_cut_into_slots_and_goes_with_it() {
     let slots = client.prepare_retrieve(&key(1, "c"), 7).unwrap().unwrap();
     assert_eq!(slots, prepared.slots);
     assert!(client.commit_retrieve(&key(1, "c"), 7).unwrap());
-    assert_eq!(mock.http().status().unwrap().read_locked_count, Some(0));
+    assert_eq!(mock.http_api().status().unwrap().read_locked_count, Some(0));
     assert_eq!(mock.stop(), Some(0));
     assert!(!Path::new("/dev/shm").join(&pool.shm_name).exists());
 }
@@ -147,7 +147,7 @@ fn what_was_used_longest_ago_makes_room() {
     // A slot takes a page at least, so 256 chunks fit, which are 128 keys.
     let name = format!("test-{}-lru", std::process::id());
     let mock = MockServer::start(&[CHUNK, "--l1-size-mb", "1", "--shm-name", &name]);
-    let mut client = mock.client();
+    let mut client = mock.connect();
     client.register_engine_context(&context(7)).unwrap();
     let mut put = |number: u32| {
         let key = key(number * 100, "put");
@@ -160,7 +160,7 @@ fn what_was_used_longest_ago_makes_room() {
     assert_eq!((0..129).map(&mut put).sum::<usize>(), 258);
     assert_eq!(look_up(&mut client, &key(0, "first")), 0, "the oldest is gone");
     assert_eq!(look_up(&mut client, &key(100, "second")), 2, "and nothing else");
-    let counts = mock.http().status().unwrap();
+    let counts = mock.http_api().status().unwrap();
     assert_eq!(
         (counts.total_object_count, counts.read_locked_count),
         (Some(256), Some(2))
@@ -205,7 +205,7 @@ fn register(client: &mut Client, segment: &Segment, id: u64, dtype: Dtype) {
 fn memory_of_the_client_is_read_written_and_digested() {
     for release in ["0.5.0", "0.5.4", "0.5.5", "0.5.6"] {
         let mock = MockServer::start(&[CHUNK, "--generation", release]);
-        let mut client = mock.client();
+        let mut client = mock.connect();
         let name = format!("lmcache-bench-test-{}-{release}", std::process::id());
         let mut segment = Segment::create(&name, 2 * 8 * 8 * 4 * 2).unwrap();
         let filled: Vec<u8> = (0..1024).map(|byte| (byte * 7 % 251) as u8).collect();
@@ -220,7 +220,7 @@ fn memory_of_the_client_is_read_written_and_digested() {
                 block_ids: blocks.to_vec(),
                 chunk_blocks: 2,
             };
-            mock.http().checksums(&request).unwrap()
+            mock.http_api().checksums(&request).unwrap()
         };
         let before = digest([1, 2, 3, 4]);
         assert_ne!(digest([4, 5, 6, 7]), before);
@@ -241,7 +241,7 @@ fn memory_of_the_client_is_read_written_and_digested() {
 fn a_chunk_of_null_blocks_is_not_stored_by_later_releases() {
     for (release, hits) in [("0.5.2", 2), ("0.5.6", 0)] {
         let mock = MockServer::start(&[CHUNK, "--generation", release]);
-        let mut client = mock.client();
+        let mut client = mock.connect();
         let name = format!("lmcache-bench-test-{}-null-{release}", std::process::id());
         let segment = Segment::create(&name, 2 * 8 * 8 * 4 * 2).unwrap();
         register(&mut client, &segment, 9, Dtype::Float16);
@@ -254,7 +254,7 @@ fn a_chunk_of_null_blocks_is_not_stored_by_later_releases() {
 #[test]
 fn delays_hold_answers_back() {
     let mock = MockServer::start(&["--delay", "noop=60"]);
-    let mut client = mock.client();
+    let mut client = mock.connect();
     let begun = Instant::now();
     client.noop().unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(60));
@@ -271,9 +271,9 @@ fn ways_of_transfer_can_be_left_out() {
         ("engine_driven", false, true),
     ] {
         let mock = MockServer::start(&["--supported-transfer-mode", flag]);
-        let modes = mock.client().transfer_modes(4_000_000_000).unwrap();
+        let modes = mock.connect().transfer_modes(4_000_000_000).unwrap();
         assert_eq!((modes.lmcache_driven, modes.engine_driven), (lmcache, engine), "{flag}");
-        let status = mock.http().status().unwrap();
+        let status = mock.http_api().status().unwrap();
         assert_eq!(status.registered_gpu_ids.is_some(), lmcache);
         assert_eq!(status.registered_non_cuda_instance_ids.is_some(), engine);
     }
@@ -287,7 +287,7 @@ fn http_refuses_as_the_real_server_does() {
         block_ids: block_ids.to_vec(),
         chunk_blocks: 2,
     };
-    let error = mock.http().checksums(&request(&[1])).unwrap_err();
+    let error = mock.http_api().checksums(&request(&[1])).unwrap_err();
     assert_eq!(
         error,
         HttpError::Refused {
@@ -309,7 +309,7 @@ fn nonsense_on_its_command_line_is_a_usage_error() {
         assert!(stderr(&output).contains(text), "{}", stderr(&output));
     }
     let mock = MockServer::start(&[]);
-    let port = mock.rpc.rsplit(':').next().unwrap();
+    let port = mock.rpc_url.rsplit(':').next().unwrap();
     let output = bench()
         .args(["mock", "server", "--http-port", "0", "--port", port])
         .output()

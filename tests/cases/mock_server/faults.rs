@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lmcache_bench::server::http::{ChecksumRequest, HttpError};
+use lmcache_bench::server::http::{ChecksumRequest, HttpApi};
 use lmcache_bench::server::rpc::{Client, Dtype, RpcError};
 use lmcache_bench::sys::shm::Segment;
 
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_millis(50);
 
 fn connected(flags: &[&str]) -> (MockServer, Client) {
     let mock = MockServer::start(&[&[CHUNK], flags].concat());
-    let mut client = mock.client();
+    let mut client = mock.connect();
     client.register_engine_context(&context(7)).unwrap();
     (mock, client)
 }
@@ -117,7 +117,7 @@ fn refusals_and_partial_hits_are_answers() {
 #[test]
 fn an_unknown_registration_is_refused_without_waiting() {
     let mock = MockServer::start(&[CHUNK, "--fault", "unknown-op:register_engine_context"]);
-    let mut client = mock.client();
+    let mut client = mock.connect();
     let error = client.register_engine_context(&context(7)).unwrap_err();
     assert!(matches!(error, RpcError::Refused { .. }), "{error:?}");
 }
@@ -137,8 +137,8 @@ fn corrupted_chunks_and_digests_are_seen() {
         block_ids: vec![1, 2],
         chunk_blocks: 2,
     };
-    let wrong = mock.http().checksums(&request).unwrap();
-    assert_ne!(mock.http().checksums(&request).unwrap(), wrong);
+    let wrong = mock.http_api().checksums(&request).unwrap();
+    assert_ne!(mock.http_api().checksums(&request).unwrap(), wrong);
 }
 
 #[test]
@@ -191,15 +191,15 @@ fn refusal(url: &str) -> String {
 #[test]
 fn other_servers_are_recognised_and_named() {
     let mock = MockServer::start(&[]);
-    let http = mock.http.replace("http://", "tcp://");
+    let http = mock.http_url.replace("http://", "tcp://");
     assert!(refusal(&http).contains("an HTTP server is there"), "{}", refusal(&http));
     let settings = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x7f\xff\xff\xff";
     assert!(refusal(&stranger(settings, b"")).contains("gRPC"));
     assert!(refusal(&stranger(b"", settings)).contains("gRPC"));
     assert!(refusal(&stranger(b"220 mail.example ESMTP\r\n", b"")).contains("does not speak ZeroMQ"));
     assert!(refusal("tcp://127.0.0.1:1").contains("Connection refused"));
-    let digests = lmcache_bench::server::http::HttpApi::new(&mock.rpc.replace("tcp://", "http://"), DEADLINE);
-    assert!(matches!(digests.unwrap().release(), Err(HttpError::Unreachable(_))));
+    let wrong = HttpApi::new(&mock.rpc_url.replace("tcp://", "http://"), DEADLINE).unwrap();
+    assert!(wrong.release().unwrap_err().to_string().contains("is a ZeroMQ port"));
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn replay(file: &str, json: &str) {
     let dealer = context.socket(zmq::DEALER).unwrap();
     dealer.set_rcvtimeo(REPLY_MS).unwrap();
     dealer.set_linger(0).unwrap();
-    dealer.connect(&mock.rpc).unwrap();
+    dealer.connect(&mock.rpc_url).unwrap();
     for exchange in json["exchanges"].as_array().unwrap() {
         let request: Vec<Vec<u8>> = frames(&exchange["request"])
             .iter()
@@ -190,7 +190,7 @@ fn probes_and_bad_frames_end_as_captured() {
         let context = zmq::Context::new();
         let dealer = context.socket(zmq::DEALER).unwrap();
         dealer.set_rcvtimeo(REPLY_MS).unwrap();
-        dealer.connect(&mock.rpc).unwrap();
+        dealer.connect(&mock.rpc_url).unwrap();
         for probe in version["probes"].as_array().unwrap() {
             dealer.send_multipart(frames(&probe["request"]), 0).unwrap();
             if !probe["response"].is_null() {
