@@ -2,6 +2,8 @@
 # Installs the real programs that `make interop` and the side-by-side scripts measure against, outside the checkout.
 #
 #   scripts/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
+#   scripts/peers.sh lmcache-wheel 0.5.N
+#                              the Python files of another release, to go first on PYTHONPATH of that environment
 #   scripts/peers.sh fio       fio, from the distribution
 #   scripts/peers.sh valkey    valkey-server, or redis-server where the distribution has no valkey
 #   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
@@ -184,11 +186,34 @@ install_lmcache() {
     printf '%s\n' "$venv"
 }
 
+# Unpacks the wheel of one release beside the environment of the newest, whose dependencies serve all of them.
+install_lmcache_wheel() {
+    local release=$1 venv peers target tmp
+    [[ $release =~ ^0\.5\.[0-5]$ ]] || fail "lmcache-wheel takes a release from 0.5.0 to 0.5.5, not '$release'"
+    venv=$(install_lmcache | tail -n 1)
+    peers=$(dirname "$venv")
+    target=$peers/lmcache-wheel-$release
+    exec 9>"$peers/.lock"
+    flock 9
+    if [ ! -d "$target/lmcache" ]; then
+        say "fetching the wheel of LMCache $release"
+        tmp=$(mktemp -d "$peers/wheel.XXXXXX")
+        "$venv/bin/python" -m pip download --quiet --no-deps --disable-pip-version-check --dest "$tmp" \
+            "lmcache==$release" >&2 9>&- || { rm -rf -- "$tmp"; fail "pip could not download LMCache $release: see above"; }
+        "$venv/bin/python" -m zipfile -e "$tmp"/*.whl "$tmp/unpacked" 9>&-
+        rm -rf -- "$target"
+        mv "$tmp/unpacked" "$target"
+        rm -rf -- "$tmp"
+    fi
+    printf '%s\n' "$target"
+}
+
 case "${1:-}" in
     lmcache) install_lmcache ;;
+    lmcache-wheel) install_lmcache_wheel "${2:-}" ;;
     fio) install_fio ;;
     valkey) install_valkey ;;
     s3) install_s3 ;;
     glide) install_glide ;;
-    *) fail "usage: scripts/peers.sh lmcache|fio|valkey|s3|glide" ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|valkey|s3|glide" ;;
 esac

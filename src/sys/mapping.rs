@@ -1,120 +1,43 @@
-//! A file or memory device mapped shared, cut into pieces that are moved, never shared for writing. Bytes are copied in and out:
-//! no reference to them is ever made, because other processes may change them. A file that is truncated while it is mapped ends
-//! the process (SIGBUS), as with every mapping.
+//! One mapping of memory whose bytes are only ever copied in or out. It must never lend a reference to them: another
+//! process (a cache server, a client) may write shared memory at any time, which Rust's references rule out.
 #![allow(unsafe_code)]
 
-use std::fs::File;
 use std::io;
-use std::ops::Range;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 
-const PAGE_BYTES: usize = 4096;
+/// Bytes that a visit hands out at a time: small enough to stay in the nearest caches.
+const VISIT_BYTES: usize = 32 << 10;
 
-/// The whole mapping, unmapped when the last piece is gone.
-struct Map {
+/// Unmapped when dropped. A range outside of it is a bug of the caller and panics, as with a slice: lengths that come from
+/// elsewhere are checked with `contains` first.
+pub struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
+    /// Whether other processes may hold the same pages.
+    shared: bool,
 }
 
-// SAFETY: the map itself gives no access to the bytes; a piece does, and each byte belongs to at most one piece.
-unsafe impl Send for Map {}
-// SAFETY: as above; base and bytes are never written after construction.
-unsafe impl Sync for Map {}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: base and bytes are those of the mmap in `Mapping::new`, and no piece is left (each holds an Arc).
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
-    }
-}
-
-/// What has not been cut off yet lies between `front` and `back`.
-pub struct Mapping {
-    map: Arc<Map>,
-    front: usize,
-    back: usize,
-}
+// SAFETY: a mapping is plain memory that any thread may use; without `Sync` only one does at a time.
+unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Maps the first `bytes` of `file` for reading and writing.
-    pub fn new(file: &File, bytes: usize) -> io::Result<Mapping> {
-        // SAFETY: a fresh mapping at an address the kernel chooses touches no existing memory.
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping {
-            map: Arc::new(Map { base, bytes }),
-            front: 0,
-            back: bytes,
-        })
+    /// Private zeroed memory; nothing is really allocated before it is touched.
+    pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let mapping = map(bytes, flags, -1)?;
+        // SAFETY: advice over exactly the mapping just made. Refused, the memory is made of small pages, which is only slower.
+        unsafe { libc::madvise(mapping.base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        Ok(mapping)
     }
 
-    /// Makes the kernel map this range for writing now, as far as it lies inside, so that no later write meets a page fault.
-    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
-        // A page that is cut in half belongs to the range.
-        let start = range.start.min(self.map.bytes) / PAGE_BYTES * PAGE_BYTES;
-        let bytes = range.end.min(self.map.bytes).saturating_sub(start);
-        let address = self.map.base.as_ptr().wrapping_add(start);
-        // SAFETY: advice over a part of the mapping, which `map` keeps alive; mappings start at a page.
-        match unsafe { libc::madvise(address.cast(), bytes, libc::MADV_POPULATE_WRITE) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+    /// The first `bytes` of a shared-memory object, for reading and writing.
+    pub fn shared(object: BorrowedFd<'_>, bytes: usize) -> io::Result<Mapping> {
+        let mut mapping = map(bytes, libc::MAP_SHARED, object.as_raw_fd())?;
+        mapping.shared = true;
+        Ok(mapping)
     }
 
-    /// What has not been cut off yet.
-    pub fn rest(&self) -> Range<usize> {
-        self.front..self.back
-    }
-
-    /// The next piece, in order of address; none when less is left.
-    pub fn cut(&mut self, bytes: usize) -> Option<Piece> {
-        if bytes > self.back - self.front {
-            return None;
-        }
-        self.front += bytes;
-        Some(self.piece(self.front - bytes, bytes))
-    }
-
-    /// A piece from the end.
-    pub fn cut_last(&mut self, bytes: usize) -> Option<Piece> {
-        if bytes > self.back - self.front {
-            return None;
-        }
-        self.back -= bytes;
-        Some(self.piece(self.back, bytes))
-    }
-
-    fn piece(&self, offset: usize, bytes: usize) -> Piece {
-        Piece {
-            map: Arc::clone(&self.map),
-            offset,
-            bytes,
-        }
-    }
-}
-
-/// The only way to some bytes of a mapping.
-pub struct Piece {
-    map: Arc<Map>,
-    offset: usize,
-    bytes: usize,
-}
-
-impl Piece {
     pub fn len(&self) -> usize {
         self.bytes
     }
@@ -123,58 +46,146 @@ impl Piece {
         self.bytes == 0
     }
 
-    fn address(&self) -> *mut u8 {
-        self.map.base.as_ptr().wrapping_add(self.offset)
+    /// Whether `bytes` from `offset` on lie inside.
+    pub fn contains(&self, offset: usize, bytes: usize) -> bool {
+        offset.checked_add(bytes).is_some_and(|end| end <= self.bytes)
     }
 
-    /// Copies `from` to the start of the piece.
-    pub fn write(&mut self, from: &[u8]) {
-        assert!(from.len() <= self.bytes, "a piece of {} bytes", self.bytes);
-        // SAFETY: offset + bytes lies inside the mapping (`cut`, `cut_last`), `&mut self` makes this the only access of this
-        // process to these bytes, and `from` cannot overlap them, because no reference to a mapping exists.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.address(), from.len()) };
+    /// Copies `from` to `offset`.
+    pub fn write(&mut self, offset: usize, from: &[u8]) {
+        let to = self.at(offset, from.len());
+        // SAFETY: `at` checked that the range lies inside the mapping, and `from` is memory of this process that no mapping
+        // lends, so the two cannot overlap. Bytes that another process changes meanwhile are plain bytes all the same.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 
-    /// Copies the start of the piece to `to`.
-    pub fn read(&self, to: &mut [u8]) {
-        assert!(to.len() <= self.bytes, "a piece of {} bytes", self.bytes);
-        // SAFETY: as in `write`; `&self` excludes a write by this process meanwhile.
-        unsafe { ptr::copy_nonoverlapping(self.address(), to.as_mut_ptr(), to.len()) };
+    /// Copies from `offset` on into `to`.
+    pub fn read(&self, offset: usize, to: &mut [u8]) {
+        let from = self.at(offset, to.len());
+        // SAFETY: as in `write`, with the roles exchanged.
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }
+
+    /// Copies straight from one mapping to another, without a stop between.
+    pub fn copy_from(&mut self, offset: usize, source: &Mapping, source_offset: usize, bytes: usize) {
+        let to = self.at(offset, bytes);
+        let from = source.at(source_offset, bytes);
+        // SAFETY: both ranges were checked by `at`. `&mut self` and `&source` are different mappings, hence different
+        // addresses; should both show the same object, `copy` allows an overlap.
+        unsafe { ptr::copy(from, to, bytes) };
+    }
+
+    /// Sets `bytes` from `offset` on to `value`.
+    pub fn fill(&mut self, offset: usize, bytes: usize, value: u8) {
+        let to = self.at(offset, bytes);
+        // SAFETY: `at` checked the range.
+        unsafe { ptr::write_bytes(to, value, bytes) };
+    }
+
+    /// Hands the bytes of a range to `visitor` in order, in pieces of some KiB that are copies where the memory is shared.
+    pub fn visit(&self, offset: usize, bytes: usize, visitor: &mut dyn FnMut(&[u8])) {
+        let from = self.at(offset, bytes);
+        if !self.shared {
+            // SAFETY: `at` checked the range; private memory is written only through `&mut self`, which `&self` excludes
+            // for as long as the visitor runs; the kernel zeroed what was never written.
+            visitor(unsafe { std::slice::from_raw_parts(from, bytes) });
+            return;
+        }
+        let mut piece = [0u8; VISIT_BYTES];
+        let mut done = 0;
+        while done < bytes {
+            let step = VISIT_BYTES.min(bytes - done);
+            self.read(offset + done, &mut piece[..step]);
+            visitor(&piece[..step]);
+            done += step;
+        }
+    }
+
+    /// Makes the pages of a range present, so that copying does not stop for each one. Best effort: older kernels do not
+    /// know this advice and then copying does it.
+    pub fn populate(&mut self, offset: usize, bytes: usize) {
+        let page = 4096;
+        let first = offset / page * page;
+        let end = (offset + bytes).next_multiple_of(page).min(self.bytes);
+        let address = self.at(first, end - first);
+        // SAFETY: the range lies inside the mapping, and this advice changes no bytes.
+        unsafe { libc::madvise(address.cast(), end - first, libc::MADV_POPULATE_WRITE) };
+    }
+
+    fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(
+            self.contains(offset, bytes),
+            "{bytes} bytes from {offset} are not inside {} bytes",
+            self.bytes
+        );
+        self.base.as_ptr().wrapping_add(offset)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and bytes are those of the mmap in `map`, and nothing borrows the memory.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+fn map(bytes: usize, flags: i32, object: i32) -> io::Result<Mapping> {
+    // SAFETY: a new mapping at an address that the kernel chooses touches no existing memory.
+    let address = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            object,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let base = NonNull::new(address.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    Ok(Mapping {
+        base,
+        bytes,
+        shared: false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::FileExt;
 
     #[test]
-    fn pieces_are_disjoint_and_reach_the_file() {
-        let path = std::env::temp_dir().join(format!("lmcache-bench-mapping-{}", std::process::id()));
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(true);
-        let file = options.open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        file.set_len(10_000).unwrap();
-        let mut mapping = Mapping::new(&file, 10_000).unwrap();
-        // Refused by kernels before 5.14; nothing depends on it.
-        let _ = mapping.populate(5000..usize::MAX);
-        let mut pieces: Vec<Piece> = std::iter::from_fn(|| mapping.cut(3000)).collect();
-        let mut last = mapping.cut_last(1000).unwrap();
-        assert!(pieces.len() == 3 && mapping.cut(1).is_none() && mapping.cut_last(1).is_none());
-        for (number, piece) in pieces.iter_mut().enumerate() {
-            piece.write(&vec![u8::try_from(number).unwrap() + 1; 3000]);
-        }
-        last.write(&[9; 1000]);
-        drop(mapping);
-        let mut held = vec![0; 10_000];
-        file.read_exact_at(&mut held, 0).unwrap();
-        assert_eq!(
-            (held[0], held[2999], held[3000], held[8999], held[9000]),
-            (1, 1, 2, 3, 9)
-        );
-        let mut back = [0; 2];
-        pieces[1].read(&mut back);
-        assert_eq!(back, [2, 2]);
+    fn bytes_go_in_and_out() {
+        let mut one = Mapping::anonymous(3 * VISIT_BYTES).unwrap();
+        let mut two = Mapping::anonymous(64).unwrap();
+        two.write(8, b"abcdefgh");
+        one.copy_from(VISIT_BYTES - 4, &two, 8, 8);
+        let mut out = [0; 10];
+        one.read(VISIT_BYTES - 5, &mut out);
+        assert_eq!(&out, b"\0abcdefgh\0");
+        one.fill(VISIT_BYTES - 4, 2, b'x');
+        let mut seen = Vec::new();
+        one.visit(VISIT_BYTES - 4, 8, &mut |piece| seen.extend_from_slice(piece));
+        assert_eq!(seen, b"xxcdefgh");
+    }
+
+    #[test]
+    fn ranges_are_checked_without_overflow() {
+        let mapping = Mapping::anonymous(64).unwrap();
+        assert!(mapping.contains(0, 64) && mapping.contains(64, 0));
+        assert!(!mapping.contains(1, 64) && !mapping.contains(usize::MAX, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "not inside 64 bytes")]
+    fn a_range_outside_panics() {
+        Mapping::anonymous(64).unwrap().read(60, &mut [0; 5]);
+    }
+
+    #[test]
+    fn no_bytes_cannot_be_mapped() {
+        assert!(Mapping::anonymous(0).is_err());
     }
 }

@@ -3,8 +3,10 @@
 
 pub mod arena;
 pub mod counters;
+pub mod file_map;
 pub mod files;
 pub mod mapping;
+pub mod shm;
 pub mod signal;
 pub mod tcp;
 pub mod uring;

@@ -1,5 +1,6 @@
 //! A private directory per test and the binary under test. Nothing here asserts.
 
+pub mod mock_server;
 pub mod resp_server;
 pub mod s3_server;
 

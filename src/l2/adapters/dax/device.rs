@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use crate::l2::spec::DaxDevice;
-use crate::sys::mapping::{Mapping, Piece};
+use crate::sys::file_map::{FileMap, Piece};
 
 struct Device {
-    mapping: Mapping,
+    mapping: FileMap,
     max_slots: u64,
     used_slots: u64,
 }
@@ -124,7 +124,7 @@ fn map(device: &DaxDevice, file: &File, metadata: &Metadata, slot_bytes: u64) ->
     }
     let mapped_bytes =
         usize::try_from(mapped).map_err(|_| format!("max_dax_size_gb of {path} is beyond the address space"))?;
-    let mapping = Mapping::new(file, mapped_bytes)
+    let mapping = FileMap::new(file, mapped_bytes)
         .map_err(|error| format!("Failed to mmap dax arena ({mapped} bytes) from {path}: {error}"))?;
     Ok(Device {
         mapping,

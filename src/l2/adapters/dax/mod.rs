@@ -20,7 +20,7 @@ use crate::l2::adapters::pool::Pool;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::DaxConfig;
 use crate::report::warning::Warning;
-use crate::sys::mapping::Piece;
+use crate::sys::file_map::Piece;
 use crate::units::duration_ns;
 
 /// Objects copied in one job, as in LMCache: a copy of one is hardly longer than its hand-over.

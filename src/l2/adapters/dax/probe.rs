@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::device::Devices;
 use crate::l2::adapter::{Item, ProbeSlice};
-use crate::sys::mapping::Piece;
+use crate::sys::file_map::Piece;
 
 #[derive(Default)]
 pub struct Probe {

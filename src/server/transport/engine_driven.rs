@@ -1,0 +1,250 @@
+//! This program copies: through the server's shared memory where it offers some, inside the messages where it does not. It
+//! must never unregister a worker for whom slots are set aside that nobody has filled: the server would publish them.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Registration, Transfer, Transport, Worker};
+use crate::error::Error;
+use crate::server::memory::{Blocks, KvTensors, Layout};
+use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError};
+use crate::server::shape::Shape;
+use crate::sys::shm::Segment;
+
+mod inline;
+mod pool;
+
+/// The most that one request carries inside, below what MessagePack can count.
+const INLINE_BYTES_MAX: u64 = 2 << 30;
+
+pub struct EngineDriven {
+    shape: Shape,
+    way: Way,
+    /// Instances with slots that could not be filled.
+    unfilled: Vec<u64>,
+}
+
+/// How chunks travel; the server says so when a worker registers.
+enum Way {
+    Unknown,
+    Pool(Segment),
+    Inline,
+}
+
+impl EngineDriven {
+    pub fn new(shape: &Shape) -> EngineDriven {
+        EngineDriven {
+            shape: shape.clone(),
+            way: Way::Unknown,
+            unfilled: Vec::new(),
+        }
+    }
+
+    fn chunk_layout(&self, chunk_tokens: u64, chunks: usize) -> ChunkLayout {
+        let group = &self.shape.groups[0];
+        let (layers, hidden) = (group.layers as u64, group.hidden() as u64);
+        let shape = match group.kv_size {
+            1 => vec![layers, chunk_tokens, hidden],
+            planes => vec![planes as u64, layers, chunk_tokens, hidden],
+        };
+        ChunkLayout {
+            dtype: group.dtype,
+            shape,
+            chunks,
+        }
+    }
+}
+
+/// The chunks of a key's range and the blocks of each.
+#[derive(Clone, Copy)]
+struct Range {
+    chunk_tokens: u64,
+    chunks: usize,
+    chunk_blocks: usize,
+    first_block: usize,
+}
+
+impl Range {
+    fn new(client: &Client, key: &Key, blocks: Blocks) -> Range {
+        let chunk_tokens = client.server().chunk_size;
+        let chunks = ((key.end - key.start) / chunk_tokens) as usize;
+        Range {
+            chunk_tokens,
+            chunks,
+            chunk_blocks: blocks.count.checked_div(chunks).unwrap_or(0),
+            first_block: blocks.first,
+        }
+    }
+
+    fn blocks_of(&self, chunk: usize) -> Blocks {
+        Blocks {
+            first: self.first_block + chunk * self.chunk_blocks,
+            count: self.chunk_blocks,
+        }
+    }
+}
+
+impl Transport for EngineDriven {
+    fn label(&self) -> &'static str {
+        match self.way {
+            Way::Unknown => "engine_driven",
+            Way::Pool(_) => "engine_driven, shared memory of the server",
+            Way::Inline => "engine_driven, inline",
+        }
+    }
+
+    fn allocate(&self, layout: Layout, _rank: u32) -> io::Result<KvTensors> {
+        KvTensors::private(layout)
+    }
+
+    fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
+        let group = &self.shape.groups[0];
+        let pool = client.register_engine_context(&EngineContext {
+            instance_id: worker.instance_id,
+            model_name: registration.model_name.clone(),
+            world_size: registration.world_size,
+            block_size: group.block_tokens as u64,
+            num_layers: group.layers as u64,
+            hidden_dim_size: group.hidden() as u64,
+            dtype: group.dtype,
+            use_mla: group.kv_size == 1,
+            num_physical_slots: registration.chunk_tokens as u64,
+        });
+        let pool = pool.map_err(|error| {
+            Error::Environment(format!(
+                "REGISTER_KV_CACHE_ENGINE_DRIVEN_CONTEXT failed for rank {}: {error}; does the server run with \
+                 --supported-transfer-mode auto or engine_driven?",
+                worker.rank
+            ))
+        })?;
+        match (&self.way, pool) {
+            (Way::Unknown, None) => self.way = Way::Inline,
+            (Way::Unknown, Some(pool)) => self.way = Way::Pool(pool::open(&pool)?),
+            // All workers share the pool.
+            (Way::Pool(_) | Way::Inline, _) => {}
+        }
+        Ok(())
+    }
+
+    fn store(
+        &mut self,
+        client: &mut Client,
+        worker: &mut Worker,
+        key: &Key,
+        blocks: Blocks,
+    ) -> Result<Transfer, RpcError> {
+        let range = Range::new(client, key, blocks);
+        let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
+        match &mut self.way {
+            Way::Pool(memory) => {
+                let stored = pool::store(client, worker, key, range, &layout, memory);
+                stored.map_err(|unstored| {
+                    if unstored.slots_unfilled {
+                        self.unfilled.push(worker.instance_id);
+                    }
+                    unstored.error
+                })
+            }
+            Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
+                inline::store(
+                    client,
+                    worker,
+                    key,
+                    range,
+                    &this.chunk_layout(range.chunk_tokens, range.chunks),
+                )
+            }),
+        }
+    }
+
+    fn retrieve(
+        &mut self,
+        client: &mut Client,
+        worker: &mut Worker,
+        key: &Key,
+        blocks: Blocks,
+    ) -> Result<Transfer, RpcError> {
+        let range = Range::new(client, key, blocks);
+        let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
+        match &self.way {
+            Way::Pool(memory) => pool::retrieve(client, worker, key, range, &layout, memory),
+            Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
+                inline::retrieve(
+                    client,
+                    worker,
+                    key,
+                    range,
+                    &this.chunk_layout(range.chunk_tokens, range.chunks),
+                )
+            }),
+        }
+    }
+
+    fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError> {
+        if self.unfilled.contains(&worker.instance_id) {
+            let text = format!(
+                "instance {} stays registered, because its slots are unfilled",
+                worker.instance_id
+            );
+            return Err(RpcError::Invalid(text));
+        }
+        client.unregister_engine_context(worker.instance_id)
+    }
+
+    fn commits_late(&self) -> bool {
+        false
+    }
+}
+
+impl EngineDriven {
+    /// Does a range in as few requests as its size allows, nearly always one.
+    fn in_parts(
+        &self,
+        client: &mut Client,
+        key: &Key,
+        range: Range,
+        mut part: impl FnMut(&EngineDriven, &mut Client, &Key, Range) -> Result<Transfer, RpcError>,
+    ) -> Result<Transfer, RpcError> {
+        let chunk_bytes = self.chunk_layout(range.chunk_tokens, 1).chunk_bytes();
+        let step = usize::try_from(INLINE_BYTES_MAX / chunk_bytes.max(1))
+            .unwrap_or(1)
+            .max(1);
+        let mut whole = Transfer {
+            accepted: true,
+            bytes: 0,
+            wait: Duration::ZERO,
+            copy: Duration::ZERO,
+        };
+        let mut first = 0;
+        while first < range.chunks {
+            let chunks = step.min(range.chunks - first);
+            let start = key.start + first as u64 * range.chunk_tokens;
+            let key = key.range(start, start + chunks as u64 * range.chunk_tokens);
+            let range = Range {
+                chunks,
+                first_block: range.first_block + first * range.chunk_blocks,
+                ..range
+            };
+            let done = part(self, client, &key, range)?;
+            whole.accepted &= done.accepted;
+            whole.bytes += done.bytes;
+            whole.wait += done.wait;
+            whole.copy += done.copy;
+            first += chunks;
+        }
+        Ok(whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_have_the_shape_of_the_protocol() {
+        let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap()).chunk_layout(8, 2);
+        let kv = layout("(2,16,4,1,4):float16:2");
+        assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));
+        assert_eq!(layout("(1,16,4,1,4):float16:2").shape, [2, 8, 4]);
+    }
+}
