@@ -1,4 +1,24 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
 
+pub mod answer;
 pub mod bench;
+pub mod buffers;
+pub mod chunk;
+pub mod detail;
+pub mod exchange;
+pub mod failure;
+pub mod lane;
+pub mod line;
+pub mod live;
+pub mod record;
+pub mod report;
+pub mod results;
+pub mod runner;
+pub mod samples;
+pub mod sse;
+pub mod steady;
+pub mod target;
+pub mod timestamp;
+pub mod transport;
+pub mod warning;
 pub mod workload;
