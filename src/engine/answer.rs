@@ -7,10 +7,14 @@ use super::timestamp::Stamp;
 
 /// Gaps between token events are kept in this unit, which fits seven minutes into 32 bits.
 pub const GAP_UNIT_NS: u64 = 100;
+/// Engines name answers with about forty characters.
+const RESPONSE_ID_CHARS_MAX: usize = 100;
 
 /// What one request's events said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
+    /// The engine's own name of the answer, for its logs.
+    pub response_id: Option<String>,
     pub first_event: Option<Stamp>,
     /// The first event with any text of the model.
     pub first_token: Option<Stamp>,
@@ -30,7 +34,7 @@ pub struct Answer {
     /// Between token events, in units of `GAP_UNIT_NS`.
     pub gaps: Vec<u32>,
     pub text: String,
-    keeps_text: bool,
+    pub keeps_text: bool,
 }
 
 impl Answer {
@@ -57,7 +61,10 @@ impl Answer {
         let Some(chunk) = chunk::parse(data)? else {
             return Ok(());
         };
-        self.first_event.get_or_insert(at);
+        if self.first_event.is_none() {
+            self.first_event = Some(at);
+            self.response_id = chunk.id.map(|id| id.chars().take(RESPONSE_ID_CHARS_MAX).collect());
+        }
         if let Some(usage) = chunk.usage {
             self.count(usage);
         }

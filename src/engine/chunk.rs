@@ -13,6 +13,8 @@ use super::failure::{Failure, FailureClass};
 /// What the first choice of an event carries, and its usage.
 #[derive(Debug, Default, PartialEq)]
 pub struct Chunk<'a> {
+    /// The engine's own name of the answer.
+    pub id: Option<Cow<'a, str>>,
     /// The piece that the reference adds to the answer's text; `Some("")` and `None` differ there.
     pub piece: Option<Cow<'a, str>>,
     /// Any non-empty text of the model, visible or not: this is a token event.
@@ -41,6 +43,8 @@ pub fn parse(data: &[u8]) -> Result<Option<Chunk<'_>>, Failure> {
 
 #[derive(Deserialize)]
 struct Event<'a> {
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
     #[serde(borrow, default)]
     choices: First<Choice<'a>>,
     #[serde(default)]
@@ -137,6 +141,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
 
 impl<'a> Event<'a> {
     fn into_chunk(self) -> Chunk<'a> {
+        let id = self.id.map(|id| id.0);
         let usage = self.usage.map(|usage| Usage {
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
@@ -147,6 +152,7 @@ impl<'a> Event<'a> {
         });
         let Some(choice) = self.choices.0 else {
             return Chunk {
+                id,
                 usage,
                 ..Chunk::default()
             };
@@ -163,6 +169,7 @@ impl<'a> Event<'a> {
             .or(delta.reasoning)
             .or(choice.text);
         Chunk {
+            id,
             piece: piece.map(|text| text.0),
             has_token: has_output || has_reasoning,
             has_output,
@@ -206,7 +213,9 @@ fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
         || arguments.is_some_and(|arguments| !arguments.is_empty());
     let has_token = has_output || filled(&reasoning_content) || filled(&reasoning);
     let piece = content.or(reasoning_content).or(reasoning).or(completion);
+    let id = event.get("id").and_then(Value::as_str);
     Ok(Some(Chunk {
+        id: id.map(|id| Cow::Owned(id.to_owned())),
         piece: piece.map(Cow::Owned),
         has_token,
         has_output,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::failure::FailureClass;
 use super::record::Record;
 use super::results::Spread;
-use super::samples::{GapSamples, PhaseSamples};
+use super::samples::PhaseSamples;
 use super::steady::{self, SteadyWindow};
 use crate::stats::percentile::linear;
 
@@ -94,14 +94,12 @@ impl Detail {
         let records = &samples.records;
         let good: Vec<&Record> = records.iter().filter(|record| record.succeeded()).collect();
         let each = |value: fn(&Record) -> Option<f64>| good.iter().filter_map(move |record| value(record));
-        let itl = GapSamples::of(records);
-        let itl_ms: Vec<f64> = itl.gaps_s.iter().map(|gap| gap * 1e3).collect();
         let mut detail = Detail {
             ttft_ms: Distribution::of(each(|record| Some(record.ttft_s())), 1e3),
             ttfo_ms: differs(&good).then(|| Distribution::of(each(Record::ttfo_s), 1e3)),
             scheduled_ttft_ms: paced.then(|| Distribution::of(each(Record::scheduled_ttft_s), 1e3)),
             tpot_ms: Distribution::of(each(Record::tpot_s), 1e3),
-            itl_ms: Distribution::of_sorted(&itl_ms),
+            itl_ms: Distribution::of_sorted(&samples.gaps.sorted_ms()),
             latency_ms: Distribution::of(each(Record::token_latency_s), 1e3),
             steady: steady::window(&good),
             in_flight_peak: samples.in_flight_peak,

@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod detail;
 pub mod exchange;
 pub mod failure;
+pub mod jsonl;
 pub mod lane;
 pub mod line;
 pub mod live;

@@ -224,3 +224,6 @@ fn object(name: &str, members: &[(&str, String)]) -> String {
         .collect();
     format!("  \"{name}\": {{\n{}\n  }}", lines.join(",\n"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ const TOGETHER_BYTES_MAX: usize = 64 << 20;
 
 pub struct Runner {
     pub clock: Clock,
+    /// Whether every record keeps its own gaps between tokens.
+    pub keeps_gaps: bool,
     target: Arc<Target>,
     timeouts: Timeouts,
     tls: Arc<RustlsConnector>,
@@ -46,6 +48,7 @@ impl Runner {
     pub fn new(clock: Clock, target: Arc<Target>, timeouts: Timeouts, live: Arc<Live>) -> Runner {
         Runner {
             clock,
+            keeps_gaps: false,
             target,
             timeouts,
             tls: Arc::new(RustlsConnector::default()),
@@ -120,6 +123,7 @@ impl Runner {
             },
             finished: Vec::new(),
             due: None,
+            keeps_gaps: self.keeps_gaps,
         };
         self.follow(workload, &mut run);
         while self.in_flight > 0 {
@@ -241,6 +245,7 @@ struct Run {
     finished: Vec<Finished>,
     /// When the next request was first due.
     due: Option<Stamp>,
+    keeps_gaps: bool,
 }
 
 impl Run {
@@ -257,6 +262,10 @@ impl Run {
             succeeded,
             text: if succeeded { text } else { String::new() },
         });
+        self.samples.gaps.add(&record);
+        if !self.keeps_gaps {
+            record.answer.gaps = Vec::new();
+        }
         self.samples.connections_opened += u64::from(record.connect_ns > 0);
         self.samples.records.push(*record);
     }

@@ -13,6 +13,7 @@ pub struct PhaseSamples {
     pub ended: Stamp,
     /// In completion order.
     pub records: Vec<Record>,
+    pub gaps: GapSamples,
     /// Requests that were under way when the run was ended early.
     pub cut_off: u64,
     pub in_flight_peak: u64,
@@ -28,7 +29,7 @@ pub struct PhaseSamples {
 /// taken, evenly.
 #[derive(Clone, Debug)]
 pub struct GapSamples {
-    pub gaps_s: Vec<f64>,
+    gaps_s: Vec<f64>,
     limit: usize,
     stride: u64,
     seen: u64,
@@ -53,13 +54,17 @@ impl GapSamples {
         }
     }
 
-    pub fn of(records: &[Record]) -> GapSamples {
-        let mut samples = GapSamples::default();
-        for record in records.iter().filter(|record| record.succeeded()) {
-            record.gaps_s().for_each(|gap| samples.push(gap));
+    /// Takes the gaps of a request that succeeded.
+    pub fn add(&mut self, record: &Record) {
+        if record.succeeded() {
+            record.gaps_s().for_each(|gap| self.push(gap));
         }
-        samples.gaps_s.sort_by(f64::total_cmp);
-        samples
+    }
+
+    pub fn sorted_ms(&self) -> Vec<f64> {
+        let mut gaps_ms: Vec<f64> = self.gaps_s.iter().map(|gap| gap * 1e3).collect();
+        gaps_ms.sort_by(f64::total_cmp);
+        gaps_ms
     }
 
     fn push(&mut self, gap_s: f64) {
