@@ -181,3 +181,6 @@ impl Record {
         self.answer.gaps.iter().map(move |gap| f64::from(*gap) * scale)
     }
 }
+
+#[cfg(test)]
+mod tests;
