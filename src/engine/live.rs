@@ -1,13 +1,20 @@
 //! What a run looks like while it goes on: a few numbers that the runner keeps up to date and the display reads. Never
 //! waited for by anything that measures for longer than a copy takes.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::record::Record;
 
+/// The display has room for so many notes.
+pub const NOTES_MAX: usize = 5;
+
 /// Shared between the runner and the display.
 #[derive(Debug, Default)]
-pub struct Live(Mutex<LiveNumbers>);
+pub struct Live {
+    numbers: Mutex<LiveNumbers>,
+    notes: Mutex<VecDeque<String>>,
+}
 
 /// Of the phase that runs now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,7 +48,7 @@ impl LiveNumbers {
 
 impl Live {
     fn change(&self, change: impl FnOnce(&mut LiveNumbers)) {
-        change(&mut self.0.lock().expect("no thread panics with this lock"));
+        change(&mut self.numbers.lock().expect("no thread panics with this lock"));
     }
 
     /// A phase begins: everything from zero.
@@ -68,9 +75,26 @@ impl Live {
                 numbers.failed += 1;
             }
         });
+        if let Some((record, failure)) = record.and_then(|record| Some((record, record.why_failed()?))) {
+            self.note(format!("Request {} failed: {}", record.id, failure.text));
+        }
     }
 
     pub fn numbers(&self) -> LiveNumbers {
-        *self.0.lock().expect("no thread panics with this lock")
+        *self.numbers.lock().expect("no thread panics with this lock")
+    }
+
+    /// Something to tell; only the last few are kept.
+    pub fn note(&self, text: impl Into<String>) {
+        let mut notes = self.notes.lock().expect("no thread panics with this lock");
+        if notes.len() == NOTES_MAX {
+            notes.pop_front();
+        }
+        notes.push_back(text.into());
+    }
+
+    pub fn notes(&self) -> Vec<String> {
+        let notes = self.notes.lock().expect("no thread panics with this lock");
+        notes.iter().cloned().collect()
     }
 }

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod buffers;
 pub mod chunk;
 pub mod detail;
+pub mod display;
 pub mod exchange;
 pub mod failure;
 pub mod jsonl;
