@@ -160,8 +160,7 @@ impl<'a> Event<'a> {
         let delta = choice.delta.unwrap_or_default();
         let filled = |text: &Option<Text>| text.as_ref().is_some_and(|text| !text.0.is_empty());
         let arguments = delta.tool_calls.0.and_then(|call| call.function?.arguments);
-        let has_output =
-            filled(&delta.content) || filled(&choice.text) || filled(&delta.refusal) || filled(&arguments);
+        let has_output = filled(&delta.content) || filled(&choice.text) || filled(&delta.refusal) || filled(&arguments);
         let has_reasoning = filled(&delta.reasoning_content) || filled(&delta.reasoning);
         let piece = delta
             .content

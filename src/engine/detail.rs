@@ -116,7 +116,11 @@ impl Detail {
     }
 
     fn add_tokens(&mut self, good: &[&Record]) {
-        let mut speeds: Vec<f64> = good.iter().filter_map(|record| record.tpot_s()).map(f64::recip).collect();
+        let mut speeds: Vec<f64> = good
+            .iter()
+            .filter_map(|record| record.tpot_s())
+            .map(f64::recip)
+            .collect();
         speeds.retain(|speed| speed.is_finite());
         speeds.sort_by(f64::total_cmp);
         if !speeds.is_empty() {
@@ -154,7 +158,11 @@ impl Detail {
         self.bytes_received = records.iter().map(|record| record.bytes_received).sum();
         let on_open = |record: &&Record| record.connect_ns == 0 && record.sent.is_some();
         self.connections_reused = records.iter().filter(on_open).count() as u64;
-        let slowest = records.iter().map(|record| record.connect_ns).max().filter(|ns| *ns > 0);
+        let slowest = records
+            .iter()
+            .map(|record| record.connect_ns)
+            .max()
+            .filter(|ns| *ns > 0);
         self.connect_ms_max = slowest.map(|ns| ns as f64 / 1e6);
         self.reads = records.iter().map(|record| record.reads).sum();
         self.reads_without_stamp = records.iter().map(|record| record.reads_without_stamp).sum();
@@ -162,7 +170,10 @@ impl Detail {
 
     fn add_client(&mut self, samples: &PhaseSamples, good: &[&Record]) {
         let p99 = |values: Vec<f64>| Distribution::of(values.into_iter(), 1.0).spread.p99;
-        self.first_token_lag_ms_p99 = p99(good.iter().map(|record| record.first_token_lag_ns as f64 / 1e6).collect());
+        self.first_token_lag_ms_p99 = p99(good
+            .iter()
+            .map(|record| record.first_token_lag_ns as f64 / 1e6)
+            .collect());
         self.lateness_ms_p99 = p99(samples.records.iter().map(|record| record.lateness_s() * 1e3).collect());
         let lag_ns: u64 = samples.records.iter().map(|record| record.lag_ns_sum).sum();
         if self.reads > 0 {

@@ -79,7 +79,10 @@ fn block(live: &Live, elapsed: Duration) -> Vec<String> {
             numbers.successful, numbers.in_flight, numbers.failed
         ),
         format!("  Avg TTFT:       \x1b[93m{:.1} ms\x1b[0m", numbers.mean_ttft_ms()),
-        format!("  Avg decode:     \x1b[93m{:.1} tok/s\x1b[0m", numbers.mean_decode_speed()),
+        format!(
+            "  Avg decode:     \x1b[93m{:.1} tok/s\x1b[0m",
+            numbers.mean_decode_speed()
+        ),
         format!("  Input tokens:   {}", with_commas(numbers.input_tokens)),
         format!("  Output tokens:  {}", with_commas(numbers.output_tokens)),
         format!(

@@ -213,7 +213,10 @@ impl Exchanger {
             ),
             _ => Failure::new(
                 FailureClass::StreamBroken,
-                format!("Connection error: the engine closed the connection without an answer: {}", cause(error)),
+                format!(
+                    "Connection error: the engine closed the connection without an answer: {}",
+                    cause(error)
+                ),
             ),
         }
     }
@@ -240,7 +243,11 @@ impl Exchanger {
             _ => {
                 let mut body = Vec::new();
                 // Whatever came of it is read for a message; a body cut short has none.
-                let _ = response.body_mut().as_reader().take(ERROR_BODY_BYTES_MAX).read_to_end(&mut body);
+                let _ = response
+                    .body_mut()
+                    .as_reader()
+                    .take(ERROR_BODY_BYTES_MAX)
+                    .read_to_end(&mut body);
                 message_of(&body)
             }
         };
@@ -253,13 +260,14 @@ impl Exchanger {
 
     /// An answer without a token that is no event stream at all gets a better sentence.
     fn check_type(&self, response: &Response<Body>, record: &Record) -> Result<(), Failure> {
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         match kind {
-            Some(kind) if record.answer.first_event.is_none() && !kind.starts_with("text/event-stream") => {
-                Err(Failure::protocol(format!(
-                    "the engine answered with {kind} instead of an event stream"
-                )))
-            }
+            Some(kind) if record.answer.first_event.is_none() && !kind.starts_with("text/event-stream") => Err(
+                Failure::protocol(format!("the engine answered with {kind} instead of an event stream")),
+            ),
             _ => Ok(()),
         }
     }

@@ -9,7 +9,10 @@ use super::timestamp::{Clock, Stamp};
 
 /// All requests, in completion order.
 pub fn lines(records: &[Record], clock: &Clock) -> String {
-    records.iter().map(|record| format!("{}\n", line(record, clock))).collect()
+    records
+        .iter()
+        .map(|record| format!("{}\n", line(record, clock)))
+        .collect()
 }
 
 fn line(record: &Record, clock: &Clock) -> Value {
@@ -64,8 +67,17 @@ mod tests {
     fn a_line_says_what_was_measured_and_leaves_out_what_was_not() {
         let clock = Clock::start();
         let mut record = Record::begin("r1".into(), Stamp(-2_000_000), Stamp(0));
-        record.answer.event(br#"{"id":"cmpl-1","choices":[{"delta":{"content":"a"}}]}"#, Stamp(20_000_000)).unwrap();
-        record.answer.event(br#"{"choices":[{"delta":{"content":"b"}}]}"#, Stamp(25_000_000)).unwrap();
+        record
+            .answer
+            .event(
+                br#"{"id":"cmpl-1","choices":[{"delta":{"content":"a"}}]}"#,
+                Stamp(20_000_000),
+            )
+            .unwrap();
+        record
+            .answer
+            .event(br#"{"choices":[{"delta":{"content":"b"}}]}"#, Stamp(25_000_000))
+            .unwrap();
         record.answer.event(b"[DONE]", Stamp(26_000_000)).unwrap();
         record.finished = Stamp(26_000_000);
         let mut failed = Record::begin("r2".into(), Stamp(0), Stamp(0));
@@ -76,11 +88,17 @@ mod tests {
         assert_eq!(first["request_id"], "r1");
         assert_eq!(first["response_id"], "cmpl-1");
         assert_eq!(first["scheduled_ms"], -2.0);
-        assert_eq!((&first["first_token_ms"], &first["last_token_ms"]), (&json!(20.0), &json!(25.0)));
+        assert_eq!(
+            (&first["first_token_ms"], &first["last_token_ms"]),
+            (&json!(20.0), &json!(25.0))
+        );
         assert_eq!(first["gaps_ms"], json!([5.0]));
         assert_eq!(first["tpot_ms"], 5.0);
         assert_eq!(first["completion_tokens"], Value::Null);
-        assert_eq!((&parsed[1]["error_class"], &parsed[1]["error"]), (&json!("protocol"), &json!("no")));
+        assert_eq!(
+            (&parsed[1]["error_class"], &parsed[1]["error"]),
+            (&json!("protocol"), &json!("no"))
+        );
         assert_eq!(parsed[1]["first_token_ms"], Value::Null);
     }
 }

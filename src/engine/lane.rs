@@ -19,15 +19,25 @@ const STACK_BYTES: usize = 256 << 10;
 pub enum Job {
     /// Open the connection, so that no request has to.
     Open,
-    Send { request: Request, scheduled: Stamp },
+    Send {
+        request: Request,
+        scheduled: Stamp,
+    },
 }
 
 /// What a lane reports; `lane` is its number.
 #[derive(Debug)]
 pub enum Report {
-    Opened { lane: usize, outcome: Result<u64, Failure> },
+    Opened {
+        lane: usize,
+        outcome: Result<u64, Failure>,
+    },
     /// Without a record the run ended before the answer did.
-    Ended { lane: usize, id: String, record: Option<Box<Record>> },
+    Ended {
+        lane: usize,
+        id: String,
+        record: Option<Box<Record>>,
+    },
 }
 
 /// The other end of a lane's thread.

@@ -174,7 +174,9 @@ impl Line {
 
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line").field("counts", &self.counts).finish_non_exhaustive()
+        f.debug_struct("Line")
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
     }
 }
 

@@ -115,7 +115,13 @@ fn beyond_sections(facts: &Facts) -> Vec<Section> {
 }
 
 fn latency_table(detail: &Detail) -> Section {
-    let columns = [("mean", "mean"), ("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("max", "max")];
+    let columns = [
+        ("mean", "mean"),
+        ("p50", "p50"),
+        ("p90", "p90"),
+        ("p99", "p99"),
+        ("max", "max"),
+    ];
     let columns = columns.map(|(key, label)| Column::new(key, label)).to_vec();
     let rows = [
         ("ttft", "TTFT", Some(&detail.ttft_ms)),
@@ -125,9 +131,9 @@ fn latency_table(detail: &Detail) -> Section {
         ("itl", "ITL", Some(&detail.itl_ms)),
         ("latency", "Latency", Some(&detail.latency_ms)),
     ];
-    let rows = rows.into_iter().filter_map(|(key, label, distribution)| {
-        Some(Row::new(key, label, cells(distribution?)))
-    });
+    let rows = rows
+        .into_iter()
+        .filter_map(|(key, label, distribution)| Some(Row::new(key, label, cells(distribution?))));
     Section::table("latency_ms", "Latencies (ms)", columns, rows.collect())
 }
 
@@ -183,9 +189,18 @@ fn traffic(detail: &Detail) -> Vec<Entry> {
     vec![
         Entry::count("in_flight_peak", "Most requests in flight", detail.in_flight_peak),
         Entry::number("bytes_sent_mib", "Sent (MiB)", mebibytes(detail.bytes_sent), 2),
-        Entry::number("bytes_received_mib", "Received (MiB)", mebibytes(detail.bytes_received), 2),
+        Entry::number(
+            "bytes_received_mib",
+            "Received (MiB)",
+            mebibytes(detail.bytes_received),
+            2,
+        ),
         Entry::count("connections_reused", "On an open connection", detail.connections_reused),
-        Entry::count("connections_opened", "Connections opened late", detail.connections_opened),
+        Entry::count(
+            "connections_opened",
+            "Connections opened late",
+            detail.connections_opened,
+        ),
         optional("connect_ms_max", "Slowest late connect (ms)", detail.connect_ms_max, 2),
     ]
 }
@@ -203,19 +218,44 @@ fn client(facts: &Facts) -> Vec<Entry> {
     let mut entries = vec![Entry::text("error", "Client error", error)];
     if let Some(error) = facts.client_error {
         entries.extend([
-            Entry::number("error_ttft_ms_mean", "Replay TTFT error, mean (ms)", error.ttft_ms_mean, 3),
+            Entry::number(
+                "error_ttft_ms_mean",
+                "Replay TTFT error, mean (ms)",
+                error.ttft_ms_mean,
+                3,
+            ),
             Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3),
-            Entry::number("error_decode_percent", "Replay decode error (%)", error.decode_percent, 3),
+            Entry::number(
+                "error_decode_percent",
+                "Replay decode error (%)",
+                error.decode_percent,
+                3,
+            ),
             Entry::count("error_streams", "Replayed streams", error.streams),
         ]);
     }
     entries.extend([
         Entry::text("stamps", "Arrival stamps", detail.stamps()),
-        Entry::number("first_token_lag_ms_p99", "Read lag, first token p99 (ms)", detail.first_token_lag_ms_p99, 3),
+        Entry::number(
+            "first_token_lag_ms_p99",
+            "Read lag, first token p99 (ms)",
+            detail.first_token_lag_ms_p99,
+            3,
+        ),
         Entry::number("lag_ms_mean", "Read lag, mean (ms)", detail.lag_ms_mean, 3),
-        Entry::number("lateness_ms_p99", "Dispatch lateness p99 (ms)", detail.lateness_ms_p99, 3),
+        Entry::number(
+            "lateness_ms_p99",
+            "Dispatch lateness p99 (ms)",
+            detail.lateness_ms_p99,
+            3,
+        ),
         Entry::number("cpu_percent", "CPU of one core (%)", detail.cpu_percent, 1),
-        optional("cpu_us_per_event", "CPU per token event (us)", detail.cpu_us_per_event, 2),
+        optional(
+            "cpu_us_per_event",
+            "CPU per token event (us)",
+            detail.cpu_us_per_event,
+            2,
+        ),
     ]);
     entries
 }

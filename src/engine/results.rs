@@ -214,7 +214,11 @@ pub fn summary_json(config: &SummaryConfig, figures: &Figures) -> String {
         ("p90_request_latency_ms", number(latency.p90)),
         ("p99_request_latency_ms", number(latency.p99)),
     ];
-    format!("{{\n{},\n{}\n}}", object("config", &config), object("results", &results))
+    format!(
+        "{{\n{},\n{}\n}}",
+        object("config", &config),
+        object("results", &results)
+    )
 }
 
 fn object(name: &str, members: &[(&str, String)]) -> String {

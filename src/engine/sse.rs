@@ -61,11 +61,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn line(
-        &mut self,
-        line: &[u8],
-        on_event: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    fn line(&mut self, line: &[u8], on_event: &mut impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut line = line;
         if !std::mem::replace(&mut self.first_line_seen, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);

@@ -155,7 +155,10 @@ mod tests {
             let text = Target::new(base, "k").unwrap_err().to_string();
             assert!(text.starts_with("--engine-url http:"), "{text}");
         }
-        assert!(matches!(Target::new("http://127.0.0.1/v1", "a\nb"), Err(Error::Usage(_))));
+        assert!(matches!(
+            Target::new("http://127.0.0.1/v1", "a\nb"),
+            Err(Error::Usage(_))
+        ));
     }
 
     #[test]

@@ -44,7 +44,11 @@ impl Clock {
 
     /// A kernel stamp, in nanoseconds since 1970, on this clock.
     pub fn of_wall_ns(&self, wall_ns: u64) -> Stamp {
-        Stamp(i64::try_from(wall_ns).unwrap_or(i64::MAX).saturating_sub(self.anchor_wall_ns))
+        Stamp(
+            i64::try_from(wall_ns)
+                .unwrap_or(i64::MAX)
+                .saturating_sub(self.anchor_wall_ns),
+        )
     }
 
     /// Seconds since 1970, as the reference writes times.
@@ -61,7 +65,9 @@ impl Clock {
     pub fn wall_step(&self) -> Duration {
         let (instant, wall_ns) = read_both();
         let passed = instant.saturating_duration_since(self.anchor).as_nanos();
-        let expected = self.anchor_wall_ns.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
+        let expected = self
+            .anchor_wall_ns
+            .saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
         Duration::from_nanos(expected.abs_diff(wall_ns))
     }
 }
@@ -91,7 +97,10 @@ mod tests {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let now = clock.now();
         let kernel = clock.of_wall_ns(u64::try_from(wall.as_nanos()).unwrap());
-        assert!(kernel <= now && now.ns_since(kernel) < 1_000_000_000, "{kernel:?} {now:?}");
+        assert!(
+            kernel <= now && now.ns_since(kernel) < 1_000_000_000,
+            "{kernel:?} {now:?}"
+        );
         assert!((clock.wall_seconds(kernel) - wall.as_secs_f64()).abs() < 1e-6);
         assert!(clock.wall_step() < Duration::from_secs(1));
     }

@@ -118,7 +118,9 @@ impl Transport for StampedTransport {
             match socket::receive(&self.stream, room) {
                 Ok(received) => {
                     let now = self.line.clock.now();
-                    let kernel = received.kernel_wall_ns.map(|wall_ns| self.line.clock.of_wall_ns(wall_ns));
+                    let kernel = received
+                        .kernel_wall_ns
+                        .map(|wall_ns| self.line.clock.of_wall_ns(wall_ns));
                     if received.bytes > 0 {
                         self.line.received(received.bytes, kernel, now);
                     }
@@ -142,7 +144,9 @@ impl Transport for StampedTransport {
 
 impl fmt::Debug for StampedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StampedTransport").field("stream", &self.stream).finish()
+        f.debug_struct("StampedTransport")
+            .field("stream", &self.stream)
+            .finish()
     }
 }
 
@@ -195,7 +199,9 @@ pub struct Lease {
 
 impl Lease {
     fn inner(&mut self) -> &mut dyn Transport {
-        self.transport.as_deref_mut().expect("a lease holds its connection until it is dropped")
+        self.transport
+            .as_deref_mut()
+            .expect("a lease holds its connection until it is dropped")
     }
 }
 

@@ -13,20 +13,48 @@ const WALL_STEP_MS_MAX: f64 = 1.0;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Doubt {
     /// The replay was off by more than a stated limit.
-    ClientBound { ttft_ms_p99: f64, stay_below: u64 },
+    ClientBound {
+        ttft_ms_p99: f64,
+        stay_below: u64,
+    },
     /// The replay did not work out.
-    NoCertificate { cause: String },
+    NoCertificate {
+        cause: String,
+    },
     /// Our reads came late.
-    ReadLag { first_token_lag_ms_p99: f64 },
-    Lateness { lateness_ms_p99: f64 },
-    ManyFailures { failed: u64, all: u64 },
-    NoKernelStamps { share_percent: f64 },
-    NoUsage { requests: u64 },
-    AssumedFirstTokens { requests: u64 },
-    ClockStep { wall_step_ms: f64 },
-    LateConnections { connections: u64 },
-    CutOff { requests: u64 },
-    WarmupFailed { failed: u64, all: u64, first: String },
+    ReadLag {
+        first_token_lag_ms_p99: f64,
+    },
+    Lateness {
+        lateness_ms_p99: f64,
+    },
+    ManyFailures {
+        failed: u64,
+        all: u64,
+    },
+    NoKernelStamps {
+        share_percent: f64,
+    },
+    NoUsage {
+        requests: u64,
+    },
+    AssumedFirstTokens {
+        requests: u64,
+    },
+    ClockStep {
+        wall_step_ms: f64,
+    },
+    LateConnections {
+        connections: u64,
+    },
+    CutOff {
+        requests: u64,
+    },
+    WarmupFailed {
+        failed: u64,
+        all: u64,
+        first: String,
+    },
 }
 
 impl Doubt {
@@ -49,13 +77,16 @@ impl Doubt {
 
     pub fn text(&self) -> String {
         match self {
-            Doubt::ClientBound { ttft_ms_p99, stay_below } => format!(
+            Doubt::ClientBound {
+                ttft_ms_p99,
+                stay_below,
+            } => format!(
                 "These numbers are bound by this client: its own TTFT error at p99 is {ttft_ms_p99:.1} ms in a replay of \
                  this plan. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores."
             ),
-            Doubt::NoCertificate { cause } => format!(
-                "The client's own error was not measured: {cause}. The run itself is not affected."
-            ),
+            Doubt::NoCertificate { cause } => {
+                format!("The client's own error was not measured: {cause}. The run itself is not affected.")
+            }
             Doubt::ReadLag { first_token_lag_ms_p99 } => format!(
                 "First tokens were read up to {first_token_lag_ms_p99:.1} ms (p99) after they arrived. Arrival times are \
                  the kernel's, but tokens that arrived together with later ones carry the later time; free some CPU."
@@ -87,12 +118,12 @@ impl Doubt {
                 "{connections} connections had to be opened during the run, because the engine closes them or more \
                  requests were in flight than foreseen. The time is outside TTFT."
             ),
-            Doubt::CutOff { requests } => format!(
-                "{requests} requests were under way when the run was ended and are in no figure."
-            ),
-            Doubt::WarmupFailed { failed, all, first } => format!(
-                "{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}"
-            ),
+            Doubt::CutOff { requests } => {
+                format!("{requests} requests were under way when the run was ended and are in no figure.")
+            }
+            Doubt::WarmupFailed { failed, all, first } => {
+                format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
+            }
         }
     }
 }

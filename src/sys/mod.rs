@@ -4,6 +4,7 @@
 pub mod arena;
 pub mod counters;
 pub mod files;
+pub mod poll;
 pub mod signal;
 pub mod socket;
 pub mod uring;

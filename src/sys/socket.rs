@@ -34,7 +34,11 @@ pub fn enable_receive_stamps(stream: &TcpStream) -> io::Result<()> {
             mem::size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// One `recvmsg`: waits as long as the socket's read timeout says, never fills more than `buffer`.

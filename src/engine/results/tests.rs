@@ -97,7 +97,11 @@ fn the_references_reports_come_out_character_for_character() {
         let last = "=".repeat(56);
         let end_of_theirs = if has_extra { "- Answer Quality -" } else { &last };
         let theirs = reference_part(case["terminal"].as_str().unwrap(), end_of_theirs);
-        assert_eq!(reference_part(&terminal::render(&report), "- Latencies (ms) -"), theirs, "{name}");
+        assert_eq!(
+            reference_part(&terminal::render(&report), "- Latencies (ms) -"),
+            theirs,
+            "{name}"
+        );
         let ours: Value = serde_json::from_str(&json::render(&report)).unwrap();
         let theirs: Value = serde_json::from_str(case["json"].as_str().unwrap()).unwrap();
         for section in ["config", "results", "ttft", "decode"] {

@@ -32,7 +32,11 @@ fn an_engine_that_is_down_is_a_connect_failure() {
     drop(listener);
     let refused = runner(&url, timeouts()).open(3).unwrap_err();
     assert_eq!(refused.class, FailureClass::Connect);
-    assert!(refused.text.starts_with(&format!("Connection error: could not connect to {url}: ")));
+    assert!(
+        refused
+            .text
+            .starts_with(&format!("Connection error: could not connect to {url}: "))
+    );
     let (class, text) = failure(&run_one(&url, timeouts()));
     assert_eq!((class, text), (refused.class, refused.text));
 }
@@ -40,16 +44,56 @@ fn an_engine_that_is_down_is_a_connect_failure() {
 #[test]
 fn statuses_carry_the_engines_message_and_are_never_tried_again() {
     for (status, kind, body, want) in [
-        ("400 Bad Request", "application/json", r#"{"object":"error","message":"too long"}"#, "Error code: 400 - too long"),
-        ("400 Bad Request", "application/json", r#"{"error":{"message":"too long"}}"#, "Error code: 400 - too long"),
+        (
+            "400 Bad Request",
+            "application/json",
+            r#"{"object":"error","message":"too long"}"#,
+            "Error code: 400 - too long",
+        ),
+        (
+            "400 Bad Request",
+            "application/json",
+            r#"{"error":{"message":"too long"}}"#,
+            "Error code: 400 - too long",
+        ),
         ("400 Bad Request", "text/plain", "no", "Error code: 400"),
         ("400 Bad Request", "text/plain", "", "Error code: 400"),
-        ("401 Unauthorized", "application/json", r#"{"error":{"message":"bad key sk-test"}}"#, "Error code: 401 - bad key ***"),
-        ("404 Not Found", "application/json", r#"{"detail":"Not Found"}"#, "Error code: 404"),
-        ("404 Not Found", "application/json", r#"{"error":{"message":"The model `x` does not exist."}}"#, "Error code: 404 - The model `x` does not exist."),
-        ("429 Too Many Requests", "application/json", r#"{"error":{"message":"slow down"}}"#, "Error code: 429 - slow down"),
-        ("500 Internal Server Error", "application/json", r#"{"error":{"message":"boom\nbang"}}"#, "Error code: 500 - boom bang"),
-        ("503 Service Unavailable", "application/json", r#"{"error":"busy"}"#, "Error code: 503 - busy"),
+        (
+            "401 Unauthorized",
+            "application/json",
+            r#"{"error":{"message":"bad key sk-test"}}"#,
+            "Error code: 401 - bad key ***",
+        ),
+        (
+            "404 Not Found",
+            "application/json",
+            r#"{"detail":"Not Found"}"#,
+            "Error code: 404",
+        ),
+        (
+            "404 Not Found",
+            "application/json",
+            r#"{"error":{"message":"The model `x` does not exist."}}"#,
+            "Error code: 404 - The model `x` does not exist.",
+        ),
+        (
+            "429 Too Many Requests",
+            "application/json",
+            r#"{"error":{"message":"slow down"}}"#,
+            "Error code: 429 - slow down",
+        ),
+        (
+            "500 Internal Server Error",
+            "application/json",
+            r#"{"error":{"message":"boom\nbang"}}"#,
+            "Error code: 500 - boom bang",
+        ),
+        (
+            "503 Service Unavailable",
+            "application/json",
+            r#"{"error":"busy"}"#,
+            "Error code: 503 - busy",
+        ),
     ] {
         let (record, requests) = against(move |_, stream| {
             plain_answer(stream, status, kind, body);
@@ -63,12 +107,16 @@ fn statuses_carry_the_engines_message_and_are_never_tried_again() {
 #[test]
 fn a_redirect_is_named_and_not_followed() {
     let (record, requests) = against(|_, stream| {
-        let _ = stream.write_all(b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://other/v1\r\ncontent-length: 0\r\n\r\n");
+        let _ = stream
+            .write_all(b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://other/v1\r\ncontent-length: 0\r\n\r\n");
         After::Keep
     });
     let (class, text) = failure(&record);
     assert_eq!((class, requests), (FailureClass::HttpStatus, 1));
-    assert!(text.contains("307") && text.contains("http://other/v1") && text.contains("--engine-url"), "{text}");
+    assert!(
+        text.contains("307") && text.contains("http://other/v1") && text.contains("--engine-url"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -76,13 +124,21 @@ fn a_connection_closed_without_an_answer_is_not_tried_again() {
     let (record, requests) = against(|_, _| After::Close);
     let (class, text) = failure(&record);
     assert_eq!((class, requests), (FailureClass::StreamBroken, 1));
-    assert!(text.starts_with("Connection error: the engine closed the connection without an answer"), "{text}");
+    assert!(
+        text.starts_with("Connection error: the engine closed the connection without an answer"),
+        "{text}"
+    );
 }
 
 #[test]
 fn an_answer_that_is_not_streamed_or_not_http_is_a_protocol_failure() {
     let (record, _) = against(|_, stream| {
-        plain_answer(stream, "200 OK", "application/json", r#"{"choices":[{"message":{"content":"a"}}]}"#);
+        plain_answer(
+            stream,
+            "200 OK",
+            "application/json",
+            r#"{"choices":[{"message":{"content":"a"}}]}"#,
+        );
         After::Keep
     });
     let want = "the engine answered with application/json instead of an event stream";
@@ -101,7 +157,10 @@ fn a_head_without_end_is_given_up() {
     let (record, _) = against(|_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
         for _ in 0..5000 {
-            if stream.write_all(b"x-filler: 0123456789012345678901234567890123456789\r\n").is_err() {
+            if stream
+                .write_all(b"x-filler: 0123456789012345678901234567890123456789\r\n")
+                .is_err()
+            {
                 break;
             }
         }
@@ -143,7 +202,10 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     let server = ScriptServer::start(silent);
     let mut limits = timeouts();
     limits.first_token = short;
-    let want = (FailureClass::Timeout, "Request timed out: no token within 0.12 s".to_owned());
+    let want = (
+        FailureClass::Timeout,
+        "Request timed out: no token within 0.12 s".to_owned(),
+    );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 
     let server = ScriptServer::start(|_, stream| {
@@ -154,7 +216,10 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     });
     let mut limits = timeouts();
     limits.stall = short;
-    let want = (FailureClass::Timeout, "Request timed out: the answer stopped for 0.12 s".to_owned());
+    let want = (
+        FailureClass::Timeout,
+        "Request timed out: the answer stopped for 0.12 s".to_owned(),
+    );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 
     // A stream that never pauses still ends.
@@ -167,7 +232,10 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
         total: short,
         ..timeouts()
     };
-    let want = (FailureClass::Timeout, "Request timed out: not finished within 0.12 s".to_owned());
+    let want = (
+        FailureClass::Timeout,
+        "Request timed out: not finished within 0.12 s".to_owned(),
+    );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 }
 
@@ -196,19 +264,39 @@ fn connections_are_opened_before_and_used_again() {
     assert_eq!((server.connections(), samples.connections_opened), (3, 0));
     let seen = server.seen();
     assert_eq!(seen.len(), 12);
-    let mut sent: Vec<String> = seen.iter().map(|seen| String::from_utf8(seen.body.clone()).unwrap()).collect();
+    let mut sent: Vec<String> = seen
+        .iter()
+        .map(|seen| String::from_utf8(seen.body.clone()).unwrap())
+        .collect();
     sent.sort();
     let mut wanted = bodies;
     wanted.sort();
     assert_eq!(sent, wanted, "bodies arrive byte for byte");
     for request in &seen {
-        assert!(request.head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", request.head);
-        assert_eq!(header(&request.head, "authorization").as_deref(), Some("Bearer sk-test"));
-        assert_eq!(header(&request.head, "content-type").as_deref(), Some("application/json"));
+        assert!(
+            request.head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
+            "{}",
+            request.head
+        );
+        assert_eq!(
+            header(&request.head, "authorization").as_deref(),
+            Some("Bearer sk-test")
+        );
+        assert_eq!(
+            header(&request.head, "content-type").as_deref(),
+            Some("application/json")
+        );
     }
     for record in &samples.records {
         assert!(record.succeeded() && record.bytes_sent > 0 && record.bytes_received > 0);
-        assert_eq!((record.input_tokens(), record.output_tokens(), record.answer.token_events), (7, 3, 3));
+        assert_eq!(
+            (
+                record.input_tokens(),
+                record.output_tokens(),
+                record.answer.token_events
+            ),
+            (7, 3, 3)
+        );
         assert_eq!(record.reads_without_stamp, 0, "Linux stamps loopback");
         assert!(record.dispatched <= record.sent.unwrap() && record.sent.unwrap() <= record.finished);
     }
@@ -240,5 +328,9 @@ fn a_server_that_holds_the_connection_after_the_end_costs_no_latency() {
     });
     let record = run_one(server.url(), timeouts());
     assert!(record.succeeded());
-    assert_eq!(Some(record.finished), record.answer.done, "the end is [DONE], not the connection");
+    assert_eq!(
+        Some(record.finished),
+        record.answer.done,
+        "the end is [DONE], not the connection"
+    );
 }

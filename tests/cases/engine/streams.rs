@@ -53,7 +53,10 @@ fn play(case: &Value, stream: &mut TcpStream, split: usize) -> After {
 fn replay(split: usize) -> HashMap<String, (bool, u64, u64, String, String)> {
     let cases: Value = serde_json::from_str(CASES).unwrap();
     let cases: Vec<Value> = cases["cases"].as_array().unwrap().clone();
-    let names: Vec<String> = cases.iter().map(|case| case["case"].as_str().unwrap().to_owned()).collect();
+    let names: Vec<String> = cases
+        .iter()
+        .map(|case| case["case"].as_str().unwrap().to_owned())
+        .collect();
     let by_name: HashMap<String, Value> = names.iter().cloned().zip(cases).collect();
     let server = ScriptServer::start(move |request, stream| {
         let name = std::str::from_utf8(&request.body).unwrap();
@@ -72,7 +75,10 @@ fn replay(split: usize) -> HashMap<String, (bool, u64, u64, String, String)> {
         let why = record.why_failed().map_or_else(String::new, |failure| failure.text);
         let text = texts[record.id.as_str()].to_owned();
         let counts = (record.input_tokens(), record.output_tokens());
-        (names[number].clone(), (record.succeeded(), counts.0, counts.1, text, why))
+        (
+            names[number].clone(),
+            (record.succeeded(), counts.0, counts.1, text, why),
+        )
     };
     samples.records.iter().map(outcome).collect()
 }
@@ -97,7 +103,11 @@ fn every_recorded_stream_ends_as_with_the_reference_or_better() {
             let (got_success, _, got_output, got_text, why) = &got[name];
             assert_eq!((*got_success, *got_output), (succeeded, output), "{name}: {why}");
             assert_eq!(got_text, text, "{name}");
-            assert_eq!(why.is_empty(), succeeded, "{name}: a failure has a sentence, a success none: {why}");
+            assert_eq!(
+                why.is_empty(),
+                succeeded,
+                "{name}: a failure has a sentence, a success none: {why}"
+            );
             if ours.is_none() {
                 assert_eq!(got[name].1, expect["input_tokens"].as_u64().unwrap(), "{name}");
             }
