@@ -103,16 +103,16 @@ impl Exchanger {
     }
 
     /// Sends one request and reads its answer. `None`: the run ended before the answer did.
-    pub fn run(&mut self, request: &Request, scheduled: Stamp) -> Option<Record> {
+    pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
         let opened = self.open();
         let before = Before::of(&self.line);
         let dispatched = self.line.clock.now();
-        let mut record = Record::begin(request.id.clone(), scheduled, dispatched);
+        let mut record = Record::begin(request.id, scheduled, dispatched);
         record.answer = Answer::new(request.wants_text);
         let outcome = match opened {
             Ok(connect_ns) => {
                 record.connect_ns = connect_ns;
-                self.exchange(request, &mut record)
+                self.exchange(request.body, &mut record)
             }
             Err(failure) => Err(failure),
         };
@@ -128,7 +128,7 @@ impl Exchanger {
         Some(record)
     }
 
-    fn exchange(&mut self, request: &Request, record: &mut Record) -> Result<(), Failure> {
+    fn exchange(&mut self, body: Vec<u8>, record: &mut Record) -> Result<(), Failure> {
         let total_by = record.dispatched.plus(self.line.timeouts.total);
         let first_by = record.dispatched.plus(self.line.timeouts.first_token);
         if first_by < total_by {
@@ -136,7 +136,9 @@ impl Exchanger {
         } else {
             self.line.limit(total_by, Stop::Total);
         }
-        let answered = self.agent.run(self.target.request(&request.body));
+        let answered = self.agent.run(self.target.request(&body));
+        // A thousand long prompts are not kept while their answers come.
+        drop(body);
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);
         let mut response = answered.map_err(|error| self.failure(&error, false))?;
         record.headers = Some(self.line.arrived());

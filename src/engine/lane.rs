@@ -86,8 +86,8 @@ fn serve(lane: usize, mut exchanger: Exchanger, jobs: &Receiver<Job>, reports: &
             },
             Job::Send { request, scheduled } => Report::Ended {
                 lane,
-                record: exchanger.run(&request, scheduled).map(Box::new),
-                id: request.id,
+                id: request.id.clone(),
+                record: exchanger.run(request, scheduled).map(Box::new),
             },
         };
         if reports.send(report).is_err() {

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod bench;
 pub mod buffers;
+pub mod certificate;
 pub mod chunk;
 pub mod detail;
 pub mod display;

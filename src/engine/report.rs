@@ -1,21 +1,12 @@
 //! The engine report as values: the reference's sections unchanged, and behind them what it does not say.
 
+use super::certificate::ClientError;
 use super::detail::{Detail, Distribution};
 use super::results::{Figures, Spread};
 use super::warning::Doubt;
 use crate::report::model::{Column, Entry, Note, Report, Row, Section, Value};
 
 const WIDTH: usize = 56;
-
-/// The line about this program's own error, when it was measured.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ClientError {
-    /// TTFT as reported less TTFT as the built-in mock knows it, in a replay of this plan.
-    pub ttft_ms_mean: f64,
-    pub ttft_ms_p99: f64,
-    pub decode_percent: f64,
-    pub streams: u64,
-}
 
 /// Everything the report is made from.
 pub struct Facts<'a> {
@@ -225,11 +216,17 @@ fn client(facts: &Facts) -> Vec<Entry> {
                 3,
             ),
             Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3),
-            Entry::number(
+            optional(
                 "error_decode_percent",
-                "Replay decode error (%)",
+                "Replay decode error, mean (%)",
                 error.decode_percent,
                 3,
+            ),
+            Entry::number(
+                "error_events_per_s",
+                "Replayed events per second",
+                error.events_per_s,
+                0,
             ),
             Entry::count("error_streams", "Replayed streams", error.streams),
         ]);

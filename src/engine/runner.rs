@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// costs a second.
 const OPENING_MAX: usize = 32;
 /// Bodies of requests that go out together are built before the first of them is sent, up to this many bytes.
-const TOGETHER_BYTES_MAX: usize = 64 << 20;
+const TOGETHER_BYTES_MAX: usize = 16 << 20;
 
 pub struct Runner {
     pub clock: Clock,
@@ -140,6 +140,8 @@ impl Runner {
     fn follow(&mut self, workload: &mut dyn Workload, run: &mut Run) {
         let mut together = Vec::new();
         let mut bytes = 0;
+        // Only what opens a phase goes out together; later a free place is taken at once.
+        let mut opening = true;
         while !self.look_for_signals() {
             let now = self.clock.now();
             let elapsed = Duration::from_nanos(now.ns_since(run.samples.began));
@@ -148,15 +150,14 @@ impl Runner {
             if let Step::Send(request) = step {
                 bytes += request.body.len();
                 together.push((request, run.due.take()));
-                if bytes < TOGETHER_BYTES_MAX {
-                    continue;
+                if !opening || bytes >= TOGETHER_BYTES_MAX {
+                    self.send(&mut together, run);
+                    bytes = 0;
                 }
-                self.send(&mut together, run);
-                bytes = 0;
                 continue;
             }
             self.send(&mut together, run);
-            bytes = 0;
+            opening = false;
             match step {
                 Step::SleepUntil(time) => {
                     let until = run.samples.began.plus(time);
