@@ -1,4 +1,11 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
 
+pub mod api_key;
 pub mod bench;
+pub mod config;
+mod http;
+pub mod python_random;
+#[cfg(test)]
+mod testing;
+pub mod tokens;
 pub mod workload;
