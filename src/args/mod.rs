@@ -8,6 +8,7 @@ use parse::Stop;
 use python_number::quoted;
 use top::{Artifact, TopArgs};
 
+pub mod big_int;
 pub mod complete;
 pub mod engine;
 pub mod flag;

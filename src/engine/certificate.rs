@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use serde::Deserialize;
 
+use super::api_key::ApiKey;
 use super::line::Timeouts;
 use super::live::Live;
 use super::record::Record;
 use super::runner::Runner;
 use super::target::Target;
 use super::timestamp::Clock;
-use super::workload::{Finished, Phase, Request, Step, Workload};
+use super::workload::{Finished, Phase, Plan, Request, Step, Workload};
+use crate::report::banner::Banner;
 use crate::stats::percentile::linear;
 
 /// What a replay takes, all of it.
@@ -36,14 +38,6 @@ const STREAMS_MAX: u64 = 4096;
 /// The mock's own start and end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the plan looks like to this program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    pub streams: u64,
-    pub tokens_per_answer: u64,
-    pub body_bytes: u64,
-}
-
 /// How far off this program's numbers were.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientError {
@@ -57,17 +51,19 @@ pub struct ClientError {
     pub events_per_s: f64,
 }
 
-/// Replays `shape`. An error says why there is no certificate.
-pub fn measure(shape: Shape) -> Result<ClientError, String> {
-    let shape = Shape {
-        streams: shape.streams.clamp(1, STREAMS_MAX),
-        tokens_per_answer: shape.tokens_per_answer.clamp(1, TOKENS_MAX),
-        body_bytes: shape.body_bytes.min(BODY_BYTES_MAX),
+/// Replays the shape of `plan`. An error says why there is no certificate.
+pub fn measure(plan: &Plan) -> Result<ClientError, String> {
+    let shape = Plan {
+        streams: plan.streams.clamp(1, STREAMS_MAX),
+        tokens_per_answer: plan.tokens_per_answer.clamp(1, TOKENS_MAX),
+        body_bytes: plan.body_bytes.min(BODY_BYTES_MAX),
+        ..plan.clone()
     };
     let folder = Folder::new()?;
     let log = folder.0.join("mock.jsonl");
     let mock = Mock::start(&log)?;
-    let target = Target::new(&format!("{}/v1", mock.url), "none").map_err(|error| error.to_string())?;
+    let key = ApiKey::new(String::new());
+    let target = Target::new(&format!("{}/v1", mock.url), &key).map_err(|error| error.to_string())?;
     let timeouts = Timeouts {
         connect: PATIENCE,
         first_token: PATIENCE,
@@ -77,7 +73,7 @@ pub fn measure(shape: Shape) -> Result<ClientError, String> {
     let mut runner = Runner::new(Clock::start(), Arc::new(target), timeouts, Arc::new(Live::default()));
     let streams = usize::try_from(shape.streams).unwrap_or(usize::MAX);
     runner.open(streams).map_err(|failure| failure.text)?;
-    let samples = runner.run(&mut Replay::new(shape), Phase::Measured);
+    let samples = runner.run(&mut Replay::new(&shape), Phase::Measured);
     if let Some(failure) = samples.records.iter().find_map(Record::why_failed) {
         return Err(format!("the built-in mock failed: {}", failure.text));
     }
@@ -214,7 +210,7 @@ impl Drop for Folder {
 
 /// Keeps all streams busy for as long as the replay takes.
 struct Replay {
-    shape: Shape,
+    plan: Plan,
     body: Vec<u8>,
     in_flight: u64,
     sent: u64,
@@ -223,7 +219,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(shape: Shape) -> Replay {
+    fn new(shape: &Plan) -> Replay {
         let answer = TTFT + GAP * u32::try_from(shape.tokens_per_answer - 1).unwrap_or(u32::MAX);
         let body = |prompt: &str| {
             format!(
@@ -235,7 +231,7 @@ impl Replay {
         let words = shape.body_bytes.saturating_sub(body("").len() as u64) / 3;
         let prompt = vec!["hi"; usize::try_from(words).unwrap_or(0) + 1].join(" ");
         Replay {
-            shape,
+            plan: shape.clone(),
             body: body(&prompt).into_bytes(),
             in_flight: 0,
             sent: 0,
@@ -245,13 +241,21 @@ impl Replay {
 }
 
 impl Workload for Replay {
+    fn banner(&self) -> Banner {
+        Banner::new("replay", 0)
+    }
+
+    fn plan(&self) -> Plan {
+        self.plan.clone()
+    }
+
     fn begin(&mut self, _: Phase) {}
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
         self.in_flight -= finished.len() as u64;
         // Every stream is begun once, whatever that takes.
-        let over = elapsed > self.last_begin && self.sent >= self.shape.streams;
-        if over || self.in_flight == self.shape.streams {
+        let over = elapsed > self.last_begin && self.sent >= self.plan.streams;
+        if over || self.in_flight == self.plan.streams {
             return if self.in_flight > 0 { Step::Await } else { Step::Done };
         }
         self.in_flight += 1;
@@ -259,8 +263,9 @@ impl Workload for Replay {
         Step::Send(Request {
             id: format!("replay{}", self.sent),
             body: self.body.clone(),
-            max_tokens: self.shape.tokens_per_answer,
+            max_tokens: self.plan.tokens_per_answer,
             wants_text: false,
+            scheduled: None,
         })
     }
 }
@@ -305,12 +310,14 @@ mod tests {
 
     #[test]
     fn a_replay_begins_every_stream_and_ends_in_time() {
-        let shape = Shape {
+        let plan = Plan {
             streams: 2,
             tokens_per_answer: 10,
             body_bytes: 1000,
+            requests: 5,
+            requests_per_second: None,
         };
-        let mut replay = Replay::new(shape);
+        let mut replay = Replay::new(&plan);
         assert!((990..=1010).contains(&replay.body.len()), "{}", replay.body.len());
         assert!(matches!(replay.step(REPLAY * 2, &[]), Step::Send(_)));
         assert!(matches!(replay.step(REPLAY * 2, &[]), Step::Send(_)));

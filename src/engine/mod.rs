@@ -1,18 +1,22 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
 
 pub mod answer;
+pub mod api_key;
 pub mod bench;
 pub mod buffers;
 pub mod certificate;
 pub mod chunk;
+pub mod config;
 pub mod detail;
 pub mod display;
 pub mod exchange;
 pub mod failure;
+mod http;
 pub mod jsonl;
 pub mod lane;
 pub mod line;
 pub mod live;
+pub mod python_random;
 pub mod record;
 pub mod report;
 pub mod results;
@@ -22,6 +26,9 @@ pub mod sse;
 pub mod steady;
 pub mod target;
 pub mod timestamp;
+#[cfg(test)]
+mod testing;
+pub mod tokens;
 pub mod transport;
 pub mod warning;
 pub mod workload;

@@ -122,7 +122,6 @@ impl Runner {
                 ..PhaseSamples::default()
             },
             finished: Vec::new(),
-            due: None,
             keeps_gaps: self.keeps_gaps,
         };
         self.follow(workload, &mut run);
@@ -149,7 +148,7 @@ impl Runner {
             run.finished.clear();
             if let Step::Send(request) = step {
                 bytes += request.body.len();
-                together.push((request, run.due.take()));
+                together.push(request);
                 if !opening || bytes >= TOGETHER_BYTES_MAX {
                     self.send(&mut together, run);
                     bytes = 0;
@@ -161,8 +160,6 @@ impl Runner {
             match step {
                 Step::SleepUntil(time) => {
                     let until = run.samples.began.plus(time);
-                    // A slot that was missed, because its session was busy, stays due since its first time.
-                    run.due.get_or_insert(until);
                     self.sleep(run, until);
                 }
                 Step::Await => self.await_one(run),
@@ -172,8 +169,9 @@ impl Runner {
         }
     }
 
-    fn send(&mut self, together: &mut Vec<(Request, Option<Stamp>)>, run: &mut Run) {
-        for (request, due) in together.drain(..) {
+    fn send(&mut self, together: &mut Vec<Request>, run: &mut Run) {
+        for request in together.drain(..) {
+            let due = request.scheduled.map(|time| run.samples.began.plus(time));
             let scheduled = due.unwrap_or_else(|| self.clock.now());
             let lane = match self.idle.pop().map_or_else(|| self.start_lane(), Ok) {
                 Ok(lane) => lane,
@@ -244,8 +242,6 @@ struct Run {
     samples: PhaseSamples,
     /// Not yet handed to the workload.
     finished: Vec<Finished>,
-    /// When the next request was first due.
-    due: Option<Stamp>,
     keeps_gaps: bool,
 }
 

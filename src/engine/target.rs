@@ -11,6 +11,7 @@ use ureq::http::{HeaderValue, Request, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::api_key::ApiKey;
 use super::buffers::INPUT_BYTES_MAX;
 use crate::error::Error;
 
@@ -24,12 +25,12 @@ pub struct Target {
     uri: Uri,
     addresses: Vec<SocketAddr>,
     authorization: HeaderValue,
-    key: String,
+    key: ApiKey,
 }
 
 impl Target {
     /// `base` ends in `/v1`; `key` goes into the authorization header. Looks the name up, sends nothing.
-    pub fn new(base: &str, key: &str) -> Result<Target, Error> {
+    pub fn new(base: &str, key: &ApiKey) -> Result<Target, Error> {
         let unusable = |cause: String| Error::Usage(format!("--engine-url {base} cannot be used: {cause}"));
         let uri: Uri = format!("{base}/chat/completions")
             .parse()
@@ -43,14 +44,14 @@ impl Target {
                 "could not find the host of --engine-url {base}: {error}; check the name"
             ))
         })?;
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {key}"))
+        let mut authorization = HeaderValue::from_str(&key.bearer())
             .map_err(|_| Error::Usage("OPENAI_API_KEY holds characters that no HTTP header can carry".into()))?;
         authorization.set_sensitive(true);
         Ok(Target {
             addresses: found.take(ADDRESSES_MAX).collect(),
             uri,
             authorization,
-            key: key.to_owned(),
+            key: key.clone(),
         })
     }
 
@@ -81,10 +82,9 @@ impl Target {
 
     /// Takes the key out of a text that came from the engine.
     pub fn without_key(&self, text: String) -> String {
-        if self.key.is_empty() || !text.contains(&self.key) {
-            return text;
-        }
-        text.replace(&self.key, "***")
+        let bearer = self.key.bearer();
+        let key = bearer.trim_start_matches("Bearer ");
+        if text.contains(key) { text.replace(key, "***") } else { text }
     }
 
     /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.
@@ -135,9 +135,13 @@ impl Resolver for FixedAddresses {
 mod tests {
     use super::*;
 
+    fn key(text: &str) -> ApiKey {
+        ApiKey::new(text.to_owned())
+    }
+
     #[test]
     fn the_address_is_looked_up_and_the_key_stays_inside() {
-        let target = Target::new("http://127.0.0.1:8123/v1", "sk-secret").unwrap();
+        let target = Target::new("http://127.0.0.1:8123/v1", &key("sk-secret")).unwrap();
         assert_eq!(target.uri().path(), "/v1/chat/completions");
         assert_eq!(target.address(), "http://127.0.0.1:8123");
         assert!(target.is_local());
@@ -152,18 +156,18 @@ mod tests {
     #[test]
     fn what_cannot_be_an_address_is_a_sentence() {
         for base in ["http:///v1", "http://a b/v1"] {
-            let text = Target::new(base, "k").unwrap_err().to_string();
+            let text = Target::new(base, &key("k")).unwrap_err().to_string();
             assert!(text.starts_with("--engine-url http:"), "{text}");
         }
         assert!(matches!(
-            Target::new("http://127.0.0.1/v1", "a\nb"),
+            Target::new("http://127.0.0.1/v1", &key("a\nb")),
             Err(Error::Usage(_))
         ));
     }
 
     #[test]
     fn an_ipv6_address_loses_its_brackets() {
-        let target = Target::new("http://[::1]:9/v1", "k").unwrap();
+        let target = Target::new("http://[::1]:9/v1", &key("k")).unwrap();
         assert_eq!(target.addresses, ["[::1]:9".parse().unwrap()]);
     }
 }

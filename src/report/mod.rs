@@ -1,5 +1,6 @@
 //! The report: plain values, two renderings of them, and where they are written. Nothing here measures.
 
+pub mod banner;
 pub mod json;
 pub mod model;
 pub mod number;

@@ -6,6 +6,7 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lmcache_bench::engine::api_key::ApiKey;
 use lmcache_bench::engine::line::Timeouts;
 use lmcache_bench::engine::live::Live;
 use lmcache_bench::engine::record::Record;
@@ -13,7 +14,8 @@ use lmcache_bench::engine::runner::Runner;
 use lmcache_bench::engine::samples::PhaseSamples;
 use lmcache_bench::engine::target::Target;
 use lmcache_bench::engine::timestamp::Clock;
-use lmcache_bench::engine::workload::{Finished, Phase, Request, Step, Workload};
+use lmcache_bench::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
+use lmcache_bench::report::banner::Banner;
 
 /// Sends its requests in order, at most `window` at a time.
 pub struct Listed {
@@ -33,6 +35,7 @@ impl Listed {
                 body: body.clone().into_bytes(),
                 max_tokens: 8,
                 wants_text: true,
+                scheduled: None,
             })
             .collect();
         Listed {
@@ -45,6 +48,20 @@ impl Listed {
 }
 
 impl Workload for Listed {
+    fn banner(&self) -> Banner {
+        Banner::new("listed", 0)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            streams: self.window as u64,
+            tokens_per_answer: 8,
+            body_bytes: 0,
+            requests: self.requests.len() as u64,
+            requests_per_second: None,
+        }
+    }
+
     fn begin(&mut self, _: Phase) {}
 
     fn step(&mut self, _: Duration, finished: &[Finished]) -> Step {
@@ -72,7 +89,7 @@ pub fn timeouts() -> Timeouts {
 }
 
 pub fn runner(url: &str, timeouts: Timeouts) -> Runner {
-    let target = Target::new(&format!("{url}/v1"), "sk-test").unwrap();
+    let target = Target::new(&format!("{url}/v1"), &ApiKey::new("sk-test".into())).unwrap();
     Runner::new(Clock::start(), Arc::new(target), timeouts, Arc::new(Live::default()))
 }
 
