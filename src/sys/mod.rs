@@ -5,4 +5,5 @@ pub mod arena;
 pub mod counters;
 pub mod files;
 pub mod signal;
+pub mod terminal;
 pub mod uring;
