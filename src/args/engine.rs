@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use super::Format;
 use super::big_int::BigInt;
 use super::flag::Flag;
@@ -51,6 +53,11 @@ pub enum ChatPacing {
     FreeSession,
 }
 
+/// How a value is written in a config file.
+trait Stored {
+    fn stored(&self) -> Value;
+}
+
 /// Declares the struct and how one command line is laid over another.
 macro_rules! optional_fields {
     ($($name:ident: $type:ty,)*) => {
@@ -64,6 +71,22 @@ macro_rules! optional_fields {
             /// What is given here, and what `below` gives where nothing is.
             pub fn or(self, below: EngineArgs) -> EngineArgs {
                 EngineArgs { $($name: self.$name.or(below.$name),)* }
+            }
+
+            /// What is given for a field, as a config file holds it.
+            pub fn value(&self, field: &str) -> Option<Value> {
+                match field {
+                    $(stringify!($name) => self.$name.as_ref().map(Stored::stored),)*
+                    _ => None,
+                }
+            }
+
+            /// Takes back what is given for a field.
+            pub fn clear(&mut self, field: &str) {
+                match field {
+                    $(stringify!($name) => self.$name = None,)*
+                    _ => {}
+                }
             }
         }
     };
@@ -239,6 +262,39 @@ impl ChatPacing {
     fn from_text(text: &str) -> Result<ChatPacing, String> {
         let all = [ChatPacing::Blocking, ChatPacing::FreeSession];
         one_of(text, "pacing", &all, |pacing| pacing.text())
+    }
+}
+
+macro_rules! stored {
+    ($($type:ty: $value:ident => $stored:expr,)*) => {
+        $(impl Stored for $type {
+            fn stored(&self) -> Value {
+                let $value = self;
+                Value::from($stored)
+            }
+        })*
+    };
+}
+
+stored! {
+    bool: value => *value,
+    i64: value => *value,
+    f64: value => *value,
+    String: value => value.as_str(),
+    Vec<String>: value => value.clone(),
+    PathBuf: value => value.to_string_lossy().as_ref(),
+    WorkloadName: value => value.text(),
+    ShufflePolicy: value => value.text(),
+    PermutationOrder: value => value.text(),
+    ChatPacing: value => value.text(),
+    Format: value => value.text(),
+}
+
+impl Stored for BigInt {
+    /// A number where JSON readers take it as one, else its digits.
+    fn stored(&self) -> Value {
+        let digits = self.to_string();
+        digits.parse::<i64>().map_or(Value::from(digits), Value::from)
     }
 }
 

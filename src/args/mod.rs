@@ -54,6 +54,10 @@ pub enum Format {
 impl Format {
     pub const CHOICES: &'static [&'static str] = &["terminal", "json"];
 
+    pub fn text(self) -> &'static str {
+        Format::CHOICES[self as usize]
+    }
+
     pub fn from_text(text: &str) -> Result<Format, String> {
         match text {
             "terminal" => Ok(Format::Terminal),

@@ -13,6 +13,7 @@ mod workload;
 
 pub use workload::{
     BREAKER_TOKENS, LongDocPermutator, LongDocQa, MultiRoundChat, PrefixSuffixTuner, RandomPrefill, WorkloadConfig,
+    rag_is_absent,
 };
 
 /// What the reference fills answers up to when nobody says otherwise.

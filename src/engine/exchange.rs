@@ -226,10 +226,22 @@ impl Exchanger {
     fn timeout_failure(&self, stop: Stop) -> Failure {
         let limits = &self.line.timeouts;
         let text = match stop {
-            Stop::Connect => format!("no connection within {} s", limits.connect.as_secs_f64()),
-            Stop::FirstToken => format!("no token within {} s", limits.first_token.as_secs_f64()),
-            Stop::Stall => format!("the answer stopped for {} s", limits.stall.as_secs_f64()),
-            Stop::Total => format!("not finished within {} s", limits.total.as_secs_f64()),
+            Stop::Connect => format!(
+                "no connection within {} s (--connect-timeout-s)",
+                limits.connect.as_secs_f64()
+            ),
+            Stop::FirstToken => format!(
+                "no token within {} s (--first-token-timeout-s)",
+                limits.first_token.as_secs_f64()
+            ),
+            Stop::Stall => format!(
+                "the answer stopped for {} s (--stall-timeout-s)",
+                limits.stall.as_secs_f64()
+            ),
+            Stop::Total => format!(
+                "not finished within {} s (--request-timeout-s)",
+                limits.total.as_secs_f64()
+            ),
             Stop::Interrupted | Stop::Drain => "the run was ended".to_owned(),
         };
         Failure::new(FailureClass::Timeout, format!("Request timed out: {text}"))

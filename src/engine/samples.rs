@@ -25,6 +25,14 @@ pub struct PhaseSamples {
     pub wall_step: Duration,
 }
 
+impl PhaseSamples {
+    /// From the beginning of the phase to the end of its last answer.
+    pub fn elapsed_s(&self) -> f64 {
+        let last = self.records.iter().map(|record| record.finished).max();
+        last.map_or(0.0, |last| last.seconds_since(self.began).max(0.0))
+    }
+}
+
 /// Gaps between token events of all requests, bounded: when full, every other one is dropped and from then on fewer are
 /// taken, evenly.
 #[derive(Clone, Debug)]

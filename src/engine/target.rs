@@ -84,7 +84,11 @@ impl Target {
     pub fn without_key(&self, text: String) -> String {
         let bearer = self.key.bearer();
         let key = bearer.trim_start_matches("Bearer ");
-        if text.contains(key) { text.replace(key, "***") } else { text }
+        if text.contains(key) {
+            text.replace(key, "***")
+        } else {
+            text
+        }
     }
 
     /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.

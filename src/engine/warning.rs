@@ -50,6 +50,17 @@ pub enum Doubt {
     CutOff {
         requests: u64,
     },
+    SkippedTurns {
+        turns: u64,
+    },
+    /// What prompts are measured in.
+    PromptLengths {
+        note: String,
+    },
+    FewOpenFiles {
+        allowed: u64,
+        wanted: u64,
+    },
     WarmupFailed {
         failed: u64,
         all: u64,
@@ -71,6 +82,9 @@ impl Doubt {
             Doubt::ClockStep { .. } => "clock-step",
             Doubt::LateConnections { .. } => "late-connections",
             Doubt::CutOff { .. } => "cut-off",
+            Doubt::SkippedTurns { .. } => "skipped-turns",
+            Doubt::PromptLengths { .. } => "prompt-lengths",
+            Doubt::FewOpenFiles { .. } => "few-open-files",
             Doubt::WarmupFailed { .. } => "warmup-failed",
         }
     }
@@ -121,6 +135,19 @@ impl Doubt {
             Doubt::CutOff { requests } => {
                 format!("{requests} requests were under way when the run was ended and are in no figure.")
             }
+            Doubt::SkippedTurns { turns } => format!(
+                "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
+                 requests per second than asked for."
+            ),
+            Doubt::PromptLengths { note } => {
+                let mut letters = note.chars();
+                let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+                format!("{first}{}.", letters.as_str())
+            }
+            Doubt::FewOpenFiles { allowed, wanted } => format!(
+                "This process may open {allowed} files and the plan wants {wanted}; connections beyond that fail. Raise \
+                 the limit with ulimit -n."
+            ),
             Doubt::WarmupFailed { failed, all, first } => {
                 format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
             }

@@ -6,6 +6,7 @@ pub mod model;
 pub mod number;
 pub mod output;
 pub mod progress;
+pub mod prompt;
 pub mod terminal;
 pub mod warning;
 

@@ -194,8 +194,8 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
             short: Some('q'),
             kind: Kind::Switch,
             group: &OPTIONS,
-            help: "Print neither progress nor report",
-            detail: "The files are still written, and the exit code still tells how it went.",
+            help: "Print no progress",
+            detail: "The report is still printed at the end. LMCache leaves it out too.",
             ..FlagSpec::BLANK
         },
         set: |args, text| on_off(text).map(|on| args.quiet = Some(on)),

@@ -204,7 +204,7 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     limits.first_token = short;
     let want = (
         FailureClass::Timeout,
-        "Request timed out: no token within 0.12 s".to_owned(),
+        "Request timed out: no token within 0.12 s (--first-token-timeout-s)".to_owned(),
     );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 
@@ -218,7 +218,7 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     limits.stall = short;
     let want = (
         FailureClass::Timeout,
-        "Request timed out: the answer stopped for 0.12 s".to_owned(),
+        "Request timed out: the answer stopped for 0.12 s (--stall-timeout-s)".to_owned(),
     );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 
@@ -234,7 +234,7 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     };
     let want = (
         FailureClass::Timeout,
-        "Request timed out: not finished within 0.12 s".to_owned(),
+        "Request timed out: not finished within 0.12 s (--request-timeout-s)".to_owned(),
     );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 }
