@@ -18,6 +18,7 @@ MODEL = "tiny"
 BLOCK_TOKENS, BLOCKS = 128, 160
 CHUNK_TOKENS = 256
 TIER_GB = BLOCKS * BLOCK_TOKENS / tiny_model.TOKENS_PER_GB
+CONTEXT_TOKENS = 1000
 QUESTION = "What is this document about?"
 
 
@@ -138,13 +139,13 @@ def check_workloads(engine: Engine, tokenizer: pathlib.Path) -> None:
     first = engine.template_tokens("system", "user", "assistant", "user")
     said = 200 + 400 + engine.tokens("Understood, I have read the context above.") + 20
     prompts = {record["request_id"]: record["prompt_tokens"] for record in run.records}
-    checks.equal("multi-round-chat: prompt tokens of the first rounds", [prompts["s0_r0"], prompts["s1_r1"]], [first + said] * 2)
+    checks.equal("multi-round-chat: prompt tokens of the first rounds", [prompts.get("s0_r0"), prompts.get("s1_r1")], [first + said] * 2)
 
 
 def tuner(engine: Engine, *flags: object) -> Run:
     """The same flags whatever lies behind the engine."""
-    run = engine.run("prefix-suffix-tuner", "--psf-context-length", 2000, "--psf-thrash", TIER_GB, *flags)
-    pool = int(TIER_GB * 1.05 * tiny_model.TOKENS_PER_GB / 2000)
+    run = engine.run("prefix-suffix-tuner", "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB, *flags)
+    pool = int(TIER_GB * 1.05 * tiny_model.TOKENS_PER_GB / CONTEXT_TOKENS)
     return run.check("prefix-suffix-tuner", pool, 1)
 
 
@@ -225,10 +226,11 @@ def baseline_2(scratch: pathlib.Path, checks: stack.Checks, lmcache_env: pathlib
         checks.equal(
             "--lmcache-url resolves tokens per GB", run.summary["config"].get("tokens_per_gb_kvcache"), tiny_model.TOKENS_PER_GB
         )
-        prefix_chunks = 1600 // CHUNK_TOKENS * CHUNK_TOKENS
+        prefix_chunks = int(CONTEXT_TOKENS * 0.8) // CHUNK_TOKENS * CHUNK_TOKENS
         cached = [record["cached_tokens"] or 0 for record in run.records]
         checks.that("tuner, baseline 2: pass 2 finds every prefix", min(cached, default=0) >= prefix_chunks, cached)
-        checks.that("tuner, baseline 2: prefixes come from the disk", run.sources.get("l2", 0) >= prefix_chunks * len(cached) / 2, run.sources)
+        from_disk = run.sources.get("l2", 0)
+        checks.that("tuner, baseline 2: most come from the disk", from_disk > prefix_chunks * len(cached) / 2 > 0, run.sources)
         checks.equal("tuner, baseline 2: the engine counts them as external", run.sources["external_kv_transfer"] > 0, True)
         volume = 4 * 1000 / tiny_model.TOKENS_PER_GB + 1e-9
         again = engine.run("long-doc-qa", "--lmcache-url", cache.url, "--kv-cache-volume", volume, "--ldqa-document-length", 1000)
