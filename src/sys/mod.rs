@@ -7,4 +7,5 @@ pub mod files;
 pub mod poll;
 pub mod signal;
 pub mod socket;
+pub mod terminal;
 pub mod uring;
