@@ -28,14 +28,15 @@ def byte_alphabet() -> list[str]:
 
 
 def words() -> list[str]:
-    """Words that grow letter by letter, so that each is one merge of a shorter one and a letter."""
+    """Words that grow letter by letter, so that each is one merge of a shorter one and a letter. The benchmark's filler
+    words are among them, as they are in the vocabulary of every real model."""
     consonants, vowels = "bcdfghjklmnpqrstvwxyz", "aeiou"
     found, longest = [], ["\u0120"]
     while len(found) < WORDS:
         letters = consonants if len(longest[0]) % 2 == 1 else vowels
         longest = [word + letter for word in longest for letter in letters]
         found += longest
-    return found[:WORDS]
+    return [*found[: WORDS - 2], "\u0120help", "\u0120tell"]
 
 
 def tokenizer() -> dict:
