@@ -47,7 +47,7 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     let Outcome::Run { config, notes } = outcome else {
         return Ok(Status::Done);
     };
-    let outputs = Outputs::check(&config.output)?;
+    let (outputs, folder_problem) = Outputs::check(&config.output)?;
     let target = Target::new(&config.base_url(), &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
     let mut workload = workload::create(&config, &tokenizer)?;
@@ -62,7 +62,7 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     if let Some(note) = tokenizer.note(&config) {
         run.doubts.push(Doubt::PromptLengths { note });
     }
-    if let Some(problem) = outputs.folder_problem() {
+    if let Some(problem) = folder_problem {
         progress.line(&format!("Note: {problem}"));
     }
     let plan = workload.plan();

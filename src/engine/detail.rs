@@ -149,7 +149,7 @@ impl Detail {
             *messages.entry(failure.text).or_default() += 1;
         }
         self.messages = messages.into_iter().collect();
-        self.messages.sort_by(|one, two| two.1.cmp(&one.1));
+        self.messages.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         self.messages.truncate(MESSAGES_MAX);
     }
 

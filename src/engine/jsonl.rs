@@ -38,7 +38,7 @@ fn line(record: &Record, clock: &Clock) -> Value {
         "last_token_ms": ms(answer.last_token),
         "finished_ms": ms(Some(record.finished)),
         "connect_ms": record.connect_ns as f64 / 1e6,
-        "tpot_ms": record.tpot_s().map(|seconds| milliseconds(seconds)),
+        "tpot_ms": record.tpot_s().map(milliseconds),
         "prompt_tokens": answer.usage.prompt_tokens,
         "completion_tokens": answer.usage.completion_tokens,
         "cached_tokens": answer.usage.cached_tokens,

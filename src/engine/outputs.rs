@@ -23,25 +23,22 @@ pub struct Outputs<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    /// Named files must be writable before the run; the folder may still turn out not to be.
-    pub fn check(config: &'a OutputConfig) -> Result<Outputs<'a>, Error> {
-        let check = |path: &Option<std::path::PathBuf>| path.as_deref().map(OutputFile::check).transpose();
-        Ok(Outputs {
-            report: check(&config.report_path)?,
-            requests: check(&config.requests_jsonl)?,
+    /// Makes the folder of the results. Named files must be writable before the run; that the folder takes no files is only
+    /// a problem to tell, because the terminal still gets the results.
+    pub fn check(config: &'a OutputConfig) -> Result<(Outputs<'a>, Option<String>), Error> {
+        let in_folder = config.csv || config.json_summary;
+        let folder = &config.folder;
+        let made = if in_folder { fs::create_dir_all(folder) } else { Ok(()) };
+        let problem = made.err().map(|cause| folder_failure(folder, &cause));
+        let report = config.report_path.as_deref().map(OutputFile::check).transpose()?;
+        let check = |path| OutputFile::check_for("--requests-jsonl", "the requests", path);
+        let requests = config.requests_jsonl.as_deref().map(check).transpose()?;
+        let outputs = Outputs {
             config,
-        })
-    }
-
-    /// Why the results' folder will take no files, if that is already clear.
-    pub fn folder_problem(&self) -> Option<String> {
-        if !self.config.csv && !self.config.json_summary {
-            return None;
-        }
-        let folder = &self.config.folder;
-        fs::create_dir_all(folder)
-            .err()
-            .map(|cause| folder_failure(folder, &cause))
+            report,
+            requests,
+        };
+        Ok((outputs, problem))
     }
 
     /// Writes everything; returns a sentence for each file that could not be.
@@ -75,7 +72,7 @@ impl<'a> Outputs<'a> {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|cause| {
             format!(
-                "could not write {}: {cause}; the results are on the terminal, choose another --output-dir",
+                "could not write {}: {cause}; the results are on the terminal, name another --output-dir",
                 path.display()
             )
         })
@@ -84,7 +81,7 @@ impl<'a> Outputs<'a> {
 
 fn folder_failure(folder: &Path, cause: &std::io::Error) -> String {
     format!(
-        "could not make the folder --output-dir {}: {cause}; the results are on the terminal only, choose another folder",
+        "could not make the folder --output-dir {}: {cause}; the results are on the terminal only",
         folder.display()
     )
 }

@@ -19,8 +19,11 @@ use super::target::Target;
 use super::timestamp::{Clock, Stamp};
 use super::transport::LineConnector;
 use super::workload::{Finished, Phase, Request, Step, Workload};
+use crate::sys::socket::StampsOn;
 use crate::sys::{counters, signal};
 
+/// For the kernel to begin stamping; it takes well under a millisecond where it does at all.
+const STAMPS_WAIT: Duration = Duration::from_millis(20);
 /// Waits look at signals this often.
 const TICK: Duration = Duration::from_millis(50);
 /// Connections that are being opened at the same time: more would overflow a server's queue of new ones, and a dropped SYN
@@ -42,6 +45,8 @@ pub struct Runner {
     idle: Vec<usize>,
     reports: (Sender<Report>, Receiver<Report>),
     in_flight: u64,
+    /// Without it the report says that stamps were taken after the read.
+    _stamps: Option<StampsOn>,
 }
 
 impl Runner {
@@ -58,6 +63,7 @@ impl Runner {
             idle: Vec::new(),
             reports: unbounded(),
             in_flight: 0,
+            _stamps: StampsOn::wait(STAMPS_WAIT).ok(),
         }
     }
 

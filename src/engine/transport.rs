@@ -48,15 +48,23 @@ impl StampedTransport {
     fn write(&mut self, amount: usize) -> io::Result<()> {
         let bytes = self.buffers.outgoing(amount);
         let mut left = bytes;
+        let mut handed_over = self.line.clock.now();
         while !left.is_empty() {
             match self.stream.write(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => left = &left[written..],
+                Ok(written) => {
+                    left = &left[written..];
+                    // The answer may be here before this thread runs again, so the moment before a write is the one that
+                    // says when the last bytes were handed over.
+                    if !left.is_empty() {
+                        handed_over = self.line.clock.now();
+                    }
+                }
                 Err(error) if is_tick(&error) => self.check()?,
                 Err(error) => return Err(error),
             }
         }
-        self.line.wrote(bytes.len(), self.line.clock.now());
+        self.line.wrote(bytes.len(), handed_over);
         self.buffers.sent();
         Ok(())
     }

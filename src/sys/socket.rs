@@ -3,11 +3,12 @@
 //! read timeout.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, Write};
 use std::mem;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 /// Room for one timespec control message and whatever else a kernel may add.
 const CONTROL_WORDS: usize = 16;
@@ -38,6 +39,35 @@ pub fn enable_receive_stamps(stream: &TcpStream) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Keeps the kernel's stamping on for as long as it lives: the kernel turns it on a little after the first socket asks, and
+/// what arrives in between has no stamp.
+#[derive(Debug)]
+pub struct StampsOn {
+    _pair: (TcpStream, TcpStream),
+}
+
+impl StampsOn {
+    /// Sends single bytes over a pair of loopback sockets until one is stamped; gives up after `limit`.
+    pub fn wait(limit: Duration) -> io::Result<StampsOn> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        let receiver = listener.accept()?.0;
+        enable_receive_stamps(&receiver)?;
+        receiver.set_read_timeout(Some(limit))?;
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            sender.write_all(&[0])?;
+            if receive(&receiver, &mut [0])?.kernel_wall_ns.is_some() {
+                return Ok(StampsOn {
+                    _pair: (sender, receiver),
+                });
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -123,9 +153,7 @@ pub fn allow_open_files(wanted: u64) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::net::TcpListener;
-    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
 
@@ -141,6 +169,7 @@ mod tests {
 
     #[test]
     fn the_stamp_is_of_the_arrival_not_of_the_read() {
+        let _on = StampsOn::wait(Duration::from_secs(5)).expect("Linux stamps TCP");
         let (client, mut server) = pair();
         enable_receive_stamps(&client).unwrap();
         let before = wall_ns();
@@ -152,7 +181,7 @@ mod tests {
         let mut buffer = [0; 16];
         let got = receive(&client, &mut buffer).unwrap();
         assert_eq!(&buffer[..got.bytes], b"hello");
-        let stamp = got.kernel_wall_ns.expect("Linux stamps TCP");
+        let stamp = got.kernel_wall_ns.unwrap();
         assert!((before..=arrived).contains(&stamp), "{before} {stamp} {arrived}");
     }
 

@@ -12,7 +12,6 @@ use std::thread;
 pub struct Seen {
     pub head: String,
     pub body: Vec<u8>,
-    pub connection: usize,
 }
 
 pub struct ScriptServer {
@@ -51,9 +50,9 @@ impl ScriptServer {
                 }
                 let Ok(stream) = stream else { continue };
                 stream.set_nodelay(true).unwrap();
-                let number = connections.fetch_add(1, Ordering::SeqCst);
+                connections.fetch_add(1, Ordering::SeqCst);
                 let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, number, &seen, &*answer));
+                thread::spawn(move || serve(stream, &seen, &*answer));
             }
         });
         server
@@ -79,12 +78,7 @@ impl Drop for ScriptServer {
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    connection: usize,
-    seen: &Mutex<Vec<Seen>>,
-    answer: &(impl Fn(&Seen, &mut TcpStream) -> After + ?Sized),
-) {
+fn serve(stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &(impl Fn(&Seen, &mut TcpStream) -> After + ?Sized)) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
     loop {
@@ -102,7 +96,7 @@ fn serve(
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        let request = Seen { head, body, connection };
+        let request = Seen { head, body };
         seen.lock().unwrap().push(request.clone());
         if matches!(answer(&request, &mut stream), After::Close) {
             return;
