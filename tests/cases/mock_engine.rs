@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
-use crate::support::bench;
 use crate::support::mock::{CHAT, Mock, body_of, chat, events, field, post};
+use crate::support::{bench, json};
 
 #[test]
 fn a_stream_is_on_schedule_and_in_the_log() {
@@ -19,7 +19,7 @@ fn a_stream_is_on_schedule_and_in_the_log() {
     assert_eq!(text, " word".repeat(5));
     assert_eq!(
         events.last().unwrap()["usage"],
-        json!({"prompt_tokens": 5, "total_tokens": 10, "completion_tokens": 5,
+        value!({"prompt_tokens": 5, "total_tokens": 10, "completion_tokens": 5,
                "prompt_tokens_details": {"cached_tokens": 0}})
     );
     let (code, log) = mock.end("-INT");
@@ -28,7 +28,7 @@ fn a_stream_is_on_schedule_and_in_the_log() {
     assert_eq!(record["request_id"], "mine");
     assert_eq!(
         (&record["arrival_source"], &record["outcome"]),
-        (&json!("kernel"), &json!("complete"))
+        (&value!("kernel"), &value!("complete"))
     );
     assert_eq!(record["id"], events[0]["id"]);
     assert_eq!(
@@ -37,13 +37,13 @@ fn a_stream_is_on_schedule_and_in_the_log() {
             &record["completion_tokens"],
             &record["events"]
         ),
-        (&json!(5), &json!(5), &json!(5))
+        (&value!(5), &value!(5), &value!(5))
     );
     assert_eq!(record["bytes"].as_u64().unwrap(), reply.len() as u64);
     // Due times are exact, writes come after them and in order.
     assert_eq!(
         record["event_due_ns"],
-        json!([3_000_000, 4_000_000, 5_000_000, 6_000_000, 7_000_000])
+        value!([3_000_000, 4_000_000, 5_000_000, 6_000_000, 7_000_000])
     );
     let numbers = |name: &str| -> Vec<u64> {
         record[name]
@@ -130,8 +130,8 @@ fn prefill_costs_and_cached_tokens_follow_the_cache() {
     assert!(metrics.contains("source=\"local_cache_hit\"} 96\n"), "{metrics}");
     assert!(metrics.contains("source=\"local_compute\"} 104\n"), "{metrics}");
     let (_, log) = mock.end("-TERM");
-    assert_eq!(log[0]["event_due_ns"], json!([1_000_000]));
-    assert_eq!(log[1]["event_due_ns"], json!([4 * 10_000 + 96 * 1_000]));
+    assert_eq!(log[0]["event_due_ns"], value!([1_000_000]));
+    assert_eq!(log[1]["event_due_ns"], value!([4 * 10_000 + 96 * 1_000]));
     assert_eq!(log[1]["prompt_sources"]["hbm"], 96);
 }
 
@@ -158,28 +158,28 @@ fn answers_without_a_stream_completions_models_and_tokenize() {
     assert!(get("/health").starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(get("/nothing").starts_with("HTTP/1.1 404 "));
     assert!(get(CHAT).starts_with("HTTP/1.1 405 "));
-    let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2});
+    let body = value!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2});
     let whole = value(&mock.ask(CHAT, &body, ""));
     assert_eq!(whole["choices"][0]["message"]["content"], " word word");
-    let body = json!({"model": "m", "prompt": "hi", "max_tokens": 2, "stream": true});
+    let body = value!({"model": "m", "prompt": "hi", "max_tokens": 2, "stream": true});
     let stream = events(&body_of(&mock.ask("/v1/completions", &body, "")).unwrap());
     assert_eq!(stream.len(), 2, "nobody asked for usage");
     assert_eq!(stream[1]["choices"][0]["text"], " word");
-    let tokens = value(&mock.ask("/tokenize", &json!({"model": "m", "prompt": "hi hi"}), ""));
-    assert_eq!((&tokens["count"], &tokens["max_model_len"]), (&json!(2), &json!(100)));
+    let tokens = value(&mock.ask("/tokenize", &value!({"model": "m", "prompt": "hi hi"}), ""));
+    assert_eq!((&tokens["count"], &tokens["max_model_len"]), (&value!(2), &value!(100)));
     assert_eq!(tokens["tokens"].as_array().unwrap().len(), 2);
     let tokens = mock.ask(
         "/tokenize",
-        &json!({"model": "m", "messages": [{"role": "user", "content": "hi hi"}]}),
+        &value!({"model": "m", "messages": [{"role": "user", "content": "hi hi"}]}),
         "",
     );
     assert_eq!(value(&tokens)["count"], 5);
-    let unknown = mock.ask(CHAT, &json!({"model": "other", "messages": []}), "");
+    let unknown = mock.ask(CHAT, &value!({"model": "other", "messages": []}), "");
     assert!(
         unknown.starts_with("HTTP/1.1 404 ") && unknown.contains("`other` does not exist"),
         "{unknown}"
     );
-    let long = mock.ask("/v1/completions", &json!({"prompt": "hi", "max_tokens": 100}), "");
+    let long = mock.ask("/v1/completions", &value!({"prompt": "hi", "max_tokens": 100}), "");
     assert!(
         long.starts_with("HTTP/1.1 400 ") && long.contains("maximum context length is 100"),
         "{long}"
@@ -190,11 +190,11 @@ fn answers_without_a_stream_completions_models_and_tokenize() {
 fn a_tokenizer_file_decides_the_counts() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/engine/words-tokenizer");
     let mock = Mock::start(&["--tokenizer", folder]);
-    let reply = mock.ask("/tokenize", &json!({"prompt": "abcdefghijklmnopqrstuvwxyz"}), "");
+    let reply = mock.ask("/tokenize", &value!({"prompt": "abcdefghijklmnopqrstuvwxyz"}), "");
     let counted: Value = serde_json::from_str(&body_of(&reply).unwrap()).unwrap();
     let tokenizer = tokenizers::Tokenizer::from_file(format!("{folder}/tokenizer.json")).unwrap();
     let encoding = tokenizer.encode("abcdefghijklmnopqrstuvwxyz", false).unwrap();
-    assert_eq!(counted["tokens"], json!(encoding.get_ids()));
+    assert_eq!(counted["tokens"], value!(encoding.get_ids()));
     assert_ne!(counted["count"], 3, "the rule for words would count three");
 }
 
@@ -218,7 +218,7 @@ fn a_key_is_asked_for_and_never_shown() {
 fn a_connection_serves_many_requests_however_they_are_cut() {
     let mock = Mock::start(&["--ttft-ms", "0"]);
     let mut stream = TcpStream::connect(&mock.address).unwrap();
-    let body = json!({"prompt": "hi", "max_tokens": 1}).to_string();
+    let body = value!({"prompt": "hi", "max_tokens": 1}).to_string();
     let request = format!(
         "POST /v1/completions HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -259,9 +259,9 @@ fn requests_out_of_bounds_are_refused() {
     let refused = |request: &[u8]| String::from_utf8(mock.exchange(request)).unwrap();
     assert!(refused(b"GET /\r\n\r\n").starts_with("HTTP/1.1 400 "));
     assert!(refused(b"POST / HTTP/1.1\r\nContent-Length: 67108865\r\n\r\n").starts_with("HTTP/1.1 413 "));
-    let body = json!({"prompt": "hi", "max_tokens": 1_048_577});
+    let body = value!({"prompt": "hi", "max_tokens": 1_048_577});
     assert!(mock.ask("/v1/completions", &body, "").starts_with("HTTP/1.1 400 "));
-    assert!(mock.ask(CHAT, &json!("text"), "").starts_with("HTTP/1.1 400 "));
+    assert!(mock.ask(CHAT, &value!("text"), "").starts_with("HTTP/1.1 400 "));
     assert!(
         mock.ask(CHAT, &chat("hi", 1), "x-mock-fault: nonsense\r\n")
             .contains("unknown fault")
@@ -289,4 +289,46 @@ fn what_cannot_work_is_a_sentence() {
     assert!(code == Some(2) && text.contains("--ttft-ms must be 0 to"), "{text}");
     let (code, text) = refused(&["--fault", "reste"]);
     assert!(code == Some(2) && text.contains("unknown fault 'reste'"), "{text}");
+}
+
+#[test]
+fn the_benchmark_reports_what_the_servers_counted_in_the_measured_phase() {
+    let tiers = [
+        "--hbm-tokens",
+        "128",
+        "--dram-tokens",
+        "100000",
+        "--tokens-per-gb",
+        "1000",
+    ];
+    let mock = Mock::start(&[&["--ttft-ms", "0", "--itl-ms", "0"], &tiers[..]].concat());
+    let url = format!("http://{}", mock.address);
+    let folder = mock.dir.join("out");
+    let flags = "--workload long-doc-qa --kv-cache-volume 1.2 --ldqa-document-length 600 --ldqa-max-output-length 2 \
+                 --no-interactive --no-certificate --no-csv";
+    let mut command = bench();
+    command
+        .args(["engine", "--engine-url", &url, "--lmcache-url", &url])
+        .args(flags.split_whitespace());
+    let (output, report) = json(command.arg("--output-dir").arg(&folder));
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let (_, log) = mock.end("-TERM");
+    // Two documents of which HBM holds a part of one, two questions about each; the warmup came before.
+    let measured: Vec<&Value> = log.iter().filter(|record| record["completion_tokens"] == 2).collect();
+    assert_eq!(measured.len(), 4);
+    let sum = |tier: &str| -> u64 {
+        measured
+            .iter()
+            .map(|record| record["prompt_sources"][tier].as_u64().unwrap())
+            .sum()
+    };
+    let sources = &report["metrics"]["prompt_sources"];
+    assert_eq!(sources["computed"], sum("computed"), "{sources}");
+    assert_eq!(sources["engine_cache"], sum("hbm"));
+    assert_eq!(
+        (&sources["external"], &sources["lmcache_l1"]),
+        (&value!(sum("dram")), &value!(sum("dram")))
+    );
+    assert_eq!(sources["lmcache_l2"], 0);
+    assert!(sum("dram") >= 3 * 512 && sum("hbm") > 0);
 }

@@ -12,7 +12,7 @@ use super::{Dir, bench};
 pub struct Mock {
     child: Child,
     pub address: String,
-    dir: Dir,
+    pub dir: Dir,
 }
 
 impl Mock {
