@@ -3,6 +3,7 @@
 #
 #   scripts/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
 #   scripts/peers.sh fio       fio, from the distribution
+#   scripts/peers.sh vllm      vLLM 0.32.0 for CPUs with LMCache's connector, likewise (minutes, once)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
 # Where: $LMCACHE_BENCH_PEERS, by default ${XDG_CACHE_HOME:-~/.cache}/lmcache-bench/peers.
@@ -77,10 +78,10 @@ choose_python() {
 }
 
 require_space() {
-    local dir=$1 free_kib
+    local dir=$1 what=$2 gib=$3 free_kib
     free_kib=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
-    [ "$free_kib" -ge $((LMCACHE_NEEDS_GIB * 1024 * 1024)) ] \
-        || fail "installing LMCache needs $LMCACHE_NEEDS_GIB GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
+    [ "$free_kib" -ge $((gib * 1024 * 1024)) ] \
+        || fail "installing $what needs $gib GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
             "make room, or name another directory in LMCACHE_BENCH_PEERS"
 }
 
@@ -108,7 +109,7 @@ install_lmcache() {
         [ ! -e "$venv" ] || say "removing a half-installed environment: $venv"
         rm -rf -- "$venv" "$peers/tmp"
         python=$(choose_python)
-        require_space "$peers"
+        require_space "$peers" LMCache "$LMCACHE_NEEDS_GIB"
         say "installing LMCache $LMCACHE_VERSION into $venv (6.3 GiB, takes minutes; log: $log)"
         mkdir "$peers/tmp"
         "$python" -m venv "$venv" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not create $venv: see above"; }
@@ -129,5 +130,9 @@ install_lmcache() {
 case "${1:-}" in
     lmcache) install_lmcache ;;
     fio) install_fio ;;
-    *) fail "usage: scripts/peers.sh lmcache|fio" ;;
+    vllm)
+        . "$(dirname "$0")/peers-vllm.sh"
+        install_vllm
+        ;;
+    *) fail "usage: scripts/peers.sh lmcache|fio|vllm" ;;
 esac

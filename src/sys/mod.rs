@@ -4,6 +4,8 @@
 pub mod arena;
 pub mod counters;
 pub mod files;
+pub mod poll;
 pub mod signal;
+pub mod socket;
 pub mod terminal;
 pub mod uring;
