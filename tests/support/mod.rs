@@ -3,6 +3,7 @@
 pub mod mock_server;
 pub mod resp_server;
 pub mod s3_server;
+pub mod script;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +12,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+
+pub mod mock;
 
 /// A directory that only this user can read, removed at the end.
 pub struct Dir(PathBuf);
