@@ -12,6 +12,7 @@ mod cases {
     mod faults;
     mod measure;
     mod mock_engine;
+    mod mock_faults;
     mod mock_server;
     mod network;
     mod report;

@@ -16,6 +16,7 @@ use super::report::{Facts, report};
 use super::results::{Figures, Row, SummaryConfig};
 use super::runner::Runner;
 use super::samples::PhaseSamples;
+use super::server_counters::{self, ServerCounters};
 use super::settings::keyboard::Stdin;
 use super::settings::setup::{Outcome, resolve};
 use super::target::Target;
@@ -26,6 +27,7 @@ use super::workload::{self, Phase, Plan, Workload};
 use crate::args::Format;
 use crate::args::engine::EngineArgs;
 use crate::error::Error;
+use crate::report::model::Section;
 use crate::report::progress::Progress;
 use crate::report::prompt::Prompter;
 use crate::status::Status;
@@ -58,6 +60,8 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
         doubts: Vec::new(),
         config: &config,
         clock: Clock::start(),
+        counters: ServerCounters::new(&config.base_url(), config.lmcache_url.as_deref(), &key),
+        prompt_sources: None,
     };
     if let Some(note) = tokenizer.note(&config) {
         run.doubts.push(Doubt::PromptLengths { note });
@@ -83,6 +87,9 @@ struct Run<'a> {
     config: &'a EngineConfig,
     clock: Clock,
     doubts: Vec<Doubt>,
+    counters: ServerCounters,
+    /// What they counted during the measured phase.
+    prompt_sources: Option<Section>,
 }
 
 impl Run<'_> {
@@ -141,7 +148,11 @@ impl Run<'_> {
         let mut samples = PhaseSamples::default();
         if signal::received().is_none() {
             live.note(format!("Measuring {} requests", plan.requests));
+            let before = self.counters.read();
             samples = runner.run(workload, Phase::Measured);
+            if signal::received().is_none() {
+                self.prompt_sources = server_counters::section(&before, &self.counters.read());
+            }
             live.note("Benchmark complete");
         }
         display.stop();
@@ -177,6 +188,7 @@ impl Run<'_> {
             figures: &figures,
             detail: &detail,
             client_error,
+            prompt_sources: self.prompt_sources.take(),
             doubts: &self.doubts,
             interrupted: interrupted.map(signal::name),
         });

@@ -26,6 +26,8 @@ pub struct EngineConfig {
     /// As given; [`base_url`] makes the address of requests from it.
     pub engine_url: String,
     pub model: String,
+    /// Whose counters are read as well.
+    pub lmcache_url: Option<String>,
     pub workload: WorkloadConfig,
     pub kv_cache_volume_gb: f64,
     pub tokens_per_gb_kvcache: i64,
@@ -93,6 +95,7 @@ impl EngineConfig {
             workload: WorkloadConfig::resolve(args, name, &sizes)?,
             engine_url,
             model,
+            lmcache_url: args.lmcache_url.clone(),
             kv_cache_volume_gb: volume,
             tokens_per_gb_kvcache: tokens_per_gb,
             seed: args.seed.clone().unwrap_or_default(),

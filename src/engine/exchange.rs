@@ -136,7 +136,10 @@ impl Exchanger {
         } else {
             self.line.limit(total_by, Stop::Total);
         }
+        self.line.begin_request();
         let answered = self.agent.run(self.target.request(&body));
+        // The clock starts when everything is ready and the next thing is the first write.
+        record.dispatched = self.line.first_write().unwrap_or(record.dispatched);
         // A thousand long prompts are not kept while their answers come.
         drop(body);
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);

@@ -16,6 +16,8 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a server's message that are repeated to the user.
 const MESSAGE_CHARS_MAX: usize = 300;
 
+type Answer = ureq::http::Response<ureq::Body>;
+
 /// Asks with the API key, or without any.
 #[derive(Debug)]
 pub struct Asker {
@@ -47,11 +49,19 @@ impl Asker {
     }
 
     pub fn get_json(&self, url: &str) -> Result<Value, String> {
-        let mut request = self.agent.get(url).header("accept", "application/json");
+        read(url, self.get(url, "application/json"))
+    }
+
+    pub fn get_text(&self, url: &str) -> Result<String, String> {
+        read_text(url, self.get(url, "text/plain"))
+    }
+
+    fn get(&self, url: &str, accept: &str) -> Result<Answer, ureq::Error> {
+        let mut request = self.agent.get(url).header("accept", accept);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        read(url, request.call())
+        request.call()
     }
 
     pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
@@ -63,7 +73,12 @@ impl Asker {
     }
 }
 
-fn read(url: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Value, String> {
+fn read(url: &str, answer: Result<Answer, ureq::Error>) -> Result<Value, String> {
+    let text = read_text(url, answer)?;
+    serde_json::from_str(&text).map_err(|cause| format!("{url} did not answer with JSON: {cause}"))
+}
+
+fn read_text(url: &str, answer: Result<Answer, ureq::Error>) -> Result<String, String> {
     let mut response = answer.map_err(|cause| format!("could not ask {url}: {cause}"))?;
     let status = response.status();
     let text = response
@@ -72,10 +87,10 @@ fn read(url: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>
         .limit(ANSWER_BYTES_MAX)
         .read_to_string()
         .map_err(|cause| format!("could not read the answer of {url}: {cause}"))?;
-    if !status.is_success() {
-        return Err(refusal(url, status, &text));
+    match status.is_success() {
+        true => Ok(text),
+        false => Err(refusal(url, status, &text)),
     }
-    serde_json::from_str(&text).map_err(|cause| format!("{url} did not answer with JSON: {cause}"))
 }
 
 /// The status and the server's own words, if it has some.

@@ -11,6 +11,9 @@ use ureq::unversioned::transport::Transport;
 
 use super::timestamp::{Clock, Stamp};
 
+/// No stamp is this old.
+const NOT_YET: i64 = i64::MIN;
+
 /// How long a request may take, step by step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -65,6 +68,7 @@ pub struct Line {
     stall_matters: AtomicBool,
     stopped: AtomicU8,
     arrived: AtomicI64,
+    first_write: AtomicI64,
     sent: AtomicI64,
     pub counts: Counts,
 }
@@ -95,6 +99,7 @@ impl Line {
             stall_matters: AtomicBool::new(false),
             stopped: AtomicU8::new(0),
             arrived: AtomicI64::new(0),
+            first_write: AtomicI64::new(NOT_YET),
             sent: AtomicI64::new(0),
             counts: Counts::default(),
         }
@@ -151,6 +156,23 @@ impl Line {
     /// When the bytes read last had arrived.
     pub fn arrived(&self) -> Stamp {
         Stamp(self.arrived.load(Relaxed))
+    }
+
+    /// A request begins: nothing of it was written.
+    pub fn begin_request(&self) {
+        self.first_write.store(NOT_YET, Relaxed);
+    }
+
+    /// Directly before a write.
+    pub fn writes(&self, now: Stamp) {
+        if self.first_write.load(Relaxed) == NOT_YET {
+            self.first_write.store(now.0, Relaxed);
+        }
+    }
+
+    /// Directly before the first write of the request, if there was one.
+    pub fn first_write(&self) -> Option<Stamp> {
+        Some(Stamp(self.first_write.load(Relaxed))).filter(|stamp| stamp.0 != NOT_YET)
     }
 
     pub fn wrote(&self, bytes: usize, now: Stamp) {

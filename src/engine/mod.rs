@@ -24,6 +24,7 @@ pub mod report;
 pub mod results;
 pub mod runner;
 pub mod samples;
+pub mod server_counters;
 pub mod settings;
 pub mod sse;
 pub mod steady;

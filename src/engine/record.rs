@@ -10,7 +10,8 @@ pub struct Record {
     pub id: String,
     /// When the workload wanted it sent.
     pub scheduled: Stamp,
-    /// When a thread with an open connection took it up: the clock of TTFT starts here.
+    /// A thread owns it, its connection is open and its bytes are ready, and the next thing is to write the first of them:
+    /// the clock of TTFT starts here.
     pub dispatched: Stamp,
     /// The last byte of the request was handed to the kernel.
     pub sent: Option<Stamp>,

@@ -16,6 +16,8 @@ pub struct Facts<'a> {
     pub figures: &'a Figures,
     pub detail: &'a Detail,
     pub client_error: Option<&'a ClientError>,
+    /// What the servers counted during the phase.
+    pub prompt_sources: Option<Section>,
     pub doubts: &'a [Doubt],
     /// `SIGINT`, when the run was ended early.
     pub interrupted: Option<&'static str>,
@@ -90,6 +92,7 @@ fn beyond_sections(facts: &Facts) -> Vec<Section> {
         latency_table(detail),
         Section::entries("token_timing", "Token Timing", token_timing(detail)),
     ];
+    sections.extend(facts.prompt_sources.clone());
     sections.push(Section::entries("traffic", "Traffic", traffic(detail)));
     if !detail.failures.is_empty() {
         let entries = detail.failures.iter();

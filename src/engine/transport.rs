@@ -49,6 +49,7 @@ impl StampedTransport {
         let bytes = self.buffers.outgoing(amount);
         let mut left = bytes;
         let mut handed_over = self.line.clock.now();
+        self.line.writes(handed_over);
         while !left.is_empty() {
             match self.stream.write(left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

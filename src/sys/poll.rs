@@ -175,27 +175,6 @@ pub fn deepen_backlog(listener: &TcpListener, connections: u16) -> io::Result<()
     }
 }
 
-/// Asks for receive stamps on what `listener` accepts. The kernel stamps packets only while somebody asks for it, so this
-/// also makes sure that a connection's first bytes have a stamp.
-pub fn stamp_what_is_accepted(listener: &TcpListener) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open for as long as `listener` lives; the value is an int and its size is given.
-    let status = unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            ptr::from_ref(&on).cast(),
-            mem::size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// Closes the connection so that the other side gets a reset and not an end of stream.
 pub fn close_with_reset(stream: TcpStream) -> io::Result<()> {
     let linger = libc::linger {

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+pub mod mock;
+
 /// A directory that only this user can read, removed at the end.
 pub struct Dir(PathBuf);
 

@@ -89,6 +89,7 @@ fn the_references_reports_come_out_character_for_character() {
             figures: &figures,
             detail: &Detail::default(),
             client_error: None,
+            prompt_sources: None,
             doubts: &[],
             interrupted: None,
         });

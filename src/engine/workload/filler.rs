@@ -1,5 +1,7 @@
 //! Text of a wanted length made from one repeated word. Must never draw random numbers.
 
+use std::cmp::Ordering;
+
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 
@@ -25,21 +27,23 @@ pub fn fitted(exact: Option<&Tokenizer>, tokens: u64, words: u64, text: impl Fn(
     let Some(tokenizer) = exact else {
         return Ok(words);
     };
+    let empty = tokenizer.count(&text(0))?;
+    let wanted = tokens.saturating_sub(empty);
     let mut best = (u64::MAX, words);
     let mut tried = words;
     for _ in 0..TRIES {
         let counted = tokenizer.count(&text(tried))?;
         best = best.min((counted.abs_diff(tokens), tried));
-        // A word is about a token; where it is not, the next try corrects what is left.
-        let next = if counted > tokens {
-            tried.saturating_sub(counted - tokens)
-        } else {
-            tried + (tokens - counted)
+        // A word may be several tokens, so the correction goes by what a word has cost so far.
+        let cost = counted.saturating_sub(empty).max(1);
+        let next = (u128::from(wanted) * u128::from(tried.max(1)) / u128::from(cost)) as u64;
+        tried = match counted.cmp(&tokens) {
+            Ordering::Equal => break,
+            // So close that the rule of three changes nothing: one word less or more.
+            Ordering::Greater if next == tried => tried.saturating_sub(1),
+            Ordering::Less if next == tried => tried + 1,
+            _ => next,
         };
-        if next == tried {
-            break;
-        }
-        tried = next;
     }
     Ok(best.1)
 }
@@ -69,6 +73,19 @@ mod tests {
             let counted = tokenizer.count(&text(words)).unwrap();
             // One word of this tokenizer is more than one token, so not every length can be met.
             assert!(counted.abs_diff(tokens) <= 2, "{tokens}: {counted}");
+        }
+    }
+
+    #[test]
+    fn words_of_several_tokens_converge_too() {
+        let tokenizer = Tokenizer::from_folder(&crate::engine::testing::golden("words-tokenizer")).unwrap();
+        let cost = tokenizer.count(&repeated(" xylophone", 1)).unwrap();
+        assert!(cost > 3, "{cost}");
+        for tokens in [20, 400, 2000] {
+            let text = |words| format!("Session 3. {}", repeated("xylophone", words));
+            let words = fitted(Some(&tokenizer), tokens, tokens - 7, text).unwrap();
+            let counted = tokenizer.count(&text(words)).unwrap();
+            assert!(counted.abs_diff(tokens) <= cost, "{tokens}: {counted}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::answer::{After, Step};
 use super::config::Config;
@@ -16,7 +17,8 @@ use super::record::{Log, Outcome, Served};
 use super::service::{self, Service};
 use crate::error::Error;
 use crate::sys::poll::{self, Interest, Poll, Ready};
-use crate::sys::{signal, socket};
+use crate::sys::signal;
+use crate::sys::socket::{self, StampsOn};
 
 const CONNECTIONS_MAX: usize = 16_384;
 const BACKLOG: u16 = 8_192;
@@ -32,6 +34,8 @@ const READ_BYTES: usize = 256 << 10;
 const ACCEPTS_PER_TURN: usize = 256;
 /// The longest wait, so that a request to stop is noticed.
 const WAIT_NS_MAX: u64 = 50_000_000;
+/// How long to wait for the kernel's first stamp.
+const STAMPS_WAIT: Duration = Duration::from_millis(200);
 /// The log is written when nothing is due for so long.
 const QUIET_NS: u64 = 2_000_000;
 
@@ -51,6 +55,8 @@ pub struct Server {
     order: u64,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
+    /// Without it a connection's first bytes have no stamp; where the kernel keeps none at all, the log says `read`.
+    _stamps: Option<StampsOn>,
 }
 
 fn environment(what: &str, cause: &io::Error) -> Error {
@@ -65,7 +71,6 @@ impl Server {
         let listener = TcpListener::bind((config.host.as_str(), config.port)).map_err(complain)?;
         listener.set_nonblocking(true).map_err(complain)?;
         poll::deepen_backlog(&listener, BACKLOG).map_err(complain)?;
-        poll::stamp_what_is_accepted(&listener).map_err(complain)?;
         let address = listener.local_addr().map_err(complain)?;
         let poll = Poll::new().map_err(complain)?;
         poll.add(listener.as_raw_fd(), LISTENER, Interest::READ)
@@ -84,6 +89,7 @@ impl Server {
             order: 0,
             buffer: vec![0; READ_BYTES],
             scratch: Vec::new(),
+            _stamps: StampsOn::wait(STAMPS_WAIT).ok(),
         })
     }
 
