@@ -1,6 +1,7 @@
 //! A private directory per test and the binary under test. Nothing here asserts.
 
 pub mod mock_server;
+pub mod pty;
 pub mod resp_server;
 pub mod s3_server;
 pub mod script;
