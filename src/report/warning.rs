@@ -188,13 +188,6 @@ impl Warning {
     }
 }
 
-fn entries_dropped(path: &str, impossible: u64, stale: u64) -> String {
-    format!(
-        "of the objects that the checkpoint on {path} names, {stale} are not in their slots and {impossible} have no \
-         possible slot, so they count as missing; store them again"
-    )
-}
-
 fn unknown_field(field: &str, nearest: Option<&str>) -> String {
     let advice = nearest.map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
     format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
