@@ -14,6 +14,7 @@ mod cases {
     mod mock_server;
     mod network;
     mod report;
+    mod serde;
     mod server;
     mod signals;
     mod tidy;
