@@ -20,7 +20,6 @@ import servers
 import side_by_side as side
 
 NUM_KEYS, IN_FLIGHT = 32, 4
-SIZES_KIB = (256, 1024)
 BAR = 2.0
 
 
@@ -74,17 +73,18 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=0, help="of ours; 0 is s3_num_io_threads, 64")
     parser.add_argument("--dir", default="/dev/shm", help="where the servers keep their objects")
     parser.add_argument("--servers", default="nginx,s3s-fs")
+    parser.add_argument("--sizes", default="256,1024", help="KiB")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     installed = pathlib.Path(servers.peers("s3"))
     rows = []
     for name in arguments.servers.split(","):
-        for size_kib in SIZES_KIB:
+        for size_kib in map(int, arguments.sizes.split(",")):
             with tempfile.TemporaryDirectory(dir=arguments.dir) as scratch:
                 rows += rows_for(name, size_kib, arguments, pathlib.Path(scratch), installed)
     head = f"""# `s3` beside LMCache 0.5.6
 
-Made by `scripts/s3-side-by-side.py --slices {arguments.slices}`; medians of {arguments.slices} slices (minimum to maximum), both in turn, servers on
+Made by `scripts/s3-side-by-side.py --servers {arguments.servers} --sizes {arguments.sizes} --slices {arguments.slices}`; medians of {arguments.slices} slices (minimum to maximum), both in turn, servers on
 loopback with their objects in memory (tmpfs). {side.machine()}. {NUM_KEYS} keys x {IN_FLIGHT} submits. MiB/s; the ratio is ours over LMCache's.
 
 | server | operation | KiB | ours with | ours | LMCache | ratio | at least 2 |

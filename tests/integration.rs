@@ -17,6 +17,7 @@ mod cases {
     mod network;
     mod raw_block;
     mod report;
+    mod serde;
     mod server;
     mod signals;
     mod tidy;

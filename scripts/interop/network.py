@@ -278,6 +278,16 @@ def s3_parts(installed: pathlib.Path, scratch: pathlib.Path) -> str:
     return "objects of 20 MiB in three parts, stored, loaded and verified on s3s-fs and moto"
 
 
+def s3_tls(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    ca, certificate, key = servers.certificates(scratch / "certificates")
+    with servers.nginx(scratch / "nginx", certificate, key) as server:
+        spec = s3_spec(server, disable_tls=False, tls_ca_file=str(ca))
+        run = round_trip(spec)
+        untrusted = ours({**spec, "tls_ca_file": None}, "--only", "store").expect(1)
+        require("UnknownIssuer" in untrusted.stderr, untrusted.stderr)
+        return f"verified: {run.metrics['detail_0']['io_path']}; {untrusted.stderr.strip()}"
+
+
 def make_bucket(server: servers.Server) -> None:
     import http.client
 
@@ -311,6 +321,7 @@ def main() -> int:
         ("resp, killed in mid-phase and back", killed_and_back, redis),
         ("s3, signatures, both ways", s3_signed, s3),
         ("s3, nginx, both ways", s3_plain, s3),
+        ("s3, TLS", s3_tls, s3),
         ("s3, moto", s3_moto, s3),
         ("s3, refusals", s3_refusals, s3),
         ("s3, large objects", s3_parts, s3),

@@ -153,7 +153,7 @@ def moto(program: pathlib.Path, scratch: pathlib.Path) -> Server:
     return Server([program, "-H", "127.0.0.1", "-p", port], port, scratch / "server.log")
 
 
-def nginx(scratch: pathlib.Path) -> Server:
+def nginx(scratch: pathlib.Path, certificate: pathlib.Path | None = None, key: pathlib.Path | None = None) -> Server:
     """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
     answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200."""
     port = free_ports(1)[0]
@@ -163,14 +163,15 @@ def nginx(scratch: pathlib.Path) -> Server:
         "function as_s3(r) { if (r.method == 'PUT' && r.status < 300) { r.status = 200; } }\nexport default { as_s3 };\n"
     )
     other = "".join(f"{kind}_temp_path {scratch}/tmp/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
+    tls = f" ssl; ssl_certificate {certificate}; ssl_certificate_key {key}" if certificate else ""
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = scratch / "nginx.conf"
     configuration.write_text(
         f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes 1; pid {scratch}/pid;"
         f"error_log {scratch}/server.log; events {{ worker_connections 1024; }}"
         f"http {{ access_log off; client_max_body_size 1g; client_body_temp_path {scratch}/tmp/body; {other}"
-        f" js_path {scratch}; js_import status.js; sendfile on; keepalive_requests 10000000;"
-        f" server {{ listen 127.0.0.1:{port}; root {scratch}/data;"
+        f" js_path {scratch}; js_import status.js; client_body_buffer_size 1m; sendfile on; keepalive_requests 10000000;"
+        f" server {{ listen 127.0.0.1:{port}{tls}; root {scratch}/data;"
         " location / { dav_methods PUT DELETE; create_full_put_path on; js_header_filter status.as_s3; } } }\n"
     )
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "nginx"

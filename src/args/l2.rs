@@ -64,6 +64,7 @@ pub struct L2Args {
     pub probe: bool,
     pub via: Option<Via>,
     pub python: Option<PathBuf>,
+    pub apply_serde: bool,
 }
 
 impl Default for L2Args {
@@ -94,6 +95,7 @@ impl Default for L2Args {
             probe: false,
             via: None,
             python: None,
+            apply_serde: false,
         };
         TABLE
             .apply_presets(&mut args)
@@ -185,7 +187,8 @@ mod tests {
         let words = "--l2-adapter {} --num-keys 2 --in-flight 3 --data-size-kb 4 --l1-align-bytes 5 --l1-use-hugepages \
                      --rounds 6 --warmup-rounds 7 --lookup-max-hit-rate 0.5 --no-skip-verify --only load --format json \
                      --output out.json -q --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
-                     --fdatasync --recycle --probe --via lmcache --python /p/python --l2-adapter []";
+                     --fdatasync --recycle --probe --via lmcache --python /p/python --apply-serde \
+                     --l2-adapter []";
         let expected = L2Args {
             l2_adapter: vec!["{}".into(), "[]".into()],
             num_keys: 2,
@@ -211,6 +214,7 @@ mod tests {
             probe: true,
             via: Some(Via::Lmcache),
             python: Some("/p/python".into()),
+            apply_serde: true,
         };
         assert_eq!(typed(&words.split_whitespace().collect::<Vec<_>>()), expected);
     }

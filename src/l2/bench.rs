@@ -15,11 +15,12 @@ use crate::l2::config::RunConfig;
 use crate::l2::device::DeviceMeter;
 use crate::l2::runner::{Event, Runner};
 use crate::l2::samples::PhaseSamples;
-use crate::l2::spec::{self, AdapterSpec};
+use crate::l2::spec::{self, AdapterSpec, AesGcmConfig, SerdeConfig};
 use crate::l2::summary::{self, RunFacts};
 use crate::report::model::Report;
 use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
+use crate::report::warning::Warning;
 use crate::report::{json, terminal};
 use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
@@ -39,15 +40,19 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         (false, Format::Json) => Progress::stderr(),
     };
     let bridge = bridge_request(args, &parsed.first, &config)?;
+    let encryption = encryption(args, &parsed.first)?;
     let mut slots = Slots::allocate(&config, bridge.is_some())?;
     progress.line("");
     progress.line("[Init] Creating adapter...");
-    let mut adapter = match create_adapter(&parsed.first, &config, &slots, bridge.as_ref()) {
+    let mut adapter = match create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption) {
         Ok(adapter) => adapter,
         // Starting a Python takes seconds, in which people press Ctrl-C.
         Err(error) => return signal::received().map_or(Err(error), |signal| Ok(Status::Interrupted(signal))),
     };
     let mut warnings = parsed.warnings;
+    if encryption.is_some() {
+        warnings.retain(|warning| !matches!(warning, Warning::FieldWithoutEffect { field, .. } if field == "serde"));
+    }
     let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
     progress.line(&format!("[Init] Adapter created successfully ({class_name})."));
     progress.line("");
@@ -161,11 +166,27 @@ fn bridge_request(args: &L2Args, spec: &AdapterSpec, config: &RunConfig) -> Resu
     }
 }
 
+/// How objects are encrypted, if they are.
+fn encryption<'a>(args: &L2Args, spec: &'a AdapterSpec) -> Result<Option<&'a AesGcmConfig>, Error> {
+    let refused = |why: String| Err(Error::Usage(format!("--apply-serde: {why}")));
+    match &spec.serde {
+        _ if !args.apply_serde => Ok(None),
+        _ if args.probe => {
+            refused("--probe compares with whole blocks, which encrypted objects are not; drop one".into())
+        }
+        None => refused("the adapter JSON has no serde block; give one of type aesgcm or leave the flag out".into()),
+        Some(Err(message)) => refused(format!("{message}; mend the serde block of the adapter JSON")),
+        Some(Ok(SerdeConfig::Other(name))) => refused(format!("type '{name}' cannot be applied here, only aesgcm can")),
+        Some(Ok(SerdeConfig::AesGcm(config))) => Ok(Some(config)),
+    }
+}
+
 fn create_adapter(
     spec: &AdapterSpec,
     config: &RunConfig,
     slots: &Slots,
     bridge: Option<&BridgeRequest>,
+    encryption: Option<&AesGcmConfig>,
 ) -> Result<Box<dyn Adapter>, Error> {
     let environment = Environment {
         arena: Arc::clone(&slots.arena),
@@ -178,7 +199,9 @@ fn create_adapter(
         recycle_files: config.recycle_files(),
         stores: config.runs(Operation::Store),
     };
-    adapters::create(spec, environment, bridge)
+    let objects = config.keys_per_round();
+    let encryption = encryption.map(|config| (config, objects));
+    adapters::create(spec, environment, bridge, encryption)
 }
 
 /// What the phases left behind.

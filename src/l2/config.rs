@@ -92,7 +92,9 @@ impl RunConfig {
         }
         let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
         let operations = operations(args.only);
-        check_amounts(&plan, buffer_halves(&operations), object_bytes, available_bytes)?;
+        // Encrypted objects have buffers of their own.
+        let halves = buffer_halves(&operations) + u64::from(args.apply_serde);
+        check_amounts(&plan, halves, object_bytes, available_bytes)?;
         Ok(RunConfig {
             plan,
             object_bytes: usize::try_from(object_bytes).expect("checked against the address space"),

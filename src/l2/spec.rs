@@ -30,6 +30,7 @@ mod resp;
 mod s3;
 mod sagemaker_hyperpod;
 mod secret;
+mod serde;
 #[cfg(test)]
 mod tests;
 mod valkey;
@@ -44,6 +45,7 @@ pub use self::raw_block::{IoOptions, RawBlockConfig, UringOptions};
 pub use self::resp::RespConfig;
 pub use self::s3::S3Config;
 pub use self::secret::Secret;
+pub use self::serde::{AesGcmConfig, SerdeConfig};
 pub use self::valkey::ValkeyConfig;
 
 use serde_json::{Map, Value};
@@ -70,6 +72,8 @@ pub struct AdapterSpec {
     pub type_name: String,
     /// As typed.
     pub raw: String,
+    /// Its serde block, or why LMCache's server would refuse it.
+    pub serde: Option<Result<SerdeConfig, String>>,
     /// As the report quotes it: passwords and keys are masked.
     pub shown: String,
 }
@@ -160,6 +164,7 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
         kind,
         type_name: type_name.to_owned(),
         raw: raw.to_owned(),
+        serde: serde::parse(fields),
         shown: secret::masked(raw, &value),
     };
     Ok((spec, warnings))

@@ -376,4 +376,17 @@ const FLAGS: &[Flag<L2Args>] = &[
             Ok(())
         },
     },
+    Flag {
+        spec: FlagSpec {
+            long: "apply-serde",
+            kind: Kind::Switch,
+            group: &BEYOND,
+            help: "Encrypt objects as the spec's serde block says",
+            detail: "Only for `\"serde\":{\"type\":\"aesgcm\",...}`: objects are encrypted before they are stored and \
+                     decrypted after they are loaded, inside the measured time and in LMCache's own format. The report \
+                     shows what that costs. Without this flag a serde block changes nothing, as in LMCache.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| on_off(text).map(|on| args.apply_serde = on),
+    },
 ];

@@ -1,5 +1,6 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
+mod aesgcm;
 mod assembly;
 pub mod bridge;
 mod cold;
@@ -15,13 +16,42 @@ mod s3;
 mod service;
 mod valkey;
 
+use std::sync::Arc;
+
+use self::aesgcm::{AesGcmAdapter, Frames, OVERHEAD_BYTES};
 use self::bridge::{BridgeAdapter, BridgeRequest};
 use crate::error::Error;
 use crate::l2::adapter::{Adapter, Environment};
-use crate::l2::spec::{AdapterKind, AdapterSpec};
+use crate::l2::spec::{AdapterKind, AdapterSpec, AesGcmConfig};
 
-/// Makes the adapter that a spec describes, natively or through LMCache.
+/// Makes the adapter that a spec describes, natively or through LMCache, with encryption around it if asked for.
 pub fn create(
+    spec: &AdapterSpec,
+    environment: Environment,
+    bridge: Option<&BridgeRequest>,
+    encryption: Option<(&AesGcmConfig, usize)>,
+) -> Result<Box<dyn Adapter>, Error> {
+    let Some((config, objects)) = encryption else {
+        return create_bare(spec, environment, bridge);
+    };
+    let frames = Frames::allocate(
+        objects,
+        environment.object_bytes,
+        environment.align_bytes,
+        bridge.is_some(),
+    )
+    .map_err(Error::Environment)?;
+    let environment = Environment {
+        arena: Arc::clone(&frames.arena),
+        object_bytes: environment.object_bytes + OVERHEAD_BYTES,
+        ..environment
+    };
+    let inner = create_bare(spec, environment, bridge)?;
+    let adapter = AesGcmAdapter::new(config, inner, frames).map_err(not_created)?;
+    Ok(Box::new(adapter))
+}
+
+fn create_bare(
     spec: &AdapterSpec,
     environment: Environment,
     bridge: Option<&BridgeRequest>,
@@ -29,8 +59,11 @@ pub fn create(
     if let Some(request) = bridge {
         return Ok(Box::new(BridgeAdapter::open(spec, &environment, request)?));
     }
-    native(&spec.kind, environment)
-        .map_err(|sentence| Error::Environment(format!("[Init] Failed to create adapter: {sentence}")))
+    native(&spec.kind, environment).map_err(not_created)
+}
+
+fn not_created(sentence: String) -> Error {
+    Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
 }
 
 /// The adapters that this program has itself.

@@ -66,7 +66,10 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
             "it is about a server that shuts down, not about a benchmark",
         ),
         ("eviction", "the adapter is measured without an eviction controller"),
-        ("serde", "objects are stored as they are, without a serializer"),
+        (
+            "serde",
+            "objects are stored as they are, without a serializer, unless --apply-serde is given",
+        ),
     ];
     let warn = |(field, why): &(&str, &str)| Warning::FieldWithoutEffect {
         field: (*field).to_owned(),

@@ -66,7 +66,8 @@ fn inner(fields: &Map<String, Value>) -> Result<Box<AdapterSpec>, String> {
         kind,
         type_name: type_name.to_owned(),
         raw: Value::Object(inner.clone()).to_string(),
-        // The whole spec is what is shown.
+        // What counts is the serde of the whole spec, which is also what is shown.
+        serde: None,
         shown: String::new(),
     }))
 }

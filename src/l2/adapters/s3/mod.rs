@@ -37,7 +37,11 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
     } else {
         Some(TlsSetup::new(config.tls_ca_file.as_deref())?)
     };
-    let scheme = if config.disable_tls { "HTTP" } else { "HTTPS" };
+    let (scheme, protocol) = if config.disable_tls {
+        ("http", "HTTP/1.1")
+    } else {
+        ("https", "HTTP/1.1 with TLS")
+    };
     let style = if endpoint.root == "/" {
         "virtual host"
     } else {
@@ -53,7 +57,7 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         address: endpoint.address,
         host: endpoint.host,
         root: endpoint.root,
-        shown: format!("{}://{}", scheme.to_lowercase(), config.endpoint),
+        shown: format!("{}://{}", scheme, config.endpoint),
         region: config.region.clone(),
         credentials: credentials::find(config)?,
         tally: Arc::new(Tally::default()),
@@ -66,7 +70,7 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
     let boxed = |session| Box::new(session) as Box<dyn Session>;
     ServiceAdapter::start(Service {
         class_name: "S3L2Adapter",
-        io_path: format!("S3 over {scheme}/1.1, {style}, {count} connections"),
+        io_path: format!("S3 over {protocol}, {style}, {count} connections"),
         sessions: sessions.into_iter().map(boxed).collect(),
         batch: 1,
         object_bytes: environment.object_bytes,

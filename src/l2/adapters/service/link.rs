@@ -97,6 +97,9 @@ impl Link {
             if !tls.conn.is_handshaking() {
                 return Ok(());
             }
+            if Instant::now() >= self.deadline {
+                return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake in time"));
+            }
             match tls.conn.complete_io(&mut tls.sock) {
                 Ok(_) => {}
                 Err(error) => self.tolerate(error)?,
@@ -113,16 +116,20 @@ impl Link {
     fn tolerate(&self, error: io::Error) -> io::Result<()> {
         match error.kind() {
             ErrorKind::Interrupted => Ok(()),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                if self.cancelled.load(Ordering::Relaxed) {
-                    Err(io::Error::other("the run was interrupted"))
-                } else if Instant::now() >= self.deadline {
-                    Err(io::Error::new(ErrorKind::TimedOut, "no answer in time"))
-                } else {
-                    Ok(())
-                }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut if self.cancelled.load(Ordering::Relaxed) => {
+                Err(io::Error::other("the run was interrupted"))
             }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => self.check_deadline(),
             _ => Err(error),
+        }
+    }
+
+    /// Looked at before every system call, so that a peer that sends a byte now and then cannot hold a request up either.
+    fn check_deadline(&self) -> io::Result<()> {
+        if Instant::now() >= self.deadline {
+            Err(io::Error::new(ErrorKind::TimedOut, "no answer in time"))
+        } else {
+            Ok(())
         }
     }
 
@@ -130,6 +137,7 @@ impl Link {
     pub fn send(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
+            self.check_deadline()?;
             let written = match &mut self.stream {
                 Stream::Plain(tcp) => tcp.write_vectored(parts),
                 Stream::Tls(tls) => tls.write_vectored(parts),
@@ -159,6 +167,7 @@ impl Link {
     /// At least one byte into the parts, in order; the end of the stream is an error.
     pub fn receive(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         loop {
+            self.check_deadline()?;
             let got = match &mut self.stream {
                 Stream::Plain(tcp) => tcp.read_vectored(parts),
                 Stream::Tls(tls) => tls.read_vectored(parts),
