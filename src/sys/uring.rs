@@ -296,6 +296,10 @@ impl Drop for Ring {
             }
             self.finished.clear();
         }
+        if self.registered_file.take().is_some() {
+            // Else the kernel keeps the file, with its locks, until it has taken the ring apart some time later.
+            let _ = self.ring.submitter().unregister_files();
+        }
         // What the kernel still owns must not be freed: its memory stays mapped for the rest of the process.
         for flight in self.in_flight.drain(..).flatten() {
             std::mem::forget(flight);

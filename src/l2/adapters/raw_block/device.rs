@@ -13,8 +13,8 @@ use crate::l2::spec::RawBlockConfig;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::files;
 
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-const LOCK_POLL: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Device {
@@ -51,13 +51,10 @@ impl Device {
             flags |= files::O_EXCL;
         }
         let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .custom_flags(flags)
-            .open(path)
-            .map_err(|error| refused("open", error))?;
-        match lock(&file) {
+        options.read(true).write(true).custom_flags(flags);
+        let opened = with_patience(ErrorKind::ResourceBusy, || options.open(path));
+        let mut file = opened.map_err(|error| refused("open", error))?;
+        match with_patience(ErrorKind::WouldBlock, || files::lock_exclusive(&file)) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return Err(format!(
                     "device_path {path} is locked by another process that uses it for raw_block, and two would overwrite \
@@ -98,13 +95,12 @@ impl Drop for Device {
     }
 }
 
-/// Takes the lock. A process that was killed keeps it until the kernel has taken its ring apart, so one refusal is not
-/// believed.
-fn lock(file: &File) -> io::Result<()> {
-    let end = Instant::now() + LOCK_PATIENCE;
+/// A process that ended keeps its device until the kernel has taken its ring apart, so one refusal is not believed.
+fn with_patience<T>(refusal: ErrorKind, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let end = Instant::now() + PATIENCE;
     loop {
-        match files::lock_exclusive(file) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => thread::sleep(LOCK_POLL),
+        match attempt() {
+            Err(error) if error.kind() == refusal && Instant::now() < end => thread::sleep(POLL),
             other => return other,
         }
     }
