@@ -15,7 +15,7 @@ fn main() {
     let mut tensors = KvTensors::private(Layout::new(&shape)).unwrap();
     let (chunk_bytes, chunks) = (shape.chunk_bytes(256), 2);
     let bytes = chunk_bytes * chunks;
-    let mut pool = Segment::create(&&format!("lmcache-bench-test-{}-speed", std::process::id()), bytes).unwrap();
+    let mut pool = Segment::create(&format!("lmcache-bench-test-{}-speed", std::process::id()), bytes).unwrap();
     let all = Blocks { first: 0, count: 64 };
     let source = Source {
         seed: 1,
