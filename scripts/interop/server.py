@@ -6,6 +6,7 @@ server. The last line is "N passed, N failed".
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -192,6 +193,37 @@ def killed_server(server):
         check("a server killed in mid-run", "the client hangs")
 
 
+class BuiltIn:
+    """`mock server` in the place of a real one."""
+
+    def __init__(self, release, *flags):
+        self.release = release
+        command = [OURS, "mock", "server", "--port", "0", "--http-port", "0", "--chunk-size", "16", "--generation", release]
+        self.process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
+        _, _, self.rpc, self.http = self.process.stdout.readline().split()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+def real_client_of(release):
+    """The real client of a release takes our built-in server for a real one."""
+    for way, flags in (("inline", []), ("shared memory", ["--shm-name", f"interop-{uuid.uuid4().hex[:12]}"])):
+        server = BuiltIn(release, *flags)
+        try:
+            # Sequences of their own, because the real client takes what it stored before for a failure.
+            for first, mode in ((1, "engine_driven"), (11, "lmcache_driven")):
+                # The real client before 0.5.6 sends inline stores without chunks.
+                if (release, way, mode) == ("0.5.5", "inline", "engine_driven"):
+                    continue
+                text = reference(server, mode, "(2,64,8,2,16):bfloat16:2", (first, first + 2))
+                rate = re.search(r"Pass rate \(%\):\s+100\.0", text)
+                check(f"real client {release} and the built-in server, {way}, {mode}", "" if rate else text[-600:])
+        finally:
+            server.stop()
+
+
 def main():
     scratch = sys.argv[1]
     releases = os.environ.get("SERVER_RELEASES", "").split() or RELEASES
@@ -201,6 +233,8 @@ def main():
         try:
             inline_server(servers[0].wait())
             shared_memory_server(servers[1].wait())
+            if release in ("0.5.5", "0.5.6"):
+                real_client_of(release)
             if release == "0.5.6":
                 same_keys(servers[0])
                 wrong_addresses(servers[0])
