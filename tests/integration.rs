@@ -8,6 +8,7 @@ mod cases {
     mod bridge;
     mod cli;
     mod engine;
+    mod engine_interactive;
     mod faults;
     mod measure;
     mod mock_engine;

@@ -34,6 +34,9 @@ pub trait Keyboard {
     fn is_terminal(&self) -> bool;
     /// A line without its end.
     fn line(&mut self) -> Result<String, Ended>;
+    /// Switches to single keys and back to lines.
+    fn single_keys(&mut self, on: bool) -> Result<(), Ended>;
+    /// The next key, between the two.
     fn key(&mut self) -> Result<Key, Ended>;
 }
 
@@ -190,7 +193,11 @@ impl<'a> Prompter<'a> {
     ) -> Result<Reply<usize>, Ended> {
         self.opening(heading)?;
         if self.keyboard.is_terminal() {
-            self.menu(heading.back, choices, selected)
+            // For the whole menu, so that keys typed ahead are not echoed in between.
+            self.keyboard.single_keys(true)?;
+            let reply = self.menu(heading.back, choices, selected);
+            self.keyboard.single_keys(false)?;
+            reply
         } else {
             self.numbered(heading.back, choices, selected)
         }

@@ -1,20 +1,21 @@
-//! A terminal without line editing for as long as one key is read. Must never leave the terminal changed.
+//! A terminal without line editing for as long as keys are read. Must never leave the terminal changed.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Keys arrive one by one and unechoed while this lives; dropping it restores what was.
-pub struct RawMode<'fd> {
-    terminal: BorrowedFd<'fd>,
+pub struct RawMode {
+    terminal: OwnedFd,
     before: libc::termios,
 }
 
-impl<'fd> RawMode<'fd> {
-    pub fn enter(terminal: BorrowedFd<'fd>) -> io::Result<RawMode<'fd>> {
+impl RawMode {
+    pub fn enter(terminal: BorrowedFd<'_>) -> io::Result<RawMode> {
+        let terminal = terminal.try_clone_to_owned()?;
         let mut before = MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: the descriptor is open for as long as the borrow, and `before` is a termios to fill in.
+        // SAFETY: the descriptor is open, because `terminal` owns it, and `before` is a termios to fill in.
         if unsafe { libc::tcgetattr(terminal.as_raw_fd(), before.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -23,21 +24,23 @@ impl<'fd> RawMode<'fd> {
         let mut raw = before;
         // SAFETY: `raw` is an initialised termios.
         unsafe { libc::cfmakeraw(&mut raw) };
-        set(terminal, &raw)?;
+        // What is written looks as before: line ends still return the carriage.
+        raw.c_oflag = before.c_oflag;
+        set(&terminal, &raw)?;
         Ok(RawMode { terminal, before })
     }
 }
 
-impl Drop for RawMode<'_> {
+impl Drop for RawMode {
     fn drop(&mut self) {
         // A terminal that has gone away needs no restoring.
-        let _ = set(self.terminal, &self.before);
+        let _ = set(&self.terminal, &self.before);
     }
 }
 
 /// After what was written is out; input that was typed ahead stays.
-fn set(terminal: BorrowedFd<'_>, state: &libc::termios) -> io::Result<()> {
-    // SAFETY: the descriptor is open for as long as the borrow, and `state` is an initialised termios.
+fn set(terminal: &OwnedFd, state: &libc::termios) -> io::Result<()> {
+    // SAFETY: the descriptor is open, because `terminal` owns it, and `state` is an initialised termios.
     match unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSADRAIN, state) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

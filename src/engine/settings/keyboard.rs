@@ -16,6 +16,7 @@ const ESCAPE: u8 = 27;
 pub struct Stdin {
     input: StdinLock<'static>,
     is_terminal: bool,
+    raw: Option<RawMode>,
 }
 
 impl Stdin {
@@ -23,7 +24,11 @@ impl Stdin {
     pub fn new() -> Stdin {
         let input = io::stdin().lock();
         let is_terminal = input.is_terminal() && io::stdout().is_terminal();
-        Stdin { input, is_terminal }
+        Stdin {
+            input,
+            is_terminal,
+            raw: None,
+        }
     }
 
     /// The next byte, or nothing at the end of the input. A signal that asks for an end is an end.
@@ -79,9 +84,15 @@ impl Keyboard for Stdin {
         }
     }
 
+    fn single_keys(&mut self, on: bool) -> Result<(), Ended> {
+        self.raw = None;
+        if on {
+            self.raw = Some(RawMode::enter(io::stdin().as_fd()).map_err(Ended::Failed)?);
+        }
+        Ok(())
+    }
+
     fn key(&mut self) -> Result<Key, Ended> {
-        let stdin = io::stdin();
-        let _raw = RawMode::enter(stdin.as_fd()).map_err(Ended::Failed)?;
         match self.byte()? {
             None | Some(CTRL_C | CTRL_D) => Err(Ended::Cancelled),
             Some(b'\r' | b'\n') => Ok(Key::Enter),

@@ -33,6 +33,10 @@ impl Keyboard for Script {
         self.0.pop_front().ok_or(Ended::EndOfInput)
     }
 
+    fn single_keys(&mut self, _: bool) -> Result<(), Ended> {
+        panic!("a pipe has no keys")
+    }
+
     fn key(&mut self) -> Result<Key, Ended> {
         panic!("a pipe has no keys")
     }

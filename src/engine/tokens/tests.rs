@@ -1,5 +1,7 @@
 //! Against a recorded tokenizer library: pools, decoding, encoding.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -12,13 +14,15 @@ fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/engine/tokenizer-vectors.json")).unwrap()
 }
 
-fn tokenizer(name: &Value) -> Tokenizer {
-    let folder = match name.as_str().unwrap() {
-        "TINY" => "tiny-tokenizer",
-        "WORDS" => "words-tokenizer",
+/// Read once for all cases.
+fn tokenizer(name: &Value) -> &'static Tokenizer {
+    static TINY: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_folder(&golden("tiny-tokenizer")).unwrap());
+    static WORDS: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_folder(&golden("words-tokenizer")).unwrap());
+    match name.as_str().unwrap() {
+        "TINY" => &TINY,
+        "WORDS" => &WORDS,
         other => panic!("{other}"),
-    };
-    Tokenizer::from_folder(&golden(folder)).unwrap()
+    }
 }
 
 fn ids(list: &Value) -> Vec<u32> {
@@ -34,7 +38,7 @@ fn pools_are_the_references() {
     for case in vectors()["pool"].as_array().unwrap() {
         let size = case["size"].as_u64().unwrap() as usize;
         let seed = BigInt::parse(&case["seed"].to_string()).unwrap();
-        let built = WordPool::build(&tokenizer(&case["tokenizer"]), "m", size, &seed);
+        let built = WordPool::build(tokenizer(&case["tokenizer"]), "m", size, &seed);
         if let Some(theirs) = case["error"].as_str() {
             let ours = built.expect_err("too few words").to_string();
             let found = theirs.split(' ').find(|word| word.parse::<u64>().is_ok()).unwrap();
