@@ -122,6 +122,16 @@ def is_installed(client):
     return client == "ours" or os.path.exists(os.path.join(PEERS, "aiperf/bin/aiperf"))
 
 
+def versions():
+    """What the peers call themselves."""
+    found = []
+    for name, package, folder in (("vLLM", "vllm", newest("vllm-*")), ("AIPerf", "aiperf", os.path.join(PEERS, "aiperf"))):
+        paths = glob.glob(os.path.join(folder, f"lib/python*/site-packages/{package}-*.dist-info"))
+        if folder and paths:
+            found.append(f"{name} {os.path.basename(paths[0]).split('-')[1].removesuffix('.dist')}")
+    return found
+
+
 def one(client, concurrency):
     requests = max(2 * concurrency, 64)
     directory = tempfile.mkdtemp(prefix="lmcache-bench-truth-")
@@ -160,6 +170,11 @@ def table(results):
         f"Made by `scripts/engine-truth.py` on {os.cpu_count()} cores shared by mock and client, unpinned, Linux "
         f"{platform.release()}. Mock: TTFT {TTFT_MS} ms, ITL {ITL_MS} ms, {TOKENS} tokens per answer. Truth is the mock's log, "
         "request by request. Medians of rounds, with the least and the largest in brackets. Errors are without sign.", "",
+        "The true TTFT is above the schedule where mock and client together need more than the cores give: the mock is late "
+        "then, its log says so, and what is compared is what the client says about it. Each client's TTFT is its own: ours "
+        "starts at the first write of a request that is ready on an open connection, so waiting for a core before that is "
+        "not in it (the report shows it as dispatch lateness); the peers' start when their event loop takes a request up.", "",
+        f"Peers: {', '.join(versions()) or 'none'}.", "",
         "| in flight | client | rounds | true TTFT ms | TTFT read ms | TTFT error mean ms | p99 ms | decode speed error % | bars |",
         "|---|---|---|---|---|---|---|---|---|",
     ]

@@ -206,3 +206,80 @@ fn differs(records: &[&Record]) -> bool {
     let hidden = |record: &&&Record| record.answer.first_token != record.answer.first_output;
     records.iter().any(|record| hidden(&record))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::Failure;
+    use super::super::timestamp::Stamp;
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+
+    /// Tokens at 10 ms and then every `gap_ms`, and a usage that counts `cached` of 100 prompt tokens.
+    fn record(gap_ms: i64, tokens: i64, cached: u64) -> Record {
+        let mut record = Record::begin("r".into(), Stamp(0), Stamp(0));
+        for token in 0..tokens {
+            let at = Stamp((10 + token * gap_ms) * MS);
+            record
+                .answer
+                .event(br#"{"choices":[{"delta":{"content":"a"}}]}"#, at)
+                .unwrap();
+            record.finished = at;
+        }
+        let usage = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":100,"completion_tokens":{tokens},
+                "prompt_tokens_details":{{"cached_tokens":{cached}}}}}}}"#
+        );
+        record.answer.event(usage.as_bytes(), record.finished).unwrap();
+        record.reads = 10;
+        record
+    }
+
+    fn samples(records: Vec<Record>) -> PhaseSamples {
+        let mut samples = PhaseSamples::default();
+        for record in records {
+            samples.gaps.add(&record);
+            samples.records.push(record);
+        }
+        samples
+    }
+
+    #[test]
+    fn failures_are_counted_and_in_no_latency() {
+        let mut failed = record(1, 5, 0);
+        failed.failure = Some(Failure::new(FailureClass::Timeout, "late"));
+        let detail = Detail::of(&samples(vec![record(5, 3, 40), failed.clone(), failed]), false);
+        assert_eq!(
+            detail.failures.into_iter().collect::<Vec<_>>(),
+            [(FailureClass::Timeout, 2)]
+        );
+        assert_eq!(detail.messages, [("late".to_owned(), 2)]);
+        assert_eq!(
+            (detail.ttft_ms.count, detail.itl_ms.count, detail.tpot_ms.spread.mean),
+            (1, 2, 5.0)
+        );
+        assert_eq!((detail.cached_tokens, detail.cached_share), (Some(40), Some(0.4)));
+    }
+
+    #[test]
+    fn the_tail_of_the_decode_speed_is_its_slow_side() {
+        let detail = Detail::of(&samples(vec![record(5, 11, 0), record(10, 11, 0)]), false);
+        assert_eq!(detail.decode_mean, Some(150.0));
+        assert_eq!(detail.decode_p1, Some(101.0));
+        assert_eq!(detail.itl_ms.spread.p50, 7.5);
+        assert!(detail.ttfo_ms.is_none() && detail.scheduled_ttft_ms.is_none());
+    }
+
+    #[test]
+    fn without_anything_there_are_no_figures_and_no_division_by_zero() {
+        let detail = Detail::of(&PhaseSamples::default(), true);
+        assert_eq!(
+            (detail.ttft_ms.count, detail.decode_mean, detail.cached_tokens),
+            (0, None, None)
+        );
+        assert_eq!(
+            (detail.lag_ms_mean, detail.cpu_percent, detail.cpu_us_per_event),
+            (0.0, 0.0, None)
+        );
+    }
+}
