@@ -13,6 +13,7 @@ mod cases {
     mod mock_engine;
     mod mock_server;
     mod network;
+    mod raw_block;
     mod report;
     mod serde;
     mod server;

@@ -1,6 +1,10 @@
 //! Doubts about the numbers of a run, as one enum. Each is one doubt and one piece of advice; nothing here prints.
 //! A new one is a variant, its code and its sentence.
 
+mod recovery;
+
+pub use self::recovery::RecoveryDoubt;
+
 use crate::units::{KIB, bytes_text};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,20 +37,8 @@ pub enum Warning {
     AlreadyStored {
         keys: u64,
     },
-    /// A checkpoint on a raw_block device was not believed.
-    CheckpointIgnored {
-        path: String,
-        reason: String,
-    },
-    CheckpointNotWritten {
-        reason: String,
-    },
-    /// A checkpoint named objects that are not there.
-    EntriesDropped {
-        path: String,
-        impossible: u64,
-        stale: u64,
-    },
+    /// A raw_block device did not bring back all that it should.
+    Recovery(RecoveryDoubt),
     OnlyFirstAdapter {
         given: usize,
     },
@@ -116,9 +108,7 @@ impl Warning {
             Warning::RegisteredBuffersRefused { .. } => "registered-buffers-refused",
             Warning::UringUnavailable { .. } => "uring-unavailable",
             Warning::AlreadyStored { .. } => "already-stored",
-            Warning::CheckpointIgnored { .. } => "checkpoint-ignored",
-            Warning::CheckpointNotWritten { .. } => "checkpoint-not-written",
-            Warning::EntriesDropped { .. } => "entries-dropped",
+            Warning::Recovery(doubt) => doubt.code(),
             Warning::OnlyFirstAdapter { .. } => "only-first-adapter",
             Warning::UnknownField { .. } => "unknown-field",
             Warning::FieldWithoutEffect { .. } => "field-without-effect",
@@ -164,18 +154,7 @@ impl Warning {
                 "{keys} keys were in the store already and nothing was written for them, so the store figures are \
                  not write speed; use a fresh base_path, or delete the objects of the earlier run"
             ),
-            Warning::CheckpointIgnored { path, reason } => format!(
-                "a checkpoint on {path} was ignored ({reason}), so objects it names are not found and their slots are \
-                 written anew; use the spec that wrote it, or accept the loss"
-            ),
-            Warning::CheckpointNotWritten { reason } => {
-                format!("a periodic checkpoint failed: {reason}; the next one may still succeed")
-            }
-            Warning::EntriesDropped {
-                path,
-                impossible,
-                stale,
-            } => entries_dropped(path, *impossible, *stale),
+            Warning::Recovery(doubt) => doubt.text(),
             Warning::OnlyFirstAdapter { given } => {
                 format!("of {given} adapters only the first is measured; run each alone")
             }
@@ -207,13 +186,6 @@ impl Warning {
             ),
         }
     }
-}
-
-fn entries_dropped(path: &str, impossible: u64, stale: u64) -> String {
-    format!(
-        "of the objects that the checkpoint on {path} names, {stale} are not in their slots and {impossible} have no \
-         possible slot, so they count as missing; store them again"
-    )
 }
 
 fn unknown_field(field: &str, nearest: Option<&str>) -> String {
@@ -262,16 +234,16 @@ mod tests {
             },
             Warning::UringUnavailable { reason: text() },
             Warning::AlreadyStored { keys: 32 },
-            Warning::CheckpointIgnored {
+            Warning::Recovery(RecoveryDoubt::CheckpointIgnored {
                 path: text(),
                 reason: text(),
-            },
-            Warning::CheckpointNotWritten { reason: text() },
-            Warning::EntriesDropped {
+            }),
+            Warning::Recovery(RecoveryDoubt::CheckpointNotWritten { reason: text() }),
+            Warning::Recovery(RecoveryDoubt::EntriesDropped {
                 path: text(),
                 impossible: 1,
                 stale: 2,
-            },
+            }),
             Warning::OnlyFirstAdapter { given: 2 },
             Warning::UnknownField {
                 field: text(),

@@ -5,9 +5,12 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+
+const PAGE_BYTES: usize = 4096;
 
 /// The whole mapping, unmapped when the last piece is gone.
 struct Map {
@@ -59,14 +62,22 @@ impl Mapping {
         })
     }
 
-    /// Makes the kernel map the first `bytes` for writing now, so that no later write meets a page fault.
-    pub fn populate(&self, bytes: usize) -> io::Result<()> {
-        let bytes = bytes.min(self.map.bytes);
-        // SAFETY: advice over a part of the mapping, which `map` keeps alive.
-        match unsafe { libc::madvise(self.map.base.as_ptr().cast(), bytes, libc::MADV_POPULATE_WRITE) } {
+    /// Makes the kernel map this range for writing now, as far as it lies inside, so that no later write meets a page fault.
+    pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        // A page that is cut in half belongs to the range.
+        let start = range.start.min(self.map.bytes) / PAGE_BYTES * PAGE_BYTES;
+        let bytes = range.end.min(self.map.bytes).saturating_sub(start);
+        let address = self.map.base.as_ptr().wrapping_add(start);
+        // SAFETY: advice over a part of the mapping, which `map` keeps alive; mappings start at a page.
+        match unsafe { libc::madvise(address.cast(), bytes, libc::MADV_POPULATE_WRITE) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// What has not been cut off yet.
+    pub fn rest(&self) -> Range<usize> {
+        self.front..self.back
     }
 
     /// The next piece, in order of address; none when less is left.
@@ -147,7 +158,7 @@ mod tests {
         file.set_len(10_000).unwrap();
         let mut mapping = Mapping::new(&file, 10_000).unwrap();
         // Refused by kernels before 5.14; nothing depends on it.
-        let _ = mapping.populate(usize::MAX);
+        let _ = mapping.populate(5000..usize::MAX);
         let mut pieces: Vec<Piece> = std::iter::from_fn(|| mapping.cut(3000)).collect();
         let mut last = mapping.cut_last(1000).unwrap();
         assert!(pieces.len() == 3 && mapping.cut(1).is_none() && mapping.cut_last(1).is_none());

@@ -68,11 +68,12 @@ impl Devices {
         Some(piece)
     }
 
-    /// Slots from the ends of the devices, which a run that fits never reaches.
-    pub fn take_last(&mut self, count: usize) -> Option<Vec<Piece>> {
+    /// At most so many slots from the ends of the devices, with their pages present. A run that fits never reaches them.
+    pub fn take_last(&mut self, count: usize) -> Vec<Piece> {
         let slot_bytes = self.slot_bytes;
         let mut pieces = Vec::with_capacity(count);
         for device in &mut self.devices {
+            let end = device.mapping.rest().end;
             while pieces.len() < count && device.used_slots < device.max_slots {
                 let Some(piece) = device.mapping.cut_last(slot_bytes) else {
                     break;
@@ -80,8 +81,10 @@ impl Devices {
                 pieces.push(piece);
                 device.max_slots -= 1;
             }
+            // Where the kernel does not know how, the first copy makes them present.
+            let _ = device.mapping.populate(device.mapping.rest().end..end);
         }
-        (pieces.len() == count).then_some(pieces)
+        pieces
     }
 
     /// Makes the pages present that so many objects will need, as far as the kernel knows how.
@@ -90,7 +93,10 @@ impl Devices {
         self.devices.iter().all(|device| {
             let share = u128::from(objects) * u128::from(device.max_slots) / u128::from(total.max(1)) + 1;
             let slots = usize::try_from(share.min(u128::from(device.max_slots))).unwrap_or(usize::MAX);
-            device.mapping.populate(slots.saturating_mul(self.slot_bytes)).is_ok()
+            device
+                .mapping
+                .populate(0..slots.saturating_mul(self.slot_bytes))
+                .is_ok()
         })
     }
 }

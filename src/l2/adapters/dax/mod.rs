@@ -302,7 +302,9 @@ impl Adapter for DaxAdapter {
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
         let workers = self.workers(operation);
         let outcome = match operation {
-            Operation::Store => self.probe.store(&mut self.devices, workers, &mut items),
+            Operation::Store => self
+                .probe
+                .store(&mut self.devices, self.environment.run_objects, workers, &mut items),
             Operation::Load => {
                 let wanted = |item: &Item| item.slot.as_ref().map_or(0, |slot| slot.len());
                 let sources = items

@@ -10,24 +10,42 @@ use crate::sys::mapping::Piece;
 
 #[derive(Default)]
 pub struct Probe {
-    /// Slots that no object gets.
+    /// Slots that no object gets: as many as the run writes, if there is room, because places that were just written lie in the
+    /// CPU's caches.
     pieces: Vec<Piece>,
+    /// Where the next slice begins in them.
+    next: usize,
 }
 
 impl Probe {
-    /// Copies a round into the probe's own slots. The first call touches them, outside the clock.
-    pub fn store(&mut self, devices: &mut Devices, workers: usize, items: &mut [Item]) -> Result<ProbeSlice, String> {
-        let copy = |(item, piece): (&mut Item, &mut Piece)| {
+    /// Copies a round into slots of the probe's own.
+    pub fn store(
+        &mut self,
+        devices: &mut Devices,
+        run_objects: u64,
+        workers: usize,
+        items: &mut [Item],
+    ) -> Result<ProbeSlice, String> {
+        if self.pieces.is_empty() {
+            let wanted = usize::try_from(run_objects)
+                .unwrap_or(usize::MAX)
+                .saturating_add(items.len());
+            self.pieces = devices.take_last(wanted);
+        }
+        if self.pieces.len() < items.len() {
+            return Err("the devices have no unused slots left for the probe; raise max_dax_size_gb".to_owned());
+        }
+        if self.next + items.len() > self.pieces.len() {
+            self.next = 0;
+        }
+        let pieces = &mut self.pieces[self.next..self.next + items.len()];
+        self.next += items.len();
+        let work = items.iter().zip(pieces).collect();
+        let written = timed(work, workers, |(item, piece): (&Item, &mut Piece)| {
             if let Some(slot) = &item.slot {
                 piece.write(slot.bytes());
             }
-        };
-        if self.pieces.len() < items.len() {
-            let pieces = devices.take_last(items.len());
-            self.pieces = pieces.ok_or("the devices have no unused slots left for the probe; raise max_dax_size_gb")?;
-            items.iter_mut().zip(&mut self.pieces).for_each(copy);
-        }
-        let written = timed(items.iter_mut().zip(&mut self.pieces).collect(), workers, copy);
+        });
         Ok(ProbeSlice { written, fresh: None })
     }
 }
@@ -44,26 +62,29 @@ pub fn load(sources: Option<Vec<Arc<Piece>>>, workers: usize, items: &mut [Item]
     Ok(ProbeSlice { written, fresh: None })
 }
 
-/// How long `workers` threads take for all of `work`, each for a share of it, from when all are there.
-fn timed<Work: Send>(mut work: Vec<Work>, workers: usize, copy: impl Fn(Work) + Copy + Send) -> Duration {
+/// How long `workers` threads take for all of `work`, each for a share of it: from the first one's begin to the last one's end.
+fn timed<Work: Send>(mut work: Vec<Work>, workers: usize, copy: impl Fn(Work) + Copy + Sync) -> Duration {
     let share = work.len().div_ceil(workers.max(1)).max(1);
     let mut parts = Vec::new();
     while !work.is_empty() {
         parts.push(work.split_off(work.len().saturating_sub(share)));
     }
-    let ready = Barrier::new(parts.len() + 1);
-    thread::scope(|scope| {
-        for part in parts {
-            let ready = &ready;
-            scope.spawn(move || {
-                ready.wait();
-                part.into_iter().for_each(copy);
-            });
-        }
+    let ready = Barrier::new(parts.len());
+    let run = |part: Vec<Work>| {
         ready.wait();
         let begin = Instant::now();
-        // The scope joins the threads; the clock stops behind it.
-        begin
-    })
-    .elapsed()
+        part.into_iter().for_each(copy);
+        (begin, Instant::now())
+    };
+    let run = &run;
+    let spans: Vec<(Instant, Instant)> = thread::scope(|scope| {
+        let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || run(part))).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("copying does not panic");
+        threads.into_iter().map(join).collect()
+    });
+    let begin = spans.iter().map(|(begin, _)| *begin).min();
+    let end = spans.iter().map(|(_, end)| *end).max();
+    begin
+        .zip(end)
+        .map_or(Duration::ZERO, |(begin, end)| end.duration_since(begin))
 }

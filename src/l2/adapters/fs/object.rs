@@ -108,10 +108,18 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
     let bytes = item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
     layout.reserve(bytes).map_err(Outcome::Failed)?;
     layout.tmp_path(&item.key, &mut paths.tmp);
+    open_tmp(layout, paths)
+        .map(Some)
+        .map_err(|error| failed("create", &paths.tmp, &error))
+}
+
+/// A new file, or one that was written before and takes its name.
+fn open_tmp(layout: &Layout, paths: &Paths) -> io::Result<File> {
+    if layout.is_sharded() {
+        fs::create_dir_all(Path::new(&paths.tmp).parent().unwrap_or(layout.base()))?;
+    }
     let recycled = match layout.recycled.get() {
-        Some(recycled) => recycled
-            .take(&paths.tmp)
-            .map_err(|error| failed("take over a file as", &paths.tmp, &error))?,
+        Some(recycled) => recycled.take(&paths.tmp)?,
         None => false,
     };
     let mut options = File::options();
@@ -120,14 +128,7 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
     if layout.direct {
         options.custom_flags(files::O_DIRECT).mode(0o644);
     }
-    let opened = match options.open(&paths.tmp) {
-        Err(error) if error.kind() == ErrorKind::NotFound && layout.is_sharded() => {
-            let parent = Path::new(&paths.tmp).parent().unwrap_or(layout.base());
-            fs::create_dir_all(parent).and_then(|()| options.open(&paths.tmp))
-        }
-        opened => opened,
-    };
-    opened.map(Some).map_err(|error| failed("create", &paths.tmp, &error))
+    options.open(&paths.tmp)
 }
 
 /// Gives a written temporary file its final name, or removes it.

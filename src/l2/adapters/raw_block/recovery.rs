@@ -7,7 +7,7 @@ use super::device::{Device, buffer};
 use super::geometry::{Geometry, slot_header_matches};
 use super::index::Index;
 use crate::l2::blake2b;
-use crate::report::warning::Warning;
+use crate::report::warning::{RecoveryDoubt, Warning};
 
 /// As many as LMCache's: one header each at a time leaves most of a device idle.
 const VERIFY_THREADS: usize = 8;
@@ -39,10 +39,8 @@ pub fn recover(
 ) -> Result<Recovery, String> {
     let path = &geometry.device_path;
     let mut ignored = |reason: String| {
-        warnings.push(Warning::CheckpointIgnored {
-            path: path.clone(),
-            reason,
-        });
+        let path = path.clone();
+        warnings.push(Warning::Recovery(RecoveryDoubt::CheckpointIgnored { path, reason }));
     };
     let mut newest: Option<(Header, Vec<u8>)> = None;
     for (number, offset) in geometry.containers().into_iter().enumerate() {
@@ -76,11 +74,12 @@ pub fn recover(
     }
     let (impossible, stale) = (recovered.impossible, stale.len() as u64);
     if impossible + stale > 0 {
-        warnings.push(Warning::EntriesDropped {
-            path: path.clone(),
+        let path = path.clone();
+        warnings.push(Warning::Recovery(RecoveryDoubt::EntriesDropped {
+            path,
             impossible,
             stale,
-        });
+        }));
     }
     Ok(Recovery {
         index: recovered.index,

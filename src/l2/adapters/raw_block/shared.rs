@@ -12,7 +12,7 @@ use super::device::Device;
 use super::geometry::Geometry;
 use super::index::Index;
 use super::recovery::Recovery;
-use crate::report::warning::Warning;
+use crate::report::warning::{RecoveryDoubt, Warning};
 
 pub struct State {
     pub index: Index,
@@ -140,7 +140,7 @@ impl Checkpointer {
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 if let Err(reason) = shared.checkpoint(Some(quiet)) {
-                    let warning = Warning::CheckpointNotWritten { reason };
+                    let warning = Warning::Recovery(RecoveryDoubt::CheckpointNotWritten { reason });
                     let mut state = shared.state();
                     if !state.warnings.contains(&warning) {
                         state.warnings.push(warning);
