@@ -9,7 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::frame::{self, Reply};
@@ -24,6 +24,8 @@ const SEND_SLICE: Duration = Duration::from_millis(50);
 const RECEIVE_MIN: Duration = Duration::from_micros(1);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(5);
+/// How far the log may be behind.
+const LOG_LAG: Duration = Duration::from_millis(500);
 const LOG_LINES_MAX: usize = 64;
 const LOG_LINE_BYTES_MAX: u64 = 4096;
 const READ_BYTES: usize = 4096;
@@ -35,6 +37,7 @@ pub struct Link {
     stream: UnixStream,
     received: Vec<u8>,
     log: Log,
+    log_thread: Option<JoinHandle<()>>,
 }
 
 impl Link {
@@ -63,17 +66,19 @@ impl Link {
                 )
             })?;
         let log = Log::default();
+        let mut log_thread = None;
         if let Some(stderr) = child.stderr.take() {
             let log = Arc::clone(&log);
             let keep = move || keep_log(stderr, &log);
             // It ends when the helper does. If it cannot start, the helper still works as long as it logs little.
-            thread::Builder::new().name("bridge-log".to_owned()).spawn(keep).ok();
+            log_thread = thread::Builder::new().name("bridge-log".to_owned()).spawn(keep).ok();
         }
         Ok(Link {
             child,
             stream,
             received: Vec::new(),
             log,
+            log_thread,
         })
     }
 
@@ -83,6 +88,11 @@ impl Link {
 
     /// What the helper or LMCache logged last, for sentences about a failure: of a traceback the exception.
     pub fn last_log_line(&self) -> Option<String> {
+        // The line may still be on its way when the answer that it explains is here.
+        let end = Instant::now() + LOG_LAG;
+        while Instant::now() < end && self.log.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            thread::sleep(END_POLL);
+        }
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = |line: &&String| !line.starts_with(' ') && !line.starts_with("Traceback");
         log.iter().rev().find(telling).map(|line| line.trim().to_owned())
@@ -153,6 +163,11 @@ impl Link {
             Some(status) => status_text(status),
             None => "closed its connection".to_owned(),
         };
+        // Its last words, unless a child of its own still holds the pipe.
+        let end = Instant::now() + LOG_LAG;
+        while Instant::now() < end && self.log_thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            thread::sleep(END_POLL);
+        }
         let last = self.last_log_line();
         let last = last.map_or_else(String::new, |line| format!("; its last line was: {line}"));
         format!("the Python helper {how}{last}")
