@@ -2,7 +2,7 @@
 """How much of what fio's io_uring job reaches on a file or device the raw_block adapter reaches there, store and load.
 
 Usage: raw-block.py [--device PATH | --dir DIR] [--out FILE]. Without --device a file of 2 GiB is made in DIR, written once, and
-removed at the end; a device loses what is on it. Pairs of runs alternate, seven for each object size: ours (io_uring engine,
+removed at the end; a device loses what is on it. Runs alternate, nine of ours for each object size: ours (io_uring engine,
 O_DIRECT, depth 8) and fio (io_uring, direct, fixed buffers, registered file, depth 8, the same block size, bytes and place).
 Needs fio (scripts/peers.sh fio). The binary is LMCACHE_BENCH_BIN or target/release.
 """
@@ -18,7 +18,7 @@ import tempfile
 
 BINARY = os.environ.get("LMCACHE_BENCH_BIN", "target/release/lmcache-bench")
 DEPTH = 8
-PAIRS = 3
+PAIRS = 9
 BAR = 0.95
 META_BYTES = 4 << 20
 DEVICE_BYTES = 2 << 30
@@ -71,25 +71,35 @@ def fill(device):
 
 
 def compare(device, size_kib, lines):
-    pairs = {"write": [], "read": []}
+    """Each of our runs over the harmonic mean of the fio runs before and after it: the device's speed drifts."""
+    beside = {"write": [], "read": []}
+    mine = {"write": [], "read": []}
+
+    def run_fio():
+        for direction, speeds in beside.items():
+            speeds.append(fio(device, size_kib, direction))
+
+    run_fio()
     for _ in range(PAIRS):
         speed, _ = ours(device, size_kib, probe=False)
-        for direction, both in pairs.items():
-            both.append((speed[direction], fio(device, size_kib, direction)))
+        for direction, speeds in mine.items():
+            speeds.append(speed[direction])
+        run_fio()
     met = True
-    for direction, both in pairs.items():
-        ratios = sorted(mine / theirs for mine, theirs in both)
-        mine, theirs = (statistics.median(side) for side in zip(*both))
+    for direction, speeds in mine.items():
+        around = zip(beside[direction], beside[direction][1:])
+        ratios = sorted(speed / statistics.harmonic_mean(both) for speed, both in zip(speeds, around))
         median = statistics.median(ratios)
         met = met and median >= BAR
         name = {"write": "store", "read": "load"}[direction]
-        lines.append(f"| {name} | {size_kib} KiB | {mine:.0f} | {theirs:.0f} | {median:.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
+        lines.append(f"| {name} | {size_kib} KiB | {statistics.median(speeds):.0f} | {statistics.median(beside[direction]):.0f} "
+                     f"| {ratios[PAIRS // 4]:.3f} / {median:.3f} / {ratios[-1 - PAIRS // 4]:.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
                      f"| {BAR:.2f} | {'yes' if median >= BAR else 'no'} |")
     return met
 
 
 def shares(device, size_kib, lines):
-    """Seven rounds with a slice of the raw device before and after each, in one process."""
+    """Rounds with a slice of the raw device before and after each, in one process."""
     _, metrics = ours(device, size_kib, probe=True)
     for index in (0, 2):
         operation, detail = metrics[f"op_{index}"], metrics[f"detail_{index}"]
@@ -110,7 +120,7 @@ def main():
         os.ftruncate(handle, DEVICE_BYTES)
         os.close(handle)
         device, where = pathlib.Path(path), "a file that was written before"
-    lines = ["| operation | object | ours MiB/s | fio MiB/s | ours over fio, p50 (min to max) | bar | met |",
+    lines = ["| operation | object | ours MiB/s | fio MiB/s | ours over fio, p25 / p50 / p75 (min to max) | bar | met |",
              "|---|---|---|---|---|---|---|"]
     share_lines = ["| operation | object | I/O path | achieved depth | CPU s/GiB | share p25 / p50 / p75 |",
                    "|---|---|---|---|---|---|"]
@@ -126,7 +136,7 @@ def main():
         "# raw_block beside fio", "",
         f"Made by `scripts/raw-block.py` on {where}. {os.cpu_count()} cores, Linux {platform.release()}. io_uring, O_DIRECT,",
         f"depth {DEPTH}; a run is {ROUNDS} rounds of {IN_FLIGHT} submits, 256 MiB each.", "",
-        f"## Against fio ({PAIRS} alternating pairs)", "", *lines, "",
+        f"## Against fio ({PAIRS} runs, each over the harmonic mean of the fio runs before and after it)", "", *lines, "",
         "## Share of the raw device (rounds over the two probe slices beside them)", "", *share_lines, "",
     ])
     print(text)
