@@ -210,7 +210,7 @@ def lookups(folder: pathlib.Path) -> str:
 
 def copies() -> list[str]:
     """Gather and scatter against a plain copy of the same bytes, in one process."""
-    command = ["cargo", "test", "--release", "--locked", "--lib", "copy_speed", "--", "--ignored", "--nocapture"]
+    command = ["cargo", "run", "--release", "--locked", "--quiet", "--example", "copy_speed"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=SCRIPTS)
     line = next(line for line in done.stdout.splitlines() if line.startswith("copy_speed "))
     figures = {name: float(value) for name, value in (pair.split("=") for pair in line.split()[1:])}

@@ -12,7 +12,7 @@ use crate::server::shape::Shape;
 use crate::sys::shm::Segment;
 
 mod inline;
-mod pool;
+pub mod pool;
 
 /// The most that one request carries inside, below what MessagePack can count.
 const INLINE_BYTES_MAX: u64 = 2 << 30;

@@ -10,7 +10,7 @@ use crate::server::rpc::{ChunkLayout, Client, Key, Operation, RpcError, SharedPo
 use crate::sys::shm::Segment;
 
 /// Why nothing was stored.
-pub struct Unstored {
+pub(super) struct Unstored {
     pub error: RpcError,
     /// Slots were set aside that nobody can fill.
     pub slots_unfilled: bool,
@@ -26,7 +26,7 @@ impl From<RpcError> for Unstored {
 }
 
 /// Maps the whole pool.
-pub fn open(pool: &SharedPool) -> Result<Segment, Error> {
+pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
     let failed = |cause: String| {
         Error::Environment(format!(
             "could not open the server's shared memory /{}: {cause}; run on the server's host as its user, or start it \
@@ -39,7 +39,7 @@ pub fn open(pool: &SharedPool) -> Result<Segment, Error> {
 }
 
 /// Has slots set aside, fills them and commits.
-pub fn store(
+pub(super) fn store(
     client: &mut Client,
     worker: &Worker,
     key: &Key,
@@ -79,7 +79,7 @@ pub fn store(
 }
 
 /// Has the slots named, copies out of them and gives them back.
-pub fn retrieve(
+pub(super) fn retrieve(
     client: &mut Client,
     worker: &mut Worker,
     key: &Key,
