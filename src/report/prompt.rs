@@ -52,6 +52,7 @@ pub struct Heading<'a> {
 pub struct Prompter<'a> {
     keyboard: &'a mut dyn Keyboard,
     out: Box<dyn Write + 'a>,
+    /// Whether the output is a terminal.
     colour: bool,
 }
 
@@ -192,7 +193,8 @@ impl<'a> Prompter<'a> {
         selected: usize,
     ) -> Result<Reply<usize>, Ended> {
         self.opening(heading)?;
-        if self.keyboard.is_terminal() {
+        // A menu is redrawn in place, which only a terminal shows.
+        if self.keyboard.is_terminal() && self.colour {
             // For the whole menu, so that keys typed ahead are not echoed in between.
             self.keyboard.single_keys(true)?;
             let reply = self.menu(heading.back, choices, selected);

@@ -20,10 +20,9 @@ pub struct Stdin {
 }
 
 impl Stdin {
-    /// Menus need a terminal to be shown on as well.
     pub fn new() -> Stdin {
         let input = io::stdin().lock();
-        let is_terminal = input.is_terminal() && io::stdout().is_terminal();
+        let is_terminal = input.is_terminal();
         Stdin {
             input,
             is_terminal,
