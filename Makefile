@@ -37,7 +37,7 @@ interop:
 bench-l2: build
 	scripts/bench-l2.sh target/release/lmcache-bench $(ARGS)
 
-# What each cache tier is worth: the engine benchmark against the mock engine (40 s, no GPU, needs python3).
+# What each cache tier is worth: the engine benchmark against the mock engine (35 s, no GPU, needs python3).
 demo: build
 	scripts/demo.sh target/release/lmcache-bench
 

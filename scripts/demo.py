@@ -67,7 +67,7 @@ def second_pass(log: pathlib.Path, requests: int) -> list[dict]:
 
 def main(binary: str) -> None:
     requests = int(THRASH_GB * 1.05 * TOKENS_PER_GB / CONTEXT_TOKENS)
-    print(f"prefix-suffix-tuner: {requests} prompts of {CONTEXT_TOKENS} tokens, sent twice; what follows is the second pass.\n")
+    print(f"prefix-suffix-tuner: {requests} prompts of {CONTEXT_TOKENS} tokens, sent twice. This is the second pass.\n")
     print(f"{'behind the engine':<24}{'TTFT ms':>9}{'truth ms':>10}{'HBM':>7}{'DRAM':>7}{'disk':>7}{'computed':>10}")
     for name, flags, expected in TIERS:
         with tempfile.TemporaryDirectory(prefix="lmcache-bench-demo-") as scratch:
@@ -81,8 +81,8 @@ def main(binary: str) -> None:
             records = second_pass(log, requests)
         truth = statistics.mean((record["first_token_ns"] - record["arrival_ns"]) / 1e6 for record in records)
         tokens = sum(record["prompt_tokens"] for record in records)
-        shares = [sum(record["prompt_sources"][tier] for record in records) / tokens for tier in ("hbm", "dram", "disk", "computed")]
-        hbm, dram, disk, computed = (f"{share:.0%}" for share in shares)
+        sums = (sum(record["prompt_sources"][tier] for record in records) for tier in ("hbm", "dram", "disk", "computed"))
+        hbm, dram, disk, computed = (f"{sum / tokens:.0%}" for sum in sums)
         print(
             f"{name:<24}{results['mean_ttft_ms']:>9.1f}{truth:>10.1f}{hbm:>7}{dram:>7}{disk:>7}{computed:>10}   {expected}",
             flush=True,

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json as value};
 
@@ -11,7 +12,10 @@ use crate::support::{bench, json};
 #[test]
 fn a_stream_is_on_schedule_and_in_the_log() {
     let mock = Mock::start(&["--ttft-ms", "3", "--itl-ms", "1"]);
+    let wall_ns = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let before_ns = wall_ns();
     let reply = mock.ask(CHAT, &chat("hi hi", 5), "x-request-id: mine\r\n");
+    let after_ns = wall_ns();
     let body = body_of(&reply).unwrap();
     assert!(body.ends_with("data: [DONE]\n\n"), "{body}");
     let events = events(&body);
@@ -72,6 +76,9 @@ fn a_stream_is_on_schedule_and_in_the_log() {
         order.map(at).is_sorted() && at("last_token_sent_ns") <= at("done_ns"),
         "{record}"
     );
+    // The arrival is the kernel's, on both clocks, and not the moment of the read.
+    assert!((before_ns..=after_ns).contains(&at("arrival_wall_ns")));
+    assert!(at("arrival_ns") < at("read_ns"), "{record}");
     assert_eq!(at("first_token_ns") - at("arrival_ns"), written[0]);
 }
 
