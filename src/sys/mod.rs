@@ -4,5 +4,7 @@
 pub mod arena;
 pub mod counters;
 pub mod files;
+pub mod mapping;
+pub mod shm;
 pub mod signal;
 pub mod uring;

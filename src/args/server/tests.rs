@@ -1,0 +1,135 @@
+//! Defaults, every flag, and that ours leave the reference's abbreviations alone.
+
+use super::*;
+use crate::args::flag::{Kind, Preset};
+use crate::args::parse::Table;
+use crate::args::{Invocation, parse};
+
+fn typed(words: &[&str]) -> ServerArgs {
+    let words = ["server"].iter().chain(words).map(|word| word.into());
+    match parse(words) {
+        Ok(Invocation::Server(args)) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn defaults_are_the_references() {
+    let args = typed(&[]);
+    assert_eq!(args, ServerArgs::default());
+    assert_eq!(
+        (args.rpc_url.as_str(), args.url.as_str()),
+        ("tcp://localhost:5555", "http://localhost:8080")
+    );
+    assert_eq!((args.mode, args.transfer_mode), (Mode::Gpu, TransferMode::Auto));
+    assert_eq!((args.tp_size, args.use_mla, args.num_tokens), (1, false, 512));
+    assert_eq!(
+        (args.kvcache_shape_spec, args.num_blocks, args.block_size),
+        (None, None, None)
+    );
+    assert_eq!((args.start, args.end, args.interval), (0, None, 0.5));
+    assert_eq!((args.format, args.output, args.quiet), (Format::Terminal, None, false));
+    assert_eq!((args.salt, args.checksum, args.seed), (true, Checksum::Auto, 42));
+    assert_eq!((args.connect_timeout_s, args.rpc_timeout_s), (2.0, 10.0));
+}
+
+#[test]
+fn every_flag_reaches_its_field() {
+    let words = "--rpc-url tcp://h:1 --url http://h:2 --mode cpu --transfer-mode lmcache_driven --tp-size 2 --use-mla \
+                 --num-tokens 3 --kvcache-shape-spec (1,2,3,4,5):uint8:6 --num-blocks 7 --block-size 8 --start 9 --end 10 \
+                 --interval 0.25 --format json --output out.json -q --no-salt --checksum md5 --seed 11 \
+                 --connect-timeout-s 1.5 --rpc-timeout-s 2.5";
+    let expected = ServerArgs {
+        rpc_url: "tcp://h:1".into(),
+        url: "http://h:2".into(),
+        mode: Mode::Cpu,
+        transfer_mode: TransferMode::LmcacheDriven,
+        tp_size: 2,
+        use_mla: true,
+        num_tokens: 3,
+        kvcache_shape_spec: Some("(1,2,3,4,5):uint8:6".into()),
+        num_blocks: Some(7),
+        block_size: Some(8),
+        start: 9,
+        end: Some(10),
+        interval: 0.25,
+        format: Format::Json,
+        output: Some("out.json".into()),
+        quiet: true,
+        salt: false,
+        checksum: Checksum::Md5,
+        seed: 11,
+        connect_timeout_s: 1.5,
+        rpc_timeout_s: 2.5,
+    };
+    assert_eq!(typed(&words.split_whitespace().collect::<Vec<_>>()), expected);
+}
+
+#[test]
+fn every_listed_choice_is_taken_and_no_two_mean_the_same() {
+    for flag in TABLE.flags.iter().filter(|flag| !flag.spec.choices.is_empty()) {
+        let mut results: Vec<ServerArgs> = Vec::new();
+        for choice in flag.spec.choices {
+            let mut args = ServerArgs::default();
+            (flag.set)(&mut args, choice).unwrap();
+            assert!(!results.contains(&args), "--{} {choice}", flag.spec.long);
+            results.push(args);
+        }
+        assert!((flag.set)(&mut ServerArgs::default(), "?").is_err());
+    }
+}
+
+#[test]
+fn rows_are_complete() {
+    for spec in TABLE.specs() {
+        assert_eq!(spec.value_name.is_empty(), spec.kind != Kind::Value, "--{}", spec.long);
+        assert!(
+            !spec.help.is_empty() && (spec.kind == Kind::Help || !spec.detail.is_empty()),
+            "--{}",
+            spec.long
+        );
+        if let Preset::Text(text) = spec.preset {
+            assert!(
+                spec.choices.is_empty() || spec.choices.contains(&text),
+                "--{}",
+                spec.long
+            );
+        }
+    }
+}
+
+/// Every beginning of every flag of LMCache does here what it would do if our flags did not exist. In the table theirs come
+/// first, and `--salt` is the first of ours.
+#[test]
+fn our_flags_leave_the_abbreviations_of_lmcache_alone() {
+    let count = TABLE.flags.iter().take_while(|flag| flag.spec.long != "salt").count();
+    let theirs = Table {
+        flags: &TABLE.flags[..count],
+        ..TABLE
+    };
+    let outcome = |table: &Table<ServerArgs>, word: &str| {
+        let mut args = ServerArgs::default();
+        match table.walk(&mut lexopt::Parser::from_args([word]), &mut args) {
+            Ok(stop) => format!("{stop:?} {args:?}"),
+            // Which flags to choose from may differ, that there is a choice may not.
+            Err(error) => error
+                .to_string()
+                .split("it could be")
+                .next()
+                .unwrap_or_default()
+                .to_string(),
+        }
+    };
+    let of_flags = theirs
+        .specs()
+        .into_iter()
+        .flat_map(|spec| spec.spellings())
+        .map(|(text, _)| text);
+    for name in of_flags.chain(TABLE.absent.iter().map(|absent| absent.long.to_string())) {
+        for typed in (1..=name.len()).map(|end| &name[..end]) {
+            for word in [format!("--{typed}"), format!("--{typed}=1")] {
+                assert_eq!(outcome(&TABLE, &word), outcome(&theirs, &word), "{word}");
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What each sequence number asks for: tokens, chunks, blocks and keys. Pure; must never talk to a server.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+
+use super::config::RunConfig;
+use super::memory::Blocks;
+use super::rpc::{Generation, Key};
+
+/// The token that fills every request.
+const FILLER_TOKEN: u32 = 9906;
+/// The reference's model name, and with it part of every key.
+const MODEL_NAME: &str = "test-model";
+
+/// How requests are cut for a server's chunk size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub num_tokens: usize,
+    pub chunk_tokens: usize,
+    /// Blocks of one chunk.
+    pub chunk_blocks: usize,
+    /// Whole chunks of one request; the rest of its tokens is not stored.
+    pub chunks: usize,
+    /// First block that requests may use, and how many starts there are from there on.
+    first_block: usize,
+    starts: usize,
+}
+
+/// The two passes over a sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    Cold,
+    Warm,
+}
+
+/// What keeps this run's entries and state at the server apart from those of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub run_id: String,
+    pub model_name: String,
+    pub cache_salt: String,
+    /// Random, with room for all ranks above it, in 31 bits.
+    pub first_instance_id: u64,
+}
+
+/// One sequence number's request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub sequence: u64,
+    pub tokens: Arc<[u32]>,
+    pub blocks: Blocks,
+}
+
+/// Ranks as keys count them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranks {
+    pub count: u32,
+    /// All ranks hold the same: one stores, all retrieve.
+    pub mla: bool,
+}
+
+impl Plan {
+    /// `Err` is a sentence: the server's chunk size and the command line do not fit together.
+    pub fn new(config: &RunConfig, chunk_tokens: usize, generation: Generation) -> Result<Plan, String> {
+        let block_tokens = config.shape.block_tokens();
+        let blocks = config.shape.blocks();
+        if chunk_tokens == 0 || !chunk_tokens.is_multiple_of(block_tokens) {
+            return Err(format!(
+                "Server chunk_size {chunk_tokens} must be a multiple of block_size {block_tokens}; change BS in \
+                 --kvcache-shape-spec or start the server with another --chunk-size"
+            ));
+        }
+        let chunk_blocks = chunk_tokens / block_tokens;
+        let chunks = (config.num_tokens + 1) / chunk_tokens;
+        let needed = chunks * chunk_blocks;
+        if chunks == 0 {
+            return Err(format!(
+                "a request of {} tokens has no whole chunk of {chunk_tokens}; raise --num-tokens to {} or more",
+                config.num_tokens + 1,
+                chunk_tokens - 1
+            ));
+        }
+        if needed > blocks {
+            return Err(format!(
+                "a request needs {needed} blocks but the tensors have {blocks}; raise NB in --kvcache-shape-spec or lower \
+                 --num-tokens"
+            ));
+        }
+        // A chunk that consists of block 0 alone counts as "no data" for servers that know a null block.
+        let null_chunk = chunk_blocks == 1 && generation.skips_null_blocks();
+        let first_block = usize::from(null_chunk);
+        let starts = (blocks - needed + 1).saturating_sub(first_block);
+        if starts == 0 {
+            return Err(format!(
+                "a request needs all {blocks} blocks, but the server takes block 0 for no data; raise NB in \
+                 --kvcache-shape-spec"
+            ));
+        }
+        Ok(Plan {
+            num_tokens: config.num_tokens,
+            chunk_tokens,
+            chunk_blocks,
+            chunks,
+            first_block,
+            starts,
+        })
+    }
+
+    pub fn request(&self, sequence: u64) -> Request {
+        let first = u32::try_from(sequence).expect("checked by the config");
+        let tokens = std::iter::once(first).chain(std::iter::repeat_n(FILLER_TOKEN, self.num_tokens));
+        let count = self.chunks * self.chunk_blocks;
+        // Below 2^32 times 2^20, so it cannot overflow.
+        let offset = sequence * count as u64 % self.starts as u64;
+        Request {
+            sequence,
+            tokens: tokens.collect(),
+            blocks: Blocks {
+                first: self.first_block + usize::try_from(offset).expect("below the number of blocks"),
+                count,
+            },
+        }
+    }
+
+    /// The blocks of some chunks of a request.
+    pub fn blocks_of(&self, request: &Request, first_chunk: usize, chunks: usize) -> Blocks {
+        Blocks {
+            first: request.blocks.first + first_chunk * self.chunk_blocks,
+            count: chunks * self.chunk_blocks,
+        }
+    }
+}
+
+impl Identity {
+    /// Random numbers come from the standard library's hash seeds, which the operating system supplies.
+    pub fn new(salted: bool) -> Identity {
+        let random = || RandomState::new().build_hasher().finish();
+        let run_id = format!("{:08x}", random() as u32);
+        let (model_name, cache_salt) = match salted {
+            true => (format!("{MODEL_NAME}-{run_id}"), run_id.clone()),
+            false => (MODEL_NAME.to_owned(), String::new()),
+        };
+        Identity {
+            run_id,
+            model_name,
+            cache_salt,
+            // Far from the reference's 1000 and up.
+            first_instance_id: (1 << 20) + random() % ((1 << 31) - (1 << 21)),
+        }
+    }
+
+    /// Never one that another run uses, or that this run uses for other tokens.
+    pub fn request_id(&self, sequence: u64, pass: Pass) -> String {
+        let pass = match pass {
+            Pass::Cold => "cold",
+            Pass::Warm => "warm",
+        };
+        format!("req-{sequence}-{pass}-{}", self.run_id)
+    }
+
+    /// The key of some chunks of a request, for lookups.
+    pub fn key(&self, plan: &Plan, request: &Request, ranks: Ranks, request_id: &str, chunks: (usize, usize)) -> Key {
+        Key {
+            model_name: self.model_name.clone(),
+            world_size: if ranks.mla { 1 } else { ranks.count },
+            worker_id: None,
+            token_ids: Arc::clone(&request.tokens),
+            start: (chunks.0 * plan.chunk_tokens) as u64,
+            end: (chunks.1 * plan.chunk_tokens) as u64,
+            request_id: request_id.to_owned(),
+            cache_salt: self.cache_salt.clone(),
+            num_kv_readers: if ranks.mla { ranks.count } else { 1 },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::server::{Mode, ServerArgs};
+    use crate::server::config::Machine;
+
+    fn config(spec: &str, num_tokens: i64) -> RunConfig {
+        let args = ServerArgs {
+            mode: Mode::Cpu,
+            kvcache_shape_spec: Some(spec.into()),
+            num_tokens,
+            ..ServerArgs::default()
+        };
+        RunConfig::resolve(&args, Machine::default()).unwrap()
+    }
+
+    fn plan(spec: &str, num_tokens: i64, chunk: usize) -> Result<Plan, String> {
+        Plan::new(&config(spec, num_tokens), chunk, Generation::V0_5_6)
+    }
+
+    #[test]
+    fn requests_use_whole_chunks_and_consecutive_blocks() {
+        let plan = plan("(2,16,4,1,4):float16:2", 20, 8).unwrap();
+        assert_eq!((plan.chunks, plan.chunk_blocks), (2, 2));
+        let request = plan.request(5);
+        assert_eq!(
+            (request.tokens.len(), request.tokens[0], request.tokens[20]),
+            (21, 5, 9906)
+        );
+        assert_eq!(
+            request.blocks,
+            Blocks {
+                first: 20 % 13,
+                count: 4
+            }
+        );
+        assert_eq!(plan.blocks_of(&request, 1, 1), Blocks { first: 9, count: 2 });
+        for sequence in [0, 1, 2, 3, 1000, (1 << 32) - 1] {
+            let blocks = plan.request(sequence).blocks;
+            assert!(blocks.first + blocks.count <= 16, "{sequence}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_never_block_zero_alone() {
+        let plan = plan("(2,4,8,1,4):float16:2", 15, 8).unwrap();
+        assert_eq!(plan.chunk_blocks, 1);
+        assert!((0..10).all(|sequence| plan.request(sequence).blocks.first >= 1));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_a_sentence() {
+        let refused = |spec, tokens, chunk| plan(spec, tokens, chunk).expect_err(spec);
+        assert!(refused("(2,16,16,1,4):uint8:1", 99, 24).starts_with("Server chunk_size 24 must be a multiple of"));
+        assert!(refused("(2,16,4,1,4):uint8:1", 6, 8).contains("raise --num-tokens to 7"));
+        assert!(refused("(2,3,4,1,4):uint8:1", 15, 8).contains("needs 4 blocks but the tensors have 3"));
+        assert!(refused("(2,2,8,1,4):uint8:1", 15, 8).contains("takes block 0 for no data"));
+    }
+
+    #[test]
+    fn keys_say_who_reads() {
+        let plan = plan("(1,16,4,1,4):float16:2", 20, 8).unwrap();
+        let identity = Identity::new(true);
+        let request = plan.request(1);
+        let key = |ranks| identity.key(&plan, &request, ranks, "r", (1, 2));
+        let shared = key(Ranks { count: 2, mla: true });
+        assert_eq!((shared.world_size, shared.num_kv_readers), (1, 2));
+        assert_eq!((shared.start, shared.end, shared.worker_id), (8, 16, None));
+        let split = key(Ranks { count: 2, mla: false });
+        assert_eq!((split.world_size, split.num_kv_readers), (2, 1));
+    }
+
+    #[test]
+    fn runs_are_told_apart_unless_they_must_not_be() {
+        let (one, two) = (Identity::new(true), Identity::new(true));
+        assert_ne!(one.cache_salt, two.cache_salt);
+        assert_ne!(one.first_instance_id, two.first_instance_id);
+        assert_ne!(one.request_id(1, Pass::Cold), one.request_id(1, Pass::Warm));
+        let plain = Identity::new(false);
+        assert_eq!(
+            (plain.model_name.as_str(), plain.cache_salt.as_str()),
+            ("test-model", "")
+        );
+        assert_ne!(plain.request_id(1, Pass::Cold), one.request_id(1, Pass::Cold));
+    }
+}

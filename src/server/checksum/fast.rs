@@ -1,0 +1,195 @@
+//! The fast 128-bit checksum of a chunk. A GPU kernel computes the same function, so its definition is fixed:
+//!
+//! The bytes of the chunk, in the order in which the MD5 digest takes them, are cut into little-endian 64-bit words
+//! `w[0] .. w[n-1]`; the last one is filled up with zero bytes. All arithmetic is modulo 2^64.
+//!
+//! ```text
+//! mix(i):  u  = w[i] + (i + 1) * STEP
+//!          u  = (u ^ (u >> 32)) * FIRST
+//!          u  =  u ^ (u >> 29)
+//!          v  = (u ^ (u >> 32)) * SECOND
+//!          v  =  v ^ (v >> 31)
+//! a = sum of u over all i        b = sum of v over all i
+//! low  = scramble(a + bytes * STEP)              bytes: length of the chunk
+//! high = scramble(b ^ rotate_left(low, 32))
+//! scramble(x): x = (x ^ (x >> 33)) * FIRST;  x = (x ^ (x >> 29)) * SECOND;  x ^ (x >> 32)
+//! digest = low, then high, each as 8 little-endian bytes
+//! ```
+//!
+//! Each word goes through a bijection that depends on its place, so changing one word always changes the digest, and
+//! moving words or chunks of zeros does too. The sums have no order: any number of lanes or threads may each take any part
+//! of the words and add what they found. It is no cryptographic hash: it finds faults, not forgery.
+
+/// 2^64 divided by the golden ratio, odd: distinct for every place.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd multipliers with well mixed bits.
+const FIRST: u64 = 0xd6e8_feb8_6659_fd93;
+const SECOND: u64 = 0xbf58_476d_1ce4_e5b9;
+
+/// The sums over the words so far.
+#[derive(Clone, Debug, Default)]
+pub struct FastHasher {
+    a: u64,
+    b: u64,
+    words: u64,
+    /// Bytes of a word that is not whole yet.
+    rest: [u8; 8],
+    rest_bytes: usize,
+}
+
+impl FastHasher {
+    pub fn new() -> FastHasher {
+        FastHasher::default()
+    }
+
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        if self.rest_bytes > 0 {
+            let take = bytes.len().min(8 - self.rest_bytes);
+            self.rest[self.rest_bytes..self.rest_bytes + take].copy_from_slice(&bytes[..take]);
+            self.rest_bytes += take;
+            bytes = &bytes[take..];
+            if self.rest_bytes < 8 {
+                return;
+            }
+            self.rest_bytes = 0;
+            self.add_words(&self.rest.clone());
+        }
+        let whole = bytes.len() / 8 * 8;
+        self.add_words(&bytes[..whole]);
+        let rest = &bytes[whole..];
+        self.rest[..rest.len()].copy_from_slice(rest);
+        self.rest_bytes = rest.len();
+    }
+
+    /// `bytes` are whole words.
+    fn add_words(&mut self, bytes: &[u8]) {
+        let mut place = self.words.wrapping_mul(STEP);
+        for word in bytes.chunks_exact(8) {
+            place = place.wrapping_add(STEP);
+            let word = u64::from_le_bytes(word.try_into().expect("pieces of eight"));
+            let (u, v) = mix(word, place);
+            self.a = self.a.wrapping_add(u);
+            self.b = self.b.wrapping_add(v);
+        }
+        self.words += (bytes.len() / 8) as u64;
+    }
+
+    pub fn finish(mut self) -> [u8; 16] {
+        let bytes = self.words * 8 + self.rest_bytes as u64;
+        if self.rest_bytes > 0 {
+            self.rest[self.rest_bytes..].fill(0);
+            self.add_words(&self.rest.clone());
+        }
+        let low = scramble(self.a.wrapping_add(bytes.wrapping_mul(STEP)));
+        let high = scramble(self.b ^ low.rotate_left(32));
+        let mut digest = [0; 16];
+        digest[..8].copy_from_slice(&low.to_le_bytes());
+        digest[8..].copy_from_slice(&high.to_le_bytes());
+        digest
+    }
+}
+
+#[inline(always)]
+fn mix(word: u64, place: u64) -> (u64, u64) {
+    let mut u = word.wrapping_add(place);
+    u = (u ^ (u >> 32)).wrapping_mul(FIRST);
+    u ^= u >> 29;
+    let mut v = (u ^ (u >> 32)).wrapping_mul(SECOND);
+    v ^= v >> 31;
+    (u, v)
+}
+
+fn scramble(mut x: u64) -> u64 {
+    x = (x ^ (x >> 33)).wrapping_mul(FIRST);
+    x = (x ^ (x >> 29)).wrapping_mul(SECOND);
+    x ^ (x >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn digest(bytes: &[u8]) -> [u8; 16] {
+        let mut hasher = FastHasher::new();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The definition above, word for word, without streams.
+    fn by_definition(bytes: &[u8]) -> [u8; 16] {
+        let (mut a, mut b) = (0u64, 0u64);
+        for (i, piece) in bytes.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..piece.len()].copy_from_slice(piece);
+            let (u, v) = mix(u64::from_le_bytes(word), (i as u64 + 1).wrapping_mul(STEP));
+            a = a.wrapping_add(u);
+            b = b.wrapping_add(v);
+        }
+        let low = scramble(a.wrapping_add((bytes.len() as u64).wrapping_mul(STEP)));
+        let high = scramble(b ^ low.rotate_left(32));
+        [low.to_le_bytes(), high.to_le_bytes()].concat().try_into().unwrap()
+    }
+
+    #[test]
+    fn the_values_are_fixed() {
+        let counting: Vec<u8> = (0..=255).collect();
+        assert_eq!(hex(b""), "00000000000000000000000000000000");
+        assert_eq!(hex(b"a"), "914d09b98fc5211c04a6977ff74f901d");
+        assert_eq!(hex(&counting), "4b73f9e94ca93483a7dfe20c7db7f33f");
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same() {
+        let bytes: Vec<u8> = (0..1003u32).map(|n| (n * 7 + n / 256) as u8).collect();
+        for piece in [1, 3, 7, 8, 9, 64, 1000] {
+            let mut hasher = FastHasher::new();
+            bytes.chunks(piece).for_each(|piece| hasher.update(piece));
+            assert_eq!(hasher.finish(), by_definition(&bytes), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_every_length_and_every_swap_shows() {
+        let mut bytes: Vec<u8> = (1..257u32).map(|n| n as u8).collect();
+        let mut seen = HashSet::from([digest(&bytes)]);
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(seen.insert(digest(&bytes)), "bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        for length in 0..bytes.len() {
+            assert!(seen.insert(digest(&bytes[..length])), "length {length}");
+            assert!(length == 0 || seen.insert(digest(&vec![0; length])), "{length} zeros");
+        }
+        for word in 0..31 {
+            bytes.swap(word * 8, word * 8 + 8);
+            assert!(seen.insert(digest(&bytes)), "words {word}");
+            bytes.swap(word * 8, word * 8 + 8);
+        }
+    }
+
+    /// A flipped input bit flips each output bit about half the time.
+    #[test]
+    fn changes_spread_over_all_bits() {
+        let mut flips = [0u32; 128];
+        let base = vec![0u8; 512];
+        let want = u128::from_le_bytes(digest(&base));
+        let trials = 512 * 8;
+        for bit in 0..trials {
+            let mut bytes = base.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            let changed = want ^ u128::from_le_bytes(digest(&bytes));
+            for (place, count) in flips.iter_mut().enumerate() {
+                *count += u32::from(changed >> place & 1 == 1);
+            }
+        }
+        let (low, high) = (trials as u32 * 45 / 100, trials as u32 * 55 / 100);
+        assert!(flips.iter().all(|count| (low..high).contains(count)), "{flips:?}");
+    }
+}

@@ -1,0 +1,251 @@
+//! The KV tensors of one rank: one mapping that holds all layers, private or as shared memory that the server can open.
+//! Contents are made, spoilt and digested here; nothing here knows who copies them.
+
+use std::io;
+
+use super::checksum::{Digest, Kind};
+use super::rpc::Dtype;
+use super::shape::Shape;
+use crate::sys::mapping::Mapping;
+use crate::sys::shm::Segment;
+
+/// Layers begin at page borders.
+const LAYER_ALIGN: usize = 4096;
+/// What is made at a time; stays in the nearest cache.
+const PIECE_WORDS: usize = 1024;
+/// What a destination holds before a retrieve. Any value that the pattern does not consist of.
+const POISON: u8 = 0xa5;
+/// 2^64 divided by the golden ratio, odd.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// One layer's tensor `[planes, blocks, block_bytes]` inside the mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    pub offset: usize,
+    pub planes: usize,
+    pub block_bytes: usize,
+    pub dtype: Dtype,
+}
+
+/// Where each layer lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub layers: Vec<Layer>,
+    pub blocks: usize,
+    pub bytes: usize,
+}
+
+/// Consecutive blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    pub first: usize,
+    pub count: usize,
+}
+
+/// A contiguous piece of the mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub offset: usize,
+    pub bytes: usize,
+}
+
+/// What the bytes of one request depend on; equal sources give equal bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub seed: u64,
+    pub rank: u64,
+    pub sequence: u64,
+}
+
+enum Backing {
+    Private(Mapping),
+    Shared(Segment),
+}
+
+pub struct KvTensors {
+    backing: Backing,
+    pub layout: Layout,
+}
+
+impl Layout {
+    pub fn new(shape: &Shape) -> Layout {
+        let mut bytes = 0;
+        let layers = shape.layers().map(|group| {
+            let layer = Layer {
+                offset: bytes,
+                planes: group.kv_size,
+                block_bytes: group.block_bytes(),
+                dtype: group.dtype,
+            };
+            bytes = (bytes + group.layer_bytes()).next_multiple_of(LAYER_ALIGN);
+            layer
+        });
+        Layout {
+            layers: layers.collect(),
+            blocks: shape.blocks(),
+            bytes,
+        }
+    }
+
+    /// Some blocks of one plane of one layer.
+    pub fn run(&self, layer: &Layer, plane: usize, blocks: Blocks) -> Run {
+        let first = plane * self.blocks + blocks.first;
+        Run {
+            offset: layer.offset + first * layer.block_bytes,
+            bytes: blocks.count * layer.block_bytes,
+        }
+    }
+
+    /// Bytes that some blocks have in all layers and planes.
+    pub fn bytes_of(&self, blocks: Blocks) -> u64 {
+        let layers = self.layers.iter();
+        let bytes: usize = layers
+            .map(|layer| layer.planes * layer.block_bytes * blocks.count)
+            .sum();
+        bytes as u64
+    }
+
+    /// The pieces of a chunk in the order of a chunk object: plane, layer, token. All layers have the same planes.
+    pub fn object_runs(&self, blocks: Blocks) -> impl Iterator<Item = Run> {
+        let planes = self.layers.first().map_or(0, |layer| layer.planes);
+        (0..planes).flat_map(move |plane| self.layers.iter().map(move |layer| self.run(layer, plane, blocks)))
+    }
+
+    /// The pieces of a chunk in the order in which digests take them: layer, plane, token.
+    fn digest_runs(&self, blocks: Blocks) -> impl Iterator<Item = (&Layer, usize, Run)> {
+        self.layers
+            .iter()
+            .flat_map(move |layer| (0..layer.planes).map(move |plane| (layer, plane, self.run(layer, plane, blocks))))
+    }
+}
+
+impl KvTensors {
+    /// Memory that only this process has. It is allocated as it is touched.
+    pub fn private(layout: Layout) -> io::Result<KvTensors> {
+        let backing = Backing::Private(Mapping::anonymous(layout.bytes)?);
+        Ok(KvTensors { backing, layout })
+    }
+
+    /// Memory under a name that the server can open. It is allocated by `fill`.
+    pub fn shared(layout: Layout, name: &str) -> io::Result<KvTensors> {
+        let backing = Backing::Shared(Segment::create(name, layout.bytes)?);
+        Ok(KvTensors { backing, layout })
+    }
+
+    /// The name to open, if the memory is shared.
+    pub fn name(&self) -> Option<&str> {
+        match &self.backing {
+            Backing::Private(_) => None,
+            Backing::Shared(segment) => Some(segment.name()),
+        }
+    }
+
+    /// Takes the name away once the server has opened it: then nothing can be left behind.
+    pub fn unlink(&mut self) -> io::Result<()> {
+        match &mut self.backing {
+            Backing::Private(_) => Ok(()),
+            Backing::Shared(segment) => segment.unlink(),
+        }
+    }
+
+    pub fn mapping(&self) -> &Mapping {
+        match &self.backing {
+            Backing::Private(mapping) => mapping,
+            Backing::Shared(segment) => segment.mapping(),
+        }
+    }
+
+    pub fn mapping_mut(&mut self) -> &mut Mapping {
+        match &mut self.backing {
+            Backing::Private(mapping) => mapping,
+            Backing::Shared(segment) => segment.mapping_mut(),
+        }
+    }
+
+    /// Fills the blocks with the pattern of `source`. Fails when shared memory has run out.
+    pub fn fill(&mut self, blocks: Blocks, source: Source) -> io::Result<()> {
+        let runs: Vec<_> = self
+            .layout
+            .layers
+            .iter()
+            .enumerate()
+            .flat_map(|(index, layer)| (0..layer.planes).map(move |plane| (index, *layer, plane)))
+            .collect();
+        let mut piece = vec![0u8; PIECE_WORDS * 8];
+        for (index, layer, plane) in runs {
+            let run = self.layout.run(&layer, plane, blocks);
+            if let Backing::Shared(segment) = &self.backing {
+                segment.reserve(run.offset, run.bytes)?;
+            }
+            let key = stream_key(source, index, plane);
+            let mut done = 0;
+            while done < run.bytes {
+                let step = piece.len().min(run.bytes - done);
+                make_pattern(&mut piece, key, (done / 8) as u64, layer.dtype);
+                self.mapping_mut().write(run.offset + done, &piece[..step]);
+                done += step;
+            }
+        }
+        Ok(())
+    }
+
+    /// Overwrites the blocks, so that a retrieve that moves nothing cannot look like one that worked.
+    pub fn poison(&mut self, blocks: Blocks) {
+        let runs: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, _, run)| run).collect();
+        for run in runs {
+            self.mapping_mut().fill(run.offset, run.bytes, POISON);
+        }
+    }
+
+    /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as the server does it.
+    pub fn digests(&self, blocks: Blocks, chunk_blocks: usize, kind: Kind, widen: bool) -> Vec<Digest> {
+        let chunks = blocks.count / chunk_blocks;
+        let digest = |chunk: usize| {
+            let part = Blocks {
+                first: blocks.first + chunk * chunk_blocks,
+                count: chunk_blocks,
+            };
+            let mut hasher = kind.hasher();
+            for (layer, _, run) in self.layout.digest_runs(part) {
+                let widen = widen && layer.dtype == Dtype::Bfloat16;
+                self.mapping().visit(run.offset, run.bytes, &mut |bytes| match widen {
+                    true => hasher.update_widened(bytes),
+                    false => hasher.update(bytes),
+                });
+            }
+            hasher.finish()
+        };
+        (0..chunks).map(digest).collect()
+    }
+}
+
+fn stream_key(source: Source, layer: usize, plane: usize) -> u64 {
+    let parts = [source.seed, source.rank, source.sequence, layer as u64, plane as u64];
+    parts.iter().fold(0, |key, part| mix(key ^ part).wrapping_add(STEP))
+}
+
+/// Word `i` of a stream depends on the stream and `i` only, so any part can be made alone.
+fn make_pattern(piece: &mut [u8], key: u64, first_word: u64, dtype: Dtype) {
+    // Without the highest exponent bit every value is finite and below 2, so nobody's arithmetic changes it.
+    let mask = match dtype {
+        Dtype::Float16 | Dtype::Bfloat16 => 0xbfff_bfff_bfff_bfff,
+        Dtype::Float32 => 0xbfff_ffff_bfff_ffff,
+        Dtype::Uint8 | Dtype::Int8 => u64::MAX,
+    };
+    let mut place = key.wrapping_add(first_word.wrapping_mul(STEP));
+    for word in piece.chunks_exact_mut(8) {
+        place = place.wrapping_add(STEP);
+        word.copy_from_slice(&(mix(place) & mask).to_le_bytes());
+    }
+}
+
+/// The output function of SplitMix64.
+#[inline(always)]
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests;

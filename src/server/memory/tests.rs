@@ -1,0 +1,152 @@
+//! Layouts, patterns, poison and digests.
+
+use md5::{Digest as _, Md5};
+
+use super::*;
+
+const SOURCE: Source = Source {
+    seed: 1,
+    rank: 0,
+    sequence: 3,
+};
+
+fn tensors(spec: &str) -> KvTensors {
+    KvTensors::private(Layout::new(&Shape::parse(spec).unwrap())).unwrap()
+}
+
+fn bytes(tensors: &KvTensors, run: Run) -> Vec<u8> {
+    let mut bytes = vec![0; run.bytes];
+    tensors.mapping().read(run.offset, &mut bytes);
+    bytes
+}
+
+#[test]
+fn layers_follow_one_another_at_page_borders() {
+    let layout = Layout::new(&Shape::parse("(2,8,4,1,100):float16:2;(1,8,4,1,4):uint8:1").unwrap());
+    let places: Vec<_> = layout
+        .layers
+        .iter()
+        .map(|layer| (layer.offset, layer.planes, layer.block_bytes))
+        .collect();
+    // A layer of the first group has 2 * 8 * 4 * 100 * 2 = 12800 bytes.
+    assert_eq!(places, [(0, 2, 800), (16384, 2, 800), (32768, 1, 16)]);
+    assert_eq!(layout.bytes, 36864);
+    let run = layout.run(&layout.layers[1], 1, Blocks { first: 3, count: 2 });
+    assert_eq!(
+        run,
+        Run {
+            offset: 16384 + (8 + 3) * 800,
+            bytes: 1600
+        }
+    );
+}
+
+#[test]
+fn an_object_is_plane_then_layer() {
+    let layout = Layout::new(&Shape::parse("(2,8,4,1,4):uint8:2").unwrap());
+    let offsets: Vec<_> = layout
+        .object_runs(Blocks { first: 1, count: 2 })
+        .map(|run| (run.offset, run.bytes))
+        .collect();
+    assert_eq!(
+        offsets,
+        [(16, 32), (4096 + 16, 32), (8 * 16 + 16, 32), (4096 + 8 * 16 + 16, 32)]
+    );
+}
+
+#[test]
+fn every_part_of_a_source_changes_the_pattern_and_nothing_else_does() {
+    let blocks = Blocks { first: 2, count: 4 };
+    let mut tensors = tensors("(2,8,4,2,65):float16:2");
+    let mut digests = |source, first| {
+        tensors.fill(Blocks { first, ..blocks }, source).unwrap();
+        tensors.digests(Blocks { first, ..blocks }, 2, Kind::Fast, false)
+    };
+    let base = digests(SOURCE, 2);
+    assert_eq!(digests(SOURCE, 3), base, "the place in memory does not matter");
+    assert_ne!(base[0], base[1]);
+    for other in [
+        Source { seed: 2, ..SOURCE },
+        Source { rank: 1, ..SOURCE },
+        Source { sequence: 4, ..SOURCE },
+    ] {
+        assert_ne!(digests(other, 2), base, "{other:?}");
+    }
+}
+
+#[test]
+fn layers_and_planes_differ_and_floats_are_finite() {
+    let blocks = Blocks { first: 0, count: 8 };
+    let mut tensors = tensors("(2,8,4,1,8):float16:2");
+    tensors.fill(blocks, SOURCE).unwrap();
+    let runs: Vec<Vec<u8>> = tensors
+        .layout
+        .object_runs(blocks)
+        .map(|run| bytes(&tensors, run))
+        .collect();
+    for (index, run) in runs.iter().enumerate() {
+        assert!(runs[..index].iter().all(|other| other != run), "run {index}");
+        assert!(run.chunks(2).all(|value| value[1] & 0x40 == 0));
+    }
+}
+
+#[test]
+fn filling_and_poisoning_touch_their_blocks_only() {
+    let mut tensors = tensors("(2,8,4,1,100):float32:1");
+    let (before, after) = (Blocks { first: 0, count: 2 }, Blocks { first: 5, count: 3 });
+    tensors.fill(before, SOURCE).unwrap();
+    tensors.fill(after, SOURCE).unwrap();
+    let kept = [before, after].map(|blocks| tensors.digests(blocks, 1, Kind::Md5, false));
+    tensors.fill(Blocks { first: 2, count: 3 }, SOURCE).unwrap();
+    tensors.poison(Blocks { first: 2, count: 3 });
+    assert_eq!(
+        [before, after].map(|blocks| tensors.digests(blocks, 1, Kind::Md5, false)),
+        kept
+    );
+    let runs: Vec<Run> = tensors.layout.object_runs(Blocks { first: 2, count: 3 }).collect();
+    for run in runs {
+        assert!(bytes(&tensors, run).iter().all(|byte| *byte == POISON));
+    }
+}
+
+/// The digest is MD5 over layers, then planes, of the chunk's blocks; bfloat16 widened if asked for.
+#[test]
+fn digests_walk_layers_then_planes() {
+    let mut tensors = tensors("(2,8,4,1,8):bfloat16:2;(1,8,4,1,8):uint8:1");
+    tensors.fill(Blocks { first: 0, count: 8 }, SOURCE).unwrap();
+    for widen in [false, true] {
+        let mut md5 = Md5::new();
+        for layer in &tensors.layout.layers {
+            for plane in 0..layer.planes {
+                let run = tensors.layout.run(layer, plane, Blocks { first: 4, count: 2 });
+                for value in bytes(&tensors, run).chunks(2) {
+                    if widen && layer.dtype == Dtype::Bfloat16 {
+                        md5.update([0, 0]);
+                    }
+                    md5.update(value);
+                }
+            }
+        }
+        let want: [u8; 16] = md5.finalize().into();
+        let got = tensors.digests(Blocks { first: 2, count: 6 }, 2, Kind::Md5, widen);
+        assert_eq!(got[1].0, want, "widen {widen}");
+    }
+}
+
+#[test]
+fn shared_memory_behaves_the_same() {
+    let layout = Layout::new(&Shape::parse("(1,8,4,1,9):uint8:3").unwrap());
+    let name = format!("lmcache-bench-test-{}-kv", std::process::id());
+    let mut shared = KvTensors::shared(layout.clone(), &name).unwrap();
+    let mut private = KvTensors::private(layout).unwrap();
+    let blocks = Blocks { first: 1, count: 6 };
+    shared.fill(blocks, SOURCE).unwrap();
+    private.fill(blocks, SOURCE).unwrap();
+    assert_eq!(
+        shared.digests(blocks, 3, Kind::Fast, true),
+        private.digests(blocks, 3, Kind::Fast, true)
+    );
+    assert_eq!(shared.name(), Some(format!("/{name}").as_str()));
+    shared.unlink().unwrap();
+    assert!(Segment::open(&name, 1).is_err());
+}

@@ -1,0 +1,358 @@
+//! The few pickles that cannot be avoided, written by hand, and a strict walk over what servers send back. Nothing is ever
+//! executed: the walk knows operand lengths only and refuses every opcode that is not in its table.
+
+use super::msgpack::{Malformed, Source};
+use super::records::{ChunkLayout, ChunkSink, ChunkSource, KvMemory, KvTensor};
+use super::version::Generation;
+
+// ---- descriptors, 0.5.0 to 0.5.5 --------------------------------------------------------------------------------------
+
+/// One tensor as the object that servers before 0.5.6 load. `release_0_5_0` picks the module of CUDA classes that only
+/// 0.5.0 has.
+pub fn descriptor(tensor: &KvTensor, generation: Generation, release_0_5_0: bool) -> Vec<u8> {
+    let cuda_module = if release_0_5_0 {
+        "lmcache.v1.multiprocess.custom_types"
+    } else {
+        "lmcache.v1.platform.cuda.ipc_wrapper"
+    };
+    let mut out = Vec::with_capacity(320);
+    match &tensor.memory {
+        KvMemory::CpuShm { shm_name, bytes } => {
+            begin_object(&mut out, 2, "lmcache.v1.platform.cpu.shm", "CpuShmTensorWrapper");
+            name(&mut out, "shm_name");
+            name(&mut out, shm_name);
+            name(&mut out, "nbytes");
+            integer(&mut out, *bytes);
+        }
+        KvMemory::CudaRaw {
+            ipc_handle,
+            offset,
+            bytes,
+        } => {
+            // Byte strings as such need protocol 3.
+            begin_object(&mut out, 3, cuda_module, "RawCudaIPCWrapper");
+            name(&mut out, "_ipc_handle_reserved");
+            out.extend_from_slice(&[b'C', 64]);
+            out.extend_from_slice(ipc_handle);
+            name(&mut out, "_nbytes");
+            integer(&mut out, *bytes);
+            if generation >= Generation::V0_5_5 {
+                name(&mut out, "_alloc_offset");
+                integer(&mut out, *offset);
+                name(&mut out, "_opens");
+                integer(&mut out, 0);
+            }
+        }
+    }
+    name(&mut out, "handle");
+    out.push(b'N');
+    name(&mut out, "dtype");
+    global(&mut out, "torch", tensor.dtype.name());
+    name(&mut out, "shape");
+    tuple(&mut out, &tensor.shape);
+    name(&mut out, "stride");
+    tuple(&mut out, &tensor.stride);
+    name(&mut out, "storage_offset");
+    integer(&mut out, tensor.storage_offset);
+    name(&mut out, "device_uuid");
+    name(&mut out, &tensor.device_uuid);
+    out.extend_from_slice(b"ub.");
+    out
+}
+
+/// An instance without its constructor, and the begin of its attributes.
+fn begin_object(out: &mut Vec<u8>, protocol: u8, module: &str, class: &str) {
+    out.extend_from_slice(&[0x80, protocol]);
+    global(out, module, class);
+    out.extend_from_slice(b")\x81}(");
+}
+
+fn global(out: &mut Vec<u8>, module: &str, attribute: &str) {
+    out.push(b'c');
+    out.extend_from_slice(module.as_bytes());
+    out.push(b'\n');
+    out.extend_from_slice(attribute.as_bytes());
+    out.push(b'\n');
+}
+
+fn name(out: &mut Vec<u8>, text: &str) {
+    out.push(b'X');
+    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn integer(out: &mut Vec<u8>, value: u64) {
+    match value {
+        0..=0xff => out.extend_from_slice(&[b'K', value as u8]),
+        0x100..=0xffff => {
+            out.push(b'M');
+            out.extend_from_slice(&(value as u16).to_le_bytes());
+        }
+        0x1_0000..=0x7fff_ffff => {
+            out.push(b'J');
+            out.extend_from_slice(&(value as i32).to_le_bytes());
+        }
+        _ => {
+            // Two's complement, so a ninth byte keeps the sign bit clear.
+            out.extend_from_slice(&[0x8a, 9]);
+            out.extend_from_slice(&value.to_le_bytes());
+            out.push(0);
+        }
+    }
+}
+
+fn tuple(out: &mut Vec<u8>, values: &[u64]) {
+    out.push(b'(');
+    values.iter().for_each(|value| integer(out, *value));
+    out.push(b't');
+}
+
+// ---- inline chunks, to the server -------------------------------------------------------------------------------------
+
+/// The bytes around the chunks of one `COMMIT_STORE`: a list of
+/// `reshape(partial(frombuffer, dtype=D)(bytearray(data)), shape)`.
+#[derive(Debug)]
+pub struct ChunkPickle {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    chunks: usize,
+    chunk_bytes: u64,
+}
+
+impl ChunkPickle {
+    pub fn new(layout: &ChunkLayout) -> ChunkPickle {
+        let chunk_bytes = layout.chunk_bytes();
+        let mut before = Vec::with_capacity(160);
+        global(&mut before, "torch", "reshape");
+        before.push(b'(');
+        global(&mut before, "functools", "partial");
+        global(&mut before, "torch", "frombuffer");
+        before.extend_from_slice(b"\x85R(");
+        global(&mut before, "torch", "frombuffer");
+        before.extend_from_slice(b")}");
+        name(&mut before, "dtype");
+        global(&mut before, "torch", layout.dtype.name());
+        before.extend_from_slice(b"sNtb");
+        global(&mut before, "builtins", "bytearray");
+        match u32::try_from(chunk_bytes) {
+            Ok(bytes) => {
+                before.push(b'B');
+                before.extend_from_slice(&bytes.to_le_bytes());
+            }
+            Err(_) => {
+                before.push(0x8e);
+                before.extend_from_slice(&chunk_bytes.to_le_bytes());
+            }
+        }
+        let mut after = Vec::from(*b"\x85R\x85R");
+        tuple(&mut after, &layout.shape);
+        after.extend_from_slice(b"tR");
+        ChunkPickle {
+            before,
+            after,
+            chunks: layout.chunks,
+            chunk_bytes,
+        }
+    }
+
+    /// Bytes of the whole pickle.
+    pub fn bytes(&self) -> u64 {
+        let one = self
+            .chunk_bytes
+            .saturating_add((self.before.len() + self.after.len()) as u64);
+        one.saturating_mul(self.chunks as u64).saturating_add(6)
+    }
+
+    /// Hands the pickle to `emit` piece by piece. A source that brings more or fewer bytes than a chunk has is a bug.
+    pub fn write<E>(&self, source: &mut ChunkSource, emit: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        emit(b"\x80\x03](")?;
+        for chunk in 0..self.chunks {
+            emit(&self.before)?;
+            let mut left = self.chunk_bytes;
+            let mut sent = Ok(());
+            source(chunk, &mut |piece| {
+                let bytes = piece.len() as u64;
+                assert!(bytes <= left, "chunk {chunk} has more bytes than its layout says");
+                left -= bytes;
+                if sent.is_ok() {
+                    sent = emit(piece);
+                }
+            });
+            sent?;
+            assert!(left == 0, "chunk {chunk} lacks {left} bytes of its layout");
+            emit(&self.after)?;
+        }
+        emit(b"e.")
+    }
+}
+
+// ---- inline chunks, from the server -----------------------------------------------------------------------------------
+
+/// How many bytes an opcode's operand has.
+enum Operand {
+    Fixed(u64),
+    /// Length of that many bytes, little-endian, then the operand.
+    Counted(usize),
+    /// A byte string: what chunks travel in.
+    Bytes(usize),
+    /// Two lines of text.
+    TwoLines,
+}
+
+/// Names in a pickle are short; a longer line is no name.
+const LINE_BYTES_MAX: u64 = 256;
+
+fn operand(opcode: u8) -> Option<Operand> {
+    Some(match opcode {
+        0x80 | b'K' | b'h' | b'q' => Operand::Fixed(1),
+        b'M' => Operand::Fixed(2),
+        b'J' | b'j' | b'r' => Operand::Fixed(4),
+        0x95 | b'G' => Operand::Fixed(8),
+        0x8c | 0x8a => Operand::Counted(1),
+        b'X' => Operand::Counted(4),
+        0x8d => Operand::Counted(8),
+        b'C' => Operand::Bytes(1),
+        b'B' => Operand::Bytes(4),
+        0x8e => Operand::Bytes(8),
+        b'c' => Operand::TwoLines,
+        b']' | b'(' | b')' | b'}' | 0x94 | 0x93 | 0x85 | 0x86 | 0x87 | b'R' | b't' | b'e' | b'a' | b'b' | b's'
+        | b'u' | 0x81 | 0x88 | 0x89 | b'N' | b'0' | b'.' => Operand::Fixed(0),
+        _ => return None,
+    })
+}
+
+/// Whether a byte string must have the torch form, in which a count of elements stands before the chunk, or may be bare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Torch,
+    TorchOrBare,
+}
+
+/// Walks over the pickle of `bytes` bytes that comes next and hands the chunks to the sink. The last bytes of each byte
+/// string are a chunk.
+pub fn read_chunks<S: Source>(
+    source: &mut S,
+    bytes: u64,
+    layout: &ChunkLayout,
+    form: Form,
+    sink: &mut ChunkSink,
+) -> Result<(), S::Error> {
+    if bytes > source.left() {
+        return refuse(format!("a pickle of {bytes} bytes where {} are left", source.left()));
+    }
+    let mut walk = Walk { source, left: bytes };
+    let mut chunk = 0;
+    loop {
+        let opcode = walk.number(1)? as u8;
+        match operand(opcode) {
+            None => {
+                return refuse(format!(
+                    "its pickle has opcode {opcode:#04x}, which no list of tensors needs"
+                ));
+            }
+            Some(Operand::Fixed(bytes)) => walk.skip(bytes)?,
+            Some(Operand::Counted(width)) => {
+                let length = walk.number(width)?;
+                walk.skip(length)?;
+            }
+            Some(Operand::TwoLines) => walk.lines(2)?,
+            Some(Operand::Bytes(width)) => {
+                let length = walk.number(width)?;
+                if chunk == layout.chunks {
+                    return refuse(format!(
+                        "its pickle has more chunks than the {} asked for",
+                        layout.chunks
+                    ));
+                }
+                walk.chunk(chunk, length, layout, form, sink)?;
+                chunk += 1;
+            }
+        }
+        if opcode == b'.' {
+            break;
+        }
+    }
+    if chunk != layout.chunks {
+        return refuse(format!("its pickle has {chunk} chunks of {}", layout.chunks));
+    }
+    match walk.left {
+        0 => Ok(()),
+        left => refuse(format!("{left} bytes follow its pickle")),
+    }
+}
+
+fn refuse<T, E: From<Malformed>>(text: String) -> Result<T, E> {
+    Err(Malformed(text).into())
+}
+
+/// A source that ends where the pickle ends.
+struct Walk<'a, S> {
+    source: &'a mut S,
+    left: u64,
+}
+
+impl<S: Source> Walk<'_, S> {
+    fn need(&mut self, bytes: u64) -> Result<(), S::Error> {
+        if bytes > self.left {
+            return refuse(format!("its pickle ends {} bytes early", bytes - self.left));
+        }
+        self.left -= bytes;
+        Ok(())
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), S::Error> {
+        self.need(bytes)?;
+        self.source.skip(bytes)
+    }
+
+    /// A little-endian number.
+    fn number(&mut self, width: usize) -> Result<u64, S::Error> {
+        self.need(width as u64)?;
+        let mut number = [0; 8];
+        self.source.read(&mut number[..width])?;
+        Ok(u64::from_le_bytes(number))
+    }
+
+    fn lines(&mut self, lines: u32) -> Result<(), S::Error> {
+        let (mut ends, mut bytes) = (0, 0);
+        while ends < lines {
+            ends += u32::from(self.number(1)? as u8 == b'\n');
+            bytes += 1;
+            if bytes > LINE_BYTES_MAX {
+                return refuse("its pickle has a name that does not end".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A byte string whose last bytes are chunk number `chunk`.
+    fn chunk(
+        &mut self,
+        chunk: usize,
+        length: u64,
+        layout: &ChunkLayout,
+        form: Form,
+        sink: &mut ChunkSink,
+    ) -> Result<(), S::Error> {
+        let chunk_bytes = layout.chunk_bytes();
+        let bare = form == Form::TorchOrBare && length == chunk_bytes;
+        if !bare {
+            let Some(before) = length.checked_sub(chunk_bytes).and_then(|before| before.checked_sub(8)) else {
+                return refuse(format!("chunk {chunk} has {length} bytes where {chunk_bytes} are due"));
+            };
+            self.skip(before)?;
+            let (elements, due) = (self.number(8)?, chunk_bytes / layout.dtype.bytes());
+            if elements != due {
+                return refuse(format!("chunk {chunk} has {elements} elements where {due} are due"));
+            }
+        }
+        self.need(chunk_bytes)?;
+        let mut done = 0;
+        while done < chunk_bytes {
+            let piece = self.source.piece(chunk_bytes - done)?;
+            sink(chunk, done, piece);
+            done += piece.len() as u64;
+        }
+        Ok(())
+    }
+}

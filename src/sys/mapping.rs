@@ -1,0 +1,191 @@
+//! One mapping of memory whose bytes are only ever copied in or out. It must never lend a reference to them: another
+//! process (a cache server, a client) may write shared memory at any time, which Rust's references rule out.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+
+/// Bytes that a visit hands out at a time: small enough to stay in the nearest caches.
+const VISIT_BYTES: usize = 32 << 10;
+
+/// Unmapped when dropped. A range outside of it is a bug of the caller and panics, as with a slice: lengths that come from
+/// elsewhere are checked with `contains` first.
+pub struct Mapping {
+    base: NonNull<u8>,
+    bytes: usize,
+    /// Whether other processes may hold the same pages.
+    shared: bool,
+}
+
+// SAFETY: a mapping is plain memory that any thread may use; without `Sync` only one does at a time.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Private zeroed memory; nothing is really allocated before it is touched.
+    pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let mapping = map(bytes, flags, -1)?;
+        // SAFETY: advice over exactly the mapping just made. Refused, the memory is made of small pages, which is only slower.
+        unsafe { libc::madvise(mapping.base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        Ok(mapping)
+    }
+
+    /// The first `bytes` of a shared-memory object, for reading and writing.
+    pub fn shared(object: BorrowedFd<'_>, bytes: usize) -> io::Result<Mapping> {
+        let mut mapping = map(bytes, libc::MAP_SHARED, object.as_raw_fd())?;
+        mapping.shared = true;
+        Ok(mapping)
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Whether `bytes` from `offset` on lie inside.
+    pub fn contains(&self, offset: usize, bytes: usize) -> bool {
+        offset.checked_add(bytes).is_some_and(|end| end <= self.bytes)
+    }
+
+    /// Copies `from` to `offset`.
+    pub fn write(&mut self, offset: usize, from: &[u8]) {
+        let to = self.at(offset, from.len());
+        // SAFETY: `at` checked that the range lies inside the mapping, and `from` is memory of this process that no mapping
+        // lends, so the two cannot overlap. Bytes that another process changes meanwhile are plain bytes all the same.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    }
+
+    /// Copies from `offset` on into `to`.
+    pub fn read(&self, offset: usize, to: &mut [u8]) {
+        let from = self.at(offset, to.len());
+        // SAFETY: as in `write`, with the roles exchanged.
+        unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies straight from one mapping to another, without a stop between.
+    pub fn copy_from(&mut self, offset: usize, source: &Mapping, source_offset: usize, bytes: usize) {
+        let to = self.at(offset, bytes);
+        let from = source.at(source_offset, bytes);
+        // SAFETY: both ranges were checked by `at`. `&mut self` and `&source` are different mappings, hence different
+        // addresses; should both show the same object, `copy` allows an overlap.
+        unsafe { ptr::copy(from, to, bytes) };
+    }
+
+    /// Sets `bytes` from `offset` on to `value`.
+    pub fn fill(&mut self, offset: usize, bytes: usize, value: u8) {
+        let to = self.at(offset, bytes);
+        // SAFETY: `at` checked the range.
+        unsafe { ptr::write_bytes(to, value, bytes) };
+    }
+
+    /// Hands the bytes of a range to `visitor` in order, in pieces of some KiB that are copies where the memory is shared.
+    pub fn visit(&self, offset: usize, bytes: usize, visitor: &mut dyn FnMut(&[u8])) {
+        let from = self.at(offset, bytes);
+        if !self.shared {
+            // SAFETY: `at` checked the range; private memory is written only through `&mut self`, which `&self` excludes
+            // for as long as the visitor runs; the kernel zeroed what was never written.
+            visitor(unsafe { std::slice::from_raw_parts(from, bytes) });
+            return;
+        }
+        let mut piece = [0u8; VISIT_BYTES];
+        let mut done = 0;
+        while done < bytes {
+            let step = VISIT_BYTES.min(bytes - done);
+            self.read(offset + done, &mut piece[..step]);
+            visitor(&piece[..step]);
+            done += step;
+        }
+    }
+
+    /// Makes the pages of a range present, so that copying does not stop for each one. Best effort: older kernels do not
+    /// know this advice and then copying does it.
+    pub fn populate(&mut self, offset: usize, bytes: usize) {
+        let page = 4096;
+        let first = offset / page * page;
+        let end = (offset + bytes).next_multiple_of(page).min(self.bytes);
+        let address = self.at(first, end - first);
+        // SAFETY: the range lies inside the mapping, and this advice changes no bytes.
+        unsafe { libc::madvise(address.cast(), end - first, libc::MADV_POPULATE_WRITE) };
+    }
+
+    fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
+        assert!(
+            self.contains(offset, bytes),
+            "{bytes} bytes from {offset} are not inside {} bytes",
+            self.bytes
+        );
+        self.base.as_ptr().wrapping_add(offset)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: base and bytes are those of the mmap in `map`, and nothing borrows the memory.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+fn map(bytes: usize, flags: i32, object: i32) -> io::Result<Mapping> {
+    // SAFETY: a new mapping at an address that the kernel chooses touches no existing memory.
+    let address = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            object,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let base = NonNull::new(address.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    Ok(Mapping {
+        base,
+        bytes,
+        shared: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_in_and_out() {
+        let mut one = Mapping::anonymous(3 * VISIT_BYTES).unwrap();
+        let mut two = Mapping::anonymous(64).unwrap();
+        two.write(8, b"abcdefgh");
+        one.copy_from(VISIT_BYTES - 4, &two, 8, 8);
+        let mut out = [0; 10];
+        one.read(VISIT_BYTES - 5, &mut out);
+        assert_eq!(&out, b"\0abcdefgh\0");
+        one.fill(VISIT_BYTES - 4, 2, b'x');
+        let mut seen = Vec::new();
+        one.visit(VISIT_BYTES - 4, 8, &mut |piece| seen.extend_from_slice(piece));
+        assert_eq!(seen, b"xxcdefgh");
+    }
+
+    #[test]
+    fn ranges_are_checked_without_overflow() {
+        let mapping = Mapping::anonymous(64).unwrap();
+        assert!(mapping.contains(0, 64) && mapping.contains(64, 0));
+        assert!(!mapping.contains(1, 64) && !mapping.contains(usize::MAX, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "not inside 64 bytes")]
+    fn a_range_outside_panics() {
+        Mapping::anonymous(64).unwrap().read(60, &mut [0; 5]);
+    }
+
+    #[test]
+    fn no_bytes_cannot_be_mapped() {
+        assert!(Mapping::anonymous(0).is_err());
+    }
+}
