@@ -3,6 +3,7 @@
 #
 #   scripts/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
 #   scripts/peers.sh fio       fio, from the distribution
+#   scripts/peers.sh nvcc      nvcc 13.0, in a virtual environment of its own (no GPU needed)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
 # Where: $LMCACHE_BENCH_PEERS, by default ${XDG_CACHE_HOME:-~/.cache}/lmcache-bench/peers.
@@ -126,8 +127,33 @@ install_lmcache() {
     printf '%s\n' "$venv"
 }
 
+# ---- nvcc ---------------------------------------------------------------------------------------------------------
+
+install_nvcc() {
+    local peers venv python log found
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    venv=$peers/nvcc-13.0
+    log=$peers/nvcc.log
+    exec 9>"$peers/.nvcc.lock"
+    flock 9
+    if [ ! -e "$venv/.complete" ]; then
+        rm -rf -- "$venv"
+        python=$(choose_python)
+        "$python" -m venv "$venv" >"$log" 2>&1 || fail "$python could not create $venv: see $log"
+        "$venv/bin/python" -m pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
+            nvidia-cuda-nvcc==13.0.* nvidia-nvvm==13.0.* nvidia-cuda-crt==13.0.* nvidia-cuda-runtime==13.0.* \
+            >>"$log" 2>&1 9>&- || fail "pip could not install nvcc 13.0: see $log"
+        touch "$venv/.complete"
+    fi
+    found=$(find "$venv" -path '*/bin/nvcc' -type f | head -n 1)
+    [ -x "$found" ] || fail "nvcc is not in $venv: remove that directory and run this again"
+    printf '%s\n' "$found"
+}
+
 case "${1:-}" in
     lmcache) install_lmcache ;;
     fio) install_fio ;;
-    *) fail "usage: scripts/peers.sh lmcache|fio" ;;
+    nvcc) install_nvcc ;;
+    *) fail "usage: scripts/peers.sh lmcache|fio|nvcc" ;;
 esac

@@ -7,6 +7,7 @@ mod cases {
     mod adapters;
     mod bridge;
     mod cli;
+    mod cuda;
     mod engine;
     mod faults;
     mod measure;

@@ -1,5 +1,7 @@
 //! A private directory per test and the binary under test. Nothing here asserts.
 
+pub mod cuda;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
