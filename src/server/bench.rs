@@ -1,14 +1,211 @@
-//! The story of one `server` run.
+//! The story of one `server` run: config, connection, registration, passes, report, clean-up. Every step that can fail ends
+//! in a sentence; whatever was measured before is still reported.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::args::server::ServerArgs;
+use crate::args::Format;
+use crate::args::server::{Mode, ServerArgs};
 use crate::error::Error;
+use crate::report::model::Report;
+use crate::report::output::{OutputFile, write_stdout};
+use crate::report::progress::Progress;
+use crate::report::{json, terminal};
+use crate::server::case::{Identity, Plan};
+use crate::server::checksum::Kind;
+use crate::server::config::{Driver, Machine, RunConfig};
+use crate::server::http::{ChecksumRequest, HttpApi};
+use crate::server::progress;
+use crate::server::rpc::{Client, Endpoint};
+use crate::server::runner::{Runner, ServerChecksums};
+use crate::server::samples::RunSamples;
+use crate::server::session::Session;
+use crate::server::summary::{self, RunFacts, ServerFacts};
+use crate::server::transport::lmcache_driven::NAME_PREFIX;
+use crate::server::warning::Warning;
 use crate::status::Status;
+use crate::sys::{counters, shm, signal};
+
+/// The server digests the whole request in one answer.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs `server` as the command line asks. `started` is when the process began.
-pub fn run(_args: &ServerArgs, _started: Instant) -> Result<Status, Error> {
-    Err(Error::Environment(
-        "lmcache-bench: server is not in this build yet".into(),
-    ))
+pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
+    let config = RunConfig::resolve(args, machine())?;
+    if config.mode == Mode::Gpu {
+        return Err(Error::Environment(
+            "--mode gpu needs the GPU build of this program; give --mode cpu to check the server without a GPU".into(),
+        ));
+    }
+    Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
+    let output = args.output.as_deref().map(OutputFile::check).transpose()?;
+    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    let mut progress = match (args.quiet, args.format) {
+        (true, _) => Progress::silent(),
+        (false, Format::Terminal) => Progress::stdout(),
+        (false, Format::Json) => Progress::stderr(),
+    };
+    let mut warnings = config.warnings.clone();
+    warnings.extend(remove_abandoned());
+    progress.line(&format!(
+        "Connecting to LMCache MP Server at {} (mode={}) ...",
+        config.rpc_url,
+        config.mode.name()
+    ));
+    let start_to_first_rpc = started.elapsed();
+    let mut client = Client::connect(&config.rpc_url, config.connect_timeout)?;
+    let start_to_first_reply = started.elapsed();
+    let http = Http::new(&config, &mut client, &mut warnings)?;
+    let server = client.server().clone();
+    progress.line(&format!("Server chunk_size = {}", server.chunk_size));
+    progress.line(&format!("Resolved KV shape spec: {}", config.shape));
+    let chunk_tokens = usize::try_from(server.chunk_size).unwrap_or(usize::MAX);
+    let plan = Plan::new(&config, chunk_tokens, server.generation).map_err(Error::Usage)?;
+    let identity = Identity::new(config.salted);
+    let mut session = Session::open(client, &config, plan, identity)?;
+    let transport = session.transport_label();
+    progress.line(&format!(
+        "Registered {} rank(s), LMCache {}, {transport}",
+        config.ranks,
+        server.generation.label()
+    ));
+    let samples = passes(&mut session, &config, &http, &mut warnings, &mut progress);
+    let problems = session.close();
+    warnings.extend(problems.into_iter().map(|what| Warning::LeftBehind { what }));
+    let facts = RunFacts {
+        config: &config,
+        server: ServerFacts {
+            generation: server.generation.label(),
+            release: http.release.as_deref(),
+            chunk_tokens,
+            chunk_bytes: config.shape.chunk_bytes(chunk_tokens),
+            chunks_per_request: session.plan.chunks,
+            transport,
+        },
+        seed: config.seed,
+        cache_salt: &session.identity.cache_salt,
+        start_to_first_rpc,
+        start_to_first_reply,
+        interrupted: signal::received().map(signal::name),
+    };
+    write_report(&summary::report(&facts, &samples, warnings), args, output.as_ref())?;
+    Ok(status(&samples))
+}
+
+fn machine() -> Machine {
+    Machine {
+        available_bytes: counters::available_memory_bytes(),
+        shared_memory_bytes: shm::free_bytes().ok(),
+    }
+}
+
+/// Shared memory of earlier runs that were killed between making and publishing it.
+fn remove_abandoned() -> Option<Warning> {
+    let names = shm::remove_abandoned(NAME_PREFIX).unwrap_or_default();
+    (!names.is_empty()).then_some(Warning::AbandonedMemory { names })
+}
+
+/// The HTTP side, as far as there is one.
+struct Http {
+    api: Option<HttpApi>,
+    release: Option<String>,
+}
+
+impl Http {
+    fn new(config: &RunConfig, client: &mut Client, warnings: &mut Vec<Warning>) -> Result<Http, Error> {
+        let none = Http {
+            api: None,
+            release: None,
+        };
+        let Some(url) = &config.http_url else { return Ok(none) };
+        let api = HttpApi::new(url, HTTP_TIMEOUT).map_err(Error::Usage)?;
+        match api.release() {
+            Ok(release) => {
+                client.set_release_is_0_5_0(release == "0.5.0");
+                Ok(Http {
+                    api: Some(api),
+                    release: Some(release),
+                })
+            }
+            Err(error) => {
+                warnings.push(Warning::NoHttp {
+                    reason: error.to_string(),
+                });
+                Ok(none)
+            }
+        }
+    }
+}
+
+/// The server's digests by HTTP.
+struct Digests<'a>(&'a HttpApi);
+
+impl ServerChecksums for Digests<'_> {
+    fn digests(&mut self, instance_id: u64, blocks: &[u64], chunk_blocks: usize) -> Result<Vec<String>, String> {
+        let request = ChecksumRequest {
+            instance_id,
+            block_ids: blocks.to_vec(),
+            chunk_blocks: chunk_blocks as u64,
+        };
+        self.0.checksums(&request).map_err(|error| error.to_string())
+    }
+}
+
+fn passes(
+    session: &mut Session,
+    config: &RunConfig,
+    http: &Http,
+    warnings: &mut Vec<Warning>,
+    progress: &mut Progress,
+) -> RunSamples {
+    let mut digests = http.api.as_ref().map(Digests);
+    // Only memory that the server has mapped can be digested there, and only with MD5.
+    let comparable = config.driver == Driver::Lmcache && config.checksum == Kind::Md5;
+    let checksums = digests.as_mut().filter(|_| comparable);
+    let checksums = checksums.map(|digests| digests as &mut dyn ServerChecksums);
+    let offered = checksums.is_some();
+    let mut on_event = |sequence, event| progress.line(&progress::line(sequence, &event));
+    let mut runner = Runner::new(session, config, checksums, &mut on_event);
+    let samples = runner.run();
+    let reason = match (config.driver, offered, runner.no_checksums.take()) {
+        (Driver::Engine, ..) => None,
+        (Driver::Lmcache, _, Some(reason)) => Some(reason),
+        (Driver::Lmcache, true, None) => None,
+        (Driver::Lmcache, false, None) if config.checksum == Kind::Fast => Some("--checksum is fast".to_owned()),
+        (Driver::Lmcache, false, None) => Some("its HTTP API is not there".to_owned()),
+    };
+    warnings.extend(reason.map(|reason| Warning::NoServerChecksums { reason }));
+    samples
+}
+
+fn write_report(report: &Report, args: &ServerArgs, output: Option<&OutputFile>) -> Result<(), Error> {
+    let text = match args.format {
+        Format::Terminal => terminal::render(report),
+        Format::Json => json::render(report),
+    };
+    // The file first: it is the copy that outlives a closed pipe.
+    let saved = output.map_or(Ok(()), |file| file.write(&text));
+    // As the manual says: with -q the report is all there is, and with a file as well not even that.
+    let shown = match (args.quiet, output) {
+        (true, Some(_)) => Ok(()),
+        _ => write_stdout(&text),
+    };
+    saved.and(shown)
+}
+
+/// What the exit code says, and the sentences for standard error. Ctrl-C is a clean end, as the manual says, if something
+/// was verified until then.
+fn status(samples: &RunSamples) -> Status {
+    let tally = &samples.tally;
+    if tally.failed > 0 || samples.aborted.is_some() {
+        let mut sentences = tally.sentences.clone();
+        let (failed, all) = (tally.failed, tally.completed());
+        sentences.push(format!(
+            "lmcache-bench server: {failed} of {all} sequences did not pass"
+        ));
+        return Status::Failed(sentences);
+    }
+    match signal::received() {
+        Some(signal) if tally.passed == 0 || signal::name(signal) != "SIGINT" => Status::Interrupted(signal),
+        _ => Status::Done,
+    }
 }

@@ -21,9 +21,9 @@ pub struct Plan {
     pub chunk_blocks: usize,
     /// Whole chunks of one request; the rest of its tokens is not stored.
     pub chunks: usize,
-    /// First block that requests may use, and how many starts there are from there on.
-    first_block: usize,
-    starts: usize,
+    /// Where the requests' blocks begin: even sequence numbers use the lowest blocks, odd ones the highest. Two places
+    /// are enough to tell requests apart, and only they cost memory.
+    starts: [usize; 2],
 }
 
 /// The two passes over a sequence number.
@@ -88,9 +88,8 @@ impl Plan {
         }
         // A chunk that consists of block 0 alone counts as "no data" for servers that know a null block.
         let null_chunk = chunk_blocks == 1 && generation.skips_null_blocks();
-        let first_block = usize::from(null_chunk);
-        let starts = (blocks - needed + 1).saturating_sub(first_block);
-        if starts == 0 {
+        let starts = [usize::from(null_chunk), blocks - needed];
+        if starts[0] > starts[1] {
             return Err(format!(
                 "a request needs all {blocks} blocks, but the server takes block 0 for no data; raise NB in \
                  --kvcache-shape-spec"
@@ -101,7 +100,6 @@ impl Plan {
             chunk_tokens,
             chunk_blocks,
             chunks,
-            first_block,
             starts,
         })
     }
@@ -109,15 +107,13 @@ impl Plan {
     pub fn request(&self, sequence: u64) -> Request {
         let first = u32::try_from(sequence).expect("checked by the config");
         let tokens = std::iter::once(first).chain(std::iter::repeat_n(FILLER_TOKEN, self.num_tokens));
-        let count = self.chunks * self.chunk_blocks;
-        // Below 2^32 times 2^20, so it cannot overflow.
-        let offset = sequence * count as u64 % self.starts as u64;
+        let [lowest, highest] = self.starts;
         Request {
             sequence,
             tokens: tokens.collect(),
             blocks: Blocks {
-                first: self.first_block + usize::try_from(offset).expect("below the number of blocks"),
-                count,
+                first: if sequence.is_multiple_of(2) { lowest } else { highest },
+                count: self.chunks * self.chunk_blocks,
             },
         }
     }
@@ -203,18 +199,9 @@ mod tests {
             (request.tokens.len(), request.tokens[0], request.tokens[20]),
             (21, 5, 9906)
         );
-        assert_eq!(
-            request.blocks,
-            Blocks {
-                first: 20 % 13,
-                count: 4
-            }
-        );
-        assert_eq!(plan.blocks_of(&request, 1, 1), Blocks { first: 9, count: 2 });
-        for sequence in [0, 1, 2, 3, 1000, (1 << 32) - 1] {
-            let blocks = plan.request(sequence).blocks;
-            assert!(blocks.first + blocks.count <= 16, "{sequence}");
-        }
+        assert_eq!(request.blocks, Blocks { first: 12, count: 4 });
+        assert_eq!(plan.request(6).blocks, Blocks { first: 0, count: 4 });
+        assert_eq!(plan.blocks_of(&request, 1, 1), Blocks { first: 14, count: 2 });
     }
 
     #[test]

@@ -1,12 +1,117 @@
-//! `mock server`.
+//! `mock server`: a multiprocess cache server in memory, for trying out and for tests. A thread per connection; one lock
+//! around what they share. It must never pass for the real one in a measurement.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use self::config::Config;
+use self::service::Service;
 use crate::args::mock_server::MockServerArgs;
 use crate::error::Error;
+use crate::report::output::write_stdout;
 use crate::status::Status;
+use crate::sys::signal;
+
+mod cache;
+mod chunk_pickle;
+mod config;
+mod connection;
+mod descriptor;
+mod engine;
+mod http;
+mod request;
+mod service;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+/// Clients at a time; more are turned away.
+const CONNECTIONS_MAX: usize = 256;
+/// How soon a signal is noticed.
+const SIGNAL_POLL: Duration = Duration::from_millis(20);
+
+/// A mock that is being served.
+pub struct Running {
+    pub rpc: SocketAddr,
+    pub http: SocketAddr,
+    service: Arc<Mutex<Service>>,
+}
 
 /// Serves until a signal asks for the end.
-pub fn run(_args: &MockServerArgs) -> Result<Status, Error> {
-    Err(Error::Environment(
-        "lmcache-bench: mock server is not in this build yet".into(),
-    ))
+pub fn run(args: &MockServerArgs) -> Result<Status, Error> {
+    let config = Config::resolve(args)?;
+    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    let running = start(config)?;
+    let (rpc, http) = (running.rpc, running.http);
+    write_stdout(&format!("listening on tcp://{rpc} http://{http}\n"))?;
+    while signal::received().is_none() {
+        thread::sleep(SIGNAL_POLL);
+    }
+    Ok(Status::Done)
+}
+
+/// Binds both ports and serves them from threads that live as long as the process.
+fn start(config: Config) -> Result<Running, Error> {
+    let rpc_listener = bind(&config.host, config.port, "--port")?;
+    let http_listener = bind(&config.host, config.http_port, "--http-port")?;
+    let name = config.shm_name.clone().unwrap_or_default();
+    let service = Service::new(config).map_err(|error| {
+        Error::Environment(format!(
+            "could not make the shared memory '{name}': {error}; choose another --shm-name or a smaller --l1-size-mb"
+        ))
+    })?;
+    let service = Arc::new(Mutex::new(service));
+    let address = |listener: &TcpListener| {
+        let address = listener.local_addr();
+        address.map_err(|error| Error::Internal(format!("no address of a listening socket: {error}")))
+    };
+    let running = Running {
+        rpc: address(&rpc_listener)?,
+        http: address(&http_listener)?,
+        service: Arc::clone(&service),
+    };
+    let of_http = Arc::clone(&service);
+    thread::spawn(move || http::serve(&http_listener, &of_http));
+    thread::spawn(move || accept(&rpc_listener, &service));
+    Ok(running)
+}
+
+fn bind(host: &str, port: u16, flag: &str) -> Result<TcpListener, Error> {
+    let bound = || -> io::Result<TcpListener> {
+        let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+        TcpListener::bind(addresses.as_slice())
+    };
+    bound().map_err(|error| {
+        Error::Environment(format!(
+            "could not listen on {host}:{port}: {error}; choose another {flag}, or 0 for any free one"
+        ))
+    })
+}
+
+fn accept(listener: &TcpListener, service: &Arc<Mutex<Service>>) {
+    let dead = Arc::new(AtomicBool::new(false));
+    let served = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming().flatten() {
+        if served.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS_MAX {
+            served.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (service, dead, count) = (Arc::clone(service), Arc::clone(&dead), Arc::clone(&served));
+        thread::spawn(move || {
+            connection::serve(stream, &service, &dead);
+            count.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+impl Drop for Running {
+    /// The name of the shared memory goes; the threads end with the process.
+    fn drop(&mut self) {
+        let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
+        service.cache.close();
+    }
 }

@@ -16,6 +16,9 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long opening a lost connection again may take.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a ZeroMQ server may take to greet before it is looked at for something else.
+const GREETING_TIMEOUT: Duration = Duration::from_millis(500);
+const STRANGER: &str = "what is there does not speak ZeroMQ; name the server's ZMQ port (5555 by default)";
 /// Replies to requests that timed out, read past on the way to the one that is due.
 const LATE_REPLIES_MAX: u32 = 10_000;
 /// Longest request id and operation that a reply may repeat.
@@ -444,20 +447,28 @@ pub(super) fn ignored(reply: Option<&mut Decoder<FrameSource>>) -> Result<(), Re
 /// Opens and greets; whatever is not a ZeroMQ server is named.
 fn open(endpoint: &Endpoint, url: &str, wait: Wait) -> Result<Connection, RpcError> {
     let failed = |text: String| RpcError::Unreachable(format!("could not reach the cache server at {url}: {text}"));
-    let stream = endpoint
-        .open(wait.until)
-        .map_err(|error| failed(format!("{error}; is it running, and is --rpc-url its ZMQ address?")))?;
-    match Connection::greet(stream, "DEALER", wait) {
-        Ok(connection) => Ok(connection),
-        Err(Fault::Interrupted) => Err(RpcError::Interrupted),
-        Err(Fault::NotZmtp(first_bytes)) => Err(failed(identified(endpoint, &first_bytes, wait))),
-        // A server that waits for the client to speak first says nothing here, and HTTP servers do that.
-        Err(Fault::TimedOut | Fault::Closed(_)) => Err(failed(identified(endpoint, &[], wait))),
-        Err(Fault::Broken(text)) => Err(failed(text)),
+    let greet = |wait: Wait| -> Result<Result<Connection, Fault>, RpcError> {
+        let stream = endpoint.open(wait.until);
+        let advice = "is it running, and is --rpc-url its ZMQ address?";
+        let stream = stream.map_err(|error| failed(format!("{error}; {advice}")))?;
+        Ok(Connection::greet(stream, "DEALER", wait))
+    };
+    let soon = Wait {
+        until: wait.until.min(Instant::now() + GREETING_TIMEOUT),
+        ..wait
+    };
+    let mut greeted = greet(soon)?;
+    // ZeroMQ servers speak first. One that does not is something else, or slow: then it gets the rest of the time.
+    if let Err(Fault::TimedOut | Fault::Closed(_)) = greeted {
+        if let Some(other) = endpoint.identify(&[], wait.until) {
+            return Err(failed(other.into()));
+        }
+        greeted = greet(wait)?;
     }
-}
-
-fn identified(endpoint: &Endpoint, first_bytes: &[u8], wait: Wait) -> String {
-    let until = wait.until.max(Instant::now() + Duration::from_secs(1));
-    endpoint.identify(first_bytes, until).to_string()
+    greeted.map_err(|fault| match fault {
+        Fault::Interrupted => RpcError::Interrupted,
+        Fault::NotZmtp(first_bytes) => failed(endpoint.identify(&first_bytes, wait.until).unwrap_or(STRANGER).into()),
+        Fault::TimedOut => failed(format!("it takes the connection and says nothing; {STRANGER}")),
+        Fault::Closed(text) | Fault::Broken(text) => failed(text),
+    })
 }

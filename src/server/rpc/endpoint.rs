@@ -70,8 +70,8 @@ impl Endpoint {
         }
     }
 
-    /// Says what answers at the address when it does not speak ZeroMQ. `first_bytes` is what it said by itself.
-    pub fn identify(&self, first_bytes: &[u8], until: Instant) -> &'static str {
+    /// Names what answers at the address, if it is one of the usual mistakes. `first_bytes` is what it said by itself.
+    pub fn identify(&self, first_bytes: &[u8], until: Instant) -> Option<&'static str> {
         const GRPC: &str = "a gRPC (HTTP/2) server is there; only the ZMQ transport is supported, so start the server \
                             without --transport grpc";
         const HTTP: &str = "an HTTP server is there; name the server's ZMQ port (5555 by default), and the HTTP address \
@@ -86,9 +86,7 @@ impl Endpoint {
             b"GET /healthcheck HTTP/1.0\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
         ];
-        said(first_bytes)
-            .or_else(|| probes.iter().find_map(|probe| said(&self.answer(probe, until))))
-            .unwrap_or("something that does not speak ZeroMQ is there; name the server's ZMQ port (5555 by default)")
+        said(first_bytes).or_else(|| probes.iter().find_map(|probe| said(&self.answer(probe, until))))
     }
 
     /// The first bytes of the answer to a probe on a connection of its own.

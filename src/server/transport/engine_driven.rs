@@ -157,6 +157,11 @@ impl EngineDriven {
             }
         };
         let copying = Instant::now();
+        // A server allocates its pool as it is touched, and page by page that takes longer than the copy.
+        let chunk_bytes = usize::try_from(layout.chunk_bytes()).expect("checked with the slots");
+        for (_, offset) in &places {
+            pool.mapping_mut().populate(*offset, chunk_bytes);
+        }
         for (chunk, offset) in &places {
             gather(&worker.tensors, range.blocks_of(*chunk), pool, *offset);
         }

@@ -1,0 +1,233 @@
+//! Requests as a server reads them: strict about types, lenient about unknown fields, as the real one is. Must never trust a
+//! length or a count.
+
+use crate::server::rpc::msgpack::{Decoder, Head, Malformed};
+use crate::server::rpc::{Dtype, Generation, Key};
+
+/// Tokens of one key; far more than any model takes.
+const TOKENS_MAX: usize = 1 << 24;
+const BLOCKS_MAX: usize = 1 << 22;
+const GROUPS_MAX: u64 = 1024;
+pub const TENSORS_MAX: u64 = 4096;
+
+type Decoded<T> = Result<T, Malformed>;
+type Slice<'a> = Decoder<&'a [u8]>;
+
+/// The whole of a payload as one value.
+pub fn whole<'a, T>(payload: &'a [u8], decode: impl FnOnce(&mut Slice<'a>) -> Decoded<T>) -> Decoded<T> {
+    let mut decoder = Decoder(payload);
+    let value = decode(&mut decoder)?;
+    decoder.end()?;
+    Ok(value)
+}
+
+pub fn number(payload: &[u8]) -> Decoded<u64> {
+    whole(payload, |decoder| decoder.unsigned("a number"))
+}
+
+pub fn text(payload: &[u8]) -> Decoded<String> {
+    whole(payload, |decoder| decoder.text("a text"))
+}
+
+pub fn optional_number(payload: &[u8]) -> Decoded<Option<u64>> {
+    whole(payload, |decoder| match decoder.head()? {
+        Head::Nil => Ok(None),
+        Head::Unsigned(value) => Ok(Some(value)),
+        _ => Err(Malformed("neither a number nor nil".into())),
+    })
+}
+
+/// A byte string of any length, borrowed.
+pub fn binary(payload: &[u8]) -> Decoded<&[u8]> {
+    let mut decoder = Decoder(payload);
+    match decoder.head()? {
+        Head::Binary(bytes) if bytes == decoder.0.len() as u64 => Ok(decoder.0),
+        _ => Err(Malformed("not a byte string".into())),
+    }
+}
+
+/// Applies `field` to the name of every entry; it says whether it took the value.
+pub fn entries<'a>(
+    decoder: &mut Slice<'a>,
+    what: &str,
+    mut field: impl FnMut(&mut Slice<'a>, &str) -> Decoded<bool>,
+) -> Decoded<()> {
+    for _ in 0..decoder.map(what)? {
+        let name = decoder.text("a field's name")?;
+        if !field(decoder, &name)? {
+            decoder.skip()?;
+        }
+    }
+    Ok(())
+}
+
+fn required<T>(value: Option<T>, name: &str) -> Decoded<T> {
+    value.ok_or_else(|| Malformed(format!("{name} is missing")))
+}
+
+pub fn key(payload: &[u8], generation: Generation) -> Decoded<Key> {
+    whole(payload, |decoder| {
+        let (mut model_name, mut world_size, mut worker_id) = (None, None, None);
+        let (mut token_ids, mut start, mut end, mut request_id) = (None, None, None, None);
+        let (mut cache_salt, mut readers) = (String::new(), 0);
+        entries(decoder, "the key", |decoder, name| {
+            match name {
+                "model_name" => model_name = Some(decoder.text(name)?),
+                "world_size" => world_size = Some(narrow(decoder.unsigned(name)?, name)?),
+                "worker_id" => {
+                    worker_id = Some(match decoder.head()? {
+                        Head::Nil => None,
+                        Head::Unsigned(id) => Some(narrow(id, name)?),
+                        _ => return Err(Malformed("worker_id is neither a number nor nil".into())),
+                    });
+                }
+                "token_ids" => token_ids = Some(tokens(decoder)?),
+                "start" => start = Some(decoder.unsigned(name)?),
+                "end" => end = Some(decoder.unsigned(name)?),
+                "request_id" => request_id = Some(decoder.text(name)?),
+                "cache_salt" => cache_salt = decoder.text(name)?,
+                "num_kv_readers" if generation.key_counts_readers() => readers = narrow(decoder.unsigned(name)?, name)?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        let key = Key {
+            model_name: required(model_name, "model_name")?,
+            world_size: required(world_size, "world_size")?,
+            worker_id: required(worker_id, "worker_id")?,
+            token_ids: required(token_ids, "token_ids")?.into(),
+            start: required(start, "start")?,
+            end: required(end, "end")?,
+            request_id: required(request_id, "request_id")?,
+            cache_salt,
+            num_kv_readers: readers,
+        };
+        if key.model_name.contains('@') || key.cache_salt.contains(['@', '/', '\\', '\0']) {
+            return Err(Malformed("a name with a separator in it".into()));
+        }
+        if key.world_size == 0 || key.start > key.end || key.end > key.token_ids.len() as u64 {
+            return Err(Malformed("a range outside of the tokens".into()));
+        }
+        Ok(key)
+    })
+}
+
+fn narrow(value: u64, what: &str) -> Decoded<u32> {
+    u32::try_from(value).map_err(|_| Malformed(format!("{what} is too large")))
+}
+
+fn tokens(decoder: &mut Slice) -> Decoded<Vec<u32>> {
+    let ids = decoder.numbers("token_ids", TOKENS_MAX)?;
+    ids.into_iter().map(|id| narrow(id, "a token id")).collect()
+}
+
+pub fn block_ids(payload: &[u8]) -> Decoded<Vec<Vec<u64>>> {
+    whole(payload, |decoder| match decoder.array("block_ids")? {
+        groups @ 0..=GROUPS_MAX => (0..groups).map(|_| decoder.numbers("block ids", BLOCKS_MAX)).collect(),
+        groups => Err(Malformed(format!("{groups} groups of blocks"))),
+    })
+}
+
+/// What an engine-driven worker registers.
+#[derive(Debug)]
+pub struct EngineRegistration {
+    pub instance_id: u64,
+    pub model_name: String,
+    pub world_size: u32,
+    pub block_size: u64,
+    pub use_mla: bool,
+    pub dtype: Dtype,
+    /// Of one chunk.
+    pub shape: Vec<u64>,
+}
+
+pub fn engine_registration(payload: &[u8], generation: Generation, chunk_size: u64) -> Decoded<EngineRegistration> {
+    whole(payload, |decoder| {
+        let (mut instance_id, mut model_name, mut world_size, mut block_size) = (None, None, None, None);
+        let (mut layers, mut hidden, mut dtype, mut use_mla, mut slots) = (None, None, None, None, None);
+        entries(decoder, "the registration", |decoder, name| {
+            match name {
+                "instance_id" => instance_id = Some(decoder.unsigned(name)?),
+                "model_name" => model_name = Some(decoder.text(name)?),
+                "world_size" => world_size = Some(narrow(decoder.unsigned(name)?, name)?),
+                "block_size" => block_size = Some(decoder.unsigned(name)?),
+                "num_layers" => layers = Some(decoder.unsigned(name)?),
+                "hidden_dim_size" => hidden = Some(decoder.unsigned(name)?),
+                "dtype_str" => dtype = Dtype::of_name(&decoder.text(name)?),
+                "use_mla" => use_mla = Some(decoder.boolean(name)?),
+                "num_physical_slots" if generation >= Generation::V0_5_5 => match decoder.head()? {
+                    Head::Nil => {}
+                    Head::Unsigned(value @ 1..) => slots = Some(value),
+                    _ => return Err(Malformed("num_physical_slots must be positive".into())),
+                },
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        let use_mla = required(use_mla, "use_mla")?;
+        let tail = [
+            required(layers, "num_layers")?,
+            slots.unwrap_or(chunk_size),
+            required(hidden, "hidden_dim_size")?,
+        ];
+        let planes: &[u64] = if use_mla { &[] } else { &[2] };
+        Ok(EngineRegistration {
+            instance_id: required(instance_id, "instance_id")?,
+            model_name: required(model_name, "model_name")?,
+            world_size: required(world_size, "world_size")?,
+            block_size: required(block_size, "block_size")?,
+            use_mla,
+            dtype: required(dtype, "a known dtype_str")?,
+            shape: [planes, &tail].concat(),
+        })
+    })
+}
+
+/// Layers that share a block table, as registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    pub layers: Vec<usize>,
+    /// 0: as the tensors say.
+    pub tokens_per_block: u64,
+}
+
+pub fn groups(payload: &[u8]) -> Decoded<Vec<Group>> {
+    whole(payload, |decoder| {
+        let groups = decoder.array("engine_group_infos")?;
+        if groups > GROUPS_MAX {
+            return Err(Malformed(format!("{groups} groups")));
+        }
+        let mut found = Vec::new();
+        for _ in 0..groups {
+            let mut group = Group::default();
+            entries(decoder, "a group", |decoder, name| {
+                match name {
+                    "layer_indices" => {
+                        let layers = decoder.numbers(name, TENSORS_MAX as usize)?;
+                        group.layers = layers.into_iter().map(|layer| layer as usize).collect();
+                    }
+                    "tokens_per_block" => group.tokens_per_block = decoder.unsigned(name)?,
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            })?;
+            found.push(group);
+        }
+        Ok(found)
+    })
+}
+
+/// The layout hint, if there is one.
+pub fn kv_layout(payload: &[u8]) -> Decoded<Option<String>> {
+    whole(payload, |decoder| {
+        let mut layout = None;
+        entries(decoder, "layout_hints", |decoder, name| {
+            let ours = name == "kv_layout";
+            if ours {
+                layout = Some(decoder.text(name)?);
+            }
+            Ok(ours)
+        })?;
+        Ok(layout)
+    })
+}

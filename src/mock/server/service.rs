@@ -1,0 +1,367 @@
+//! What the mock does about each operation. Every request is worked off in order of its connection; nothing here waits or
+//! talks to a socket. It must never answer what a real server would be silent about.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use super::cache::{Cache, ChunkId, Counts, chunk_prefixes};
+use super::config::{Config, FaultKind};
+use super::descriptor;
+use super::request;
+use super::worker::{KvMemory, Worker, heads_first};
+use crate::server::rpc::msgpack::{self, Malformed};
+use crate::server::rpc::{Key, Operation};
+
+/// Workers, jobs and request ids that are remembered.
+const ENTRIES_MAX: usize = 100_000;
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The result, encoded; without one for void and nil.
+    Reply(Option<Vec<u8>>),
+    Silence,
+}
+
+pub struct Service {
+    pub config: Config,
+    pub cache: Cache,
+    pub workers: HashMap<u64, Worker>,
+    pub sessions: HashSet<String>,
+    /// Results of lookups that nobody has asked for yet.
+    pub jobs: HashMap<String, u64>,
+    /// Slots that were prepared and not committed, by worker.
+    pub(super) prepared: HashMap<u64, Vec<ChunkId>>,
+}
+
+/// Silence, with a reason that a real server would log.
+impl From<Malformed> for Outcome {
+    fn from(_: Malformed) -> Outcome {
+        Outcome::Silence
+    }
+}
+
+pub(super) type Answer = Result<Outcome, Malformed>;
+
+impl Service {
+    pub fn new(config: Config) -> io::Result<Service> {
+        let cache = Cache::new(config.memory_bytes, config.shm_name.as_deref())?;
+        Ok(Service {
+            config,
+            cache,
+            workers: HashMap::new(),
+            sessions: HashSet::new(),
+            jobs: HashMap::new(),
+            prepared: HashMap::new(),
+        })
+    }
+
+    /// Works a request off.
+    pub fn handle(&mut self, operation: Operation, payloads: &[Vec<u8>]) -> Outcome {
+        if self.config.fault(FaultKind::UnknownOp, operation) {
+            return Outcome::Silence;
+        }
+        if self.config.fault(FaultKind::Refuse, operation) {
+            return refusal(operation);
+        }
+        self.answer(operation, payloads).unwrap_or(Outcome::Silence)
+    }
+
+    fn answer(&mut self, operation: Operation, payloads: &[Vec<u8>]) -> Answer {
+        let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+        match (operation, payloads.as_slice()) {
+            (Operation::Noop, []) => Ok(reply(|out| msgpack::text(out, "OK"))),
+            (Operation::GetChunkSize, []) => Ok(number(self.config.chunk_size)),
+            (Operation::Ping, [id]) => request::optional_number(id).map(|_| boolean(true)),
+            (Operation::GetExperimental, []) => Ok(self.experimental()),
+            (Operation::QueryPrefetchLookupHits, [id]) => request::text(id).map(|_| number(0)),
+            (Operation::Clear, parameters) => self.clear(parameters),
+            (Operation::Lookup, [key, tp_size]) => self.lookup(key, tp_size),
+            (Operation::QueryPrefetchStatus, [id]) => Ok(self.job(&request::text(id)?)),
+            (Operation::WaitPrefetchStatus, [id, _]) => Ok(self.job(&request::text(id)?)),
+            (Operation::FreeLookupLocks, [key, tp_size]) => self.free_lookup_locks(key, tp_size),
+            (Operation::EndSession, [id]) => {
+                self.sessions.remove(&request::text(id)?);
+                Ok(Outcome::Reply(None))
+            }
+            (operation, payloads) => self.answer_transfer(operation, payloads),
+        }
+    }
+
+    fn answer_transfer(&mut self, operation: Operation, payloads: &[&[u8]]) -> Answer {
+        let engine = self.config.engine_driven;
+        let lmcache = self.config.lmcache_driven;
+        match (operation, payloads) {
+            (Operation::RegisterKvCache, parameters) if lmcache => self.register_kv_cache(parameters),
+            (Operation::UnregisterKvCache, [id]) if lmcache => self.unregister(id),
+            (Operation::Store, [key, id, blocks, event]) if lmcache => self.store(key, id, blocks, event),
+            (Operation::Retrieve, [key, id, blocks, event, skip]) if lmcache => {
+                self.retrieve(key, id, blocks, event, skip)
+            }
+            (Operation::RegisterEngineContext, [registration]) if engine => self.register_engine(registration),
+            (Operation::UnregisterEngineContext, [id]) if engine => self.unregister(id),
+            (Operation::PrepareStore, [key, id]) if engine => self.prepare_store(key, id),
+            (Operation::CommitStore, [key, id, data]) if engine => self.commit_store(key, id, data),
+            (Operation::PrepareRetrieve, [key, id]) if engine => self.prepare_retrieve(key, id),
+            (Operation::CommitRetrieve, [key, id]) if engine => self.commit_retrieve(key, id),
+            _ => Ok(Outcome::Silence),
+        }
+    }
+
+    fn experimental(&self) -> Outcome {
+        use crate::server::rpc::Generation;
+        reply(|out| match self.config.generation {
+            Generation::V0_5_6 => {
+                msgpack::array(out, 1);
+                msgpack::text(out, "kv_event_stream");
+            }
+            _ => msgpack::array(out, 0),
+        })
+    }
+
+    fn clear(&mut self, parameters: &[&[u8]]) -> Answer {
+        let force = match (self.config.generation, parameters) {
+            (crate::server::rpc::Generation::V0_5_6, [force]) => {
+                request::whole(force, |decoder| decoder.boolean("force"))?
+            }
+            (crate::server::rpc::Generation::V0_5_6, _) => return Ok(Outcome::Silence),
+            (_, []) => true,
+            _ => return Ok(Outcome::Silence),
+        };
+        self.cache.clear(force);
+        Ok(Outcome::Reply(None))
+    }
+
+    // ---- lookups -----------------------------------------------------------------------------------------------------
+
+    /// How often a lookup locks each chunk that it hits; nothing for a key that a real server does not answer.
+    fn readers(&self, key: &Key, tp_size: u64) -> Option<u32> {
+        if self.config.generation.key_counts_readers() {
+            return (key.num_kv_readers > 0).then_some(key.num_kv_readers);
+        }
+        let tp_size = u32::try_from(tp_size).ok()?;
+        Some(if tp_size > key.world_size { tp_size } else { 1 })
+    }
+
+    fn lookup(&mut self, key: &[u8], tp_size: &[u8]) -> Answer {
+        let key = request::key(key, self.config.generation)?;
+        let Some(readers) = self.readers(&key, request::number(tp_size)?) else {
+            return Ok(Outcome::Silence);
+        };
+        self.remember(&key);
+        let end = match self.config.generation.lookup_honours_end() {
+            true => key.end,
+            false => key.token_ids.len() as u64,
+        };
+        let known = self
+            .workers
+            .values()
+            .any(|worker| worker.model() == (&key.model_name, key.world_size));
+        let prefixes = chunk_prefixes(&key, end, self.config.chunk_size);
+        let everywhere = |prefix: &&u64| {
+            let ready = |rank| self.cache.is_ready(ChunkId { prefix: **prefix, rank });
+            known && (0..key.world_size).all(ready)
+        };
+        let mut hits = prefixes.iter().take_while(everywhere).count();
+        if self.config.fault(FaultKind::PartialHit, Operation::Lookup) {
+            hits = hits.saturating_sub(1);
+        }
+        for &prefix in &prefixes[..hits] {
+            (0..key.world_size).for_each(|rank| self.cache.lock(ChunkId { prefix, rank }, readers));
+        }
+        if self.jobs.len() < ENTRIES_MAX {
+            self.jobs.insert(key.request_id, hits as u64);
+        }
+        Ok(Outcome::Reply(None))
+    }
+
+    fn job(&mut self, request_id: &str) -> Outcome {
+        number(self.jobs.remove(request_id).unwrap_or(0))
+    }
+
+    fn free_lookup_locks(&mut self, key: &[u8], tp_size: &[u8]) -> Answer {
+        let key = request::key(key, self.config.generation)?;
+        let Some(readers) = self.readers(&key, request::number(tp_size)?) else {
+            return Ok(Outcome::Silence);
+        };
+        for prefix in self.range(&key).unwrap_or_default() {
+            (0..key.world_size).for_each(|rank| self.cache.unlock(ChunkId { prefix, rank }, readers));
+        }
+        Ok(Outcome::Reply(None))
+    }
+
+    pub(super) fn remember(&mut self, key: &Key) {
+        if self.sessions.len() < ENTRIES_MAX {
+            self.sessions.insert(key.request_id.clone());
+        }
+    }
+
+    /// Digests of the chunks `start..end`, if those are whole chunks.
+    fn range(&self, key: &Key) -> Option<Vec<u64>> {
+        let size = self.config.chunk_size;
+        let whole = key.start.is_multiple_of(size) && key.end.is_multiple_of(size);
+        let first = (key.start / size) as usize;
+        whole.then(|| chunk_prefixes(key, key.end, size).split_off(first))
+    }
+
+    /// A transfer's key, chunks and worker; silence for what real servers do not answer.
+    pub(super) fn transfer(&mut self, key: &[u8], id: &[u8]) -> Result<Option<(Vec<ChunkId>, u64)>, Malformed> {
+        let (key, id) = (request::key(key, self.config.generation)?, request::number(id)?);
+        let (Some(rank), Some(prefixes)) = (key.worker_id, self.range(&key)) else {
+            return Ok(None);
+        };
+        self.remember(&key);
+        let chunks = prefixes.into_iter().map(|prefix| ChunkId { prefix, rank }).collect();
+        Ok(Some((chunks, id)))
+    }
+
+    // ---- lmcache-driven ----------------------------------------------------------------------------------------------
+
+    fn register_kv_cache(&mut self, parameters: &[&[u8]]) -> Answer {
+        let [id, tensors, model_name, world_size, engine, hints, groups] = parameters else {
+            return Ok(Outcome::Silence);
+        };
+        let id = request::number(id)?;
+        let descriptors = descriptor::descriptors(tensors, self.config.generation)?;
+        let model_name = request::text(model_name)?;
+        let world_size = u32::try_from(request::number(world_size)?).map_err(|_| Malformed("world_size".into()))?;
+        let engine = request::text(engine)?;
+        let layout = heads_first(self.config.generation, request::kv_layout(hints)?.as_deref());
+        let groups = request::groups(groups)?;
+        if !["vllm", "sglang", "trtllm", "mock"].contains(&engine.as_str()) || self.workers.len() >= ENTRIES_MAX {
+            return Ok(Outcome::Silence);
+        }
+        let Some(heads_first) = layout else {
+            return Ok(Outcome::Silence);
+        };
+        if !self.workers.contains_key(&id) {
+            let Ok(memory) = KvMemory::open((model_name, world_size), &descriptors, groups, heads_first) else {
+                return Ok(Outcome::Silence);
+            };
+            self.workers.insert(id, Worker::LmcacheDriven(memory));
+        }
+        Ok(Outcome::Reply(None))
+    }
+
+    fn unregister(&mut self, id: &[u8]) -> Answer {
+        let id = request::number(id)?;
+        self.workers.remove(&id);
+        // As real servers do: what was prepared is published, whatever it holds.
+        for chunk in self.prepared.remove(&id).unwrap_or_default() {
+            self.cache.publish(chunk);
+        }
+        Ok(Outcome::Reply(None))
+    }
+
+    /// The answer about a worker that is not registered.
+    fn unknown_worker(&self) -> Outcome {
+        match self.config.generation.answers_unknown_instances() {
+            true => transferred(b"", false),
+            false => Outcome::Silence,
+        }
+    }
+
+    fn store(&mut self, key: &[u8], id: &[u8], blocks: &[u8], event: &[u8]) -> Answer {
+        let (blocks, _) = (request::block_ids(blocks)?, request::binary(event)?);
+        let Some((chunks, id)) = self.transfer(key, id)? else {
+            return Ok(Outcome::Silence);
+        };
+        let Some(Worker::LmcacheDriven(memory)) = self.workers.get(&id) else {
+            return Ok(self.unknown_worker());
+        };
+        if blocks.len() != memory.groups.len() {
+            return Ok(Outcome::Silence);
+        }
+        let size = self.config.chunk_size;
+        let bytes = memory.chunk_bytes(size);
+        for (number, chunk) in chunks.into_iter().enumerate() {
+            let is_null = |(group, ids): (&request::Group, &Vec<u64>)| {
+                let count = memory.chunk_blocks(group, size);
+                let ids = ids.get(number * count..(number + 1) * count);
+                ids.is_some_and(|ids| ids.iter().all(|id| *id == 0))
+            };
+            let null = self.config.generation.skips_null_blocks() && memory.groups.iter().zip(&blocks).all(is_null);
+            if null || !self.cache.reserve(chunk, bytes) {
+                continue;
+            }
+            if !memory.store(&mut self.cache, chunk, &blocks, number, size) {
+                self.cache.abandon(chunk);
+                return Ok(transferred(EVENT, false));
+            }
+            self.cache.publish(chunk);
+        }
+        Ok(transferred(EVENT, true))
+    }
+
+    fn retrieve(&mut self, key: &[u8], id: &[u8], blocks: &[u8], event: &[u8], skip: &[u8]) -> Answer {
+        let (blocks, _, skip) = (
+            request::block_ids(blocks)?,
+            request::binary(event)?,
+            request::number(skip)?,
+        );
+        let Some((chunks, id)) = self.transfer(key, id)? else {
+            return Ok(Outcome::Silence);
+        };
+        let corrupt = self.config.fault(FaultKind::Corrupt, Operation::Retrieve);
+        let Some(Worker::LmcacheDriven(memory)) = self.workers.get_mut(&id) else {
+            return Ok(self.unknown_worker());
+        };
+        if blocks.len() != memory.groups.len() {
+            return Ok(Outcome::Silence);
+        }
+        let size = self.config.chunk_size;
+        let bytes = memory.chunk_bytes(size);
+        if chunks.iter().any(|chunk| self.cache.readable(*chunk) != Some(bytes)) {
+            return Ok(transferred(EVENT, false));
+        }
+        let cache = &self.cache;
+        let mut chunk =
+            |(number, id): (usize, &ChunkId)| memory.retrieve(cache, *id, &blocks, (number, size), skip, corrupt);
+        let copied = chunks.iter().enumerate().all(&mut chunk);
+        chunks.iter().for_each(|chunk| self.cache.unlock(*chunk, 1));
+        Ok(transferred(EVENT, copied))
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.cache.counts()
+    }
+}
+
+/// What servers without a device answer for an event.
+const EVENT: &[u8] = b"stub_ipc_handle";
+
+pub(super) fn reply(encode: impl FnOnce(&mut Vec<u8>)) -> Outcome {
+    let mut out = Vec::new();
+    encode(&mut out);
+    Outcome::Reply(Some(out))
+}
+
+pub(super) fn boolean(value: bool) -> Outcome {
+    reply(|out| msgpack::boolean(out, value))
+}
+
+fn number(value: u64) -> Outcome {
+    reply(|out| msgpack::unsigned(out, value))
+}
+
+fn transferred(event: &[u8], accepted: bool) -> Outcome {
+    reply(|out| {
+        msgpack::array(out, 2);
+        msgpack::binary(out, event);
+        msgpack::boolean(out, accepted);
+    })
+}
+
+fn refusal(operation: Operation) -> Outcome {
+    match operation {
+        Operation::Store | Operation::Retrieve => transferred(EVENT, false),
+        Operation::CommitStore | Operation::CommitRetrieve | Operation::Ping => boolean(false),
+        Operation::QueryPrefetchStatus | Operation::WaitPrefetchStatus => number(0),
+        Operation::PrepareRetrieve => reply(|out| {
+            msgpack::map(out, 1);
+            msgpack::text(out, "success");
+            msgpack::boolean(out, false);
+        }),
+        _ => Outcome::Silence,
+    }
+}

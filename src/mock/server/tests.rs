@@ -1,0 +1,1 @@
+//! The mock against the client of this program.

@@ -1,0 +1,235 @@
+//! The few HTTP endpoints of a cache server that a client needs: release, state, checksums of blocks. Answers and waits are
+//! bounded. It must never be needed for a transfer: a server without HTTP is still a server.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::Agent;
+
+/// More than any of the endpoints answers.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// As much of a server's explanation as an error repeats.
+const DETAIL_CHARS_MAX: usize = 200;
+
+/// The HTTP side of one server.
+pub struct HttpApi {
+    agent: Agent,
+    /// Without a slash at the end.
+    base: String,
+}
+
+/// Why an endpoint brought no result.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HttpError {
+    /// Nothing answered.
+    Unreachable(String),
+    /// Whatever answers has no such endpoint.
+    Missing(String),
+    /// The server said no; its status and its words.
+    Refused { status: u16, detail: String },
+    /// The answer is not what the protocol says.
+    Malformed(String),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HttpError::Unreachable(text) | HttpError::Missing(text) | HttpError::Malformed(text) => f.write_str(text),
+            HttpError::Refused { status, detail } => write!(f, "the server answered {status}: {detail}"),
+        }
+    }
+}
+
+/// Which blocks of which worker to digest. Only blocks of lmcache-driven workers can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChecksumRequest {
+    pub instance_id: u64,
+    pub block_ids: Vec<u64>,
+    /// Blocks of one digest.
+    pub chunk_blocks: u64,
+}
+
+/// What `/status` says about load and locks. Absent: this server does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerStatus {
+    pub chunk_size: Option<u64>,
+    pub is_healthy: Option<bool>,
+    pub active_sessions: Option<u64>,
+    pub active_prefetch_jobs: Option<u64>,
+    pub total_object_count: Option<u64>,
+    pub write_locked_count: Option<u64>,
+    pub read_locked_count: Option<u64>,
+    pub memory_used_bytes: Option<u64>,
+    pub memory_total_bytes: Option<u64>,
+    /// Instances of lmcache-driven workers; absent when that way is not loaded.
+    pub registered_gpu_ids: Option<Vec<u64>>,
+    /// Instances of engine-driven workers; absent when that way is not loaded.
+    pub registered_non_cuda_instance_ids: Option<Vec<u64>>,
+}
+
+impl HttpApi {
+    /// `url` is the base, as in `http://localhost:8080`. Every request ends after `timeout`.
+    pub fn new(url: &str, timeout: Duration) -> Result<HttpApi, String> {
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(format!("--url '{url}' is no HTTP address; use http://HOST:PORT"));
+        }
+        // A proxy of the environment would not reach a server on this node.
+        let config = Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .build();
+        Ok(HttpApi {
+            agent: config.new_agent(),
+            base: url.trim_end_matches('/').to_string(),
+        })
+    }
+
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The release as the server names it, such as `0.5.6`.
+    pub fn release(&self) -> Result<String, HttpError> {
+        match self.get("/lmc_version")? {
+            Value::String(release) => Ok(release),
+            _ => Err(HttpError::Malformed(format!("{}/lmc_version is not text", self.base))),
+        }
+    }
+
+    pub fn status(&self) -> Result<ServerStatus, HttpError> {
+        let status = self.get("/status")?;
+        if !status.is_object() {
+            return Err(HttpError::Malformed(format!("{}/status is not an object", self.base)));
+        }
+        let memory = &status["storage_manager"]["l1_manager"];
+        let ids = |name: &str| {
+            let ids = status.get(name)?.as_array()?;
+            Some(ids.iter().filter_map(Value::as_u64).collect())
+        };
+        Ok(ServerStatus {
+            chunk_size: status["chunk_size"].as_u64(),
+            is_healthy: status["is_healthy"].as_bool(),
+            active_sessions: status["active_sessions"].as_u64(),
+            active_prefetch_jobs: status["active_prefetch_jobs"].as_u64(),
+            total_object_count: memory["total_object_count"].as_u64(),
+            write_locked_count: memory["write_locked_count"].as_u64(),
+            read_locked_count: memory["read_locked_count"].as_u64(),
+            memory_used_bytes: memory["memory_used_bytes"].as_u64(),
+            memory_total_bytes: memory["memory_total_bytes"].as_u64(),
+            registered_gpu_ids: ids("registered_gpu_ids"),
+            registered_non_cuda_instance_ids: ids("registered_non_cuda_instance_ids"),
+        })
+    }
+
+    /// MD5 digests of the blocks as hex, one per `chunk_blocks` blocks. 0.5.0 has another endpoint than later releases.
+    pub fn checksums(&self, request: &ChecksumRequest) -> Result<Vec<String>, HttpError> {
+        let body = json!({
+            "block_ids": request.block_ids,
+            "chunk_size": request.chunk_blocks,
+            "instance_id": request.instance_id,
+            "layerwise": false,
+        });
+        let answer = match self.post("/cache/checksums", &body) {
+            Err(HttpError::Missing(_)) => self.get(&check_path(request))?,
+            answer => answer?,
+        };
+        if let Some(text) = answer["error"].as_str() {
+            return Err(HttpError::Refused {
+                status: 200,
+                detail: shortened(text),
+            });
+        }
+        let digests = answer["chunk_checksums"].as_array();
+        let digests: Option<Vec<String>> =
+            digests.and_then(|digests| digests.iter().map(|digest| digest.as_str().map(String::from)).collect());
+        let due = request
+            .block_ids
+            .len()
+            .div_ceil(usize::try_from(request.chunk_blocks).unwrap_or(0).max(1));
+        match digests {
+            Some(digests) if digests.len() == due => Ok(digests),
+            Some(digests) => Err(HttpError::Malformed(format!(
+                "{} digests from {} where {due} are due",
+                digests.len(),
+                self.base
+            ))),
+            None => Err(HttpError::Malformed(format!(
+                "no chunk_checksums in the answer of {}",
+                self.base
+            ))),
+        }
+    }
+
+    fn get(&self, path: &str) -> Result<Value, HttpError> {
+        let sent = self.agent.get(format!("{}{path}", self.base)).call();
+        self.answer(path, sent)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let sent = request.content_type("application/json").send(body.to_string());
+        self.answer(path, sent)
+    }
+
+    fn answer(
+        &self,
+        path: &str,
+        sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<Value, HttpError> {
+        let unreachable = |error: ureq::Error| {
+            HttpError::Unreachable(format!(
+                "could not ask {}: {error}; does the server have its HTTP API on, and is --url its address?",
+                self.base
+            ))
+        };
+        let mut response = sent.map_err(unreachable)?;
+        let status = response.status().as_u16();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(ANSWER_BYTES_MAX)
+            .read_to_string();
+        let text = text.map_err(unreachable)?;
+        let value: Option<Value> = serde_json::from_str(&text).ok();
+        let detail = value.as_ref().and_then(|value| value["detail"].as_str());
+        let detail = detail.unwrap_or(&text).to_owned();
+        match (status, value) {
+            (200, Some(value)) => Ok(value),
+            (200, None) => Err(HttpError::Malformed(format!("{}{path} did not answer JSON", self.base))),
+            // An unknown instance is a 404 too, with other words.
+            (405, _) => Err(self.missing(path)),
+            (404, _) if detail == "Not Found" || !detail.contains("instance_id") => Err(self.missing(path)),
+            _ => Err(HttpError::Refused {
+                status,
+                detail: shortened(&detail),
+            }),
+        }
+    }
+
+    fn missing(&self, path: &str) -> HttpError {
+        let path = path.split('?').next().unwrap_or(path);
+        HttpError::Missing(format!(
+            "{} has no {path}; is --url the address of the cache server?",
+            self.base
+        ))
+    }
+}
+
+/// The endpoint of 0.5.0.
+fn check_path(request: &ChecksumRequest) -> String {
+    let ids: Vec<String> = request.block_ids.iter().map(u64::to_string).collect();
+    format!(
+        "/kvcache/check?block_ids={}&chunk_size={}&instance_id={}&layerwise=false",
+        ids.join(","),
+        request.chunk_blocks,
+        request.instance_id
+    )
+}
+
+fn shortened(text: &str) -> String {
+    let printable = text.chars().filter(|c| !c.is_control());
+    printable.take(DETAIL_CHARS_MAX).collect()
+}

@@ -1,0 +1,307 @@
+//! This run at the server: its registrations and the request that is under way, and how all of it is given back, whatever
+//! ended the run. Must never judge what the operations found.
+
+use std::time::{Duration, Instant};
+
+use super::case::{Identity, Pass, Plan, Ranks, Request};
+use super::config::RunConfig;
+use super::memory::Layout;
+use super::rpc::{Client, Key, Operation, RpcError};
+use super::transport::{self, Registration, Transfer, Transport, Worker};
+use crate::error::Error;
+use crate::units::bytes_text;
+
+/// Between two questions whether a lookup is done: at first, and at most.
+const POLL_FIRST: Duration = Duration::from_micros(200);
+const POLL_MAX: Duration = Duration::from_millis(5);
+/// How long a late commit is waited for, and between two looks.
+const SETTLE_MAX: Duration = Duration::from_millis(200);
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
+/// Nobody waits longer for the end than this per request.
+const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the server holds for the request that is under way.
+#[derive(Default)]
+struct Open {
+    request_id: Option<String>,
+    /// A lookup whose result was not asked for yet.
+    asked: Option<Key>,
+    /// Hits that are locked and not retrieved.
+    locked: Option<Key>,
+}
+
+pub struct Session {
+    client: Client,
+    transport: Box<dyn Transport>,
+    pub workers: Vec<Worker>,
+    /// How many of them the server knows.
+    registered: usize,
+    pub plan: Plan,
+    pub identity: Identity,
+    pub ranks: Ranks,
+    rpc_timeout: Duration,
+    open: Open,
+}
+
+/// How a lookup ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Leading chunks that every rank has.
+    pub hits: usize,
+    pub latency: Duration,
+}
+
+impl Session {
+    /// Allocates the tensors of all ranks and makes them known. Nothing is registered any more when this fails.
+    pub fn open(mut client: Client, config: &RunConfig, plan: Plan, identity: Identity) -> Result<Session, Error> {
+        client.set_reply_timeout(config.rpc_timeout);
+        let ranks = Ranks {
+            count: config.ranks,
+            mla: config.shape.is_mla(),
+        };
+        let transport = transport::create(config, &identity.run_id);
+        let mut session = Session {
+            client,
+            transport,
+            workers: Vec::new(),
+            registered: 0,
+            plan,
+            identity,
+            ranks,
+            rpc_timeout: config.rpc_timeout,
+            open: Open::default(),
+        };
+        for rank in 0..ranks.count {
+            session.add_worker(config, rank)?;
+        }
+        Ok(session)
+    }
+
+    fn add_worker(&mut self, config: &RunConfig, rank: u32) -> Result<(), Error> {
+        let layout = Layout::new(&config.shape);
+        let bytes = layout.bytes as u64;
+        let tensors = self.transport.allocate(layout, rank).map_err(|error| {
+            Error::Environment(format!(
+                "could not allocate {} of KV tensors for rank {rank}: {error}; use a smaller --kvcache-shape-spec",
+                bytes_text(bytes)
+            ))
+        })?;
+        let mut worker = Worker {
+            rank,
+            instance_id: self.identity.first_instance_id + u64::from(rank),
+            worker_id: if self.ranks.mla { 0 } else { rank },
+            stores: rank == 0 || !self.ranks.mla,
+            tensors,
+        };
+        let registration = Registration {
+            model_name: self.identity.model_name.clone(),
+            world_size: if self.ranks.mla { 1 } else { self.ranks.count },
+            chunk_tokens: self.plan.chunk_tokens,
+        };
+        // Counted before: a registration that was answered too late is taken back all the same.
+        let registered = self.transport.register(&mut self.client, &mut worker, &registration);
+        self.workers.push(worker);
+        self.registered += 1;
+        registered
+    }
+
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    pub fn transport_label(&self) -> &'static str {
+        self.transport.label()
+    }
+
+    pub fn commits_late(&self) -> bool {
+        self.transport.commits_late()
+    }
+
+    /// Looks the whole request up and waits for the result.
+    pub fn lookup(&mut self, request: &Request, pass: Pass) -> Result<Lookup, RpcError> {
+        let request_id = self.identity.request_id(request.sequence, pass);
+        self.lookup_as(request, &request_id)
+    }
+
+    fn lookup_as(&mut self, request: &Request, request_id: &str) -> Result<Lookup, RpcError> {
+        let chunks = (0, self.plan.chunks);
+        let key = self.identity.key(&self.plan, request, self.ranks, request_id, chunks);
+        self.open = Open {
+            request_id: Some(request_id.to_owned()),
+            asked: Some(key.clone()),
+            locked: None,
+        };
+        // A lookup that a signal cuts short is asked for again when the session closes.
+        self.client.set_stop_on_signal(true);
+        let begun = Instant::now();
+        let found = self
+            .client
+            .lookup(&key, self.ranks.count)
+            .and_then(|()| self.await_status(request_id));
+        self.client.set_stop_on_signal(false);
+        let (hits, latency) = (found?, begun.elapsed());
+        self.open.asked = None;
+        let hits = usize::try_from(hits).ok().filter(|hits| *hits <= self.plan.chunks);
+        let hits = hits.ok_or_else(|| RpcError::Malformed {
+            operation: Operation::QueryPrefetchStatus,
+            detail: format!("more hits than the {} chunks of the request", self.plan.chunks),
+        })?;
+        self.open.locked = (hits > 0).then(|| key.range(0, (hits * self.plan.chunk_tokens) as u64));
+        Ok(Lookup { hits, latency })
+    }
+
+    fn await_status(&mut self, request_id: &str) -> Result<u64, RpcError> {
+        let until = Instant::now() + self.rpc_timeout;
+        let mut pause = POLL_FIRST;
+        loop {
+            if let Some(hits) = self.client.query_prefetch_status(request_id)? {
+                return Ok(hits);
+            }
+            if Instant::now() >= until {
+                return Err(RpcError::TimedOut {
+                    operation: Operation::QueryPrefetchStatus,
+                    waited: self.rpc_timeout,
+                    answers: true,
+                });
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(POLL_MAX);
+        }
+    }
+
+    /// Stores some chunks from all ranks that store, one after another.
+    pub fn store(&mut self, request: &Request, chunks: (usize, usize)) -> Result<Transfer, RpcError> {
+        self.transfer(request, chunks, Pass::Cold, Direction::Store)
+    }
+
+    /// Retrieves some leading chunks, which the last lookup hit, into all ranks, one after another.
+    pub fn retrieve(&mut self, request: &Request, chunks: usize, pass: Pass) -> Result<Transfer, RpcError> {
+        // Each transfer consumes its locks, also one that fails in most ways, and locks must not be freed twice.
+        self.open.locked = None;
+        self.transfer(request, (0, chunks), pass, Direction::Retrieve)
+    }
+
+    fn transfer(
+        &mut self,
+        request: &Request,
+        chunks: (usize, usize),
+        pass: Pass,
+        direction: Direction,
+    ) -> Result<Transfer, RpcError> {
+        let request_id = self.identity.request_id(request.sequence, pass);
+        let key = self.identity.key(&self.plan, request, self.ranks, &request_id, chunks);
+        let blocks = self.plan.blocks_of(request, chunks.0, chunks.1 - chunks.0);
+        let mut all = Transfer {
+            accepted: true,
+            ..Transfer::default()
+        };
+        for worker in &mut self.workers {
+            if direction == Direction::Store && !worker.stores {
+                continue;
+            }
+            let key = key.of_worker(Some(worker.worker_id));
+            let (transport, client) = (&mut self.transport, &mut self.client);
+            let one = match direction {
+                Direction::Store => transport.store(client, worker, &key, blocks)?,
+                Direction::Retrieve => transport.retrieve(client, worker, &key, blocks)?,
+            };
+            all.accepted &= one.accepted;
+            all.bytes += one.bytes;
+            all.wait += one.wait;
+            all.copy += one.copy;
+        }
+        Ok(all)
+    }
+
+    /// Waits until the server has published a store: it does so a little after its reply. `None` if it never did, else
+    /// the time from the first look and whether that one missed.
+    pub fn settle(&mut self, request: &Request) -> Result<Option<(Duration, bool)>, RpcError> {
+        let begun = Instant::now();
+        for attempt in 0.. {
+            let request_id = format!(
+                "settle-{attempt}-{}",
+                self.identity.request_id(request.sequence, Pass::Cold)
+            );
+            let lookup = self.lookup_as(request, &request_id)?;
+            let time = begun.elapsed();
+            self.end_request()?;
+            if lookup.hits == self.plan.chunks {
+                return Ok(Some((time, attempt > 0)));
+            }
+            if time > SETTLE_MAX {
+                break;
+            }
+            std::thread::sleep(SETTLE_PAUSE);
+        }
+        Ok(None)
+    }
+
+    /// Gives back what the request that is under way holds: locks of hits that nobody retrieved, then its state.
+    pub fn end_request(&mut self) -> Result<(), RpcError> {
+        let Open {
+            request_id,
+            asked,
+            locked,
+        } = std::mem::take(&mut self.open);
+        let Some(request_id) = request_id else { return Ok(()) };
+        let locked = match asked {
+            None => locked,
+            Some(key) => {
+                let hits = self.client.query_prefetch_status(&request_id)?.unwrap_or(0);
+                let tokens = hits.saturating_mul(self.plan.chunk_tokens as u64).min(key.end);
+                (tokens > 0).then(|| key.range(0, tokens))
+            }
+        };
+        let freed = locked.map_or(Ok(()), |key| self.client.free_lookup_locks(&key, self.ranks.count));
+        self.client.end_session(&request_id)?;
+        freed
+    }
+
+    /// Ends the request under way and takes the workers away; sentences about what could not be given back. Stops asking
+    /// a server that does not answer. Does nothing the second time.
+    pub fn close(&mut self) -> Vec<String> {
+        self.client.set_stop_on_signal(false);
+        self.client.set_reply_timeout(self.rpc_timeout.min(CLOSING_TIMEOUT));
+        let mut problems = Vec::new();
+        if let Err(error) = self.end_request() {
+            let gone = is_gone(&error);
+            problems.push(format!("the last request could not be ended: {error}"));
+            if gone {
+                self.registered = 0;
+                return problems;
+            }
+        }
+        while self.registered > 0 {
+            self.registered -= 1;
+            let worker = &self.workers[self.registered];
+            if let Err(error) = self.transport.unregister(&mut self.client, worker) {
+                problems.push(format!("rank {} could not be unregistered: {error}", worker.rank));
+                if is_gone(&error) {
+                    self.registered = 0;
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// Also after a panic.
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Store,
+    Retrieve,
+}
+
+/// Whether asking this server anything else is in vain.
+pub fn is_gone(error: &RpcError) -> bool {
+    matches!(
+        error,
+        RpcError::TimedOut { answers: false, .. } | RpcError::Disconnected { .. } | RpcError::Unreachable(_)
+    )
+}

@@ -1,0 +1,136 @@
+//! The reference's own reports, rebuilt from its raw latencies, byte for byte.
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::args::server::{Mode, ServerArgs};
+use crate::report::{json, terminal};
+use crate::server::config::Machine;
+use crate::server::transport::Transfer;
+
+const VECTORS: &str = include_str!("../../../tests/golden/server/report-vectors.json");
+
+fn config() -> RunConfig {
+    let args = ServerArgs {
+        mode: Mode::Cpu,
+        ..ServerArgs::default()
+    };
+    RunConfig::resolve(&args, Machine::default()).unwrap()
+}
+
+fn samples(case: &Json) -> RunSamples {
+    let mut samples = RunSamples::default();
+    let operations = ["cold.lookup", "cold.store", "warm.lookup", "warm.retrieve"];
+    for (name, operation) in operations.iter().zip(Measured::ALL) {
+        for ms in case["latencies_ms"][name].as_array().into_iter().flatten() {
+            let latency = Duration::from_secs_f64(ms.as_f64().unwrap() / 1e3);
+            samples.of_mut(operation).record_lookup(latency);
+        }
+    }
+    for passed in case["checksum_match"].as_array().unwrap() {
+        let mismatch = (Failure::Mismatch, "differs".to_owned());
+        let failures = if passed.as_bool().unwrap() {
+            vec![]
+        } else {
+            vec![mismatch]
+        };
+        samples.tally.record(&failures);
+    }
+    samples
+}
+
+#[test]
+fn the_references_reports_come_out_byte_for_byte() {
+    let vectors: Json = serde_json::from_str(VECTORS).unwrap();
+    let cases = vectors["cases"].as_array().unwrap();
+    for case in cases {
+        let report = Report {
+            title: "Server Bench Result".into(),
+            width: 64,
+            sections: reference_sections(&config(), &samples(case)),
+        };
+        assert_eq!(
+            terminal::render(&report),
+            case["terminal"].as_str().unwrap(),
+            "{}",
+            case["case"]
+        );
+        assert_eq!(
+            json::render(&report),
+            case["json"].as_str().unwrap(),
+            "{}",
+            case["case"]
+        );
+    }
+    assert!(cases.len() >= 3);
+}
+
+fn whole(samples: &RunSamples, interrupted: Option<&'static str>) -> Json {
+    let facts = RunFacts {
+        config: &config(),
+        server: ServerFacts {
+            generation: "0.5.6",
+            release: None,
+            chunk_tokens: 256,
+            chunk_bytes: 1 << 25,
+            chunks_per_request: 2,
+            transport: "engine_driven, inline",
+        },
+        seed: 42,
+        cache_salt: "",
+        start_to_first_rpc: Duration::from_millis(3),
+        start_to_first_reply: Duration::from_millis(4),
+        interrupted,
+    };
+    let report = report(&facts, samples, Vec::new());
+    assert!(terminal::render(&report).lines().all(|line| line.chars().count() <= 80));
+    serde_json::from_str(&json::render(&report)).unwrap()
+}
+
+#[test]
+fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
+    let mut samples = RunSamples::default();
+    let transfer = Transfer {
+        accepted: true,
+        bytes: GIB / 4,
+        wait: Duration::from_millis(60),
+        copy: Duration::from_millis(40),
+    };
+    let store = samples.of_mut(Measured::ColdStore);
+    (0..4).for_each(|_| store.record_transfer(Duration::from_millis(100), Duration::from_millis(30), &transfer));
+    samples.tally.record(&[]);
+    let detail = &whole(&samples, None)["metrics"]["detail"]["cold_store"];
+    assert_eq!(
+        (detail["gib_per_s"].as_f64(), detail["copy_gib_per_s"].as_f64()),
+        (Some(2.5), Some(6.25))
+    );
+    assert_eq!(
+        (detail["wait_p50_ms"].as_f64(), detail["copy_p50_ms"].as_f64()),
+        (Some(60.0), Some(40.0))
+    );
+    assert_eq!(detail["cpu_p50_ms"].as_f64(), Some(30.0));
+}
+
+#[test]
+fn doubts_and_the_state_of_the_run_are_said() {
+    let mut samples = RunSamples::default();
+    samples.tally.record(&[(Failure::EarlierEntries, "x".into())]);
+    (samples.late_commits, samples.longest_commit) = (1, Duration::from_millis(7));
+    let report = whole(&samples, None);
+    let codes: Vec<_> = report["metrics"]["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["earlier-entries", "late-commits", "few-sequences"]);
+    assert_eq!(report["metrics"]["verify"]["earlier_entries"], 1);
+    assert_eq!(report["metrics"]["results"]["pass_rate"], 0.0);
+    let state = |signal| whole(&samples, signal)["metrics"]["run"]["report"].clone();
+    assert_eq!(
+        (state(None), state(Some("SIGINT"))),
+        ("complete".into(), "complete (until SIGINT)".into())
+    );
+    samples.aborted = Some("gone".into());
+    assert_eq!(whole(&samples, None)["metrics"]["run"]["report"], "partial (aborted)");
+}
