@@ -1,17 +1,21 @@
 //! This program copies: through the server's shared memory where it offers some, inside the messages where it does not. It
 //! must never unregister a worker for whom slots are set aside that nobody has filled: the server would publish them.
 
-use std::io;
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Instant;
 
 use super::{Registration, Transfer, Transport, Worker};
+use crate::cuda::CudaError;
 use crate::error::Error;
+use crate::server::device::{DeviceTensors, Gpu, Staging};
 use crate::server::memory::{Blocks, KvTensors, Layout};
 use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError, SharedPool, Slot};
 use crate::server::shape::Shape;
+use crate::server::tensors::Tensors;
 use crate::sys::shm::Segment;
 
 mod inline;
+mod staged;
 
 /// The most that one request carries inside, below what MessagePack can count.
 const INLINE_BYTES_MAX: u64 = 2 << 30;
@@ -21,6 +25,9 @@ pub struct EngineDriven {
     way: Way,
     /// Instances with slots that could not be filled.
     unfilled: Vec<u64>,
+    gpu: Option<Rc<Gpu>>,
+    /// With a device, between it and the slots or messages; all workers use it in turn.
+    staging: Option<Staging>,
 }
 
 /// How chunks travel; the server says so when a worker registers.
@@ -31,11 +38,13 @@ enum Way {
 }
 
 impl EngineDriven {
-    pub fn new(shape: &Shape) -> EngineDriven {
+    pub fn new(shape: &Shape, gpu: Option<Rc<Gpu>>) -> EngineDriven {
         EngineDriven {
             shape: shape.clone(),
             way: Way::Unknown,
             unfilled: Vec::new(),
+            gpu,
+            staging: None,
         }
     }
 
@@ -125,6 +134,16 @@ fn checked_slot(slot: &Slot, layout: &ChunkLayout, pool: &Segment) -> Result<usi
         })
 }
 
+/// Registration makes the buffers, and nothing is transferred before it.
+fn no_staging() -> CudaError {
+    CudaError {
+        call: "staging",
+        code: -1,
+        name: "no page-locked buffers".to_owned(),
+        text: "the worker is not registered".to_owned(),
+    }
+}
+
 fn malformed(operation: crate::server::rpc::Operation, detail: String) -> RpcError {
     RpcError::Malformed { operation, detail }
 }
@@ -141,7 +160,7 @@ impl EngineDriven {
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         let begun = Instant::now();
         let prepared = client.prepare_store(key, worker.instance_id)?;
-        let Way::Pool(pool) = &mut self.way else {
+        let (Way::Pool(pool), staging) = (&mut self.way, &mut self.staging) else {
             return Ok(Transfer::default());
         };
         let places = prepared.slots.iter().zip(&prepared.chunk_indices).map(|(slot, index)| {
@@ -162,9 +181,25 @@ impl EngineDriven {
         for (_, offset) in &places {
             pool.mapping_mut().populate(*offset, chunk_bytes);
         }
-        for (chunk, offset) in &places {
-            gather(&worker.tensors, range.blocks_of(*chunk), pool, *offset);
-        }
+        let gpu = match (&worker.tensors, staging) {
+            (Tensors::Device(tensors), Some(staging)) => {
+                staged::gather(staging, tensors, range, &places, pool).map(Some)
+            }
+            (Tensors::Device(_), None) => Err(no_staging()),
+            (Tensors::Host(tensors), _) => {
+                for (chunk, offset) in &places {
+                    gather(tensors, range.blocks_of(*chunk), pool, *offset);
+                }
+                Ok(None)
+            }
+        };
+        let gpu = match gpu {
+            Ok(gpu) => gpu,
+            Err(error) => {
+                self.unfilled.push(worker.instance_id);
+                return Err(error.into());
+            }
+        };
         let copied = Instant::now();
         let committed = !places.is_empty() && client.commit_store(key, worker.instance_id)?;
         let done = Instant::now();
@@ -174,6 +209,7 @@ impl EngineDriven {
             bytes: places.len() as u64 * layout.chunk_bytes(),
             wait: (copying - begun) + (done - copied),
             copy: copied - copying,
+            gpu,
         })
     }
 
@@ -188,7 +224,7 @@ impl EngineDriven {
         let begun = Instant::now();
         let slots = client.prepare_retrieve(key, worker.instance_id)?;
         let copying = Instant::now();
-        let (Some(slots), Way::Pool(pool)) = (slots, &mut self.way) else {
+        let (Some(slots), Way::Pool(pool), staging) = (slots, &mut self.way, &mut self.staging) else {
             return Ok(Transfer {
                 wait: copying - begun,
                 ..Transfer::default()
@@ -203,19 +239,30 @@ impl EngineDriven {
             });
         // Whatever the slots are, the commit gives their locks back.
         let copied = offsets.map(|offsets| {
-            for (chunk, offset) in offsets.into_iter().enumerate() {
-                scatter(&mut worker.tensors, range.blocks_of(chunk), pool, offset);
-            }
-            Instant::now()
+            let gpu = match (&mut worker.tensors, staging) {
+                (Tensors::Device(tensors), Some(staging)) => {
+                    staged::scatter(staging, tensors, range, &offsets, pool).map(Some)
+                }
+                (Tensors::Device(_), None) => Err(no_staging()),
+                (Tensors::Host(tensors), _) => {
+                    for (chunk, offset) in offsets.into_iter().enumerate() {
+                        scatter(tensors, range.blocks_of(chunk), pool, offset);
+                    }
+                    Ok(None)
+                }
+            };
+            (Instant::now(), gpu)
         });
         let committed = client.commit_retrieve(key, worker.instance_id)?;
         let done = Instant::now();
-        let copied = copied.map_err(|detail| malformed(crate::server::rpc::Operation::PrepareRetrieve, detail))?;
+        let (copied, gpu) =
+            copied.map_err(|detail| malformed(crate::server::rpc::Operation::PrepareRetrieve, detail))?;
         Ok(Transfer {
             accepted: committed,
             bytes: range.chunks as u64 * layout.chunk_bytes(),
             wait: (copying - begun) + (done - copied),
             copy: copied - copying,
+            gpu: gpu?,
         })
     }
 
@@ -234,15 +281,22 @@ impl EngineDriven {
 
 impl Transport for EngineDriven {
     fn label(&self) -> &'static str {
-        match self.way {
-            Way::Unknown => "engine_driven",
-            Way::Pool(_) => "engine_driven, shared memory of the server",
-            Way::Inline => "engine_driven, inline",
+        match (&self.way, &self.gpu) {
+            (Way::Unknown, _) => "engine_driven",
+            (Way::Pool(_), None) => "engine_driven, shared memory of the server",
+            (Way::Inline, None) => "engine_driven, inline",
+            (Way::Pool(_), Some(_)) => "engine_driven, CUDA memory to shared memory of the server",
+            (Way::Inline, Some(_)) => "engine_driven, CUDA memory, inline",
         }
     }
 
-    fn allocate(&self, layout: Layout, _rank: u32) -> io::Result<KvTensors> {
-        KvTensors::private(layout)
+    fn allocate(&self, layout: Layout, _rank: u32) -> Result<Tensors, String> {
+        match &self.gpu {
+            Some(gpu) => DeviceTensors::allocate(gpu, layout).map(Tensors::Device),
+            None => KvTensors::private(layout)
+                .map(Tensors::Host)
+                .map_err(|error| error.to_string()),
+        }
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
@@ -265,6 +319,15 @@ impl Transport for EngineDriven {
                 worker.rank
             ))
         })?;
+        if let (Tensors::Device(tensors), None) = (&worker.tensors, &self.staging) {
+            let chunk_bytes = self.chunk_layout(registration.chunk_tokens as u64, 1).chunk_bytes();
+            let made = Staging::new(tensors.context(), usize::try_from(chunk_bytes).unwrap_or(usize::MAX));
+            self.staging = Some(made.map_err(|error| {
+                Error::Environment(format!(
+                    "could not get two page-locked buffers of a chunk each: {error}"
+                ))
+            })?);
+        }
         match (&self.way, pool) {
             (Way::Unknown, None) => self.way = Way::Inline,
             (Way::Unknown, Some(pool)) => self.way = Way::Pool(EngineDriven::open_pool(&pool)?),
@@ -285,13 +348,16 @@ impl Transport for EngineDriven {
         match self.way {
             Way::Pool(_) => self.store_in_pool(client, worker, key, range),
             Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
-                inline::store(
-                    client,
-                    worker,
-                    key,
-                    range,
-                    &this.chunk_layout(range.chunk_tokens, range.chunks),
-                )
+                let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
+                match (&worker.tensors, &mut this.staging) {
+                    (Tensors::Device(tensors), Some(staging)) => {
+                        staged::store(client, worker.instance_id, tensors, staging, (key, range, &layout))
+                    }
+                    (Tensors::Device(_), None) => Err(no_staging().into()),
+                    (Tensors::Host(tensors), _) => {
+                        inline::store(client, worker.instance_id, tensors, (key, range, &layout))
+                    }
+                }
             }),
         }
     }
@@ -307,13 +373,16 @@ impl Transport for EngineDriven {
         match self.way {
             Way::Pool(_) => self.retrieve_from_pool(client, worker, key, range),
             Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
-                inline::retrieve(
-                    client,
-                    worker,
-                    key,
-                    range,
-                    &this.chunk_layout(range.chunk_tokens, range.chunks),
-                )
+                let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
+                match (&mut worker.tensors, &mut this.staging) {
+                    (Tensors::Device(tensors), Some(staging)) => {
+                        staged::retrieve(client, worker.instance_id, tensors, staging, (key, range, &layout))
+                    }
+                    (Tensors::Device(_), None) => Err(no_staging().into()),
+                    (Tensors::Host(tensors), _) => {
+                        inline::retrieve(client, worker.instance_id, tensors, (key, range, &layout))
+                    }
+                }
             }),
         }
     }
@@ -337,11 +406,11 @@ impl Transport for EngineDriven {
 impl EngineDriven {
     /// Does a range in as few requests as its size allows, nearly always one.
     fn in_parts(
-        &self,
+        &mut self,
         client: &mut Client,
         key: &Key,
         range: Range,
-        mut part: impl FnMut(&EngineDriven, &mut Client, &Key, Range) -> Result<Transfer, RpcError>,
+        mut part: impl FnMut(&mut EngineDriven, &mut Client, &Key, Range) -> Result<Transfer, RpcError>,
     ) -> Result<Transfer, RpcError> {
         let chunk_bytes = self.chunk_layout(range.chunk_tokens, 1).chunk_bytes();
         let step = usize::try_from(INLINE_BYTES_MAX / chunk_bytes.max(1))
@@ -349,9 +418,7 @@ impl EngineDriven {
             .max(1);
         let mut whole = Transfer {
             accepted: true,
-            bytes: 0,
-            wait: Duration::ZERO,
-            copy: Duration::ZERO,
+            ..Transfer::default()
         };
         let mut first = 0;
         while first < range.chunks {
@@ -364,10 +431,7 @@ impl EngineDriven {
                 ..range
             };
             let done = part(self, client, &key, range)?;
-            whole.accepted &= done.accepted;
-            whole.bytes += done.bytes;
-            whole.wait += done.wait;
-            whole.copy += done.copy;
+            whole.add(&done);
             first += chunks;
         }
         Ok(whole)

@@ -99,7 +99,7 @@ fn slots_that_cannot_be_right_are_refused() {
 
 #[test]
 fn chunks_have_the_shape_of_the_protocol() {
-    let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap()).chunk_layout(8, 2);
+    let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap(), None).chunk_layout(8, 2);
     let kv = layout("(2,16,4,1,4):float16:2");
     assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));
     assert_eq!(layout("(1,16,4,1,4):float16:2").shape, [2, 8, 4]);
