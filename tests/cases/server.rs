@@ -1,1 +1,446 @@
-//! `server` against the mock server.
+//! `server` against the mock server: every way of transfer, every generation, and that nothing passes by accident.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::mock_server::MockServer;
+use crate::support::{Dir, bench, json, stderr, stdout};
+
+fn kill(child: &std::process::Child, signal: &str) {
+    let pid = child.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args([signal, &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// No session, job, lock or registration is left at the server.
+fn assert_nothing_left(server: &MockServer) {
+    let status = server.status();
+    let memory = &status["storage_manager"]["l1_manager"];
+    assert_eq!(status["active_sessions"], 0, "{status}");
+    assert_eq!(status["active_prefetch_jobs"], 0, "{status}");
+    assert_eq!(
+        (&memory["write_locked_count"], &memory["read_locked_count"]),
+        (&0.into(), &0.into()),
+        "{status}"
+    );
+    for ids in ["registered_gpu_ids", "registered_non_cuda_instance_ids"] {
+        assert!(status[ids].as_array().is_none_or(Vec::is_empty), "{status}");
+    }
+}
+
+fn warnings(report: &Value) -> Vec<&str> {
+    let warnings = report["metrics"]["warnings"].as_array().unwrap();
+    warnings
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect()
+}
+
+/// The names of shared memory that a process of ours made and that are still there.
+fn shared_memory(pid: u32) -> Vec<String> {
+    let prefix = format!("lmcache-bench-kv-{pid}-");
+    let names = std::fs::read_dir("/dev/shm")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with(&prefix))
+        .collect()
+}
+
+#[test]
+fn every_way_and_generation_passes_and_leaves_nothing() {
+    for generation in ["0.5.0", "0.5.3", "0.5.5", "0.5.6"] {
+        let pool = format!("test-{}-{generation}", std::process::id());
+        for (name, mock, client) in [
+            ("engine_driven, inline", vec![], vec![]),
+            (
+                "engine_driven, shared memory of the server",
+                vec!["--shm-name", &pool],
+                vec![],
+            ),
+            (
+                "lmcache_driven, POSIX shared memory of the client",
+                vec![],
+                vec!["--transfer-mode", "lmcache_driven"],
+            ),
+        ] {
+            let mut mock = mock;
+            mock.extend(["--generation", generation]);
+            let server = MockServer::start(&mock);
+            let (output, report) = json(server.client().args(client));
+            let metrics = &report["metrics"];
+            assert!(output.status.success(), "{generation} {name}: {}", stderr(&output));
+            assert_eq!(metrics["results"]["pass_rate"], 100.0);
+            assert_eq!(metrics["server"]["transport"], name);
+            assert_eq!(metrics["server"]["release"], generation);
+            assert_eq!(metrics["verify"]["chunks_compared"], 4);
+            for section in ["cold_lookup", "cold_store", "warm_lookup", "warm_retrieve"] {
+                assert_eq!(metrics[section][format!("{section}_count")], 2, "{section}");
+            }
+            assert_nothing_left(&server);
+        }
+    }
+}
+
+#[test]
+fn shapes_ranks_and_groups_pass() {
+    let server = MockServer::start(&[]);
+    let driven = ["--transfer-mode", "lmcache_driven"];
+    for spec in [
+        "(2,16,8,3,5):uint8:2",
+        "(2,16,8,3,5):int8:2",
+        "(2,16,16,1,7):float32:1",
+        "(2,16,4,2,8):bfloat16:3",
+        "(1,16,8,1,24):float16:2",
+    ] {
+        for ranks in ["1", "2"] {
+            for mode in [&[][..], &driven[..]] {
+                let mut command = server.client();
+                command
+                    .args(["--kvcache-shape-spec", spec, "--tp-size", ranks])
+                    .args(mode);
+                let (output, report) = json(&mut command);
+                assert!(
+                    output.status.success(),
+                    "{spec} tp {ranks} {mode:?}: {}",
+                    stderr(&output)
+                );
+                // All ranks are compared, also those that did not store.
+                let compared = 4 * ranks.parse::<u64>().unwrap();
+                assert_eq!(report["metrics"]["verify"]["chunks_compared"], compared);
+            }
+        }
+    }
+    let groups = [
+        "--kvcache-shape-spec",
+        "(1,16,8,1,24):float16:2;(2,16,8,3,5):bfloat16:2",
+    ];
+    let (output, report) = json(server.client().args(groups).args(driven));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(report["metrics"]["verify"]["server_chunks_compared"], 8);
+    assert_nothing_left(&server);
+}
+
+/// Runs against a server with a fault; exit code 1 with one of these words on standard error.
+fn failing(fault: &str, client: &[&str], want: &str) -> (Output, Value) {
+    let server = MockServer::start(&["--fault", fault]);
+    let (output, report) = json(server.client().args(["--rpc-timeout-s", "1"]).args(client));
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{fault}: {text}");
+    assert!(text.contains(want), "{fault}: {text}");
+    (output, report)
+}
+
+#[test]
+fn changed_bytes_are_a_mismatch_in_every_way_of_transfer() {
+    let driven = ["--transfer-mode", "lmcache_driven"];
+    for client in [&[][..], &driven[..], &["--checksum", "md5"][..]] {
+        let (_, report) = failing("corrupt", client, "CHECKSUM MISMATCH in chunk 0 of rank 0");
+        assert_eq!(report["metrics"]["verify"]["mismatched"], 2);
+        assert_eq!(report["metrics"]["results"]["checksum_ok"], 0);
+    }
+}
+
+#[test]
+fn what_was_not_stored_not_found_or_not_retrieved_does_not_pass() {
+    let driven = ["--transfer-mode", "lmcache_driven"];
+    for (fault, client, want, key) in [
+        ("partial-hit", &[][..], "only 1 of 2 stored chunks were found", "missed"),
+        ("refuse:commit_store", &[], "did not take all chunks", "refused"),
+        ("refuse:prepare_retrieve", &[], "refused a retrieve", "refused"),
+        ("refuse:store", &driven, "did not take all chunks", "refused"),
+        ("refuse:retrieve", &driven, "refused a retrieve", "refused"),
+        (
+            "wrong-checksum",
+            &driven,
+            "the server's checksums of rank 0 are not",
+            "server_mismatched",
+        ),
+    ] {
+        let (_, report) = failing(fault, client, want);
+        assert_eq!(report["metrics"]["verify"][key], 2, "{fault}");
+        assert_eq!(report["metrics"]["results"]["pass_rate"], 0.0);
+    }
+}
+
+#[test]
+fn replies_that_are_missing_cut_or_of_the_wrong_type_fail_their_sequence_only() {
+    for (fault, want) in [
+        (
+            "drop-reply:commit_store@1",
+            "though the server answers others",
+        ),
+        ("drop-reply:lookup@1", "LOOKUP was not answered"),
+        (
+            "truncate-reply:prepare_retrieve@1",
+            "the reply to PREPARE_RETRIEVE is malformed",
+        ),
+        (
+            "wrong-type:query_prefetch_status@1",
+            "the reply to QUERY_PREFETCH_STATUS is malformed",
+        ),
+    ] {
+        let (_, report) = failing(fault, &[], want);
+        let results = &report["metrics"]["results"];
+        assert_eq!(
+            (&results["checksum_ok"], &results["checksum_fail"]),
+            (&1.into(), &1.into()),
+            "{fault}"
+        );
+        assert_eq!(report["metrics"]["verify"]["rpc_failed"], 1, "{fault}");
+    }
+}
+
+#[test]
+fn a_server_that_dies_or_goes_ends_the_run_with_a_partial_report() {
+    let driven = ["--transfer-mode", "lmcache_driven"];
+    for (fault, client, want) in [
+        ("die@12", &[][..], "answers nothing any more"),
+        ("die@12", &driven, "answers nothing any more"),
+        ("disconnect:commit_store@2", &[], "COMMIT_STORE lost its connection"),
+    ] {
+        let (_, report) = failing(fault, client, want);
+        assert_eq!(report["metrics"]["run"]["report"], "partial (aborted)", "{fault}");
+    }
+}
+
+#[test]
+fn a_server_killed_in_mid_run_is_a_sentence_and_leaves_no_memory() {
+    for mode in ["engine_driven", "lmcache_driven"] {
+        let mut server = MockServer::start(&[]);
+        let mut command = server.client();
+        command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "1"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("[seq=3] CHECKSUM MATCH OK")));
+        server.kill();
+        let report: Vec<String> = lines.map(Result::unwrap).collect();
+        assert!(
+            report.iter().any(|line| line.ends_with("partial (aborted)")),
+            "{report:#?}"
+        );
+        assert_eq!(shared_memory(child.id()), Vec::<String>::new());
+        let mut text = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
+        assert!(
+            text.contains("is the server still running?") || text.contains("could not reach"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
+    for (signal, mode, code, state) in [
+        ("-INT", "engine_driven", 0, "complete (until SIGINT)"),
+        ("-INT", "lmcache_driven", 0, "complete (until SIGINT)"),
+        ("-TERM", "lmcache_driven", 143, "partial (SIGTERM)"),
+    ] {
+        let server = MockServer::start(&[]);
+        let mut command = bench();
+        command.args([
+            "server",
+            "--mode",
+            "cpu",
+            "--rpc-url",
+            &server.rpc_url,
+            "--url",
+            &server.http_url,
+        ]);
+        command.args([
+            "--kvcache-shape-spec",
+            crate::support::mock_server::SHAPE,
+            "--num-tokens",
+            "40",
+        ]);
+        command.args(["--interval", "0.001", "--transfer-mode", mode]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
+        kill(&child, signal);
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(rest.iter().any(|line| line.ends_with(state)), "{rest:#?}");
+        assert_nothing_left(&server);
+    }
+}
+
+#[test]
+fn entries_of_an_earlier_run_are_told_apart_or_reported_but_never_pass() {
+    let server = MockServer::start(&[]);
+    for _ in 0..2 {
+        assert!(
+            server.client().output().unwrap().status.success(),
+            "salted runs never meet"
+        );
+    }
+    assert!(server.client().arg("--no-salt").output().unwrap().status.success());
+    let (output, report) = json(server.client().arg("--no-salt"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("2 of 2 chunks were there before they were stored"));
+    assert_eq!(report["metrics"]["results"]["checksum_ok"], 0);
+    assert_eq!(report["metrics"]["verify"]["earlier_entries"], 2);
+    assert!(warnings(&report).contains(&"earlier-entries"));
+    assert_nothing_left(&server);
+}
+
+/// Only the first chunk is left of an earlier run, and it is another's: the rest is stored, and all comes back as it is.
+#[test]
+fn a_partial_cold_hit_is_no_mismatch() {
+    let server = MockServer::start(&[]);
+    let first = server
+        .client()
+        .args(["--no-salt", "--num-tokens", "16", "--seed", "7"])
+        .output()
+        .unwrap();
+    assert!(first.status.success(), "{}", stderr(&first));
+    let (output, report) = json(server.client().arg("--no-salt"));
+    assert_eq!(output.status.code(), Some(1));
+    let verify = &report["metrics"]["verify"];
+    assert_eq!(
+        (&verify["earlier_entries"], &verify["mismatched"]),
+        (&2.into(), &0.into()),
+        "{verify}"
+    );
+    assert_nothing_left(&server);
+}
+
+#[test]
+fn modes_that_the_server_lacks_are_named() {
+    for (supported, wanted, word) in [
+        (
+            "lmcache_driven",
+            "engine_driven",
+            "--supported-transfer-mode auto or engine_driven",
+        ),
+        (
+            "engine_driven",
+            "lmcache_driven",
+            "--supported-transfer-mode that includes lmcache_driven",
+        ),
+    ] {
+        let server = MockServer::start(&["--supported-transfer-mode", supported]);
+        let mut command = server.client();
+        command.args(["--transfer-mode", wanted]).stdout(Stdio::null());
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+        assert_eq!(shared_memory(pid), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn wrong_addresses_and_values_are_sentences() {
+    let server = MockServer::start(&[]);
+    let http_port = server.http_url.trim_start_matches("http://");
+    for (flags, code, want) in [
+        (
+            vec!["--rpc-url", "tcp://127.0.0.1:1"],
+            1,
+            "could not reach the cache server at tcp://127.0.0.1:1",
+        ),
+        (vec!["--rpc-url", http_port], 1, "an HTTP server is there"),
+        (vec!["--rpc-url", "http://h:1"], 2, "is an HTTP address"),
+        (vec!["--rpc-url", "grpc://h:1"], 2, "is a gRPC address"),
+        (vec!["--url", "tcp://h:1"], 2, "is no HTTP address"),
+        (
+            vec!["--kvcache-shape-spec", "(2,16,24,1,4):uint8:1"],
+            2,
+            "must be a multiple of block_size 24",
+        ),
+        (
+            vec!["--kvcache-shape-spec", "(2,16,8,1,4):half:1"],
+            2,
+            "Unrecognized dtype 'half'",
+        ),
+        (
+            vec!["--kvcache-shape-spec", "(2,99999999,8,99,999):uint8:99"],
+            1,
+            "GiB of memory but only",
+        ),
+        (vec!["--num-tokens", "3"], 2, "has no whole chunk of 16"),
+        (vec!["--end", "0"], 2, "--end is 0"),
+        (vec!["--mode", "gpu"], 1, "needs the GPU build"),
+        (
+            vec!["--output", "/nonexistent/report"],
+            1,
+            "could not write the report to --output",
+        ),
+    ] {
+        let output = server
+            .client()
+            .args(["--connect-timeout-s", "0.5"])
+            .args(&flags)
+            .output()
+            .unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {text}");
+        assert!(text.contains(want), "{flags:?}: {text}");
+    }
+    assert_nothing_left(&server);
+}
+
+#[test]
+fn no_http_is_a_warning_and_no_failure() {
+    let server = MockServer::start(&[]);
+    let driven = ["--transfer-mode", "lmcache_driven"];
+    let (output, report) = json(server.client().args(driven).args(["--url", "http://127.0.0.1:1"]));
+    assert!(output.status.success());
+    assert!(
+        warnings(&report).starts_with(&["no-http", "no-server-checksums"]),
+        "{report}"
+    );
+    let (output, report) = json(server.client().args(driven).args(["--url", ""]));
+    assert!(output.status.success());
+    assert!(!warnings(&report).contains(&"no-http") && warnings(&report).contains(&"no-server-checksums"));
+}
+
+#[test]
+fn the_report_goes_where_it_is_asked_for() {
+    let (server, dir) = (MockServer::start(&[]), Dir::new());
+    let path = dir.join("report.json");
+    let mut command = server.client();
+    let output = command
+        .args(["-q", "--format", "json", "--output"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(report["title"], "Server Bench Result");
+    let text = stdout(&server.client().output().unwrap());
+    for line in [
+        "Server chunk_size = 16",
+        "[seq=0] LOOKUP cold:  0/2 chunks hit",
+        "[seq=1] STORE:        2 chunks stored",
+        "[seq=1] LOOKUP warm:  2/2 chunks hit",
+        "[seq=1] RETRIEVE:     2 chunks retrieved",
+        "[seq=1] CHECKSUM MATCH OK",
+        "==== Server Bench Result ====",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let quiet = stdout(&server.client().arg("-q").output().unwrap());
+    assert!(quiet.starts_with("====") && quiet.contains("Pass rate (%)"), "{quiet}");
+}
+
+#[test]
+fn memory_of_a_killed_run_is_removed_by_the_next_one() {
+    // The next run may be that of another test.
+    let path = format!("/dev/shm/lmcache-bench-kv-test-{}", std::process::id());
+    std::fs::write(&path, b"left behind").unwrap();
+    let server = MockServer::start(&[]);
+    assert!(server.client().output().unwrap().status.success());
+    assert!(!std::path::Path::new(&path).exists());
+}

@@ -1,6 +1,7 @@
 //! A private directory per test and the binary under test. Nothing here asserts.
 
 pub mod cuda;
+pub mod mock_server;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

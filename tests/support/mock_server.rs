@@ -1,0 +1,87 @@
+//! A mock cache server on free loopback ports, ended with the test. Nothing here asserts about what is tested.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use super::bench;
+
+/// A shape whose tensors have 64 KiB, for a chunk size of 16 tokens: two blocks per chunk.
+pub const SHAPE: &str = "(2,16,8,4,16):float16:2";
+
+pub struct MockServer {
+    child: Child,
+    pub rpc_url: String,
+    pub http_url: String,
+}
+
+impl MockServer {
+    /// Starts with these flags beside the ports and a chunk size of 16, and waits until it listens.
+    pub fn start(flags: &[&str]) -> MockServer {
+        let mut child = bench()
+            .args([
+                "mock",
+                "server",
+                "--port",
+                "0",
+                "--http-port",
+                "0",
+                "--chunk-size",
+                "16",
+            ])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        let mut words = line.split_whitespace().skip(2).map(str::to_owned);
+        let (rpc_url, http_url) = (words.next().unwrap(), words.next().unwrap());
+        MockServer {
+            child,
+            rpc_url,
+            http_url,
+        }
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// `server` against this one: two sequences of two chunks without pauses; more flags can be added.
+    pub fn client(&self) -> Command {
+        let mut command = bench();
+        command.args([
+            "server",
+            "--mode",
+            "cpu",
+            "--rpc-url",
+            &self.rpc_url,
+            "--url",
+            &self.http_url,
+        ]);
+        command.args(["--kvcache-shape-spec", SHAPE, "--num-tokens", "40"]);
+        command.args(["--start", "0", "--end", "2", "--interval", "0"]);
+        command
+    }
+
+    /// What the server's `/status` says.
+    pub fn status(&self) -> Value {
+        let mut response = ureq::get(format!("{}/status", self.http_url)).call().unwrap();
+        serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
+    }
+}
+
+impl Drop for MockServer {
+    /// In the orderly way, which takes the name of its shared memory with it.
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
+        let _ = self.child.wait();
+    }
+}
