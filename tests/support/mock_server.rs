@@ -2,13 +2,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use lmcache_bench::server::http::HttpApi;
+use lmcache_bench::server::rpc::Client;
 use serde_json::Value;
 
 use super::bench;
 
 /// A shape whose tensors have 64 KiB, for a chunk size of 16 tokens: two blocks per chunk.
 pub const SHAPE: &str = "(2,16,8,4,16):float16:2";
+
+/// Long enough for a loaded machine; nothing waits for it to pass.
+pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub struct MockServer {
     child: Child,
@@ -44,6 +50,22 @@ impl MockServer {
             rpc_url,
             http_url,
         }
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(&self.rpc_url, DEADLINE).unwrap()
+    }
+
+    pub fn http_api(&self) -> HttpApi {
+        HttpApi::new(&self.http_url, DEADLINE).unwrap()
+    }
+
+    /// Asks for an orderly end and waits for it.
+    pub fn stop(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap().code()
     }
 
     /// Ends it at once, as `kill -9` does.

@@ -63,8 +63,11 @@ const NOTES: &[Note] = &[
                 ],
             ),
             (
-                "A release with the old numbering, whose lookups take 2 ms and whose third store is not answered:",
-                &["lmcache-bench mock server --generation 0.5.2 --delay lookup=2 --fault drop-reply:store@3"],
+                "An old release whose lookups take 2 ms and whose third store is not answered:",
+                &[
+                    "lmcache-bench mock server --generation 0.5.2 --delay lookup=2 \\",
+                    "    --fault drop-reply:store@3",
+                ],
             ),
         ]),
     },

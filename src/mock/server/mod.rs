@@ -25,8 +25,6 @@ mod engine;
 mod http;
 mod request;
 mod service;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 /// Clients at a time; more are turned away.

@@ -1,6 +1,7 @@
 //! What the mock does about each operation. Every request is worked off in order of its connection; nothing here waits or
 //! talks to a socket. It must never answer what a real server would be silent about.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 
@@ -234,11 +235,11 @@ impl Service {
         let Some(heads_first) = layout else {
             return Ok(Outcome::Silence);
         };
-        if !self.workers.contains_key(&id) {
+        if let Entry::Vacant(vacant) = self.workers.entry(id) {
             let Ok(memory) = KvMemory::open((model_name, world_size), &descriptors, groups, heads_first) else {
                 return Ok(Outcome::Silence);
             };
-            self.workers.insert(id, Worker::LmcacheDriven(memory));
+            vacant.insert(Worker::LmcacheDriven(memory));
         }
         Ok(Outcome::Reply(None))
     }

@@ -11,6 +11,9 @@ mod operations;
 pub mod pickle;
 mod probe;
 mod records;
+mod replies;
+#[cfg(test)]
+mod tests;
 mod version;
 pub mod zmtp;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::client::{Client, FrameSource};
+use super::client::Client;
 use super::fault::{ReplyFault, RpcError};
 use super::messages;
 use super::msgpack::{self, Decoder};
@@ -12,6 +12,7 @@ use super::records::{
     ChunkLayout, ChunkSink, ChunkSource, EngineContext, Key, KvRegistration, PreparedStore, SharedPool, Slot,
     TransferModes, Transferred,
 };
+use super::replies::FrameSource;
 use super::version::Operation;
 use super::zmtp::{Connection, Fault, Wait};
 

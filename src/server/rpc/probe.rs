@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Server, ignored};
+use super::client::{Client, Server};
 use super::fault::RpcError;
 use super::messages;
 use super::msgpack::{Decoder, Head, Source};
+use super::replies::ignored;
 use super::version::{Generation, Operation};
 use super::zmtp::{Fault, Wait};
 

@@ -1,1 +1,0 @@
-//! The mock against the client of this program.
