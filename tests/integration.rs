@@ -16,6 +16,7 @@ mod cases {
     mod network;
     mod report;
     mod server;
+    mod server_gpu;
     mod signals;
     mod tidy;
 }

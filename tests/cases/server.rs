@@ -174,10 +174,7 @@ fn what_was_not_stored_not_found_or_not_retrieved_does_not_pass() {
 #[test]
 fn replies_that_are_missing_cut_or_of_the_wrong_type_fail_their_sequence_only() {
     for (fault, want) in [
-        (
-            "drop-reply:commit_store@1",
-            "though the server answers others",
-        ),
+        ("drop-reply:commit_store@1", "though the server answers others"),
         ("drop-reply:lookup@1", "LOOKUP was not answered"),
         (
             "truncate-reply:prepare_retrieve@1",

@@ -49,7 +49,9 @@ impl LmcacheDriven {
         let layers = self.shape.layers().zip(&tensors.layout().layers).enumerate();
         let descriptor = |(index, (group, layer)): (usize, (&crate::server::shape::LayerGroup, &Layer))| {
             let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
-            let shape = match (group.kv_size, generation.reads_kv_heads_first()) {
+            // A server with a device reads the sides as they are named.
+            let on_host = matches!(tensors, Tensors::Host(_));
+            let shape = match (group.kv_size, on_host && generation.reads_kv_heads_first()) {
                 (1, _) => vec![group.blocks, tokens, group.hidden()],
                 // The same bytes per block: such servers take the third side for heads whatever the hint says.
                 (_, true) => vec![2, group.blocks, heads, tokens, head],
