@@ -8,7 +8,7 @@ TARGET := x86_64-unknown-linux-gnu
 STATIC_BIN := target/$(TARGET)/release-lto/lmcache-bench
 RELEASE_BIN := target/release-lto/lmcache-bench
 
-.PHONY: ptx build release static test lint interop bench-l2 install docs clean
+.PHONY: build release static test lint interop bench-l2 demo ptx install docs clean
 
 build:
 	$(CARGO) build --release --locked
@@ -36,6 +36,10 @@ interop:
 # The main job on a fresh temporary directory, or on L2_ADAPTER_JSON if that is set.
 bench-l2: build
 	scripts/bench-l2.sh target/release/lmcache-bench $(ARGS)
+
+# What each cache tier is worth: the engine benchmark against the mock engine (35 s, no GPU, needs python3).
+demo: build
+	scripts/demo.sh target/release/lmcache-bench
 
 install: release
 	install -D -m 755 $(RELEASE_BIN) $(DESTDIR)$(PREFIX)/bin/lmcache-bench

@@ -2,8 +2,15 @@
 # Installs the real programs that `make interop` and the side-by-side scripts measure against, outside the checkout.
 #
 #   scripts/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
+#   scripts/peers.sh lmcache-wheel 0.5.N
+#                              the Python files of another release, to go first on PYTHONPATH of that environment
 #   scripts/peers.sh fio       fio, from the distribution
 #   scripts/peers.sh nvcc      nvcc 13.0, in a virtual environment of its own (no GPU needed)
+#   scripts/peers.sh valkey    valkey-server, or redis-server where the distribution has no valkey
+#   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
+#                              two is printed
+#   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
+#   scripts/peers.sh vllm      vLLM 0.32.0 for CPUs with LMCache's connector, likewise (minutes, once)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
 # Where: $LMCACHE_BENCH_PEERS, by default ${XDG_CACHE_HOME:-~/.cache}/lmcache-bench/peers.
@@ -48,6 +55,60 @@ install_fio() {
     command -v fio || fail "fio was installed but is not on PATH: add its directory to PATH"
 }
 
+# ---- Redis and Valkey -----------------------------------------------------------------------------------------------
+
+install_valkey() {
+    local name
+    for name in valkey redis; do
+        command -v "$name-server" && return
+    done
+    if apt-cache show valkey-server >/dev/null 2>&1; then
+        name=valkey
+    else
+        name=redis
+    fi
+    say "only the program is used: stop the service if the distribution starts one on port 6379"
+    from_distribution "$name-server" "$name-tools"
+    command -v "$name-server" || fail "$name-server was installed but is not on PATH: add its directory to PATH"
+}
+
+# ---- S3 servers -------------------------------------------------------------------------------------------------------
+
+S3S_FS_VERSION=0.14.1
+MOTO_VERSION=5.2.1
+
+install_s3() {
+    local peers dir python
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    dir=$(cd "$peers" && pwd)/s3
+    # Debian's nginx stands on its own; its DAV module is built in, the filter's module is a package.
+    [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || from_distribution nginx-light libnginx-mod-http-js
+    if [ ! -x "$dir/bin/s3s-fs" ]; then
+        say "building s3s-fs $S3S_FS_VERSION (minutes, once)"
+        cargo install s3s-fs --locked --version "$S3S_FS_VERSION" --features binary --root "$dir" \
+            --target-dir "$dir/build" >&2 || fail "cargo could not install s3s-fs: see its message above"
+        rm -rf -- "$dir/build"
+    fi
+    if [ ! -x "$dir/moto/bin/moto_server" ]; then
+        say "installing moto $MOTO_VERSION"
+        python=$(choose_python)
+        "$python" -m venv "$dir/moto" >&2 && "$dir/moto/bin/python" -m pip install -q --disable-pip-version-check \
+            "moto[s3,server]==$MOTO_VERSION" >&2 || fail "pip could not install moto: see its message above"
+    fi
+    printf '%s\n' "$dir"
+}
+
+# LMCache's valkey adapter imports it; a folder of its own leaves LMCache's environment as it is.
+install_glide() {
+    local dir venv
+    venv=$(install_lmcache | tail -n 1)
+    dir=$(dirname "$venv")/glide
+    [ -d "$dir/glide_sync" ] || "$venv/bin/python" -m pip install -q --disable-pip-version-check --target "$dir" \
+        "valkey-glide-sync>=2.3" >&2 || fail "pip could not install valkey-glide-sync: see its message above"
+    printf '%s\n' "$dir"
+}
+
 # ---- LMCache ------------------------------------------------------------------------------------------------------
 
 # Imports what the checks use. Package metadata alone would also be there after an interrupted installation.
@@ -78,10 +139,10 @@ choose_python() {
 }
 
 require_space() {
-    local dir=$1 free_kib
+    local dir=$1 what=$2 gib=$3 free_kib
     free_kib=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
-    [ "$free_kib" -ge $((LMCACHE_NEEDS_GIB * 1024 * 1024)) ] \
-        || fail "installing LMCache needs $LMCACHE_NEEDS_GIB GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
+    [ "$free_kib" -ge $((gib * 1024 * 1024)) ] \
+        || fail "installing $what needs $gib GiB in $dir and $((free_kib / 1024 / 1024)) GiB are free:" \
             "make room, or name another directory in LMCACHE_BENCH_PEERS"
 }
 
@@ -109,7 +170,7 @@ install_lmcache() {
         [ ! -e "$venv" ] || say "removing a half-installed environment: $venv"
         rm -rf -- "$venv" "$peers/tmp"
         python=$(choose_python)
-        require_space "$peers"
+        require_space "$peers" LMCache "$LMCACHE_NEEDS_GIB"
         say "installing LMCache $LMCACHE_VERSION into $venv (6.3 GiB, takes minutes; log: $log)"
         mkdir "$peers/tmp"
         "$python" -m venv "$venv" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not create $venv: see above"; }
@@ -125,6 +186,28 @@ install_lmcache() {
     fi
     "$venv/bin/python" -m pip freeze --disable-pip-version-check >"$stamp.new" && mv "$stamp.new" "$stamp"
     printf '%s\n' "$venv"
+}
+
+# Unpacks the wheel of one release beside the environment of the newest, whose dependencies serve all of them.
+install_lmcache_wheel() {
+    local release=$1 venv peers target tmp
+    [[ $release =~ ^0\.5\.[0-5]$ ]] || fail "lmcache-wheel takes a release from 0.5.0 to 0.5.5, not '$release'"
+    venv=$(install_lmcache | tail -n 1)
+    peers=$(dirname "$venv")
+    target=$peers/lmcache-wheel-$release
+    exec 9>"$peers/.lock"
+    flock 9
+    if [ ! -d "$target/lmcache" ]; then
+        say "fetching the wheel of LMCache $release"
+        tmp=$(mktemp -d "$peers/wheel.XXXXXX")
+        "$venv/bin/python" -m pip download --quiet --no-deps --disable-pip-version-check --dest "$tmp" \
+            "lmcache==$release" >&2 9>&- || { rm -rf -- "$tmp"; fail "pip could not download LMCache $release: see above"; }
+        "$venv/bin/python" -m zipfile -e "$tmp"/*.whl "$tmp/unpacked" 9>&-
+        rm -rf -- "$target"
+        mv "$tmp/unpacked" "$target"
+        rm -rf -- "$tmp"
+    fi
+    printf '%s\n' "$target"
 }
 
 # ---- nvcc ---------------------------------------------------------------------------------------------------------
@@ -153,7 +236,15 @@ install_nvcc() {
 
 case "${1:-}" in
     lmcache) install_lmcache ;;
+    lmcache-wheel) install_lmcache_wheel "${2:-}" ;;
     fio) install_fio ;;
     nvcc) install_nvcc ;;
-    *) fail "usage: scripts/peers.sh lmcache|fio|nvcc" ;;
+    valkey) install_valkey ;;
+    s3) install_s3 ;;
+    glide) install_glide ;;
+    vllm)
+        . "$(dirname "$0")/peers-vllm.sh"
+        install_vllm
+        ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|vllm" ;;
 esac

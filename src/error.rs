@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub enum Error {
     /// The command line or the adapter spec is wrong: whoever typed it can mend it. Exit code 2.
     Usage(String),
+    /// Settings that are missing, out of range or contradict each other, where LMCache ends with 1 too. Exit code 1.
+    Settings(String),
     /// The machine, a path or a service is not as needed: whoever runs the node can mend it. Exit code 1.
     Environment(String),
     /// Something this program believed about itself was false. Exit code 1, and worth a bug report.
@@ -20,7 +22,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Error::Usage(_) => ExitCode::from(2),
-            Error::Environment(_) | Error::Internal(_) => ExitCode::FAILURE,
+            Error::Settings(_) | Error::Environment(_) | Error::Internal(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -28,7 +30,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(text) | Error::Environment(text) => f.write_str(text),
+            Error::Usage(text) | Error::Settings(text) | Error::Environment(text) => f.write_str(text),
             Error::Internal(text) => write!(f, "internal error: {text} (please report this)"),
         }
     }

@@ -9,12 +9,16 @@ mod cases {
     mod cli;
     mod cuda;
     mod engine;
+    mod engine_interactive;
     mod faults;
     mod measure;
     mod mock_engine;
+    mod mock_faults;
     mod mock_server;
     mod network;
+    mod raw_block;
     mod report;
+    mod serde;
     mod server;
     mod server_gpu;
     mod signals;

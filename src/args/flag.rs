@@ -59,12 +59,24 @@ pub struct Flag<C> {
     pub set: fn(&mut C, &str) -> Result<(), String>,
 }
 
+// By hand, because a derive would ask that `C` be `Copy` too.
+impl<C> Clone for Flag<C> {
+    fn clone(&self) -> Flag<C> {
+        *self
+    }
+}
+
+impl<C> Copy for Flag<C> {}
+
 /// A flag of LMCache that this program does not have, and what to do instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Absent {
     pub long: &'static str,
     pub advice: &'static str,
 }
+
+/// Characters of choices beyond which the value's name stands for them; the row's text must list them then.
+const PLACEHOLDER_MAX: usize = 60;
 
 const NO_GROUP: Group = Group {
     title: "Options",
@@ -116,11 +128,13 @@ impl FlagSpec {
         }
     }
 
-    /// How the value is shown: its name, or all that may be given.
+    /// How the value is shown: its name, or all that may be given where that fits a line.
     pub fn placeholder(&self) -> String {
+        let choices = format!("{{{}}}", self.choices.join(","));
         match (self.kind, self.choices) {
             (Kind::Value, []) => self.value_name.to_string(),
-            (Kind::Value, choices) => format!("{{{}}}", choices.join(",")),
+            (Kind::Value, _) if choices.len() > PLACEHOLDER_MAX => self.value_name.to_string(),
+            (Kind::Value, _) => choices,
             _ => String::new(),
         }
     }

@@ -30,6 +30,13 @@ pub enum IoEngine {
     Uring,
 }
 
+/// Whose adapter is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    Native,
+    Lmcache,
+}
+
 /// The command line of `l2` as typed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct L2Args {
@@ -55,6 +62,9 @@ pub struct L2Args {
     pub fdatasync: bool,
     pub recycle: bool,
     pub probe: bool,
+    pub via: Option<Via>,
+    pub python: Option<PathBuf>,
+    pub apply_serde: bool,
 }
 
 impl Default for L2Args {
@@ -83,6 +93,9 @@ impl Default for L2Args {
             fdatasync: false,
             recycle: false,
             probe: false,
+            via: None,
+            python: None,
+            apply_serde: false,
         };
         TABLE
             .apply_presets(&mut args)
@@ -109,6 +122,16 @@ impl IoEngine {
             "threads" => Ok(IoEngine::Threads),
             "uring" => Ok(IoEngine::Uring),
             other => Err(format!("unknown I/O engine {}", quoted(other))),
+        }
+    }
+}
+
+impl Via {
+    fn from_text(text: &str) -> Result<Via, String> {
+        match text {
+            "native" => Ok(Via::Native),
+            "lmcache" => Ok(Via::Lmcache),
+            other => Err(format!("unknown adapter side {}", quoted(other))),
         }
     }
 }
@@ -156,6 +179,7 @@ mod tests {
             ),
             (false, false, false, false, 0)
         );
+        assert_eq!((args.via, args.python), (None, None));
     }
 
     #[test]
@@ -163,7 +187,8 @@ mod tests {
         let words = "--l2-adapter {} --num-keys 2 --in-flight 3 --data-size-kb 4 --l1-align-bytes 5 --l1-use-hugepages \
                      --rounds 6 --warmup-rounds 7 --lookup-max-hit-rate 0.5 --no-skip-verify --only load --format json \
                      --output out.json -q --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
-                     --fdatasync --recycle --probe --l2-adapter []";
+                     --fdatasync --recycle --probe --via lmcache --python /p/python --apply-serde \
+                     --l2-adapter []";
         let expected = L2Args {
             l2_adapter: vec!["{}".into(), "[]".into()],
             num_keys: 2,
@@ -187,6 +212,9 @@ mod tests {
             fdatasync: true,
             recycle: true,
             probe: true,
+            via: Some(Via::Lmcache),
+            python: Some("/p/python".into()),
+            apply_serde: true,
         };
         assert_eq!(typed(&words.split_whitespace().collect::<Vec<_>>()), expected);
     }

@@ -8,6 +8,7 @@ use parse::Stop;
 use python_number::quoted;
 use top::{Artifact, TopArgs};
 
+pub mod big_int;
 pub mod complete;
 pub mod engine;
 pub mod flag;
@@ -52,6 +53,10 @@ pub enum Format {
 
 impl Format {
     pub const CHOICES: &'static [&'static str] = &["terminal", "json"];
+
+    pub fn text(self) -> &'static str {
+        Format::CHOICES[self as usize]
+    }
 
     pub fn from_text(text: &str) -> Result<Format, String> {
         match text {

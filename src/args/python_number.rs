@@ -3,6 +3,18 @@
 
 /// Python's `int(text)`, held in 64 bits: `1_000`, `+5`, blanks around it; not `1e3`, `0x10`, `1__0`.
 pub fn int(text: &str) -> Result<i64, String> {
+    let (sign, digits) = int_parts(text)?;
+    format!("{sign}{digits}").parse().map_err(|_| {
+        let (low, high) = (i64::MIN, i64::MAX);
+        format!(
+            "int value out of range: {}; give a number from {low} to {high}",
+            quoted(text)
+        )
+    })
+}
+
+/// The sign ("" or "-") and the decimal digits of what Python's `int(text)` takes.
+pub fn int_parts(text: &str) -> Result<(&'static str, String), String> {
     let body = text.trim_matches(char::is_whitespace);
     let (sign, digits) = match body.as_bytes().first() {
         Some(b'+') => ("", &body[1..]),
@@ -13,14 +25,7 @@ pub fn int(text: &str) -> Result<i64, String> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit() || b == b'_') {
         return Err(invalid());
     }
-    let plain = without_underscores(digits).ok_or_else(invalid)?;
-    format!("{sign}{plain}").parse().map_err(|_| {
-        let (low, high) = (i64::MIN, i64::MAX);
-        format!(
-            "int value out of range: {}; give a number from {low} to {high}",
-            quoted(text)
-        )
-    })
+    Ok((sign, without_underscores(digits).ok_or_else(invalid)?))
 }
 
 /// Python's `float(text)`: `1e3`, `.5`, `inf`, `nan`, `1_0.5`, blanks around it; not `0x10`, `1_`.

@@ -1,14 +1,274 @@
-//! The story of one `engine` run.
+//! The story of one `engine` run: settings, workload, the client's own error, connections, warmup, measured phase, report.
+//! Whatever was measured before something fails or a signal comes is still reported.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::api_key::ApiKey;
+use super::certificate::{self, ClientError};
+use super::config::EngineConfig;
+use super::detail::Detail;
+use super::display::Display;
+use super::line;
+use super::live::Live;
+use super::outputs::{Outputs, Results};
+use super::report::{Facts, report};
+use super::results::{Figures, Row, SummaryConfig};
+use super::runner::Runner;
+use super::samples::PhaseSamples;
+use super::server_counters::{self, ServerCounters};
+use super::settings::keyboard::Stdin;
+use super::settings::setup::{Outcome, resolve};
+use super::target::Target;
+use super::timestamp::Clock;
+use super::tokens::Tokenizer;
+use super::warning::{self, Doubt};
+use super::workload::{self, Phase, Plan, Workload};
+use crate::args::Format;
 use crate::args::engine::EngineArgs;
 use crate::error::Error;
+use crate::report::model::Section;
+use crate::report::progress::Progress;
+use crate::report::prompt::Prompter;
 use crate::status::Status;
+use crate::sys::{signal, socket};
 
-/// Runs `engine` as the command line asks. `started` is when the process began.
-pub fn run(_args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
-    Err(Error::Environment(
-        "lmcache-bench: engine is not in this build yet".into(),
-    ))
+/// Files this process has open besides its connections.
+const OTHER_FILES: u64 = 64;
+/// A limit that no run reaches.
+const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
+/// Messages of failures that are repeated on standard error.
+const SENTENCES_MAX: usize = 3;
+
+/// Runs `engine` as the command line asks.
+pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
+    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    let key = ApiKey::from_environment();
+    let to_stderr = args.format == Some(Format::Json);
+    let outcome = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
+    let Outcome::Run { config, notes } = outcome else {
+        return Ok(Status::Done);
+    };
+    let (outputs, folder_problem) = Outputs::check(&config.output)?;
+    let target = Target::new(&config.base_url(), &key)?;
+    let tokenizer = Tokenizer::open(&config, &key)?;
+    let mut workload = workload::create(&config, &tokenizer)?;
+    let mut progress = progress_of(&config);
+    progress.line(&workload.banner().render(progress.is_terminal()));
+    notes.iter().for_each(|note| progress.line(&format!("Note: {note}")));
+    let mut run = Run {
+        doubts: Vec::new(),
+        config: &config,
+        clock: Clock::start(),
+        counters: ServerCounters::new(&config.base_url(), config.lmcache_url.as_deref(), &key),
+        prompt_sources: None,
+    };
+    if let Some(note) = tokenizer.note(&config) {
+        run.doubts.push(Doubt::PromptLengths { note });
+    }
+    if let Some(problem) = folder_problem {
+        progress.line(&format!("Note: {problem}"));
+    }
+    let plan = workload.plan();
+    let client_error = run.certify(&plan, &mut progress);
+    let samples = run.measure(&mut *workload, &plan, target, progress)?;
+    Ok(run.report(&samples, &*workload, client_error.as_ref(), &outputs))
+}
+
+fn progress_of(config: &EngineConfig) -> Progress {
+    match (config.output.quiet, config.output.format) {
+        (true, _) => Progress::silent(),
+        (false, Format::Terminal) => Progress::stdout(),
+        (false, Format::Json) => Progress::stderr(),
+    }
+}
+
+struct Run<'a> {
+    config: &'a EngineConfig,
+    clock: Clock,
+    doubts: Vec<Doubt>,
+    counters: ServerCounters,
+    /// What they counted during the measured phase.
+    prompt_sources: Option<Section>,
+}
+
+impl Run<'_> {
+    /// Measures this program's own error under such a plan.
+    fn certify(&mut self, plan: &Plan, progress: &mut Progress) -> Option<ClientError> {
+        if let Err(doubt) = allow_connections(plan.streams) {
+            self.doubts.push(doubt);
+        }
+        if !self.config.certificate {
+            return None;
+        }
+        progress
+            .line("Measuring this client's own error against the built-in mock (--no-certificate leaves it out)...");
+        match certificate::measure(plan) {
+            Ok(error) => {
+                progress.line(&format!("Client error: TTFT p99 {:.1} ms", error.ttft_ms_p99));
+                self.doubts.extend(warning::client_bound(&error));
+                Some(error)
+            }
+            Err(_) if signal::received().is_some() => None,
+            Err(cause) => {
+                self.doubts.push(Doubt::NoCertificate { cause });
+                None
+            }
+        }
+    }
+
+    /// Opens connections, warms up, measures.
+    fn measure(
+        &mut self,
+        workload: &mut dyn Workload,
+        plan: &Plan,
+        target: Target,
+        progress: Progress,
+    ) -> Result<PhaseSamples, Error> {
+        let live = Arc::new(Live::default());
+        let mut runner = Runner::new(self.clock, Arc::new(target), timeouts(self.config), Arc::clone(&live));
+        runner.keeps_gaps = self.config.output.requests_jsonl.is_some();
+        let streams = usize::try_from(plan.streams).unwrap_or(usize::MAX);
+        let opened = runner.open(streams);
+        if signal::received().is_some() {
+            return Ok(PhaseSamples::default());
+        }
+        opened.map_err(|failure| {
+            Error::Environment(format!(
+                "{}; check --engine-url, and that the engine runs",
+                failure.text
+            ))
+        })?;
+        let display = Display::start(progress, Arc::clone(&live));
+        if self.config.warmup {
+            live.note("Warmup");
+            let warmup = runner.run(workload, Phase::Warmup);
+            self.doubts.extend(warmup_doubt(&warmup));
+        }
+        let mut samples = PhaseSamples::default();
+        if signal::received().is_none() {
+            live.note(format!("Measuring {} requests", plan.requests));
+            let before = self.counters.read();
+            samples = runner.run(workload, Phase::Measured);
+            if signal::received().is_none() {
+                self.prompt_sources = server_counters::section(&before, &self.counters.read());
+            }
+            live.note("Benchmark complete");
+        }
+        display.stop();
+        Ok(samples)
+    }
+
+    fn report(
+        &mut self,
+        samples: &PhaseSamples,
+        workload: &dyn Workload,
+        client_error: Option<&ClientError>,
+        outputs: &Outputs,
+    ) -> Status {
+        let rows: Vec<Row> = samples
+            .records
+            .iter()
+            .map(|record| Row::of(record, &self.clock))
+            .collect();
+        let figures = Figures::of(&rows, samples.elapsed_s());
+        let detail = Detail::of(samples, workload.plan().requests_per_second.is_some());
+        self.doubts
+            .extend(warning::doubts(&detail, figures.successful, figures.failed));
+        let turns = workload.skipped().turns;
+        if turns > 0 {
+            self.doubts.push(Doubt::SkippedTurns { turns });
+        }
+        let interrupted = signal::received();
+        let summary = summary_config(self.config);
+        let report = report(&Facts {
+            engine_url: &summary.engine_url,
+            model: &summary.model,
+            workload: &summary.workload,
+            figures: &figures,
+            detail: &detail,
+            client_error,
+            prompt_sources: self.prompt_sources.take(),
+            doubts: &self.doubts,
+            interrupted: interrupted.map(signal::name),
+        });
+        let problems = outputs.write(&Results {
+            report: &report,
+            rows: &rows,
+            figures: &figures,
+            summary: &summary,
+            records: &samples.records,
+            clock: &self.clock,
+        });
+        status(interrupted, &figures, &detail, problems)
+    }
+}
+
+/// What the exit code says, and the sentences for standard error.
+fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems: Vec<String>) -> Status {
+    if let Some(signal) = interrupted {
+        return Status::Interrupted(signal);
+    }
+    let mut sentences = problems;
+    if figures.failed > 0 {
+        let all = figures.successful + figures.failed;
+        sentences.push(format!(
+            "lmcache-bench engine: {} of {all} requests failed",
+            figures.failed
+        ));
+        let messages = detail.messages.iter().take(SENTENCES_MAX);
+        sentences.extend(messages.map(|(text, count)| format!("  {count} x {text}")));
+    }
+    if sentences.is_empty() {
+        Status::Done
+    } else {
+        Status::Failed(sentences)
+    }
+}
+
+/// Connections are open files.
+fn allow_connections(streams: u64) -> Result<(), Doubt> {
+    let wanted = streams.saturating_add(OTHER_FILES);
+    match socket::allow_open_files(wanted) {
+        Ok(allowed) if allowed < wanted => Err(Doubt::FewOpenFiles { allowed, wanted }),
+        // Whoever cannot ask for the limit will be told by the first connection that fails.
+        _ => Ok(()),
+    }
+}
+
+fn warmup_doubt(warmup: &PhaseSamples) -> Option<Doubt> {
+    let mut failures = warmup.records.iter().filter_map(|record| record.why_failed());
+    let first = failures.next()?.text;
+    Some(Doubt::WarmupFailed {
+        failed: 1 + failures.count() as u64,
+        all: warmup.records.len() as u64,
+        first,
+    })
+}
+
+fn timeouts(config: &EngineConfig) -> line::Timeouts {
+    let limits = &config.timeouts;
+    line::Timeouts {
+        connect: limits.connect.unwrap_or(NO_LIMIT),
+        first_token: limits.first_token.unwrap_or(NO_LIMIT),
+        stall: limits.stall.unwrap_or(NO_LIMIT),
+        total: limits.request.unwrap_or(NO_LIMIT),
+    }
+}
+
+fn summary_config(config: &EngineConfig) -> SummaryConfig {
+    SummaryConfig {
+        engine_url: config.engine_url.clone(),
+        model: config.model.clone(),
+        workload: config.workload.name().text().to_owned(),
+        kv_cache_volume_gb: config.kv_cache_volume_gb,
+        tokens_per_gb_kvcache: config.tokens_per_gb_kvcache,
+        seed: config.seed.to_string(),
+        output_dir: config.output.folder.display().to_string(),
+        export_csv: config.output.csv,
+        export_json: config.output.json_summary,
+        quiet: config.output.quiet,
+        ignore_eos: config.ignore_eos,
+        warmup: config.warmup,
+    }
 }

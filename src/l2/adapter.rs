@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::l2::keys::ObjectKey;
+use crate::report::model::Section;
 use crate::report::warning::Warning;
 use crate::sys::arena::{Arena, Slot};
 
@@ -150,6 +151,9 @@ pub struct IoPath {
     pub depth: usize,
 }
 
+/// What the report calls the three timed steps of one key; an empty name is a step that does not exist.
+pub type StepLabels = [&'static str; 3];
+
 /// One slice of the raw device, for the bytes of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeSlice {
@@ -174,6 +178,15 @@ pub trait Adapter {
     /// Sets up whatever a phase needs (threads, rings), outside the measured time.
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String>;
 
+    /// Names for `open_ns`, `transfer_ns` and `publish_ns` of [`KeyTimes`].
+    fn step_labels(&self, operation: Operation) -> StepLabels {
+        match operation {
+            Operation::Store => ["Create", "Transfer", "Rename"],
+            Operation::Load => ["Open", "Transfer", "Close"],
+            Operation::Lookup => [""; 3],
+        }
+    }
+
     fn submit(&mut self, task: Task) -> Submit;
 
     /// The next completion, or `None` when `timeout` is over.
@@ -195,6 +208,16 @@ pub trait Adapter {
         (items, Err("this adapter has no raw device to probe".to_owned()))
     }
 
+    /// What the adapter has to say in the report beside its times.
+    fn sections(&self) -> Vec<Section> {
+        Vec::new()
+    }
+
+    /// The process that does the adapter's work, if that is another one: its CPU time and its I/O belong to the run.
+    fn helper_pid(&self) -> Option<u32> {
+        None
+    }
+
     /// Doubts that came up so far.
     fn take_warnings(&mut self) -> Vec<Warning>;
 
@@ -207,6 +230,10 @@ pub trait Adapter {
 pub struct Environment {
     pub arena: Arc<Arena>,
     pub object_bytes: usize,
+    /// What `--l1-align-bytes` says; the buffers may be aligned better.
+    pub align_bytes: usize,
+    /// Objects that the whole run stores, warmup included.
+    pub run_objects: u64,
     pub io_engine: IoEngine,
     /// Zero: the adapter decides.
     pub io_depth: usize,

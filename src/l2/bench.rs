@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::args::Format;
-use crate::args::l2::L2Args;
+use crate::args::l2::{L2Args, Via};
 use crate::error::Error;
-use crate::l2::adapter::{Adapter, Environment, Operation};
+use crate::l2::adapter::{Adapter, Environment, IoEngine, Operation};
 use crate::l2::adapters;
+use crate::l2::adapters::bridge::BridgeRequest;
 use crate::l2::config::RunConfig;
 use crate::l2::device::DeviceMeter;
 use crate::l2::runner::{Event, Runner};
 use crate::l2::samples::PhaseSamples;
-use crate::l2::spec::{self, AdapterSpec};
+use crate::l2::spec::{self, AdapterSpec, AesGcmConfig, SerdeConfig};
 use crate::l2::summary::{self, RunFacts};
 use crate::report::model::Report;
 use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
+use crate::report::warning::Warning;
 use crate::report::{json, terminal};
 use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
@@ -37,11 +39,20 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         (false, Format::Terminal) => Progress::stdout(),
         (false, Format::Json) => Progress::stderr(),
     };
-    let mut slots = Slots::allocate(&config)?;
+    let bridge = bridge_request(args, &parsed.first, &config)?;
+    let encryption = encryption(args, &parsed.first)?;
+    let mut slots = Slots::allocate(&config, bridge.is_some())?;
     progress.line("");
     progress.line("[Init] Creating adapter...");
-    let mut adapter = create_adapter(&parsed.first, &config, &slots)?;
+    let mut adapter = match create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption) {
+        Ok(adapter) => adapter,
+        // Starting a Python takes seconds, in which people press Ctrl-C.
+        Err(error) => return signal::received().map_or(Err(error), |signal| Ok(Status::Interrupted(signal))),
+    };
     let mut warnings = parsed.warnings;
+    if encryption.is_some() {
+        warnings.retain(|warning| !matches!(warning, Warning::FieldWithoutEffect { field, .. } if field == "serde"));
+    }
     let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
     progress.line(&format!("[Init] Adapter created successfully ({class_name})."));
     progress.line("");
@@ -50,12 +61,12 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             "--no-skip-verify cannot check a null device, which keeps no data; give mock_bandwidth_gb a number".into(),
         ));
     }
-    let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref());
+    let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref(), adapter.helper_pid());
     let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
     warnings.extend(adapter.take_warnings());
     let facts = RunFacts {
         config: &config,
-        adapter_json: &parsed.first.raw,
+        adapter_json: &parsed.first.shown,
         knows_device: meter.knows_device(),
         storage_path: adapter
             .capabilities()
@@ -63,6 +74,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             .as_ref()
             .map(|path| path.display().to_string()),
         interrupted: signal::received().map(signal::name),
+        adapter_sections: adapter.sections(),
     };
     print_verification(&run.phases, &mut progress);
     let report = summary::report(&facts, &run.phases, warnings);
@@ -96,9 +108,11 @@ struct Slots {
 }
 
 impl Slots {
-    fn allocate(config: &RunConfig) -> Result<Slots, Error> {
+    /// `shared` when a helper process works on the buffers.
+    fn allocate(config: &RunConfig, shared: bool) -> Result<Slots, Error> {
         let bytes = config.buffer_bytes();
-        let arena = Arena::new(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
+        let make = if shared { Arena::shared } else { Arena::new };
+        let arena = make(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
             let advice = if config.huge_pages {
                 "--l1-use-hugepages needs free 2 MiB pages: raise the sysctl vm.nr_hugepages"
             } else {
@@ -120,18 +134,74 @@ impl Slots {
     }
 }
 
-fn create_adapter(spec: &AdapterSpec, config: &RunConfig, slots: &Slots) -> Result<Box<dyn Adapter>, Error> {
+/// How to reach LMCache's own adapter, if it is that one which is measured.
+fn bridge_request(args: &L2Args, spec: &AdapterSpec, config: &RunConfig) -> Result<Option<BridgeRequest>, Error> {
+    let native = spec.kind.is_native();
+    let request = || BridgeRequest {
+        python: args.python.clone(),
+        keys_per_submit: config.keys_per_submit(),
+        align_bytes: config.align_bytes,
+    };
+    let bridged = args.via == Some(Via::Lmcache) || !native;
+    let native_only = [
+        ("--io-engine", config.io_engine != IoEngine::Auto),
+        ("--io-depth", config.io_depth > 0),
+        ("--fdatasync", config.fdatasync),
+        ("--recycle", config.recycle),
+        ("--probe", config.probe),
+    ];
+    if let (true, Some((flag, _))) = (bridged, native_only.iter().find(|(_, given)| *given)) {
+        return Err(Error::Usage(format!(
+            "{flag} is for the native adapters, LMCache's own have nothing like it; leave it out with --via lmcache"
+        )));
+    }
+    match args.via {
+        Some(Via::Native) if !native => Err(Error::Usage(format!(
+            "--via native: this program has no adapter of its own for type '{}'; leave the flag out, and LMCache's is \
+             run through its Python",
+            spec.type_name
+        ))),
+        _ if bridged => Ok(Some(request())),
+        _ => Ok(None),
+    }
+}
+
+/// How objects are encrypted, if they are.
+fn encryption<'a>(args: &L2Args, spec: &'a AdapterSpec) -> Result<Option<&'a AesGcmConfig>, Error> {
+    let refused = |why: String| Err(Error::Usage(format!("--apply-serde: {why}")));
+    match &spec.serde {
+        _ if !args.apply_serde => Ok(None),
+        _ if args.probe => {
+            refused("--probe compares with whole blocks, which encrypted objects are not; drop one".into())
+        }
+        None => refused("the adapter JSON has no serde block; give one of type aesgcm or leave the flag out".into()),
+        Some(Err(message)) => refused(format!("{message}; mend the serde block of the adapter JSON")),
+        Some(Ok(SerdeConfig::Other(name))) => refused(format!("type '{name}' cannot be applied here, only aesgcm can")),
+        Some(Ok(SerdeConfig::AesGcm(config))) => Ok(Some(config)),
+    }
+}
+
+fn create_adapter(
+    spec: &AdapterSpec,
+    config: &RunConfig,
+    slots: &Slots,
+    bridge: Option<&BridgeRequest>,
+    encryption: Option<&AesGcmConfig>,
+) -> Result<Box<dyn Adapter>, Error> {
     let environment = Environment {
         arena: Arc::clone(&slots.arena),
         object_bytes: config.object_bytes,
+        align_bytes: config.align_bytes,
+        run_objects: config.plan.total_rounds() * config.plan.keys_per_round(),
         io_engine: config.io_engine,
         io_depth: config.io_depth,
         fdatasync: config.fdatasync,
         recycle_files: config.recycle_files(),
         stores: config.runs(Operation::Store),
     };
-    adapters::create(&spec.kind, environment)
-        .map_err(|sentence| Error::Environment(format!("[Init] Failed to create adapter: {sentence}")))
+    let objects = config.keys_per_round();
+    let encryption = encryption.map(|config| (config, objects));
+    adapters::create(spec, environment, bridge, encryption)
 }
 
 /// What the phases left behind.

@@ -91,13 +91,16 @@ impl RunConfig {
             )));
         }
         let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
-        check_amounts(&plan, object_bytes, available_bytes)?;
+        let operations = operations(args.only);
+        // Encrypted objects have buffers of their own.
+        let halves = buffer_halves(&operations) + u64::from(args.apply_serde);
+        check_amounts(&plan, halves, object_bytes, available_bytes)?;
         Ok(RunConfig {
             plan,
             object_bytes: usize::try_from(object_bytes).expect("checked against the address space"),
             align_bytes: usize::try_from(align_bytes).expect("divides the object size"),
             huge_pages: args.l1_use_hugepages,
-            operations: operations(args.only),
+            operations,
             verify: !args.skip_verify,
             cold: args.cold,
             probe: args.probe,
@@ -124,8 +127,11 @@ impl RunConfig {
 
     /// Bytes of the L1 buffer: one round's store objects and one round's load objects, each only if that operation runs.
     pub fn buffer_bytes(&self) -> usize {
-        let halves = usize::from(self.runs(Operation::Store)) + usize::from(self.runs(Operation::Load));
-        halves * self.keys_per_round() * self.object_bytes
+        buffer_halves(&self.operations) as usize * self.keys_per_round() * self.object_bytes
+    }
+
+    pub fn keys_per_submit(&self) -> usize {
+        usize::try_from(self.plan.num_keys()).expect("checked against memory")
     }
 
     /// Files for stores to take over (`--recycle`): one for every object that the run will store.
@@ -159,6 +165,12 @@ fn operations(only: Option<OperationArg>) -> Vec<Operation> {
     }
 }
 
+/// Operations that need a buffer for each key of a round.
+fn buffer_halves(operations: &[Operation]) -> u64 {
+    let moves = operations.iter().filter(|operation| **operation != Operation::Lookup);
+    moves.count() as u64
+}
+
 fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     let Some(seconds) = seconds else { return Ok(None) };
     match Duration::try_from_secs_f64(seconds) {
@@ -170,14 +182,14 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
 }
 
 /// Refuses what would not fit, before anything is allocated.
-fn check_amounts(plan: &KeyPlan, object_bytes: u64, available_bytes: Option<u64>) -> Result<(), Error> {
+fn check_amounts(plan: &KeyPlan, halves: u64, object_bytes: u64, available_bytes: Option<u64>) -> Result<(), Error> {
     let keys = plan.keys_per_round();
     if keys * plan.total_rounds() > TOTAL_KEYS_MAX {
         let what = format!("the run would use more than {TOTAL_KEYS_MAX} keys");
         return Err(too_much(&what, "--num-keys, --in-flight or --rounds"));
     }
     let needed = object_bytes
-        .checked_mul(2)
+        .checked_mul(halves)
         .and_then(|bytes| bytes.checked_add(KEY_OVERHEAD_BYTES)?.checked_mul(keys))
         .filter(|bytes| isize::try_from(*bytes).is_ok());
     let flags = "--num-keys, --in-flight or --data-size-kb";
@@ -242,5 +254,9 @@ mod tests {
         assert_eq!(config.buffer_bytes(), 32 * (256 << 10));
         let config = resolve(|args| args.only = Some(OperationArg::Lookup)).unwrap();
         assert_eq!(config.buffer_bytes(), 0);
+        // A store alone of 800 MiB fits into 1 GiB, with a load it does not.
+        let large = |only| resolve(|args| (args.num_keys, args.only) = (3200, only));
+        assert!(large(Some(OperationArg::Store)).is_ok());
+        assert!(large(None).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! never inside the timed part.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::l2::adapter::Operation;
 use crate::l2::samples::DeviceTraffic;
@@ -28,9 +29,12 @@ impl Label {
     }
 }
 
-/// Reads the counters of this process and of the device under a path.
+/// Reads the counters of this process, of its helper and of the device under a path.
 pub struct DeviceMeter {
+    /// Whether objects live on this machine's file systems or devices at all.
+    local: bool,
     device: Option<BlockDevice>,
+    helper_pid: Option<u32>,
 }
 
 /// Counters at one moment.
@@ -41,11 +45,20 @@ pub struct Reading {
 }
 
 impl DeviceMeter {
-    /// A meter for the storage at `path`; without one it measures the process alone.
-    pub fn new(path: Option<&Path>) -> DeviceMeter {
+    /// A meter for the storage at `path`; without one there is nothing to meter. What a helper process does counts as
+    /// done by this one.
+    pub fn new(path: Option<&Path>, helper_pid: Option<u32>) -> DeviceMeter {
         DeviceMeter {
+            local: path.is_some(),
             device: path.and_then(BlockDevice::under),
+            helper_pid,
         }
+    }
+
+    /// CPU time so far.
+    pub fn cpu(&self) -> Duration {
+        let helper = self.helper_pid.and_then(counters::other_process_cpu);
+        counters::process_cpu() + helper.unwrap_or_default()
     }
 
     pub fn knows_device(&self) -> bool {
@@ -54,9 +67,20 @@ impl DeviceMeter {
 
     pub fn read(&self) -> Reading {
         Reading {
-            process: counters::process_io(),
+            process: if self.local { self.process_io() } else { None },
             device: self.device.as_ref().and_then(BlockDevice::io),
         }
+    }
+
+    /// Without the helper's figures the sum would be too low, so then there is none.
+    fn process_io(&self) -> Option<ProcessIo> {
+        let own = counters::process_io(None)?;
+        let Some(pid) = self.helper_pid else { return Some(own) };
+        let helper = counters::process_io(Some(pid))?;
+        Some(ProcessIo {
+            read_bytes: own.read_bytes + helper.read_bytes,
+            write_bytes: own.write_bytes + helper.write_bytes,
+        })
     }
 }
 

@@ -115,6 +115,22 @@ impl ObjectKey {
         self.chunk_hash
     }
 
+    pub fn model_name(&self) -> &str {
+        &self.model_name
+    }
+
+    pub fn kv_rank(&self) -> u64 {
+        self.kv_rank
+    }
+
+    pub fn object_group_id(&self) -> u32 {
+        self.object_group_id
+    }
+
+    pub fn cache_salt(&self) -> &str {
+        &self.cache_salt
+    }
+
     /// Form F, the file name of `fs` and `fs_native`.
     pub fn file_name(&self) -> String {
         let mut name = String::new();
@@ -142,7 +158,54 @@ impl ObjectKey {
         name
     }
 
-    /// What forms F and W share: rank, group, hash and salt.
+    /// Form R, the key of `raw_block`'s index, behind what `out` holds: the model percent-encoded with nothing left as it is
+    /// but letters, digits and `_.-~`.
+    pub fn push_raw_name(&self, out: &mut String) {
+        for byte in self.model_name.bytes() {
+            if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        out.push_str("@0x");
+        self.push_rest(out);
+    }
+
+    /// Form N, the file name of `nixl_store_dynamic`, behind what `out` holds.
+    pub fn push_nixl_name(&self, out: &mut String) {
+        out.push_str(&self.model_name.replace('/', "--"));
+        out.push('_');
+        push_hex_number(out, self.kv_rank, 8);
+        out.push('_');
+        push_hex_number(out, self.object_group_id.into(), 1);
+        out.push('_');
+        push_hex(out, self.chunk_hash.as_bytes());
+        if !self.cache_salt.is_empty() {
+            out.push('@');
+            out.push_str(&self.cache_salt);
+        }
+        out.push_str(".bin");
+    }
+
+    /// `aa/bb/` for a hash that begins with these two bytes, where form N is sharded.
+    pub fn push_shard_directories(&self, out: &mut String) {
+        for byte in self.chunk_hash.as_bytes().iter().take(2) {
+            push_hex(out, &[*byte]);
+            out.push('/');
+        }
+    }
+
+    /// What `fault_inject` hashes, behind its seed: the parts as Python prints them.
+    pub fn fault_identity(&self, seed: &str) -> String {
+        let mut identity = format!("{seed}:");
+        push_hex(&mut identity, self.chunk_hash.as_bytes());
+        let (model, salt) = (&self.model_name, &self.cache_salt);
+        identity.push_str(&format!(":{model}:{}:{}:{salt}", self.kv_rank, self.object_group_id));
+        identity
+    }
+
+    /// What forms F, W and R share: rank, group, hash and salt.
     fn push_rest(&self, out: &mut String) {
         push_hex_number(out, self.kv_rank, 8);
         out.push('@');

@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod adapters;
 pub mod bench;
+mod blake2b;
 pub mod config;
 pub mod device;
 pub mod keys;

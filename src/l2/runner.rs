@@ -10,7 +10,7 @@ use crate::l2::keys::{ObjectKey, bench_key};
 use crate::l2::payload;
 use crate::l2::samples::{PhaseSamples, Round, VerifyTally, count_outcome};
 use crate::sys::arena::Slot;
-use crate::sys::{counters, signal};
+use crate::sys::signal;
 
 /// How often a wait looks for a signal.
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
@@ -71,7 +71,7 @@ impl Runner<'_> {
     /// those that the adapter still holds after a timeout.
     pub fn run(&mut self, operation: Operation, slots: &mut Vec<Slot>) -> Result<PhaseSamples, String> {
         let io_path = self.adapter.prepare(operation)?;
-        let mut samples = PhaseSamples::new(operation, io_path);
+        let mut samples = PhaseSamples::new(operation, io_path, self.adapter.step_labels(operation));
         (self.on_event)(Event::PhaseBegins { operation });
         if self.config.cold && operation != Operation::Store {
             let plan = &self.config.plan;
@@ -121,12 +121,9 @@ impl Runner<'_> {
         let tasks = self.tasks(operation, round, slots);
         // The CPU time last before the clock and first after it, so that reading the other counters is not charged.
         let traffic = self.meter.read();
-        let cpu = counters::process_cpu();
+        let cpu = self.meter.cpu();
         let wave = self.wave(operation, tasks, samples);
-        let (cpu, traffic) = (
-            counters::process_cpu().saturating_sub(cpu),
-            (traffic, self.meter.read()),
-        );
+        let (cpu, traffic) = (self.meter.cpu().saturating_sub(cpu), (traffic, self.meter.read()));
         let result = self.take_apart(samples, round, measured, &wave);
         if measured && matches!(wave.end, End::Complete) {
             samples.cpu += cpu;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::l2::adapter::{Completion, IoPath, Item, Operation, Outcome, ProbeSlice, Residency};
+use crate::l2::adapter::{Completion, IoPath, Item, Operation, Outcome, ProbeSlice, Residency, StepLabels};
 use crate::stats::histogram::LatencyHistogram;
 use crate::units::duration_ns;
 
@@ -121,6 +121,7 @@ impl VerifyTally {
 pub struct PhaseSamples {
     pub operation: Operation,
     pub io_path: IoPath,
+    pub step_labels: StepLabels,
     pub rounds: Vec<Round>,
     pub rounds_timed_out: u64,
     /// Measured rounds that were never finished because the run ended early.
@@ -144,10 +145,11 @@ pub struct PhaseSamples {
 }
 
 impl PhaseSamples {
-    pub fn new(operation: Operation, io_path: IoPath) -> PhaseSamples {
+    pub fn new(operation: Operation, io_path: IoPath, step_labels: StepLabels) -> PhaseSamples {
         PhaseSamples {
             operation,
             io_path,
+            step_labels,
             rounds: Vec::new(),
             rounds_timed_out: 0,
             rounds_not_run: 0,

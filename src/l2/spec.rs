@@ -1,14 +1,52 @@
 //! Adapter specs: from the JSON of `--l2-adapter` to a checked configuration, with LMCache's messages. Pure: it opens no
-//! path and prints nothing.
+//! path and prints nothing. Each type has its own file, and `registry` has one line for it.
 
+mod aerospike;
+mod bigtable;
+#[cfg(test)]
+mod bridged_tests;
 mod common;
+mod dax;
+mod fault_inject;
+pub mod field;
+mod fs;
+mod fs_native;
+mod hf3fs;
+mod hfbucket;
+mod idle;
+mod mock;
+mod mooncake_store;
+mod native_plugin;
+mod nixl_native;
+mod nixl_store;
+mod nixl_store_dynamic;
+mod p2p;
+mod plugin;
 mod python_json;
 mod python_value;
+mod raw_block;
+mod registry;
+mod resp;
+mod s3;
+mod sagemaker_hyperpod;
+mod secret;
+mod serde;
 #[cfg(test)]
 mod tests;
+mod valkey;
 
-use std::path::PathBuf;
-use std::time::Duration;
+pub use self::dax::{DaxConfig, DaxDevice};
+pub use self::fault_inject::FaultInjectConfig;
+pub use self::fs::FsConfig;
+pub use self::fs_native::FsNativeConfig;
+pub use self::mock::MockConfig;
+pub use self::nixl_store_dynamic::NixlStoreDynamicConfig;
+pub use self::raw_block::{IoOptions, RawBlockConfig, UringOptions};
+pub use self::resp::RespConfig;
+pub use self::s3::S3Config;
+pub use self::secret::Secret;
+pub use self::serde::{AesGcmConfig, SerdeConfig};
+pub use self::valkey::ValkeyConfig;
 
 use serde_json::{Map, Value};
 
@@ -20,40 +58,6 @@ use crate::units::bytes_text;
 const SPEC_BYTES_MAX: usize = 1 << 20;
 /// The JSON parser itself stops at the next level.
 const NESTING_MAX: usize = 127;
-const BYTES_PER_GB: f64 = (1u64 << 30) as f64;
-
-/// Every name LMCache registers, in the order its message lists them.
-const REGISTERED: [&str; 21] = [
-    "aerospike",
-    "bigtable",
-    "dax",
-    "fault_inject",
-    "fs",
-    "fs_native",
-    "hf3fs",
-    "hfbucket",
-    "mock",
-    "mooncake_store",
-    "native_plugin",
-    "nixl_native",
-    "nixl_store",
-    "nixl_store_dynamic",
-    "p2p",
-    "plugin",
-    "raw_block",
-    "resp",
-    "s3",
-    "sagemaker-hyperpod",
-    "valkey",
-];
-const FS_FIELDS: [&str; 4] = ["base_path", "relative_tmp_dir", "read_ahead_size", "use_odirect"];
-const MOCK_FIELDS: [&str; 5] = [
-    "max_size_gb",
-    "mock_bandwidth_gb",
-    "store_latency_us",
-    "lookup_latency_us",
-    "load_latency_us",
-];
 
 /// The adapter to measure, and what the user should know about the specs.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,33 +72,47 @@ pub struct AdapterSpec {
     pub type_name: String,
     /// As typed.
     pub raw: String,
+    /// Its serde block, or why LMCache's server would refuse it.
+    pub serde: Option<Result<SerdeConfig, String>>,
+    /// As the report quotes it: passwords and keys are masked.
+    pub shown: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdapterKind {
+    Dax(DaxConfig),
+    FaultInject(FaultInjectConfig),
     Fs(FsConfig),
+    FsNative(FsNativeConfig),
     Mock(MockConfig),
-    /// A type that LMCache registers but this program cannot run; only the common fields were checked.
-    Other(String),
+    Resp(RespConfig),
+    S3(S3Config),
+    Valkey(ValkeyConfig),
+    /// Or why LMCache would refuse to make it, which it finds out only then.
+    NixlStoreDynamic(Result<NixlStoreDynamicConfig, String>),
+    RawBlock(Box<RawBlockConfig>),
+    /// Only LMCache's own adapter can run it, in a Python process.
+    Bridged,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct FsConfig {
-    pub base_path: PathBuf,
-    /// As given; whether it stays inside `base_path` is checked when the adapter is made, as in LMCache.
-    pub relative_tmp_dir: Option<String>,
-    pub read_ahead_size: Option<u64>,
-    pub use_odirect: bool,
+impl AdapterKind {
+    /// Whether this program has an adapter for it.
+    pub fn is_native(&self) -> bool {
+        match self {
+            AdapterKind::Bridged => false,
+            AdapterKind::FaultInject(config) => config.inner.kind.is_native(),
+            _ => true,
+        }
+    }
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct MockConfig {
-    pub capacity_bytes: u64,
-    /// `None` is a device that takes no time, and nothing is copied.
-    pub bandwidth_bytes_per_s: Option<u64>,
-    pub store_latency: Duration,
-    pub lookup_latency: Duration,
-    pub load_latency: Duration,
+/// A registered adapter type: its name, its fields and how they are checked.
+pub struct SpecType {
+    pub name: &'static str,
+    /// Its own fields beside the common ones; `None` for a type that takes any.
+    pub fields: Option<&'static [&'static str]>,
+    /// The type's own checks, with LMCache's messages in LMCache's order.
+    pub parse: fn(&Map<String, Value>) -> Result<AdapterKind, String>,
 }
 
 /// Checks every spec and returns the first, which alone is measured.
@@ -129,21 +147,27 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
     };
     let type_name = match fields.get("type") {
         None | Some(Value::Null) => return Err(format!("{flag}: missing 'type' field")),
-        Some(Value::String(name)) if REGISTERED.contains(&name.as_str()) => name.clone(),
-        Some(other) => {
-            let (name, known) = (python_value::str_text(other), REGISTERED.join(", "));
-            return Err(format!("{flag}: unknown adapter type '{name}'. Known: {known}"));
-        }
+        Some(name) => name,
     };
-    let kind = check_fields(&type_name, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
-    let mut warnings = match &kind {
-        AdapterKind::Fs(_) => common::unknown(fields, &FS_FIELDS),
-        AdapterKind::Mock(_) => common::unknown(fields, &MOCK_FIELDS),
-        AdapterKind::Other(_) => Vec::new(),
+    let Some(spec_type) = type_name.as_str().and_then(registry::find) else {
+        let (name, known) = (python_value::repr(type_name), registry::names());
+        return Err(format!("{flag}: unknown adapter type {name}. Known: {known}"));
     };
+    let type_name = spec_type.name;
+    let kind = check_fields(spec_type, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
+    let mut warnings = spec_type
+        .fields
+        .map_or_else(Vec::new, |own| common::unknown(fields, own));
     warnings.extend(common::without_effect(fields));
-    let raw = raw.to_owned();
-    Ok((AdapterSpec { kind, type_name, raw }, warnings))
+    warnings.extend(idle::warnings(type_name, fields));
+    let spec = AdapterSpec {
+        kind,
+        type_name: type_name.to_owned(),
+        raw: raw.to_owned(),
+        serde: serde::parse(fields),
+        shown: secret::masked(raw, &value),
+    };
+    Ok((spec, warnings))
 }
 
 fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
@@ -187,83 +211,10 @@ fn nesting(raw: &str) -> usize {
 }
 
 /// Everything behind the type, in LMCache's order.
-fn check_fields(type_name: &str, fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn check_fields(spec_type: &SpecType, fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     common::check_affinity_tag(fields)?;
-    let kind = match type_name {
-        "fs" => AdapterKind::Fs(fs(fields)?),
-        "mock" => AdapterKind::Mock(mock(fields)?),
-        "raw_block"
-            if fields
-                .get("persist_enabled")
-                .is_some_and(|value| !python_value::is_true(value)) =>
-        {
-            return Err("raw_block requires persist_enabled=true".to_owned());
-        }
-        other => AdapterKind::Other(other.to_owned()),
-    };
+    let kind = (spec_type.parse)(fields)?;
     common::check_eviction(fields)?;
     common::check_serde(fields)?;
     Ok(kind)
-}
-
-fn fs(fields: &Map<String, Value>) -> Result<FsConfig, String> {
-    let base_path = match fields.get("base_path") {
-        Some(Value::String(path)) if !path.is_empty() => PathBuf::from(path),
-        _ => return Err("base_path must be a non-empty string".to_owned()),
-    };
-    let relative_tmp_dir = match fields.get("relative_tmp_dir") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(dir)) => Some(dir.clone()),
-        Some(_) => return Err("relative_tmp_dir must be a string".to_owned()),
-    };
-    let read_ahead_size = match fields.get("read_ahead_size") {
-        None | Some(Value::Null) => None,
-        Some(size) => {
-            let size = python_value::positive_int(size);
-            Some(size.ok_or_else(|| "read_ahead_size must be a positive integer".to_owned())?)
-        }
-    };
-    let use_odirect = match fields.get("use_odirect") {
-        None => false,
-        Some(Value::Bool(direct)) => *direct,
-        Some(_) => return Err("use_odirect must be a boolean".to_owned()),
-    };
-    Ok(FsConfig {
-        base_path,
-        relative_tmp_dir,
-        read_ahead_size,
-        use_odirect,
-    })
-}
-
-fn mock(fields: &Map<String, Value>) -> Result<MockConfig, String> {
-    let capacity_bytes = gigabytes(fields, "max_size_gb")?;
-    let bandwidth_bytes_per_s = match fields.get("mock_bandwidth_gb") {
-        Some(Value::String(text)) if text == "inf" => None,
-        // A rate that rounds to none would never finish.
-        _ => Some(gigabytes(fields, "mock_bandwidth_gb")?.max(1)),
-    };
-    Ok(MockConfig {
-        capacity_bytes,
-        bandwidth_bytes_per_s,
-        store_latency: microseconds(fields, "store_latency_us")?,
-        lookup_latency: microseconds(fields, "lookup_latency_us")?,
-        load_latency: microseconds(fields, "load_latency_us")?,
-    })
-}
-
-fn gigabytes(fields: &Map<String, Value>, name: &str) -> Result<u64, String> {
-    match fields.get(name).and_then(python_value::number) {
-        // What is beyond the range of u64 becomes its end.
-        Some(number) if number > 0.0 => Ok((number * BYTES_PER_GB) as u64),
-        _ => Err(format!("{name} must be a positive number")),
-    }
-}
-
-fn microseconds(fields: &Map<String, Value>, name: &str) -> Result<Duration, String> {
-    let Some(value) = fields.get(name) else {
-        return Ok(Duration::ZERO);
-    };
-    let latency = python_value::number(value).and_then(|micros| Duration::try_from_secs_f64(micros / 1e6).ok());
-    latency.ok_or_else(|| format!("{name} must be a non-negative number"))
 }

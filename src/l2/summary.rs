@@ -32,6 +32,8 @@ pub struct RunFacts<'a> {
     pub knows_device: bool,
     pub storage_path: Option<String>,
     pub interrupted: Option<&'static str>,
+    /// What the adapter says of itself.
+    pub adapter_sections: Vec<Section>,
 }
 
 /// The whole report. `warnings` are those that came up before and during the run.
@@ -43,9 +45,9 @@ pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<W
         sections.push(latency_section(index, phase));
         add_warnings(facts, phase, &mut warnings);
     }
-    if let Some(tally) = phases.iter().find_map(|phase| phase.verify.as_ref()) {
-        sections.push(verify_section(tally));
-    }
+    let verified = phases.iter().find_map(|phase| phase.verify.as_ref());
+    sections.extend(verified.map(verify_section));
+    sections.extend(facts.adapter_sections.iter().cloned());
     sections.push(run_section(facts, phases));
     if !warnings.is_empty() {
         sections.push(Section::warnings(&warnings));
@@ -309,18 +311,15 @@ fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
     };
     let latencies = &phase.latencies;
     let mut rows = vec![row("queued", "Queued", &latencies.queued)];
-    match phase.operation {
-        Operation::Store => {
-            rows.push(row("open", "Create", &latencies.open));
-            rows.push(row("transfer", "Transfer", &latencies.transfer));
-            rows.push(row("publish", "Rename", &latencies.publish));
+    let steps = [
+        ("open", &latencies.open),
+        ("transfer", &latencies.transfer),
+        ("publish", &latencies.publish),
+    ];
+    for ((key, histogram), label) in steps.into_iter().zip(phase.step_labels) {
+        if !label.is_empty() && phase.operation != Operation::Lookup {
+            rows.push(row(key, label, histogram));
         }
-        Operation::Load => {
-            rows.push(row("open", "Open", &latencies.open));
-            rows.push(row("transfer", "Transfer", &latencies.transfer));
-            rows.push(row("publish", "Close", &latencies.publish));
-        }
-        Operation::Lookup => {}
     }
     rows.push(row("service", "Key total", &latencies.service));
     rows.push(row("task_slat", "Task slat", &latencies.task_slat));
@@ -383,7 +382,7 @@ fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<W
     }
     if phase.operation == Operation::Store && phase.tally.already_there == 0 {
         let p50_us = phase.latencies.open.percentiles().p50 as f64 / 1e3;
-        if p50_us > SLOW_CREATE_US {
+        if p50_us > SLOW_CREATE_US && facts.storage_path.is_some() {
             warnings.push(Warning::SlowCreates { p50_us });
         }
         if let (Some(path), false) = (&facts.storage_path, facts.knows_device) {

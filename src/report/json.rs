@@ -26,6 +26,13 @@ pub fn render(report: &Report) -> String {
     out.text
 }
 
+/// One string as it stands in these files: quoted, and plain ASCII.
+pub fn quoted(text: &str) -> String {
+    let mut out = Writer::default();
+    out.string(text);
+    out.text
+}
+
 fn body(out: &mut Writer, body: &Body) {
     match body {
         Body::Entries(entries) => out.object(entries, |out, _, entry| {

@@ -1,10 +1,12 @@
 //! The report: plain values, two renderings of them, and where they are written. Nothing here measures.
 
+pub mod banner;
 pub mod json;
 pub mod model;
 pub mod number;
 pub mod output;
 pub mod progress;
+pub mod prompt;
 pub mod terminal;
 pub mod warning;
 

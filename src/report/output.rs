@@ -31,6 +31,9 @@ fn write_to(out: &mut dyn Write, text: &str) -> Result<(), Error> {
 /// The file of `--output`, looked at before the run so that a long run does not end without its report.
 #[derive(Debug)]
 pub struct OutputFile {
+    /// Whose value the path is, and what is written there, for messages.
+    flag: &'static str,
+    content: &'static str,
     path: PathBuf,
     way: Way,
 }
@@ -51,8 +54,15 @@ enum Way {
 impl OutputFile {
     /// Finds out how to write to `path`, and that it can be written; changes nothing.
     pub fn check(path: &Path) -> Result<OutputFile, Error> {
-        let way = way(path).map_err(|cause| failure(path, &cause))?;
+        OutputFile::check_for("--output", "the report", path)
+    }
+
+    /// The same for another flag's file.
+    pub fn check_for(flag: &'static str, content: &'static str, path: &Path) -> Result<OutputFile, Error> {
+        let way = way(path).map_err(|cause| failure(flag, content, path, &cause))?;
         Ok(OutputFile {
+            flag,
+            content,
             path: path.to_owned(),
             way,
         })
@@ -65,14 +75,14 @@ impl OutputFile {
             Way::Replace { target, permissions } => replace(target, permissions.as_ref(), text),
             Way::InPlace => write_in_place(&self.path, text),
         };
-        written.map_err(|cause| failure(&self.path, &cause))
+        written.map_err(|cause| failure(self.flag, self.content, &self.path, &cause))
     }
 }
 
-fn failure(path: &Path, cause: &io::Error) -> Error {
+fn failure(flag: &str, content: &str, path: &Path, cause: &io::Error) -> Error {
     let path = path.display();
     Error::Environment(format!(
-        "could not write the report to --output {path}: {cause}; name a file in a writable folder"
+        "could not write {content} to {flag} {path}: {cause}; name a file in a writable folder"
     ))
 }
 

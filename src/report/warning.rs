@@ -1,6 +1,10 @@
 //! Doubts about the numbers of a run, as one enum. Each is one doubt and one piece of advice; nothing here prints.
 //! A new one is a variant, its code and its sentence.
 
+mod recovery;
+
+pub use self::recovery::RecoveryDoubt;
+
 use crate::units::{KIB, bytes_text};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +37,8 @@ pub enum Warning {
     AlreadyStored {
         keys: u64,
     },
+    /// A raw_block device did not bring back all that it should.
+    Recovery(RecoveryDoubt),
     OnlyFirstAdapter {
         given: usize,
     },
@@ -51,6 +57,8 @@ pub enum Warning {
     RoundsTimedOut {
         rounds: u64,
     },
+    /// A service was asked more than once for some keys.
+    RequestsRepeated(Repetitions),
     /// After dropping the files' pages, some stayed, or the device delivered less than the loads did.
     ColdNotProven {
         resident_pages: u64,
@@ -66,6 +74,29 @@ pub enum Warning {
     },
 }
 
+/// Requests beyond one for each key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repetitions {
+    /// Sent again after a failure.
+    pub repeated: u64,
+    /// Sent on to another node.
+    pub redirected: u64,
+    /// Of the first repetition.
+    pub reason: Option<String>,
+}
+
+impl Repetitions {
+    fn text(&self) -> String {
+        let (repeated, redirected) = (self.repeated, self.redirected);
+        let reason = self.reason.as_ref();
+        let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
+        format!(
+            "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold \
+             more than one request per key; look at the server's log and repeat"
+        )
+    }
+}
+
 impl Warning {
     /// The stable name that scripts match on.
     pub fn code(&self) -> &'static str {
@@ -77,12 +108,14 @@ impl Warning {
             Warning::RegisteredBuffersRefused { .. } => "registered-buffers-refused",
             Warning::UringUnavailable { .. } => "uring-unavailable",
             Warning::AlreadyStored { .. } => "already-stored",
+            Warning::Recovery(doubt) => doubt.code(),
             Warning::OnlyFirstAdapter { .. } => "only-first-adapter",
             Warning::UnknownField { .. } => "unknown-field",
             Warning::FieldWithoutEffect { .. } => "field-without-effect",
             Warning::SingleRound => "single-round",
             Warning::DeviceUnknown { .. } => "device-unknown",
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
+            Warning::RequestsRepeated(_) => "requests-repeated",
             Warning::ColdNotProven { .. } => "cold-not-proven",
             Warning::NoisyProbe { .. } => "noisy-probe",
             Warning::ProbeAboveDevice { .. } => "probe-above-device",
@@ -112,13 +145,7 @@ impl Warning {
                 reason,
                 limit_bytes,
                 needed_bytes,
-            } => format!(
-                "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer \
-                 costs more CPU; raise it with `ulimit -l {}`",
-                bytes_text(*needed_bytes),
-                limit_bytes.map_or("unlimited".to_owned(), bytes_text),
-                needed_bytes.div_ceil(KIB)
-            ),
+            } => registration_refused(reason, *limit_bytes, *needed_bytes),
             Warning::UringUnavailable { reason } => format!(
                 "io_uring could not be used ({reason}), so plain threads did the I/O; allow it with the sysctl \
                  kernel.io_uring_disabled=0 and in the container's seccomp profile"
@@ -127,14 +154,11 @@ impl Warning {
                 "{keys} keys were in the store already and nothing was written for them, so the store figures are \
                  not write speed; use a fresh base_path, or delete the objects of the earlier run"
             ),
+            Warning::Recovery(doubt) => doubt.text(),
             Warning::OnlyFirstAdapter { given } => {
                 format!("of {given} adapters only the first is measured; run each alone")
             }
-            Warning::UnknownField { field, nearest } => {
-                let mend = |nearest| format!("did you mean '{nearest}'?");
-                let advice = nearest.as_ref().map_or("remove it".to_owned(), mend);
-                format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
-            }
+            Warning::UnknownField { field, nearest } => unknown_field(field, nearest.as_deref()),
             Warning::FieldWithoutEffect { field, why } => {
                 format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
             }
@@ -147,13 +171,11 @@ impl Warning {
                 "{rounds} rounds timed out and are left out of the figures; look at the store behind the adapter, or \
                  lower --in-flight or --num-keys"
             ),
+            Warning::RequestsRepeated(repetitions) => repetitions.text(),
             Warning::ColdNotProven {
                 resident_pages,
                 device_share_pct,
-            } => format!(
-                "--cold left {resident_pages} pages in memory and the device delivered {device_share_pct:.0}% of the \
-                 loaded bytes, so loads may be partly warm; let nothing else use these files and this device"
-            ),
+            } => cold_not_proven(*resident_pages, *device_share_pct),
             Warning::NoisyProbe { spread } => format!(
                 "the slices of the device probe differ by a factor of {spread:.2}, so ratios to it are not sound; \
                  repeat while nothing else uses the device"
@@ -164,6 +186,28 @@ impl Warning {
             ),
         }
     }
+}
+
+fn unknown_field(field: &str, nearest: Option<&str>) -> String {
+    let advice = nearest.map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
+    format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
+}
+
+fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> String {
+    format!(
+        "--cold left {resident_pages} pages in memory and the device delivered {device_share_pct:.0}% of the loaded \
+         bytes, so loads may be partly warm; let nothing else use these files and this device"
+    )
+}
+
+fn registration_refused(reason: &str, limit_bytes: Option<u64>, needed_bytes: u64) -> String {
+    format!(
+        "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer costs more \
+         CPU; raise it with `ulimit -l {}`",
+        bytes_text(needed_bytes),
+        limit_bytes.map_or("unlimited".to_owned(), bytes_text),
+        needed_bytes.div_ceil(KIB)
+    )
 }
 
 #[cfg(test)]
@@ -190,6 +234,16 @@ mod tests {
             },
             Warning::UringUnavailable { reason: text() },
             Warning::AlreadyStored { keys: 32 },
+            Warning::Recovery(RecoveryDoubt::CheckpointIgnored {
+                path: text(),
+                reason: text(),
+            }),
+            Warning::Recovery(RecoveryDoubt::CheckpointNotWritten { reason: text() }),
+            Warning::Recovery(RecoveryDoubt::EntriesDropped {
+                path: text(),
+                impossible: 1,
+                stale: 2,
+            }),
             Warning::OnlyFirstAdapter { given: 2 },
             Warning::UnknownField {
                 field: text(),
@@ -202,6 +256,11 @@ mod tests {
             Warning::SingleRound,
             Warning::DeviceUnknown { path: text() },
             Warning::RoundsTimedOut { rounds: 3 },
+            Warning::RequestsRepeated(Repetitions {
+                repeated: 1,
+                redirected: 2,
+                reason: Some(text()),
+            }),
             Warning::ColdNotProven {
                 resident_pages: 7,
                 device_share_pct: 41.0,

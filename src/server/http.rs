@@ -1,7 +1,10 @@
 //! The few HTTP endpoints of a cache server that a client needs: release, state, checksums of blocks. Answers and waits are
 //! bounded. It must never be needed for a transfer: a server without HTTP is still a server.
 
+use std::cell::Cell;
 use std::fmt;
+use std::io::{self, Read};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,11 +15,18 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// As much of a server's explanation as an error repeats.
 const DETAIL_CHARS_MAX: usize = 200;
 
+/// How long an address is listened to before the first request.
+const LOOK: Duration = Duration::from_millis(20);
+const LOOK_CONNECT: Duration = Duration::from_secs(2);
+const ZMTP_FIRST_BYTE: u8 = 0xff;
+
 /// The HTTP side of one server.
 pub struct HttpApi {
     agent: Agent,
     /// Without a slash at the end.
     base: String,
+    /// Whether it is known that no ZeroMQ server is there.
+    looked_at: Cell<bool>,
 }
 
 /// Why an endpoint brought no result.
@@ -84,6 +94,7 @@ impl HttpApi {
         Ok(HttpApi {
             agent: config.new_agent(),
             base: url.trim_end_matches('/').to_string(),
+            looked_at: Cell::new(false),
         })
     }
 
@@ -163,12 +174,40 @@ impl HttpApi {
         }
     }
 
+    /// An HTTP request at the ZMQ port of a cache server ends its request thread for good, so that mistake must be found
+    /// before the first one. ZeroMQ servers speak first and HTTP servers do not.
+    fn look(&self) -> Result<(), HttpError> {
+        if self.looked_at.replace(true) {
+            return Ok(());
+        }
+        let rest = self.base.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or_default();
+        let mut first = [0];
+        let mut peek = || -> io::Result<usize> {
+            let address = authority.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+            let stream = TcpStream::connect_timeout(&address, LOOK_CONNECT)?;
+            stream.set_read_timeout(Some(LOOK))?;
+            (&stream).read(&mut first)
+        };
+        // Whatever else is wrong, the request itself will say better.
+        if matches!(peek(), Ok(1)) && first[0] == ZMTP_FIRST_BYTE {
+            self.looked_at.set(false);
+            return Err(HttpError::Unreachable(format!(
+                "{} is a ZeroMQ port; name the server's HTTP address with --url",
+                self.base
+            )));
+        }
+        Ok(())
+    }
+
     fn get(&self, path: &str) -> Result<Value, HttpError> {
+        self.look()?;
         let sent = self.agent.get(format!("{}{path}", self.base)).call();
         self.answer(path, sent)
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
+        self.look()?;
         let request = self.agent.post(format!("{}{path}", self.base));
         let sent = request.content_type("application/json").send(body.to_string());
         self.answer(path, sent)

@@ -177,6 +177,8 @@ impl KvTensors {
             if let Backing::Shared(segment) = &self.backing {
                 segment.reserve(run.offset, run.bytes)?;
             }
+            // All pages at once; large pages would be four times as much memory for runs of this size.
+            self.mapping_mut().populate(run.offset, run.bytes);
             let key = stream_key(source, index, plane);
             let mut done = 0;
             while done < run.bytes {

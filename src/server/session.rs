@@ -8,7 +8,7 @@ use super::case::{Identity, Pass, Plan, Ranks, Request};
 use super::config::RunConfig;
 use super::device::Gpu;
 use super::memory::Layout;
-use super::rpc::{Client, Key, Operation, RpcError};
+use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
 use crate::error::Error;
 use crate::units::bytes_text;
@@ -154,7 +154,12 @@ impl Session {
             operation: Operation::QueryPrefetchStatus,
             detail: format!("more hits than the {} chunks of the request", self.plan.chunks),
         })?;
-        self.open.locked = (hits > 0).then(|| key.range(0, (hits * self.plan.chunk_tokens) as u64));
+        let locked = if self.locks_half_hits() {
+            (hits + 1).min(self.plan.chunks)
+        } else {
+            hits
+        };
+        self.open.locked = (locked > 0).then(|| key.range(0, (locked * self.plan.chunk_tokens) as u64));
         Ok(Lookup { hits, latency })
     }
 
@@ -229,6 +234,11 @@ impl Session {
             );
             let lookup = self.lookup_as(request, &request_id)?;
             let time = begun.elapsed();
+            if lookup.hits < self.plan.chunks && self.locks_half_hits() {
+                let chunks = (0, lookup.hits + 1);
+                let key = self.identity.key(&self.plan, request, self.ranks, &request_id, chunks);
+                self.open.locked = Some(key);
+            }
             self.end_request()?;
             if lookup.hits == self.plan.chunks {
                 return Ok(Some((time, attempt > 0)));
@@ -239,6 +249,14 @@ impl Session {
             std::thread::sleep(SETTLE_PAUSE);
         }
         Ok(None)
+    }
+
+    /// Servers before 0.5.5 can leave a chunk locked that only some ranks have published, and do not count it as a hit.
+    /// Before 0.5.4 its locks can be freed all the same; later ones ignore what was no hit. Only done for keys that nobody
+    /// else can have.
+    fn locks_half_hits(&self) -> bool {
+        let alone = !self.identity.cache_salt.is_empty();
+        alone && self.ranks.count > 1 && !self.ranks.mla && self.client.server().generation < Generation::V0_5_5
     }
 
     /// Gives back what the request that is under way holds: locks of hits that nobody retrieved, then its state.

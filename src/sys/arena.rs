@@ -1,18 +1,24 @@
-//! One anonymous mapping, cut into equal slots that are moved, never shared. It must never hand out two slots over the same
-//! bytes: that is what lets safe code give a slot to the kernel and be sure that nobody reads it meanwhile.
+//! One mapping, cut into equal slots that are moved, never shared. It must never hand out two slots over the same bytes: that
+//! is what lets safe code give a slot to the kernel, or to a helper process, and be sure that nobody reads it meanwhile.
 #![allow(unsafe_code)]
 
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 /// Slots start at a page border whatever alignment is asked for, so O_DIRECT never meets a misaligned address.
 const PAGE_BYTES: usize = 4096;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+const PRIVATE: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
-/// A private mapping, unmapped when the last slot is gone.
+/// A mapping that is unmapped when the last slot is gone. Private to this process, or backed by a nameless file that a
+/// helper process can be given.
 pub struct Arena {
     base: NonNull<u8>,
+    file: Option<File>,
     mapped_bytes: usize,
     /// First byte that is used: the alignment asked for may be larger than the mapping's own.
     start: usize,
@@ -28,6 +34,16 @@ impl Arena {
     /// Maps `bytes` and aligns the first one to `align` (at least a page). With `huge_pages` the memory comes from the
     /// preallocated 2 MiB pool or the call fails; without, the kernel is asked for transparent huge pages.
     pub fn new(bytes: usize, align: usize, huge_pages: bool) -> io::Result<Arena> {
+        Arena::map(bytes, align, huge_pages, false)
+    }
+
+    /// As [`Arena::new`], on memory that a helper process can map too. It has no name, only this user may open it, and its
+    /// size is sealed: a helper cannot take pages away from under this process.
+    pub fn shared(bytes: usize, align: usize, huge_pages: bool) -> io::Result<Arena> {
+        Arena::map(bytes, align, huge_pages, true)
+    }
+
+    fn map(bytes: usize, align: usize, huge_pages: bool, shared: bool) -> io::Result<Arena> {
         let align = align.max(PAGE_BYTES);
         let slack = if align > PAGE_BYTES { align - 1 } else { 0 };
         let granule = if huge_pages { HUGE_PAGE_BYTES } else { PAGE_BYTES };
@@ -37,19 +53,20 @@ impl Arena {
             .checked_add(slack)
             .and_then(|total| total.checked_next_multiple_of(granule))
             .ok_or_else(too_large)?;
-        let huge_flags = if huge_pages {
-            libc::MAP_HUGETLB | libc::MAP_HUGE_2MB
-        } else {
-            0
+        let file = shared.then(|| sealed_file(mapped_bytes, huge_pages)).transpose()?;
+        let (descriptor, flags) = match &file {
+            Some(file) => (file.as_raw_fd(), libc::MAP_SHARED),
+            None if huge_pages => (-1, PRIVATE | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB),
+            None => (-1, PRIVATE),
         };
-        // SAFETY: a fresh anonymous mapping at an address the kernel chooses touches no existing memory.
+        // SAFETY: a fresh mapping at an address the kernel chooses touches no existing memory.
         let address = unsafe {
             libc::mmap(
                 ptr::null_mut(),
                 mapped_bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | huge_flags,
-                -1,
+                flags,
+                descriptor,
                 0,
             )
         };
@@ -65,9 +82,20 @@ impl Arena {
         let start = (base.as_ptr() as usize).next_multiple_of(align) - base.as_ptr() as usize;
         Ok(Arena {
             base,
+            file,
             mapped_bytes,
             start,
             used_bytes: bytes,
+        })
+    }
+
+    /// What a helper process needs to map the same bytes; `None` for a private arena.
+    pub fn shared_parts(&self) -> Option<SharedParts<'_>> {
+        Some(SharedParts {
+            file: self.file.as_ref()?.as_fd(),
+            mapped_bytes: self.mapped_bytes,
+            start: self.start,
+            used_bytes: self.used_bytes,
         })
     }
 
@@ -91,9 +119,43 @@ impl Arena {
     }
 }
 
+/// A shared arena as seen from outside.
+pub struct SharedParts<'a> {
+    pub file: BorrowedFd<'a>,
+    pub mapped_bytes: usize,
+    /// Where the used bytes begin in the file.
+    pub start: usize,
+    pub used_bytes: usize,
+}
+
+/// A file in memory that nobody can open by name, shrink or grow.
+fn sealed_file(bytes: usize, huge_pages: bool) -> io::Result<File> {
+    let huge_flags = if huge_pages {
+        libc::MFD_HUGETLB | libc::MFD_HUGE_2MB
+    } else {
+        0
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | huge_flags;
+    // SAFETY: the name is a C string that lives as long as the call.
+    let descriptor = unsafe { libc::memfd_create(c"lmcache-bench-l1".as_ptr(), flags) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor and nothing else owns it.
+    let file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.set_len(bytes as u64)?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+    // SAFETY: F_ADD_SEALS takes an int and touches no memory of this process.
+    match unsafe { libc::fcntl(descriptor, libc::F_ADD_SEALS, seals) } {
+        0 => Ok(file),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: base and mapped_bytes are those of the mmap in `new`, and no slot is left (each holds an Arc).
+        // SAFETY: base and mapped_bytes are those of the mmap in `map`, and no slot is left (each holds an Arc).
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
     }
 }
@@ -130,7 +192,8 @@ impl Slot {
 
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: offset + len lies inside the mapping (into_slots), the bytes are initialised (the kernel zeroes anonymous
-        // pages) and no other slot covers them.
+        // pages and those of a new file) and no other slot covers them. A helper process writes to them only while the slot
+        // is away with its adapter.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
     }
 
@@ -166,6 +229,22 @@ mod tests {
         drop(slots);
         slot.bytes_mut()[0] = 7;
         assert_eq!(slot.bytes()[0], 7);
+    }
+
+    #[test]
+    fn a_shared_arena_is_one_private_sealed_file() {
+        use std::os::unix::fs::{FileExt, MetadataExt};
+        let (arena, mut slots) = Arena::shared(3 * 4096, 8192, false).unwrap().into_slots(4096);
+        slots[1].bytes_mut().fill(7);
+        let parts = arena.shared_parts().unwrap();
+        let file = File::from(parts.file.try_clone_to_owned().unwrap());
+        let mut seen = [0; 2];
+        let at = parts.start + slots[1].offset();
+        file.read_exact_at(&mut seen, at as u64 - 1).unwrap();
+        assert_eq!(seen, [0, 7]);
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
+        assert!(file.set_len(0).is_err() && file.set_len(1 << 30).is_err());
+        assert!(Arena::new(4096, 1, false).unwrap().shared_parts().is_none());
     }
 
     #[test]

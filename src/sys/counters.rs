@@ -19,6 +19,22 @@ pub fn process_cpu() -> Duration {
     duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
+/// CPU time of all threads of another process; `None` when it is gone.
+pub fn other_process_cpu(pid: u32) -> Option<Duration> {
+    let mut clock: libc::clockid_t = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `clock` is writable for the whole call.
+    let status = unsafe { libc::clock_getcpuclockid(libc::pid_t::try_from(pid).ok()?, &mut clock) };
+    // SAFETY: `time` is writable for the whole call, and `clock` was filled in by the call above.
+    if status != 0 || unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+        return None;
+    }
+    Some(Duration::new(
+        u64::try_from(time.tv_sec).ok()?,
+        u32::try_from(time.tv_nsec).ok()?,
+    ))
+}
+
 /// Soft limit of locked memory in bytes; `None` when there is none.
 pub fn locked_memory_limit_bytes() -> Option<u64> {
     let mut limit = libc::rlimit {
@@ -41,7 +57,7 @@ pub fn available_memory_bytes() -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// Storage traffic that the kernel charges to this process, from `/proc/self/io`. Writes through the page cache are charged
+/// Storage traffic that the kernel charges to a process, from `/proc/PID/io`. Writes through the page cache are charged
 /// when a page becomes dirty, not when it reaches the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessIo {
@@ -49,8 +65,10 @@ pub struct ProcessIo {
     pub write_bytes: u64,
 }
 
-pub fn process_io() -> Option<ProcessIo> {
-    parse_process_io(&fs::read_to_string("/proc/self/io").ok()?)
+/// Of this process, or of another one of this user.
+pub fn process_io(pid: Option<u32>) -> Option<ProcessIo> {
+    let path = pid.map_or("/proc/self/io".to_owned(), |pid| format!("/proc/{pid}/io"));
+    parse_process_io(&fs::read_to_string(path).ok()?)
 }
 
 fn parse_process_io(text: &str) -> Option<ProcessIo> {
@@ -167,5 +185,7 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(process_cpu() > before);
+        assert!(other_process_cpu(std::process::id()) > Some(before));
+        assert_eq!(other_process_cpu(u32::MAX), None);
     }
 }

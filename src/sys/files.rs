@@ -12,6 +12,7 @@ use std::path::Path;
 /// Flags for opening, so that no other room needs libc.
 pub const O_DIRECT: i32 = libc::O_DIRECT;
 pub const O_TMPFILE: i32 = libc::O_TMPFILE;
+pub const O_EXCL: i32 = libc::O_EXCL;
 
 fn checked(status: libc::c_int) -> io::Result<()> {
     if status == 0 {
@@ -45,6 +46,12 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 pub fn lock_exclusive(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `file` lives.
     checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })
+}
+
+/// Gives the lock back, even while the kernel still holds the file for somebody else.
+pub fn unlock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `file` lives.
+    checked(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })
 }
 
 /// Writes everything that is dirty on the file system of `file` to its device.

@@ -25,10 +25,7 @@ impl Mapping {
     /// Private zeroed memory; nothing is really allocated before it is touched.
     pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let mapping = map(bytes, flags, -1)?;
-        // SAFETY: advice over exactly the mapping just made. Refused, the memory is made of small pages, which is only slower.
-        unsafe { libc::madvise(mapping.base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-        Ok(mapping)
+        map(bytes, flags, -1)
     }
 
     /// The first `bytes` of a shared-memory object, for reading and writing.

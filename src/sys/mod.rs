@@ -3,8 +3,13 @@
 
 pub mod arena;
 pub mod counters;
+pub mod file_map;
 pub mod files;
 pub mod mapping;
+pub mod poll;
 pub mod shm;
 pub mod signal;
+pub mod socket;
+pub mod tcp;
+pub mod terminal;
 pub mod uring;

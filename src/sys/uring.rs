@@ -61,6 +61,8 @@ pub struct Ring {
     registered: Option<Registered>,
     /// Keeps registered memory mapped at least as long as the ring.
     _arena: Option<Arc<Arena>>,
+    /// The file that the ring may address by number.
+    registered_file: Option<Arc<File>>,
     unsubmitted: usize,
 }
 
@@ -82,6 +84,7 @@ impl Ring {
             finished: Vec::with_capacity(depth),
             registered: None,
             _arena: None,
+            registered_file: None,
             unsubmitted: 0,
         })
     }
@@ -115,6 +118,13 @@ impl Ring {
         Ok(())
     }
 
+    /// Registers a file, so that the kernel need not look it up for every transfer.
+    pub fn register_file(&mut self, file: &Arc<File>) -> io::Result<()> {
+        self.ring.submitter().register_files(&[file.as_raw_fd()])?;
+        self.registered_file = Some(Arc::clone(file));
+        Ok(())
+    }
+
     pub fn has_registered_buffers(&self) -> bool {
         self.registered.is_some()
     }
@@ -142,8 +152,7 @@ impl Ring {
     }
 
     fn enqueue(&mut self, place: usize) {
-        let flight = self.in_flight[place].as_ref().expect("a place that was just filled");
-        let entry = self.entry(flight).user_data(place as u64);
+        let entry = self.entry(place).user_data(place as u64);
         // SAFETY: the entry's file and bytes are owned by `in_flight[place]` until its completion has been reaped, and a
         // ring that is dropped drains or leaks them.
         let pushed = unsafe { self.ring.submission().push(&entry) };
@@ -152,20 +161,26 @@ impl Ring {
         self.unsubmitted += 1;
     }
 
-    fn entry(&self, flight: &InFlight) -> squeue::Entry {
+    fn entry(&self, place: usize) -> squeue::Entry {
+        let flight = self.in_flight[place].as_ref().expect("a place that was just filled");
         let transfer = &flight.transfer;
-        let fd = types::Fd(transfer.file.as_raw_fd());
+        let is_registered = |file: &Arc<File>| Arc::ptr_eq(file, &transfer.file);
+        let (fd, flags) = match &self.registered_file {
+            Some(file) if is_registered(file) => (types::Fd(0), squeue::Flags::FIXED_FILE),
+            _ => (types::Fd(transfer.file.as_raw_fd()), squeue::Flags::empty()),
+        };
+        let offset = transfer.file_offset + flight.moved_bytes as u64;
         let address = transfer.slot.as_ptr().wrapping_add(flight.moved_bytes);
         // One operation moves less than 2 GiB; the rest follows as a continuation.
         let left = (transfer.slot.len() - flight.moved_bytes).min(REGISTERED_BUFFER_LIMIT_BYTES);
         let len = u32::try_from(left).expect("at most 1 GiB");
-        let offset = transfer.file_offset + flight.moved_bytes as u64;
         match (self.registered_entry(address as usize), transfer.direction) {
             (Some(index), Direction::Read) => opcode::ReadFixed::new(fd, address, len, index).offset(offset).build(),
             (Some(index), Direction::Write) => opcode::WriteFixed::new(fd, address, len, index).offset(offset).build(),
             (None, Direction::Read) => opcode::Read::new(fd, address, len).offset(offset).build(),
             (None, Direction::Write) => opcode::Write::new(fd, address, len).offset(offset).build(),
         }
+        .flags(flags)
     }
 
     fn registered_entry(&self, address: usize) -> Option<u16> {
@@ -281,6 +296,10 @@ impl Drop for Ring {
             }
             self.finished.clear();
         }
+        if self.registered_file.take().is_some() {
+            // Else the kernel keeps the file, with its locks, until it has taken the ring apart some time later.
+            let _ = self.ring.submitter().unregister_files();
+        }
         // What the kernel still owns must not be freed: its memory stays mapped for the rest of the process.
         for flight in self.in_flight.drain(..).flatten() {
             std::mem::forget(flight);
@@ -289,92 +308,4 @@ impl Drop for Ring {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-
-    fn wait_one(ring: &mut Ring) -> Finished {
-        loop {
-            if let Some(finished) = ring.next_finished() {
-                return finished;
-            }
-            ring.wait(Duration::from_secs(10)).unwrap();
-        }
-    }
-
-    fn ring_or_skip() -> Option<Ring> {
-        match Ring::new(2) {
-            Ok(ring) => Some(ring),
-            Err(error) => {
-                println!("skipped: this kernel gives no io_uring ({error})");
-                None
-            }
-        }
-    }
-
-    #[test]
-    fn writes_reads_back_and_tells_a_short_file() {
-        let Some(mut ring) = ring_or_skip() else { return };
-        let (arena, mut slots) = Arena::new(2 * 8192, 1, false).unwrap().into_slots(8192);
-        // Registering may be refused by the locked-memory limit; the transfers must work either way.
-        let _ = ring.register(&arena, 8192);
-        let path = std::env::temp_dir().join(format!("lmcache-bench-uring-{}", std::process::id()));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let file = Arc::new(file);
-        let mut slot = slots.remove(0);
-        slot.bytes_mut().fill(9);
-        let transfer = |slot, direction, file_offset| Transfer {
-            file: Arc::clone(&file),
-            file_offset,
-            slot,
-            direction,
-            token: 5,
-        };
-        assert!(ring.push(transfer(slot, Direction::Write, 0)).is_ok());
-        let written = wait_one(&mut ring);
-        written.outcome.unwrap();
-        assert_eq!((written.moved_bytes, written.transfer.token), (8192, 5));
-
-        assert!(ring.push(transfer(slots.remove(0), Direction::Read, 0)).is_ok());
-        let read = wait_one(&mut ring);
-        assert_eq!(read.moved_bytes, 8192);
-        assert!(read.transfer.slot.bytes().iter().all(|&byte| byte == 9));
-
-        (&*file).write_all(b"").unwrap();
-        assert!(ring.push(transfer(read.transfer.slot, Direction::Read, 5000)).is_ok());
-        let short = wait_one(&mut ring);
-        short.outcome.unwrap();
-        assert_eq!(short.moved_bytes, 8192 - 5000);
-    }
-
-    #[test]
-    fn a_full_ring_gives_the_transfer_back_and_errors_carry_the_cause() {
-        let Some(mut ring) = ring_or_skip() else { return };
-        let (_arena, slots) = Arena::new(3 * 4096, 1, false).unwrap().into_slots(4096);
-        let read_only = Arc::new(File::open("/dev/null").unwrap());
-        let mut refused = 0;
-        for (token, slot) in slots.into_iter().enumerate() {
-            let file = Arc::clone(&read_only);
-            let transfer = Transfer {
-                file,
-                file_offset: 0,
-                slot,
-                direction: Direction::Write,
-                token,
-            };
-            refused += usize::from(ring.push(transfer).is_err());
-        }
-        assert_eq!(refused, 1);
-        assert_eq!(
-            wait_one(&mut ring).outcome.unwrap_err().raw_os_error(),
-            Some(libc::EBADF)
-        );
-    }
-}
+mod tests;

@@ -2,6 +2,10 @@
 
 pub mod cuda;
 pub mod mock_server;
+pub mod pty;
+pub mod resp_server;
+pub mod s3_server;
+pub mod script;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +14,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+
+pub mod mock;
 
 /// A directory that only this user can read, removed at the end.
 pub struct Dir(PathBuf);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{IoEngine, L2Args, Operation};
+use super::{IoEngine, L2Args, Operation, Via};
 use crate::args::Format;
 use crate::args::flag::{Absent, Flag, FlagSpec, Group, Kind, Preset, on_off};
 use crate::args::parse::Table;
@@ -344,5 +344,49 @@ const FLAGS: &[Flag<L2Args>] = &[
             ..FlagSpec::BLANK
         },
         set: |args, text| on_off(text).map(|on| args.probe = on),
+    },
+    Flag {
+        spec: FlagSpec {
+            long: "via",
+            value_name: "SIDE",
+            choices: &["native", "lmcache"],
+            preset: Preset::Unset("native where there is a native adapter"),
+            group: &BEYOND,
+            help: "Whose adapter to measure",
+            detail: "`lmcache` runs LMCache's own adapter in a Python process on the same buffers, with the same keys, \
+                     verification and report, so that both can be compared on one device. Types without a native \
+                     adapter always go that way. The report shows what the bridge itself costs.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| Via::from_text(text).map(|via| args.via = Some(via)),
+    },
+    Flag {
+        spec: FlagSpec {
+            long: "python",
+            value_name: "PATH",
+            preset: Preset::Unset("`$LMCACHE_PYTHON`, then `$VIRTUAL_ENV/bin/python`, then `python3`"),
+            group: &BEYOND,
+            help: "Python that has LMCache, for --via lmcache",
+            detail: "A path or a name on the search path. `lmcache` must be installed there, and what the adapter type \
+                     needs beside it.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| {
+            args.python = Some(PathBuf::from(text));
+            Ok(())
+        },
+    },
+    Flag {
+        spec: FlagSpec {
+            long: "apply-serde",
+            kind: Kind::Switch,
+            group: &BEYOND,
+            help: "Encrypt objects as the spec's serde block says",
+            detail: "Only for `\"serde\":{\"type\":\"aesgcm\",...}`: objects are encrypted before they are stored and \
+                     decrypted after they are loaded, inside the measured time and in LMCache's own format. The report \
+                     shows what that costs. Without this flag a serde block changes nothing, as in LMCache.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| on_off(text).map(|on| args.apply_serde = on),
     },
 ];

@@ -32,6 +32,35 @@ fn golden_names() {
 }
 
 #[test]
+fn golden_names_of_raw_block_and_nixl() {
+    let text = |push: fn(&ObjectKey, &mut String), key: &ObjectKey| {
+        let mut name = String::new();
+        push(key, &mut name);
+        name
+    };
+    let tenant = tenant_key();
+    assert_eq!(
+        text(ObjectKey::push_raw_name, &bench_key(1)),
+        "bench-model@0x00000001@0@00000000000000000000000000000001"
+    );
+    assert_eq!(
+        text(ObjectKey::push_raw_name, &tenant),
+        "meta-llama%2FLlama-3.1-8B@0x02010201@3@deadbeef@tenant-a"
+    );
+    let odd = ObjectKey::new(ChunkHash::new(&[1]).unwrap(), "é %~", 1, 0, "").unwrap();
+    assert_eq!(text(ObjectKey::push_raw_name, &odd), "%C3%A9%20%25~@0x00000001@0@01");
+    assert_eq!(
+        text(ObjectKey::push_nixl_name, &tenant),
+        "meta-llama--Llama-3.1-8B_02010201_3_deadbeef@tenant-a.bin"
+    );
+    assert_eq!(text(ObjectKey::push_shard_directories, &tenant), "de/ad/");
+    assert_eq!(
+        tenant.fault_identity("-1"),
+        "-1:deadbeef:meta-llama/Llama-3.1-8B:33620481:3:tenant-a"
+    );
+}
+
+#[test]
 fn widths_are_minimums() {
     let key = ObjectKey::new(ChunkHash::new(&[1]).unwrap(), "m", 1 << 40, 255, "").unwrap();
     assert_eq!(key.file_name(), "m@0x10000000000@ff@01.data");

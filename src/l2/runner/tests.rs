@@ -100,7 +100,7 @@ fn store(adapter: &mut Narrow, in_flight: i64, timeout_s: f64) -> (PhaseSamples,
     let mut runner = Runner {
         config: &config,
         adapter,
-        meter: &DeviceMeter::new(None),
+        meter: &DeviceMeter::new(None, None),
         started: Instant::now(),
         on_event: &mut |_| {},
         all_stored: false,

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::field::given;
 use super::python_value::{number, repr, type_name};
 use crate::report::warning::Warning;
 
@@ -15,11 +16,6 @@ pub fn check_affinity_tag(fields: &Map<String, Value>) -> Result<(), String> {
         Some(tag) if blank(tag) => Err("affinity_tag must be a non-empty string".to_owned()),
         _ => Ok(()),
     }
-}
-
-/// `None` for a field that is absent or null, which LMCache takes for absent.
-fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
-    fields.get(name).filter(|value| !value.is_null())
 }
 
 pub fn check_eviction(fields: &Map<String, Value>) -> Result<(), String> {
@@ -70,7 +66,10 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
             "it is about a server that shuts down, not about a benchmark",
         ),
         ("eviction", "the adapter is measured without an eviction controller"),
-        ("serde", "objects are stored as they are, without a serializer"),
+        (
+            "serde",
+            "objects are stored as they are, without a serializer, unless --apply-serde is given",
+        ),
     ];
     let warn = |(field, why): &(&str, &str)| Warning::FieldWithoutEffect {
         field: (*field).to_owned(),

@@ -34,7 +34,7 @@ pub fn repr(value: &Value) -> String {
     }
 }
 
-fn string_repr(text: &str) -> String {
+pub fn string_repr(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') {
         '"'
     } else {
@@ -76,11 +76,55 @@ pub fn positive_int(value: &Value) -> Option<u64> {
     .filter(|number| *number > 0)
 }
 
+/// An `int`; a bool is one to Python, and 8192.0 is none.
+pub fn as_int(value: &Value) -> Option<i128> {
+    match value {
+        Value::Bool(truth) => Some(i128::from(*truth)),
+        _ => value
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| value.as_u64().map(i128::from)),
+    }
+}
+
 /// An `int` or a `float`; a bool is an int to Python.
 pub fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
         _ => value.as_f64(),
+    }
+}
+
+/// `int(value)`, with Python's messages.
+pub fn int(value: &Value) -> Result<i64, String> {
+    let range = "is beyond 64 bits";
+    match value {
+        Value::Bool(truth) => Ok(i64::from(*truth)),
+        Value::Number(number) if number.is_f64() => Ok(number.as_f64().unwrap_or_default() as i64),
+        Value::Number(number) => number.as_i64().ok_or_else(|| format!("{number} {range}")),
+        Value::String(text) => {
+            let shown = repr(value);
+            let refused = |_| format!("invalid literal for int() with base 10: {shown}");
+            text.trim().parse().map_err(refused)
+        }
+        _ => Err(format!(
+            "int() argument must be a string, a bytes-like object or a real number, not '{}'",
+            type_name(value)
+        )),
+    }
+}
+
+/// `float(value)`, with Python's messages.
+pub fn float(value: &Value) -> Result<f64, String> {
+    match value {
+        Value::String(text) => {
+            let refused = |_| format!("could not convert string to float: {}", repr(value));
+            text.trim().parse().map_err(refused)
+        }
+        _ => number(value).ok_or_else(|| {
+            let kind = type_name(value);
+            format!("float() argument must be a string or a real number, not '{kind}'")
+        }),
     }
 }
 
@@ -96,7 +140,6 @@ mod tests {
             repr(&value),
             r#"{'a': [1, 1.5, True, None, "it's"], 'b': 'x\n\x01\'"'}"#
         );
-        assert_eq!(str_text(&json!("fs")), "fs");
         let names: Vec<_> = value["a"].as_array().unwrap().iter().map(type_name).collect();
         assert_eq!(names, ["int", "float", "bool", "NoneType", "str"]);
         assert_eq!((type_name(&value), type_name(&value["a"])), ("dict", "list"));

@@ -43,7 +43,7 @@ fn phase(raw: &Json, config: &RunConfig) -> PhaseSamples {
         name: String::new(),
         depth: 1,
     };
-    let mut phase = PhaseSamples::new(operation, io_path);
+    let mut phase = PhaseSamples::new(operation, io_path, ["Create", "Transfer", "Rename"]);
     let warmup = usize::try_from(config.warmup_rounds).expect("small");
     let durations = raw["round_durations_s_including_warmup"].as_array().expect("a list");
     let counts = raw["success_counts_including_warmup"].as_array().expect("a list");
@@ -78,6 +78,7 @@ fn recomputed(case: &Json) -> Json {
         knows_device: true,
         storage_path: None,
         interrupted: None,
+        adapter_sections: Vec::new(),
     };
     serde_json::from_str(&json::render(&report(&facts, &phases, Vec::new()))).expect("JSON")
 }

@@ -1,12 +1,98 @@
-//! `mock engine`.
+//! `mock engine`: an OpenAI-compatible engine whose delays are exact and whose log says what really happened. One thread,
+//! one epoll, one heap of due times; `start` runs the same in the caller's process.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use crate::args::mock_engine::MockEngineArgs;
 use crate::error::Error;
+use crate::report::output;
 use crate::status::Status;
+use crate::sys::signal;
 
-/// Serves until a signal asks for the end.
-pub fn run(_args: &MockEngineArgs) -> Result<Status, Error> {
-    Err(Error::Environment(
-        "lmcache-bench: mock engine is not in this build yet".into(),
-    ))
+mod answer;
+mod ask;
+mod cache;
+pub mod config;
+mod connection;
+mod counters;
+mod events;
+mod fault;
+mod http;
+mod lru;
+pub mod record;
+mod schedule;
+mod server;
+mod service;
+mod tokens;
+
+use config::Config;
+use record::{Log, Served};
+use server::Server;
+
+/// Serves until a signal asks for the end; that is how a server ends well, so it counts as done.
+pub fn run(args: &MockEngineArgs) -> Result<Status, Error> {
+    let config = Config::from_args(args)?;
+    signal::install().map_err(|cause| {
+        Error::Environment(format!(
+            "lmcache-bench mock engine: could not watch for signals: {cause}"
+        ))
+    })?;
+    let log = match &config.log {
+        Some(path) => Log::to_file(path)?,
+        None => Log::default(),
+    };
+    let server = Server::bind(config, log)?;
+    output::write_stdout(&format!("listening on http://{}\n", server.address()))?;
+    server.serve(&AtomicBool::new(false))?;
+    Ok(Status::Done)
+}
+
+/// A mock engine on a thread of this process.
+#[derive(Debug)]
+pub struct Running {
+    pub address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Vec<Served>, Error>>>,
+}
+
+/// Starts serving; `Running::stop` ends it.
+pub fn start(config: Config) -> Result<Running, Error> {
+    let server = Server::bind(config, Log::in_memory())?;
+    let address = server.address();
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    let thread = thread::Builder::new()
+        .name("mock-engine".into())
+        .spawn(move || server.serve(&seen))
+        .map_err(|cause| Error::Environment(format!("could not start the mock engine's thread: {cause}")))?;
+    Ok(Running {
+        address,
+        stop,
+        thread: Some(thread),
+    })
+}
+
+impl Running {
+    /// Ends it and returns what it served, in the order in which it was done.
+    pub fn stop(mut self) -> Result<Vec<Served>, Error> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().expect("taken only here and in drop");
+        match thread.join() {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::Internal("the mock engine's thread panicked".into())),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was printed already; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
 }

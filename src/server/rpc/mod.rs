@@ -12,6 +12,7 @@ pub mod pickle;
 mod probe;
 mod records;
 mod replies;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -2,17 +2,14 @@
 //! directions through a buffer of fixed size. It must never allocate by a length that came over the wire, and knows
 //! nothing of requests.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+pub use super::stream::Stream;
 use crate::sys::signal;
 
 /// What one read or write takes at most; also the largest frame that is read whole.
 pub const BUFFER_BYTES: usize = 256 << 10;
-/// How long one system call may block, so that deadlines and signals are noticed.
-const SLICE: Duration = Duration::from_millis(50);
 const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
 /// Pieces from here on go to the kernel without a stop in the buffer.
 const DIRECT_BYTES: usize = 32 << 10;
@@ -22,12 +19,6 @@ const COMMAND_BYTES_MAX: u64 = 512;
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
-
-/// The two kinds of stream that carry ZMTP here.
-pub enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
 
 /// Until when to wait, and whether a signal ends the wait.
 #[derive(Clone, Copy, Debug)]
@@ -261,8 +252,13 @@ impl Connection {
             self.input.copy_within(self.begin..self.end, 0);
             (self.begin, self.end) = (0, self.end - self.begin);
         }
+        let mut spun = self.stream.read_soon(&mut self.input[self.end..]);
         loop {
-            match self.stream.read(&mut self.input[self.end..]) {
+            let read = match spun.take() {
+                Some(read) => read,
+                None => self.stream.read(&mut self.input[self.end..]),
+            };
+            match read {
                 Ok(0) => {
                     self.broken = true;
                     return Err(Fault::Closed("the other side closed the connection".into()));
@@ -360,36 +356,6 @@ impl Wait {
         Wait {
             until: Instant::now() + duration,
             stop_on_signal: false,
-        }
-    }
-}
-
-impl Stream {
-    fn prepare(&self) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(SLICE))?;
-                stream.set_write_timeout(Some(SLICE))
-            }
-            Stream::Unix(stream) => {
-                stream.set_read_timeout(Some(SLICE))?;
-                stream.set_write_timeout(Some(SLICE))
-            }
-        }
-    }
-
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.read(to),
-            Stream::Unix(stream) => stream.read(to),
-        }
-    }
-
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(from),
-            Stream::Unix(stream) => stream.write(from),
         }
     }
 }

@@ -2,19 +2,18 @@
 //! must never unregister a worker for whom slots are set aside that nobody has filled: the server would publish them.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::{Registration, Transfer, Transport, Worker};
-use crate::cuda::CudaError;
 use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu, Staging};
 use crate::server::memory::{Blocks, KvTensors, Layout};
-use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError, SharedPool, Slot};
+use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError};
 use crate::server::shape::Shape;
 use crate::server::tensors::Tensors;
 use crate::sys::shm::Segment;
 
 mod inline;
+pub mod pool;
 mod staged;
 
 /// The most that one request carries inside, below what MessagePack can count.
@@ -92,193 +91,6 @@ impl Range {
     }
 }
 
-/// Copies one chunk from its blocks into its slot, piece by piece in the order of the object.
-pub fn gather(tensors: &KvTensors, blocks: Blocks, pool: &mut Segment, slot_offset: usize) {
-    let mut offset = slot_offset;
-    for run in tensors.layout.object_runs(blocks) {
-        pool.mapping_mut()
-            .copy_from(offset, tensors.mapping(), run.offset, run.bytes);
-        offset += run.bytes;
-    }
-}
-
-/// Copies one chunk from its slot into its blocks.
-pub fn scatter(tensors: &mut KvTensors, blocks: Blocks, pool: &Segment, slot_offset: usize) {
-    let mut offset = slot_offset;
-    let KvTensors { layout, .. } = tensors;
-    let runs: Vec<_> = layout.object_runs(blocks).collect();
-    for run in runs {
-        tensors
-            .mapping_mut()
-            .copy_from(run.offset, pool.mapping(), offset, run.bytes);
-        offset += run.bytes;
-    }
-}
-
-/// The byte offset of a slot, if it is one that a chunk of this layout can use.
-fn checked_slot(slot: &Slot, layout: &ChunkLayout, pool: &Segment) -> Result<usize, String> {
-    let due = layout.chunk_bytes();
-    if slot.length != due {
-        return Err(format!("a slot of {} bytes where a chunk has {due}", slot.length));
-    }
-    let place = usize::try_from(slot.offset).ok().zip(usize::try_from(slot.length).ok());
-    place
-        .filter(|(offset, bytes)| pool.mapping().contains(*offset, *bytes))
-        .map(|(offset, _)| offset)
-        .ok_or_else(|| {
-            format!(
-                "a slot at {} outside the pool of {} bytes",
-                slot.offset,
-                pool.mapping().len()
-            )
-        })
-}
-
-/// Registration makes the buffers, and nothing is transferred before it.
-fn no_staging() -> CudaError {
-    CudaError {
-        call: "staging",
-        code: -1,
-        name: "no page-locked buffers".to_owned(),
-        text: "the worker is not registered".to_owned(),
-    }
-}
-
-fn malformed(operation: crate::server::rpc::Operation, detail: String) -> RpcError {
-    RpcError::Malformed { operation, detail }
-}
-
-impl EngineDriven {
-    /// Everything from the slots to the commit happens without a stop, so that no slot stays unfilled.
-    fn store_in_pool(
-        &mut self,
-        client: &mut Client,
-        worker: &Worker,
-        key: &Key,
-        range: Range,
-    ) -> Result<Transfer, RpcError> {
-        let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
-        let begun = Instant::now();
-        let prepared = client.prepare_store(key, worker.instance_id)?;
-        let (Way::Pool(pool), staging) = (&mut self.way, &mut self.staging) else {
-            return Ok(Transfer::default());
-        };
-        let places = prepared.slots.iter().zip(&prepared.chunk_indices).map(|(slot, index)| {
-            let chunk = usize::try_from(*index).ok().filter(|chunk| *chunk < range.chunks);
-            let chunk = chunk.ok_or_else(|| format!("a slot for chunk {index} of {}", range.chunks))?;
-            Ok((chunk, checked_slot(slot, &layout, pool)?))
-        });
-        let places = match places.collect::<Result<Vec<_>, String>>() {
-            Ok(places) => places,
-            Err(detail) => {
-                self.unfilled.push(worker.instance_id);
-                return Err(malformed(crate::server::rpc::Operation::PrepareStore, detail));
-            }
-        };
-        let copying = Instant::now();
-        // A server allocates its pool as it is touched, and page by page that takes longer than the copy.
-        let chunk_bytes = usize::try_from(layout.chunk_bytes()).expect("checked with the slots");
-        for (_, offset) in &places {
-            pool.mapping_mut().populate(*offset, chunk_bytes);
-        }
-        let gpu = match (&worker.tensors, staging) {
-            (Tensors::Device(tensors), Some(staging)) => {
-                staged::gather(staging, tensors, range, &places, pool).map(Some)
-            }
-            (Tensors::Device(_), None) => Err(no_staging()),
-            (Tensors::Host(tensors), _) => {
-                for (chunk, offset) in &places {
-                    gather(tensors, range.blocks_of(*chunk), pool, *offset);
-                }
-                Ok(None)
-            }
-        };
-        let gpu = match gpu {
-            Ok(gpu) => gpu,
-            Err(error) => {
-                self.unfilled.push(worker.instance_id);
-                return Err(error.into());
-            }
-        };
-        let copied = Instant::now();
-        let committed = !places.is_empty() && client.commit_store(key, worker.instance_id)?;
-        let done = Instant::now();
-        Ok(Transfer {
-            // A chunk without a slot is there already, is being stored by another, or did not fit.
-            accepted: committed && places.len() == range.chunks,
-            bytes: places.len() as u64 * layout.chunk_bytes(),
-            wait: (copying - begun) + (done - copied),
-            copy: copied - copying,
-            gpu,
-        })
-    }
-
-    fn retrieve_from_pool(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        range: Range,
-    ) -> Result<Transfer, RpcError> {
-        let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
-        let begun = Instant::now();
-        let slots = client.prepare_retrieve(key, worker.instance_id)?;
-        let copying = Instant::now();
-        let (Some(slots), Way::Pool(pool), staging) = (slots, &mut self.way, &mut self.staging) else {
-            return Ok(Transfer {
-                wait: copying - begun,
-                ..Transfer::default()
-            });
-        };
-        let offsets = slots.iter().map(|slot| checked_slot(slot, &layout, pool));
-        let offsets = offsets
-            .collect::<Result<Vec<_>, String>>()
-            .and_then(|offsets| match offsets.len() {
-                slots if slots == range.chunks => Ok(offsets),
-                slots => Err(format!("{slots} slots for {} chunks", range.chunks)),
-            });
-        // Whatever the slots are, the commit gives their locks back.
-        let copied = offsets.map(|offsets| {
-            let gpu = match (&mut worker.tensors, staging) {
-                (Tensors::Device(tensors), Some(staging)) => {
-                    staged::scatter(staging, tensors, range, &offsets, pool).map(Some)
-                }
-                (Tensors::Device(_), None) => Err(no_staging()),
-                (Tensors::Host(tensors), _) => {
-                    for (chunk, offset) in offsets.into_iter().enumerate() {
-                        scatter(tensors, range.blocks_of(chunk), pool, offset);
-                    }
-                    Ok(None)
-                }
-            };
-            (Instant::now(), gpu)
-        });
-        let committed = client.commit_retrieve(key, worker.instance_id)?;
-        let done = Instant::now();
-        let (copied, gpu) =
-            copied.map_err(|detail| malformed(crate::server::rpc::Operation::PrepareRetrieve, detail))?;
-        Ok(Transfer {
-            accepted: committed,
-            bytes: range.chunks as u64 * layout.chunk_bytes(),
-            wait: (copying - begun) + (done - copied),
-            copy: copied - copying,
-            gpu: gpu?,
-        })
-    }
-
-    fn open_pool(pool: &SharedPool) -> Result<Segment, Error> {
-        let failed = |cause: String| {
-            Error::Environment(format!(
-                "could not open the server's shared memory /{}: {cause}; run on the server's host as its user, or start \
-                 it without --shm-name to have chunks sent inside the messages",
-                pool.shm_name
-            ))
-        };
-        let bytes = usize::try_from(pool.pool_bytes).map_err(|_| failed("its size is beyond this machine".into()))?;
-        Segment::open(&pool.shm_name, bytes).map_err(|error| failed(error.to_string()))
-    }
-}
-
 impl Transport for EngineDriven {
     fn label(&self) -> &'static str {
         match (&self.way, &self.gpu) {
@@ -330,7 +142,7 @@ impl Transport for EngineDriven {
         }
         match (&self.way, pool) {
             (Way::Unknown, None) => self.way = Way::Inline,
-            (Way::Unknown, Some(pool)) => self.way = Way::Pool(EngineDriven::open_pool(&pool)?),
+            (Way::Unknown, Some(pool)) => self.way = Way::Pool(pool::open(&pool)?),
             // All workers share the pool.
             (Way::Pool(_) | Way::Inline, _) => {}
         }
@@ -345,15 +157,24 @@ impl Transport for EngineDriven {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError> {
         let range = Range::new(client, key, blocks);
-        match self.way {
-            Way::Pool(_) => self.store_in_pool(client, worker, key, range),
+        let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
+        match &mut self.way {
+            Way::Pool(memory) => {
+                let stored = pool::store(client, worker, (key, range, &layout), memory, self.staging.as_mut());
+                stored.map_err(|unstored| {
+                    if unstored.slots_unfilled {
+                        self.unfilled.push(worker.instance_id);
+                    }
+                    unstored.error
+                })
+            }
             Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
                 let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
                 match (&worker.tensors, &mut this.staging) {
                     (Tensors::Device(tensors), Some(staging)) => {
                         staged::store(client, worker.instance_id, tensors, staging, (key, range, &layout))
                     }
-                    (Tensors::Device(_), None) => Err(no_staging().into()),
+                    (Tensors::Device(_), None) => Err(staged::unregistered()),
                     (Tensors::Host(tensors), _) => {
                         inline::store(client, worker.instance_id, tensors, (key, range, &layout))
                     }
@@ -370,15 +191,16 @@ impl Transport for EngineDriven {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError> {
         let range = Range::new(client, key, blocks);
-        match self.way {
-            Way::Pool(_) => self.retrieve_from_pool(client, worker, key, range),
+        let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
+        match &self.way {
+            Way::Pool(memory) => pool::retrieve(client, worker, (key, range, &layout), memory, self.staging.as_mut()),
             Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
                 let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
                 match (&mut worker.tensors, &mut this.staging) {
                     (Tensors::Device(tensors), Some(staging)) => {
                         staged::retrieve(client, worker.instance_id, tensors, staging, (key, range, &layout))
                     }
-                    (Tensors::Device(_), None) => Err(no_staging().into()),
+                    (Tensors::Device(_), None) => Err(staged::unregistered()),
                     (Tensors::Host(tensors), _) => {
                         inline::retrieve(client, worker.instance_id, tensors, (key, range, &layout))
                     }
@@ -439,4 +261,14 @@ impl EngineDriven {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_have_the_shape_of_the_protocol() {
+        let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap(), None).chunk_layout(8, 2);
+        let kv = layout("(2,16,4,1,4):float16:2");
+        assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));
+        assert_eq!(layout("(1,16,4,1,4):float16:2").shape, [2, 8, 4]);
+    }
+}

@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu};
 use crate::server::memory::{Blocks, KvTensors, Layer, Layout};
 use crate::server::rpc::{
-    Client, Dtype, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError, Transferred,
+    Client, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError, Transferred,
 };
-use crate::server::shape::Shape;
+use crate::server::shape::{self, Shape};
 use crate::server::tensors::Tensors;
 
 /// What every name of ours begins with, so that leftovers of killed runs are found.
@@ -45,64 +45,62 @@ impl LmcacheDriven {
     }
 
     /// One descriptor per layer. On the host all name the same memory, on a device each has its own.
-    fn descriptors(&self, tensors: &Tensors, generation: Generation) -> Result<Vec<KvTensor>, String> {
+    fn descriptors(&self, tensors: &Tensors, generation: Generation) -> Result<Vec<KvTensor>, CudaError> {
+        // A server with a device reads the sides as they are named.
+        let heads_first = matches!(tensors, Tensors::Host(_)) && generation.reads_kv_heads_first();
         let layers = self.shape.layers().zip(&tensors.layout().layers).enumerate();
-        let descriptor = |(index, (group, layer)): (usize, (&crate::server::shape::LayerGroup, &Layer))| {
-            let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
-            // A server with a device reads the sides as they are named.
-            let on_host = matches!(tensors, Tensors::Host(_));
-            let shape = match (group.kv_size, on_host && generation.reads_kv_heads_first()) {
-                (1, _) => vec![group.blocks, tokens, group.hidden()],
-                // The same bytes per block: such servers take the third side for heads whatever the hint says.
-                (_, true) => vec![2, group.blocks, heads, tokens, head],
-                (_, false) => vec![2, group.blocks, tokens, heads, head],
-            };
-            let shape: Vec<u64> = shape.into_iter().map(|side| side as u64).collect();
-            let (memory, storage_offset, device_uuid) = match tensors {
-                Tensors::Host(tensors) => {
-                    let memory = KvMemory::CpuShm {
-                        shm_name: tensors.name().unwrap_or_default().to_owned(),
-                        bytes: tensors.mapping().len() as u64,
-                    };
-                    let offset = layer.offset as u64 / dtype_bytes(group.dtype);
-                    (memory, offset, "cpu".to_owned())
-                }
-                Tensors::Device(tensors) => (
-                    device_memory(tensors, index)?,
-                    0,
-                    tensors.context().facts().uuid.clone(),
-                ),
-            };
-            Ok(KvTensor {
-                memory,
-                dtype: group.dtype,
-                stride: contiguous(&shape),
-                shape,
-                storage_offset,
-                device_uuid,
+        layers
+            .map(|(index, (group, layer))| {
+                let shape = declared_shape(group, heads_first);
+                let (memory, storage_offset, device_uuid) = match tensors {
+                    Tensors::Host(tensors) => {
+                        let offset = layer.offset as u64 / group.dtype.bytes();
+                        (host_memory(tensors), offset, "cpu".to_owned())
+                    }
+                    Tensors::Device(tensors) => {
+                        let uuid = tensors.context().facts().uuid.clone();
+                        (device_memory(tensors, index)?, 0, uuid)
+                    }
+                };
+                Ok(KvTensor {
+                    memory,
+                    dtype: group.dtype,
+                    stride: contiguous(&shape),
+                    shape,
+                    storage_offset,
+                    device_uuid,
+                })
             })
-        };
-        layers.map(descriptor).collect()
+            .collect()
     }
 
     fn groups(&self) -> Vec<LayerGroup> {
         let mut next_layer = 0;
-        let group = |(index, group): (usize, &crate::server::shape::LayerGroup)| {
+        let mut groups = Vec::new();
+        for (index, group) in self.shape.groups.iter().enumerate() {
             let layers = next_layer..next_layer + group.layers as u64;
             next_layer = layers.end;
-            LayerGroup {
+            groups.push(LayerGroup {
                 engine_group_id: index as u64,
                 layer_indices: layers.collect(),
                 tokens_per_block: group.block_tokens as u64,
                 sw_size_tokens: -1,
-            }
-        };
-        self.shape.groups.iter().enumerate().map(group).collect()
+            });
+        }
+        groups
     }
 }
 
-fn dtype_bytes(dtype: Dtype) -> u64 {
-    dtype.bytes()
+/// The sides of one layer's tensor as the server is to read them.
+fn declared_shape(group: &shape::LayerGroup, heads_first: bool) -> Vec<u64> {
+    let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
+    let sides = match (group.kv_size, heads_first) {
+        (1, _) => vec![group.blocks, tokens, group.hidden()],
+        // The same bytes per block: such servers take the third side for heads whatever the hint says.
+        (_, true) => vec![2, group.blocks, heads, tokens, head],
+        (_, false) => vec![2, group.blocks, tokens, heads, head],
+    };
+    sides.into_iter().map(|side| side as u64).collect()
 }
 
 /// Strides, in elements, of a tensor without gaps.
@@ -132,14 +130,13 @@ impl Transport for LmcacheDriven {
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
-        let tensors = self
-            .descriptors(&worker.tensors, client.server().generation)
-            .map_err(|error| {
-                Error::Environment(format!(
-                    "could not share the KV tensors of rank {}: {error}",
-                    worker.rank
-                ))
-            })?;
+        let tensors = self.descriptors(&worker.tensors, client.server().generation);
+        let tensors = tensors.map_err(|error| {
+            Error::Environment(format!(
+                "could not share the KV tensors of rank {}: {error}",
+                worker.rank
+            ))
+        })?;
         let registered = client.register_kv_cache(&KvRegistration {
             instance_id: worker.instance_id,
             tensors,
@@ -200,15 +197,23 @@ impl Transport for LmcacheDriven {
     }
 }
 
+/// The one memory of all layers, by its name.
+fn host_memory(tensors: &KvTensors) -> KvMemory {
+    KvMemory::CpuShm {
+        shm_name: tensors.name().unwrap_or_default().to_owned(),
+        bytes: tensors.mapping().len() as u64,
+    }
+}
+
 /// The memory of one layer by its CUDA handle. Each layer is an allocation of its own, so nothing needs an offset, which
 /// servers before 0.5.5 do not have.
-fn device_memory(tensors: &DeviceTensors, layer: usize) -> Result<KvMemory, String> {
+fn device_memory(tensors: &DeviceTensors, layer: usize) -> Result<KvMemory, CudaError> {
     let memory = &tensors.layers()[layer];
     let Layer {
         planes, block_bytes, ..
     } = tensors.layout.layers[layer];
     Ok(KvMemory::CudaRaw {
-        ipc_handle: memory.ipc_handle().map_err(|error| error.to_string())?,
+        ipc_handle: memory.ipc_handle()?,
         offset: 0,
         bytes: (planes * tensors.layout.blocks * block_bytes) as u64,
     })

@@ -2,14 +2,16 @@
 //! to the byte (docs/formats.md).
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::recycled::Recycled;
+use super::setup::{Names, Setup, Temporary};
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::FsConfig;
 use crate::report::warning::Warning;
 use crate::sys::arena::Arena;
 use crate::sys::files;
@@ -21,6 +23,12 @@ pub struct Layout {
     /// With a trailing slash, ready for a name to be appended.
     base_text: String,
     tmp_text: Option<String>,
+    names: Names,
+    /// What makes the temporary names of this process its own.
+    tmp_base: u64,
+    tmp_next: AtomicU64,
+    /// Bytes that may still be stored.
+    room_bytes: Option<AtomicU64>,
     pub read_ahead_bytes: Option<usize>,
     /// O_DIRECT for objects of this run, after probing.
     pub direct: bool,
@@ -36,17 +44,18 @@ fn refused(what: &str, path: &Path, error: &io::Error, advice: &str) -> String {
 impl Layout {
     /// Makes the directories and finds out whether O_DIRECT works. Doubts go to `warnings`.
     pub fn open(
-        config: &FsConfig,
+        setup: &Setup,
         object_bytes: usize,
         fdatasync: bool,
         warnings: &mut Vec<Warning>,
     ) -> Result<Layout, String> {
-        let base = config.base_path.clone();
+        let base = setup.base_path.clone();
         fs::create_dir_all(&base)
             .map_err(|error| refused("create base_path", &base, &error, "name a directory you may write to"))?;
-        let tmp = match &config.relative_tmp_dir {
-            Some(relative) => Some(make_tmp_dir(&base, relative)?),
-            None => None,
+        let tmp = match &setup.temporary {
+            Temporary::Beside => None,
+            Temporary::Inside(relative) => Some(make_tmp_dir(&base, relative)?),
+            Temporary::Below(relative) => Some(make_tmp_dirs(&base, relative)?),
         };
         let text = |path: &Path| {
             let text = path
@@ -58,12 +67,16 @@ impl Layout {
             base_text: text(&base)?,
             tmp_text: tmp.as_deref().map(text).transpose()?,
             base,
-            read_ahead_bytes: config.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
+            names: setup.names,
+            tmp_base: RandomState::new().hash_one(std::process::id()),
+            tmp_next: AtomicU64::new(0),
+            room_bytes: setup.capacity_bytes.map(AtomicU64::new),
+            read_ahead_bytes: setup.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
             direct: false,
             fdatasync,
             recycled: OnceLock::new(),
         };
-        if config.use_odirect {
+        if setup.use_odirect {
             layout.direct = layout.probe_direct(object_bytes, warnings)?;
         }
         Ok(layout)
@@ -144,25 +157,70 @@ impl Layout {
     pub fn final_path(&self, key: &ObjectKey, path: &mut String) {
         path.clear();
         path.push_str(&self.base_text);
-        key.push_file_name(path);
+        match self.names {
+            Names::Data => key.push_file_name(path),
+            Names::Nixl { sharded } => {
+                if sharded {
+                    key.push_shard_directories(path);
+                }
+                key.push_nixl_name(path);
+            }
+        }
     }
 
-    /// The path a store writes to first: the unchanged name in the temporary directory, or the final path with `.tmp` for
-    /// `.data`.
+    /// The path a store writes to first: the unchanged name in the temporary directory, else one beside the final path.
     pub fn tmp_path(&self, key: &ObjectKey, path: &mut String) {
-        match &self.tmp_text {
-            Some(tmp) => {
+        match (&self.tmp_text, self.names) {
+            (Some(tmp), _) => {
                 path.clear();
                 path.push_str(tmp);
                 key.push_file_name(path);
             }
-            None => {
+            (None, Names::Data) => {
                 self.final_path(key, path);
                 path.truncate(path.len() - ".data".len());
                 path.push_str(".tmp");
             }
+            (None, Names::Nixl { .. }) => {
+                self.final_path(key, path);
+                let number = self.tmp_next.fetch_add(1, Ordering::Relaxed);
+                path.push_str(&format!(".tmp.{:016x}{number:016x}", self.tmp_base));
+            }
         }
     }
+
+    /// Whether a store replaces an object that is there. NIXL's index knows only what its own process stored.
+    pub fn replaces(&self) -> bool {
+        matches!(self.names, Names::Nixl { .. })
+    }
+
+    /// Whether objects lie in directories that are made when they are needed.
+    pub fn is_sharded(&self) -> bool {
+        self.names == Names::Nixl { sharded: true }
+    }
+
+    /// Takes room for one object, if there is a limit.
+    pub fn reserve(&self, bytes: u64) -> Result<(), String> {
+        let Some(room) = &self.room_bytes else { return Ok(()) };
+        let take = |left: u64| left.checked_sub(bytes);
+        match room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => Ok(()),
+            Err(_) => Err("the store is full: max_capacity_gb allows no more; raise it or store less".to_owned()),
+        }
+    }
+}
+
+fn make_tmp_dirs(base: &Path, relative: &str) -> Result<PathBuf, String> {
+    let path = base.join(relative);
+    fs::create_dir_all(&path).map_err(|error| {
+        refused(
+            "create relative_tmp_dir",
+            &path,
+            &error,
+            "name a directory you may write to",
+        )
+    })?;
+    Ok(path)
 }
 
 fn make_tmp_dir(base: &Path, relative: &str) -> Result<PathBuf, String> {

@@ -6,9 +6,9 @@ mod object;
 mod probe;
 mod recycled;
 mod ring;
+mod setup;
 mod threads;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -19,13 +19,16 @@ use std::time::{Duration, Instant};
 use self::layout::Layout;
 use self::probe::Probe;
 use self::ring::RingEngine;
-use self::threads::{Job, Threads};
+pub use self::setup::Setup;
+use self::threads::Job;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
     Task,
 };
+use crate::l2::adapters::assembly::{Assembly, Place};
+use crate::l2::adapters::cold;
+use crate::l2::adapters::pool::Pool;
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::FsConfig;
 use crate::report::warning::Warning;
 use crate::sys::uring::Ring;
 use crate::sys::{counters, files};
@@ -47,15 +50,6 @@ enum Way {
     Ring(usize),
 }
 
-/// A task whose keys are not all back yet.
-struct Pending {
-    operation: Operation,
-    items: Vec<Option<Item>>,
-    left: usize,
-    created: Instant,
-    submitted: Instant,
-}
-
 pub struct FsAdapter {
     capabilities: Capabilities,
     environment: Environment,
@@ -63,25 +57,27 @@ pub struct FsAdapter {
     /// Held while the adapter lives: proof that no other run of this tool stores here.
     _lock: Option<File>,
     cancelled: Arc<AtomicBool>,
-    threads: Option<Threads>,
+    threads: Option<Pool<Job>>,
     ring: Option<RingEngine>,
     way: Way,
-    tasks: HashMap<usize, Pending>,
+    /// Threads that the adapter's own config asks for.
+    own_threads: Option<usize>,
+    tasks: Assembly,
     probe: Option<Probe>,
     warnings: Vec<Warning>,
 }
 
 impl FsAdapter {
-    pub fn open(config: &FsConfig, environment: Environment) -> Result<FsAdapter, String> {
+    pub fn open(setup: &Setup, environment: Environment) -> Result<FsAdapter, String> {
         let mut warnings = Vec::new();
-        let layout = Layout::open(config, environment.object_bytes, environment.fdatasync, &mut warnings)?;
+        let layout = Layout::open(setup, environment.object_bytes, environment.fdatasync, &mut warnings)?;
         let lock = if environment.stores {
             Some(lock_for_storing(&layout)?)
         } else {
             None
         };
         let capabilities = Capabilities {
-            class_name: "FSL2Adapter",
+            class_name: setup.class_name,
             keeps_data: true,
             storage_path: Some(layout.base().to_owned()),
         };
@@ -94,7 +90,8 @@ impl FsAdapter {
             threads: None,
             ring: None,
             way: Way::Threads(1),
-            tasks: HashMap::new(),
+            own_threads: setup.threads,
+            tasks: Assembly::default(),
             probe: None,
             warnings,
         })
@@ -103,13 +100,15 @@ impl FsAdapter {
     fn choose_way(&self, operation: Operation) -> Way {
         let asked = self.environment.io_depth;
         let or = |automatic: usize| if asked > 0 { asked } else { automatic };
-        let cores = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let cores = || available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let cores = self.own_threads.unwrap_or_else(cores);
         if operation == Operation::Lookup {
             return Way::Threads(or(cores));
         }
         let direct = self.layout.direct;
         match self.environment.io_engine {
             IoEngine::Uring => Way::Ring(or(RING_DEPTH)),
+            _ if self.own_threads.is_some() => Way::Threads(or(cores)),
             IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
             _ if direct && operation == Operation::Store => {
                 let recycled = self.environment.recycle_files > 0;
@@ -192,27 +191,6 @@ impl FsAdapter {
             _ => None,
         }
     }
-
-    /// Puts a job's keys back into their task; the task's completion when it was the last one.
-    fn settle(&mut self, job: Job) -> Option<Completion> {
-        let pending = self.tasks.get_mut(&job.task)?;
-        for (place, item) in pending.items[job.first..].iter_mut().zip(job.items) {
-            *place = Some(item);
-            pending.left -= 1;
-        }
-        if pending.left > 0 {
-            return None;
-        }
-        let pending = self.tasks.remove(&job.task)?;
-        Some(Completion {
-            id: job.task,
-            operation: pending.operation,
-            items: pending.items.into_iter().flatten().collect(),
-            created: pending.created,
-            submitted: pending.submitted,
-            completed: Instant::now(),
-        })
-    }
 }
 
 fn lock_for_storing(layout: &Layout) -> Result<File, String> {
@@ -254,7 +232,7 @@ impl Adapter for FsAdapter {
             }
             Way::Threads(depth) => {
                 if self.threads.as_ref().is_none_or(|threads| threads.count() != depth) {
-                    self.threads = Some(Threads::start(depth, &self.layout, &self.cancelled)?);
+                    self.threads = Some(threads::start(depth, &self.layout, &self.cancelled)?);
                 }
                 depth
             }
@@ -274,38 +252,19 @@ impl Adapter for FsAdapter {
     }
 
     fn submit(&mut self, task: Task) -> Submit {
-        let count = task.items.len();
-        let Task {
-            id,
-            operation,
+        let (id, operation, created) = (task.id, task.operation, task.created);
+        let items = self.tasks.begin(task);
+        let job = |first, items| Job {
+            place: Place { task: id, first },
             items,
-            created,
-        } = task;
-        let pending = Pending {
             operation,
-            items: (0..count).map(|_| None).collect(),
-            left: count,
             created,
-            submitted: created,
         };
-        self.tasks.insert(id, pending);
         if operation == Operation::Lookup {
-            self.push(Job {
-                task: id,
-                first: 0,
-                items,
-                operation,
-                created,
-            });
+            self.push(job(0, items));
         } else {
             for (first, item) in items.into_iter().enumerate() {
-                self.push(Job {
-                    task: id,
-                    first,
-                    items: vec![item],
-                    operation,
-                    created,
-                });
+                self.push(job(first, vec![item]));
             }
         }
         if let (Way::Ring(_), Some(ring)) = (self.way, &mut self.ring)
@@ -316,9 +275,7 @@ impl Adapter for FsAdapter {
                 reason: error.to_string(),
             });
         }
-        if let Some(pending) = self.tasks.get_mut(&id) {
-            pending.submitted = Instant::now();
-        }
+        self.tasks.submitted(id);
         Submit::Queued
     }
 
@@ -327,7 +284,7 @@ impl Adapter for FsAdapter {
         loop {
             let job = self.next_job(end.saturating_duration_since(Instant::now()));
             let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.settle(job)) {
+            if let Some(completion) = job.and_then(|job| self.tasks.settle(job.place, job.items)) {
                 return Some(completion);
             }
             if idle && Instant::now() >= end {
@@ -344,23 +301,7 @@ impl Adapter for FsAdapter {
     }
 
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
-        let base = self.layout.base();
-        let refused = |error: io::Error| format!("--cold: could not sync {}: {error}", base.display());
-        files::sync_file_system(&File::open(base).map_err(refused)?).map_err(refused)?;
-        let mut residency = Residency::default();
-        let mut path = String::new();
-        for key in keys {
-            self.layout.final_path(&key, &mut path);
-            // A key that is not there has no pages; the load will say that it is missing.
-            let Ok(file) = File::open(&path) else { continue };
-            let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-            let refused = |error: io::Error| format!("--cold: could not drop the cached pages of {path}: {error}");
-            residency.objects += 1;
-            residency.resident_pages_before += files::resident_pages(&file, bytes).map_err(refused)?;
-            files::drop_pages(&file).map_err(refused)?;
-            residency.resident_pages_after += files::resident_pages(&file, bytes).map_err(refused)?;
-        }
-        Ok(residency)
+        cold::drop_pages(self.layout.base(), keys, |key, path| self.layout.final_path(key, path))
     }
 
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {

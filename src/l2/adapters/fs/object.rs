@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Instant;
 
 use super::layout::Layout;
@@ -97,16 +98,28 @@ fn store(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &mut Paths) -> 
 
 /// Opens the temporary file of a store; `None` when the object is there already.
 pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<File>, Outcome> {
-    match fs::metadata(&paths.target) {
-        Ok(_) => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("look for", &paths.target, &error)),
+    if !layout.replaces() {
+        match fs::metadata(&paths.target) {
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("look for", &paths.target, &error)),
+        }
     }
+    let bytes = item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
+    layout.reserve(bytes).map_err(Outcome::Failed)?;
     layout.tmp_path(&item.key, &mut paths.tmp);
+    open_tmp(layout, paths)
+        .map(Some)
+        .map_err(|error| failed("create", &paths.tmp, &error))
+}
+
+/// A new file, or one that was written before and takes its name.
+fn open_tmp(layout: &Layout, paths: &Paths) -> io::Result<File> {
+    if layout.is_sharded() {
+        fs::create_dir_all(Path::new(&paths.tmp).parent().unwrap_or(layout.base()))?;
+    }
     let recycled = match layout.recycled.get() {
-        Some(recycled) => recycled
-            .take(&paths.tmp)
-            .map_err(|error| failed("take over a file as", &paths.tmp, &error))?,
+        Some(recycled) => recycled.take(&paths.tmp)?,
         None => false,
     };
     let mut options = File::options();
@@ -115,10 +128,7 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
     if layout.direct {
         options.custom_flags(files::O_DIRECT).mode(0o644);
     }
-    match options.open(&paths.tmp) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) => Err(failed("create", &paths.tmp, &error)),
-    }
+    options.open(&paths.tmp)
 }
 
 /// Gives a written temporary file its final name, or removes it.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::layout::Layout;
-use super::ring::move_raw;
 use crate::l2::adapter::{Item, ProbeSlice};
+use crate::l2::adapters::raw::move_raw;
 use crate::sys::files;
 use crate::sys::uring::{Direction, Ring};
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::layout::Layout;
 use super::object::{self, Lap, Paths};
 use super::threads::Job;
-use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
+use crate::l2::adapter::{KeyTimes, Operation, Outcome};
 use crate::sys::uring::{Direction, Finished, Ring, Transfer};
 use crate::units::duration_ns;
 
@@ -180,47 +180,4 @@ impl RingEngine {
         job.items[0].outcome = outcome;
         self.finished.push_back(job);
     }
-}
-
-/// What a probe moves through the ring: whole slots against given places of given files.
-pub fn move_raw(
-    ring: &mut Ring,
-    depth: usize,
-    direction: Direction,
-    items: &mut [Item],
-    place: impl Fn(usize) -> (Arc<File>, u64),
-) -> Result<(), String> {
-    let mut next = 0;
-    let mut done = 0;
-    let mut failure = None;
-    while done < items.len() && !(failure.is_some() && ring.in_flight() == 0) {
-        while failure.is_none() && next < items.len() && ring.in_flight() < depth {
-            let slot = items[next]
-                .slot
-                .take()
-                .ok_or("a probe needs a buffer for every object")?;
-            let (file, file_offset) = place(next);
-            let pushed = ring.push(Transfer {
-                file,
-                file_offset,
-                slot,
-                direction,
-                token: next,
-            });
-            assert!(pushed.is_ok(), "the ring has room for its depth");
-            next += 1;
-        }
-        ring.wait(Duration::from_secs(1))
-            .map_err(|error| format!("the probe's ring failed: {error}"))?;
-        while let Some(finished) = ring.next_finished() {
-            done += 1;
-            if let Err(error) = finished.outcome {
-                failure = Some(format!("the probe could not move an object: {error}"));
-            } else if finished.moved_bytes < finished.transfer.slot.len() {
-                failure = Some("the probe met a short object".to_owned());
-            }
-            items[finished.transfer.token].slot = Some(finished.transfer.slot);
-        }
-    }
-    failure.map_or(Ok(()), Err)
 }

@@ -1,5 +1,7 @@
 //! Chunks inside the messages: bytes go from the blocks to the socket and back, never through a buffer of their size.
 
+use std::time::Duration;
+
 use super::{Range, Transfer};
 use crate::server::memory::{KvTensors, Run};
 use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
@@ -55,7 +57,7 @@ pub fn retrieve(
     let commit = if accepted {
         last.done - last.begun
     } else {
-        std::time::Duration::ZERO
+        Duration::ZERO
     };
     Ok(Transfer {
         accepted,

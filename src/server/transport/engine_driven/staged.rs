@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Range, Transfer};
 use crate::cuda::CudaError;
 use crate::server::device::{DeviceTensors, Staging};
+use crate::server::memory::Run;
 use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
 use crate::sys::shm::Segment;
 
@@ -13,25 +14,30 @@ use crate::sys::shm::Segment;
 /// reported as failed.
 const NOTHING: [u8; 4096] = [0; 4096];
 
-/// Copies chunks into their slots, given as (chunk, offset in the pool); the device's time.
+/// Registration makes the buffers, and nothing is transferred before it.
+pub fn unregistered() -> RpcError {
+    RpcError::Local("a worker with device memory is not registered".to_owned())
+}
+
+/// Copies chunks into their slots, given as (chunk, place in the pool); the device's time.
 pub fn gather(
     staging: &mut Staging,
     tensors: &DeviceTensors,
     range: Range,
-    places: &[(usize, usize)],
+    places: &[(usize, Run)],
     pool: &mut Segment,
-) -> Result<Duration, CudaError> {
+) -> Result<Duration, RpcError> {
     staging.begin()?;
     if let Some((chunk, _)) = places.first() {
         staging.fetch(tensors, 0, range.blocks_of(*chunk))?;
     }
-    for (number, (_, offset)) in places.iter().enumerate() {
+    for (number, (_, slot)) in places.iter().enumerate() {
         if let Some((next, _)) = places.get(number + 1) {
             staging.fetch(tensors, number + 1, range.blocks_of(*next))?;
         }
-        pool.mapping_mut().write(*offset, staging.buffer(number)?);
+        pool.mapping_mut().write(slot.offset, staging.buffer(number)?);
     }
-    staging.end()
+    Ok(staging.end()?)
 }
 
 /// Copies chunks from their slots into their blocks; the device's time.
@@ -39,15 +45,15 @@ pub fn scatter(
     staging: &mut Staging,
     tensors: &DeviceTensors,
     range: Range,
-    offsets: &[usize],
+    slots: &[Run],
     pool: &Segment,
-) -> Result<Duration, CudaError> {
+) -> Result<Duration, RpcError> {
     staging.begin()?;
-    for (chunk, offset) in offsets.iter().enumerate() {
-        pool.mapping().read(*offset, staging.buffer(chunk)?);
+    for (chunk, slot) in slots.iter().enumerate() {
+        pool.mapping().read(slot.offset, staging.buffer(chunk)?);
         staging.send(tensors, chunk, range.blocks_of(chunk))?;
     }
-    staging.end()
+    Ok(staging.end()?)
 }
 
 /// Sends chunks inside a message.

@@ -1,8 +1,9 @@
 //! Gather and scatter against the definition of the chunk object, and slots that cannot be right.
 
 use super::*;
-use crate::server::memory::Source;
+use crate::server::memory::{Layout, Source};
 use crate::server::rpc::Dtype;
+use crate::server::shape::Shape;
 
 fn name(what: &str) -> String {
     format!("lmcache-bench-test-{}-{what}", std::process::id())
@@ -86,7 +87,13 @@ fn slots_that_cannot_be_right_are_refused() {
         shape: vec![1, 64, 64],
         dtype: "uint8".into(),
     };
-    assert_eq!(checked_slot(&slot(4096, 4096), &layout, &pool), Ok(4096));
+    assert_eq!(
+        checked_slot(&slot(4096, 4096), &layout, &pool),
+        Ok(Run {
+            offset: 4096,
+            bytes: 4096
+        })
+    );
     for (bad, want) in [
         (slot(4097, 4096), "outside the pool"),
         (slot(u64::MAX, 4096), "outside the pool"),
@@ -95,65 +102,4 @@ fn slots_that_cannot_be_right_are_refused() {
         let text = checked_slot(&bad, &layout, &pool).unwrap_err();
         assert!(text.contains(want), "{text}");
     }
-}
-
-#[test]
-fn chunks_have_the_shape_of_the_protocol() {
-    let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap(), None).chunk_layout(8, 2);
-    let kv = layout("(2,16,4,1,4):float16:2");
-    assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));
-    assert_eq!(layout("(1,16,4,1,4):float16:2").shape, [2, 8, 4]);
-}
-
-/// Not a test of truth but of speed, for scripts/server-copy-speed.sh: gather and scatter of the default request against one
-/// plain copy of the same bytes between the same two mappings, in turn.
-#[test]
-#[ignore = "a measurement"]
-fn copy_speed() {
-    let shape = Shape::parse("(2,64,16,8,128):float16:32").unwrap();
-    let mut tensors = KvTensors::private(Layout::new(&shape)).unwrap();
-    let (chunk_bytes, chunks) = (shape.chunk_bytes(256), 2);
-    let bytes = chunk_bytes * chunks;
-    let mut pool = Segment::create(&name("speed"), bytes).unwrap();
-    let all = Blocks { first: 0, count: 64 };
-    let source = Source {
-        seed: 1,
-        rank: 0,
-        sequence: 0,
-    };
-    tensors.fill(all, source).unwrap();
-    pool.mapping_mut().fill(0, bytes, 1);
-    let blocks = |chunk| Blocks {
-        first: 16 * chunk,
-        count: 16,
-    };
-    let time = |work: &mut dyn FnMut()| {
-        let begun = Instant::now();
-        work();
-        begun.elapsed().as_secs_f64()
-    };
-    let mut ratios: [Vec<f64>; 2] = Default::default();
-    let mut speeds: [Vec<f64>; 3] = Default::default();
-    for _ in 0..21 {
-        let plain = time(&mut || pool.mapping_mut().copy_from(0, tensors.mapping(), 0, bytes));
-        let gathered = time(&mut || (0..chunks).for_each(|c| gather(&tensors, blocks(c), &mut pool, c * chunk_bytes)));
-        let back = time(&mut || tensors.mapping_mut().copy_from(0, pool.mapping(), 0, bytes));
-        let scattered =
-            time(&mut || (0..chunks).for_each(|c| scatter(&mut tensors, blocks(c), &pool, c * chunk_bytes)));
-        ratios[0].push(plain / gathered);
-        ratios[1].push(back / scattered);
-        for (speeds, seconds) in speeds.iter_mut().zip([plain, gathered, scattered]) {
-            speeds.push(bytes as f64 / seconds / (1u64 << 30) as f64);
-        }
-    }
-    let median = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let [plain, gathered, scattered] = speeds.each_mut().map(median);
-    let [gather_ratio, scatter_ratio] = ratios.each_mut().map(median);
-    println!(
-        "copy_speed plain_gib_s={plain:.2} gather_gib_s={gathered:.2} scatter_gib_s={scattered:.2} \
-         gather_ratio={gather_ratio:.3} scatter_ratio={scatter_ratio:.3}"
-    );
 }

@@ -1,0 +1,221 @@
+"""Runs LMCache's `bench engine` and ours with the same flags against a recording server and compares what arrived.
+
+usage: engine_requests.py SCRATCH LMCACHE_EXECUTABLE
+"""
+
+import collections
+import http.server
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+from native import REPOSITORY, binary
+
+MODEL_LISTED = "WORDS"
+RUN_TIMEOUT_S = 180
+KEY = "sk-interop"
+
+
+class Recorder(http.server.ThreadingHTTPServer):
+    """An engine that answers " word" max_tokens times and keeps (authorization, path, body) in order of arrival."""
+
+    daemon_threads = True
+    # A burst of connections must not wait for retransmitted handshakes.
+    request_queue_size = 1024
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.seen: list[tuple[str, str, bytes]] = []
+
+    def record(self, entry: tuple[str, str, bytes]) -> None:
+        with self.lock:
+            self.seen.append(entry)
+
+    def take(self) -> list[tuple[str, str, bytes]]:
+        with self.lock:
+            seen, self.seen = self.seen, []
+        return seen
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.answer("application/json", json.dumps({"object": "list", "data": [{"id": MODEL_LISTED}]}).encode())
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.record((self.headers["authorization"], self.path, body))
+        tokens = json.loads(body)["max_tokens"]
+        chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
+        chunks += [{"choices": [{"index": 0, "delta": {"content": " word"}}]}] * tokens
+        chunks += [{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}}]
+        common = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL_LISTED}
+        events = [json.dumps(common | chunk) for chunk in chunks] + ["[DONE]"]
+        self.answer("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
+
+    def answer(self, kind: str, body: bytes):
+        self.send_response(200)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Bench:
+    """Both programs, in a folder where the model names lead to tokenizers."""
+
+    def __init__(self, scratch: pathlib.Path, lmcache: str, server: Recorder):
+        self.scratch, self.server = scratch, server
+        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.programs = {"theirs": [lmcache, "bench", "engine"], "ours": [binary(), "bench", "engine"]}
+        for name, folder in [("TINY", "tiny-tokenizer"), ("WORDS", "words-tokenizer")]:
+            (scratch / name).symlink_to(REPOSITORY / "tests/golden/engine" / folder)
+
+    def run(self, whose: str, *flags: str) -> list[tuple[str, str, bytes]]:
+        """What one run sent."""
+        extra = ["--no-certificate"] if whose == "ours" else []
+        command = [*self.programs[whose], "--engine-url", self.url, "--output-dir", f"out-{whose}", *flags, *extra]
+        environment = os.environ | {"OPENAI_API_KEY": KEY, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        self.server.take()
+        done = subprocess.run(
+            command, cwd=self.scratch, env=environment, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"{whose}: exit code {done.returncode} of {' '.join(command)}\n{done.stdout}{done.stderr}")
+        if KEY in done.stdout + done.stderr:
+            raise AssertionError(f"{whose}: printed the API key")
+        return self.server.take()
+
+    def compare(self, flags: list[str], ordered: bool = True, reference: list | None = None) -> list:
+        """The same flags for both; what the reference sent."""
+        theirs = self.run("theirs", *flags) if reference is None else reference
+        same(self.run("ours", *flags), theirs, ordered)
+        return theirs
+
+
+def same(ours: list, theirs: list, ordered: bool = True) -> None:
+    if not theirs:
+        raise AssertionError("the reference sent nothing")
+    if not ordered:
+        missing = collections.Counter(theirs) - collections.Counter(ours)
+        more = collections.Counter(ours) - collections.Counter(theirs)
+        if missing or more:
+            raise AssertionError(f"{sum(missing.values())} of theirs are missing, {sum(more.values())} of ours are others")
+        return
+    for number, pair in enumerate(zip(ours, theirs)):
+        if pair[0] != pair[1]:
+            raise AssertionError(f"request {number} differs:\n ours   {pair[0]}\n theirs {pair[1]}"[:2000])
+    if len(ours) != len(theirs):
+        raise AssertionError(f"{len(ours)} requests instead of {len(theirs)}")
+
+
+def flags_of(workload: str, model: str, tokens_per_gb: int, *more: str) -> list[str]:
+    return ["--workload", workload, "--model", model, "--tokens-per-gb-kvcache", str(tokens_per_gb), *more]
+
+
+QA = flags_of("long-doc-qa", "TINY", 900, "--kv-cache-volume", "1", "--ldqa-document-length", "90")
+CHAT = flags_of(
+    "multi-round-chat", "TINY", 100, "--kv-cache-volume", "1", "--mrc-shared-prompt-length", "18",
+    "--mrc-chat-history-length", "15", "--mrc-output-length", "5", "--mrc-qps", "10", "--mrc-duration", "1.5",
+)  # fmt: skip
+PERMUTATOR = flags_of(
+    "long-doc-permutator", "WORDS", 10, "--ldp-num-contexts", "5", "--ldp-context-length", "60",
+    "--ldp-system-prompt-length", "11", "--ldp-num-permutations", "9", "--ldp-max-output-length", "4",
+)  # fmt: skip
+TUNER = flags_of(
+    "prefix-suffix-tuner", "WORDS", 2000, "--psf-context-length", "400", "--psf-prefix-ratio", "0.6", "--psf-thrash", "1"
+)
+PREFILL = flags_of("random-prefill", "TINY", 10, "--rp-num-requests", "40", "--rp-request-length", "300")
+
+
+def check_order_of_one_at_a_time(bench: Bench) -> None:
+    bench.compare([*QA, "--ldqa-num-inflight-requests", "1", "--seed", "-5", "--ignore-eos"])
+
+
+def check_window(bench: Bench) -> None:
+    bench.compare([*QA, "--ldqa-num-inflight-requests", "4", "--ldqa-shuffle-policy", "tile"], ordered=False)
+
+
+def check_chat(bench: Bench) -> None:
+    bench.compare(CHAT)
+
+
+def check_permutator(bench: Bench) -> None:
+    bench.compare([*PERMUTATOR, "--seed", "18446744073709551629"])
+
+
+def check_tuner(bench: Bench) -> None:
+    bench.compare([*TUNER, "--seed", "7"])
+
+
+def check_tuner_without_tokenizer(bench: Bench) -> None:
+    flags = ["NOWHERE" if flag == "WORDS" else flag for flag in TUNER]
+    bench.compare([*flags, "--no-warmup"])
+
+
+def check_burst(bench: Bench) -> None:
+    bench.compare(PREFILL, ordered=False)
+
+
+def check_model_of_the_engine(bench: Bench) -> None:
+    at = QA.index("--model")
+    bench.compare([*QA[:at], *QA[at + 2 :], "--ldqa-num-inflight-requests", "1"])
+
+
+def check_their_config_files(bench: Bench) -> None:
+    """Files that the reference wrote, also of workloads that it cannot run from a file."""
+    for name, flags, ordered in [("qa", QA, False), ("tuner", TUNER, True), ("prefill", PREFILL, False)]:
+        bench.run("theirs", *flags, "--export-config", f"theirs-{name}.json")
+        direct = bench.run("ours", *flags)
+        same(bench.run("ours", "--config", f"theirs-{name}.json"), direct, ordered)
+
+
+def check_our_config_files(bench: Bench) -> None:
+    """Files that we wrote, read by the reference: the same requests as ours."""
+    for name, flags in [("chat", CHAT), ("qa", [*QA, "--ldqa-num-inflight-requests", "1", "--ignore-eos"])]:
+        bench.run("ours", *flags, "--export-config", f"ours-{name}.json")
+        theirs = bench.run("theirs", "--config", f"ours-{name}.json")
+        same(bench.run("ours", *flags), theirs)
+
+
+CHECKS = [
+    check_order_of_one_at_a_time,
+    check_window,
+    check_chat,
+    check_permutator,
+    check_tuner,
+    check_tuner_without_tokenizer,
+    check_burst,
+    check_model_of_the_engine,
+    check_their_config_files,
+    check_our_config_files,
+]
+
+
+def main() -> int:
+    server = Recorder()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    bench = Bench(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], server)
+    failed = 0
+    for check in CHECKS:
+        name = check.__name__.removeprefix("check_").replace("_", " ")
+        try:
+            check(bench)
+            print(f"ok   {name}", flush=True)
+        except (AssertionError, subprocess.TimeoutExpired) as problem:
+            failed += 1
+            print(f"FAIL {name}: {problem}", flush=True)
+    print(f"{len(CHECKS) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

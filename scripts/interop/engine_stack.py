@@ -1,0 +1,269 @@
+"""Runs every workload against a real vLLM and compares what was asked for with what the servers say they saw.
+
+Run by scripts/interop.sh: engine_stack.py SCRATCH LMCACHE_ENVIRONMENT VLLM_ENVIRONMENT
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import stack
+import tiny_model
+
+BENCH = os.environ["LMCACHE_BENCH_BIN"]
+MODEL = "tiny"
+# vLLM's blocks on CPUs have 128 tokens. 160 of them are the HBM tier; the pool of the tuner does not fit.
+BLOCK_TOKENS, BLOCKS = 128, 160
+CHUNK_TOKENS = 256
+TIER_GB = BLOCKS * BLOCK_TOKENS / tiny_model.TOKENS_PER_GB
+CONTEXT_TOKENS = 1000
+QUESTION = "What is this document about?"
+
+
+class Engine:
+    """A running vLLM and, if there is one, the LMCache server behind it."""
+
+    def __init__(self, scratch: pathlib.Path, checks: stack.Checks, url: str, cache_url: str | None) -> None:
+        self.scratch, self.checks, self.url, self.cache_url = scratch, checks, url, cache_url
+        self.runs = 0
+
+    def tokens(self, text: str) -> int:
+        return stack.post(f"{self.url}/tokenize", {"model": MODEL, "prompt": text, "add_special_tokens": False})["count"]
+
+    def template_tokens(self, *roles: str) -> int:
+        """What the chat template adds to messages with these roles."""
+        messages = [{"role": role, "content": ""} for role in roles]
+        return stack.post(f"{self.url}/tokenize", {"model": MODEL, "messages": messages})["count"]
+
+    def sources(self) -> dict[str, float]:
+        """Prompt tokens by where they came from: the engine's counters, and the cache server's if there is one."""
+        by_label = stack.counters(f"{self.url}/metrics", "vllm:prompt_tokens_by_source_total{")
+        found = {name.split('source="')[1].split('"')[0]: value for name, value in by_label.items()}
+        if self.cache_url:
+            for tier in ("l1", "l2"):
+                samples = stack.counters(f"{self.cache_url}/metrics", f"lmcache_mp_lookup_hit_{tier}_tokens_total")
+                found[tier] = sum(samples.values())
+        return found
+
+    def run(self, workload: str, *flags: object) -> "Run":
+        self.runs += 1
+        folder = self.scratch / f"run-{self.runs}-{workload}"
+        return Run(self, workload, folder, [str(flag) for flag in flags])
+
+
+class Run:
+    """One run of our binary: its report, its records, and what the servers counted meanwhile."""
+
+    def __init__(self, engine: Engine, workload: str, folder: pathlib.Path, flags: list[str]) -> None:
+        records = folder / "requests.jsonl"
+        command = [
+            *(BENCH, "engine", "--engine-url", engine.url, "--workload", workload, "--no-interactive"),
+            *("--output-dir", str(folder), "--json", "--format", "json", "--requests-jsonl", str(records)),
+            *("--no-certificate", *flags),
+        ]
+        folder.mkdir(parents=True)
+        self.checks = engine.checks
+        before = engine.sources()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        after = engine.sources()
+        self.sources = {name: after[name] - before.get(name, 0) for name in after}
+        self.code, self.stderr = done.returncode, done.stderr
+        try:
+            self.report = json.loads(done.stdout)
+            self.records = [json.loads(line) for line in records.read_text().splitlines()]
+            self.summary = json.loads((folder / "bench_summary.json").read_text())
+        except (OSError, ValueError):
+            self.report, self.records, self.summary = {}, [], {"config": {}, "results": {}}
+
+    def counted(self) -> dict[str, int]:
+        """What our report says that the servers counted in the measured phase."""
+        return self.report.get("metrics", {}).get("prompt_sources", {})
+
+    def cached_tokens(self) -> list[int]:
+        return [record["cached_tokens"] or 0 for record in self.records]
+
+    def prompt_tokens(self) -> list[int]:
+        return [record["prompt_tokens"] for record in self.records]
+
+    def check(self, name: str, requests: int, answer_tokens: int) -> "Run":
+        """What holds for every run: it succeeds, with so many requests, each of exactly so many tokens."""
+        checks = self.checks
+        checks.that(f"{name}: succeeds", self.code == 0, f"exit status {self.code}: {self.stderr[-800:]}")
+        checks.equal(f"{name}: requests", self.summary["results"].get("successful_requests"), requests)
+        counts = [record["completion_tokens"] for record in self.records]
+        checks.equal(f"{name}: tokens of each answer", counts, [answer_tokens] * requests)
+        return self
+
+
+def sized(*flags: object) -> list[object]:
+    """Flags for tiny_model's tokens per GB, so that nothing needs to be asked."""
+    return ["--tokens-per-gb-kvcache", tiny_model.TOKENS_PER_GB, *flags]
+
+
+def check_workloads(engine: Engine, tokenizer: pathlib.Path) -> None:
+    """The four workloads that are not about tiers, each with exact token counts."""
+    checks = engine.checks
+    exact = ("--tokenizer", tokenizer, "--ignore-eos")
+    user = engine.template_tokens("user")
+
+    run = engine.run("random-prefill", *sized(*exact, "--exact-lengths", "--rp-request-length", 500, "--rp-num-requests", 8))
+    run.check("random-prefill", 8, 1)
+    checks.equal("random-prefill: prompt tokens", run.prompt_tokens(), [500 + user] * 8)
+
+    volume = 4 * 1000 / tiny_model.TOKENS_PER_GB + 1e-9
+    run = engine.run(
+        "long-doc-qa",
+        *sized(*exact, "--exact-lengths", "--kv-cache-volume", volume, "--ldqa-document-length", 1000),
+        *("--ldqa-query-per-document", 1, "--ldqa-max-output-length", 8),
+    )
+    run.check("long-doc-qa", 4, 8)
+    question = engine.tokens(f"\n\nQuestion 0: {QUESTION}")
+    checks.equal("long-doc-qa: prompt tokens", run.prompt_tokens(), [1000 + question + user] * 4)
+    cached = run.cached_tokens()
+    whole_blocks = 1000 // BLOCK_TOKENS * BLOCK_TOKENS
+    checks.that("long-doc-qa: documents are found in the cache", min(cached, default=0) >= whole_blocks, cached)
+    checks.equal("long-doc-qa: our report says what the engine counted", run.counted().get("engine_cache"), sum(cached))
+
+    run = engine.run(
+        "long-doc-permutator",
+        *sized(*exact, "--ldp-num-contexts", 3, "--ldp-context-length", 300, "--ldp-system-prompt-length", 100),
+        *("--ldp-num-permutations", 5, "--ldp-max-output-length", 4),
+    )
+    run.check("long-doc-permutator", 5, 4)
+    asked = 100 + 3 * 300 + 2 * engine.tokens("\n\n")
+    checks.equal(
+        "long-doc-permutator: prompt tokens", run.prompt_tokens(), [asked + engine.template_tokens("system", "user")] * 5
+    )
+
+    volume = 2 * 600 / tiny_model.TOKENS_PER_GB + 1e-9
+    run = engine.run(
+        "multi-round-chat",
+        *sized(*exact, "--exact-lengths", "--kv-cache-volume", volume, "--mrc-shared-prompt-length", 200),
+        *("--mrc-chat-history-length", 400, "--mrc-user-input-length", 20, "--mrc-output-length", 8),
+        *("--mrc-qps", 4, "--mrc-duration", 2),
+    )
+    run.check("multi-round-chat", 8, 8)
+    first = engine.template_tokens("system", "user", "assistant", "user")
+    said = 200 + 400 + engine.tokens("Understood, I have read the context above.") + 20
+    prompts = {record["request_id"]: record["prompt_tokens"] for record in run.records}
+    firsts = [prompts.get("s0_r0"), prompts.get("s1_r1")]
+    checks.equal("multi-round-chat: prompt tokens of the first rounds", firsts, [first + said] * 2)
+
+
+def tuner(engine: Engine, *flags: object) -> Run:
+    """The same flags whatever lies behind the engine."""
+    run = engine.run("prefix-suffix-tuner", "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB, *flags)
+    pool = int(TIER_GB * 1.05 * tiny_model.TOKENS_PER_GB / CONTEXT_TOKENS)
+    return run.check("prefix-suffix-tuner", pool, 1)
+
+
+def show(run: Run) -> None:
+    print(f"        counted by the servers over both passes: {json.dumps(run.sources)}")
+    print(f"        counted by the servers in pass 2, by our report: {json.dumps(run.counted())}")
+    print(f"        cached by the answers of pass 2: {sum(run.cached_tokens())} of {sum(run.prompt_tokens())}", flush=True)
+
+
+def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: list[str]) -> stack.Server:
+    port = stack.free_port()
+    command = [
+        *(str(environment / "bin/vllm"), "serve", MODEL, "--load-format", "dummy", "--host", "127.0.0.1"),
+        *("--port", str(port), "--max-model-len", "8192", "--enforce-eager", "--num-gpu-blocks-override", str(BLOCKS)),
+        *("--enable-prompt-tokens-details", *flags),
+    ]
+    env = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        # Hashes of prefixes must be the same in every process.
+        "PYTHONHASHSEED": "0",
+    }
+    return stack.Server(name, command, f"http://127.0.0.1:{port}", "/v1/models", scratch, env)
+
+
+def lmcache(scratch: pathlib.Path, environment: pathlib.Path, rpc_port: int) -> stack.Server:
+    port, metrics_port = stack.free_port(), stack.free_port()
+    disk = scratch / "l2"
+    disk.mkdir()
+    command = [
+        *(str(environment / "bin/lmcache"), "server", "--host", "127.0.0.1", "--port", str(rpc_port)),
+        *("--http-host", "127.0.0.1", "--http-port", str(port), "--prometheus-port", str(metrics_port)),
+        *("--l1-size-gb", f"{TIER_GB:.6f}", "--no-l1-use-lazy", "--chunk-size", str(CHUNK_TOKENS)),
+        # As the manual asks for the tuner: what is evicted at all is evicted almost entirely.
+        *("--eviction-policy", "LRU", "--eviction-trigger-watermark", "0.80", "--eviction-ratio", "0.99"),
+        *("--supported-transfer-mode", "lmcache_driven"),
+        *("--l2-adapter", json.dumps({"type": "fs", "base_path": str(disk)})),
+    ]
+    return stack.Server("lmcache", command, f"http://127.0.0.1:{port}", "/status", scratch, {})
+
+
+def connector(rpc_port: int) -> list[str]:
+    # Only in this mode does the server know the layout of the KV cache, which `--lmcache-url` asks for.
+    extra = {
+        "lmcache.mp.host": "tcp://127.0.0.1",
+        "lmcache.mp.port": rpc_port,
+        "lmcache.mp.mp_transfer_mode": "lmcache_driven",
+    }
+    config = {"kv_connector": "LMCacheMPConnector", "kv_role": "kv_both", "kv_connector_extra_config": extra}
+    return ["--kv-transfer-config", json.dumps(config)]
+
+
+def baseline_1(scratch: pathlib.Path, checks: stack.Checks, environment: pathlib.Path) -> None:
+    with vllm(scratch, environment, "vllm-alone", []) as server:
+        server.start(240)
+        engine = Engine(scratch / "alone", checks, server.url, None)
+        check_workloads(engine, scratch / MODEL)
+        run = tuner(engine, *sized("--tokenizer", scratch / MODEL))
+        show(run)
+        expected = {"computed": sum(run.prompt_tokens()), "engine_cache": 0, "external": 0}
+        checks.equal("tuner, baseline 1: pass 2 finds nothing, the pool does not fit", run.counted(), expected)
+        checks.equal("tuner, baseline 1: the answers say the same", sum(run.cached_tokens()), 0)
+        answer = engine.run("random-prefill", *sized("--model", "another", "--rp-num-requests", 1))
+        checks.that("a model that is not served is an error", answer.code == 1, answer.code)
+
+
+def baseline_2(scratch: pathlib.Path, checks: stack.Checks, lmcache_env: pathlib.Path, vllm_env: pathlib.Path) -> None:
+    rpc_port = stack.free_port()
+    behind = vllm(scratch, vllm_env, "vllm-lmcache", connector(rpc_port))
+    with lmcache(scratch, lmcache_env, rpc_port) as cache, behind as server:
+        cache.start(120)
+        server.start(240)
+        engine = Engine(scratch / "behind", checks, server.url, cache.url)
+        run = tuner(engine, "--lmcache-url", cache.url, "--tokenizer", scratch / MODEL)
+        show(run)
+        per_gb = run.summary["config"].get("tokens_per_gb_kvcache")
+        checks.equal("--lmcache-url resolves tokens per GB", per_gb, tiny_model.TOKENS_PER_GB)
+        prefix_chunks = int(CONTEXT_TOKENS * 0.8) // CHUNK_TOKENS * CHUNK_TOKENS
+        cached = run.cached_tokens()
+        found = cached.count(prefix_chunks)
+        checks.that("tuner, baseline 2: pass 2 finds nearly every prefix", found > 0.8 * len(cached) > 0, cached)
+        # Pass 1 finds nothing, so both passes together are pass 2.
+        external = run.sources["external_kv_transfer"]
+        checks.equal("tuner, baseline 2: our cached tokens are the engine's external ones", sum(cached), external)
+        tiers = run.sources["l1"] + run.sources["l2"]
+        checks.equal("tuner, baseline 2: and what the cache server found", tiers, external)
+        counted = run.counted()
+        checks.equal("tuner, baseline 2: our report says what the engine counted", counted.get("external"), external)
+        in_report = (counted.get("lmcache_l1"), counted.get("lmcache_l2"))
+        checks.equal("tuner, baseline 2: and what the cache server counted", in_report, (run.sources["l1"], run.sources["l2"]))
+        checks.that("tuner, baseline 2: most come from the disk", run.sources["l2"] > external / 2 > 0, run.sources)
+        volume = 4 * 1000 / tiny_model.TOKENS_PER_GB + 1e-9
+        flags = ("--kv-cache-volume", volume, "--ldqa-document-length", 1000, "--ldqa-query-per-document", 1)
+        again = engine.run("long-doc-qa", "--lmcache-url", cache.url, "--ignore-eos", "--ldqa-max-output-length", 2, *flags)
+        again.check("long-doc-qa behind LMCache", 4, 2)
+
+
+def main(scratch: pathlib.Path, lmcache_env: pathlib.Path, vllm_env: pathlib.Path) -> int:
+    checks = stack.Checks()
+    tiny_model.write(scratch / MODEL)
+    try:
+        baseline_1(scratch, checks, vllm_env)
+        baseline_2(scratch, checks, lmcache_env, vllm_env)
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        checks.that("the stack works", False, error)
+    return checks.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(pathlib.Path(argument) for argument in sys.argv[1:4])))

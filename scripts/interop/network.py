@@ -1,0 +1,335 @@
+"""Proves that our `resp`, `valkey` and `s3` adapters and LMCache's share one format on real servers, both ways, and that real
+faults are told. Run by scripts/interop/network.sh inside LMCache's environment."""
+
+import collections
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+# Behind LMCache's own packages, so that nothing of it is replaced.
+sys.path.append(os.environ["GLIDE"])
+
+import fs
+import native
+import reference
+import servers
+
+NUM_KEYS, IN_FLIGHT, ROUNDS, SIZE_KIB = 5, 3, 2, 64
+KEYS = NUM_KEYS * IN_FLIGHT
+FLAGS = ["--num-keys", NUM_KEYS, "--in-flight", IN_FLIGHT, "--rounds", ROUNDS - 1, "--warmup-rounds", 1]
+FLAGS += ["--data-size-kb", SIZE_KIB, "--seed", 7]
+PASSWORD = "interop-password"
+require = fs.require
+
+
+def ours(spec: dict, *flags: object) -> native.Run:
+    return native.l2(spec, *FLAGS, *flags)
+
+
+def succeeded(run: native.Run, operation: str) -> int:
+    return fs.operation(run, operation)["total_success"]
+
+
+def round_trip(spec: dict, *flags: object) -> native.Run:
+    """Store, lookup, load and verify by us alone."""
+    run = ours(spec, "--no-skip-verify", "--lookup-max-hit-rate", "1", *flags).expect(0)
+    require(run.metrics["verify"]["good"] == KEYS, f"{run.metrics['verify']}")
+    require(succeeded(run, "Lookup") == KEYS, "lookups miss keys that were stored")
+    return run
+
+
+def keys_of(real: reference.Reference, index: int, model: str) -> list[list]:
+    made = real.keys(index)
+    return [
+        [type(key)(chunk_hash=key.chunk_hash, model_name=model, kv_rank=key.kv_rank) for key in batch] for batch in made
+    ]
+
+
+def both_ways(spec: dict, theirs_spec: dict, wipe, model: str = "bench-model") -> str:
+    """We store, LMCache finds and loads; everything is wiped; LMCache stores what it loaded; we find, load and verify. Our
+    verification reads a stamp in every 4 KiB, so it also proves that LMCache loaded the right bytes before."""
+    ours(spec, "--only", "store").expect(0)
+    payloads = []
+    theirs = reference.Reference(theirs_spec, NUM_KEYS, IN_FLIGHT, SIZE_KIB * 1024, 4096)
+    try:
+        for index in range(ROUNDS):
+            keys = keys_of(theirs, index, model)
+            require(all(theirs.lookup(keys)), f"LMCache's lookup misses keys of round {index}")
+            hits, loaded = theirs.load(keys)
+            require(all(hits), f"LMCache's load misses keys of round {index}")
+            payloads.append(loaded)
+        require(not any(theirs.lookup(keys_of(theirs, ROUNDS, model))), "LMCache finds keys that nobody stored")
+        wipe()
+        empty = ours(spec, "--only", "load").expect(1)
+        require(succeeded(empty, "Load") == 0, "something is left after wiping")
+        for index in range(ROUNDS):
+            theirs.store(keys_of(theirs, index, model), payloads[index])
+    finally:
+        theirs.close()
+    load = ours(spec, "--only", "load", "--no-skip-verify").expect(0)
+    require(load.metrics["verify"]["good"] == KEYS, f"{load.metrics['verify']}")
+    lookup = ours(spec, "--only", "lookup", "--lookup-max-hit-rate", "1").expect(0)
+    require(succeeded(lookup, "Lookup") == KEYS, "we do not find what LMCache stored")
+    return f"{KEYS * ROUNDS} objects each way, found, loaded and verified"
+
+
+# ---- Redis and Valkey: each check gets the server program and a fresh directory -----------------------------------
+
+
+def resp_spec(redis: servers.Redis, **more: object) -> dict:
+    return {"type": "resp", "host": "127.0.0.1", "port": redis.port, "num_workers": 3, **more}
+
+
+def valkey_spec(*members: servers.Redis, **more: object) -> dict:
+    nodes = ",".join(f"127.0.0.1:{member.port}" for member in members)
+    return {"type": "valkey", "startup_nodes": nodes, "num_workers": 3, **more}
+
+
+def resp_plain(program: str, scratch: pathlib.Path) -> str:
+    with servers.Redis(program, scratch / "server") as redis:
+        spec = resp_spec(redis)
+        return both_ways(spec, spec, lambda: redis.ask("FLUSHALL"))
+
+
+def resp_password(program: str, scratch: pathlib.Path) -> str:
+    with servers.Redis(program, scratch / "server", None, "--requirepass", PASSWORD) as redis:
+        spec = resp_spec(redis, username="default", password=PASSWORD)
+        proof = both_ways(spec, spec, lambda: redis.ask("FLUSHALL", password=PASSWORD))
+        wrong = ours({**spec, "password": "wrong-secret"}, "--only", "store").expect(1)
+        require("WRONGPASS" in wrong.stderr and "wrong-secret" not in wrong.stderr, wrong.stderr)
+        none = ours(resp_spec(redis), "--only", "store").expect(1)
+        require("give the password" in none.stderr, none.stderr)
+        return f"{proof}; a wrong and a missing password are told: {wrong.stderr.strip()}"
+
+
+def resp_pipeline(program: str, scratch: pathlib.Path) -> str:
+    with servers.Redis(program, scratch / "server") as redis:
+        run = round_trip(resp_spec(redis, pipeline=4))
+        return f"verified; {run.metrics['detail_0']['io_path']}"
+
+
+def valkey_plain(program: str, scratch: pathlib.Path) -> str:
+    with servers.Redis(program, scratch / "server") as redis:
+        spec = valkey_spec(redis, key_prefix="prod", ttl_seconds=600, database_id=3)
+        proof = both_ways(spec, spec, lambda: redis.ask("FLUSHALL"))
+        return f"{proof}, with key_prefix, ttl_seconds and database_id"
+
+
+def valkey_cluster(program: str, scratch: pathlib.Path) -> str:
+    with servers.cluster(program, scratch / "cluster") as members:
+        spec = valkey_spec(members[0], cluster_mode=True)
+
+        def wipe() -> None:
+            for member in members:
+                member.ask("FLUSHALL")
+
+        proof = both_ways(spec, spec, wipe)
+        sizes = [int(member.ask("DBSIZE")[1:]) for member in members]
+        require(all(sizes), f"one node holds nothing: {sizes}")
+        return f"{proof}, on three nodes with {sizes} keys"
+
+
+def valkey_cluster_moves(program: str, scratch: pathlib.Path) -> str:
+    """Slots move from node to node while a run goes on: MOVED and ASK from a real cluster."""
+    with servers.cluster(program, scratch / "cluster") as members:
+        spec = valkey_spec(members[0], cluster_mode=True)
+        cli = pathlib.Path(program).parent / pathlib.Path(program).name.replace("-server", "-cli")
+        ids = [member.ask("CLUSTER", "MYID").split(b"\r\n")[1].decode() for member in members]
+        command = [cli, "--cluster", "reshard", f"127.0.0.1:{members[0].port}", "--cluster-from", ids[0]]
+        command += ["--cluster-to", ids[1], "--cluster-slots", 2000, "--cluster-yes"]
+        move = threading.Thread(
+            target=lambda: subprocess.run([str(word) for word in command], check=True, capture_output=True)
+        )
+        move.start()
+        redirected = good = 0
+        for _ in range(3):
+            run = ours(spec, "--no-skip-verify", "--num-keys", 40, "--rounds", 10).expect(0)
+            good += run.metrics["verify"]["good"]
+            redirected += sum(one["code"] == "requests-repeated" for one in run.metrics.get("warnings", []))
+        move.join()
+        require(good == 3 * 40 * IN_FLIGHT * 10, f"{good} objects are good")
+        return f"{good} objects stored, loaded and verified while 2000 slots moved; {redirected} runs were redirected"
+
+
+def valkey_tls(program: str, scratch: pathlib.Path) -> str:
+    ca, certificate, key = servers.certificates(scratch / "certificates")
+    options = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "no")
+    with servers.Redis(program, scratch / "server", None, *options, "--requirepass", PASSWORD, tls=True) as redis:
+        spec = valkey_spec(redis, tls_enable=True, tls_ca_file=str(ca), password=PASSWORD)
+        run = round_trip(spec)
+        untrusted = ours({**spec, "tls_ca_file": None}, "--only", "store").expect(1)
+        require("tls_ca_file" in untrusted.stderr, untrusted.stderr)
+        plain = ours({**spec, "tls_enable": False, "connection_timeout": 3}, "--only", "store").expect(1)
+        return (
+            f"verified: {run.metrics['detail_0']['io_path']}; an unknown authority: {untrusted.stderr.strip()}; "
+            f"without TLS: {plain.stderr.strip()}"
+        )
+
+
+def out_of_memory(program: str, scratch: pathlib.Path) -> str:
+    options = ("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+    with servers.Redis(program, scratch / "server", None, *options) as redis:
+        run = ours(resp_spec(redis), "--only", "store", "--warmup-rounds", 0, "--num-keys", 50).expect(1)
+        stored = succeeded(run, "Store")
+        require(0 < stored < 150 and "OOM" in run.stderr, run.stderr)
+        require(int(redis.ask("DBSIZE")[1:]) == stored, "the server holds another number of keys than was reported")
+        return f"{stored} of 150 stored, as many as the server holds; {run.stderr.splitlines()[0].split(': ', 2)[2]}"
+
+
+def read_only(program: str, scratch: pathlib.Path) -> str:
+    with servers.Redis(program, scratch / "primary") as primary:
+        options = ("--replicaof", f"127.0.0.1 {primary.port}")
+        with servers.Redis(program, scratch / "replica", None, *options) as replica:
+            run = ours(resp_spec(replica), "--only", "store").expect(1)
+            require("READONLY" in run.stderr and succeeded(run, "Store") == 0, run.stderr)
+            return run.stderr.splitlines()[0].split(": ", 2)[2]
+
+
+def killed_and_back(program: str, scratch: pathlib.Path) -> str:
+    """SIGKILL in mid-phase; the server comes back empty while the run goes on."""
+    with servers.Redis(program, scratch / "server") as redis:
+        spec = resp_spec(redis)
+
+        def kill() -> None:
+            deadline = time.monotonic() + 10
+            while int(redis.ask("DBSIZE")[1:]) < 500 and time.monotonic() < deadline:
+                pass
+            redis.stop(kill=True)
+            redis.start()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        flags = ["--only", "store", "--num-keys", 100, "--rounds", 60, "--warmup-rounds", 0]
+        run = ours(spec, *flags).expect(1)
+        killer.join()
+        planned = 100 * IN_FLIGHT * 60
+        stored = succeeded(run, "Store")
+        held = int(redis.ask("DBSIZE")[1:])
+        require(held > 0, "nothing was stored after the server came back")
+        require(stored < planned and f"127.0.0.1:{redis.port}" in run.stderr, run.stderr)
+        return f"{stored} of {planned} stored, {held} of them after it came back; {run.stderr.splitlines()[0].split(': ', 2)[2]}"
+
+
+# ---- S3: each check gets the folder that peers.sh made and a fresh directory ---------------------------------------
+
+
+def s3_spec(server: servers.Server, path: str = "", **more: object) -> dict:
+    return {
+        "type": "s3",
+        "s3_endpoint": f"127.0.0.1:{server.port}{path}",
+        "s3_region": servers.REGION,
+        "s3_num_io_threads": 4,
+        "disable_tls": True,
+        "aws_access_key_id": servers.ACCESS_KEY,
+        "aws_secret_access_key": servers.SECRET_KEY,
+        **more,
+    }
+
+
+def remove_objects(directory: pathlib.Path):
+    def wipe() -> None:
+        for path in directory.rglob("*@*"):
+            path.unlink()
+
+    return wipe
+
+
+def s3_signed(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    """LMCache has no path style, but a model name with a slash makes the same request paths."""
+    with servers.s3s_fs(installed / "bin" / "s3s-fs", scratch) as server:
+        spec = s3_spec(server, f"/{servers.BUCKET}")
+        wipe = remove_objects(scratch / "data" / servers.BUCKET)
+        model = f"{servers.BUCKET}/bench-model"
+        return both_ways(spec, s3_spec(server, s3_prefer_http2=False), wipe, model) + " (s3s-fs checks signatures)"
+
+
+def s3_plain(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    with servers.nginx(scratch) as server:
+        spec = s3_spec(server)
+        return both_ways(spec, s3_spec(server, s3_prefer_http2=False), remove_objects(scratch / "data")) + " (nginx)"
+
+
+def s3_refusals(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    with servers.s3s_fs(installed / "bin" / "s3s-fs", scratch) as server:
+        wrong = ours(s3_spec(server, f"/{servers.BUCKET}", aws_secret_access_key="wrong-secret"), "--only", "store")
+        wrong.expect(1)
+        require("403 SignatureDoesNotMatch" in wrong.stderr and "wrong-secret" not in wrong.stderr, wrong.stderr)
+        server.stop()
+        gone = ours(s3_spec(server, f"/{servers.BUCKET}"), "--only", "store").expect(1)
+        require("Connection refused" in gone.stderr, gone.stderr)
+    with servers.moto(installed / "moto" / "bin" / "moto_server", scratch / "moto") as server:
+        bucket = ours(s3_spec(server, "/no-such-bucket"), "--only", "store").expect(1)
+        require("NoSuchBucket" in bucket.stderr, bucket.stderr)
+        return " / ".join(run.stderr.splitlines()[0].split(": ", 2)[-1] for run in (wrong, bucket, gone))
+
+
+def s3_parts(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    flags = ["--data-size-kb", 20480, "--num-keys", 2, "--in-flight", 1]
+    with servers.s3s_fs(installed / "bin" / "s3s-fs", scratch / "s3s") as server:
+        run = ours(s3_spec(server, f"/{servers.BUCKET}"), "--no-skip-verify", *flags).expect(0)
+        require(run.metrics["verify"]["good"] == 2, f"{run.metrics['verify']}")
+    with servers.moto(installed / "moto" / "bin" / "moto_server", scratch / "moto") as server:
+        make_bucket(server)
+        run = ours(s3_spec(server, f"/{servers.BUCKET}"), "--no-skip-verify", *flags).expect(0)
+        require(run.metrics["verify"]["good"] == 2, f"{run.metrics['verify']}")
+    return "objects of 20 MiB in three parts, stored, loaded and verified on s3s-fs and moto"
+
+
+def s3_tls(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    ca, certificate, key = servers.certificates(scratch / "certificates")
+    with servers.nginx(scratch / "nginx", certificate, key) as server:
+        spec = s3_spec(server, disable_tls=False, tls_ca_file=str(ca))
+        run = round_trip(spec)
+        untrusted = ours({**spec, "tls_ca_file": None}, "--only", "store").expect(1)
+        require("UnknownIssuer" in untrusted.stderr, untrusted.stderr)
+        return f"verified: {run.metrics['detail_0']['io_path']}; {untrusted.stderr.strip()}"
+
+
+def make_bucket(server: servers.Server) -> None:
+    import http.client
+
+    scope = f"{servers.ACCESS_KEY}/20260101/{servers.REGION}/s3/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"}
+    link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    link.request("PUT", f"/{servers.BUCKET}", headers=headers)
+    require(link.getresponse().status == 200, "moto makes no bucket")
+
+
+def s3_moto(installed: pathlib.Path, scratch: pathlib.Path) -> str:
+    with servers.moto(installed / "moto" / "bin" / "moto_server", scratch) as server:
+        make_bucket(server)
+        round_trip(s3_spec(server, f"/{servers.BUCKET}"))
+        return "stored, found, loaded and verified on moto"
+
+
+def main() -> int:
+    root = pathlib.Path(sys.argv[1])
+    redis, s3 = servers.peers("valkey"), pathlib.Path(servers.peers("s3"))
+    checks = [
+        ("resp, both ways", resp_plain, redis),
+        ("resp, password, both ways", resp_password, redis),
+        ("resp, pipeline", resp_pipeline, redis),
+        ("valkey, both ways", valkey_plain, redis),
+        ("valkey, cluster, both ways", valkey_cluster, redis),
+        ("valkey, cluster whose slots move", valkey_cluster_moves, redis),
+        ("valkey, TLS and password", valkey_tls, redis),
+        ("resp, out of memory", out_of_memory, redis),
+        ("resp, read-only replica", read_only, redis),
+        ("resp, killed in mid-phase and back", killed_and_back, redis),
+        ("s3, signatures, both ways", s3_signed, s3),
+        ("s3, nginx, both ways", s3_plain, s3),
+        ("s3, TLS", s3_tls, s3),
+        ("s3, moto", s3_moto, s3),
+        ("s3, refusals", s3_refusals, s3),
+        ("s3, large objects", s3_parts, s3),
+    ]
+    outcome = collections.Counter(fs.run(*check, root) for check in checks)
+    print(f"{outcome[True]} passed, {outcome[False]} failed")
+    return 1 if outcome[False] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

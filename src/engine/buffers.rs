@@ -1,0 +1,149 @@
+//! The bytes of one connection on their way through ureq. Small, and the outgoing half exists only while a request is being
+//! sent, so that a thousand idle or receiving streams cost little. Bounded: input stops growing at `INPUT_BYTES_MAX`.
+
+use ureq::unversioned::transport::Buffers;
+
+/// What one read may bring; about thirty token events.
+const INPUT_BYTES: usize = 8 << 10;
+/// Input grows this far while nothing of it can be used, which only headers do.
+pub const INPUT_BYTES_MAX: usize = 64 << 10;
+/// What one write takes; most requests fit.
+const OUTPUT_BYTES: usize = 64 << 10;
+
+#[derive(Debug, Default)]
+pub struct StreamBuffers {
+    input: Vec<u8>,
+    consumed: usize,
+    filled: usize,
+    /// The last look at the input used some of it; otherwise more must be read first.
+    progress: bool,
+    output: Vec<u8>,
+    /// Bytes at the start of `output` that wait for what follows them.
+    held: usize,
+}
+
+impl StreamBuffers {
+    /// Keeps the first `amount` bytes of what `output` gave until the next write, to go out together with it.
+    pub fn hold(&mut self, amount: usize) {
+        self.held += amount;
+    }
+
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// What is to be written when `amount` more bytes were put into `output`.
+    pub fn outgoing(&self, amount: usize) -> &[u8] {
+        &self.output[..self.held + amount]
+    }
+
+    /// Everything was written.
+    pub fn sent(&mut self) {
+        self.held = 0;
+    }
+
+    /// No more output until the next request.
+    pub fn release_output(&mut self) {
+        self.output = Vec::new();
+        self.held = 0;
+    }
+}
+
+impl Buffers for StreamBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        if self.output.is_empty() {
+            self.output.resize(OUTPUT_BYTES, 0);
+        }
+        &mut self.output[self.held..]
+    }
+
+    fn input(&self) -> &[u8] {
+        &self.input[self.consumed..self.filled]
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        if self.consumed == self.filled {
+            (self.consumed, self.filled) = (0, 0);
+        } else if self.consumed > 0 && self.filled == self.input.len() {
+            self.input.copy_within(self.consumed..self.filled, 0);
+            self.filled -= self.consumed;
+            self.consumed = 0;
+        }
+        if self.filled == self.input.len() {
+            let bytes = (self.input.len() * 2).clamp(INPUT_BYTES, INPUT_BYTES_MAX);
+            self.input.resize(bytes, 0);
+        }
+        &mut self.input[self.filled..]
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.filled += amount;
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.progress = amount > 0;
+        self.consumed += amount;
+    }
+
+    /// ureq asks for scratch room only to send chunked bodies, which are not sent here.
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        (&mut [], self.output())
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.progress && self.consumed < self.filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(buffers: &mut StreamBuffers, bytes: &[u8]) {
+        buffers.input_append_buf()[..bytes.len()].copy_from_slice(bytes);
+        buffers.input_appended(bytes.len());
+    }
+
+    #[test]
+    fn input_comes_out_as_it_went_in_and_never_stalls() {
+        let mut buffers = StreamBuffers::default();
+        append(&mut buffers, b"abcd");
+        assert!(!buffers.can_use_input());
+        buffers.input_consume(1);
+        assert!(buffers.can_use_input());
+        buffers.input_consume(0);
+        assert!(!buffers.can_use_input(), "no progress: more must be read first");
+        append(&mut buffers, b"ef");
+        assert_eq!(buffers.input(), b"bcdef");
+        buffers.input_consume(5);
+        assert!(buffers.input().is_empty() && !buffers.can_use_input());
+    }
+
+    #[test]
+    fn input_that_nobody_uses_grows_to_its_limit_only() {
+        let mut buffers = StreamBuffers::default();
+        loop {
+            let room = buffers.input_append_buf().len();
+            if room == 0 {
+                break;
+            }
+            buffers.input_appended(room);
+        }
+        assert_eq!(buffers.input().len(), INPUT_BYTES_MAX);
+        buffers.input_consume(10);
+        assert_eq!(buffers.input_append_buf().len(), 10);
+    }
+
+    #[test]
+    fn what_is_held_goes_out_first() {
+        let mut buffers = StreamBuffers::default();
+        buffers.output()[..2].copy_from_slice(b"he");
+        buffers.hold(2);
+        buffers.output()[..3].copy_from_slice(b"llo");
+        assert_eq!(buffers.outgoing(3), b"hello");
+        buffers.sent();
+        assert_eq!(buffers.outgoing(2), b"he");
+        buffers.release_output();
+        assert_eq!((buffers.held(), buffers.output.capacity()), (0, 0));
+    }
+}

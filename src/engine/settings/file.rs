@@ -1,0 +1,225 @@
+//! Config files: JSON objects that LMCache reads and writes too. Must never hold a URL, a key or an output setting when
+//! written, and never trust a type when read.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::items::{GENERAL, Item, RAG_DATASET, REQUIRED, is_rag, workload_items};
+use crate::args::engine::{EngineArgs, TABLE, WorkloadName};
+use crate::args::flag::Kind;
+use crate::args::nearest::nearest;
+use crate::args::python_number::quoted;
+use crate::error::Error;
+
+/// No config file comes near this.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// What is about the command line itself, so that a file cannot give it.
+const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
+/// Keys that LMCache keeps in files or hands around, and that say nothing here.
+const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
+/// What LMCache does not write, in the order in which it is added when it is not the default.
+const OURS: [&str; 10] = [
+    "seed",
+    "tokenizer",
+    "exact_lengths",
+    "ldp_order",
+    "mrc_pacing",
+    "connect_timeout_s",
+    "first_token_timeout_s",
+    "stall_timeout_s",
+    "request_timeout_s",
+    "no_certificate",
+];
+
+/// What a file gives, and sentences about keys that it cannot give.
+pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
+    let complaint = |what: String| Error::Settings(format!("--config {}: {what}", path.display()));
+    let file = File::open(path).map_err(|cause| complaint(format!("could not open it: {cause}")))?;
+    let mut text = String::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+    read.map_err(|cause| complaint(format!("could not read it: {cause}")))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(complaint("it is larger than 1 MiB, so it is no config file".into()));
+    }
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(fields)) => given(&fields).map_err(complaint),
+        Ok(_) => Err(complaint(
+            "it holds no JSON object; give keys and values in braces".into(),
+        )),
+        Err(cause) => Err(complaint(format!("it is not JSON: {cause}"))),
+    }
+}
+
+fn given(fields: &Map<String, Value>) -> Result<(EngineArgs, Vec<String>), String> {
+    let mut args = EngineArgs::default();
+    let mut notes = Vec::new();
+    for (key, value) in fields {
+        let flag = key.replace('_', "-");
+        let row = TABLE.flags.iter().find(|row| row.spec.long == flag);
+        let known = row.filter(|_| !NOT_IN_FILES.contains(&key.as_str()) && !key.contains('-'));
+        match known {
+            Some(_) if value.is_null() => {}
+            Some(row) => {
+                for text in texts(value, row.spec.kind).map_err(|why| format!("{key}: {why}"))? {
+                    let set = args.set(&flag, &text).unwrap_or(Ok(()));
+                    set.map_err(|why| format!("{key}: {why}"))?;
+                }
+            }
+            None if WITHOUT_EFFECT.contains(&key.as_str()) => {}
+            None => notes.push(unknown(key)),
+        }
+    }
+    Ok((args, notes))
+}
+
+/// A value as it would be typed; a list is typed several times.
+fn texts(value: &Value, kind: Kind) -> Result<Vec<String>, String> {
+    match (value, kind) {
+        (Value::Bool(on), Kind::Switch) => Ok(vec![if *on { "on" } else { "off" }.to_string()]),
+        (_, Kind::Switch) => Err(format!("{value} is neither true nor false")),
+        (Value::String(text), _) => Ok(vec![text.clone()]),
+        (Value::Number(number), _) => Ok(vec![number.to_string()]),
+        (Value::Array(list), _) if list.iter().all(Value::is_string) => {
+            Ok(list.iter().filter_map(Value::as_str).map(str::to_string).collect())
+        }
+        _ => Err(format!("{value} is neither a number nor a text")),
+    }
+}
+
+fn unknown(key: &str) -> String {
+    let keys: Vec<String> = TABLE
+        .flags
+        .iter()
+        .map(|row| row.spec.long.replace('-', "_"))
+        .filter(|key| !NOT_IN_FILES.contains(&key.as_str()))
+        .collect();
+    let advice = match nearest(key, keys.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean {near}?"),
+        None => String::new(),
+    };
+    format!(
+        "the config file's key {} is unknown and has no effect{advice}",
+        quoted(key)
+    )
+}
+
+/// Takes back what belongs to other workloads than `name`, as LMCache does with a file.
+pub fn clear_other_workloads(args: &mut EngineArgs, name: WorkloadName) {
+    let others = WorkloadName::ALL.into_iter().filter(|&other| other != name);
+    for item in others.flat_map(workload_items) {
+        args.clear(item.key);
+    }
+}
+
+/// The keys of an exported file that are always there, in LMCache's order.
+pub fn exported_items(args: &EngineArgs) -> Vec<&'static Item> {
+    let of = |list: &'static [Item], key: &str| list.iter().find(|item| item.key == key);
+    let first = [
+        of(GENERAL, "model"),
+        of(REQUIRED, "workload"),
+        of(GENERAL, "kv_cache_volume"),
+        of(REQUIRED, "tokens_per_gb_kvcache"),
+        of(GENERAL, "ignore_eos"),
+        of(GENERAL, "no_warmup"),
+    ];
+    let of_workload = args.workload.map_or(&[][..], workload_items);
+    let rag = is_rag(args).then_some(&RAG_DATASET);
+    first.into_iter().flatten().chain(of_workload).chain(rag).collect()
+}
+
+/// The settings as a file, `items` first and in their order, then ours that are not the default.
+pub fn render(args: &EngineArgs, items: &[&'static Item]) -> String {
+    let mut fields = Map::new();
+    for item in items {
+        if let Some(value) = item.value_or_default(args) {
+            fields.insert(item.key.to_string(), value);
+        }
+    }
+    let presets = EngineArgs::presets();
+    for key in OURS {
+        if let Some(value) = args.value(key)
+            && presets.value(key).as_ref() != Some(&value)
+            && value != Value::Bool(false)
+        {
+            fields.insert(key.to_string(), value);
+        }
+    }
+    let text = serde_json::to_string_pretty(&Value::Object(fields)).expect("values in memory are JSON");
+    ascii(&text) + "\n"
+}
+
+pub fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|cause| {
+        Error::Environment(format!(
+            "could not write the config file {}: {cause}; name a file in a writable folder",
+            path.display()
+        ))
+    })
+}
+
+/// JSON with everything beyond ASCII escaped, which can only stand within its texts.
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_beyond_ascii_are_escaped() {
+        assert_eq!(ascii("\"m\u{f6}del \u{1f600}\""), "\"m\\u00f6del \\ud83d\\ude00\"");
+    }
+
+    #[test]
+    fn unknown_keys_are_told_and_the_nearest_named() {
+        let fields = serde_json::json!({"workloud": "x", "has_lmcache": true, "config": "y"});
+        let (args, notes) = given(fields.as_object().unwrap()).unwrap();
+        assert_eq!(args, EngineArgs::default());
+        assert!(
+            notes[0].contains("'workloud' is unknown") && notes[0].contains("did you mean workload?"),
+            "{notes:?}"
+        );
+        assert_eq!(notes.len(), 2);
+    }
+
+    #[test]
+    fn wrong_types_name_their_key() {
+        for (fields, said) in [
+            (serde_json::json!({"mrc_qps": []}), ""),
+            (
+                serde_json::json!({"mrc_qps": {}}),
+                "mrc_qps: {} is neither a number nor a text",
+            ),
+            (
+                serde_json::json!({"no_warmup": 1}),
+                "no_warmup: 1 is neither true nor false",
+            ),
+            (
+                serde_json::json!({"rp_num_requests": 2.5}),
+                "rp_num_requests: invalid int value: '2.5'",
+            ),
+            (serde_json::json!({"workload": "x"}), "workload: invalid choice: 'x'"),
+        ] {
+            let outcome = given(fields.as_object().unwrap());
+            match said {
+                "" => assert!(outcome.is_ok()),
+                said => assert!(outcome.as_ref().is_err_and(|why| why.contains(said)), "{outcome:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The way from a command line to a run: file, questions, servers, checks, or an export instead of a run. Must never send a
+//! benchmark request.
+
+use std::path::{Path, PathBuf};
+
+use super::file;
+use super::interactive::{Action, Interview};
+use super::items::Item;
+use crate::args::PROGRAM;
+use crate::args::engine::EngineArgs;
+use crate::engine::api_key::ApiKey;
+use crate::engine::config::{EngineConfig, base_url, rag_is_absent};
+use crate::engine::discover;
+use crate::engine::settings::items::is_rag;
+use crate::error::Error;
+use crate::report::prompt::{Ended, Heading, Prompter, Reply};
+
+const EXPORT_DEFAULT: &str = "bench_config.json";
+
+/// What a command line leads to.
+#[derive(Debug, PartialEq)]
+pub enum Outcome {
+    /// Settings that can be run, and sentences that people should see before.
+    Run {
+        config: Box<EngineConfig>,
+        notes: Vec<String>,
+    },
+    /// A config file was written.
+    Exported,
+    /// The person left the questions.
+    Quit,
+}
+
+/// Finds the settings of a run. Questions are asked only if something is missing and nothing forbids them.
+pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Result<Outcome, Error> {
+    let (mut from_file, mut notes) = match &args.config {
+        Some(path) => file::load(path)?,
+        None => Default::default(),
+    };
+    if let Some(name) = args.workload.or(from_file.workload) {
+        file::clear_other_workloads(&mut from_file, name);
+    }
+    let given = args.clone().or(from_file);
+    let missing = missing(&given);
+    let may_ask = args.config.is_none() && args.export_config.is_none() && args.no_interactive != Some(true);
+    if !missing.is_empty() && may_ask {
+        return interview(&given, key, prompter);
+    }
+    if !missing.is_empty() {
+        let (missing, asked) = (
+            missing.join(", "),
+            if args.config.is_some() {
+                "--config"
+            } else {
+                "--no-interactive"
+            },
+        );
+        let without = if args.export_config.is_some() {
+            "--export-config"
+        } else {
+            asked
+        };
+        return Err(Error::Settings(format!(
+            "{PROGRAM} engine: missing {missing}; give it, or leave {without} out to be asked for it"
+        )));
+    }
+    let resolved = completed(&given, key)?;
+    if let Some(path) = &args.export_config {
+        export(&resolved, path, prompter)?;
+        return Ok(Outcome::Exported);
+    }
+    let config = checked(&resolved)?;
+    notes.extend(unused(args));
+    Ok(Outcome::Run {
+        config: Box::new(config),
+        notes,
+    })
+}
+
+/// The flags that a run cannot do without.
+fn missing(args: &EngineArgs) -> Vec<&'static str> {
+    let present = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let sized = args.tokens_per_gb_kvcache.is_some() || present(&args.lmcache_url);
+    let mut missing = Vec::new();
+    if args.engine_url.is_none() {
+        missing.push("--engine-url");
+    }
+    if args.workload.is_none() {
+        missing.push("--workload");
+    }
+    if !sized {
+        missing.push("--tokens-per-gb-kvcache or --lmcache-url");
+    }
+    if is_rag(args) && args.rag_dataset.is_none() {
+        missing.push("--rag-dataset");
+    }
+    missing
+}
+
+/// Fills in the defaults, the model and the tokens per GB.
+fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
+    let mut args = given.clone().or(EngineArgs::presets());
+    if args.model.as_ref().is_none_or(|model| model.is_empty()) {
+        let url = base_url(args.engine_url.as_deref().unwrap_or_default());
+        args.model = Some(discover::model(&url, key).map_err(Error::Environment)?);
+    }
+    if args.tokens_per_gb_kvcache.is_none() {
+        let url = args.lmcache_url.as_deref().unwrap_or_default();
+        let model = args.model.as_deref().unwrap_or_default();
+        args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(url, model).map_err(Error::Environment)?);
+    }
+    Ok(args)
+}
+
+fn checked(args: &EngineArgs) -> Result<EngineConfig, Error> {
+    let model = args.model.clone().unwrap_or_default();
+    EngineConfig::resolve(args, model, args.tokens_per_gb_kvcache.unwrap_or_default())
+}
+
+/// Typed settings that this workload ignores, which the reference does not tell.
+fn unused(args: &EngineArgs) -> Vec<String> {
+    let Some(name) = args.workload else {
+        return Vec::new();
+    };
+    let mut others = args.clone();
+    // What is left after taking back the workload's own was typed for nothing.
+    file::clear_other_workloads(&mut others, name);
+    let lost = crate::args::engine::TABLE
+        .specs()
+        .into_iter()
+        .map(|spec| (spec.long, spec.long.replace('-', "_")))
+        .filter(|(_, key)| args.value(key) != others.value(key))
+        .map(|(flag, _)| format!("--{flag}"));
+    let lost: Vec<String> = lost.collect();
+    if lost.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} has no effect with the workload {}",
+        lost.join(", "),
+        name.text()
+    )]
+}
+
+fn export(args: &EngineArgs, path: &Path, prompter: &mut Prompter) -> Result<(), Error> {
+    // A file for LMCache may name the workload that only LMCache has.
+    if !is_rag(args) {
+        checked(args)?;
+    }
+    file::write(path, &file::render(args, &file::exported_items(args)))?;
+    let saved = format!("Configuration exported to {}", path.display());
+    prompter.saved("", &saved, &replay(path)).map_err(unwritable)
+}
+
+fn replay(path: &Path) -> String {
+    format!("{PROGRAM} engine --engine-url <URL> --config {}", path.display())
+}
+
+fn unwritable(ended: Ended) -> Error {
+    match ended {
+        Ended::Failed(cause) => Error::Environment(format!("could not ask for the settings: {cause}")),
+        Ended::Cancelled | Ended::EndOfInput => Error::Internal("a message was cancelled".into()),
+    }
+}
+
+/// Asks for what is missing and does what the person wants.
+fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Result<Outcome, Error> {
+    if is_rag(given) {
+        return Err(rag_is_absent());
+    }
+    let mut interview = Interview::new(given);
+    let outcome = prompter
+        .title(&format!("{PROGRAM} engine — Interactive Setup"))
+        .and_then(|()| interview.run(prompter));
+    let action = match outcome {
+        Ok(action) => action,
+        Err(ended) => return cancelled(ended, &interview.args, prompter),
+    };
+    match action {
+        Action::Start => {
+            let resolved = completed(&interview.args, key)?;
+            Ok(Outcome::Run {
+                config: Box::new(checked(&resolved)?),
+                notes: Vec::new(),
+            })
+        }
+        Action::Export => match export_interview(interview, key, prompter)? {
+            Ok(()) => Ok(Outcome::Exported),
+            Err(ended) => cancelled(ended, given, prompter),
+        },
+        Action::Quit => {
+            let told = prompter
+                .blank_line()
+                .and_then(|()| prompter.remark("Quit without running."));
+            told.map_err(unwritable)?;
+            Ok(Outcome::Quit)
+        }
+    }
+}
+
+/// A person may leave; an input that ends is a script with too few answers.
+fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result<Outcome, Error> {
+    if let Ended::Failed(_) = ended {
+        return Err(unwritable(ended));
+    }
+    let told = prompter.blank_line().and_then(|()| prompter.remark("Setup cancelled."));
+    told.map_err(unwritable)?;
+    match ended {
+        Ended::EndOfInput => {
+            let missing = missing(args);
+            let what = if missing.is_empty() {
+                "what to do with them".to_string()
+            } else {
+                missing.join(", ")
+            };
+            Err(Error::Settings(format!(
+                "{PROGRAM} engine: the input ended before the settings were complete: missing {what}; give the flags, or \
+                 answer on a terminal"
+            )))
+        }
+        _ => Ok(Outcome::Quit),
+    }
+}
+
+/// Writes what was answered. What cannot be found out is told, left out of the file, and makes the exit code 1.
+fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter) -> Result<Result<(), Ended>, Error> {
+    let Interview {
+        mut args, mut order, ..
+    } = interview;
+    let mut unresolved = Vec::new();
+    let mut warn = |prompter: &mut Prompter, text: String| {
+        unresolved.push(text.clone());
+        prompter.remark(&format!("Warning: {text}"))
+    };
+    if args.model.as_ref().is_none_or(|model| model.is_empty()) {
+        let url = base_url(args.engine_url.as_deref().unwrap_or_default());
+        match discover::model(&url, key) {
+            Ok(model) => args.model = Some(model),
+            Err(why) => warn(prompter, format!("could not auto-detect model: {why}")).map_err(unwritable)?,
+        }
+    }
+    let server = args
+        .lmcache_url
+        .clone()
+        .filter(|_| args.tokens_per_gb_kvcache.is_none());
+    if let Some(url) = server {
+        match discover::tokens_per_gb(&url, args.model.as_deref().unwrap_or_default()) {
+            Ok(tokens) => args.tokens_per_gb_kvcache = Some(tokens),
+            Err(why) => {
+                warn(prompter, format!("could not resolve tokens_per_gb from LMCache: {why}")).map_err(unwritable)?;
+            }
+        }
+    }
+    let heading = Heading {
+        title: "Export filename",
+        about: "",
+        back: false,
+    };
+    let path = match prompter.text(&heading, EXPORT_DEFAULT) {
+        Ok(Reply::Value(name)) => PathBuf::from(name),
+        Ok(Reply::Back) => return Ok(Ok(())),
+        Err(ended) => return Ok(Err(ended)),
+    };
+    append_unasked(&mut order, &args);
+    file::write(&path, &file::render(&args, &order))?;
+    let saved = format!("Saved to {}", path.display());
+    prompter
+        .blank_line()
+        .and_then(|()| prompter.saved("  ", &saved, &replay(&path)))
+        .and_then(|()| prompter.blank_line())
+        .map_err(unwritable)?;
+    if unresolved.is_empty() {
+        return Ok(Ok(()));
+    }
+    Err(Error::Environment(format!(
+        "{} was written but is incomplete: {}",
+        path.display(),
+        unresolved.join("; ")
+    )))
+}
+
+/// After the answers: what was found out, then the defaults. Addresses stay out.
+fn append_unasked(order: &mut Vec<&'static Item>, args: &EngineArgs) {
+    order.retain(|item| !["engine_url", "lmcache_url"].contains(&item.key));
+    let all = file::exported_items(args);
+    let found = ["model", "tokens_per_gb_kvcache"].into_iter();
+    let found = found.filter_map(|key| all.iter().find(|item| item.key == key && item.is_set(args)));
+    for item in found.chain(&all) {
+        if !order.iter().any(|listed| listed.key == item.key) {
+            order.push(item);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Recorded dialogues through a pipe, answer for answer.
+
+use super::*;
+
+/// A dialogue without the sentences about settings and choices, and without what a system error said.
+fn skeleton(dialogue: &str) -> Vec<String> {
+    let is_choice = |line: &str| {
+        let rest = line.trim_start_matches([' ', '*']);
+        rest.split_once(") ")
+            .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    let mut lines = Vec::new();
+    for line in dialogue.lines() {
+        if is_choice(line) {
+            lines.push(line.split("  — ").next().unwrap_or_default().to_string());
+        } else if !line.starts_with("  ") || line.contains('\x1b') {
+            let cut = ["/v1/models: ", "/status: "]
+                .iter()
+                .find_map(|mark| line.split_once(mark));
+            lines.push(cut.map_or(line, |(before, _)| before).to_string());
+        }
+    }
+    lines
+}
+
+struct Played {
+    outcome: Result<Outcome, Error>,
+    exported: Option<String>,
+}
+
+/// Plays a recorded dialogue and compares what is printed.
+fn play(case: &Value, port: u16) -> Played {
+    let folder = Folder::new();
+    let name = case["case"].as_str().unwrap();
+    let (closed_a, closed_b) = (closed_port().to_string(), closed_port().to_string());
+    let ports = |text: &str| {
+        let text = text.replace("PORT_A", &closed_a).replace("PORT_B", &closed_b);
+        text.replace("PORT", &port.to_string())
+    };
+    let file = case["exported"]["file"].as_str();
+    let path = folder.file(file.unwrap_or("none.json"));
+    let mut answers = ports(case["stdin"].as_str().unwrap());
+    let mut expected = ports(case["stdout"].as_str().unwrap()).replace("lmcache bench engine", "lmcache-bench engine");
+    if let Some(file) = file {
+        // The file goes into a folder of its own, also where the default name was taken.
+        let last = if answers.ends_with("\n\n") {
+            "\n"
+        } else {
+            &format!("{file}\n")
+        };
+        answers = format!(
+            "{}{path}\n",
+            answers.strip_suffix(last).expect("a file name at the end")
+        );
+        expected = expected
+            .replace(&format!("Saved to {file}"), &format!("Saved to {path}"))
+            .replace(&format!("--config {file}"), &format!("--config {path}"));
+    }
+    let (outcome, printed) = resolved(&words(&case["args"]), &answers);
+    let (ours, theirs) = (skeleton(&printed), skeleton(&expected));
+    // After a start the reference goes on printing.
+    let compared = if matches!(outcome, Ok(Outcome::Run { .. })) {
+        ours.len() - 1
+    } else {
+        theirs.len()
+    };
+    assert_eq!(ours[..compared.min(ours.len())], theirs[..compared], "{name}");
+    Played {
+        outcome,
+        exported: fs::read_to_string(&path).ok(),
+    }
+}
+
+#[test]
+fn recorded_dialogues_go_the_same_way() {
+    let port = server("200 OK", r#"{"object":"list","data":[{"id":"mock"}]}"#);
+    let mut played = 0;
+    for file in ["interactive-pipe-1.json", "interactive-pipe-2.json"] {
+        for case in recorded(file)["cases"].as_array().unwrap() {
+            let name = case["case"].as_str().unwrap();
+            // A usage error before any question, and the workload that is not in this build.
+            if ["partial_args", "rag"].contains(&name) {
+                continue;
+            }
+            played += 1;
+            let Played { outcome, exported } = play(case, port);
+            assert_eq!(exported.as_deref(), case["exported"]["content"].as_str(), "{name}");
+            match (name, outcome) {
+                ("eof_first", Err(Error::Settings(told))) => {
+                    assert!(
+                        told.contains("the input ended") && told.contains("--engine-url, --workload"),
+                        "{told}"
+                    );
+                }
+                ("lmcache_yes_export_fails_to_resolve", Err(Error::Environment(told))) => {
+                    assert!(told.contains("is incomplete: could not auto-detect model"), "{told}");
+                }
+                ("start_random_prefill_crashes" | "start_long_doc_qa", outcome) => {
+                    assert_eq!(config_of(outcome).0.model, "mock");
+                }
+                (_, Ok(Outcome::Exported)) => assert!(exported.is_some(), "{name}"),
+                (_, Ok(Outcome::Quit)) => assert_eq!(case["exit_code"], 0, "{name}"),
+                (_, outcome) => panic!("{name}: {outcome:?}"),
+            }
+        }
+    }
+    assert_eq!(played, 12);
+}
+
+#[test]
+fn the_absent_workload_is_told_and_asked_again() {
+    let (outcome, printed) = resolved(&["--engine-url", "u"], "5\n6\nn\n1\n1\n1\n3\n");
+    assert_eq!(outcome.unwrap(), Outcome::Quit);
+    assert!(printed.contains("rag-qa-quality is not in this build"), "{printed}");
+    assert!(printed.contains("Workload settings (random-prefill)"), "{printed}");
+    let typed = ["--engine-url", "u", "--workload", "rag-qa-quality"];
+    assert!(refusal(&typed).contains("rag-qa-quality is not in this build"));
+}
+
+#[test]
+fn settings_that_were_typed_are_not_asked_for_even_if_they_are_defaults() {
+    let line = [
+        "--engine-url",
+        "u",
+        "--workload",
+        "random-prefill",
+        "--model",
+        "",
+        "--kv-cache-volume",
+        "100",
+        "--seed",
+        "5",
+    ];
+    let more = [
+        "--ignore-eos",
+        "--no-warmup",
+        "--rp-num-requests",
+        "50",
+        "--rp-request-length",
+        "7",
+    ];
+    let (outcome, printed) = resolved(&[&line[..], &more].concat(), "n\n10\n3\n");
+    assert_eq!(outcome.unwrap(), Outcome::Quit);
+    assert!(
+        !printed.contains("General settings") && !printed.contains("Workload settings"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn answers_out_of_range_are_refused_when_the_run_starts() {
+    let (outcome, _) = resolved(&["--engine-url", "u", "--model", "m"], "6\nn\n-5\n1\n1\n1\n");
+    let told = outcome.expect_err("no run").to_string();
+    assert!(
+        told.contains("tokens_per_gb_kvcache must be positive, got -5"),
+        "{told}"
+    );
+}

@@ -1,0 +1,323 @@
+//! Files of the reference are understood, ours are the reference's plus what it ignores.
+
+use super::*;
+
+fn written(folder: &Folder, text: &str) -> String {
+    let path = folder.file("cfg.json");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// The recorded command line with a real file in it.
+fn with_file(case: &Value, folder: &Folder) -> Vec<String> {
+    let path = written(folder, &case["file"].to_string());
+    let replaced = |word: &str| match word {
+        "cfg.json" => path.clone(),
+        "o.json" => folder.file("o.json"),
+        other => other.to_string(),
+    };
+    words(&case["args"]).into_iter().map(replaced).collect()
+}
+
+fn typed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// Every value that the reference resolves for our workload must be ours, where we do not differ on purpose.
+fn check(case: &Value, theirs: &Value, config: &EngineConfig) {
+    let name = case["case"].as_str().unwrap();
+    let same = |key: &str, ours: Value| assert_eq!(ours, theirs[key], "{name}: {key}");
+    same("engine_url", config.engine_url.as_str().into());
+    same("workload", config.workload.name().text().into());
+    same("kv_cache_volume", config.kv_cache_volume_gb.into());
+    same("ignore_eos", config.ignore_eos.into());
+    same("no_warmup", (!config.warmup).into());
+    match &config.workload {
+        WorkloadConfig::LongDocQa(qa) => {
+            same("ldqa_query_per_document", qa.queries_per_document.into());
+            same("ldqa_shuffle_policy", qa.shuffle.text().into());
+            same("ldqa_num_inflight_requests", qa.in_flight.into());
+            same("ldqa_max_output_length", qa.max_tokens.into());
+            same("ldqa_document_length", qa.document_tokens.into());
+        }
+        WorkloadConfig::MultiRoundChat(chat) => {
+            same("mrc_shared_prompt_length", chat.shared_prompt_tokens.into());
+            same("mrc_qps", chat.requests_per_second.into());
+            same("mrc_duration", chat.duration_s.into());
+            same("mrc_output_length", chat.max_tokens.into());
+        }
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn files_of_the_reference_mean_the_same() {
+    let models = server("200 OK", r#"{"data":[{"id":"mock"}]}"#);
+    let mut compared = 0;
+    for case in recorded("config-files.json")["load"].as_array().unwrap() {
+        let folder = Folder::new();
+        let mut line = with_file(case, &folder);
+        let name = case["case"].as_str().unwrap();
+        let theirs = &case["resolved"];
+        match name {
+            // Silently localhost in the reference, errors here.
+            "no_engine_url_anywhere" => {
+                let said = refusal(&typed(&line));
+                assert!(
+                    said.contains("missing --engine-url;") && said.contains("leave --config out"),
+                    "{said}"
+                );
+                continue;
+            }
+            "no_tokens_per_gb_falls_back_to_local_server" => {
+                assert!(refusal(&typed(&line)).contains("missing --tokens-per-gb-kvcache or --lmcache-url"));
+                continue;
+            }
+            "lmcache_url_from_cli" => {
+                line.extend(["--model".into(), "m".into()]);
+                assert!(refusal(&typed(&line)).contains("http://s:9/status"));
+                continue;
+            }
+            "unknown_keys_and_wrong_types_pass_through" => {
+                assert!(refusal(&typed(&line)).contains("ldqa_query_per_document: invalid int value: '2.5'"));
+                continue;
+            }
+            // The reference runs the benchmark.
+            "export_flag_is_dropped" => {
+                assert_eq!(resolved(&typed(&line), "").0.unwrap(), Outcome::Exported);
+                continue;
+            }
+            // The reference takes the file's values although they were typed.
+            "cli_equal_to_default_is_ignored" => {
+                let (config, _) = config_of(resolved(&typed(&line), "").0);
+                assert_eq!(config.kv_cache_volume_gb, 100.0);
+                assert!(matches!(&config.workload, WorkloadConfig::LongDocQa(qa) if qa.document_tokens == 10000));
+                continue;
+            }
+            "defaults_filled" => {
+                line.extend(["--engine-url".into(), format!("http://127.0.0.1:{models}")]);
+                let (config, _) = config_of(resolved(&typed(&line), "").0);
+                assert_eq!(config.model, "mock");
+                let mut theirs = theirs.clone();
+                theirs["engine_url"] = Value::from(config.engine_url.as_str());
+                check(case, &theirs, &config);
+            }
+            _ => check(case, theirs, &config_of(resolved(&typed(&line), "").0).0),
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 7);
+}
+
+#[test]
+fn a_files_seed_and_output_settings_count_and_the_command_line_wins() {
+    let folder = Folder::new();
+    let text = r#"{"engine_url":"http://e:1","model":"m","workload":"random-prefill","tokens_per_gb_kvcache":10,
+                   "seed":7,"output_dir":"x","no_csv":true,"json":true,"quiet":true,"no_warmup":true}"#;
+    let path = written(&folder, text);
+    let (config, _) = config_of(resolved(&["--config", &path], "").0);
+    assert_eq!(
+        (config.seed.to_string(), config.output.csv, config.output.json_summary),
+        ("7".into(), false, true)
+    );
+    assert_eq!(
+        (config.output.folder, config.output.quiet, config.warmup),
+        ("x".into(), true, false)
+    );
+    let (config, _) = config_of(resolved(&["--config", &path, "--seed", "42"], "").0);
+    assert_eq!(config.seed.to_string(), "42");
+}
+
+/// The reference cannot run these with a config file at all.
+#[test]
+fn every_workload_can_be_run_from_its_exported_file() {
+    for name in [
+        "long-doc-qa",
+        "multi-round-chat",
+        "long-doc-permutator",
+        "prefix-suffix-tuner",
+        "random-prefill",
+    ] {
+        let folder = Folder::new();
+        let path = folder.file("o.json");
+        let line = [
+            "--engine-url",
+            "http://e:1",
+            "--model",
+            "m\u{f6}del",
+            "--workload",
+            name,
+            "--tokens-per-gb-kvcache",
+            "100",
+            "--seed",
+            "123456789012345678901234567890",
+            "--tokenizer",
+            "t.json",
+            "--stall-timeout-s",
+            "2.5",
+        ];
+        let direct = config_of(resolved(&line, "").0).0;
+        let (outcome, printed) = resolved(&[&line[..], &["--export-config", &path]].concat(), "");
+        assert_eq!(outcome.unwrap(), Outcome::Exported);
+        assert!(
+            printed.starts_with(&format!("Configuration exported to {path}\n")),
+            "{printed}"
+        );
+        let again = config_of(resolved(&["--engine-url", "http://e:1", "--config", &path], "").0).0;
+        assert_eq!(again, direct);
+    }
+}
+
+#[test]
+fn exports_are_the_references_files() {
+    for case in recorded("config-files.json")["export"].as_array().unwrap() {
+        let folder = Folder::new();
+        let path = folder.file("o.json");
+        let line: Vec<&str> = words(&case["args"])
+            .into_iter()
+            .map(|word| if word == "o.json" { path.as_str() } else { word })
+            .collect();
+        let (outcome, printed) = resolved(&line, "");
+        assert_eq!(outcome.unwrap(), Outcome::Exported, "{line:?}");
+        let ours = fs::read_to_string(&path).unwrap();
+        // Ours adds the seed, which the reference ignores; the rest is the same to the byte.
+        let without = ours.replace(",\n  \"seed\": 9\n}", "\n}");
+        assert_ne!(ours, without);
+        assert_eq!(without, case["file"].as_str().unwrap());
+        let theirs = case["stdout"]
+            .as_str()
+            .unwrap()
+            .replace("lmcache bench engine", "lmcache-bench engine");
+        assert_eq!(printed, theirs.replace("o.json", &path));
+        assert!(!ours.contains("sk-secret") && !ours.contains("http://e:1"), "{ours}");
+    }
+}
+
+#[test]
+fn what_is_no_config_file_is_refused_with_its_name() {
+    let folder = Folder::new();
+    for (text, said) in [
+        ("", "is not JSON"),
+        ("[1]", "holds no JSON object"),
+        ("{\"workload\": \"long-doc-qa\",}", "is not JSON"),
+    ] {
+        let path = written(&folder, text);
+        let told = refusal(&["--config", &path]);
+        assert!(told.contains(&format!("--config {path}: it {said}")), "{told}");
+    }
+    let absent = folder.file("absent.json");
+    assert!(refusal(&["--config", &absent]).contains("could not open it"));
+    let nowhere = folder.file("no/such/o.json");
+    let line = [
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ];
+    let told = refusal(&[&line[..], &["--export-config", &nowhere]].concat());
+    assert!(
+        told.contains(&format!("could not write the config file {nowhere}")),
+        "{told}"
+    );
+}
+
+#[test]
+fn missing_settings_are_listed() {
+    assert!(refusal(&["--no-interactive"]).contains(
+        "missing --engine-url, --workload, --tokens-per-gb-kvcache or --lmcache-url; give it, or leave --no-interactive out"
+    ));
+    assert!(refusal(&["--export-config", "x", "--workload", "rag-qa-quality"]).contains("--rag-dataset"));
+}
+
+#[test]
+fn flags_of_other_workloads_are_told_to_have_no_effect() {
+    let line = [
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ];
+    let (_, notes) = config_of(
+        resolved(
+            &[&line[..], &["--mrc-qps", "3", "--ldp-num-contexts", "2"]].concat(),
+            "",
+        )
+        .0,
+    );
+    assert_eq!(
+        notes,
+        ["--ldp-num-contexts, --mrc-qps has no effect with the workload random-prefill"]
+    );
+    assert!(Path::new(&golden("config-files.json")).exists() && EngineArgs::default().config.is_none());
+}
+
+#[test]
+fn servers_that_do_not_help_are_named() {
+    let closed = closed_port();
+    let url = format!("http://127.0.0.1:{closed}");
+    let line = [
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ];
+    let told = refusal(&line);
+    assert!(
+        told.contains(&format!("Failed to fetch models from {url}/v1/models: ")),
+        "{told}"
+    );
+    let unauthorised = server("401 Unauthorized", r#"{"error":{"message":"bad key"}}"#);
+    let url = format!("http://127.0.0.1:{unauthorised}");
+    let told = refusal(&[
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ]);
+    assert!(told.contains("answered 401 Unauthorized (bad key)"), "{told}");
+    assert!(!told.contains("sk-secret"));
+    let empty = server("200 OK", r#"{"data":[]}"#);
+    let url = format!("127.0.0.1:{empty}");
+    let told = refusal(&[
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ]);
+    assert!(
+        told.contains(&format!(
+            "No models returned by http://{url}/v1/models; pass --model explicitly"
+        )),
+        "{told}"
+    );
+    let status = server(
+        "200 OK",
+        r#"{"cache_context_meta":{"0":{"model_name":"m","kv_cache_layout":{"cache_size_per_token":131072}}}}"#,
+    );
+    let lmcache = format!("127.0.0.1:{status}/");
+    let line = [
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+        "--lmcache-url",
+        &lmcache,
+    ];
+    assert_eq!(config_of(resolved(&line, "").0).0.tokens_per_gb_kvcache, 8192);
+}

@@ -1,0 +1,33 @@
+//! What unit tests of this room share: settings from flags, and the recorded data.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::config::EngineConfig;
+use crate::args::engine::EngineArgs;
+use crate::args::{Invocation, parse};
+
+/// What these flags give.
+pub fn given(words: &[&str]) -> EngineArgs {
+    let words = ["engine"].iter().chain(words).map(OsString::from);
+    match parse(words) {
+        Ok(Invocation::Engine(args)) => *args,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Settings with an engine URL, a model and 100 tokens per GB, unless the flags say otherwise.
+pub fn config(words: &[&str]) -> EngineConfig {
+    let args = given(&[&["--engine-url", "http://127.0.0.1:1", "--model", "m"], words].concat());
+    let args = args.or(EngineArgs::presets());
+    let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap_or(100);
+    let model = args.model.clone().unwrap_or_default();
+    EngineConfig::resolve(&args, model, tokens_per_gb).unwrap()
+}
+
+/// A file or folder of tests/golden/engine.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/engine")
+        .join(name)
+}

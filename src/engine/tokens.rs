@@ -1,0 +1,224 @@
+//! How many tokens a text has and what text tokens have: from the model's tokenizer.json, from the engine, or not at all.
+//! Must never download anything.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::engine::api_key::ApiKey;
+use crate::engine::config::{EngineConfig, WorkloadConfig};
+use crate::error::Error;
+
+pub mod pool;
+pub mod remote;
+
+use remote::EngineTokenizer;
+
+const FILE_NAME: &str = "tokenizer.json";
+
+/// The sources of token counts, best first.
+pub enum Tokenizer {
+    Local(LocalTokenizer),
+    Engine(EngineTokenizer),
+    /// None: lengths are words. Why there is none, if one was looked for.
+    Words(Option<String>),
+}
+
+/// A tokenizer.json in memory; clones share it.
+#[derive(Clone)]
+pub struct LocalTokenizer {
+    inner: Arc<tokenizers::Tokenizer>,
+    path: PathBuf,
+    /// What tokenizer_config.json declares as special, by text.
+    special: Arc<Vec<String>>,
+}
+
+impl Tokenizer {
+    /// The best source that this run needs. Fails only where the workload cannot do without, or where `--tokenizer` names
+    /// something that is none.
+    pub fn open(config: &EngineConfig, key: &ApiKey) -> Result<Tokenizer, Error> {
+        if let Some(path) = &config.tokenizer {
+            return LocalTokenizer::load(path)
+                .map(Tokenizer::Local)
+                .map_err(|cause| Error::Environment(format!("--tokenizer {}: {cause}", path.display())));
+        }
+        let draws_tokens = matches!(
+            config.workload,
+            WorkloadConfig::LongDocPermutator(_) | WorkloadConfig::PrefixSuffixTuner(_)
+        );
+        if !draws_tokens && !config.exact_lengths {
+            return Ok(Tokenizer::Words(None));
+        }
+        let why = match find(&config.model).map(|path| LocalTokenizer::load(&path)) {
+            Some(Ok(local)) => return Ok(Tokenizer::Local(local)),
+            Some(Err(cause)) => cause,
+            None => format!(
+                "{:?} is neither a folder with a {FILE_NAME} nor in the Hugging Face cache",
+                config.model
+            ),
+        };
+        if draws_tokens {
+            return Ok(Tokenizer::Words(Some(why)));
+        }
+        let engine = EngineTokenizer::connect(&config.base_url(), &config.model, key);
+        engine.map(Tokenizer::Engine).map_err(|cause| {
+            Error::Environment(format!(
+                "--exact-lengths needs a tokenizer: {why}, and {cause}; give --tokenizer PATH, or leave --exact-lengths out"
+            ))
+        })
+    }
+
+    /// The tokenizer of a folder or of a tokenizer.json.
+    pub fn from_folder(path: &Path) -> Result<Tokenizer, Error> {
+        LocalTokenizer::load(path)
+            .map(Tokenizer::Local)
+            .map_err(|cause| Error::Environment(format!("{}: {cause}", path.display())))
+    }
+
+    pub fn local(&self) -> Option<&LocalTokenizer> {
+        match self {
+            Tokenizer::Local(local) => Some(local),
+            _ => None,
+        }
+    }
+
+    /// Tokens of a text, without special tokens; words where there is no tokenizer.
+    pub fn count(&self, text: &str) -> Result<u64, Error> {
+        match self {
+            Tokenizer::Local(local) => Ok(local.encode(text)?.len() as u64),
+            Tokenizer::Engine(engine) => engine.count(text).map_err(Error::Environment),
+            Tokenizer::Words(_) => Ok(text.split_whitespace().count() as u64),
+        }
+    }
+
+    /// What a reader of the report should know about the lengths of prompts; nothing where they are exact.
+    pub fn note(&self, config: &EngineConfig) -> Option<String> {
+        let without = match self {
+            Tokenizer::Words(why) => why,
+            _ if config.exact_lengths => return None,
+            _ => &None,
+        };
+        match (&config.workload, without) {
+            (WorkloadConfig::LongDocPermutator(_), _) => None,
+            (WorkloadConfig::PrefixSuffixTuner(_), Some(why)) => Some(format!(
+                "no tokenizer ({why}), so prompts are one repeated word, as in LMCache; give --tokenizer PATH for random text"
+            )),
+            (WorkloadConfig::PrefixSuffixTuner(_), None) => Some(
+                "prompt lengths are approximate: random tokens do not all survive being tokenized again".to_string(),
+            ),
+            _ => Some(
+                "prompt lengths are words less a fixed allowance, as in LMCache; --exact-lengths makes them tokens"
+                    .to_string(),
+            ),
+        }
+    }
+}
+
+impl LocalTokenizer {
+    pub fn load(path: &Path) -> Result<LocalTokenizer, String> {
+        let file = if path.is_dir() {
+            path.join(FILE_NAME)
+        } else {
+            path.to_owned()
+        };
+        let bytes = fs::read(&file).map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
+        inner
+            .with_truncation(None)
+            .map_err(|cause| format!("could not use {}: {cause}", file.display()))?;
+        inner.with_padding(None);
+        let special = special_tokens(&file.with_file_name("tokenizer_config.json"));
+        Ok(LocalTokenizer {
+            inner: Arc::new(inner),
+            path: file,
+            special: Arc::new(special),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Token ids, without special tokens.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|cause| {
+            Error::Environment(format!(
+                "the tokenizer {} could not encode a text: {cause}",
+                self.path.display()
+            ))
+        })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of token ids; ids that are special or outside the vocabulary vanish.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        // A decoder fails only on texts that its own tokens do not make.
+        self.inner.decode(ids, true).unwrap_or_default()
+    }
+
+    /// Every token's text that is not declared special.
+    fn vocabulary(&self) -> impl Iterator<Item = String> {
+        let vocabulary = self.inner.get_vocab(true);
+        let special: Vec<u32> = self
+            .special
+            .iter()
+            .filter_map(|text| self.inner.token_to_id(text))
+            .collect();
+        vocabulary
+            .into_iter()
+            .filter(move |(_, id)| !special.contains(id))
+            .map(|(text, _)| text)
+    }
+}
+
+/// The special tokens that a tokenizer_config.json declares; none if there is no such file.
+fn special_tokens(path: &Path) -> Vec<String> {
+    let parsed = fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let Some(serde_json::Value::Object(fields)) = parsed else {
+        return Vec::new();
+    };
+    let named = fields
+        .iter()
+        .filter(|(key, _)| key.ends_with("_token") || key.ends_with("_special_tokens"));
+    let mut found = Vec::new();
+    for (_, value) in named {
+        match value {
+            serde_json::Value::Array(list) => found.extend(list.iter().filter_map(token_text)),
+            serde_json::Value::Object(entries) if !entries.contains_key("content") => {
+                found.extend(entries.values().filter_map(token_text));
+            }
+            one => found.extend(token_text(one)),
+        }
+    }
+    found
+}
+
+fn token_text(value: &serde_json::Value) -> Option<String> {
+    value.as_str().or_else(|| value["content"].as_str()).map(str::to_string)
+}
+
+/// Where the tokenizer of a model lies: the folder that its name is, or its newest download in the Hugging Face cache.
+fn find(model: &str) -> Option<PathBuf> {
+    let own = Path::new(model).join(FILE_NAME);
+    if own.is_file() {
+        return Some(own);
+    }
+    let folder = cache()?.join(format!("models--{}", model.replace('/', "--")));
+    let revision = fs::read_to_string(folder.join("refs/main")).ok()?;
+    let file = folder.join("snapshots").join(revision.trim()).join(FILE_NAME);
+    file.is_file().then_some(file)
+}
+
+fn cache() -> Option<PathBuf> {
+    let given = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    given("HF_HUB_CACHE")
+        .or_else(|| given("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| given("HOME").map(|home| home.join(".cache/huggingface/hub")))
+}
+
+#[cfg(test)]
+mod tests;

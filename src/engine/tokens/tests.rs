@@ -1,0 +1,102 @@
+//! Against a recorded tokenizer library: pools, decoding, encoding.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::pool::WordPool;
+use super::*;
+use crate::args::big_int::BigInt;
+use crate::engine::testing::golden;
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../../../tests/golden/engine/tokenizer-vectors.json")).unwrap()
+}
+
+/// Read once for all cases.
+fn tokenizer(name: &Value) -> &'static Tokenizer {
+    static TINY: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_folder(&golden("tiny-tokenizer")).unwrap());
+    static WORDS: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_folder(&golden("words-tokenizer")).unwrap());
+    match name.as_str().unwrap() {
+        "TINY" => &TINY,
+        "WORDS" => &WORDS,
+        other => panic!("{other}"),
+    }
+}
+
+fn ids(list: &Value) -> Vec<u32> {
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_u64().unwrap() as u32)
+        .collect()
+}
+
+#[test]
+fn pools_are_the_references() {
+    for case in vectors()["pool"].as_array().unwrap() {
+        let size = case["size"].as_u64().unwrap() as usize;
+        let seed = BigInt::parse(&case["seed"].to_string()).unwrap();
+        let built = WordPool::build(tokenizer(&case["tokenizer"]), "m", size, &seed);
+        if let Some(theirs) = case["error"].as_str() {
+            let ours = built.expect_err("too few words").to_string();
+            let found = theirs.split(' ').find(|word| word.parse::<u64>().is_ok()).unwrap();
+            assert!(ours.contains(&format!("only {found} words")), "{ours} / {theirs}");
+            continue;
+        }
+        let pool = built.unwrap();
+        let digest = Sha256::digest(pool.words().join(" "));
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, case["sha256_of_space_joined"], "{case}");
+        assert_eq!(pool.leading_blank(), case["leading_space"]);
+        assert_eq!(pool.first(size.min(3)), case["text_of_first_3"]);
+    }
+}
+
+#[test]
+fn texts_of_ids_are_the_references() {
+    for case in vectors()["decode"].as_array().unwrap() {
+        let tokenizer = tokenizer(&case["tokenizer"]);
+        let text = tokenizer.local().unwrap().decode(&ids(&case["ids"]));
+        assert_eq!(text, case["text"], "{}", case["ids"]);
+    }
+}
+
+#[test]
+fn ids_of_texts_are_the_references() {
+    for case in vectors()["encode"].as_array().unwrap() {
+        let tokenizer = tokenizer(&case["tokenizer"]);
+        let text = case["text"].as_str().unwrap();
+        assert_eq!(
+            tokenizer.local().unwrap().encode(text).unwrap(),
+            ids(&case["ids"]),
+            "{text}"
+        );
+        assert_eq!(
+            tokenizer.count(text).unwrap(),
+            case["ids"].as_array().unwrap().len() as u64
+        );
+    }
+}
+
+#[test]
+fn without_a_tokenizer_the_reason_is_told() {
+    let words = Tokenizer::Words(Some("it is away".into()));
+    let refusal = WordPool::build(&words, "org/model", 10, &BigInt::from(1))
+        .expect_err("a refusal")
+        .to_string();
+    assert!(
+        refusal.contains("\"org/model\"") && refusal.contains("it is away"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("--tokenizer PATH"), "{refusal}");
+    let missing = LocalTokenizer::load(&golden("no-such-folder"))
+        .map(|_| ())
+        .expect_err("nothing there");
+    assert!(missing.contains("could not read"), "{missing}");
+    let no_tokenizer = LocalTokenizer::load(&golden("rng-vectors.json"))
+        .map(|_| ())
+        .expect_err("no tokenizer");
+    assert!(no_tokenizer.contains("could not understand"), "{no_tokenizer}");
+}

@@ -1,0 +1,254 @@
+//! The connection under ureq: reads through `sys::socket`, so that the kernel's arrival time of every byte is known; ends
+//! waits at the request's own limits; goes back to its line when ureq is done with it. TLS is ureq's own, on top of this.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ureq::Error;
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, RustlsConnector, Transport,
+};
+
+use super::buffers::StreamBuffers;
+use super::line::{Line, Stop};
+use crate::sys::socket;
+
+/// A wait looks at its limits this often, so it ends at most this much late.
+const TICK: Duration = Duration::from_millis(100);
+
+/// One TCP connection.
+pub struct StampedTransport {
+    stream: TcpStream,
+    buffers: StreamBuffers,
+    line: Arc<Line>,
+    /// Nothing was written since the last read: the next write is a request's head and waits for its body.
+    begins: bool,
+}
+
+impl StampedTransport {
+    fn connect(addresses: &[SocketAddr], line: Arc<Line>) -> io::Result<StampedTransport> {
+        let stream = connect_to_any(addresses, line.timeouts.connect)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TICK))?;
+        stream.set_write_timeout(Some(TICK))?;
+        // Without stamps the clock is read right after the read; the report says so.
+        let _ = socket::enable_receive_stamps(&stream);
+        Ok(StampedTransport {
+            stream,
+            buffers: StreamBuffers::default(),
+            line,
+            begins: true,
+        })
+    }
+
+    fn write(&mut self, amount: usize) -> io::Result<()> {
+        let bytes = self.buffers.outgoing(amount);
+        let mut left = bytes;
+        let mut handed_over = self.line.clock.now();
+        self.line.writes(handed_over);
+        while !left.is_empty() {
+            match self.stream.write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    left = &left[written..];
+                    // The answer may be here before this thread runs again, so the moment before a write is the one that
+                    // says when the last bytes were handed over.
+                    if !left.is_empty() {
+                        handed_over = self.line.clock.now();
+                    }
+                }
+                Err(error) if is_tick(&error) => self.check()?,
+                Err(error) => return Err(error),
+            }
+        }
+        self.line.wrote(bytes.len(), handed_over);
+        self.buffers.sent();
+        Ok(())
+    }
+
+    fn check(&self) -> io::Result<()> {
+        match self.line.overdue(self.line.clock.now()) {
+            Some(_) => Err(io::ErrorKind::TimedOut.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first address that takes the connection; each gets its share of the time that is left.
+fn connect_to_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(1);
+    for address in addresses {
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn is_tick(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+impl Transport for StampedTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
+        // ureq sends the head and the body apart; together they are one segment less and one wake-up less.
+        if std::mem::replace(&mut self.begins, false) && amount < self.buffers.output().len() {
+            self.buffers.hold(amount);
+            return Ok(());
+        }
+        Ok(self.write(amount)?)
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+        if self.buffers.held() > 0 {
+            self.write(0)?;
+        }
+        if !std::mem::replace(&mut self.begins, true) {
+            self.buffers.release_output();
+        }
+        let room = self.buffers.input_append_buf();
+        if room.is_empty() {
+            return Err(Error::BodyStalled);
+        }
+        loop {
+            match socket::receive(&self.stream, room) {
+                Ok(received) => {
+                    let now = self.line.clock.now();
+                    let kernel = received
+                        .kernel_wall_ns
+                        .map(|wall_ns| self.line.clock.of_wall_ns(wall_ns));
+                    if received.bytes > 0 {
+                        self.line.received(received.bytes, kernel, now);
+                    }
+                    self.buffers.input_appended(received.bytes);
+                    return Ok(received.bytes > 0);
+                }
+                Err(error) if is_tick(&error) => {
+                    if self.line.overdue(self.line.clock.now()).is_some() {
+                        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.buffers.input().is_empty() && socket::is_idle_and_open(&self.stream)
+    }
+}
+
+impl fmt::Debug for StampedTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StampedTransport")
+            .field("stream", &self.stream)
+            .finish()
+    }
+}
+
+/// Gives ureq the connection of a line, or opens one.
+#[derive(Clone, Debug)]
+pub struct LineConnector {
+    pub line: Arc<Line>,
+    /// Shared by all lines: it holds the root certificates and TLS sessions.
+    pub tls: Arc<RustlsConnector>,
+}
+
+impl LineConnector {
+    /// Opens a connection, TLS included.
+    pub fn dial(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, Error> {
+        let line = Arc::clone(&self.line);
+        line.limit(line.clock.now().plus(line.timeouts.connect), Stop::Connect);
+        let tcp = StampedTransport::connect(&details.addrs, Arc::clone(&line))?;
+        line.counts.connects.fetch_add(1, Relaxed);
+        if !details.needs_tls() {
+            return Ok(tcp.boxed());
+        }
+        let secured: Option<Either<StampedTransport, _>> = self.tls.connect(details, Some(tcp))?;
+        Ok(secured.ok_or(Error::ConnectionFailed)?.boxed())
+    }
+}
+
+impl Connector for LineConnector {
+    type Out = Lease;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Lease>, Error> {
+        let transport = match self.line.take_kept() {
+            Some(transport) => transport,
+            None => self.dial(details)?,
+        };
+        Ok(Some(Lease {
+            transport: Some(transport),
+            line: Arc::clone(&self.line),
+            reusable: false,
+        }))
+    }
+}
+
+/// A line's connection for the length of one request. ureq asks `is_open` exactly when it has read an answer to its end and
+/// the server keeps the connection; then the line gets it back.
+pub struct Lease {
+    transport: Option<Box<dyn Transport>>,
+    line: Arc<Line>,
+    reusable: bool,
+}
+
+impl Lease {
+    fn inner(&mut self) -> &mut dyn Transport {
+        self.transport
+            .as_deref_mut()
+            .expect("a lease holds its connection until it is dropped")
+    }
+}
+
+impl Transport for Lease {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.inner().buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
+        self.inner().transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        self.inner().await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.reusable = self.inner().is_open();
+        self.reusable
+    }
+
+    fn is_tls(&self) -> bool {
+        self.transport.as_ref().is_some_and(|transport| transport.is_tls())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.reusable
+            && let Some(transport) = self.transport.take()
+        {
+            self.line.keep(transport);
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("transport", &self.transport).finish()
+    }
+}

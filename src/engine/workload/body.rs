@@ -1,0 +1,84 @@
+//! The bytes of a chat completion request, as the reference's client writes them. Must never add a field or a blank.
+
+use crate::engine::config::EngineConfig;
+
+/// Fields of every request stand in this order: model, stream, messages, max_tokens, stream_options, temperature.
+#[derive(Clone)]
+pub struct Bodies {
+    /// Up to the list of messages.
+    head: Vec<u8>,
+    /// What stands after `max_tokens`.
+    tail: &'static str,
+}
+
+/// One message: its role and its content.
+pub type Message<'a> = (&'static str, &'a str);
+
+const TAIL: &str = r#","stream_options":{"include_usage":true},"temperature":0.0}"#;
+const TAIL_IGNORING_EOS: &str = r#","stream_options":{"include_usage":true},"temperature":0.0,"ignore_eos":true}"#;
+/// Bytes of a body besides model and messages, and of a message besides role and content; a little more does no harm.
+const OVERHEAD_BYTES: usize = 160;
+const MESSAGE_OVERHEAD_BYTES: usize = 40;
+
+impl Bodies {
+    pub fn new(config: &EngineConfig) -> Bodies {
+        let mut head = br#"{"model":"#.to_vec();
+        push_string(&mut head, &config.model);
+        head.extend_from_slice(br#","stream":true,"messages":["#);
+        Bodies {
+            head,
+            tail: if config.ignore_eos { TAIL_IGNORING_EOS } else { TAIL },
+        }
+    }
+
+    pub fn build<'a>(&self, messages: impl Iterator<Item = Message<'a>> + Clone, max_tokens: u64) -> Vec<u8> {
+        let contents: usize = messages
+            .clone()
+            .map(|(_, content)| content.len() + MESSAGE_OVERHEAD_BYTES)
+            .sum();
+        let mut body = Vec::with_capacity(self.head.len() + contents + OVERHEAD_BYTES);
+        body.extend_from_slice(&self.head);
+        for (at, (role, content)) in messages.enumerate() {
+            body.extend_from_slice(if at == 0 { b"{\"role\":" } else { b",{\"role\":" });
+            push_string(&mut body, role);
+            body.extend_from_slice(b",\"content\":");
+            push_string(&mut body, content);
+            body.push(b'}');
+        }
+        body.extend_from_slice(format!("],\"max_tokens\":{max_tokens}{}", self.tail).as_bytes());
+        body
+    }
+
+    /// A body with one user message.
+    pub fn user(&self, content: &str, max_tokens: u64) -> Vec<u8> {
+        self.build([("user", content)].into_iter(), max_tokens)
+    }
+}
+
+/// JSON text, with only what must be escaped escaped.
+fn push_string(body: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(body, text).expect("text into memory cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::config;
+
+    #[test]
+    fn bytes_are_the_reference_clients() {
+        let config = config(&["--workload", "random-prefill", "--model", "m/\u{e9}"]);
+        let body = Bodies::new(&config).user("a\"b\\c\n\u{1}\u{7f}\u{2028}/\u{10ffff}", 7);
+        let expected = "{\"model\":\"m/\u{e9}\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\
+                        \"a\\\"b\\\\c\\n\\u0001\u{7f}\u{2028}/\u{10ffff}\"}],\"max_tokens\":7,\
+                        \"stream_options\":{\"include_usage\":true},\"temperature\":0.0}";
+        assert_eq!(String::from_utf8(body).unwrap(), expected);
+    }
+
+    #[test]
+    fn ignoring_the_end_of_text_is_the_last_field() {
+        let config = config(&["--workload", "random-prefill", "--ignore-eos"]);
+        let body = String::from_utf8(Bodies::new(&config).user("x", 1)).unwrap();
+        assert!(body.ends_with(",\"temperature\":0.0,\"ignore_eos\":true}"), "{body}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Text of a wanted length made from one repeated word. Must never draw random numbers.
+
+use std::cmp::Ordering;
+
+use crate::engine::tokens::Tokenizer;
+use crate::error::Error;
+
+/// How often a length is corrected before the best one is taken.
+const TRIES: usize = 8;
+
+/// `word` as often as wanted, with single blanks between.
+pub fn repeated(word: &str, count: u64) -> String {
+    let count = usize::try_from(count).expect("lengths are bounded by the config");
+    let mut text = String::with_capacity(count * (word.len() + 1));
+    for at in 0..count {
+        if at > 0 {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    text
+}
+
+/// How many filler words `text` needs to have `tokens` tokens: `words` by the reference's arithmetic, corrected with the
+/// tokenizer where exact lengths are asked for.
+pub fn fitted(exact: Option<&Tokenizer>, tokens: u64, words: u64, text: impl Fn(u64) -> String) -> Result<u64, Error> {
+    let Some(tokenizer) = exact else {
+        return Ok(words);
+    };
+    let empty = tokenizer.count(&text(0))?;
+    let wanted = tokens.saturating_sub(empty);
+    let mut best = (u64::MAX, words);
+    let mut tried = words;
+    for _ in 0..TRIES {
+        let counted = tokenizer.count(&text(tried))?;
+        best = best.min((counted.abs_diff(tokens), tried));
+        // A word may be several tokens, so the correction goes by what a word has cost so far.
+        let cost = counted.saturating_sub(empty).max(1);
+        let next = (u128::from(wanted) * u128::from(tried.max(1)) / u128::from(cost)) as u64;
+        tried = match counted.cmp(&tokens) {
+            Ordering::Equal => break,
+            // So close that the rule of three changes nothing: one word less or more.
+            Ordering::Greater if next == tried => tried.saturating_sub(1),
+            Ordering::Less if next == tried => tried + 1,
+            _ => next,
+        };
+    }
+    Ok(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_joined_by_single_blanks() {
+        assert_eq!(repeated("hi", 0), "");
+        assert_eq!(repeated("hi", 3), "hi hi hi");
+    }
+
+    #[test]
+    fn without_a_tokenizer_words_are_counted() {
+        let words = fitted(None, 50, 40, |_| panic!("nothing to measure")).unwrap();
+        assert_eq!(words, 40);
+    }
+
+    #[test]
+    fn with_a_tokenizer_the_text_has_the_length() {
+        let tokenizer = Tokenizer::from_folder(&crate::engine::testing::golden("words-tokenizer")).unwrap();
+        for tokens in [40, 41, 42, 43, 100, 1001] {
+            let text = |words| format!("Document 7: {}", repeated("hi", words));
+            let words = fitted(Some(&tokenizer), tokens, tokens - 10, text).unwrap();
+            let counted = tokenizer.count(&text(words)).unwrap();
+            // One word of this tokenizer is more than one token, so not every length can be met.
+            assert!(counted.abs_diff(tokens) <= 2, "{tokens}: {counted}");
+        }
+    }
+
+    #[test]
+    fn words_of_several_tokens_converge_too() {
+        let tokenizer = Tokenizer::from_folder(&crate::engine::testing::golden("words-tokenizer")).unwrap();
+        let cost = tokenizer.count(&repeated(" xylophone", 1)).unwrap();
+        assert!(cost > 3, "{cost}");
+        for tokens in [20, 400, 2000] {
+            let text = |words| format!("Session 3. {}", repeated("xylophone", words));
+            let words = fitted(Some(&tokenizer), tokens, tokens - 7, text).unwrap();
+            let counted = tokenizer.count(&text(words)).unwrap();
+            assert!(counted.abs_diff(tokens) <= cost, "{tokens}: {counted}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Recorded requests of the reference against ours, in virtual time: byte for byte and in order.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use super::*;
+use crate::args::engine::EngineArgs;
+use crate::engine::testing::{given, golden};
+
+/// Settings of a recorded command line; TINY and WORDS are folders with tokenizers.
+fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
+    let words: Vec<&str> = fixture["args"].as_array().unwrap()[2..]
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    let args = given(&words).or(EngineArgs::presets());
+    let model = args.model.clone().unwrap();
+    let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap();
+    let config = EngineConfig::resolve(&args, model, tokens_per_gb).unwrap();
+    let folder = match config.model.as_str() {
+        "TINY" => Some("tiny-tokenizer"),
+        "WORDS" => Some("words-tokenizer"),
+        _ => None,
+    };
+    let tokenizer = folder.map(|folder| Tokenizer::from_folder(&golden(folder)).unwrap());
+    (config, tokenizer.unwrap_or(Tokenizer::Words(None)))
+}
+
+/// What was sent in a phase, when each answer takes `answer` and has " word" for every token.
+fn sent(workload: &mut dyn Workload, phase: Phase, answer: Duration) -> Vec<Request> {
+    let mut now = Duration::ZERO;
+    let mut in_flight: VecDeque<(Duration, Finished)> = VecDeque::new();
+    let mut requests = Vec::new();
+    workload.begin(phase);
+    loop {
+        let mut finished = Vec::new();
+        while in_flight.front().is_some_and(|(ends, _)| *ends <= now) {
+            finished.extend(in_flight.pop_front().map(|(_, finished)| finished));
+        }
+        match workload.step(now, &finished) {
+            Step::Send(request) => {
+                let text = " word".repeat(request.max_tokens as usize);
+                let ended = Finished {
+                    id: request.id.clone(),
+                    succeeded: true,
+                    text: if request.wants_text { text } else { String::new() },
+                };
+                in_flight.push_back((now + answer, ended));
+                requests.push(request);
+            }
+            Step::SleepUntil(then) => {
+                assert!(then > now, "time must go on");
+                now = then;
+            }
+            Step::Await => now = in_flight.front().expect("something to wait for").0,
+            Step::Done => return requests,
+        }
+    }
+}
+
+fn check(name: &str) {
+    let path = golden(&format!("{name}.json"));
+    let fixture: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let (config, tokenizer) = recorded(&fixture);
+    let mut workload = create(&config, &tokenizer).unwrap();
+    let plan = workload.plan();
+    let answer = Duration::from_millis(1);
+    let mut requests = if config.warmup {
+        sent(workload.as_mut(), Phase::Warmup, answer)
+    } else {
+        Vec::new()
+    };
+    assert_eq!(
+        requests.len() as u64,
+        fixture["warmup_requests"].as_u64().unwrap(),
+        "{name}"
+    );
+    let measured = sent(workload.as_mut(), Phase::Measured, answer);
+    let ids: Vec<&str> = measured.iter().map(|request| request.id.as_str()).collect();
+    let expected: Vec<&str> = fixture["request_ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_str().unwrap())
+        .collect();
+    assert_eq!(ids, expected, "{name}");
+    assert_eq!(plan.requests, measured.len() as u64);
+    assert_eq!(plan.tokens_per_answer, measured[0].max_tokens);
+    // The tuner's random texts are not all of one size.
+    let bytes = measured[0].body.len() as u64;
+    assert!(
+        plan.body_bytes.abs_diff(bytes) < bytes / 8,
+        "{} is not about {bytes}",
+        plan.body_bytes
+    );
+    requests.extend(measured);
+    let recorded = fixture["requests"].as_array().unwrap();
+    assert_eq!(requests.len(), recorded.len());
+    for (ours, theirs) in requests.iter().zip(recorded) {
+        assert_eq!(
+            std::str::from_utf8(&ours.body).unwrap(),
+            theirs.as_str().unwrap(),
+            "{name} {}",
+            ours.id
+        );
+    }
+}
+
+#[test]
+fn long_doc_qa_is_the_references() {
+    check("long-doc-qa-1");
+    check("long-doc-qa-2");
+}
+
+#[test]
+fn multi_round_chat_is_the_references() {
+    check("multi-round-chat-1");
+    check("multi-round-chat-2");
+}
+
+#[test]
+fn long_doc_permutator_is_the_references() {
+    check("long-doc-permutator-1");
+    check("long-doc-permutator-2");
+    check("long-doc-permutator-3");
+}
+
+#[test]
+fn prefix_suffix_tuner_is_the_references() {
+    check("prefix-suffix-tuner-1");
+    check("prefix-suffix-tuner-2");
+    check("prefix-suffix-tuner-3");
+}
+
+#[test]
+fn random_prefill_is_the_references() {
+    check("random-prefill-1");
+    check("random-prefill-2");
+}
+
+fn chat(more: &[&str]) -> Box<dyn Workload> {
+    let settings = [
+        "--workload",
+        "multi-round-chat",
+        "--kv-cache-volume",
+        "4",
+        "--mrc-shared-prompt-length",
+        "50",
+        "--mrc-chat-history-length",
+        "50",
+        "--mrc-user-input-length",
+        "1",
+        "--mrc-output-length",
+        "2",
+        "--mrc-qps",
+        "10",
+        "--mrc-duration",
+        "2.5",
+    ];
+    let config = crate::engine::testing::config(&[&settings[..], more].concat());
+    create(&config, &Tokenizer::Words(None)).unwrap()
+}
+
+/// When each request is sent if session 0 answers after a second and the others at once.
+fn with_a_slow_session(workload: &mut dyn Workload) -> Vec<(u128, String)> {
+    let mut now = Duration::ZERO;
+    let mut in_flight: Vec<(Duration, Finished)> = Vec::new();
+    let mut sent = Vec::new();
+    workload.begin(Phase::Measured);
+    loop {
+        let (ended, going): (Vec<_>, Vec<_>) = in_flight.into_iter().partition(|(ends, _)| *ends <= now);
+        in_flight = going;
+        let finished: Vec<Finished> = ended.into_iter().map(|(_, finished)| finished).collect();
+        match workload.step(now, &finished) {
+            Step::Send(request) => {
+                let takes = Duration::from_millis(if request.id.starts_with("s0_") { 1000 } else { 1 });
+                sent.push((now.as_millis(), request.id.clone()));
+                let ended = Finished {
+                    id: request.id,
+                    succeeded: true,
+                    text: String::new(),
+                };
+                in_flight.push((now + takes, ended));
+            }
+            Step::SleepUntil(then) => now = then,
+            Step::Await => panic!("a timetable does not wait for requests"),
+            Step::Done => return sent,
+        }
+    }
+}
+
+#[test]
+fn one_busy_session_holds_up_all_as_in_the_reference() {
+    let sent = with_a_slow_session(chat(&[]).as_mut());
+    let first: Vec<u128> = sent.iter().map(|(at, _)| *at).take(5).collect();
+    // Nothing from 0.3 s until the slow answer ended at 1 s, then the missed turns at once.
+    assert_eq!(first, [0, 100, 200, 300, 1000]);
+    assert!(sent.len() < 16, "{sent:?}");
+    assert_eq!(sent[5].0, 1000);
+}
+
+#[test]
+fn free_sessions_take_the_turn_of_a_busy_one_by_flag() {
+    let mut workload = chat(&["--mrc-pacing", "free-session"]);
+    let sent = with_a_slow_session(workload.as_mut());
+    let times: Vec<u128> = sent.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, (0..25).map(|turn| turn * 100).collect::<Vec<u128>>());
+    assert_eq!(workload.skipped(), Skipped::default());
+    assert!(sent.iter().filter(|(_, id)| id.starts_with("s0_")).count() >= 2);
+}
+
+#[test]
+fn turns_without_a_free_session_are_left_out_and_counted_by_flag() {
+    let mut workload = chat(&["--mrc-pacing", "free-session", "--kv-cache-volume", "1"]);
+    let sent = with_a_slow_session(workload.as_mut());
+    let times: Vec<u128> = sent.iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [0, 1000, 2000]);
+    assert_eq!(workload.skipped().turns, 22);
+}
+
+#[test]
+fn permutations_go_out_shuffled_by_flag() {
+    let line = [
+        "--workload",
+        "long-doc-permutator",
+        "--ldp-num-contexts",
+        "3",
+        "--ldp-context-length",
+        "4",
+    ];
+    let tokenizer = Tokenizer::from_folder(&golden("words-tokenizer")).unwrap();
+    let bodies = |more: &[&str]| {
+        let config = crate::engine::testing::config(&[&line[..], more].concat());
+        let mut workload = create(&config, &tokenizer).unwrap();
+        let sent = sent(workload.as_mut(), Phase::Measured, Duration::ZERO);
+        sent.into_iter().map(|request| request.body).collect::<Vec<_>>()
+    };
+    let (mut sorted, mut shuffled) = (bodies(&[]), bodies(&["--ldp-order", "random"]));
+    assert_ne!(sorted, shuffled);
+    sorted.sort();
+    shuffled.sort();
+    assert_eq!(sorted, shuffled);
+}

@@ -1,0 +1,36 @@
+//! Object files without their cached pages, so that loads come from the device. For every adapter that keeps one file per
+//! object; it changes no file.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::l2::adapter::Residency;
+use crate::l2::keys::ObjectKey;
+use crate::sys::files;
+
+/// Syncs the file system of `base`, then drops and counts the pages of the keys' files, whose paths `path_of` writes.
+pub fn drop_pages(
+    base: &Path,
+    keys: &mut dyn Iterator<Item = ObjectKey>,
+    path_of: impl Fn(&ObjectKey, &mut String),
+) -> Result<Residency, String> {
+    let refused = |error: io::Error| format!("--cold: could not sync {}: {error}", base.display());
+    files::sync_file_system(&File::open(base).map_err(refused)?).map_err(refused)?;
+    let mut residency = Residency::default();
+    let mut path = String::new();
+    for key in keys {
+        path_of(&key, &mut path);
+        // A key that is not there has no pages; the load will say that it is missing.
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        let refused = |error: io::Error| format!("--cold: could not drop the cached pages of {path}: {error}");
+        residency.objects += 1;
+        residency.resident_pages_before += files::resident_pages(&file, bytes).map_err(refused)?;
+        files::drop_pages(&file).map_err(refused)?;
+        residency.resident_pages_after += files::resident_pages(&file, bytes).map_err(refused)?;
+    }
+    Ok(residency)
+}

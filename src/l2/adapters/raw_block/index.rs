@@ -1,0 +1,172 @@
+//! Which object lies in which slot, in memory: entries, slots being written, free slots, locks. It knows no device.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Map, Value};
+
+/// An object that a checkpoint may name: its bytes are in the slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub slot: u64,
+    pub object_bytes: u64,
+    /// What a checkpoint said about tensors; none for objects of this process, which are plain bytes.
+    pub described: Option<Map<String, Value>>,
+    pub locks: u64,
+}
+
+/// What a store may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    Slot(u64),
+    AlreadyThere,
+    /// Another task is writing this key.
+    BeingWritten,
+    Full,
+}
+
+#[derive(Debug, Default)]
+pub struct Index {
+    /// By form R of the key.
+    entries: HashMap<String, Entry>,
+    writing: HashSet<String>,
+    /// The last one is taken first.
+    free: Vec<u64>,
+    next_slot: u64,
+    max_slots: u64,
+}
+
+impl Index {
+    pub fn new(max_slots: u64) -> Index {
+        Index {
+            max_slots,
+            ..Index::default()
+        }
+    }
+
+    /// What a checkpoint brought back. Slots below `next_slot` that nobody uses become free.
+    pub fn recovered(max_slots: u64, next_slot: u64, entries: HashMap<String, Entry>) -> Index {
+        let used: HashSet<u64> = entries.values().map(|entry| entry.slot).collect();
+        Index {
+            entries,
+            writing: HashSet::new(),
+            free: (0..next_slot).filter(|slot| !used.contains(slot)).collect(),
+            next_slot,
+            max_slots,
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.get(name)
+    }
+
+    /// In the order of their slots.
+    pub fn entries(&self) -> Vec<(&String, &Entry)> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.slot);
+        entries
+    }
+
+    pub fn next_slot(&self) -> u64 {
+        self.next_slot
+    }
+
+    /// Takes a slot for a key that is to be written.
+    pub fn reserve(&mut self, name: &str) -> Reservation {
+        if self.entries.contains_key(name) {
+            return Reservation::AlreadyThere;
+        }
+        if self.writing.contains(name) {
+            return Reservation::BeingWritten;
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.next_slot < self.max_slots => {
+                self.next_slot += 1;
+                self.next_slot - 1
+            }
+            None => return Reservation::Full,
+        };
+        self.writing.insert(name.to_owned());
+        Reservation::Slot(slot)
+    }
+
+    /// The key's bytes are in its slot.
+    pub fn commit(&mut self, name: String, slot: u64, object_bytes: u64) {
+        self.writing.remove(&name);
+        let entry = Entry {
+            slot,
+            object_bytes,
+            described: None,
+            locks: 0,
+        };
+        self.entries.insert(name, entry);
+    }
+
+    /// The key could not be written.
+    pub fn give_up(&mut self, name: &str, slot: u64) {
+        self.writing.remove(name);
+        self.free.push(slot);
+    }
+
+    /// Forgets an entry whose slot turned out to hold something else.
+    pub fn forget(&mut self, name: &str) {
+        if let Some(entry) = self.entries.remove(name) {
+            self.free.push(entry.slot);
+        }
+    }
+
+    /// Takes a lock, as every hit of a lookup does.
+    pub fn lock(&mut self, name: &str) -> bool {
+        let entry = self.entries.get_mut(name);
+        entry.map(|entry| entry.locks += 1).is_some()
+    }
+
+    pub fn unlock(&mut self, name: &str) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.locks = entry.locks.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_taken_in_lmcaches_order() {
+        let entry = |slot| Entry {
+            slot,
+            object_bytes: 1,
+            described: None,
+            locks: 0,
+        };
+        let entries = HashMap::from([("b".to_owned(), entry(1)), ("e".to_owned(), entry(4))]);
+        let mut index = Index::recovered(7, 5, entries);
+        // The highest recovered hole first, then the most recently freed one, then fresh slots.
+        assert_eq!(index.reserve("x"), Reservation::Slot(3));
+        assert_eq!(index.reserve("x"), Reservation::BeingWritten);
+        index.give_up("x", 3);
+        index.forget("e");
+        let taken: Vec<_> = ["p", "q", "r", "s", "t", "u", "v"]
+            .map(|name| index.reserve(name))
+            .to_vec();
+        let slots = [4, 3, 2, 0, 5, 6].map(Reservation::Slot);
+        assert_eq!(taken[..6], slots);
+        assert_eq!(taken[6], Reservation::Full);
+        assert_eq!(index.reserve("b"), Reservation::AlreadyThere);
+    }
+
+    #[test]
+    fn only_committed_keys_are_found_and_locks_are_counted() {
+        let mut index = Index::new(2);
+        assert_eq!(index.reserve("a"), Reservation::Slot(0));
+        assert!(!index.lock("a") && index.entries().is_empty());
+        index.commit("a".to_owned(), 0, 10);
+        assert!(index.lock("a") && index.lock("a"));
+        index.unlock("a");
+        assert_eq!(index.get("a").unwrap().locks, 1);
+        index.unlock("a");
+        index.unlock("a");
+        assert_eq!((index.get("a").unwrap().locks, index.next_slot()), (0, 1));
+    }
+}

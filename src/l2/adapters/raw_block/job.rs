@@ -1,0 +1,54 @@
+//! One object on its way to or from its slot, whichever engine moves it.
+
+use std::io::{self, ErrorKind};
+use std::time::Instant;
+
+use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
+use crate::l2::adapters::assembly::Place;
+use crate::units::duration_ns;
+
+pub struct Job {
+    pub place: Place,
+    pub item: Item,
+    pub operation: Operation,
+    /// Form R of the key.
+    pub name: String,
+    pub slot: u64,
+    /// Where the slot begins on the device.
+    pub slot_offset: u64,
+    pub created: Instant,
+    /// When work on it began.
+    pub begun: Instant,
+}
+
+impl Job {
+    pub fn begin(&mut self) {
+        self.begun = Instant::now();
+        self.item.times = KeyTimes {
+            queued_ns: duration_ns(self.begun.duration_since(self.created)),
+            ..KeyTimes::default()
+        };
+    }
+
+    /// Notes what came of the transfer of the whole object.
+    pub fn end(&mut self, outcome: io::Result<()>, device_path: &str) {
+        let spent = duration_ns(self.begun.elapsed());
+        self.item.times.transfer_ns = spent;
+        self.item.times.service_ns = spent;
+        self.item.outcome = match (outcome, self.operation) {
+            (Ok(()), Operation::Store) => Outcome::Stored,
+            (Ok(()), _) => Outcome::Loaded,
+            (Err(error), operation) => {
+                let action = if operation == Operation::Store { "write" } else { "read" };
+                let advice = match error.kind() {
+                    ErrorKind::StorageFull => "; the file is sparse and its file system is full: free space",
+                    _ => "",
+                };
+                let (slot, offset) = (self.slot, self.slot_offset);
+                Outcome::Failed(format!(
+                    "could not {action} slot {slot} at byte {offset} of {device_path}: {error}{advice}"
+                ))
+            }
+        };
+    }
+}

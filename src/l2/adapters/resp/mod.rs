@@ -1,0 +1,107 @@
+//! The `resp` adapter (Redis, Valkey): form W keys, raw values, RESP2 over plain TCP, one blocking connection per worker. The
+//! protocol is here too; `valkey` uses it.
+
+mod answer;
+pub mod cluster;
+mod exchange;
+pub mod session;
+pub mod wire;
+
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use self::session::{RespSession, Setup};
+use super::service::link::{Address, Dial};
+use super::service::pool::Session;
+use super::service::tally::Tally;
+use super::service::{Service, ServiceAdapter, connections};
+use crate::l2::adapter::{Environment, StepLabels};
+use crate::l2::spec::{RespConfig, Secret};
+use crate::report::warning::Warning;
+
+/// More would only fill the server's buffers.
+const PIPELINE_MAX: u64 = 1024;
+pub const STEPS: [StepLabels; 2] = [["Connect", "Send", "Reply"], ["Request", "Value", ""]];
+
+pub fn open(config: &RespConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
+    let or_environment = |value: &str, name: &str| {
+        if value.is_empty() {
+            env::var(name).unwrap_or_default()
+        } else {
+            value.to_owned()
+        }
+    };
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let setup = Setup {
+        dial: Dial {
+            connect_timeout: config.connection_timeout,
+            request_timeout: config.request_timeout,
+            tls: None,
+            cancelled: Arc::clone(&cancelled),
+        },
+        username: or_environment(&config.username, "LMCACHE_RESP_USERNAME"),
+        password: Secret::new(or_environment(config.password.expose(), "LMCACHE_RESP_PASSWORD")),
+        database: None,
+        key_prefix: String::new(),
+        ttl_seconds: None,
+        home: Arc::new(Address::new(&config.host, config.port, "port")?),
+        cluster: None,
+        tally: Arc::new(Tally::default()),
+    };
+    let workers = connections(environment.io_depth, config.num_workers, "num_workers")?;
+    let shape = Shape {
+        class_name: "NativeConnectorL2Adapter",
+        protocol: "RESP2",
+        workers,
+        pipeline: config.pipeline,
+    };
+    start(setup, &shape, environment, cancelled, Vec::new())
+}
+
+/// How a RESP adapter is laid out and named.
+pub struct Shape {
+    pub class_name: &'static str,
+    pub protocol: &'static str,
+    pub workers: usize,
+    pub pipeline: u64,
+}
+
+/// Connects every worker, or says why that is impossible.
+pub fn start(
+    setup: Setup,
+    shape: &Shape,
+    environment: &Environment,
+    cancelled: Arc<AtomicBool>,
+    warnings: Vec<Warning>,
+) -> Result<ServiceAdapter, String> {
+    let batch = match usize::try_from(shape.pipeline) {
+        Ok(batch) if shape.pipeline <= PIPELINE_MAX => batch,
+        _ => {
+            return Err(format!(
+                "pipeline is {} but must be at most {PIPELINE_MAX}",
+                shape.pipeline
+            ));
+        }
+    };
+    let setup = Arc::new(setup);
+    let sessions =
+        (0..shape.workers).map(|_| RespSession::open(&setup).map(|session| Box::new(session) as Box<dyn Session>));
+    let sessions: Vec<Box<dyn Session>> = sessions.collect::<Result<_, _>>()?;
+    let pipelining = if batch > 1 {
+        format!("pipeline of {batch}")
+    } else {
+        "no pipelining".to_owned()
+    };
+    ServiceAdapter::start(Service {
+        class_name: shape.class_name,
+        io_path: format!("{}, {} connections, {pipelining}", shape.protocol, shape.workers),
+        sessions,
+        batch,
+        object_bytes: environment.object_bytes,
+        steps: STEPS,
+        cancelled,
+        tally: Arc::clone(&setup.tally),
+        warnings,
+    })
+}

@@ -1,0 +1,312 @@
+//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one
+//! repetition when a connection turns out to be dead. A key counts as stored only after `+OK` for it.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::answer;
+use super::cluster::{Cluster, Redirection, redirection};
+use super::exchange::{Attempt, exchange, receive, send_all};
+use super::wire::{Connection, Reply};
+use crate::l2::adapter::{Item, Operation, Outcome};
+use crate::l2::adapters::service::lap::Lap;
+use crate::l2::adapters::service::link::{Address, Dial, advice};
+use crate::l2::adapters::service::pool::Session;
+use crate::l2::adapters::service::tally::Tally;
+use crate::l2::spec::Secret;
+
+/// Hops of one request between nodes, repetitions included.
+const ATTEMPTS_MAX: usize = 8;
+/// While a slot migrates, a node asks to try again.
+const TRY_AGAIN: Duration = Duration::from_millis(20);
+
+/// What all sessions of one adapter share.
+pub struct Setup {
+    pub dial: Dial,
+    pub username: String,
+    pub password: Secret,
+    pub database: Option<i64>,
+    /// In front of every key, with its separator.
+    pub key_prefix: String,
+    pub ttl_seconds: Option<u64>,
+    /// The only node, unless there is a cluster.
+    pub home: Arc<Address>,
+    pub cluster: Option<Cluster>,
+    pub tally: Arc<Tally>,
+}
+
+pub struct RespSession {
+    setup: Arc<Setup>,
+    connections: HashMap<Arc<Address>, Connection>,
+}
+
+impl RespSession {
+    /// Connects to where requests will go, and in a cluster learns where that is.
+    pub fn open(setup: &Arc<Setup>) -> Result<RespSession, String> {
+        let mut session = RespSession {
+            setup: Arc::clone(setup),
+            connections: HashMap::new(),
+        };
+        match &setup.cluster {
+            None => {
+                session.connection(&setup.home)?;
+            }
+            Some(cluster) => {
+                if cluster.primaries().is_empty() {
+                    session.learn_map()?;
+                }
+                for node in cluster.primaries() {
+                    session.connection(&node)?;
+                }
+            }
+        }
+        Ok(session)
+    }
+
+    fn connection(&mut self, node: &Arc<Address>) -> Result<&mut Connection, String> {
+        if !self.connections.contains_key(node) {
+            let connection = connect(&self.setup, node)?;
+            self.connections.insert(Arc::clone(node), connection);
+        }
+        Ok(self.connections.get_mut(node).expect("inserted above"))
+    }
+
+    /// Asks one node after the other for the slot map.
+    fn learn_map(&mut self) -> Result<(), String> {
+        let setup = Arc::clone(&self.setup);
+        let Some(cluster) = &setup.cluster else { return Ok(()) };
+        let mut last = String::new();
+        for node in cluster.primaries().iter().chain(cluster.seeds()) {
+            let reply = self.connection(node).and_then(|connection| {
+                let reply = connection.ask(&[b"CLUSTER", b"SLOTS"]);
+                reply.map_err(|error| format!("could not ask {node} for its slots: {error}{}", advice(&error)))
+            });
+            match reply {
+                Ok(Reply::Error(text)) => last = answer::sentence("ask for the slots of", node, &text),
+                Ok(reply) if cluster.learn(&reply, node) => return Ok(()),
+                Ok(_) => last = format!("the cluster at {node} has no slots; finish setting it up"),
+                Err(sentence) => {
+                    self.connections.remove(node);
+                    last = sentence;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn node_of(&self, key: &[u8]) -> Arc<Address> {
+        match &self.setup.cluster {
+            None => Arc::clone(&self.setup.home),
+            Some(cluster) => cluster.owner(key),
+        }
+    }
+
+    fn key_of(&self, item: &Item) -> Vec<u8> {
+        let mut key = self.setup.key_prefix.clone();
+        key.push_str(&item.key.wire_name());
+        key.into_bytes()
+    }
+
+    /// One key, wherever the cluster sends it.
+    fn perform(&mut self, operation: Operation, item: &mut Item, lap: &mut Lap) -> Outcome {
+        let setup = Arc::clone(&self.setup);
+        let key = self.key_of(item);
+        let mut node = self.node_of(&key);
+        let (mut asking, mut repeated) = (false, false);
+        for _ in 0..ATTEMPTS_MAX {
+            match self.attempt(operation, &key, &node, asking, item, lap) {
+                Attempt::Done(outcome) => return outcome,
+                Attempt::Refused(text) => {
+                    let cluster = setup.cluster.as_ref();
+                    asking = false;
+                    match cluster.and_then(|_| redirection(&text, &node)) {
+                        Some(Redirection::Moved { slot, to }) => {
+                            if let Some(cluster) = cluster {
+                                cluster.set_owner(slot, Arc::clone(&to));
+                            }
+                            node = to;
+                        }
+                        Some(Redirection::Ask { to }) => {
+                            asking = true;
+                            node = to;
+                        }
+                        None if cluster.is_some() && text.starts_with("TRYAGAIN") => thread::sleep(TRY_AGAIN),
+                        None => return Outcome::Failed(answer::failed(operation, &node, &text)),
+                    }
+                    setup.tally.redirect();
+                }
+                Attempt::Broken { error, stale } => {
+                    let sentence = format!(
+                        "could not {}: {error}{}",
+                        answer::action(operation, &node),
+                        advice(&error)
+                    );
+                    if repeated || !stale {
+                        return Outcome::Failed(sentence);
+                    }
+                    (repeated, asking) = (true, false);
+                    setup.tally.repeat(|| format!("{node}: {error}"));
+                    node = self.after_loss(&key);
+                }
+                Attempt::Unreachable(sentence) => {
+                    if repeated || setup.cluster.is_none() {
+                        return Outcome::Failed(sentence);
+                    }
+                    (repeated, asking) = (true, false);
+                    setup.tally.repeat(|| sentence);
+                    node = self.after_loss(&key);
+                }
+            }
+        }
+        Outcome::Failed(format!(
+            "could not {}: redirected {ATTEMPTS_MAX} times; look at CLUSTER INFO",
+            answer::action(operation, &node)
+        ))
+    }
+
+    /// Where to go after a node was lost: another one may have taken its slots over.
+    fn after_loss(&mut self, key: &[u8]) -> Arc<Address> {
+        // When nobody knows better, the next attempt says what is wrong.
+        let _ = self.learn_map();
+        self.node_of(key)
+    }
+
+    fn attempt(
+        &mut self,
+        operation: Operation,
+        key: &[u8],
+        node: &Arc<Address>,
+        asking: bool,
+        item: &mut Item,
+        lap: &mut Lap,
+    ) -> Attempt {
+        let ttl_seconds = self.setup.ttl_seconds;
+        let connection = match self.connection(node) {
+            Ok(connection) => connection,
+            Err(sentence) => {
+                lap.times.open_ns += lap.lap_ns();
+                return Attempt::Unreachable(sentence);
+            }
+        };
+        let stale = connection.proven;
+        lap.times.open_ns += lap.lap_ns();
+        let result = exchange(connection, operation, key, ttl_seconds, asking, item, lap);
+        match result {
+            Ok(Attempt::Done(Outcome::Failed(sentence))) => {
+                // A value that was left unread: the connection is out of step.
+                self.connections.remove(node);
+                Attempt::Done(Outcome::Failed(format!(
+                    "could not {}: {sentence}",
+                    answer::action(operation, node)
+                )))
+            }
+            Ok(attempt) => attempt,
+            Err(error) => {
+                self.connections.remove(node);
+                let stale = stale && error.kind() != ErrorKind::TimedOut;
+                Attempt::Broken { error, stale }
+            }
+        }
+    }
+
+    /// Sends all commands before the first reply is awaited; what gets no reply is run again alone.
+    fn pipelined(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
+        let home = Arc::clone(&self.setup.home);
+        let ttl_seconds = self.setup.ttl_seconds;
+        let keys: Vec<Vec<u8>> = items.iter().map(|item| self.key_of(item)).collect();
+        let mut laps: Vec<Lap> = items.iter().map(|_| Lap::start(created)).collect();
+        let mut answered = 0;
+        let reason = match self.connection(&home) {
+            Err(sentence) => Some(sentence),
+            Ok(connection) => {
+                let mut outcome = send_all(connection, operation, &keys, ttl_seconds, items).err();
+                for (item, lap) in items.iter_mut().zip(&mut laps) {
+                    if outcome.is_some() {
+                        break;
+                    }
+                    lap.times.open_ns = lap.lap_ns();
+                    connection.begin_request();
+                    match receive(connection, operation, item) {
+                        Ok(Attempt::Done(outcome)) => item.outcome = outcome,
+                        Ok(Attempt::Refused(text)) => {
+                            item.outcome = Outcome::Failed(answer::failed(operation, &home, &text));
+                        }
+                        Ok(_) => unreachable!("receive() only says done or refused"),
+                        Err(error) => {
+                            outcome = Some(error);
+                            continue;
+                        }
+                    }
+                    lap.times.transfer_ns = lap.lap_ns();
+                    answered += 1;
+                    if matches!(&item.outcome, Outcome::Failed(text) if text.starts_with(answer::LONGER)) {
+                        outcome = Some(io::Error::other("a longer value than asked for"));
+                    }
+                }
+                outcome.map(|error| error.to_string())
+            }
+        };
+        for (item, lap) in items.iter_mut().zip(laps).take(answered) {
+            item.times = lap.finish();
+        }
+        if let Some(reason) = reason {
+            self.connections.remove(&home);
+            for item in &mut items[answered..] {
+                self.setup.tally.repeat(|| reason.clone());
+                self.alone(operation, item, created);
+            }
+        }
+    }
+
+    fn alone(&mut self, operation: Operation, item: &mut Item, created: Instant) {
+        let mut lap = Lap::start(created);
+        item.outcome = self.perform(operation, item, &mut lap);
+        item.times = lap.finish();
+    }
+}
+
+impl Session for RespSession {
+    fn run(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
+        match items {
+            [item] => self.alone(operation, item, created),
+            _ => self.pipelined(operation, items, created),
+        }
+    }
+}
+
+fn connect(setup: &Setup, node: &Arc<Address>) -> Result<Connection, String> {
+    let refused = |error: io::Error| format!("could not connect to {node}: {error}{}", advice(&error));
+    let mut connection = Connection::open(node, &setup.dial).map_err(refused)?;
+    let (username, password) = (setup.username.as_bytes(), setup.password.expose().as_bytes());
+    let database = setup.database.map(|database| database.to_string());
+    // As LMCache: without a password nobody is authenticated, whatever the user name.
+    if !password.is_empty() {
+        let reply = if username.is_empty() {
+            connection.ask(&[b"AUTH", password])
+        } else {
+            connection.ask(&[b"AUTH", username, password])
+        };
+        expect_ok(reply, "log in to", node)?;
+    }
+    if let Some(database) = database {
+        expect_ok(
+            connection.ask(&[b"SELECT", database.as_bytes()]),
+            "select database_id of",
+            node,
+        )?;
+    }
+    connection.proven = false;
+    Ok(connection)
+}
+
+fn expect_ok(reply: io::Result<Reply>, action: &str, node: &Address) -> Result<(), String> {
+    match reply {
+        Ok(Reply::Simple(text)) if text == "OK" => Ok(()),
+        Ok(Reply::Error(text)) => Err(answer::sentence(action, node, &text)),
+        Ok(other) => Err(format!("could not {action} {node}: it answered {other:?}")),
+        Err(error) => Err(format!("could not {action} {node}: {error}{}", advice(&error))),
+    }
+}

@@ -1,0 +1,276 @@
+//! RESP2 on one connection: commands out, replies in. Values go straight from and to the caller's buffer. Every length that
+//! the server states is bounded before it is believed.
+
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use crate::l2::adapters::service::link::{Address, Dial, Link};
+
+/// Simple strings, errors and headers are short; so is what CLUSTER SLOTS calls a node.
+const LINE_BYTES_MAX: usize = 64 << 10;
+/// Replies other than values: the longest is the slot map of a large cluster.
+const SMALL_BULK_BYTES_MAX: usize = 64 << 10;
+const ELEMENTS_MAX: usize = 16_384;
+const DEPTH_MAX: usize = 6;
+const RECEIVE_BYTES: usize = 4096;
+
+/// A reply that is not an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Simple(String),
+    Error(String),
+    Integer(i64),
+    Bulk(Vec<u8>),
+    Nil,
+    Array(Vec<Reply>),
+}
+
+/// What came back for a GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// The value filled the buffer.
+    Filled,
+    Nil,
+    /// A value that ends early; it is in the buffer.
+    Short(u64),
+    /// A longer value, left unread: the connection is of no more use.
+    Longer(u64),
+    Error(String),
+}
+
+pub struct Connection {
+    link: Link,
+    /// Received but not yet read, from `at` on.
+    pending: Vec<u8>,
+    at: usize,
+    /// Whether a request was answered on this connection: it may have died of age since.
+    pub proven: bool,
+}
+
+fn not_resp(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("the answer is not RESP: {what}"))
+}
+
+/// The start of a command of `count` words.
+pub fn array_head(count: usize) -> Vec<u8> {
+    format!("*{count}\r\n").into_bytes()
+}
+
+/// One word of a command.
+pub fn push_bulk(out: &mut Vec<u8>, word: &[u8]) {
+    push_bulk_head(out, word.len());
+    out.extend_from_slice(word);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub fn push_bulk_head(out: &mut Vec<u8>, len: usize) {
+    out.extend_from_slice(format!("${len}\r\n").as_bytes());
+}
+
+/// A command of short words.
+pub fn command(words: &[&[u8]]) -> Vec<u8> {
+    let mut out = array_head(words.len());
+    words.iter().for_each(|word| push_bulk(&mut out, word));
+    out
+}
+
+impl Connection {
+    pub fn open(address: &Arc<Address>, dial: &Dial) -> io::Result<Connection> {
+        Ok(Connection {
+            link: Link::open(address, dial)?,
+            pending: Vec::new(),
+            at: 0,
+            proven: false,
+        })
+    }
+
+    /// Starts the clock of the next reply.
+    pub fn begin_request(&mut self) {
+        self.link.begin_request();
+    }
+
+    pub fn send(&mut self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.link.send(parts)
+    }
+
+    /// Sends one short command and waits for its answer.
+    pub fn ask(&mut self, words: &[&[u8]]) -> io::Result<Reply> {
+        self.begin_request();
+        self.send(&mut [IoSlice::new(&command(words))])?;
+        self.reply()
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.pending[self.at..]
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+        if self.at == self.pending.len() {
+            self.pending.clear();
+            self.at = 0;
+        }
+    }
+
+    fn receive_more(&mut self) -> io::Result<()> {
+        let mut bytes = [0_u8; RECEIVE_BYTES];
+        let got = self.link.receive(&mut [IoSliceMut::new(&mut bytes)])?;
+        self.pending.extend_from_slice(&bytes[..got]);
+        Ok(())
+    }
+
+    /// The next line without its end.
+    fn line(&mut self) -> io::Result<String> {
+        let mut seen = 0;
+        loop {
+            if let Some(end) = self.unread()[seen..].windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.unread()[..seen + end]).into_owned();
+                self.consume(seen + end + 2);
+                return Ok(line);
+            }
+            seen = self.unread().len().saturating_sub(1);
+            if seen > LINE_BYTES_MAX {
+                return Err(not_resp("a line does not end"));
+            }
+            self.receive_more()?;
+        }
+    }
+
+    fn exactly(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let ready = self.unread().len().min(bytes.len());
+        bytes[..ready].copy_from_slice(&self.unread()[..ready]);
+        self.consume(ready);
+        self.link.receive_exact(&mut bytes[ready..])
+    }
+
+    fn line_end(&mut self) -> io::Result<()> {
+        let mut end = [0_u8; 2];
+        self.exactly(&mut end)?;
+        if &end == b"\r\n" {
+            Ok(())
+        } else {
+            Err(not_resp("a value has no end"))
+        }
+    }
+
+    pub fn reply(&mut self) -> io::Result<Reply> {
+        let reply = self.value(0)?;
+        self.proven = true;
+        Ok(reply)
+    }
+
+    fn value(&mut self, depth: usize) -> io::Result<Reply> {
+        let line = self.line()?;
+        let (kind, rest) = split_kind(&line)?;
+        match kind {
+            '+' => Ok(Reply::Simple(rest.to_owned())),
+            '-' => Ok(Reply::Error(rest.to_owned())),
+            ':' => Ok(Reply::Integer(number(rest)?)),
+            '$' => match length(rest, SMALL_BULK_BYTES_MAX)? {
+                None => Ok(Reply::Nil),
+                Some(len) => {
+                    let mut bytes = vec![0; len];
+                    self.exactly(&mut bytes)?;
+                    self.line_end()?;
+                    Ok(Reply::Bulk(bytes))
+                }
+            },
+            '*' if depth < DEPTH_MAX => match length(rest, ELEMENTS_MAX)? {
+                None => Ok(Reply::Nil),
+                Some(count) => Ok(Reply::Array(
+                    (0..count).map(|_| self.value(depth + 1)).collect::<io::Result<_>>()?,
+                )),
+            },
+            _ => Err(not_resp("unknown kind of reply")),
+        }
+    }
+
+    /// The answer to a GET, straight into `slot` when it is the expected value.
+    pub fn reply_into(&mut self, slot: &mut [u8]) -> io::Result<Body> {
+        let body = if self.unread().is_empty() {
+            self.reply_direct(slot)
+        } else {
+            self.reply_buffered(slot)
+        }?;
+        self.proven = true;
+        Ok(body)
+    }
+
+    /// Lays the expected header, the slot and the line end out for one vectored read after the other. When the header turns
+    /// out to be another one, what was received goes back to `pending`.
+    fn reply_direct(&mut self, slot: &mut [u8]) -> io::Result<Body> {
+        let expected = format!("${}\r\n", slot.len()).into_bytes();
+        let mut head = vec![0_u8; expected.len()];
+        let mut tail = [0_u8; 2];
+        let (head_len, all) = (head.len(), head.len() + slot.len() + tail.len());
+        let mut got = 0;
+        while got < all {
+            let slot_at = got.saturating_sub(head_len).min(slot.len());
+            let tail_at = got.saturating_sub(head_len + slot.len());
+            let mut parts = [
+                IoSliceMut::new(&mut head[got.min(head_len)..]),
+                IoSliceMut::new(&mut slot[slot_at..]),
+                IoSliceMut::new(&mut tail[tail_at..]),
+            ];
+            let first = parts.iter().position(|part| !part.is_empty()).unwrap_or(0);
+            got += self.link.receive(&mut parts[first..])?;
+            let known = got.min(head_len);
+            if head[..known] != expected[..known] {
+                self.pending.extend_from_slice(&head[..known]);
+                let in_slot = (got - known).min(slot.len());
+                self.pending.extend_from_slice(&slot[..in_slot]);
+                self.pending.extend_from_slice(&tail[..got - known - in_slot]);
+                return self.reply_buffered(slot);
+            }
+        }
+        if &tail == b"\r\n" {
+            Ok(Body::Filled)
+        } else {
+            Err(not_resp("a value has no end"))
+        }
+    }
+
+    fn reply_buffered(&mut self, slot: &mut [u8]) -> io::Result<Body> {
+        let line = self.line()?;
+        let (kind, rest) = split_kind(&line)?;
+        match kind {
+            '-' => return Ok(Body::Error(rest.to_owned())),
+            '$' => {}
+            _ => return Err(not_resp("GET was not answered with a value")),
+        }
+        let Some(len) = length(rest, usize::MAX)? else {
+            return Ok(Body::Nil);
+        };
+        let Some(place) = slot.get_mut(..len) else {
+            return Ok(Body::Longer(len as u64));
+        };
+        self.exactly(place)?;
+        self.line_end()?;
+        Ok(if len == slot.len() {
+            Body::Filled
+        } else {
+            Body::Short(len as u64)
+        })
+    }
+}
+
+fn split_kind(line: &str) -> io::Result<(char, &str)> {
+    let mut chars = line.chars();
+    let kind = chars.next().ok_or_else(|| not_resp("an empty line"))?;
+    Ok((kind, chars.as_str()))
+}
+
+fn number(text: &str) -> io::Result<i64> {
+    text.parse().map_err(|_| not_resp("a number is none"))
+}
+
+/// `None` for -1, which is how RESP2 says nil.
+fn length(text: &str, most: usize) -> io::Result<Option<usize>> {
+    match number(text)? {
+        -1 => Ok(None),
+        len => match usize::try_from(len) {
+            Ok(len) if len <= most => Ok(Some(len)),
+            _ => Err(not_resp("a length is out of range")),
+        },
+    }
+}

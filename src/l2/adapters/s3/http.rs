@@ -1,0 +1,262 @@
+//! HTTP/1.1 on one connection: a request head and body out, a response head and body in. Bodies go straight from and to the
+//! caller's buffer. Every length that the server states is bounded before it is believed.
+
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+
+use crate::l2::adapters::service::link::{Address, Dial, Link};
+
+const HEAD_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
+/// Answers other than objects: error documents and upload ids.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+const RECEIVE_BYTES: usize = 2048;
+/// 100 Continue and its like, before the real answer.
+const INTERIM_MAX: usize = 4;
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+pub struct Head {
+    pub status: u16,
+    pub reason: String,
+    /// Lower-case names.
+    headers: Vec<(String, String)>,
+    framing: Framing,
+}
+
+impl Head {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// What the head says about the body, also where a HEAD request brings none.
+    pub fn content_length(&self) -> Option<u64> {
+        self.header("content-length")?.parse().ok()
+    }
+}
+
+pub struct HttpConnection {
+    link: Link,
+    /// Received but not yet read, from `at` on.
+    pending: Vec<u8>,
+    at: usize,
+    /// Whether a request was answered on this connection: it may have died of age since.
+    pub proven: bool,
+    /// Whether it can take another request.
+    pub reusable: bool,
+}
+
+fn not_http(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("the answer is not HTTP/1.1: {what}"))
+}
+
+impl HttpConnection {
+    pub fn open(address: &Address, dial: &Dial) -> io::Result<HttpConnection> {
+        Ok(HttpConnection {
+            link: Link::open(address, dial)?,
+            pending: Vec::new(),
+            at: 0,
+            proven: false,
+            reusable: true,
+        })
+    }
+
+    /// Sends a request. A server that refuses early may stop reading; its answer still counts.
+    pub fn send(&mut self, head: &str, body: &[u8]) -> Result<(), io::Error> {
+        self.link.begin_request();
+        self.reusable = false;
+        self.link.send(&mut [IoSlice::new(head.as_bytes()), IoSlice::new(body)])
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.pending[self.at..]
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at += count;
+        if self.at == self.pending.len() {
+            self.pending.clear();
+            self.at = 0;
+        }
+    }
+
+    fn receive_more(&mut self) -> io::Result<()> {
+        let mut bytes = [0_u8; RECEIVE_BYTES];
+        let got = self.link.receive(&mut [IoSliceMut::new(&mut bytes)])?;
+        self.pending.extend_from_slice(&bytes[..got]);
+        Ok(())
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut seen = 0;
+        loop {
+            if let Some(end) = self.unread()[seen..].iter().position(|byte| *byte == b'\n') {
+                let line = String::from_utf8_lossy(&self.unread()[..seen + end]);
+                let line = line.strip_suffix('\r').unwrap_or(&line).to_owned();
+                self.consume(seen + end + 1);
+                return Ok(line);
+            }
+            seen = self.unread().len();
+            if seen > HEAD_BYTES_MAX {
+                return Err(not_http("a line does not end"));
+            }
+            self.receive_more()?;
+        }
+    }
+
+    /// The head of the final answer. `method` tells whether a body follows.
+    pub fn head(&mut self, method: &str) -> io::Result<Head> {
+        for _ in 0..INTERIM_MAX {
+            let head = self.one_head(method)?;
+            if head.status >= 200 {
+                self.proven = true;
+                let close = head
+                    .header("connection")
+                    .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+                self.reusable = !close && head.framing != Framing::UntilClose;
+                return Ok(head);
+            }
+        }
+        Err(not_http("only interim answers"))
+    }
+
+    fn one_head(&mut self, method: &str) -> io::Result<Head> {
+        let line = self.line()?;
+        let rest = line.strip_prefix("HTTP/1.").ok_or_else(|| not_http("no status line"))?;
+        let mut words = rest.splitn(3, ' ').skip(1);
+        let status: u16 = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| not_http("no status"))?;
+        let reason = words.next().unwrap_or_default().to_owned();
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            if headers.len() == HEADERS_MAX {
+                return Err(not_http("too many headers"));
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| not_http("a header has no colon"))?;
+            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        let framing = framing(method, status, &headers)?;
+        Ok(Head {
+            status,
+            reason,
+            headers,
+            framing,
+        })
+    }
+
+    /// The whole body into `place`; how long it is. A longer one is left unread and the connection is not reusable.
+    pub fn body_into(&mut self, head: &Head, place: &mut [u8]) -> io::Result<u64> {
+        match head.framing {
+            Framing::Length(len) => {
+                let whole = usize::try_from(len).ok().and_then(|len| place.get_mut(..len));
+                match whole {
+                    Some(place) => self.exactly(place)?,
+                    None => self.reusable = false,
+                }
+                Ok(len)
+            }
+            Framing::Chunked => self.chunks_into(place),
+            Framing::UntilClose => self.rest_into(place),
+        }
+    }
+
+    fn exactly(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let ready = self.unread().len().min(bytes.len());
+        bytes[..ready].copy_from_slice(&self.unread()[..ready]);
+        self.consume(ready);
+        self.link
+            .receive_exact(&mut bytes[ready..])
+            .map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => io::Error::new(
+                    ErrorKind::UnexpectedEof,
+                    format!("the body was cut off before its {} bytes were there", bytes.len()),
+                ),
+                _ => error,
+            })
+    }
+
+    fn chunks_into(&mut self, place: &mut [u8]) -> io::Result<u64> {
+        let mut got = 0;
+        loop {
+            let line = self.line()?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = usize::from_str_radix(size, 16).map_err(|_| not_http("a chunk has no size"))?;
+            if size == 0 {
+                // Trailers end with an empty line.
+                for _ in 0..HEADERS_MAX {
+                    if self.line()?.is_empty() {
+                        return Ok(got as u64);
+                    }
+                }
+                return Err(not_http("too many trailers"));
+            }
+            let Some(part) = place.get_mut(got..).and_then(|rest| rest.get_mut(..size)) else {
+                self.reusable = false;
+                return Ok((got as u64).saturating_add(size as u64).max(place.len() as u64 + 1));
+            };
+            self.exactly(part)?;
+            got += size;
+            self.line()?;
+        }
+    }
+
+    fn rest_into(&mut self, place: &mut [u8]) -> io::Result<u64> {
+        let mut got = 0;
+        loop {
+            if self.unread().is_empty() {
+                match self.receive_more() {
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(got as u64),
+                    more => more?,
+                }
+            }
+            let ready = self.unread().len();
+            let Some(part) = place.get_mut(got..got + ready) else {
+                return Ok((got + ready) as u64);
+            };
+            part.copy_from_slice(&self.pending[self.at..]);
+            self.consume(ready);
+            got += ready;
+        }
+    }
+
+    /// A short body as text; a long one counts as none.
+    pub fn text(&mut self, head: &Head) -> io::Result<String> {
+        let len = match head.framing {
+            Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX).min(TEXT_BYTES_MAX),
+            _ => TEXT_BYTES_MAX,
+        };
+        let mut bytes = vec![0; len];
+        let got = self.body_into(head, &mut bytes)?;
+        let got = usize::try_from(got).ok().filter(|got| *got <= len).unwrap_or(0);
+        Ok(String::from_utf8_lossy(&bytes[..got]).into_owned())
+    }
+}
+
+fn framing(method: &str, status: u16, headers: &[(String, String)]) -> io::Result<Framing> {
+    let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    if method == "HEAD" || status == 204 || status == 304 || status < 200 {
+        return Ok(Framing::Length(0));
+    }
+    if value("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
+        return Ok(Framing::Chunked);
+    }
+    match value("content-length") {
+        None => Ok(Framing::UntilClose),
+        Some(len) => len
+            .parse()
+            .map(Framing::Length)
+            .map_err(|_| not_http("a content-length is no number")),
+    }
+}

@@ -1,0 +1,181 @@
+//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, a connection per worker. Virtual
+//! hosts as LMCache, and path style where the endpoint has a path.
+
+mod answer;
+mod credentials;
+mod http;
+mod session;
+mod sign;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use self::session::{S3Session, Setup};
+use super::service::link::{Address, Dial};
+use super::service::pool::Session;
+use super::service::tally::Tally;
+use super::service::tls::TlsSetup;
+use super::service::{Service, ServiceAdapter, connections};
+use crate::l2::adapter::{Environment, StepLabels};
+use crate::l2::spec::S3Config;
+use crate::report::warning::Warning;
+
+const STEPS: [StepLabels; 2] = [["Connect", "Send", "Answer"], ["First byte", "Body", ""]];
+
+pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapter, String> {
+    if config.enable_s3express {
+        return Err(
+            "s3_enable_s3express needs the session tokens of S3 Express, which are not offered here; set it to false \
+             or measure LMCache's own adapter"
+                .to_owned(),
+        );
+    }
+    let endpoint = Endpoint::parse(&config.endpoint, config.disable_tls)?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let tls = if config.disable_tls {
+        None
+    } else {
+        Some(TlsSetup::new(config.tls_ca_file.as_deref())?)
+    };
+    let (scheme, protocol) = if config.disable_tls {
+        ("http", "HTTP/1.1")
+    } else {
+        ("https", "HTTP/1.1 with TLS")
+    };
+    let style = if endpoint.root == "/" {
+        "virtual host"
+    } else {
+        "path style"
+    };
+    let setup = Arc::new(Setup {
+        dial: Dial {
+            connect_timeout: config.connection_timeout,
+            request_timeout: config.request_timeout,
+            tls,
+            cancelled: Arc::clone(&cancelled),
+        },
+        address: endpoint.address,
+        host: endpoint.host,
+        root: endpoint.root,
+        shown: format!("{}://{}", scheme, config.endpoint),
+        region: config.region.clone(),
+        credentials: credentials::find(config)?,
+        tally: Arc::new(Tally::default()),
+    });
+    let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
+    let mut sessions: Vec<S3Session> = (0..count).map(|_| S3Session::new(&setup)).collect();
+    if let Some(first) = sessions.first_mut() {
+        first.connect()?;
+    }
+    let boxed = |session| Box::new(session) as Box<dyn Session>;
+    ServiceAdapter::start(Service {
+        class_name: "S3L2Adapter",
+        io_path: format!("S3 over {protocol}, {style}, {count} connections"),
+        sessions: sessions.into_iter().map(boxed).collect(),
+        batch: 1,
+        object_bytes: environment.object_bytes,
+        steps: STEPS,
+        cancelled,
+        tally: Arc::clone(&setup.tally),
+        warnings: doubts(config),
+    })
+}
+
+fn doubts(config: &S3Config) -> Vec<Warning> {
+    let mut doubts = Vec::new();
+    let mut doubt = |field: &str, why: &str| {
+        doubts.push(Warning::FieldWithoutEffect {
+            field: field.to_owned(),
+            why: why.to_owned(),
+        });
+    };
+    if config.prefer_http2 == Some(true) {
+        doubt(
+            "s3_prefer_http2",
+            "requests go over HTTP/1.1, one at a time on each connection",
+        );
+    }
+    if config.disable_tls && config.tls_ca_file.is_some() {
+        doubt("tls_ca_file", "disable_tls is on");
+    }
+    doubts
+}
+
+/// Where requests go.
+#[derive(Debug, PartialEq, Eq)]
+struct Endpoint {
+    address: Address,
+    host: String,
+    root: String,
+}
+
+impl Endpoint {
+    /// `bucket.host[:port]`, or `host[:port]/bucket` for path style.
+    fn parse(text: &str, disable_tls: bool) -> Result<Endpoint, String> {
+        if text.contains("://") {
+            return Err(format!(
+                "s3_endpoint {text} must not name a scheme: disable_tls chooses between http and https"
+            ));
+        }
+        let (host, bucket) = text.split_once('/').unwrap_or((text, ""));
+        let sound = |c: char| c.is_ascii_graphic() && !matches!(c, '@' | '?' | '#');
+        if host.is_empty() || !text.chars().all(sound) {
+            return Err(format!(
+                "s3_endpoint {text:?} is not bucket.host[:port] or host[:port]/bucket"
+            ));
+        }
+        let (name, port) = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => {
+                let number = port
+                    .parse()
+                    .map_err(|_| format!("s3_endpoint {text}: {port} is not a port"))?;
+                (name, number)
+            }
+            _ => (host, if disable_tls { 80 } else { 443 }),
+        };
+        let bucket = bucket.trim_end_matches('/');
+        Ok(Endpoint {
+            address: Address::new(name, port, "s3_endpoint: port")?,
+            host: host.to_owned(),
+            root: if bucket.is_empty() {
+                "/".to_owned()
+            } else {
+                format!("/{}/", sign::encode_path(bucket))
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_virtual_hosts_or_paths() {
+        let parts = |text: &str, plain: bool| {
+            let endpoint = Endpoint::parse(text, plain).unwrap();
+            (endpoint.address.to_string(), endpoint.host, endpoint.root)
+        };
+        let expect = |address: &str, host: &str, root: &str| (address.to_owned(), host.to_owned(), root.to_owned());
+        assert_eq!(
+            parts("kv.s3.eu-west-1.amazonaws.com", false),
+            expect(
+                "kv.s3.eu-west-1.amazonaws.com:443",
+                "kv.s3.eu-west-1.amazonaws.com",
+                "/"
+            )
+        );
+        assert_eq!(
+            parts("kv.localhost:9000", true),
+            expect("kv.localhost:9000", "kv.localhost:9000", "/")
+        );
+        assert_eq!(
+            parts("127.0.0.1:9000/kv/", true),
+            expect("127.0.0.1:9000", "127.0.0.1:9000", "/kv/")
+        );
+        assert_eq!(parts("[::1]/kv", true), expect("[::1]:80", "[::1]", "/kv/"));
+        for bad in ["http://h", "", "/kv", "h:x", "h:0", "h:99999", "us er", "u@h", "h?x"] {
+            assert!(Endpoint::parse(bad, true).is_err(), "{bad}");
+        }
+    }
+}

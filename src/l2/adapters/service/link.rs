@@ -1,0 +1,235 @@
+//! One TCP connection, plain or TLS, with a deadline for each request. Large values go from a slot to the socket and back
+//! without a copy in between. It never blocks past its deadline, nor for long once the run is cancelled.
+
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustls::{ClientConnection, StreamOwned};
+
+use super::tls::TlsSetup;
+use crate::sys::tcp;
+
+/// How often a socket that gives nothing looks at the deadline and at a cancellation.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Where a service listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Address {
+    /// `field` names where the port came from.
+    pub fn new(host: &str, port: u64, field: &str) -> Result<Address, String> {
+        match u16::try_from(port) {
+            Ok(port) if port > 0 => Ok(Address {
+                host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+                port,
+            }),
+            _ => Err(format!("{field} {port} is not a TCP port; give one from 1 to 65535")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What every connection to one service is opened with.
+#[derive(Clone)]
+pub struct Dial {
+    pub connect_timeout: Duration,
+    pub request_timeout: Duration,
+    pub tls: Option<TlsSetup>,
+    pub cancelled: Arc<AtomicBool>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+pub struct Link {
+    stream: Stream,
+    deadline: Instant,
+    request_timeout: Duration,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Link {
+    pub fn open(address: &Address, dial: &Dial) -> io::Result<Link> {
+        let deadline = Instant::now() + dial.connect_timeout;
+        let tcp = connect(address, deadline)?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(TICK))?;
+        tcp.set_write_timeout(Some(TICK))?;
+        let stream = match &dial.tls {
+            None => Stream::Plain(tcp),
+            Some(setup) => Stream::Tls(Box::new(StreamOwned::new(setup.session(&address.host)?, tcp))),
+        };
+        let mut link = Link {
+            stream,
+            deadline,
+            request_timeout: dial.request_timeout,
+            cancelled: Arc::clone(&dial.cancelled),
+        };
+        link.shake_hands()?;
+        Ok(link)
+    }
+
+    /// TLS only: certificates are checked here, while the connect timeout runs.
+    fn shake_hands(&mut self) -> io::Result<()> {
+        loop {
+            let Stream::Tls(tls) = &mut self.stream else {
+                return Ok(());
+            };
+            if !tls.conn.is_handshaking() {
+                return Ok(());
+            }
+            if Instant::now() >= self.deadline {
+                return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake in time"));
+            }
+            match tls.conn.complete_io(&mut tls.sock) {
+                Ok(_) => {}
+                Err(error) => self.tolerate(error)?,
+            }
+        }
+    }
+
+    /// Starts the clock of a request.
+    pub fn begin_request(&mut self) {
+        self.deadline = Instant::now() + self.request_timeout;
+    }
+
+    /// An error that only says "nothing yet" is none before the deadline.
+    fn tolerate(&self, error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            ErrorKind::Interrupted => Ok(()),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut if self.cancelled.load(Ordering::Relaxed) => {
+                Err(io::Error::other("the run was interrupted"))
+            }
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => self.check_deadline(),
+            _ => Err(error),
+        }
+    }
+
+    /// Looked at before every system call, so that a peer that sends a byte now and then cannot hold a request up either.
+    fn check_deadline(&self) -> io::Result<()> {
+        if Instant::now() >= self.deadline {
+            Err(io::Error::new(ErrorKind::TimedOut, "no answer in time"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sends every part, in order.
+    pub fn send(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            self.check_deadline()?;
+            let written = match &mut self.stream {
+                Stream::Plain(tcp) => tcp.write_vectored(parts),
+                Stream::Tls(tls) => tls.write_vectored(parts),
+            };
+            match written {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut parts, count),
+                Err(error) => self.tolerate(error)?,
+            }
+        }
+        self.flush()
+    }
+
+    /// TLS keeps records that the socket did not take yet.
+    fn flush(&mut self) -> io::Result<()> {
+        loop {
+            let Stream::Tls(tls) = &mut self.stream else {
+                return Ok(());
+            };
+            match tls.flush() {
+                Ok(()) => return Ok(()),
+                Err(error) => self.tolerate(error)?,
+            }
+        }
+    }
+
+    /// At least one byte into the parts, in order; the end of the stream is an error.
+    pub fn receive(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        loop {
+            self.check_deadline()?;
+            let got = match &mut self.stream {
+                Stream::Plain(tcp) => tcp.read_vectored(parts),
+                Stream::Tls(tls) => tls.read_vectored(parts),
+            };
+            match got {
+                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the connection was closed")),
+                Ok(count) => return Ok(count),
+                Err(error) => self.tolerate(error)?,
+            }
+        }
+    }
+
+    /// Acknowledges what has arrived. A server that leaves Nagle's algorithm on holds the next piece of a body back until the
+    /// last one is acknowledged, which the kernel would put off for 40 ms.
+    fn acknowledge_now(&self) {
+        let tcp = match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => &tls.sock,
+        };
+        // Only slower without.
+        let _ = tcp::acknowledge_now(tcp);
+    }
+
+    /// Fills `bytes` whole.
+    pub fn receive_exact(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            self.acknowledge_now();
+            let got = self.receive(&mut [IoSliceMut::new(bytes)])?;
+            bytes = &mut bytes[got..];
+        }
+        Ok(())
+    }
+}
+
+/// Tries each address of the name, until the deadline.
+fn connect(address: &Address, deadline: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+    for target in (address.host.as_str(), address.port).to_socket_addrs()? {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(ErrorKind::TimedOut, "no connection in time"));
+        }
+        match TcpStream::connect_timeout(&target, left) {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// What to do about a connection that failed.
+pub fn advice(error: &io::Error) -> &'static str {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "; start the server or correct the address",
+        ErrorKind::TimedOut => "; look at the server, or raise connection_timeout or request_timeout",
+        ErrorKind::InvalidData if text.contains("UnknownIssuer") => {
+            "; name the authority that signed its certificate in tls_ca_file"
+        }
+        ErrorKind::InvalidData if text.contains("NotValidForName") => "; use a host name that its certificate names",
+        ErrorKind::InvalidData => "; does this port speak TLS?",
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "; look at the server's log",
+        _ => "",
+    }
+}

@@ -1,0 +1,164 @@
+//! What adapters that speak to a service have in common: a pool of connections, tasks cut into jobs and put together again.
+//! It knows no protocol.
+
+pub mod lap;
+pub mod link;
+pub mod pool;
+pub mod tally;
+pub mod tls;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use self::pool::{Gather, Job, Pool, Session};
+use self::tally::Tally;
+use crate::l2::adapter::{Adapter, Capabilities, Completion, IoPath, Operation, StepLabels, Submit, Task};
+use crate::l2::keys::ObjectKey;
+use crate::report::warning::Warning;
+
+/// More connections than this from one process measure the scheduler.
+pub const CONNECTIONS_MAX: u64 = 1024;
+/// Below this a hand-over between threads costs more than balance gains, so a worker gets a whole tile of keys.
+const TILE_BELOW_BYTES: usize = 16 << 10;
+
+/// What a protocol gives to make an adapter.
+pub struct Service {
+    pub class_name: &'static str,
+    /// For the report: `RESP, 8 connections`.
+    pub io_path: String,
+    pub sessions: Vec<Box<dyn Session>>,
+    /// Keys that one connection works on at a time.
+    pub batch: usize,
+    pub object_bytes: usize,
+    /// The steps of a store and of a load.
+    pub steps: [StepLabels; 2],
+    pub cancelled: Arc<AtomicBool>,
+    pub tally: Arc<Tally>,
+    pub warnings: Vec<Warning>,
+}
+
+pub struct ServiceAdapter {
+    capabilities: Capabilities,
+    io_path: IoPath,
+    pool: Option<Pool>,
+    connections: usize,
+    batch: usize,
+    object_bytes: usize,
+    steps: [StepLabels; 2],
+    /// When the submit of each task that is not over yet ended.
+    submitted: HashMap<usize, Instant>,
+    cancelled: Arc<AtomicBool>,
+    tally: Arc<Tally>,
+    warnings: Vec<Warning>,
+}
+
+/// How many connections to open: what `--io-depth` forces, else what the spec's field says.
+pub fn connections(io_depth: usize, configured: u64, field: &str) -> Result<usize, String> {
+    if io_depth > 0 {
+        return Ok(io_depth);
+    }
+    match usize::try_from(configured) {
+        Ok(count) if configured <= CONNECTIONS_MAX => Ok(count),
+        _ => Err(format!(
+            "{field} is {configured} but at most {CONNECTIONS_MAX} connections are opened; lower it"
+        )),
+    }
+}
+
+impl ServiceAdapter {
+    pub fn start(service: Service) -> Result<ServiceAdapter, String> {
+        let connections = service.sessions.len();
+        Ok(ServiceAdapter {
+            capabilities: Capabilities {
+                class_name: service.class_name,
+                keeps_data: true,
+                storage_path: None,
+            },
+            io_path: IoPath {
+                name: service.io_path,
+                depth: connections * service.batch,
+            },
+            pool: Some(Pool::start(service.sessions, service.batch, &service.cancelled)?),
+            connections,
+            batch: service.batch,
+            object_bytes: service.object_bytes,
+            steps: service.steps,
+            submitted: HashMap::new(),
+            cancelled: service.cancelled,
+            tally: service.tally,
+            warnings: service.warnings,
+        })
+    }
+
+    /// Keys per job: large objects one by one, for balance; small ones and lookups in as many tiles as connections.
+    fn job_keys(&self, operation: Operation, keys: usize) -> usize {
+        let tile = keys.div_ceil(self.connections).max(1);
+        if operation == Operation::Lookup || self.object_bytes < TILE_BELOW_BYTES {
+            tile
+        } else {
+            self.batch.clamp(1, tile)
+        }
+    }
+}
+
+impl Adapter for ServiceAdapter {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
+        Ok(self.io_path.clone())
+    }
+
+    fn step_labels(&self, operation: Operation) -> StepLabels {
+        match operation {
+            Operation::Store => self.steps[0],
+            Operation::Load | Operation::Lookup => self.steps[1],
+        }
+    }
+
+    fn submit(&mut self, task: Task) -> Submit {
+        let count = task.items.len();
+        let gather = Gather::new(task.id, task.operation, task.created, count);
+        let share = self.job_keys(task.operation, count);
+        let pool = self.pool.as_ref().expect("open until close");
+        let mut items = task.items.into_iter();
+        for first in (0..count).step_by(share) {
+            pool.push(Job {
+                task: Arc::clone(&gather),
+                first,
+                items: items.by_ref().take(share).collect(),
+            });
+        }
+        self.submitted.insert(task.id, Instant::now());
+        Submit::Queued
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Option<Completion> {
+        let mut completion = self.pool.as_ref()?.next(timeout)?;
+        completion.submitted = self.submitted.remove(&completion.id).unwrap_or(completion.created);
+        Some(completion)
+    }
+
+    /// Locks of a lookup never reach a service.
+    fn unlock(&mut self, _keys: &[ObjectKey]) {}
+
+    fn cancel(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn take_warnings(&mut self) -> Vec<Warning> {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(self.tally.warning());
+        warnings
+    }
+
+    /// A worker that still waits for an answer gives up within moments.
+    fn close(mut self: Box<Self>) -> Result<(), String> {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.pool = None;
+        Ok(())
+    }
+}

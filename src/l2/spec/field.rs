@@ -1,0 +1,200 @@
+//! Checks of single fields, as LMCache's config classes make them, with its messages. A type that words a message of its own
+//! makes that check itself.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::python_value;
+
+const BYTES_PER_GIB: f64 = (1u64 << 30) as f64;
+
+/// What LMCache calls `GB`. What is beyond the range of u64 becomes its end.
+pub fn gib_bytes(gib: f64) -> u64 {
+    (gib * BYTES_PER_GIB) as u64
+}
+
+/// `None` for a field that is absent or null, where LMCache takes null for absent.
+pub fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    fields.get(name).filter(|value| !value.is_null())
+}
+
+pub fn non_empty_string(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
+    match fields.get(name) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        _ => Err(format!("{name} must be a non-empty string")),
+    }
+}
+
+pub fn non_empty_string_or(fields: &Map<String, Value>, name: &str, default: &str) -> Result<String, String> {
+    if fields.contains_key(name) {
+        non_empty_string(fields, name)
+    } else {
+        Ok(default.to_owned())
+    }
+}
+
+/// Absent or null is none.
+pub fn optional_string(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match given(fields, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} must be a string")),
+    }
+}
+
+/// Null is refused.
+pub fn string(fields: &Map<String, Value>, name: &str, default: &str) -> Result<String, String> {
+    match fields.get(name) {
+        None => Ok(default.to_owned()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(_) => Err(format!("{name} must be a string")),
+    }
+}
+
+/// Null is refused.
+pub fn boolean(fields: &Map<String, Value>, name: &str, default: bool) -> Result<bool, String> {
+    match fields.get(name) {
+        None => Ok(default),
+        Some(Value::Bool(on)) => Ok(*on),
+        Some(_) => Err(format!("{name} must be a boolean")),
+    }
+}
+
+/// Python's truth of whatever is given.
+pub fn truth(fields: &Map<String, Value>, name: &str, default: bool) -> bool {
+    fields.get(name).map_or(default, python_value::is_true)
+}
+
+/// An `int` above 0; `true` passes as 1, as in LMCache.
+pub fn positive_int(fields: &Map<String, Value>, name: &str, default: Option<u64>) -> Result<u64, String> {
+    let value = match fields.get(name) {
+        None => default,
+        Some(value) => python_value::positive_int(value),
+    };
+    value.ok_or_else(|| format!("{name} must be a positive integer"))
+}
+
+/// As [`positive_int`], but `true` is refused.
+pub fn strict_positive_int(fields: &Map<String, Value>, name: &str, default: Option<u64>) -> Result<u64, String> {
+    if fields.get(name).is_some_and(Value::is_boolean) {
+        return Err(format!("{name} must be a positive integer"));
+    }
+    positive_int(fields, name, default)
+}
+
+/// Absent or null is none.
+pub fn optional_positive_int(fields: &Map<String, Value>, name: &str) -> Result<Option<u64>, String> {
+    given(fields, name)
+        .map(|value| python_value::positive_int(value).ok_or_else(|| format!("{name} must be a positive integer")))
+        .transpose()
+}
+
+/// An `int` from 0 on; `true` passes as 1.
+pub fn non_negative_int(fields: &Map<String, Value>, name: &str, default: u64) -> Result<u64, String> {
+    let value = fields.get(name).map_or(Some(i128::from(default)), python_value::as_int);
+    value
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or_else(|| format!("{name} must be a non-negative integer"))
+}
+
+/// An `int` between two ends, both allowed; `text` is how LMCache's message writes them.
+pub fn int_in(
+    fields: &Map<String, Value>,
+    name: &str,
+    default: i128,
+    range: RangeInclusive<i128>,
+    text: &str,
+) -> Result<i128, String> {
+    let value = fields.get(name).map_or(Some(default), python_value::as_int);
+    value
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("{name} must be in range {text}"))
+}
+
+/// An object; absent is an empty one, null is refused.
+pub fn dict<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+    match fields.get(name) {
+        None => Ok(None),
+        Some(Value::Object(dict)) => Ok(Some(dict)),
+        Some(_) => Err(format!("{name} must be a dict")),
+    }
+}
+
+/// Worker counts by lane: all must be ints before any is looked at more closely, as in LMCache.
+pub fn per_op_workers(fields: &Map<String, Value>) -> Result<Vec<(String, i128)>, String> {
+    let lanes = match given(fields, "per_op_workers") {
+        None => return Ok(Vec::new()),
+        Some(Value::Object(lanes)) => lanes,
+        Some(_) => return Err("per_op_workers must be a dict".to_owned()),
+    };
+    let count = |(lane, count): (&String, &Value)| {
+        let number = python_value::as_int(count).filter(|_| !count.is_boolean());
+        let number = number.ok_or_else(|| {
+            let (lane, type_name) = (python_value::string_repr(lane), python_value::type_name(count));
+            format!("per_op_workers[{lane}] must be an integer, got {type_name}")
+        })?;
+        Ok((lane.clone(), number))
+    };
+    lanes.iter().map(count).collect()
+}
+
+/// The second half of that check, which LMCache makes after all other fields.
+pub fn check_per_op_workers(lanes: &[(String, i128)]) -> Result<(), String> {
+    match lanes.iter().find(|(_, count)| *count <= 0) {
+        Some((lane, count)) => Err(format!(
+            "per_op_workers[{}] must be a positive integer, got {count}",
+            python_value::string_repr(lane)
+        )),
+        None => Ok(()),
+    }
+}
+
+pub fn positive_number(fields: &Map<String, Value>, name: &str) -> Result<f64, String> {
+    positive_number_or(fields, name, None)
+}
+
+pub fn positive_number_or(fields: &Map<String, Value>, name: &str, default: Option<f64>) -> Result<f64, String> {
+    let number = fields.get(name).map_or(default, python_value::number);
+    number
+        .filter(|number| *number > 0.0)
+        .ok_or_else(|| format!("{name} must be a positive number"))
+}
+
+pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+    let number = fields.get(name).map_or(Some(default), python_value::number);
+    number
+        .filter(|number| *number >= 0.0)
+        .ok_or_else(|| format!("{name} must be a non-negative number"))
+}
+
+/// As [`non_negative_number`], but `true` is refused.
+pub fn strict_non_negative_number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+    if fields.get(name).is_some_and(Value::is_boolean) {
+        return Err(format!("{name} must be a non-negative number"));
+    }
+    non_negative_number(fields, name, default)
+}
+
+/// Seconds above 0, a field of our own.
+pub fn seconds(fields: &Map<String, Value>, name: &str, default_s: f64) -> Result<Duration, String> {
+    match fields.get(name).map_or(Some(default_s), python_value::number) {
+        Some(seconds) if seconds > 0.0 => Ok(duration(seconds)),
+        _ => Err(format!("{name} must be a positive number")),
+    }
+}
+
+/// A year at most: no deadline may leave the clock's range.
+pub fn duration(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds.clamp(1e-3, 366.0 * 86_400.0))
+}
+
+/// The most threads that one field may ask for.
+const WORKERS_MAX: u64 = 1024;
+
+/// A number of threads, which LMCache does not bound.
+pub fn workers(count: u64, name: &str) -> Result<usize, String> {
+    let bounded = usize::try_from(count).ok().filter(|_| count <= WORKERS_MAX);
+    bounded.ok_or_else(|| format!("{name} is {count} but at most {WORKERS_MAX} threads are started"))
+}

@@ -1,0 +1,40 @@
+//! Fields of the `nixl_store` type.
+
+use serde_json::{Map, Value};
+
+use super::{AdapterKind, SpecType, field, python_value};
+
+const BACKENDS: [&str; 7] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "OBJ", "AZURE_BLOB", "IBM_SCALE"];
+const FILE_BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
+
+pub const TYPE: SpecType = SpecType {
+    name: "nixl_store",
+    fields: Some(&["backend", "backend_params", "pool_size"]),
+    parse,
+};
+
+fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+    let backend = fields.get("backend").unwrap_or(&Value::Null);
+    if !backend.as_str().is_some_and(|name| BACKENDS.contains(&name)) {
+        let known: Vec<String> = BACKENDS.iter().map(|name| python_value::string_repr(name)).collect();
+        return Err(format!(
+            "backend must be one of ({}), got {}",
+            known.join(", "),
+            python_value::repr(backend)
+        ));
+    }
+    let wrong = || "backend_params must be a dict of string key-value pairs".to_owned();
+    let parameters = field::dict(fields, "backend_params").map_err(|_| wrong())?;
+    field::positive_int(fields, "pool_size", None)?;
+    if backend.as_str().is_some_and(|name| FILE_BACKENDS.contains(&name)) {
+        for name in ["file_path", "use_direct_io"] {
+            if !parameters.is_some_and(|parameters| parameters.contains_key(name)) {
+                return Err(format!(
+                    "backend_params must include '{name}' for file-based backend {}",
+                    python_value::repr(backend)
+                ));
+            }
+        }
+    }
+    Ok(AdapterKind::Bridged)
+}

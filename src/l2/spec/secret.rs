@@ -1,0 +1,100 @@
+//! Passwords and keys of a spec: kept so that nothing shows them by accident, and masked in what the report quotes.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// Fields, at any depth of a spec, whose values are never shown.
+const SECRET_FIELDS: [&str; 9] = [
+    "password",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "token",
+    "secret",
+    "secret_key",
+    "access_key",
+    "api_key",
+];
+const MASK: &str = "***";
+
+/// Text that `Debug` does not show.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+/// The spec as the report may quote it: as typed when it holds no secret, else written anew with each secret masked.
+pub fn masked(raw: &str, value: &Value) -> String {
+    let mut shown = value.clone();
+    if mask(&mut shown) {
+        shown.to_string()
+    } else {
+        raw.to_owned()
+    }
+}
+
+/// Masks in place; whether anything was there to mask. The parser bounds the depth.
+fn mask(value: &mut Value) -> bool {
+    let mut found = false;
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                let empty = value.is_null() || value.as_str() == Some("");
+                if SECRET_FIELDS.contains(&name.as_str()) && !empty {
+                    *value = Value::String(MASK.to_owned());
+                    found = true;
+                } else {
+                    found |= mask(value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for value in items {
+                found |= mask(value);
+            }
+        }
+        _ => {}
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(raw: &str) -> String {
+        masked(raw, &serde_json::from_str(raw).unwrap())
+    }
+
+    #[test]
+    fn secrets_are_masked_at_any_depth_and_the_rest_stays_as_typed() {
+        let plain = r#"{ "type": "resp",  "password": "" }"#;
+        assert_eq!(shown(plain), plain);
+        let nested =
+            r#"{"type": "fault_inject", "inner": {"type": "resp", "password": "hunter2"}, "x": [{"token": 5}]}"#;
+        assert_eq!(
+            shown(nested),
+            r#"{"type":"fault_inject","inner":{"type":"resp","password":"***"},"x":[{"token":"***"}]}"#
+        );
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+    }
+}

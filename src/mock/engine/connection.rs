@@ -1,0 +1,163 @@
+//! One client's connection: bytes in until a request is whole, bytes out as far as the kernel takes them. Must never wait.
+
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::answer::{Answer, Step};
+use super::http::{self, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, Refusal};
+use super::service::Arrival;
+use crate::sys::{poll, socket};
+
+/// Room that an idle connection keeps for its next request.
+const INPUT_BYTES_KEPT: usize = 64 << 10;
+
+#[derive(Debug)]
+pub struct Connection {
+    pub stream: TcpStream,
+    pub number: u64,
+    pub answer: Option<Answer>,
+    /// What follows once `output` is empty.
+    pub waiting: Option<Step>,
+    input: Vec<u8>,
+    head: Option<Head>,
+    output: Vec<u8>,
+    written: usize,
+    stamp: Option<Arrival>,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Some,
+    Nothing,
+    Closed,
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream, number: u64) -> Connection {
+        Connection {
+            stream,
+            number,
+            answer: None,
+            waiting: None,
+            input: Vec::new(),
+            head: None,
+            output: Vec::new(),
+            written: 0,
+            stamp: None,
+        }
+    }
+
+    /// One read into `buffer`.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Read {
+        match socket::receive(&self.stream, buffer) {
+            Ok(received) if received.bytes == 0 => Read::Closed,
+            Ok(received) => {
+                self.stamp = Some(arrival(received.kernel_wall_ns));
+                self.input.extend_from_slice(&buffer[..received.bytes]);
+                let room = match &self.head {
+                    Some(head) => head.head_bytes + head.body_bytes + HEAD_BYTES_MAX,
+                    None => HEAD_BYTES_MAX + BODY_BYTES_MAX,
+                };
+                // More than one request ahead of its answer: nobody needs that.
+                let too_much = self.answer.is_some() && self.input.len() > HEAD_BYTES_MAX || self.input.len() > room;
+                if too_much { Read::Closed } else { Read::Some }
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => Read::Some,
+            Err(_) => Read::Closed,
+        }
+    }
+
+    /// The next whole request, with its body and the arrival of its last byte.
+    pub fn next_request(&mut self) -> Result<Option<(Head, Vec<u8>, Arrival)>, Refusal> {
+        if self.answer.is_some() {
+            return Ok(None);
+        }
+        if self.head.is_none() {
+            self.head = http::parse_head(&self.input)?;
+            if let Some(head) = &self.head
+                && head.expects_continue
+                && self.input.len() < head.head_bytes + head.body_bytes
+            {
+                // A client that gets nothing here sends its body all the same, a second later.
+                let _ = (&self.stream).write(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+        }
+        let Some(head) = self
+            .head
+            .take_if(|head| self.input.len() >= head.head_bytes + head.body_bytes)
+        else {
+            return Ok(None);
+        };
+        let end = head.head_bytes + head.body_bytes;
+        let body = self.input[head.head_bytes..end].to_vec();
+        self.input.drain(..end);
+        if self.input.is_empty() && self.input.capacity() > INPUT_BYTES_KEPT {
+            self.input = Vec::new();
+        }
+        let arrival = self.arrival();
+        Ok(Some((head, body, arrival)))
+    }
+
+    /// When the last read's last byte came.
+    pub fn arrival(&self) -> Arrival {
+        self.stamp.unwrap_or_else(|| arrival(None))
+    }
+
+    /// Hands `bytes` to the kernel, `split` at a time; keeps what it does not take. False once all of it is gone.
+    pub fn write(&mut self, bytes: &[u8], split: Option<usize>) -> io::Result<bool> {
+        let piece_bytes = split.unwrap_or(usize::MAX);
+        let mut done = 0;
+        while done < bytes.len() {
+            let end = done.saturating_add(piece_bytes).min(bytes.len());
+            match (&self.stream).write(&bytes[done..end]) {
+                Ok(count) => done += count,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                    self.output.extend_from_slice(&bytes[done..]);
+                    return Ok(true);
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Goes on with what the kernel did not take before. False once all of it is gone.
+    pub fn write_rest(&mut self) -> io::Result<bool> {
+        while self.written < self.output.len() {
+            match (&self.stream).write(&self.output[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(cause) => return Err(cause),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(false)
+    }
+}
+
+/// The kernel's stamp on both clocks, or now where there is none.
+fn arrival(kernel_wall_ns: Option<u64>) -> Arrival {
+    let read_ns = poll::monotonic_ns();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+    match kernel_wall_ns {
+        Some(stamp) => Arrival {
+            ns: read_ns.saturating_sub(wall_ns.saturating_sub(stamp)),
+            wall_ns: stamp,
+            source: "kernel",
+            read_ns,
+        },
+        None => Arrival {
+            ns: read_ns,
+            wall_ns,
+            source: "read",
+            read_ns,
+        },
+    }
+}

@@ -1,0 +1,184 @@
+//! Chunks through the server's shared memory: straight between blocks and slots. It must never stop between slots that were
+//! set aside for a store and their commit, nor touch a byte outside a checked slot.
+
+use std::time::Instant;
+
+use super::{Range, Transfer, Worker, staged};
+use crate::error::Error;
+use crate::server::device::Staging;
+use crate::server::memory::{Blocks, KvTensors, Run};
+use crate::server::rpc::{ChunkLayout, Client, Key, Operation, RpcError, SharedPool, Slot};
+use crate::server::tensors::Tensors;
+use crate::sys::shm::Segment;
+
+/// Why nothing was stored.
+pub(super) struct Unstored {
+    pub error: RpcError,
+    /// Slots were set aside that nobody can fill.
+    pub slots_unfilled: bool,
+}
+
+impl From<RpcError> for Unstored {
+    fn from(error: RpcError) -> Unstored {
+        Unstored {
+            error,
+            slots_unfilled: false,
+        }
+    }
+}
+
+/// Maps the whole pool.
+pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
+    let failed = |cause: String| {
+        Error::Environment(format!(
+            "could not open the server's shared memory /{}: {cause}; run on the server's host as its user, or start it \
+             without --shm-name to have chunks sent inside the messages",
+            pool.shm_name
+        ))
+    };
+    let bytes = usize::try_from(pool.pool_bytes).map_err(|_| failed("its size is beyond this machine".into()))?;
+    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(error.to_string()))
+}
+
+/// Has slots set aside, fills them and commits.
+pub(super) fn store(
+    client: &mut Client,
+    worker: &Worker,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
+    pool: &mut Segment,
+    staging: Option<&mut Staging>,
+) -> Result<Transfer, Unstored> {
+    let begun = Instant::now();
+    let prepared = client.prepare_store(key, worker.instance_id)?;
+    let copying = Instant::now();
+    let places = prepared.slots.iter().zip(&prepared.chunk_indices).map(|(slot, index)| {
+        let chunk = usize::try_from(*index).ok().filter(|chunk| *chunk < range.chunks);
+        let chunk = chunk.ok_or_else(|| format!("a slot for chunk {index} of {}", range.chunks))?;
+        Ok((chunk, checked_slot(slot, layout, pool)?))
+    });
+    let places = places.collect::<Result<Vec<_>, String>>().map_err(|detail| Unstored {
+        error: malformed(Operation::PrepareStore, detail),
+        slots_unfilled: true,
+    })?;
+    // A server allocates its pool as it is touched. All at once takes half the time of page by page.
+    for (_, slot) in &places {
+        pool.mapping_mut().populate(slot.offset, slot.bytes);
+    }
+    let gpu = match (&worker.tensors, staging) {
+        (Tensors::Host(tensors), _) => {
+            for (chunk, slot) in &places {
+                gather(tensors, range.blocks_of(*chunk), pool, slot.offset);
+            }
+            Ok(None)
+        }
+        (Tensors::Device(tensors), Some(staging)) => staged::gather(staging, tensors, range, &places, pool).map(Some),
+        (Tensors::Device(_), None) => Err(staged::unregistered()),
+    };
+    let gpu = gpu.map_err(|error| Unstored {
+        error,
+        slots_unfilled: true,
+    })?;
+    let copied = Instant::now();
+    let committed = !places.is_empty() && client.commit_store(key, worker.instance_id)?;
+    let done = Instant::now();
+    Ok(Transfer {
+        // A chunk without a slot is there already, is being stored by another, or did not fit.
+        accepted: committed && places.len() == range.chunks,
+        bytes: places.len() as u64 * layout.chunk_bytes(),
+        wait: (copying - begun) + (done - copied),
+        copy: copied - copying,
+        gpu,
+    })
+}
+
+/// Has the slots named, copies out of them and gives them back.
+pub(super) fn retrieve(
+    client: &mut Client,
+    worker: &mut Worker,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
+    pool: &Segment,
+    staging: Option<&mut Staging>,
+) -> Result<Transfer, RpcError> {
+    let begun = Instant::now();
+    let slots = client.prepare_retrieve(key, worker.instance_id)?;
+    let copying = Instant::now();
+    let Some(slots) = slots else {
+        return Ok(Transfer {
+            wait: copying - begun,
+            ..Transfer::default()
+        });
+    };
+    let checked: Result<Vec<Run>, String> = slots.iter().map(|slot| checked_slot(slot, layout, pool)).collect();
+    let checked = checked.and_then(|slots| match slots.len() {
+        count if count == range.chunks => Ok(slots),
+        count => Err(format!("{count} slots for {} chunks", range.chunks)),
+    });
+    let copied = checked.map(|slots| {
+        let gpu = match (&mut worker.tensors, staging) {
+            (Tensors::Host(tensors), _) => {
+                for (chunk, slot) in slots.iter().enumerate() {
+                    scatter(tensors, range.blocks_of(chunk), pool, slot.offset);
+                }
+                Ok(None)
+            }
+            (Tensors::Device(tensors), Some(staging)) => {
+                staged::scatter(staging, tensors, range, &slots, pool).map(Some)
+            }
+            (Tensors::Device(_), None) => Err(staged::unregistered()),
+        };
+        (Instant::now(), gpu)
+    });
+    // Whatever the slots are, the commit gives their locks back.
+    let committed = client.commit_retrieve(key, worker.instance_id)?;
+    let done = Instant::now();
+    let (copied, gpu) = copied.map_err(|detail| malformed(Operation::PrepareRetrieve, detail))?;
+    Ok(Transfer {
+        accepted: committed,
+        bytes: range.chunks as u64 * layout.chunk_bytes(),
+        wait: (copying - begun) + (done - copied),
+        copy: copied - copying,
+        gpu: gpu?,
+    })
+}
+
+/// Copies one chunk from its blocks into its slot, piece by piece in the order of the object.
+pub fn gather(tensors: &KvTensors, blocks: Blocks, pool: &mut Segment, slot_offset: usize) {
+    let mut offset = slot_offset;
+    for run in tensors.layout.object_runs(blocks) {
+        let pool = pool.mapping_mut();
+        pool.copy_from(offset, tensors.mapping(), run.offset, run.bytes);
+        offset += run.bytes;
+    }
+}
+
+/// Copies one chunk from its slot into its blocks.
+pub fn scatter(tensors: &mut KvTensors, blocks: Blocks, pool: &Segment, slot_offset: usize) {
+    let mut offset = slot_offset;
+    let runs: Vec<Run> = tensors.layout.object_runs(blocks).collect();
+    for run in runs {
+        let tensors = tensors.mapping_mut();
+        tensors.copy_from(run.offset, pool.mapping(), offset, run.bytes);
+        offset += run.bytes;
+    }
+}
+
+/// Where a slot is, if it is one that a chunk of this layout can use.
+fn checked_slot(slot: &Slot, layout: &ChunkLayout, pool: &Segment) -> Result<Run, String> {
+    let due = layout.chunk_bytes();
+    if slot.length != due {
+        return Err(format!("a slot of {} bytes where a chunk has {due}", slot.length));
+    }
+    let place = usize::try_from(slot.offset).ok().zip(usize::try_from(slot.length).ok());
+    let inside = place.filter(|(offset, bytes)| pool.mapping().contains(*offset, *bytes));
+    inside.map(|(offset, bytes)| Run { offset, bytes }).ok_or_else(|| {
+        let pool_bytes = pool.mapping().len();
+        format!("a slot at {} outside the pool of {pool_bytes} bytes", slot.offset)
+    })
+}
+
+fn malformed(operation: Operation, detail: String) -> RpcError {
+    RpcError::Malformed { operation, detail }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Concurrency and timetables: exactly what the workload says, no more and no less.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use lmcache_bench::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
+use lmcache_bench::report::banner::Banner;
+
+use super::{Listed, run, runner, timeouts};
+use crate::support::script::{After, ScriptServer, good_answer};
+
+/// Four requests meet at the server before any is answered, again and again: the window is filled and never overfilled.
+#[test]
+fn a_window_is_filled_and_never_overfilled() {
+    const WINDOW: usize = 4;
+    let (all_here, now, most) = (Barrier::new(WINDOW), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen_most = Arc::clone(&most);
+    let server = ScriptServer::start(move |_, stream| {
+        seen_most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        all_here.wait();
+        now.fetch_sub(1, Ordering::SeqCst);
+        all_here.wait();
+        good_answer(stream, 2);
+        After::Keep
+    });
+    let bodies: Vec<String> = (0..5 * WINDOW).map(|number| number.to_string()).collect();
+    let samples = run(server.url(), &mut Listed::new(&bodies, WINDOW));
+    assert_eq!(samples.records.len(), bodies.len());
+    assert_eq!(
+        (most.load(Ordering::SeqCst), samples.in_flight_peak),
+        (WINDOW, WINDOW as u64)
+    );
+}
+
+/// Requests with the time each is due and the time it may leave.
+struct Timetable(Vec<(Duration, Duration)>);
+
+impl Workload for Timetable {
+    fn banner(&self) -> Banner {
+        Banner::new("timetable", 0)
+    }
+
+    fn plan(&self) -> Plan {
+        Plan {
+            streams: 1,
+            tokens_per_answer: 1,
+            body_bytes: 0,
+            requests: 2,
+            requests_per_second: Some(1.0),
+        }
+    }
+
+    fn begin(&mut self, _: Phase) {}
+
+    fn step(&mut self, elapsed: Duration, _: &[Finished]) -> Step {
+        let Some(&(due, not_before)) = self.0.first() else {
+            return Step::Done;
+        };
+        if elapsed < not_before {
+            return Step::SleepUntil(not_before);
+        }
+        self.0.remove(0);
+        Step::Send(Request {
+            id: format!("at{}", due.as_millis()),
+            body: b"{}".to_vec(),
+            max_tokens: 1,
+            wants_text: false,
+            scheduled: Some(due),
+        })
+    }
+}
+
+#[test]
+fn a_request_leaves_no_earlier_than_its_time_and_remembers_when_it_was_due() {
+    let server = ScriptServer::start(|_, stream| {
+        good_answer(stream, 1);
+        After::Keep
+    });
+    let ms = Duration::from_millis;
+    let mut runner = runner(server.url(), timeouts());
+    let samples = runner.run(
+        &mut Timetable(vec![(ms(20), ms(20)), (ms(25), ms(60))]),
+        Phase::Measured,
+    );
+    // Records stand in the order in which answers ended.
+    let mut records: Vec<_> = samples.records.iter().collect();
+    records.sort_by(|a, b| a.id.cmp(&b.id));
+    for (record, (due, not_before)) in records.iter().zip([(20.0, 20.0), (25.0, 60.0)]) {
+        let since_begin = |stamp: lmcache_bench::engine::timestamp::Stamp| stamp.seconds_since(samples.began) * 1e3;
+        assert_eq!(since_begin(record.scheduled), due);
+        assert!(
+            since_begin(record.dispatched) >= not_before,
+            "{}",
+            since_begin(record.dispatched)
+        );
+        assert!(record.scheduled_ttft_s().unwrap() * 1e3 >= not_before - due);
+        assert!(record.lateness_s() * 1e3 >= not_before - due);
+    }
+    assert_eq!(samples.records.len(), 2);
+}

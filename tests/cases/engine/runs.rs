@@ -1,0 +1,357 @@
+//! Whole runs of the built binary: report, files, exit codes, signals.
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+
+use serde_json::Value;
+
+use crate::support::script::{After, ScriptServer, Seen, begin_stream, chunk, good_answer, plain_answer, token};
+use crate::support::{Dir, bench, stderr, stdout};
+
+/// `engine` with one request after another: five documents, two questions each.
+fn engine(url: &str, folder: &Dir, more: &[&str]) -> Command {
+    let mut command = bench();
+    command.env("OPENAI_API_KEY", "sk-very-secret");
+    command.args([
+        "engine",
+        "--engine-url",
+        url,
+        "--model",
+        "m",
+        "--workload",
+        "long-doc-qa",
+        "--no-certificate",
+    ]);
+    command.args([
+        "--tokens-per-gb-kvcache",
+        "100",
+        "--kv-cache-volume",
+        "2",
+        "--ldqa-document-length",
+        "40",
+    ]);
+    command.args(["--ldqa-num-inflight-requests", "1", "--ldqa-shuffle-policy", "tile"]);
+    command.arg("--output-dir").arg(folder.path()).args(more);
+    command
+}
+
+fn good(_: &Seen, stream: &mut TcpStream) -> After {
+    good_answer(stream, 4);
+    After::Keep
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("it ends by itself")
+}
+
+fn csv_rows(folder: &Dir) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("bench_results.csv")).unwrap();
+    text.split("\r\n")
+        .skip(1)
+        .filter(|row| !row.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_good_run_ends_with_0_and_all_its_files() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let lines = folder.join("requests.jsonl");
+    let report = folder.join("report.txt");
+    let more = [
+        "--json",
+        "--requests-jsonl",
+        lines.to_str().unwrap(),
+        "--output",
+        report.to_str().unwrap(),
+    ];
+    let output = engine(server.url(), &folder, &more).output().unwrap();
+    assert_eq!(
+        (code(&output), stderr(&output).as_str()),
+        (0, ""),
+        "{}",
+        stdout(&output)
+    );
+    let rows = csv_rows(&folder);
+    assert_eq!(rows.len(), 10);
+    assert!(
+        rows.iter().all(|row| row.contains(",True,") && row.contains(",7,4,")),
+        "{rows:?}"
+    );
+    let summary: Value = serde_json::from_slice(&std::fs::read(folder.join("bench_summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["results"]["successful_requests"], 10);
+    assert_eq!(summary["config"]["workload"], "long-doc-qa");
+    assert_eq!(std::fs::read_to_string(&lines).unwrap().lines().count(), 10);
+    let shown = stdout(&output);
+    assert!(shown.ends_with(&std::fs::read_to_string(&report).unwrap()));
+    assert!(
+        shown.contains("\nArrival stamps:                                   kernel\n"),
+        "{shown}"
+    );
+    assert!(!shown.contains('\u{1b}'), "no colour and no cursor codes into a pipe");
+    // Five warmup requests of one token, then ten.
+    assert_eq!(server.seen().len(), 15);
+    assert_eq!(server.connections(), 1);
+    for text in [shown, std::fs::read_to_string(lines).unwrap()] {
+        assert!(!text.contains("very-secret"));
+    }
+}
+
+#[test]
+fn standard_output_carries_json_alone_when_asked() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["metrics"]["results"]["successful"], 10);
+    assert_eq!(report["metrics"]["client"]["stamps"], "kernel");
+    assert_eq!(report["metrics"]["traffic"]["connections_reused"], 10);
+    assert!(
+        stderr(&output).contains("Workload: long-doc-qa"),
+        "the banner goes elsewhere"
+    );
+}
+
+#[test]
+fn quiet_is_the_report_alone() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let output = engine(server.url(), &folder, &["-q"]).output().unwrap();
+    assert!(stdout(&output).starts_with("======== Engine Benchmark Result (long-doc-qa) ====="));
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
+}
+
+#[test]
+fn failed_requests_are_counted_explained_and_end_with_1() {
+    let answered = AtomicUsize::new(0);
+    let server = ScriptServer::start(move |request, stream| {
+        if answered.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+            return good(request, stream);
+        }
+        plain_answer(
+            stream,
+            "500 Internal Server Error",
+            "application/json",
+            r#"{"error":{"message":"boom"}}"#,
+        );
+        After::Keep
+    });
+    let folder = Dir::new();
+    let output = engine(server.url(), &folder, &["--no-warmup", "--format", "json"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    assert!(
+        said.contains("5 of 10 requests failed\n  5 x Error code: 500 - boom\n"),
+        "{said}"
+    );
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["metrics"]["failures"]["http_status"], 5);
+    assert_eq!(report["metrics"]["warnings"][1]["code"], "many-failures");
+    assert_eq!(
+        csv_rows(&folder)
+            .iter()
+            .filter(|row| row.ends_with(",Error code: 500 - boom"))
+            .count(),
+        5
+    );
+    assert_eq!(server.seen().len(), 10, "no request is sent twice");
+}
+
+#[test]
+fn an_engine_that_is_down_is_one_sentence() {
+    let folder = Dir::new();
+    let output = engine("http://127.0.0.1:9", &folder, &[]).output().unwrap();
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    assert!(
+        said.starts_with("Connection error: could not connect to http://127.0.0.1:9: "),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("check --engine-url, and that the engine runs\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_plain_server_behind_https_is_a_sentence() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let url = server.url().replace("http://", "https://");
+    let output = engine(&url, &folder, &[]).output().unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).starts_with(&format!("Connection error: could not connect to {url}: ")));
+}
+
+#[test]
+fn a_folder_that_takes_no_files_costs_the_files_only() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    std::fs::write(folder.join("file"), "").unwrap();
+    let blocked = folder.join("file/below");
+    let output = engine(
+        server.url(),
+        &folder,
+        &["--json", "--output-dir", blocked.to_str().unwrap()],
+    )
+    .output()
+    .unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(stdout(&output).contains("Successful requests:                                  10\n"));
+    let said = stderr(&output);
+    assert!(
+        said.contains("could not make the folder --output-dir ") && said.contains("file/below"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_full_disk_costs_the_files_only() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let output = engine(server.url(), &folder, &["--requests-jsonl", "/dev/full"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(stdout(&output).contains("Successful requests:                                  10\n"));
+    assert!(stderr(&output).contains("could not write the requests to --requests-jsonl /dev/full: "));
+    assert_eq!(csv_rows(&folder).len(), 10);
+}
+
+/// Holds answers back until it is told, and tells when a request waits.
+#[derive(Default)]
+struct Gate {
+    waiting: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn arrive(&self) {
+        *self.waiting.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+
+    fn await_one(&self) {
+        let mut waiting = self.waiting.lock().unwrap();
+        while *waiting == 0 {
+            waiting = self.changed.wait(waiting).unwrap();
+        }
+    }
+}
+
+/// A server that answers `good` requests and then leaves one hanging in the middle of its answer.
+fn hangs_after(good_answers: usize) -> (ScriptServer, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let (answered, at_gate) = (AtomicUsize::new(0), Arc::clone(&gate));
+    let server = ScriptServer::start(move |request, stream| {
+        if answered.fetch_add(1, Ordering::SeqCst) < good_answers {
+            return good(request, stream);
+        }
+        begin_stream(stream);
+        chunk(stream, &token("a"));
+        at_gate.arrive();
+        // Until the client goes away.
+        let _ = std::io::copy(stream, &mut std::io::sink());
+        After::Close
+    });
+    (server, gate)
+}
+
+fn interrupt(mut command: Command, gate: &Gate) -> Output {
+    let child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    gate.await_one();
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_finished() {
+    // Five warmup requests and three measured ones; the fourth hangs.
+    let (server, gate) = hangs_after(8);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &["--json"]), &gate);
+    assert_eq!(code(&output), 130, "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(
+        shown.contains("Successful requests:                                   3\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("Partial, stopped by:                              SIGINT\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("- 1 requests were under way"), "{shown}");
+    assert_eq!(csv_rows(&folder).len(), 3);
+    assert!(folder.join("bench_summary.json").exists());
+}
+
+#[test]
+fn an_interrupt_while_the_last_answer_is_awaited_keeps_the_others() {
+    let (server, gate) = hangs_after(9);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &["--no-warmup"]), &gate);
+    assert_eq!((code(&output), csv_rows(&folder).len()), (130, 9));
+}
+
+#[test]
+fn an_interrupt_in_the_warmup_ends_with_an_empty_report() {
+    let (server, gate) = hangs_after(2);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &[]), &gate);
+    assert_eq!(code(&output), 130);
+    assert!(stdout(&output).contains("Successful requests:                                   0\n"));
+    assert_eq!(csv_rows(&folder).len(), 0);
+}
+
+#[test]
+fn a_warmup_that_fails_is_a_warning_and_no_failure() {
+    let answered = AtomicUsize::new(0);
+    let server = ScriptServer::start(move |request, stream| {
+        if answered.fetch_add(1, Ordering::SeqCst) < 2 {
+            plain_answer(stream, "503 Service Unavailable", "text/plain", "");
+            return After::Keep;
+        }
+        good(request, stream)
+    });
+    let folder = Dir::new();
+    let output = engine(server.url(), &folder, &[]).output().unwrap();
+    assert_eq!(code(&output), 0);
+    assert!(
+        stdout(&output).contains("- 2 of 5 warmup requests failed"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn the_certificate_stands_in_the_report() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let mut command = bench();
+    command.args([
+        "engine",
+        "--engine-url",
+        server.url(),
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+    ]);
+    command.args([
+        "--tokens-per-gb-kvcache",
+        "1",
+        "--rp-num-requests",
+        "2",
+        "--rp-request-length",
+        "50",
+    ]);
+    command.args(["--format", "json", "--output-dir"]).arg(folder.path());
+    let output = command.output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let client = &report["metrics"]["client"];
+    assert!(client["error"].as_str().unwrap().starts_with("TTFT p99 "), "{client}");
+    assert!(client["error_ttft_ms_mean"].as_f64().unwrap() >= 0.0);
+    assert_eq!(client["error_streams"], 2);
+}

@@ -1,0 +1,94 @@
+//! The questions of `engine` on a real pseudo-terminal, key for key against recorded screens. The reference's sentences are
+//! not ours, so screens are compared without them.
+
+use serde_json::Value;
+
+use crate::support::pty::Terminal;
+use crate::support::{Dir, bench};
+
+fn recorded() -> Value {
+    serde_json::from_str(include_str!("../golden/engine/interactive-tty.json")).unwrap()
+}
+
+/// A screen without the sentences about settings and choices.
+fn skeleton(screen: &str) -> Vec<String> {
+    let dim = "\x1b[2m";
+    let mut lines = Vec::new();
+    for line in screen.split_inclusive('\n') {
+        let is_choice = !line.trim_start().starts_with(dim) && line.contains(dim);
+        if is_choice {
+            // The sentence stands last, in dim letters.
+            lines.push(line.rsplit_once(dim).unwrap().0.to_string());
+        } else if !line.starts_with("  ") || line.contains('\x1b') {
+            lines.push(line.to_string());
+        }
+    }
+    lines
+}
+
+fn started(arguments: &Value, folder: &Dir) -> Terminal {
+    let mut command = bench();
+    command.current_dir(folder.path()).env_remove("OPENAI_API_KEY");
+    command.args(arguments.as_array().unwrap().iter().map(|word| word.as_str().unwrap()));
+    Terminal::start(command)
+}
+
+#[test]
+fn recorded_screens_come_back_key_for_key() {
+    let recorded = recorded();
+    let cases = recorded["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 6);
+    for case in cases {
+        let name = case["case"].as_str().unwrap();
+        let folder = Dir::new();
+        let mut terminal = started(&case["args"], &folder);
+        let mut ignored = String::new();
+        for keys in case["keys"].as_array().unwrap() {
+            let keys = keys.as_str().unwrap();
+            // Keys that mean nothing change nothing, so they are typed together with the next one.
+            if ["x", "j", "\x1b[C"].contains(&keys) {
+                ignored.push_str(keys);
+                continue;
+            }
+            terminal.type_keys(&format!("{ignored}{keys}"));
+            ignored.clear();
+        }
+        let (screen, status) = terminal.finish();
+        assert_eq!(
+            i64::from(status.code().unwrap()),
+            case["exit_code"].as_i64().unwrap(),
+            "{name}: {screen}"
+        );
+        let theirs = case["screen_bytes"]
+            .as_str()
+            .unwrap()
+            .replace("lmcache bench engine", "lmcache-bench engine");
+        assert_eq!(skeleton(&screen), skeleton(&theirs), "{name}");
+    }
+}
+
+#[test]
+fn settings_are_exported_from_the_menu() {
+    let folder = Dir::new();
+    let arguments = serde_json::json!([
+        "engine",
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--tokens-per-gb-kvcache",
+        "7"
+    ]);
+    let mut terminal = started(&arguments, &folder);
+    for keys in ["\x1b[A\r", "\r", "\r", "\x1b[B\r", "mine.json\r"] {
+        terminal.type_keys(keys);
+    }
+    let (screen, status) = terminal.finish();
+    assert!(status.success(), "{screen}");
+    let text = std::fs::read_to_string(folder.join("mine.json")).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&file["workload"], &file["rp_num_requests"]),
+        (&"random-prefill".into(), &50.into())
+    );
+}

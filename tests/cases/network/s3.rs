@@ -1,0 +1,217 @@
+//! The `s3` adapter.
+
+use std::net::TcpListener;
+
+use super::{codes, refused, run};
+use crate::support::s3_server::S3Server;
+
+fn path(index: u64) -> String {
+    format!("/bench-model%40{index:08x}%400%40{index:032x}")
+}
+
+fn answer(status: &str, more: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn requests_are_lmcaches() {
+    let server = S3Server::obedient();
+    let (code, metrics, said) = run(&server.spec(""), &["--lookup-max-hit-rate", "0.5"]);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{said}");
+    assert_eq!(metrics["op_1"]["total_success"], 4);
+    assert_eq!(
+        metrics["detail_0"]["io_path"],
+        "S3 over HTTP/1.1, virtual host, 2 connections"
+    );
+    assert_eq!(server.object(&path(1)).unwrap().len(), 16_384);
+    let put = &server.seen("PUT")[0].headers;
+    let authorization = &put["authorization"];
+    assert!(
+        authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDVISIBLE/"),
+        "{authorization}"
+    );
+    assert!(authorization.contains("/eu-test-1/s3/aws4_request"), "{authorization}");
+    let signed = "SignedHeaders=content-length;content-type;host;x-amz-content-sha256;x-amz-date,";
+    assert!(authorization.contains(signed), "{authorization}");
+    assert_eq!(put["x-amz-content-sha256"], "UNSIGNED-PAYLOAD");
+    assert_eq!(
+        (put["host"].as_str(), put["content-type"].as_str()),
+        (
+            format!("127.0.0.1:{}", server.port).as_str(),
+            "application/octet-stream"
+        )
+    );
+    let get = &server.seen("GET")[0].headers;
+    assert_eq!(get["range"], "bytes=0-8388607");
+    assert!(get["authorization"].contains("SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,"));
+    assert_eq!(server.seen("HEAD").len(), 8, "every lookup asks the service");
+    assert!(
+        !said.contains("TOPSECRET") && !said.contains("AKIDVISIBLE"),
+        "a key was printed: {said}"
+    );
+}
+
+#[test]
+fn an_endpoint_with_a_path_is_path_style() {
+    let server = S3Server::obedient();
+    let (code, _, said) = run(&server.spec("/kvbench"), &["--only", "store"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(server.object(&format!("/kvbench{}", path(0))).is_some());
+}
+
+#[test]
+fn large_objects_go_in_parts_and_come_in_ranges() {
+    let server = S3Server::obedient();
+    let flags = ["--data-size-kb", "9216", "--num-keys", "1", "--in-flight", "1"];
+    let (code, metrics, said) = run(&server.spec(""), &flags);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
+    let targets: Vec<String> = server.seen("PUT").into_iter().map(|request| request.target).collect();
+    let part = |number| format!("{}?partNumber={number}&uploadId=up%2F1", path(0));
+    assert_eq!(targets, [part(1), part(2)]);
+    assert_eq!(server.seen("POST").len(), 2);
+    let ranges: Vec<String> = server
+        .seen("GET")
+        .into_iter()
+        .map(|request| request.headers["range"].clone())
+        .collect();
+    assert_eq!(ranges, ["bytes=0-8388607", "bytes=8388608-16777215"]);
+    assert_eq!(server.object(&path(0)).unwrap().len(), 9 << 20);
+}
+
+#[test]
+fn an_upload_that_fails_is_taken_back() {
+    let late_error = "<Error><Code>InternalError</Code><Message>try later</Message></Error>";
+    let server = S3Server::scripted(move |request, _| {
+        let completes = request.method == "POST" && request.target.contains("uploadId");
+        completes.then(|| answer("200 OK", "", late_error))
+    });
+    let flags = [
+        "--data-size-kb",
+        "9216",
+        "--num-keys",
+        "1",
+        "--in-flight",
+        "1",
+        "--only",
+        "store",
+    ];
+    let (code, metrics, said) = run(&server.spec(""), &flags);
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &0.into()),
+        "{said}"
+    );
+    assert!(said.contains("InternalError, try later"), "{said}");
+    assert_eq!(server.seen("DELETE").len(), 1, "the parts are given up");
+}
+
+#[test]
+fn refusals_name_the_endpoint_the_code_and_what_to_do() {
+    let cases = [
+        ("403 Forbidden", "SignatureDoesNotMatch", "check the access key"),
+        ("404 Not Found", "NoSuchBucket", "make the bucket"),
+        ("301 Moved Permanently", "PermanentRedirect", "the bucket's own region"),
+        ("507 Insufficient Storage", "Full", "the service is full"),
+    ];
+    for (status, code_text, advice) in cases {
+        let body = format!("<Error><Code>{code_text}</Code><Message>no</Message></Error>");
+        let server = S3Server::scripted(move |_, _| Some(answer(status, "", &body)));
+        for operation in ["store", "load"] {
+            let (code, metrics, said) = run(&server.spec(""), &["--only", operation]);
+            assert_eq!(
+                (code, &metrics["op_0"]["total_success"]),
+                (Some(1), &0.into()),
+                "{said}"
+            );
+            let endpoint = format!("http://127.0.0.1:{}: {} {code_text}, no; ", server.port, &status[..3]);
+            assert!(said.contains(&endpoint) && said.contains(advice), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_overloaded_service_is_asked_again_as_it_wishes() {
+    let slow_down = "<Error><Code>SlowDown</Code></Error>";
+    let server = S3Server::scripted(move |request, before| {
+        (request.method == "PUT" && before == 2).then(|| answer("503 Slow Down", "Retry-After: 0\r\n", slow_down))
+    });
+    let (code, metrics, said) = run(&server.spec(""), &[]);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{said}");
+    assert!(codes(&metrics).contains(&"requests-repeated"), "{said}");
+    assert_eq!(server.seen("PUT").len(), 9);
+
+    let server = S3Server::scripted(move |_, _| Some(answer("503 Slow Down", "Retry-After: 0\r\n", slow_down)));
+    let (code, metrics, said) = run(&server.spec(""), &["--only", "store"]);
+    assert_eq!((code, &metrics["op_0"]["total_success"]), (Some(1), &0.into()));
+    assert!(
+        said.contains("503 SlowDown") && said.contains("lower --in-flight"),
+        "{said}"
+    );
+    assert_eq!(server.seen("PUT").len(), 32, "four tries for each of eight keys");
+
+    let server = S3Server::scripted(move |_, _| Some(answer("503 Slow Down", "Retry-After: 3600\r\n", slow_down)));
+    assert_eq!(run(&server.spec(""), &["--only", "store"]).0, Some(1));
+    assert_eq!(server.seen("PUT").len(), 8, "nobody waits an hour");
+}
+
+#[test]
+fn bodies_that_are_cut_off_or_of_another_size_are_not_loaded() {
+    let server = S3Server::scripted(|request, _| {
+        let cut = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-16383/16384\r\nContent-Length: 16384\r\n\
+                   Connection: close\r\n\r\nshort";
+        (request.method == "GET" && request.target == path(1)).then(|| cut.to_owned())
+    });
+    assert_eq!(run(&server.spec(""), &["--only", "store"]).0, Some(0));
+    server.put(&path(2), vec![1; 5000]);
+    server.put(&path(3), vec![1; 50_000]);
+    server.forget(&path(4));
+    let (code, metrics, said) = run(&server.spec(""), &["--only", "load"]);
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &4.into()),
+        "{said}"
+    );
+    for part in [
+        "the body was cut off",
+        "truncated: it holds only 5000 of 16384 bytes",
+        "the object is 50000 bytes long instead of 16384",
+        "00000004.data: not found",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn an_empty_object_and_a_missing_one_are_no_hits() {
+    let server = S3Server::obedient();
+    server.put(&path(0), Vec::new());
+    server.put(&path(1), vec![1; 10]);
+    let (code, metrics, said) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(0), &1.into()),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_begin_says_why() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let spec = |more: &str| {
+        format!(
+            r#"{{"type":"s3","s3_endpoint":"127.0.0.1:{free}","s3_region":"r","disable_tls":true,"aws_access_key_id":"a","aws_secret_access_key":"b"{more}}}"#
+        )
+    };
+    let (code, text) = refused(&spec(""));
+    assert!(
+        code == Some(1) && text.contains(&format!("127.0.0.1:{free}: Connection refused")),
+        "{text}"
+    );
+    let (code, text) = refused(&spec(r#","s3_enable_s3express":true"#));
+    assert!(code == Some(1) && text.contains("s3_enable_s3express"), "{text}");
+    let (code, text) = refused(&spec(r#","s3_endpoint":"http://h""#));
+    assert!(code == Some(1) && text.contains("must not name a scheme"), "{text}");
+}

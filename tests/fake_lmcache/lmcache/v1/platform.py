@@ -1,0 +1,7 @@
+"""Stand-in."""
+
+import os
+
+
+def consume_fd(fd):
+    os.eventfd_read(fd)

@@ -1,0 +1,132 @@
+//! A program on a pseudo-terminal of its own. Nothing here asserts, except that the program goes on within a limit.
+#![allow(unsafe_code)]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(20);
+const SCREEN_BYTES: usize = 1 << 16;
+
+pub struct Terminal {
+    screen: File,
+    /// The program's side, to see whether what was typed was read.
+    program: OwnedFd,
+    child: Child,
+    seen: Vec<u8>,
+    /// How much was seen when keys were last typed.
+    settled_bytes: usize,
+}
+
+impl Terminal {
+    pub fn start(mut command: Command) -> Terminal {
+        let (mut ours, mut theirs) = (-1, -1);
+        let null = std::ptr::null_mut();
+        // SAFETY: both descriptors are places to write to, and the other arguments may be null.
+        let opened = unsafe { libc::openpty(&mut ours, &mut theirs, null, null.cast(), null.cast()) };
+        assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
+        // SAFETY: openpty returned 0, so both are open and nobody else owns them.
+        let (screen, program) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
+        let side = || Stdio::from(program.try_clone().unwrap());
+        command.stdin(side()).stdout(side()).stderr(side());
+        // SAFETY: setsid and ioctl are async-signal-safe and touch no memory of the parent.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                libc::ioctl(0, libc::TIOCSCTTY, 0);
+                Ok(())
+            });
+        }
+        Terminal {
+            screen,
+            program,
+            child: command.spawn().unwrap(),
+            seen: Vec::new(),
+            settled_bytes: 0,
+        }
+    }
+
+    /// Types keys that change the screen, once the program waits for them.
+    pub fn type_keys(&mut self, keys: &str) {
+        self.settle();
+        self.settled_bytes = self.seen.len();
+        self.screen.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// All that was shown, once the program has ended.
+    pub fn finish(mut self) -> (String, ExitStatus) {
+        let started = Instant::now();
+        let status = loop {
+            self.drain();
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > LIMIT {
+                let _ = self.child.kill();
+                panic!("still running; the screen:\n{}", String::from_utf8_lossy(&self.seen));
+            }
+            std::thread::yield_now();
+        };
+        self.drain();
+        (String::from_utf8(self.seen).unwrap(), status)
+    }
+
+    /// Waits until the program has answered what was typed and waits for more, or has ended. That something appeared comes
+    /// first: until then the kernel may still be on its way with the keys.
+    fn settle(&mut self) {
+        let started = Instant::now();
+        while started.elapsed() < LIMIT {
+            let drained = self.drain();
+            let answered = self.seen.len() > self.settled_bytes;
+            let waits = answered && self.unread() == 0 && self.waits_for_input();
+            if (waits && drained == 0) || self.child.try_wait().unwrap().is_some() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        let _ = self.child.kill();
+        panic!("no question; the screen:\n{}", String::from_utf8_lossy(&self.seen));
+    }
+
+    /// Takes what is on the screen; how many bytes that were.
+    fn drain(&mut self) -> usize {
+        let mut taken = 0;
+        let mut buffer = vec![0; SCREEN_BYTES];
+        while self.has_output() {
+            let count = self.screen.read(&mut buffer).unwrap_or(0);
+            if count == 0 {
+                break;
+            }
+            self.seen.extend_from_slice(&buffer[..count]);
+            taken += count;
+        }
+        taken
+    }
+
+    fn has_output(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.screen.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one initialised pollfd, as the count says.
+        unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
+    }
+
+    fn unread(&self) -> i32 {
+        let mut bytes = 0;
+        // SAFETY: FIONREAD writes one int.
+        unsafe { libc::ioctl(self.program.as_raw_fd(), libc::FIONREAD, &mut bytes) };
+        bytes
+    }
+
+    /// Whether the program sleeps in a read from descriptor 0, as the kernel tells.
+    fn waits_for_input(&self) -> bool {
+        let path = format!("/proc/{}/syscall", self.child.id());
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.starts_with(&format!("{} 0x0 ", libc::SYS_read))
+    }
+}

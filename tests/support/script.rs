@@ -1,0 +1,179 @@
+//! A small HTTP server for engine tests: each request is answered by a function that gets its body and the raw socket, so
+//! that every way to answer, late, broken or not at all, can be had. Nothing here asserts.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+pub struct ScriptServer {
+    address: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Whether the connection is kept after an answer.
+pub enum After {
+    Keep,
+    Close,
+}
+
+impl ScriptServer {
+    /// `answer` gets the request and the socket, writes what it likes, and says whether to go on.
+    pub fn start(answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static) -> ScriptServer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = ScriptServer {
+            address: format!("http://{}", listener.local_addr().unwrap()),
+            seen: Arc::default(),
+            connections: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (seen, connections, stop) = (
+            Arc::clone(&server.seen),
+            Arc::clone(&server.connections),
+            Arc::clone(&server.stop),
+        );
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stop.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                stream.set_nodelay(true).unwrap();
+                let (seen, connections, answer) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&answer));
+                thread::spawn(move || serve(stream, &seen, &connections, &*answer));
+            }
+        });
+        server
+    }
+
+    pub fn url(&self) -> &str {
+        &self.address
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Connections that carried benchmark requests.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for ScriptServer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address.trim_start_matches("http://"));
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    seen: &Mutex<Vec<Seen>>,
+    connections: &AtomicUsize,
+    answer: &(impl Fn(&Seen, &mut TcpStream) -> After + ?Sized),
+) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    let mut counted = false;
+    loop {
+        let mut head = String::new();
+        loop {
+            let begin = head.len();
+            match reader.read_line(&mut head) {
+                Ok(0) | Err(_) => return,
+                Ok(_) if &head[begin..] == "\r\n" => break,
+                Ok(_) => {}
+            }
+        }
+        let length = header(&head, "content-length").map_or(0, |value| value.parse().unwrap());
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        // Questions beside the benchmark, such as for the engine's counters, are not what tests count.
+        if head.starts_with("GET ") {
+            plain_answer(&mut stream, "404 Not Found", "text/plain", "");
+            continue;
+        }
+        if !std::mem::replace(&mut counted, true) {
+            connections.fetch_add(1, Ordering::SeqCst);
+        }
+        let request = Seen { head, body };
+        seen.lock().unwrap().push(request.clone());
+        if matches!(answer(&request, &mut stream), After::Close) {
+            return;
+        }
+    }
+}
+
+/// A header's value, by its name in lower case.
+pub fn header(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+/// The head of a streamed answer.
+pub fn begin_stream(stream: &mut TcpStream) {
+    let _ = stream.write_all(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+}
+
+pub fn chunk(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut out = format!("{:x}\r\n", bytes.len()).into_bytes();
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+    let _ = stream.write_all(&out);
+}
+
+pub fn end_stream(stream: &mut TcpStream) {
+    let _ = stream.write_all(b"0\r\n\r\n");
+}
+
+/// One event with a token.
+pub fn token(text: &str) -> Vec<u8> {
+    let event = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]});
+    format!("data: {event}\n\n").into_bytes()
+}
+
+/// The last event but `[DONE]`.
+pub fn usage(prompt: u64, completion: u64) -> Vec<u8> {
+    let event = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}});
+    format!("data: {event}\n\n").into_bytes()
+}
+
+/// A whole answer of `tokens` tokens.
+pub fn good_answer(stream: &mut TcpStream, tokens: u64) {
+    begin_stream(stream);
+    for _ in 0..tokens {
+        chunk(stream, &token(" a"));
+    }
+    chunk(stream, &usage(7, tokens));
+    chunk(stream, b"data: [DONE]\n\n");
+    end_stream(stream);
+}
+
+/// A whole answer that is not streamed.
+pub fn plain_answer(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
+    let length = body.len();
+    let _ = write!(
+        stream,
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+}
