@@ -8,7 +8,7 @@ TARGET := x86_64-unknown-linux-gnu
 STATIC_BIN := target/$(TARGET)/release-lto/lmcache-bench
 RELEASE_BIN := target/release-lto/lmcache-bench
 
-.PHONY: build release static test lint interop bench-l2 demo install docs clean
+.PHONY: build release static test lint interop bench-l2 demo ptx install docs clean
 
 build:
 	$(CARGO) build --release --locked
@@ -53,6 +53,10 @@ install: release
 # docs/cli.md comes from the flag table; a test fails when it is stale.
 docs: build
 	target/release/lmcache-bench --generate cli-md > docs/cli.md
+
+# The kernel's PTX, which is checked in so that building needs no nvcc.
+ptx:
+	scripts/ptx.sh
 
 clean:
 	$(CARGO) clean
