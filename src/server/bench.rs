@@ -125,7 +125,9 @@ impl Http {
             release: None,
         };
         let Some(url) = &config.http_url else { return Ok(none) };
+        let taken = Endpoint::parse(&config.rpc_url).map(|endpoint| endpoint.addresses());
         let api = HttpApi::new(url, HTTP_TIMEOUT).map_err(Error::Usage)?;
+        let api = api.avoiding(taken.unwrap_or_default());
         match api.release() {
             Ok(release) => {
                 client.set_release_is_0_5_0(release == "0.5.0");

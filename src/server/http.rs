@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -18,6 +18,8 @@ const DETAIL_CHARS_MAX: usize = 200;
 /// How long an address is listened to before the first request.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_CONNECT: Duration = Duration::from_secs(2);
+/// As many addresses of a host as are listened to.
+const ADDRESSES_MAX: usize = 8;
 const ZMTP_FIRST_BYTE: u8 = 0xff;
 
 /// The HTTP side of one server.
@@ -27,6 +29,8 @@ pub struct HttpApi {
     base: String,
     /// Whether it is known that no ZeroMQ server is there.
     looked_at: Cell<bool>,
+    /// Addresses where something else is known to be.
+    taken: Vec<SocketAddr>,
 }
 
 /// Why an endpoint brought no result.
@@ -95,6 +99,7 @@ impl HttpApi {
             agent: config.new_agent(),
             base: url.trim_end_matches('/').to_string(),
             looked_at: Cell::new(false),
+            taken: Vec::new(),
         })
     }
 
@@ -174,29 +179,37 @@ impl HttpApi {
         }
     }
 
+    /// Never asks anything of these addresses, which are those of `--rpc-url`.
+    pub fn avoiding(mut self, taken: Vec<SocketAddr>) -> HttpApi {
+        self.taken = taken;
+        self
+    }
+
     /// An HTTP request at the ZMQ port of a cache server ends its request thread for good, so that mistake must be found
-    /// before the first one. ZeroMQ servers speak first and HTTP servers do not.
+    /// before the first one. The port of `--rpc-url` is known to be one; others are listened to.
     fn look(&self) -> Result<(), HttpError> {
-        if self.looked_at.replace(true) {
+        if self.looked_at.get() {
             return Ok(());
         }
-        let rest = self.base.split_once("://").map_or("", |(_, rest)| rest);
-        let authority = rest.split('/').next().unwrap_or_default();
-        let mut first = [0];
-        let mut peek = || -> io::Result<usize> {
-            let address = authority.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-            let stream = TcpStream::connect_timeout(&address, LOOK_CONNECT)?;
-            stream.set_read_timeout(Some(LOOK))?;
-            (&stream).read(&mut first)
-        };
-        // Whatever else is wrong, the request itself will say better.
-        if matches!(peek(), Ok(1)) && first[0] == ZMTP_FIRST_BYTE {
-            self.looked_at.set(false);
-            return Err(HttpError::Unreachable(format!(
-                "{} is a ZeroMQ port; name the server's HTTP address with --url",
+        let refused = |what: &str| {
+            HttpError::Unreachable(format!(
+                "{} is {what}; name the server's HTTP address with --url",
                 self.base
-            )));
+            ))
+        };
+        // Whatever else is wrong with an address, the request itself will say better.
+        let addresses = addresses_of(&self.base).unwrap_or_default();
+        if addresses
+            .iter()
+            .any(|address| self.taken.iter().any(|taken| same_port(*address, *taken)))
+        {
+            return Err(refused("the ZeroMQ port of --rpc-url"));
         }
+        // All of them, since the request may end up at any.
+        if addresses.into_iter().take(ADDRESSES_MAX).any(speaks_zmtp) {
+            return Err(refused("a ZeroMQ port"));
+        }
+        self.looked_at.set(true);
         Ok(())
     }
 
@@ -257,6 +270,37 @@ impl HttpApi {
     }
 }
 
+/// Where requests to the base go.
+fn addresses_of(base: &str) -> io::Result<Vec<SocketAddr>> {
+    let uri: ureq::http::Uri = base.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
+    let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
+    let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    });
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+/// Whether two addresses reach the same port. The unspecified address means this host.
+fn same_port(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let here = |ip: IpAddr| ip.is_unspecified() || ip.is_loopback();
+    one.port() == other.port() && (a == b || (here(a) && here(b)))
+}
+
+/// ZeroMQ servers speak first and HTTP servers do not. A distant one gets the time that its words need.
+fn speaks_zmtp(address: SocketAddr) -> bool {
+    let mut first = [0];
+    let mut listen = || -> io::Result<usize> {
+        let begun = Instant::now();
+        let stream = TcpStream::connect_timeout(&address, LOOK_CONNECT)?;
+        stream.set_read_timeout(Some(LOOK + 2 * begun.elapsed()))?;
+        (&stream).read(&mut first)
+    };
+    matches!(listen(), Ok(1)) && first[0] == ZMTP_FIRST_BYTE
+}
+
 /// The endpoint of 0.5.0.
 fn check_path(request: &ChecksumRequest) -> String {
     let ids: Vec<String> = request.block_ids.iter().map(u64::to_string).collect();
@@ -271,4 +315,33 @@ fn check_path(request: &ChecksumRequest) -> String {
 fn shortened(text: &str) -> String {
     let printable = text.chars().filter(|c| !c.is_control());
     printable.take(DETAIL_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_go_to_the_port_that_the_base_means() {
+        let ports = |base| {
+            let addresses = addresses_of(base).unwrap();
+            addresses.iter().map(SocketAddr::port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports("http://127.0.0.1:8080/base"), [8080]);
+        assert_eq!(ports("http://user:word@127.0.0.1:81"), [81]);
+        assert_eq!(ports("http://127.0.0.1"), [80]);
+        assert_eq!(ports("https://[::1]"), [443]);
+        assert!(addresses_of("http://").is_err());
+    }
+
+    #[test]
+    fn one_port_has_several_addresses() {
+        let same = |a: &str, b: &str| same_port(a.parse().unwrap(), b.parse().unwrap());
+        assert!(same("127.0.0.1:5555", "127.0.0.1:5555"));
+        assert!(same("[::1]:5555", "127.0.0.1:5555"));
+        assert!(same("0.0.0.0:5555", "127.0.0.1:5555"));
+        assert!(same("[::ffff:10.0.0.1]:5555", "10.0.0.1:5555"));
+        assert!(!same("127.0.0.1:5555", "127.0.0.1:8080"));
+        assert!(!same("10.0.0.1:5555", "10.0.0.2:5555"));
+    }
 }

@@ -8,6 +8,9 @@ use serde_json::Value;
 use crate::support::mock_server::MockServer;
 use crate::support::{Dir, bench, json, stderr, stdout};
 
+mod unwinding;
+mod wrong_url;
+
 fn kill(child: &std::process::Child, signal: &str) {
     let pid = child.id().to_string();
     assert!(
@@ -147,6 +150,18 @@ fn changed_bytes_are_a_mismatch_in_every_way_of_transfer() {
         assert_eq!(report["metrics"]["verify"]["mismatched"], 2);
         assert_eq!(report["metrics"]["results"]["checksum_ok"], 0);
     }
+}
+
+/// The bytes that were stored would still be right if nobody had overwritten them.
+#[test]
+fn a_retrieve_that_moves_nothing_is_a_mismatch() {
+    let (_, report) = failing(
+        "move-nothing",
+        &["--transfer-mode", "lmcache_driven"],
+        "CHECKSUM MISMATCH in chunk 1 of rank 0",
+    );
+    assert_eq!(report["metrics"]["verify"]["mismatched"], 2);
+    assert_eq!(report["metrics"]["results"]["pass_rate"], 0.0);
 }
 
 #[test]

@@ -37,6 +37,10 @@ const NOTES: &[Note] = &[
             ("disconnect[:OPERATION]", "Close the connection instead of answering."),
             ("partial-hit", "Find one chunk less than there is."),
             ("corrupt", "Flip a bit of each chunk on its way out."),
+            (
+                "move-nothing",
+                "Say that a retrieve into the client's memory was done, and copy nothing.",
+            ),
             ("wrong-checksum", "Answer wrong digests over HTTP."),
             (
                 "die@N",

@@ -46,6 +46,7 @@ pub enum FaultKind {
     Disconnect,
     PartialHit,
     Corrupt,
+    MoveNothing,
     WrongChecksum,
     Die,
 }
@@ -59,7 +60,7 @@ struct Fault {
     seen: AtomicU64,
 }
 
-const KINDS: [(&str, FaultKind); 10] = [
+const KINDS: [(&str, FaultKind); 11] = [
     ("drop-reply", FaultKind::DropReply),
     ("unknown-op", FaultKind::UnknownOp),
     ("refuse", FaultKind::Refuse),
@@ -68,6 +69,7 @@ const KINDS: [(&str, FaultKind); 10] = [
     ("disconnect", FaultKind::Disconnect),
     ("partial-hit", FaultKind::PartialHit),
     ("corrupt", FaultKind::Corrupt),
+    ("move-nothing", FaultKind::MoveNothing),
     ("wrong-checksum", FaultKind::WrongChecksum),
     ("die", FaultKind::Die),
 ];

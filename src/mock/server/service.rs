@@ -315,6 +315,10 @@ impl Service {
         if chunks.iter().any(|chunk| self.cache.readable(*chunk) != Some(bytes)) {
             return Ok(transferred(EVENT, false));
         }
+        if self.config.fault(FaultKind::MoveNothing, Operation::Retrieve) {
+            chunks.iter().for_each(|chunk| self.cache.unlock(*chunk, 1));
+            return Ok(transferred(EVENT, true));
+        }
         let cache = &self.cache;
         let mut chunk =
             |(number, id): (usize, &ChunkId)| memory.retrieve(cache, *id, &blocks, (number, size), skip, corrupt);

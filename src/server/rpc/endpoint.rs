@@ -2,7 +2,7 @@
 //! must never wait without a deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,17 @@ impl Endpoint {
                 host: host.to_string(),
                 port,
             }),
+        }
+    }
+
+    /// The addresses behind it, as far as they can be resolved.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Endpoint::Unix { .. } => Vec::new(),
+            Endpoint::Tcp { host, port } => {
+                let found = (host.as_str(), *port).to_socket_addrs();
+                found.map(Iterator::collect).unwrap_or_default()
+            }
         }
     }
 

@@ -1,0 +1,63 @@
+//! A panic in the middle of a pass: whatever the session holds at the server is given back while the stack unwinds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use lmcache_bench::args::server::{Mode, ServerArgs, TransferMode};
+use lmcache_bench::server::case::{Identity, Plan};
+use lmcache_bench::server::config::{Machine, RunConfig};
+use lmcache_bench::server::runner::{Event, Runner};
+use lmcache_bench::server::session::Session;
+
+use super::{assert_nothing_left, shared_memory};
+use crate::support::mock_server::{MockServer, SHAPE};
+
+fn config(server: &MockServer, transfer_mode: TransferMode) -> RunConfig {
+    let args = ServerArgs {
+        rpc_url: server.rpc_url.clone(),
+        mode: Mode::Cpu,
+        transfer_mode,
+        num_tokens: 40,
+        kvcache_shape_spec: Some(SHAPE.into()),
+        end: Some(2),
+        interval: 0.0,
+        ..ServerArgs::default()
+    };
+    RunConfig::resolve(&args, Machine::default()).unwrap()
+}
+
+/// Runs until an event that `stop` picks, which panics.
+fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Event) -> bool) {
+    let config = config(server, transfer_mode);
+    let client = server.connect();
+    let (chunk_tokens, generation) = (client.server().chunk_size as usize, client.server().generation);
+    let plan = Plan::new(&config, chunk_tokens, generation).unwrap();
+    let mut session = Session::open(client, &config, plan, Identity::new(true)).unwrap();
+    let mut on_event = |_, event: Event| {
+        if stop(&event) {
+            let status = server.status();
+            assert_ne!(status["active_sessions"], 0, "there is something to give back");
+            panic!("on purpose");
+        }
+    };
+    Runner::new(&mut session, &config, None, &mut on_event).run();
+}
+
+#[test]
+fn a_panic_leaves_nothing_at_the_server() {
+    let server = MockServer::start(&[]);
+    for transfer_mode in [TransferMode::EngineDriven, TransferMode::LmcacheDriven] {
+        let stops: [fn(&Event) -> bool; 3] = [
+            |event| matches!(event, Event::Store { .. }),
+            // All chunks of the request are locked then.
+            |event| matches!(event, Event::Lookup { hits: 2, .. }),
+            |event| matches!(event, Event::Retrieve { .. }),
+        ];
+        for stop in stops {
+            let run = AssertUnwindSafe(|| panicking_run(&server, transfer_mode, stop));
+            let panic = catch_unwind(run).expect_err("the run reaches the event");
+            assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+            assert_nothing_left(&server);
+            assert_eq!(shared_memory(std::process::id()), Vec::<String>::new());
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A `--url` that is a ZeroMQ port: not one byte may be sent there, since that could end a cache server's request thread.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use lmcache_bench::server::http::{HttpApi, HttpError};
+use lmcache_bench::server::rpc::Endpoint;
+
+use super::warnings;
+use crate::support::mock_server::{DEADLINE, MockServer};
+use crate::support::{json, stderr};
+
+/// What a ZMTP 3 server says to whoever connects, before it has read anything.
+const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
+
+/// A port that greets one visitor like a ZeroMQ server, and all that this visitor says.
+fn greeter() -> (u16, JoinHandle<Vec<u8>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = thread::spawn(move || {
+        let (mut visitor, _) = listener.accept().unwrap();
+        visitor.write_all(&SIGNATURE).unwrap();
+        visitor.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut heard = Vec::new();
+        // A visitor that closes without reading all of the greeting resets the connection.
+        let _ = visitor.read_to_end(&mut heard);
+        heard
+    });
+    (port, heard)
+}
+
+#[test]
+fn nothing_is_sent_to_a_port_that_greets_like_zeromq() {
+    let server = MockServer::start(&[]);
+    // `localhost` often has an address where nobody listens before the one where somebody does.
+    for host in ["127.0.0.1", "localhost", "user@localhost"] {
+        let (port, heard) = greeter();
+        let url = format!("http://{host}:{port}/");
+        let (output, report) = json(server.client().args(["--url", &url]));
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(heard.join().unwrap(), b"", "{url}");
+        assert_eq!(warnings(&report)[0], "no-http");
+        let text = report["metrics"]["warnings"][0].to_string();
+        assert!(
+            text.contains("is a ZeroMQ port; name the server's HTTP address"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_sent_by_https_either() {
+    let (port, heard) = greeter();
+    let api = HttpApi::new(&format!("https://127.0.0.1:{port}"), DEADLINE).unwrap();
+    assert!(matches!(api.release(), Err(HttpError::Unreachable(_))));
+    assert_eq!(heard.join().unwrap(), b"");
+}
+
+/// The greeting of a busy server may come late, so the port of `--rpc-url` is not even visited.
+#[test]
+fn the_port_of_the_rpc_url_is_never_asked() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let endpoint = Endpoint::parse(&format!("tcp://localhost:{port}")).unwrap();
+    let api = HttpApi::new(&format!("http://127.0.0.1:{port}"), Duration::from_secs(1)).unwrap();
+    let api = api.avoiding(endpoint.addresses());
+    for _ in 0..2 {
+        let error = api.release().unwrap_err().to_string();
+        assert!(error.contains("is the ZeroMQ port of --rpc-url"), "{error}");
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody came");
+
+    let server = MockServer::start(&[]);
+    let url = server.rpc_url.replace("tcp://", "http://");
+    let (output, report) = json(server.client().args(["--url", &url]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(warnings(&report)[0], "no-http");
+    // Its request thread is alive.
+    assert!(server.client().output().unwrap().status.success());
+}
