@@ -19,6 +19,7 @@ import tempfile
 BINARY = os.environ.get("LMCACHE_BENCH_BIN", "target/release/lmcache-bench")
 DEPTH = 8
 PAIRS = 9
+FOOTPRINT_RUNS = 7
 BAR = 0.95
 META_BYTES = 4 << 20
 DEVICE_BYTES = 2 << 30
@@ -28,7 +29,7 @@ IN_FLIGHT = 8
 ROUNDS = 3
 
 
-def ours(device, size_kib, probe):
+def ours(device, size_kib, probe, keys=None, in_flight=IN_FLIGHT, rounds=ROUNDS):
     """MiB/s of store and load, each round's bytes over the sum of the round times, and the share of the run's own probe."""
     slot = size_kib * 1024 + 4096
     spec = json.dumps({"type": "raw_block", "device_path": str(device), "slot_bytes": slot, "meta_total_bytes": META_BYTES,
@@ -36,8 +37,8 @@ def ours(device, size_kib, probe):
     with tempfile.TemporaryDirectory() as scratch:
         report = pathlib.Path(scratch, "report.json")
         subprocess.run(
-            [BINARY, "l2", "--l2-adapter", spec, "--l1-align-bytes", "4096", "--num-keys", str(SHAPES[size_kib]), "--in-flight",
-             str(IN_FLIGHT), "--data-size-kb", str(size_kib), "--rounds", str(ROUNDS), "--io-depth", str(DEPTH), "-q",
+            [BINARY, "l2", "--l2-adapter", spec, "--l1-align-bytes", "4096", "--num-keys", str(keys or SHAPES[size_kib]),
+             "--in-flight", str(in_flight), "--data-size-kb", str(size_kib), "--rounds", str(rounds), "--io-depth", str(DEPTH), "-q",
              "--format", "json", "--output", str(report), *(["--probe"] if probe else [])],
             check=True,
         )
@@ -108,6 +109,20 @@ def shares(device, size_kib, lines):
                      f"| {detail['queue_depth_achieved']:.2f} | {detail['cpu_s_per_gib']:.3f} | {quartiles} |")
 
 
+def footprint(device, lines):
+    """Loads of 256 KiB by how much memory they go to. fio reads into the same 2 MiB over and over, which stay in the
+    processor's caches; a round of ours goes to a buffer for each key. Small rounds lose time where the queue runs empty."""
+    shapes = {256: (128, 8, 3), 64: (128, 2, 12), 16: (64, 1, 48), 8: (32, 1, 96)}
+    speeds = {"fio, 2 MiB": [], **{f"ours, {memory} MiB": [] for memory in shapes}}
+    for _ in range(FOOTPRINT_RUNS):
+        speeds["fio, 2 MiB"].append(fio(device, 256, "read"))
+        for memory, (keys, in_flight, rounds) in shapes.items():
+            speed, _ = ours(device, 256, False, keys, in_flight, rounds)
+            speeds[f"ours, {memory} MiB"].append(speed["read"])
+    for name, runs in speeds.items():
+        lines.append(f"| {name} | {statistics.median(runs):.0f} | {min(runs):.0f} to {max(runs):.0f} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", type=pathlib.Path, help="a block device or file of at least 2 GiB; what is on it is lost")
@@ -124,11 +139,13 @@ def main():
              "|---|---|---|---|---|---|---|"]
     share_lines = ["| operation | object | I/O path | achieved depth | CPU s/GiB | share p25 / p50 / p75 |",
                    "|---|---|---|---|---|---|"]
+    memory_lines = ["| buffers | MiB/s, median | min to max |", "|---|---|---|"]
     try:
         fill(device)
         met = all([compare(device, size_kib, lines) for size_kib in SHAPES])
         for size_kib in SHAPES:
             shares(device, size_kib, share_lines)
+        footprint(device, memory_lines)
     finally:
         if args.device is None:
             device.unlink()
@@ -138,6 +155,7 @@ def main():
         f"depth {DEPTH}; a run is {ROUNDS} rounds of {IN_FLIGHT} submits, 256 MiB each.", "",
         f"## Against fio ({PAIRS} runs, each over the harmonic mean of the fio runs before and after it)", "", *lines, "",
         "## Share of the raw device (rounds over the two probe slices beside them)", "", *share_lines, "",
+        f"## Loads of 256 KiB by the memory they go to ({FOOTPRINT_RUNS} runs of each, in turn)", "", *memory_lines, "",
     ])
     print(text)
     if args.out:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import traceback
 
+import bridge_serde
 import bridge_specs
 import native
 
@@ -75,6 +76,25 @@ def exchange(argument: tuple, scratch: pathlib.Path) -> str:
     already = again.metrics["detail_0"]["keys_already_there"]
     require(already == OBJECTS, f"{already} of {OBJECTS} keys count as there already when stored again")
     return f"{OBJECTS} objects stored by {first} and verified through {second}"
+
+
+def serde(bits: int, scratch: pathlib.Path) -> str:
+    """LMCache's aesgcm opens what ours sealed, and ours what LMCache's sealed."""
+    key = scratch / "master.key"
+    key.write_bytes(os.urandom(32))
+    theirs = bridge_serde.Serde(key.read_bytes(), bits, 256 << 10)
+    block = {"type": "aesgcm", "master_key_path": str(key), "aes_bits": bits}
+    spec = lambda name: {"type": "fs", "base_path": str(scratch / name)}
+    sealed = lambda name: {**spec(name), "serde": block}
+    native.l2(sealed("ours-sealed"), "--apply-serde", *SHAPE, "--only", "store").expect(0)
+    opened = bridge_serde.translate(scratch / "ours-sealed", scratch / "theirs-opened", theirs.open)
+    native.l2(spec("ours-plain"), *SHAPE, "--only", "store").expect(0)
+    bridge_serde.translate(scratch / "ours-plain", scratch / "theirs-sealed", theirs.seal)
+    load = (*SHAPE, "--only", "load", "--no-skip-verify")
+    for run in (native.l2(spec("theirs-opened"), *load), native.l2(sealed("theirs-sealed"), "--apply-serde", *load)):
+        good = run.expect(0).metrics["verify"]["good"]
+        require(good == OBJECTS, f"{good} of {OBJECTS} objects were good")
+    return f"{opened} frames of ours opened by LMCache, {OBJECTS} of LMCache's verified by ours"
 
 
 def injected_gaps(_: object, scratch: pathlib.Path) -> str:
@@ -147,6 +167,7 @@ def main() -> int:
         *((f"bridge, round trip, {name}", round_trip, name) for name in ROUND_TRIPS),
         *((f"bridge, exchange, {kind}, {first} to {second}, O_DIRECT {direct}", exchange, (kind, direct, first, second))
           for kind, direct, first, second in exchanges),
+        *((f"bridge, aesgcm, {bits} bits, both directions", serde, bits) for bits in (128, 256)),
         ("bridge, fault_inject", injected_gaps, None),
         *((f"bridge, refusal, {name}", refusal, argument) for name, argument in REFUSALS.items()),
         ("bridge, messages of specs", messages_agree, None),

@@ -141,6 +141,7 @@ fn bridge_request(args: &L2Args, spec: &AdapterSpec, config: &RunConfig) -> Resu
         python: args.python.clone(),
         keys_per_submit: config.keys_per_submit(),
         align_bytes: config.align_bytes,
+        create_timeout: config.timeout(Operation::Store),
     };
     let bridged = args.via == Some(Via::Lmcache) || !native;
     let native_only = [
@@ -311,7 +312,9 @@ fn print_verification(phases: &[PhaseSamples], progress: &mut Progress) {
         return;
     };
     progress.line("[Verify] Checking store -> load data integrity for every measured round...");
-    if tally.bad_count() == 0 {
+    if tally.objects == 0 {
+        progress.line("  [Verify] Nothing was loaded, so nothing could be verified.");
+    } else if tally.bad_count() == 0 {
         progress.line(&format!("  [Verify] All {} keys data verified OK.", tally.objects));
     } else {
         let (bad, all) = (tally.bad_count(), tally.objects);

@@ -16,6 +16,8 @@ use crate::sys::signal;
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
 /// How long keys at work may take to finish after a signal.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
+/// How long a timed-out round waits for its late tasks, whose buffers the next round needs, unless its own limit is shorter.
+const LATE_GRACE_MAX: Duration = Duration::from_secs(30);
 
 /// What happens on the way.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,8 @@ pub enum Event {
 enum End {
     Complete,
     TimedOut,
+    /// Timed out, and some tasks did not come back in the time given after that either.
+    Stuck,
     Interrupted(i32),
 }
 
@@ -91,12 +95,19 @@ impl Runner<'_> {
                 samples.interrupted = Some(signal);
             }
             let lost = operation != Operation::Lookup && slots.len() < self.config.keys_per_round();
-            if lost && samples.interrupted.is_none() {
-                samples.aborted = Some(format!(
-                    "{}: the adapter did not give its buffers back after a timeout, so the run ended early",
+            samples.aborted = match ended {
+                End::Interrupted(_) => None,
+                End::Stuck => Some(format!(
+                    "{}: the adapter has still not finished a task of a timed-out round, so the run ended early; look at \
+                     the store behind the adapter, or raise --round-timeout-s",
                     operation.label()
-                ));
-            }
+                )),
+                _ if lost => Some(format!(
+                    "{}: the adapter keeps buffers of a failed round, so the run ended early",
+                    operation.label()
+                )),
+                _ => None,
+            };
             if samples.interrupted.is_some() || samples.aborted.is_some() {
                 let finished = samples.rounds.len() as u64 + samples.rounds_timed_out;
                 samples.rounds_not_run = self.config.rounds.saturating_sub(finished);
@@ -141,7 +152,7 @@ impl Runner<'_> {
             }
         }
         self.report_round(operation, round, &wave, result.success);
-        if measured && matches!(wave.end, End::TimedOut) {
+        if measured && matches!(wave.end, End::TimedOut | End::Stuck) {
             samples.rounds_timed_out += 1;
         }
         let items = wave
@@ -168,7 +179,7 @@ impl Runner<'_> {
                     keys,
                 });
             }
-            End::TimedOut => {
+            End::TimedOut | End::Stuck => {
                 let tasks = wave.completions.len();
                 let tasks_done = wave.completions.iter().flatten().count();
                 (self.on_event)(Event::RoundTimedOut {
@@ -277,11 +288,16 @@ impl Runner<'_> {
                 }
                 None if now < deadline => {}
                 None if matches!(end, End::Complete) => {
-                    // The round is lost, but its buffers are needed for the next one: give it the same time again.
+                    // The round is lost, but its buffers are needed for the next one.
                     end = End::TimedOut;
-                    deadline = now + timeout;
+                    deadline = now + timeout.min(LATE_GRACE_MAX);
                 }
-                None => break,
+                None => {
+                    if matches!(end, End::TimedOut) {
+                        end = End::Stuck;
+                    }
+                    break;
+                }
             }
             if let (Some(signal), End::Complete | End::TimedOut) = (signal::received(), &end) {
                 end = End::Interrupted(signal);

@@ -155,11 +155,11 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
     };
     let type_name = spec_type.name;
     let kind = check_fields(spec_type, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
-    let mut warnings = spec_type
-        .fields
-        .map_or_else(Vec::new, |own| common::unknown(fields, own));
+    let mut warnings = field_warnings(spec_type, fields);
     warnings.extend(common::without_effect(fields));
-    warnings.extend(idle::warnings(type_name, fields));
+    if let AdapterKind::FaultInject(config) = &kind {
+        warnings.extend(config.inner_warnings.clone());
+    }
     let spec = AdapterSpec {
         kind,
         type_name: type_name.to_owned(),
@@ -168,6 +168,14 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
         shown: secret::masked(raw, &value),
     };
     Ok((spec, warnings))
+}
+
+/// Fields that the type does not know, or that do nothing.
+fn field_warnings(spec_type: &SpecType, fields: &Map<String, Value>) -> Vec<Warning> {
+    let unknown = spec_type.fields.map(|own| common::unknown(fields, own));
+    let mut warnings = unknown.unwrap_or_default();
+    warnings.extend(idle::warnings(spec_type.name, fields));
+    warnings
 }
 
 fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {

@@ -129,6 +129,16 @@ impl Ring {
         self.registered.is_some()
     }
 
+    /// Puts another file in the place of the ring's descriptor, so that the kernel refuses every further call.
+    #[cfg(test)]
+    pub fn break_for_test(&mut self) {
+        let other = File::open("/dev/null").expect("it is always there");
+        // SAFETY: both descriptors are open; the ring's memory stays mapped by its own mappings, and its descriptor number
+        // stays owned by the ring, which only closes it.
+        let moved = unsafe { libc::dup2(other.as_raw_fd(), self.ring.as_raw_fd()) };
+        assert_eq!(moved, self.ring.as_raw_fd());
+    }
+
     /// How many transfers the kernel (or the submission queue) holds now.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len() - self.free.len()

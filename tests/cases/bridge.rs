@@ -184,8 +184,46 @@ fn a_helper_that_hangs_is_ended() {
     let mut command = bridged(&plugin("Hangs"));
     let alive = Alive::watch(&mut command, &dir);
     let output = command.args(["--round-timeout-s", "0.2"]).output().unwrap();
-    assert_failed(&output, "the adapter did not give its buffers back after a timeout");
+    assert_failed(&output, "has still not finished a task of a timed-out round");
     alive.assert_gone();
+}
+
+#[test]
+fn an_adapter_that_is_never_made_has_the_time_of_a_round() {
+    if !has_python() {
+        return;
+    }
+    let dir = Dir::new();
+    let mut command = bridged(&plugin("NeverMade"));
+    let alive = Alive::watch(&mut command, &dir);
+    let output = command.args(["--round-timeout-s", "0.2"]).output().unwrap();
+    assert_failed(&output, "LMCache's adapter was not there after 0.2 s");
+    alive.assert_gone();
+}
+
+/// Ten rounds of lookups that never end cost one time limit, not ten.
+#[test]
+fn a_server_that_cannot_be_reached_ends_the_run_with_its_first_round() {
+    if !has_python() {
+        return;
+    }
+    let spec = r#"{"type":"resp","host":"127.0.0.1","port":1}"#;
+    for operation in ["store", "lookup", "load"] {
+        let mut command = bridged(spec);
+        command.args([
+            "--only",
+            operation,
+            "--rounds",
+            "10",
+            "--warmup-rounds",
+            "0",
+            "--round-timeout-s",
+            "0.2",
+        ]);
+        let (output, report) = json(&mut command);
+        assert_failed(&output, "has still not finished a task of a timed-out round");
+        assert_eq!(report["metrics"]["op_0"]["rounds_timed_out"], 1, "{operation}");
+    }
 }
 
 #[test]

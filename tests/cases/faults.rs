@@ -211,3 +211,19 @@ fn rounds_that_time_out_are_counted_not_measured() {
     assert_eq!(value["metrics"]["op_0"]["rounds"], 0);
     assert!(stderr(&output).contains("TIMEOUT"), "{}", stderr(&output));
 }
+
+#[test]
+fn a_load_that_finds_nothing_verifies_nothing() {
+    let dir = Dir::new();
+    let output = l2(&dir.join("store"))
+        .args(["--only", "load", "--no-skip-verify"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(
+        text.contains("  [Verify] Nothing was loaded, so nothing could be verified.\n"),
+        "{text}"
+    );
+    assert!(!text.contains("data verified OK"), "{text}");
+}

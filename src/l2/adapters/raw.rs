@@ -1,11 +1,17 @@
 //! Whole buffers moved through a ring with nothing around them: what the probes of block adapters measure.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::l2::adapter::Item;
 use crate::sys::uring::{Direction, Ring, Transfer};
+
+/// The sentence for objects whose ring the kernel does not serve any more.
+pub fn broken_ring(error: &io::Error) -> String {
+    format!("the kernel refuses the io_uring ({error}); use --io-engine threads")
+}
 
 /// What a probe moves through the ring: whole slots against given places of given files.
 pub fn move_raw(

@@ -135,6 +135,6 @@ fn an_adapter_that_keeps_its_buffers_ends_the_run_with_a_reason() {
         (samples.rounds.len(), samples.rounds_timed_out, samples.rounds_not_run),
         (0, 1, 1)
     );
-    assert!(samples.aborted.unwrap().contains("did not give its buffers back"));
+    assert!(samples.aborted.unwrap().contains("has still not finished a task"));
     assert_eq!(slots, 0);
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, AdapterSpec, SpecType, common, python_value, registry};
+use super::{AdapterKind, AdapterSpec, SpecType, common, field_warnings, python_value, registry};
+use crate::report::warning::Warning;
 
 pub const TYPE: SpecType = SpecType {
     name: "fault_inject",
@@ -13,6 +14,8 @@ pub const TYPE: SpecType = SpecType {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultInjectConfig {
     pub inner: Box<AdapterSpec>,
+    /// Fields of the wrapped spec that mean nothing.
+    pub inner_warnings: Vec<Warning>,
     pub rate: f64,
     /// As text, which is how it enters the hash; Python's int has no end.
     pub seed: String,
@@ -21,7 +24,7 @@ pub struct FaultInjectConfig {
 }
 
 fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
-    let inner = inner(fields)?;
+    let (inner, inner_warnings) = inner(fields)?;
     let rate = fields.get("rate").map_or(Some(0.0), python_value::number);
     let rate = rate.filter(|rate| (0.0..=1.0).contains(rate));
     let rate = rate.ok_or("rate must be a number in [0, 1]")?;
@@ -37,6 +40,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let gap_tail_ratios = ratios.ok_or("gap_tail_ratios must be a list of floats in [0, 1]")?;
     Ok(AdapterKind::FaultInject(FaultInjectConfig {
         inner,
+        inner_warnings,
         rate,
         seed,
         gap_indices,
@@ -45,7 +49,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
 }
 
 /// The wrapped spec, checked as LMCache does: its own fields, then eviction and serde; its affinity tag means nothing.
-fn inner(fields: &Map<String, Value>) -> Result<Box<AdapterSpec>, String> {
+fn inner(fields: &Map<String, Value>) -> Result<(Box<AdapterSpec>, Vec<Warning>), String> {
     let Some(inner) = fields.get("inner").and_then(Value::as_object) else {
         return Err("'inner' must be an adapter spec dict with a 'type' field".to_owned());
     };
@@ -62,14 +66,19 @@ fn inner(fields: &Map<String, Value>) -> Result<Box<AdapterSpec>, String> {
     let kind = (spec_type.parse)(inner)?;
     common::check_eviction(inner)?;
     common::check_serde(inner)?;
-    Ok(Box::new(AdapterSpec {
+    let mut warnings = field_warnings(spec_type, inner);
+    if let AdapterKind::FaultInject(config) = &kind {
+        warnings.extend(config.inner_warnings.clone());
+    }
+    let spec = AdapterSpec {
         kind,
         type_name: type_name.to_owned(),
         raw: Value::Object(inner.clone()).to_string(),
         // What counts is the serde of the whole spec, which is also what is shown.
         serde: None,
         shown: String::new(),
-    }))
+    };
+    Ok((Box::new(spec), warnings))
 }
 
 /// Absent is empty; what is no list is none.
@@ -123,6 +132,21 @@ mod tests {
         for (field, expected) in cases {
             assert_eq!(message_about(START, field), expected, "{field}");
         }
+    }
+
+    #[test]
+    fn unknown_fields_of_the_wrapped_spec_are_named() {
+        let (_, warnings) = config(
+            r#"{"type": "fault_inject", "inner": {"type": "fs", "base_path": "/x", "use_odirct": true, "rate": 1}}"#,
+        );
+        let unknown = |field: &str, nearest: Option<&str>| Warning::UnknownField {
+            field: field.to_owned(),
+            nearest: nearest.map(str::to_owned),
+        };
+        assert_eq!(
+            warnings,
+            [unknown("use_odirct", Some("use_odirect")), unknown("rate", None)]
+        );
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Target {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
+    /// LMCache is imported; the adapter comes next.
+    Imported,
     Ready {
         class_name: String,
         python_version: String,
@@ -168,6 +170,7 @@ pub fn reply(frame: &[u8]) -> Result<Reply, String> {
         Some(3) => task_failed(body),
         Some(4) => failed(&body[1..]),
         Some(5) => Some(Reply::Closed),
+        Some(6) => Some(Reply::Imported),
         _ => None,
     };
     reply.ok_or_else(|| "it sent a frame that this version does not know".to_owned())

@@ -26,7 +26,7 @@ MESSAGE_CHARS_MAX = 2000
 # From the benchmark.
 HELLO, SUBMIT, UNLOCK, CLOSE = 1, 2, 3, 4
 # To the benchmark.
-READY, COMPLETED, TASK_FAILED, FAILED, CLOSED = 1, 2, 3, 4, 5
+READY, COMPLETED, TASK_FAILED, FAILED, CLOSED, IMPORTED = 1, 2, 3, 4, 5, 6
 STORE, LOOKUP, LOAD = 0, 1, 2
 LENGTH = struct.Struct("<I")
 # kind, adapter, operation, padding, task, keys, bytes per object, group, lengths of hash, model and salt
@@ -220,6 +220,7 @@ class Helper:
             self.lmcache = LMCache()
         except Exception as error:
             raise Refused("import", error) from error
+        self.send(bytes((IMPORTED,)))
         array = map_buffers(self.memory, hello["mapped_bytes"], hello["start"], hello["used_bytes"], hello["align"])
         self.address = ctypes.addressof(array)
         torch = self.lmcache.torch

@@ -42,6 +42,8 @@ pub struct BridgeRequest {
     pub python: Option<PathBuf>,
     pub keys_per_submit: usize,
     pub align_bytes: usize,
+    /// How long LMCache may take to make its adapter, once it is imported.
+    pub create_timeout: Duration,
 }
 
 struct Pending {

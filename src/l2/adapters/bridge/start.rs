@@ -37,7 +37,7 @@ fn greet(
     python: &Path,
     request: &BridgeRequest,
 ) -> Result<(String, Facts), Error> {
-    match first_reply(link).map_err(not_created)? {
+    match first_reply(link, request.create_timeout).map_err(not_created)? {
         Reply::Ready {
             class_name,
             python_version,
@@ -67,19 +67,42 @@ pub fn not_created(sentence: String) -> Error {
     Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
 }
 
-/// The answer to the hello, however long the imports take.
-fn first_reply(link: &mut Link) -> Result<Reply, String> {
-    let end = Instant::now() + START_TIMEOUT;
-    while Instant::now() < end {
+/// The answer to the hello: the imports have a time limit of their own, the adapter has `create_timeout`.
+fn first_reply(link: &mut Link, create_timeout: Duration) -> Result<Reply, String> {
+    match next_reply(link, START_TIMEOUT)? {
+        Some(Reply::Imported) => {}
+        Some(other) => return Ok(other),
+        None => {
+            return Err(format!(
+                "LMCache did not start within {} s; see whether `python -c 'import lmcache.v1.distributed.l2_adapters'` \
+                 does",
+                START_TIMEOUT.as_secs()
+            ));
+        }
+    }
+    next_reply(link, create_timeout)?.ok_or_else(|| {
+        let seconds = create_timeout.as_secs_f64();
+        let last = link.last_log_line();
+        let last = last.map_or_else(String::new, |line| format!("; the last line of its log is: {line}"));
+        format!(
+            "LMCache's adapter was not there after {seconds} s; look at the store behind it, or raise \
+             --round-timeout-s{last}"
+        )
+    })
+}
+
+fn next_reply(link: &mut Link, timeout: Duration) -> Result<Option<Reply>, String> {
+    let end = Instant::now() + timeout;
+    loop {
         if signal::received().is_some() {
             return Err("interrupted".to_owned());
         }
-        if let Some(reply) = link.receive(SIGNAL_POLL)? {
-            return Ok(reply);
+        let left = end.saturating_duration_since(Instant::now());
+        if let Some(reply) = link.receive(left.min(SIGNAL_POLL))? {
+            return Ok(Some(reply));
+        }
+        if left.is_zero() {
+            return Ok(None);
         }
     }
-    Err(format!(
-        "LMCache did not start within {} s; see whether `python -c 'import lmcache.v1.distributed.l2_adapters'` does",
-        START_TIMEOUT.as_secs()
-    ))
 }

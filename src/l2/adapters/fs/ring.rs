@@ -2,7 +2,7 @@
 //! plain calls (the kernel would hand those to worker threads), only the bytes travel through the ring.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use super::layout::Layout;
 use super::object::{self, Lap, Paths};
 use super::threads::Job;
 use crate::l2::adapter::{KeyTimes, Operation, Outcome};
+use crate::l2::adapters::raw::broken_ring;
 use crate::sys::uring::{Direction, Finished, Ring, Transfer};
 use crate::units::duration_ns;
 
@@ -35,6 +36,8 @@ pub struct RingEngine {
     /// Path buffers of objects that are done, for the next ones.
     spare_paths: Vec<Paths>,
     finished: VecDeque<Job>,
+    /// Why the ring is of no use any more.
+    broken: Option<String>,
 }
 
 impl RingEngine {
@@ -49,6 +52,7 @@ impl RingEngine {
             free_tokens: (0..depth).rev().collect(),
             spare_paths: Vec::with_capacity(depth),
             finished: VecDeque::new(),
+            broken: None,
         }
     }
 
@@ -70,7 +74,15 @@ impl RingEngine {
 
     /// Opens as many pending objects as there is room for and hands their transfers to the kernel, one at a time: while
     /// the next file is being opened, the device already works on the last one.
-    pub fn pump(&mut self) -> io::Result<()> {
+    pub fn pump(&mut self) {
+        let handed = match self.broken {
+            None => self.hand_over(),
+            Some(_) => Ok(()),
+        };
+        self.note(handed);
+    }
+
+    fn hand_over(&mut self) -> io::Result<()> {
         while !self.free_tokens.is_empty() {
             let Some(job) = self.pending.pop_front() else { break };
             if self.cancelled.load(Ordering::Relaxed) {
@@ -131,11 +143,19 @@ impl RingEngine {
     }
 
     /// The next finished job, waiting for the kernel at most `timeout`.
-    pub fn next(&mut self, timeout: Duration) -> io::Result<Option<Job>> {
-        if let Some(job) = self.finished.pop_front() {
-            return Ok(Some(job));
+    pub fn next(&mut self, timeout: Duration) -> Option<Job> {
+        if self.finished.is_empty() {
+            let served = self.serve(timeout);
+            self.note(served);
         }
-        self.pump()?;
+        self.finished.pop_front()
+    }
+
+    fn serve(&mut self, timeout: Duration) -> io::Result<()> {
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        self.hand_over()?;
         if self.finished.is_empty() && self.ring.in_flight() > 0 {
             self.ring.wait(timeout)?;
         }
@@ -143,8 +163,26 @@ impl RingEngine {
             self.complete(finished);
         }
         // The device should not idle while the caller looks at what came back.
-        self.pump()?;
-        Ok(self.finished.pop_front())
+        self.hand_over()
+    }
+
+    /// Once the kernel has refused the ring, no later call is better: every job fails with its words. Buffers that the
+    /// kernel may still use stay with the ring.
+    fn note(&mut self, served: io::Result<()>) {
+        if let Err(error) = served {
+            self.broken = Some(broken_ring(&error));
+        }
+        let Some(sentence) = &self.broken else { return };
+        for job in self.pending.drain(..) {
+            self.finished.push_back(failed(job, sentence));
+        }
+        for open in self.open.iter_mut().filter_map(Option::take) {
+            if open.job.operation == Operation::Store {
+                // As after any failed store, what stays is found by the next run.
+                let _ = fs::remove_file(&open.paths.tmp);
+            }
+            self.finished.push_back(failed(open.job, sentence));
+        }
     }
 
     fn complete(&mut self, finished: Finished) {
@@ -180,4 +218,9 @@ impl RingEngine {
         job.items[0].outcome = outcome;
         self.finished.push_back(job);
     }
+}
+
+fn failed(mut job: Job, sentence: &str) -> Job {
+    job.items[0].outcome = Outcome::Failed(sentence.to_owned());
+    job
 }

@@ -11,6 +11,7 @@ use super::geometry::write_slot_header;
 use super::job::Job;
 use super::shared::Shared;
 use crate::l2::adapter::{Operation, Outcome};
+use crate::l2::adapters::raw::broken_ring;
 use crate::l2::blake2b;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::uring::{Direction, Finished, Ring, Transfer};
@@ -37,6 +38,8 @@ pub struct RingEngine {
     /// One header for each token, unless it is on its way. Its transfer has the object's token plus the depth.
     headers: Vec<Option<Slot>>,
     finished: VecDeque<Job>,
+    /// Why the ring is of no use any more.
+    broken: Option<String>,
 }
 
 impl RingEngine {
@@ -67,6 +70,7 @@ impl RingEngine {
                 .map(Some)
                 .collect(),
             finished: VecDeque::new(),
+            broken: None,
         })
     }
 
@@ -87,7 +91,15 @@ impl RingEngine {
     }
 
     /// Hands as many pending transfers to the kernel as there is room for, in one call.
-    pub fn pump(&mut self) -> io::Result<()> {
+    pub fn pump(&mut self) {
+        let handed = match self.broken {
+            None => self.hand_over(),
+            Some(_) => Ok(()),
+        };
+        self.note(handed);
+    }
+
+    fn hand_over(&mut self) -> io::Result<()> {
         while !self.free_tokens.is_empty() {
             let Some(mut job) = self.pending.pop_front() else { break };
             if self.cancelled.load(Ordering::Relaxed) {
@@ -145,11 +157,19 @@ impl RingEngine {
     }
 
     /// The next finished job, waiting for the kernel at most `timeout`.
-    pub fn next(&mut self, timeout: Duration) -> io::Result<Option<Job>> {
-        if let Some(job) = self.finished.pop_front() {
-            return Ok(Some(job));
+    pub fn next(&mut self, timeout: Duration) -> Option<Job> {
+        if self.finished.is_empty() {
+            let served = self.serve(timeout);
+            self.note(served);
         }
-        self.pump()?;
+        self.finished.pop_front()
+    }
+
+    fn serve(&mut self, timeout: Duration) -> io::Result<()> {
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        self.hand_over()?;
         if self.finished.is_empty() && self.ring.in_flight() > 0 {
             self.ring.wait(timeout)?;
         }
@@ -157,8 +177,22 @@ impl RingEngine {
             self.complete(finished);
         }
         // The device should not idle while the caller looks at what came back.
-        self.pump()?;
-        Ok(self.finished.pop_front())
+        self.hand_over()
+    }
+
+    /// Once the kernel has refused the ring, no later call is better: every job fails with its words. Buffers that the
+    /// kernel may still use stay with the ring.
+    fn note(&mut self, served: io::Result<()>) {
+        if let Err(error) = served {
+            self.broken = Some(broken_ring(&error));
+        }
+        let Some(sentence) = &self.broken else { return };
+        let path = &self.shared.geometry.device_path;
+        let moving = self.moving.iter_mut().filter_map(Option::take);
+        for mut job in self.pending.drain(..).chain(moving.map(|moving| moving.job)) {
+            job.end(Err(io::Error::other(sentence.clone())), path);
+            self.finished.push_back(job);
+        }
     }
 
     fn complete(&mut self, finished: Finished) {

@@ -1,6 +1,7 @@
 """Stand-in adapters: `fs` keeps files under LMCache's names, `mock` keeps nothing, `plugin` misbehaves by its class name."""
 
 import os
+import signal
 import sys
 
 # Open as long as this process lives: who reads the other end sees when it is gone.
@@ -119,6 +120,19 @@ class FSL2Adapter(Adapter):
             return file.readinto(view) == len(view)
 
 
+class Resp(Adapter):
+    """As LMCache's behaves when its server cannot be reached: it is made, and nothing it is asked for ever ends."""
+
+    def submit_store_task(self, keys, objects):
+        return 10**6
+
+    def submit_lookup_and_lock_task(self, keys, layouts):
+        return 10**6
+
+    def submit_load_task(self, keys, objects):
+        return 10**6
+
+
 class Misbehaving(Adapter):
     def submit_store_task(self, keys, objects):
         kind = self.spec["class_name"]
@@ -142,7 +156,9 @@ class Misbehaving(Adapter):
 def create_l2_adapter(spec, l1_memory_desc):
     if spec.get("class_name") == "NeedsSdk":
         raise ModuleNotFoundError("No module named 'some_sdk'", name="some_sdk")
+    if spec.get("class_name") == "NeverMade":
+        signal.pause()
     if spec.get("class_name") == "Refuses":
         raise OSError("connection refused")
-    kinds = {"fs": FSL2Adapter, "mock": Adapter, "plugin": Misbehaving}
+    kinds = {"fs": FSL2Adapter, "mock": Adapter, "plugin": Misbehaving, "resp": Resp}
     return kinds[spec["type"]](spec, l1_memory_desc)
