@@ -31,7 +31,7 @@ fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Eve
     let client = server.connect();
     let (chunk_tokens, generation) = (client.server().chunk_size as usize, client.server().generation);
     let plan = Plan::new(&config, chunk_tokens, generation).unwrap();
-    let mut session = Session::open(client, &config, plan, Identity::new(true)).unwrap();
+    let mut session = Session::open(client, &config, plan, Identity::new(true), None).unwrap();
     let mut on_event = |_, event: Event| {
         if stop(&event) {
             let status = server.status();
