@@ -5,6 +5,7 @@
 #   scripts/peers.sh lmcache-wheel 0.5.N
 #                              the Python files of another release, to go first on PYTHONPATH of that environment
 #   scripts/peers.sh fio       fio, from the distribution
+#   scripts/peers.sh nvcc      nvcc 13.0, in a virtual environment of its own (no GPU needed)
 #   scripts/peers.sh valkey    valkey-server, or redis-server where the distribution has no valkey
 #   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
 #                              two is printed
@@ -209,10 +210,35 @@ install_lmcache_wheel() {
     printf '%s\n' "$target"
 }
 
+# ---- nvcc ---------------------------------------------------------------------------------------------------------
+
+install_nvcc() {
+    local peers venv python log found
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    venv=$peers/nvcc-13.0
+    log=$peers/nvcc.log
+    exec 9>"$peers/.nvcc.lock"
+    flock 9
+    if [ ! -e "$venv/.complete" ]; then
+        rm -rf -- "$venv"
+        python=$(choose_python)
+        "$python" -m venv "$venv" >"$log" 2>&1 || fail "$python could not create $venv: see $log"
+        "$venv/bin/python" -m pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
+            nvidia-cuda-nvcc==13.0.* nvidia-nvvm==13.0.* nvidia-cuda-crt==13.0.* nvidia-cuda-runtime==13.0.* \
+            >>"$log" 2>&1 9>&- || fail "pip could not install nvcc 13.0: see $log"
+        touch "$venv/.complete"
+    fi
+    found=$(find "$venv" -path '*/bin/nvcc' -type f | head -n 1)
+    [ -x "$found" ] || fail "nvcc is not in $venv: remove that directory and run this again"
+    printf '%s\n' "$found"
+}
+
 case "${1:-}" in
     lmcache) install_lmcache ;;
     lmcache-wheel) install_lmcache_wheel "${2:-}" ;;
     fio) install_fio ;;
+    nvcc) install_nvcc ;;
     valkey) install_valkey ;;
     s3) install_s3 ;;
     glide) install_glide ;;
@@ -220,5 +246,5 @@ case "${1:-}" in
         . "$(dirname "$0")/peers-vllm.sh"
         install_vllm
         ;;
-    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|valkey|s3|glide|vllm" ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|vllm" ;;
 esac

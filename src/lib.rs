@@ -4,6 +4,7 @@
 //! measures. docs/architecture.md shows the rooms and who may use whom.
 
 pub mod args;
+pub mod cuda;
 pub mod engine;
 pub mod error;
 pub mod l2;

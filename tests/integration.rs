@@ -7,6 +7,7 @@ mod cases {
     mod adapters;
     mod bridge;
     mod cli;
+    mod cuda;
     mod engine;
     mod engine_interactive;
     mod faults;
@@ -19,6 +20,7 @@ mod cases {
     mod report;
     mod serde;
     mod server;
+    mod server_gpu;
     mod signals;
     mod tidy;
 }

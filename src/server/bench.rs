@@ -13,6 +13,7 @@ use crate::report::{json, terminal};
 use crate::server::case::{Identity, Plan};
 use crate::server::checksum::Kind;
 use crate::server::config::{Driver, Machine, RunConfig};
+use crate::server::device::Gpu;
 use crate::server::http::{ChecksumRequest, HttpApi};
 use crate::server::progress;
 use crate::server::rpc::{Client, Endpoint};
@@ -31,14 +32,13 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs `server` as the command line asks. `started` is when the process began.
 pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
-    if config.mode == Mode::Gpu {
-        return Err(Error::Environment(
-            "--mode gpu needs the GPU build of this program; give --mode cpu to check the server without a GPU".into(),
-        ));
-    }
     Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    let gpu = match config.mode {
+        Mode::Cpu => None,
+        Mode::Gpu => Some(Gpu::open(config.device).map_err(Error::Environment)?),
+    };
     let mut progress = match (args.quiet, args.format) {
         (true, _) => Progress::silent(),
         (false, Format::Terminal) => Progress::stdout(),
@@ -56,12 +56,20 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let start_to_first_reply = started.elapsed();
     let http = Http::new(&config, &mut client, &mut warnings)?;
     let server = client.server().clone();
+    if let Some(gpu) = &gpu {
+        let facts = gpu.context.facts();
+        let (name, major, minor) = (&facts.name, facts.capability.0, facts.capability.1);
+        progress.line(&format!(
+            "CUDA device {}: {name}, compute {major}.{minor}",
+            config.device
+        ));
+    }
     progress.line(&format!("Server chunk_size = {}", server.chunk_size));
     progress.line(&format!("Resolved KV shape spec: {}", config.shape));
     let chunk_tokens = usize::try_from(server.chunk_size).unwrap_or(usize::MAX);
     let plan = Plan::new(&config, chunk_tokens, server.generation).map_err(Error::Usage)?;
     let identity = Identity::new(config.salted);
-    let mut session = Session::open(client, &config, plan, identity)?;
+    let mut session = Session::open(client, &config, plan, identity, gpu.clone())?;
     let transport = session.transport_label();
     progress.line(&format!(
         "Registered {} rank(s), LMCache {}, {transport}",

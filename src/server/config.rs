@@ -34,6 +34,8 @@ pub struct RunConfig {
     pub rpc_url: String,
     pub http_url: Option<String>,
     pub mode: Mode,
+    /// The CUDA device of `--mode gpu`.
+    pub device: i64,
     /// As typed, for the report.
     pub transfer_mode: TransferMode,
     pub driver: Driver,
@@ -90,11 +92,15 @@ impl RunConfig {
                     .into(),
             ));
         }
-        check_memory(&shape, ranks, driver, machine)?;
+        // Device memory is asked for where the device is known.
+        if args.mode == Mode::Cpu {
+            check_memory(&shape, ranks, driver, machine)?;
+        }
         Ok(RunConfig {
             rpc_url: args.rpc_url.clone(),
             http_url: Some(args.url.clone()).filter(|url| !url.is_empty()),
             mode: args.mode,
+            device: args.device,
             transfer_mode: args.transfer_mode,
             driver,
             ranks: u32::try_from(ranks).expect("checked above"),

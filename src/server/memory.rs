@@ -14,7 +14,7 @@ const LAYER_ALIGN: usize = 4096;
 /// What is made at a time; stays in the nearest cache.
 const PIECE_WORDS: usize = 1024;
 /// What a destination holds before a retrieve. Any value that the pattern does not consist of.
-const POISON: u8 = 0xa5;
+pub(super) const POISON: u8 = 0xa5;
 /// 2^64 divided by the golden ratio, odd.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -221,19 +221,24 @@ impl KvTensors {
     }
 }
 
-fn stream_key(source: Source, layer: usize, plane: usize) -> u64 {
+pub(super) fn stream_key(source: Source, layer: usize, plane: usize) -> u64 {
     let parts = [source.seed, source.rank, source.sequence, layer as u64, plane as u64];
     parts.iter().fold(0, |key, part| mix(key ^ part).wrapping_add(STEP))
 }
 
-/// Word `i` of a stream depends on the stream and `i` only, so any part can be made alone.
-fn make_pattern(piece: &mut [u8], key: u64, first_word: u64, dtype: Dtype) {
-    // Without the highest exponent bit every value is finite and below 2, so nobody's arithmetic changes it.
-    let mask = match dtype {
+/// The bits that the pattern may have: without the highest exponent bit every value is finite and below 2, so nobody's
+/// arithmetic changes it.
+pub(super) fn pattern_mask(dtype: Dtype) -> u64 {
+    match dtype {
         Dtype::Float16 | Dtype::Bfloat16 => 0xbfff_bfff_bfff_bfff,
         Dtype::Float32 => 0xbfff_ffff_bfff_ffff,
         Dtype::Uint8 | Dtype::Int8 => u64::MAX,
-    };
+    }
+}
+
+/// Word `i` of a stream depends on the stream and `i` only, so any part can be made alone.
+fn make_pattern(piece: &mut [u8], key: u64, first_word: u64, dtype: Dtype) {
+    let mask = pattern_mask(dtype);
     let mut place = key.wrapping_add(first_word.wrapping_mul(STEP));
     for word in piece.chunks_exact_mut(8) {
         place = place.wrapping_add(STEP);

@@ -133,13 +133,13 @@ impl<'a> Runner<'a> {
         if self.ended(sequence, cold, failures)?.is_none() {
             return Ok(());
         }
-        let stored = self.digests(&request, chunks);
+        let stored = self.digests(&request, chunks)?;
         self.compare_with_server(&request, &stored, true, failures);
-        self.poison(&request, chunks);
+        self.poison(&request, chunks).map_err(Stop::Fatal)?;
         self.pause()?;
         let warm = self.warm(&request, failures);
         if self.ended(sequence, warm, failures)? == Some(true) {
-            let retrieved = self.digests(&request, chunks);
+            let retrieved = self.digests(&request, chunks)?;
             self.compare(sequence, &stored, &retrieved, failures);
             self.compare_with_server(&request, &retrieved, false, failures);
         }
@@ -189,7 +189,7 @@ impl<'a> Runner<'a> {
                 lookup.hits
             );
             self.fail(sequence, failures, Failure::EarlierEntries, sentence);
-            self.poison(request, lookup.hits);
+            self.poison(request, lookup.hits).map_err(RpcError::Local)?;
             self.retrieve(request, lookup.hits, Pass::Cold, failures)?;
         }
         if lookup.hits < chunks {
@@ -250,11 +250,10 @@ impl<'a> Runner<'a> {
     }
 
     /// Overwrites the leading chunks of all ranks.
-    fn poison(&mut self, request: &Request, chunks: usize) {
+    fn poison(&mut self, request: &Request, chunks: usize) -> Result<(), String> {
         let blocks = self.session.plan.blocks_of(request, 0, chunks);
-        for worker in &mut self.session.workers {
-            worker.tensors.poison(blocks);
-        }
+        let mut workers = self.session.workers.iter_mut();
+        workers.try_for_each(|worker| worker.tensors.poison(blocks))
     }
 
     /// Retrieves the leading chunks, which have been overwritten; whether they were accepted.
@@ -294,25 +293,23 @@ impl<'a> Runner<'a> {
                 rank: u64::from(worker.worker_id),
                 sequence: request.sequence,
             };
-            worker.tensors.fill(request.blocks, source).map_err(|error| {
-                format!(
-                    "could not get shared memory for the KV tensors of rank {}: {error}; enlarge /dev/shm or use fewer \
-                     blocks",
-                    worker.rank
-                )
-            })?;
+            worker
+                .tensors
+                .fill(request.blocks, source)
+                .map_err(|sentence| format!("rank {}: {sentence}", worker.rank))?;
         }
         Ok(())
     }
 
-    fn digests(&self, request: &Request, chunks: usize) -> Vec<Vec<Digest>> {
+    fn digests(&self, request: &Request, chunks: usize) -> Result<Vec<Vec<Digest>>, Stop> {
         let plan = &self.session.plan;
         let blocks = plan.blocks_of(request, 0, chunks);
         let (kind, widen) = (self.config.checksum, self.session.commits_late());
         let workers = self.session.workers.iter();
         workers
             .map(|worker| worker.tensors.digests(blocks, plan.chunk_blocks, kind, widen))
-            .collect()
+            .collect::<Result<_, String>>()
+            .map_err(Stop::Fatal)
     }
 
     fn compare(&mut self, sequence: u64, stored: &[Vec<Digest>], retrieved: &[Vec<Digest>], failures: &mut Failures) {

@@ -113,6 +113,8 @@ pub struct OperationSamples {
     pub copy: Series,
     /// CPU time of this process, user and kernel.
     pub cpu: Series,
+    /// The device's time, where one took part.
+    pub gpu: Series,
     pub bytes: u64,
 }
 
@@ -127,6 +129,9 @@ impl OperationSamples {
         self.cpu.record(cpu);
         self.wait.record(transfer.wait);
         self.copy.record(transfer.copy);
+        if let Some(gpu) = transfer.gpu {
+            self.gpu.record(gpu);
+        }
         self.bytes += transfer.bytes;
     }
 }

@@ -1,10 +1,12 @@
 //! This run at the server: its registrations and the request that is under way, and how all of it is given back, whatever
 //! ended the run. Must never judge what the operations found.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::case::{Identity, Pass, Plan, Ranks, Request};
 use super::config::RunConfig;
+use super::device::Gpu;
 use super::memory::Layout;
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
@@ -53,13 +55,19 @@ pub struct Lookup {
 
 impl Session {
     /// Allocates the tensors of all ranks and makes them known. Nothing is registered any more when this fails.
-    pub fn open(mut client: Client, config: &RunConfig, plan: Plan, identity: Identity) -> Result<Session, Error> {
+    pub fn open(
+        mut client: Client,
+        config: &RunConfig,
+        plan: Plan,
+        identity: Identity,
+        gpu: Option<Rc<Gpu>>,
+    ) -> Result<Session, Error> {
         client.set_reply_timeout(config.rpc_timeout);
         let ranks = Ranks {
             count: config.ranks,
             mla: config.shape.is_mla(),
         };
-        let transport = transport::create(config, &identity.run_id);
+        let transport = transport::create(config, &identity.run_id, gpu);
         let mut session = Session {
             client,
             transport,
@@ -210,10 +218,7 @@ impl Session {
                 Direction::Store => transport.store(client, worker, &key, blocks)?,
                 Direction::Retrieve => transport.retrieve(client, worker, &key, blocks)?,
             };
-            all.accepted &= one.accepted;
-            all.bytes += one.bytes;
-            all.wait += one.wait;
-            all.copy += one.copy;
+            all.add(&one);
         }
         Ok(all)
     }

@@ -40,6 +40,7 @@ pub fn report(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
     let mut sections = reference_sections(facts.config, samples);
     sections.push(server_section(facts));
     sections.extend(detail_section(samples));
+    sections.extend(gpu_section(samples));
     sections.push(verify_section(facts.config, samples));
     sections.push(run_section(facts, samples));
     add_warnings(samples, &mut warnings);
@@ -167,6 +168,40 @@ fn detail_section(samples: &RunSamples) -> Option<Section> {
             rows,
         )
     })
+}
+
+/// The device's own clock beside the wall clock: from the event before a transfer to the one after it.
+fn gpu_section(samples: &RunSamples) -> Option<Section> {
+    let rows: Vec<Row> = Measured::ALL
+        .into_iter()
+        .filter(|operation| samples.of(*operation).gpu.count() > 0)
+        .map(|operation| {
+            let of = samples.of(operation);
+            let figures = of.gpu.figures();
+            let number = |value, decimals| Value::Number { value, decimals };
+            let gib = of.bytes as f64 / GIB as f64;
+            let rate = match of.gpu.sum_ms() > 0.0 {
+                true => number(gib / (of.gpu.sum_ms() / 1e3), 2),
+                false => Value::Absent,
+            };
+            let (key, label) = name(operation);
+            let cells = vec![
+                number(figures.p50, 3),
+                number(figures.p99, 3),
+                number(figures.max, 3),
+                rate,
+            ];
+            Row::new(key, label, cells)
+        })
+        .collect();
+    const COLUMNS: [(&str, &str); 4] = [
+        ("p50_ms", "p50"),
+        ("p99_ms", "p99"),
+        ("max_ms", "max"),
+        ("gib_per_s", "GiB/s"),
+    ];
+    let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
+    (!rows.is_empty()).then(|| Section::table("gpu", "GPU time (ms), bandwidth", columns, rows))
 }
 
 fn detail_cells(operation: &OperationSamples) -> Vec<Value> {

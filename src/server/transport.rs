@@ -1,11 +1,14 @@
 //! Who copies the KV between tensors and cache, as one trait. A transport knows nothing of passes or verdicts, and never
 //! sends what would make a server publish bytes that nobody wrote.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::config::{Driver, RunConfig};
-use super::memory::{Blocks, KvTensors, Layout};
+use super::device::Gpu;
+use super::memory::{Blocks, Layout};
 use super::rpc::{Client, Key, RpcError};
+use super::tensors::Tensors;
 use crate::error::Error;
 
 pub mod engine_driven;
@@ -19,7 +22,7 @@ pub struct Worker {
     pub worker_id: u32,
     /// Of ranks that hold the same only the first stores.
     pub stores: bool,
-    pub tensors: KvTensors,
+    pub tensors: Tensors,
 }
 
 /// What all registrations have in common.
@@ -40,6 +43,22 @@ pub struct Transfer {
     pub wait: Duration,
     /// In which this program moved bytes.
     pub copy: Duration,
+    /// What the device was busy with it, where one takes part.
+    pub gpu: Option<Duration>,
+}
+
+impl Transfer {
+    /// Adds another part of the same transfer.
+    pub fn add(&mut self, part: &Transfer) {
+        self.accepted &= part.accepted;
+        self.bytes += part.bytes;
+        self.wait += part.wait;
+        self.copy += part.copy;
+        self.gpu = match (self.gpu, part.gpu) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+    }
 }
 
 /// One way to move KV.
@@ -47,8 +66,8 @@ pub trait Transport {
     /// For reports. Engine-driven transports know it once a worker is registered.
     fn label(&self) -> &'static str;
 
-    /// Memory of the kind that this transport needs.
-    fn allocate(&self, layout: Layout, rank: u32) -> std::io::Result<KvTensors>;
+    /// Memory of the kind that this transport needs. The error says why there is none.
+    fn allocate(&self, layout: Layout, rank: u32) -> Result<Tensors, String>;
 
     /// Makes the worker known to the server.
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error>;
@@ -78,10 +97,10 @@ pub trait Transport {
     fn commits_late(&self) -> bool;
 }
 
-/// The transport that the run asks for.
-pub fn create(config: &RunConfig, run_id: &str) -> Box<dyn Transport> {
+/// The transport that the run asks for, on the device if there is one.
+pub fn create(config: &RunConfig, run_id: &str, gpu: Option<Rc<Gpu>>) -> Box<dyn Transport> {
     match config.driver {
-        Driver::Engine => Box::new(engine_driven::EngineDriven::new(&config.shape)),
-        Driver::Lmcache => Box::new(lmcache_driven::LmcacheDriven::new(&config.shape, run_id)),
+        Driver::Engine => Box::new(engine_driven::EngineDriven::new(&config.shape, gpu)),
+        Driver::Lmcache => Box::new(lmcache_driven::LmcacheDriven::new(&config.shape, run_id, gpu)),
     }
 }

@@ -368,7 +368,7 @@ fn wrong_addresses_and_values_are_sentences() {
         ),
         (vec!["--num-tokens", "3"], 2, "has no whole chunk of 16"),
         (vec!["--end", "0"], 2, "--end is 0"),
-        (vec!["--mode", "gpu"], 1, "needs the GPU build"),
+        (vec!["--mode", "gpu"], 1, "could not load the CUDA driver"),
         (
             vec!["--output", "/nonexistent/report"],
             1,
@@ -378,6 +378,7 @@ fn wrong_addresses_and_values_are_sentences() {
         let output = server
             .client()
             .args(["--connect-timeout-s", "0.5"])
+            .env("LMCACHE_BENCH_LIBCUDA", "/nonexistent/libcuda.so.1")
             .args(&flags)
             .output()
             .unwrap();

@@ -25,7 +25,14 @@ pub struct MockServer {
 impl MockServer {
     /// Starts with these flags beside the ports and a chunk size of 16, and waits until it listens.
     pub fn start(flags: &[&str]) -> MockServer {
-        let mut child = bench()
+        MockServer::start_with(flags, |_| {})
+    }
+
+    /// The same with something changed before it starts.
+    pub fn start_with(flags: &[&str], change: impl FnOnce(&mut Command)) -> MockServer {
+        let mut command = bench();
+        change(&mut command);
+        let mut child = command
             .args([
                 "mock",
                 "server",

@@ -1,5 +1,6 @@
 //! A private directory per test and the binary under test. Nothing here asserts.
 
+pub mod cuda;
 pub mod mock_server;
 pub mod pty;
 pub mod resp_server;

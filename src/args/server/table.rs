@@ -86,7 +86,8 @@ const FLAGS: &[Flag<ServerArgs>] = &[
             preset: Preset::Text("gpu"),
             group: &REFERENCE,
             help: "Where the KV tensors live",
-            detail: "`cpu` needs no GPU, neither here nor at the server. `gpu` needs a build with the GPU path.",
+            detail: "`cpu` needs no GPU, neither here nor at the server. `gpu` loads the CUDA driver (`libcuda.so.1`) when it \
+                     starts, which the fully static build cannot.",
             ..FlagSpec::BLANK
         },
         set: |args, text| Mode::from_text(text).map(|mode| args.mode = mode),
@@ -276,6 +277,18 @@ const FLAGS: &[Flag<ServerArgs>] = &[
             ..FlagSpec::BLANK
         },
         set: |args, text| on_off(text).map(|on| args.salt = on),
+    },
+    Flag {
+        spec: FlagSpec {
+            long: "device",
+            value_name: "N",
+            preset: Preset::Text("0"),
+            group: &BEYOND,
+            help: "CUDA device of --mode gpu",
+            detail: "Numbered as `nvidia-smi -L` and `CUDA_VISIBLE_DEVICES` say. All ranks use it.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| int(text).map(|n| args.device = n),
     },
     Flag {
         spec: FlagSpec {

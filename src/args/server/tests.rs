@@ -37,12 +37,13 @@ fn defaults_are_the_references() {
 fn every_flag_reaches_its_field() {
     let words = "--rpc-url tcp://h:1 --url http://h:2 --mode cpu --transfer-mode lmcache_driven --tp-size 2 --use-mla \
                  --num-tokens 3 --kvcache-shape-spec (1,2,3,4,5):uint8:6 --num-blocks 7 --block-size 8 --start 9 --end 10 \
-                 --interval 0.25 --format json --output out.json -q --no-salt --checksum md5 --seed 11 \
+                 --interval 0.25 --format json --output out.json -q --no-salt --device 3 --checksum md5 --seed 11 \
                  --connect-timeout-s 1.5 --rpc-timeout-s 2.5";
     let expected = ServerArgs {
         rpc_url: "tcp://h:1".into(),
         url: "http://h:2".into(),
         mode: Mode::Cpu,
+        device: 3,
         transfer_mode: TransferMode::LmcacheDriven,
         tp_size: 2,
         use_mla: true,

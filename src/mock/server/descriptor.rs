@@ -13,10 +13,19 @@ const STEPS_MAX: usize = 1000;
 /// Bytes of one pickle; real ones have some 250.
 const PICKLE_BYTES_MAX: usize = 4096;
 
-/// One layer's tensor in a shared-memory object.
+/// Where a tensor's memory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A shared-memory object.
+    Host { shm_name: String },
+    /// An allocation on the device with this UUID, by its CUDA handle.
+    Device { ipc_handle: [u8; 64], uuid: String },
+}
+
+/// One layer's tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    pub shm_name: String,
+    pub place: Place,
     pub bytes: u64,
     pub dtype: Dtype,
     pub shape: Vec<u64>,
@@ -54,6 +63,8 @@ pub fn descriptors(payload: &[u8], generation: Generation) -> Result<Vec<Descrip
 #[derive(Default)]
 struct Parts {
     shm_name: Option<String>,
+    ipc_handle: Option<[u8; 64]>,
+    device_uuid: Option<String>,
     bytes: Option<u64>,
     dtype: Option<Dtype>,
     shape: Option<Vec<u64>>,
@@ -64,8 +75,13 @@ struct Parts {
 impl Parts {
     fn finish(self) -> Result<Descriptor, Malformed> {
         let missing = || Malformed("a descriptor lacks a field".into());
+        let place = match (self.shm_name, self.ipc_handle, self.device_uuid) {
+            (Some(shm_name), ..) => Place::Host { shm_name },
+            (None, Some(ipc_handle), Some(uuid)) => Place::Device { ipc_handle, uuid },
+            _ => return Err(missing()),
+        };
         let descriptor = Descriptor {
-            shm_name: self.shm_name.ok_or_else(missing)?,
+            place,
             bytes: self.bytes.ok_or_else(missing)?,
             dtype: self.dtype.ok_or_else(missing)?,
             shape: self.shape.ok_or_else(missing)?,
@@ -105,6 +121,9 @@ fn of_map(data: &[u8]) -> Result<Descriptor, Malformed> {
             match name {
                 "type" => kind = decoder.text(name)?,
                 "shm_name" => parts.shm_name = Some(decoder.text(name)?),
+                "ipc_handle" => parts.ipc_handle = decoder.binary(name)?.try_into().ok(),
+                // Ours begin where their allocation begins.
+                "alloc_offset" => offset_is_zero(decoder.unsigned(name)?)?,
                 "nbytes" => parts.bytes = Some(decoder.unsigned(name)?),
                 "metadata" => metadata(decoder, &mut parts)?,
                 _ => return Ok(false),
@@ -112,7 +131,7 @@ fn of_map(data: &[u8]) -> Result<Descriptor, Malformed> {
             Ok(true)
         })?;
         match kind.as_str() {
-            "cpu_shm" => parts.finish(),
+            "cpu_shm" | "cuda_raw" => parts.finish(),
             other => Err(Malformed(format!("memory of type '{other}'"))),
         }
     })
@@ -125,10 +144,18 @@ fn metadata(decoder: &mut Decoder<&[u8]>, parts: &mut Parts) -> Result<(), Malfo
             "shape" => parts.shape = Some(decoder.numbers(name, SIDES_MAX)?),
             "stride" => parts.stride = Some(decoder.numbers(name, SIDES_MAX)?),
             "storage_offset" => parts.storage_offset = Some(decoder.unsigned(name)?),
+            "device_uuid" => parts.device_uuid = Some(decoder.text(name)?),
             _ => return Ok(false),
         }
         Ok(true)
     })
+}
+
+fn offset_is_zero(offset: u64) -> Result<(), Malformed> {
+    match offset {
+        0 => Ok(()),
+        offset => Err(Malformed(format!("an allocation offset of {offset}"))),
+    }
 }
 
 // ---- pickles ----------------------------------------------------------------------------------------------------------
@@ -140,6 +167,7 @@ enum Value {
     None,
     Number(u64),
     Text(String),
+    Bytes(Vec<u8>),
     Name(String, String),
     Numbers(Vec<u64>),
     Dict(HashMap<String, Value>),
@@ -151,14 +179,17 @@ fn of_pickle(data: &[u8]) -> Result<Descriptor, Malformed> {
         return Err(refuse("too many bytes"));
     }
     let (class, attributes) = Machine::run(data)?;
-    if class != "CpuShmTensorWrapper" {
+    if !["CpuShmTensorWrapper", "RawCudaIPCWrapper"].contains(&class.as_str()) {
         return Err(Malformed(format!("memory of class '{class}'")));
     }
     let mut parts = Parts::default();
     for (name, value) in attributes {
         match (name.as_str(), value) {
             ("shm_name", Value::Text(text)) => parts.shm_name = Some(text),
-            ("nbytes", Value::Number(number)) => parts.bytes = Some(number),
+            ("_ipc_handle_reserved", Value::Bytes(handle)) => parts.ipc_handle = handle.try_into().ok(),
+            ("_alloc_offset", Value::Number(offset)) => offset_is_zero(offset)?,
+            ("device_uuid", Value::Text(text)) => parts.device_uuid = Some(text),
+            ("nbytes" | "_nbytes", Value::Number(number)) => parts.bytes = Some(number),
             ("dtype", Value::Name(_, name)) => parts.dtype = Dtype::of_name(&name),
             ("shape", Value::Numbers(numbers)) => parts.shape = Some(numbers),
             ("stride", Value::Numbers(numbers)) => parts.stride = Some(numbers),
@@ -217,6 +248,10 @@ impl<'a> Machine<'a> {
             b'X' | 0x8c => {
                 let length = self.number(if opcode == b'X' { 4 } else { 1 })? as usize;
                 Value::Text(String::from_utf8_lossy(self.take(length)?).into_owned())
+            }
+            b'C' => {
+                let length = self.number(1)? as usize;
+                Value::Bytes(self.take(length)?.to_vec())
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);

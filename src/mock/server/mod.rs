@@ -23,6 +23,7 @@ mod connection;
 mod descriptor;
 mod engine;
 mod http;
+mod memory;
 mod request;
 mod service;
 mod worker;

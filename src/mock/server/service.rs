@@ -263,14 +263,14 @@ impl Service {
     }
 
     fn store(&mut self, key: &[u8], id: &[u8], blocks: &[u8], event: &[u8]) -> Answer {
-        let (blocks, _) = (request::block_ids(blocks)?, request::binary(event)?);
+        let (blocks, event) = (request::block_ids(blocks)?, request::binary(event)?);
         let Some((chunks, id)) = self.transfer(key, id)? else {
             return Ok(Outcome::Silence);
         };
-        let Some(Worker::LmcacheDriven(memory)) = self.workers.get(&id) else {
+        let Some(Worker::LmcacheDriven(memory)) = self.workers.get_mut(&id) else {
             return Ok(self.unknown_worker());
         };
-        if blocks.len() != memory.groups.len() {
+        if blocks.len() != memory.groups.len() || !memory.memories.await_client(event) {
             return Ok(Outcome::Silence);
         }
         let size = self.config.chunk_size;
@@ -287,15 +287,15 @@ impl Service {
             }
             if !memory.store(&mut self.cache, chunk, &blocks, number, size) {
                 self.cache.abandon(chunk);
-                return Ok(transferred(EVENT, false));
+                return Ok(transferred(&memory.memories.answer_event(), false));
             }
             self.cache.publish(chunk);
         }
-        Ok(transferred(EVENT, true))
+        Ok(transferred(&memory.memories.answer_event(), true))
     }
 
     fn retrieve(&mut self, key: &[u8], id: &[u8], blocks: &[u8], event: &[u8], skip: &[u8]) -> Answer {
-        let (blocks, _, skip) = (
+        let (blocks, event, skip) = (
             request::block_ids(blocks)?,
             request::binary(event)?,
             request::number(skip)?,
@@ -307,7 +307,7 @@ impl Service {
         let Some(Worker::LmcacheDriven(memory)) = self.workers.get_mut(&id) else {
             return Ok(self.unknown_worker());
         };
-        if blocks.len() != memory.groups.len() {
+        if blocks.len() != memory.groups.len() || !memory.memories.await_client(event) {
             return Ok(Outcome::Silence);
         }
         let size = self.config.chunk_size;
@@ -320,7 +320,7 @@ impl Service {
             |(number, id): (usize, &ChunkId)| memory.retrieve(cache, *id, &blocks, (number, size), skip, corrupt);
         let copied = chunks.iter().enumerate().all(&mut chunk);
         chunks.iter().for_each(|chunk| self.cache.unlock(*chunk, 1));
-        Ok(transferred(EVENT, copied))
+        Ok(transferred(&memory.memories.answer_event(), copied))
     }
 
     pub fn counts(&self) -> Counts {

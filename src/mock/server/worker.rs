@@ -7,9 +7,9 @@ use md5::{Digest, Md5};
 
 use super::cache::{Cache, ChunkId};
 use super::descriptor::Descriptor;
+use super::memory::Memories;
 use super::request::{EngineRegistration, Group};
 use crate::server::rpc::{Dtype, Generation};
-use crate::sys::shm::Segment;
 
 pub enum Worker {
     LmcacheDriven(KvMemory),
@@ -25,11 +25,11 @@ impl Worker {
     }
 }
 
-/// The memory of one lmcache-driven worker, mapped.
+/// The memory of one lmcache-driven worker, opened.
 pub struct KvMemory {
     pub model_name: String,
     pub world_size: u32,
-    segments: Vec<Segment>,
+    pub memories: Memories,
     pub layers: Vec<Layer>,
     pub groups: Vec<Group>,
 }
@@ -37,7 +37,7 @@ pub struct KvMemory {
 /// One layer's tensor. A run is what one block has in one plane: contiguous bytes.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    segment: usize,
+    part: usize,
     pub dtype: Dtype,
     pub shape: Vec<u64>,
     first_byte: u64,
@@ -52,7 +52,7 @@ pub struct Layer {
 
 /// A contiguous piece of a chunk and where it is in the worker's memory.
 struct Run {
-    segment: usize,
+    part: usize,
     offset: usize,
     bytes: usize,
 }
@@ -64,22 +64,13 @@ impl KvMemory {
         groups: Vec<Group>,
         heads_first: bool,
     ) -> io::Result<KvMemory> {
-        let mut segments: Vec<Segment> = Vec::new();
+        let mut memories = Memories::default();
         let mut layers = Vec::new();
         for descriptor in descriptors {
-            let name = format!("/{}", descriptor.shm_name.trim_start_matches('/'));
-            let bytes = usize::try_from(descriptor.bytes).map_err(io::Error::other)?;
-            let known = segments
-                .iter()
-                .position(|segment| segment.name() == name && segment.mapping().len() == bytes);
-            let segment = match known {
-                Some(at) => at,
-                None => {
-                    segments.push(Segment::open(&name, bytes)?);
-                    segments.len() - 1
-                }
-            };
-            layers.push(layer(descriptor, segment, heads_first).ok_or(io::ErrorKind::Unsupported)?);
+            let part = memories.open(descriptor)?;
+            // A server with a device reads the sides as they are named.
+            let heads_first = heads_first && !memories.on_device();
+            layers.push(layer(descriptor, part, heads_first).ok_or(io::ErrorKind::Unsupported)?);
         }
         let groups = match groups.is_empty() {
             true => vec![Group {
@@ -98,7 +89,7 @@ impl KvMemory {
         Ok(KvMemory {
             model_name,
             world_size,
-            segments,
+            memories,
             layers,
             groups,
         })
@@ -146,7 +137,9 @@ impl KvMemory {
         };
         let mut at = 0;
         for run in runs {
-            cache.write_from(id, at, self.segments[run.segment].mapping(), run.offset, run.bytes);
+            if !self.memories.store(run.part, run.offset, run.bytes, cache, (id, at)) {
+                return false;
+            }
             at += run.bytes as u64;
         }
         true
@@ -177,7 +170,9 @@ impl KvMemory {
                 if corrupt && number == 0 {
                     buffer[0] ^= 1;
                 }
-                self.segments[run.segment].mapping_mut().write(run.offset, &buffer);
+                if !self.memories.write(run.part, run.offset, &buffer) {
+                    return false;
+                }
             }
             at += run.bytes as u64;
         }
@@ -192,7 +187,9 @@ impl KvMemory {
                 for id in block_ids {
                     let run = layer.run(plane, *id)?;
                     let mut bytes = vec![0; run.bytes];
-                    self.segments[run.segment].mapping().read(run.offset, &mut bytes);
+                    if !self.memories.read(run.part, run.offset, &mut bytes) {
+                        return None;
+                    }
                     match layer.dtype {
                         // Widened to float32: the two bytes are the upper ones.
                         Dtype::Bfloat16 => bytes
@@ -217,7 +214,7 @@ impl Layer {
     fn run(&self, plane: u64, block: u64) -> Option<Run> {
         let offset = self.first_byte + plane * self.plane_stride + block * self.block_stride;
         (block < self.blocks).then_some(Run {
-            segment: self.segment,
+            part: self.part,
             offset: offset as usize,
             bytes: self.run_bytes as usize,
         })
@@ -226,7 +223,7 @@ impl Layer {
 
 /// The layer of a descriptor: `[2, blocks, tokens, heads, size]` (`heads_first`: `[2, blocks, heads, tokens, size]`), or
 /// `[blocks, tokens, hidden]`; a block's part of a plane must be contiguous.
-fn layer(descriptor: &Descriptor, segment: usize, heads_first: bool) -> Option<Layer> {
+fn layer(descriptor: &Descriptor, part: usize, heads_first: bool) -> Option<Layer> {
     let item = descriptor.dtype.bytes();
     let (shape, stride) = (&descriptor.shape, &descriptor.stride);
     let (planes, plane_stride, at) = match shape.len() {
@@ -247,7 +244,7 @@ fn layer(descriptor: &Descriptor, segment: usize, heads_first: bool) -> Option<L
         _ => shape[1],
     };
     Some(Layer {
-        segment,
+        part,
         dtype: descriptor.dtype,
         shape: shape.clone(),
         first_byte: descriptor.storage_offset * item,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::msgpack::Malformed;
 use super::version::Operation;
 use super::zmtp::Fault;
+use crate::cuda::CudaError;
 use crate::error::Error;
 
 /// Why a request brought no result.
@@ -27,6 +28,8 @@ pub enum RpcError {
     Interrupted,
     /// This client cannot ask for this, because the server could not take it.
     Invalid(String),
+    /// What the request needed on this side failed; a whole sentence.
+    Local(String),
     /// No server of the protocol is there; a whole sentence.
     Unreachable(String),
 }
@@ -67,12 +70,18 @@ impl fmt::Display for RpcError {
                 write!(f, "the reply to {} is malformed: {detail}", operation.name())
             }
             RpcError::Interrupted => f.write_str("a signal asked for the end"),
-            RpcError::Invalid(text) | RpcError::Unreachable(text) => f.write_str(text),
+            RpcError::Invalid(text) | RpcError::Local(text) | RpcError::Unreachable(text) => f.write_str(text),
         }
     }
 }
 
 impl std::error::Error for RpcError {}
+
+impl From<CudaError> for RpcError {
+    fn from(error: CudaError) -> RpcError {
+        RpcError::Local(error.to_string())
+    }
+}
 
 impl From<RpcError> for Error {
     fn from(error: RpcError) -> Error {

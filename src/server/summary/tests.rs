@@ -95,6 +95,7 @@ fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
         bytes: GIB / 4,
         wait: Duration::from_millis(60),
         copy: Duration::from_millis(40),
+        gpu: None,
     };
     let store = samples.of_mut(Measured::ColdStore);
     (0..4).for_each(|_| store.record_transfer(Duration::from_millis(100), Duration::from_millis(30), &transfer));

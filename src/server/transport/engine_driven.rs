@@ -1,18 +1,20 @@
 //! This program copies: through the server's shared memory where it offers some, inside the messages where it does not. It
 //! must never unregister a worker for whom slots are set aside that nobody has filled: the server would publish them.
 
-use std::io;
-use std::time::Duration;
+use std::rc::Rc;
 
 use super::{Registration, Transfer, Transport, Worker};
 use crate::error::Error;
+use crate::server::device::{DeviceTensors, Gpu, Staging};
 use crate::server::memory::{Blocks, KvTensors, Layout};
 use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError};
 use crate::server::shape::Shape;
+use crate::server::tensors::Tensors;
 use crate::sys::shm::Segment;
 
 mod inline;
 pub mod pool;
+mod staged;
 
 /// The most that one request carries inside, below what MessagePack can count.
 const INLINE_BYTES_MAX: u64 = 2 << 30;
@@ -22,6 +24,9 @@ pub struct EngineDriven {
     way: Way,
     /// Instances with slots that could not be filled.
     unfilled: Vec<u64>,
+    gpu: Option<Rc<Gpu>>,
+    /// With a device, between it and the slots or messages; all workers use it in turn.
+    staging: Option<Staging>,
 }
 
 /// How chunks travel; the server says so when a worker registers.
@@ -32,11 +37,13 @@ enum Way {
 }
 
 impl EngineDriven {
-    pub fn new(shape: &Shape) -> EngineDriven {
+    pub fn new(shape: &Shape, gpu: Option<Rc<Gpu>>) -> EngineDriven {
         EngineDriven {
             shape: shape.clone(),
             way: Way::Unknown,
             unfilled: Vec::new(),
+            gpu,
+            staging: None,
         }
     }
 
@@ -86,15 +93,22 @@ impl Range {
 
 impl Transport for EngineDriven {
     fn label(&self) -> &'static str {
-        match self.way {
-            Way::Unknown => "engine_driven",
-            Way::Pool(_) => "engine_driven, shared memory of the server",
-            Way::Inline => "engine_driven, inline",
+        match (&self.way, &self.gpu) {
+            (Way::Unknown, _) => "engine_driven",
+            (Way::Pool(_), None) => "engine_driven, shared memory of the server",
+            (Way::Inline, None) => "engine_driven, inline",
+            (Way::Pool(_), Some(_)) => "engine_driven, CUDA memory to shared memory of the server",
+            (Way::Inline, Some(_)) => "engine_driven, CUDA memory, inline",
         }
     }
 
-    fn allocate(&self, layout: Layout, _rank: u32) -> io::Result<KvTensors> {
-        KvTensors::private(layout)
+    fn allocate(&self, layout: Layout, _rank: u32) -> Result<Tensors, String> {
+        match &self.gpu {
+            Some(gpu) => DeviceTensors::allocate(gpu, layout).map(Tensors::Device),
+            None => KvTensors::private(layout)
+                .map(Tensors::Host)
+                .map_err(|error| error.to_string()),
+        }
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
@@ -117,6 +131,15 @@ impl Transport for EngineDriven {
                 worker.rank
             ))
         })?;
+        if let (Tensors::Device(tensors), None) = (&worker.tensors, &self.staging) {
+            let chunk_bytes = self.chunk_layout(registration.chunk_tokens as u64, 1).chunk_bytes();
+            let made = Staging::new(tensors.context(), usize::try_from(chunk_bytes).unwrap_or(usize::MAX));
+            self.staging = Some(made.map_err(|error| {
+                Error::Environment(format!(
+                    "could not get two page-locked buffers of a chunk each: {error}"
+                ))
+            })?);
+        }
         match (&self.way, pool) {
             (Way::Unknown, None) => self.way = Way::Inline,
             (Way::Unknown, Some(pool)) => self.way = Way::Pool(pool::open(&pool)?),
@@ -137,7 +160,7 @@ impl Transport for EngineDriven {
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         match &mut self.way {
             Way::Pool(memory) => {
-                let stored = pool::store(client, worker, key, range, &layout, memory);
+                let stored = pool::store(client, worker, (key, range, &layout), memory, self.staging.as_mut());
                 stored.map_err(|unstored| {
                     if unstored.slots_unfilled {
                         self.unfilled.push(worker.instance_id);
@@ -146,13 +169,16 @@ impl Transport for EngineDriven {
                 })
             }
             Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
-                inline::store(
-                    client,
-                    worker,
-                    key,
-                    range,
-                    &this.chunk_layout(range.chunk_tokens, range.chunks),
-                )
+                let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
+                match (&worker.tensors, &mut this.staging) {
+                    (Tensors::Device(tensors), Some(staging)) => {
+                        staged::store(client, worker.instance_id, tensors, staging, (key, range, &layout))
+                    }
+                    (Tensors::Device(_), None) => Err(staged::unregistered()),
+                    (Tensors::Host(tensors), _) => {
+                        inline::store(client, worker.instance_id, tensors, (key, range, &layout))
+                    }
+                }
             }),
         }
     }
@@ -167,15 +193,18 @@ impl Transport for EngineDriven {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         match &self.way {
-            Way::Pool(memory) => pool::retrieve(client, worker, key, range, &layout, memory),
+            Way::Pool(memory) => pool::retrieve(client, worker, (key, range, &layout), memory, self.staging.as_mut()),
             Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
-                inline::retrieve(
-                    client,
-                    worker,
-                    key,
-                    range,
-                    &this.chunk_layout(range.chunk_tokens, range.chunks),
-                )
+                let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
+                match (&mut worker.tensors, &mut this.staging) {
+                    (Tensors::Device(tensors), Some(staging)) => {
+                        staged::retrieve(client, worker.instance_id, tensors, staging, (key, range, &layout))
+                    }
+                    (Tensors::Device(_), None) => Err(staged::unregistered()),
+                    (Tensors::Host(tensors), _) => {
+                        inline::retrieve(client, worker.instance_id, tensors, (key, range, &layout))
+                    }
+                }
             }),
         }
     }
@@ -199,11 +228,11 @@ impl Transport for EngineDriven {
 impl EngineDriven {
     /// Does a range in as few requests as its size allows, nearly always one.
     fn in_parts(
-        &self,
+        &mut self,
         client: &mut Client,
         key: &Key,
         range: Range,
-        mut part: impl FnMut(&EngineDriven, &mut Client, &Key, Range) -> Result<Transfer, RpcError>,
+        mut part: impl FnMut(&mut EngineDriven, &mut Client, &Key, Range) -> Result<Transfer, RpcError>,
     ) -> Result<Transfer, RpcError> {
         let chunk_bytes = self.chunk_layout(range.chunk_tokens, 1).chunk_bytes();
         let step = usize::try_from(INLINE_BYTES_MAX / chunk_bytes.max(1))
@@ -211,9 +240,7 @@ impl EngineDriven {
             .max(1);
         let mut whole = Transfer {
             accepted: true,
-            bytes: 0,
-            wait: Duration::ZERO,
-            copy: Duration::ZERO,
+            ..Transfer::default()
         };
         let mut first = 0;
         while first < range.chunks {
@@ -226,10 +253,7 @@ impl EngineDriven {
                 ..range
             };
             let done = part(self, client, &key, range)?;
-            whole.accepted &= done.accepted;
-            whole.bytes += done.bytes;
-            whole.wait += done.wait;
-            whole.copy += done.copy;
+            whole.add(&done);
             first += chunks;
         }
         Ok(whole)
@@ -242,7 +266,7 @@ mod tests {
 
     #[test]
     fn chunks_have_the_shape_of_the_protocol() {
-        let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap()).chunk_layout(8, 2);
+        let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap(), None).chunk_layout(8, 2);
         let kv = layout("(2,16,4,1,4):float16:2");
         assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));
         assert_eq!(layout("(1,16,4,1,4):float16:2").shape, [2, 8, 4]);

@@ -1,14 +1,20 @@
 //! The server copies from and to shared memory that is ours. It must never leave the memory's name behind: the name goes as
 //! soon as the server has opened it.
 
-use std::io;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::{Registration, Transfer, Transport, Worker};
+use crate::cuda::CudaError;
+use crate::cuda::stream::Event;
 use crate::error::Error;
-use crate::server::memory::{Blocks, KvTensors, Layout};
-use crate::server::rpc::{Client, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError};
+use crate::server::device::{DeviceTensors, Gpu};
+use crate::server::memory::{Blocks, KvTensors, Layer, Layout};
+use crate::server::rpc::{
+    Client, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError, Transferred,
+};
 use crate::server::shape::{self, Shape};
+use crate::server::tensors::Tensors;
 
 /// What every name of ours begins with, so that leftovers of killed runs are found.
 pub const NAME_PREFIX: &str = "lmcache-bench-kv-";
@@ -18,13 +24,15 @@ const NO_EVENT: &[u8] = b"";
 pub struct LmcacheDriven {
     shape: Shape,
     run_id: String,
+    gpu: Option<Rc<Gpu>>,
 }
 
 impl LmcacheDriven {
-    pub fn new(shape: &Shape, run_id: &str) -> LmcacheDriven {
+    pub fn new(shape: &Shape, run_id: &str, gpu: Option<Rc<Gpu>>) -> LmcacheDriven {
         LmcacheDriven {
             shape: shape.clone(),
             run_id: run_id.to_owned(),
+            gpu,
         }
     }
 
@@ -36,24 +44,32 @@ impl LmcacheDriven {
         vec![ids; self.shape.groups.len()]
     }
 
-    /// One descriptor per layer; all name the same memory.
-    fn descriptors(&self, tensors: &KvTensors, name: &str, generation: Generation) -> Vec<KvTensor> {
-        let memory = KvMemory::CpuShm {
-            shm_name: name.to_owned(),
-            bytes: tensors.mapping().len() as u64,
-        };
-        let layers = self.shape.layers().zip(&tensors.layout.layers);
+    /// One descriptor per layer. On the host all name the same memory, on a device each has its own.
+    fn descriptors(&self, tensors: &Tensors, generation: Generation) -> Result<Vec<KvTensor>, CudaError> {
+        // A server with a device reads the sides as they are named.
+        let heads_first = matches!(tensors, Tensors::Host(_)) && generation.reads_kv_heads_first();
+        let layers = self.shape.layers().zip(&tensors.layout().layers).enumerate();
         layers
-            .map(|(group, layer)| {
-                let shape = declared_shape(group, generation);
-                KvTensor {
-                    memory: memory.clone(),
+            .map(|(index, (group, layer))| {
+                let shape = declared_shape(group, heads_first);
+                let (memory, storage_offset, device_uuid) = match tensors {
+                    Tensors::Host(tensors) => {
+                        let offset = layer.offset as u64 / group.dtype.bytes();
+                        (host_memory(tensors), offset, "cpu".to_owned())
+                    }
+                    Tensors::Device(tensors) => {
+                        let uuid = tensors.context().facts().uuid.clone();
+                        (device_memory(tensors, index)?, 0, uuid)
+                    }
+                };
+                Ok(KvTensor {
+                    memory,
                     dtype: group.dtype,
                     stride: contiguous(&shape),
                     shape,
-                    storage_offset: layer.offset as u64 / group.dtype.bytes(),
-                    device_uuid: "cpu".to_owned(),
-                }
+                    storage_offset,
+                    device_uuid,
+                })
             })
             .collect()
     }
@@ -76,9 +92,9 @@ impl LmcacheDriven {
 }
 
 /// The sides of one layer's tensor as the server is to read them.
-fn declared_shape(group: &shape::LayerGroup, generation: Generation) -> Vec<u64> {
+fn declared_shape(group: &shape::LayerGroup, heads_first: bool) -> Vec<u64> {
     let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
-    let sides = match (group.kv_size, generation.reads_kv_heads_first()) {
+    let sides = match (group.kv_size, heads_first) {
         (1, _) => vec![group.blocks, tokens, group.hidden()],
         // The same bytes per block: such servers take the third side for heads whatever the hint says.
         (_, true) => vec![2, group.blocks, heads, tokens, head],
@@ -98,17 +114,29 @@ fn contiguous(shape: &[u64]) -> Vec<u64> {
 
 impl Transport for LmcacheDriven {
     fn label(&self) -> &'static str {
-        "lmcache_driven, POSIX shared memory of the client"
+        match self.gpu {
+            None => "lmcache_driven, POSIX shared memory of the client",
+            Some(_) => "lmcache_driven, CUDA memory of the client",
+        }
     }
 
-    fn allocate(&self, layout: Layout, rank: u32) -> io::Result<KvTensors> {
+    fn allocate(&self, layout: Layout, rank: u32) -> Result<Tensors, String> {
+        if let Some(gpu) = &self.gpu {
+            return DeviceTensors::allocate(gpu, layout).map(Tensors::Device);
+        }
         let name = format!("{NAME_PREFIX}{}-{}-{rank}", std::process::id(), self.run_id);
-        KvTensors::shared(layout, &name)
+        let shared = KvTensors::shared(layout, &name);
+        shared.map(Tensors::Host).map_err(|error| error.to_string())
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
-        let name = worker.tensors.name().unwrap_or_default().to_owned();
-        let tensors = self.descriptors(&worker.tensors, &name, client.server().generation);
+        let tensors = self.descriptors(&worker.tensors, client.server().generation);
+        let tensors = tensors.map_err(|error| {
+            Error::Environment(format!(
+                "could not share the KV tensors of rank {}: {error}",
+                worker.rank
+            ))
+        })?;
         let registered = client.register_kv_cache(&KvRegistration {
             instance_id: worker.instance_id,
             tensors,
@@ -125,10 +153,13 @@ impl Transport for LmcacheDriven {
                 worker.rank
             ))
         })?;
-        worker
-            .tensors
-            .unlink()
-            .map_err(|error| Error::Environment(format!("could not remove the shared memory {name}: {error}")))
+        match &mut worker.tensors {
+            Tensors::Device(_) => Ok(()),
+            Tensors::Host(tensors) => tensors.unlink().map_err(|error| {
+                let name = tensors.name().unwrap_or_default();
+                Error::Environment(format!("could not remove the shared memory {name}: {error}"))
+            }),
+        }
     }
 
     fn store(
@@ -139,8 +170,9 @@ impl Transport for LmcacheDriven {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError> {
         let ids = self.block_ids(blocks);
-        let done = client.store(key, worker.instance_id, &ids, NO_EVENT)?;
-        Ok(moved(client, worker, done.accepted, blocks))
+        let order = Order::before(&worker.tensors)?;
+        let done = client.store(key, worker.instance_id, &ids, order.handle())?;
+        moved(client, worker, &done, blocks, order)
     }
 
     fn retrieve(
@@ -151,8 +183,9 @@ impl Transport for LmcacheDriven {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError> {
         let ids = self.block_ids(blocks);
-        let done = client.retrieve(key, worker.instance_id, &ids, NO_EVENT, 0)?;
-        Ok(moved(client, worker, done.accepted, blocks))
+        let order = Order::before(&worker.tensors)?;
+        let done = client.retrieve(key, worker.instance_id, &ids, order.handle(), 0)?;
+        moved(client, worker, &done, blocks, order)
     }
 
     fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError> {
@@ -164,19 +197,113 @@ impl Transport for LmcacheDriven {
     }
 }
 
-/// The server did the moving, so all the time went into waiting for it.
-fn moved(client: &Client, worker: &Worker, accepted: bool, blocks: Blocks) -> Transfer {
+/// The one memory of all layers, by its name.
+fn host_memory(tensors: &KvTensors) -> KvMemory {
+    KvMemory::CpuShm {
+        shm_name: tensors.name().unwrap_or_default().to_owned(),
+        bytes: tensors.mapping().len() as u64,
+    }
+}
+
+/// The memory of one layer by its CUDA handle. Each layer is an allocation of its own, so nothing needs an offset, which
+/// servers before 0.5.5 do not have.
+fn device_memory(tensors: &DeviceTensors, layer: usize) -> Result<KvMemory, CudaError> {
+    let memory = &tensors.layers()[layer];
+    let Layer {
+        planes, block_bytes, ..
+    } = tensors.layout.layers[layer];
+    Ok(KvMemory::CudaRaw {
+        ipc_handle: memory.ipc_handle()?,
+        offset: 0,
+        bytes: (planes * tensors.layout.blocks * block_bytes) as u64,
+    })
+}
+
+/// How our work on a device and the server's are kept apart: it waits for our event, we wait for its.
+enum Order {
+    /// Host memory: the server answers when it is done.
+    Host,
+    Device {
+        /// Kept alive until the server is done with it.
+        _ours: Event,
+        handle: [u8; 64],
+        begun: Event,
+    },
+}
+
+impl Order {
+    /// Everything queued for the tensors so far comes before what the server will do.
+    fn before(tensors: &Tensors) -> Result<Order, CudaError> {
+        let Tensors::Device(tensors) = tensors else {
+            return Ok(Order::Host);
+        };
+        let begun = Event::timing(tensors.context())?;
+        begun.record(&tensors.stream)?;
+        let ours = Event::interprocess(tensors.context())?;
+        ours.record(&tensors.stream)?;
+        Ok(Order::Device {
+            handle: ours.ipc_handle()?,
+            _ours: ours,
+            begun,
+        })
+    }
+
+    fn handle(&self) -> &[u8] {
+        match self {
+            Order::Host => NO_EVENT,
+            Order::Device { handle, .. } => handle,
+        }
+    }
+
+    /// Waits until the server's work on the device is done; the device's time since our event.
+    fn after(self, tensors: &Tensors, theirs: &[u8]) -> Result<Option<Duration>, RpcError> {
+        let (Order::Device { begun, .. }, Tensors::Device(tensors)) = (self, tensors) else {
+            return Ok(None);
+        };
+        if !theirs.is_empty() {
+            let handle = theirs.try_into().map_err(|_| {
+                RpcError::Local(format!(
+                    "the server answered with an event of {} bytes where a CUDA event has 64; start it without \
+                     --isolated-ipc",
+                    theirs.len()
+                ))
+            })?;
+            let theirs = Event::open(tensors.context(), handle)?;
+            tensors.stream.wait_for(&theirs)?;
+        }
+        let ended = Event::timing(tensors.context())?;
+        ended.record(&tensors.stream)?;
+        ended.synchronize()?;
+        let ms = ended.elapsed_ms_since(&begun)?;
+        Ok(Some(Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3)))
+    }
+}
+
+/// The server did the moving, so all the time went into waiting for it: for its reply, and on a device for its event.
+fn moved(
+    client: &Client,
+    worker: &Worker,
+    done: &Transferred,
+    blocks: Blocks,
+    order: Order,
+) -> Result<Transfer, RpcError> {
     let timing = client.timing();
-    Transfer {
-        accepted,
-        bytes: if accepted {
-            worker.tensors.layout.bytes_of(blocks)
+    let gpu = order.after(&worker.tensors, &done.event)?;
+    let ended = match gpu {
+        None => timing.done,
+        Some(_) => Instant::now(),
+    };
+    Ok(Transfer {
+        accepted: done.accepted,
+        bytes: if done.accepted {
+            worker.tensors.layout().bytes_of(blocks)
         } else {
             0
         },
-        wait: timing.done - timing.begun,
+        wait: ended - timing.begun,
         copy: Duration::ZERO,
-    }
+        gpu,
+    })
 }
 
 #[cfg(test)]
@@ -185,9 +312,9 @@ mod tests {
 
     fn described(spec: &str, generation: Generation) -> (Vec<KvTensor>, Vec<LayerGroup>) {
         let shape = Shape::parse(spec).unwrap();
-        let transport = LmcacheDriven::new(&shape, "test");
-        let tensors = KvTensors::private(Layout::new(&shape)).unwrap();
-        (transport.descriptors(&tensors, "/x", generation), transport.groups())
+        let transport = LmcacheDriven::new(&shape, "test", None);
+        let tensors = Tensors::Host(KvTensors::private(Layout::new(&shape)).unwrap());
+        (transport.descriptors(&tensors, generation).unwrap(), transport.groups())
     }
 
     #[test]
@@ -204,7 +331,7 @@ mod tests {
         assert_eq!(
             tensors[2].memory,
             KvMemory::CpuShm {
-                shm_name: "/x".into(),
+                shm_name: String::new(),
                 bytes
             }
         );
@@ -224,7 +351,7 @@ mod tests {
     #[test]
     fn every_group_gets_the_same_blocks() {
         let shape = Shape::parse("(2,16,4,3,4):float16:2;(1,16,4,1,8):uint8:1").unwrap();
-        let transport = LmcacheDriven::new(&shape, "test");
+        let transport = LmcacheDriven::new(&shape, "test", None);
         let ids = transport.block_ids(Blocks { first: 3, count: 2 });
         assert_eq!(ids, [vec![3, 4], vec![3, 4]]);
     }

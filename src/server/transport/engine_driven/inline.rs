@@ -2,20 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Range, Transfer, Worker};
-use crate::server::memory::Run;
+use super::{Range, Transfer};
+use crate::server::memory::{KvTensors, Run};
 use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
 
 /// Sends the chunks. Moving bytes is what happens until the last one is handed to the kernel; then the server is awaited.
 pub fn store(
     client: &mut Client,
-    worker: &Worker,
-    key: &Key,
-    range: Range,
-    layout: &ChunkLayout,
+    instance_id: u64,
+    tensors: &KvTensors,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
 ) -> Result<Transfer, RpcError> {
-    let tensors = &worker.tensors;
-    let accepted = client.commit_store_inline(key, worker.instance_id, layout, &mut |chunk, visitor| {
+    let accepted = client.commit_store_inline(key, instance_id, layout, &mut |chunk, visitor| {
         for run in tensors.layout.object_runs(range.blocks_of(chunk)) {
             tensors.mapping().visit(run.offset, run.bytes, visitor);
         }
@@ -26,20 +24,19 @@ pub fn store(
         bytes: layout.chunk_bytes() * range.chunks as u64,
         wait: timing.done - timing.sent,
         copy: timing.sent - timing.begun,
+        gpu: None,
     })
 }
 
 /// Receives the chunks. The server is awaited until its reply begins; what follows is moving bytes.
 pub fn retrieve(
     client: &mut Client,
-    worker: &mut Worker,
-    key: &Key,
-    range: Range,
-    layout: &ChunkLayout,
+    instance_id: u64,
+    tensors: &mut KvTensors,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
 ) -> Result<Transfer, RpcError> {
-    let tensors = &mut worker.tensors;
     let mut runs = Runs::default();
-    let accepted = client.prepare_retrieve_inline(key, worker.instance_id, layout, &mut |chunk, offset, piece| {
+    let accepted = client.prepare_retrieve_inline(key, instance_id, layout, &mut |chunk, offset, piece| {
         if runs.chunk != Some(chunk) {
             runs = Runs::of(chunk, tensors.layout.object_runs(range.blocks_of(chunk)));
         }
@@ -54,7 +51,7 @@ pub fn retrieve(
     })?;
     let timing = client.timing();
     if accepted {
-        client.commit_retrieve(key, worker.instance_id)?;
+        client.commit_retrieve(key, instance_id)?;
     }
     let last = client.timing();
     let commit = if accepted {
@@ -71,6 +68,7 @@ pub fn retrieve(
         },
         wait: timing.answered - timing.begun + commit,
         copy: timing.done - timing.answered,
+        gpu: None,
     })
 }
 

@@ -3,10 +3,12 @@
 
 use std::time::Instant;
 
-use super::{Range, Transfer, Worker};
+use super::{Range, Transfer, Worker, staged};
 use crate::error::Error;
+use crate::server::device::Staging;
 use crate::server::memory::{Blocks, KvTensors, Run};
 use crate::server::rpc::{ChunkLayout, Client, Key, Operation, RpcError, SharedPool, Slot};
+use crate::server::tensors::Tensors;
 use crate::sys::shm::Segment;
 
 /// Why nothing was stored.
@@ -42,10 +44,9 @@ pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
 pub(super) fn store(
     client: &mut Client,
     worker: &Worker,
-    key: &Key,
-    range: Range,
-    layout: &ChunkLayout,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
     pool: &mut Segment,
+    staging: Option<&mut Staging>,
 ) -> Result<Transfer, Unstored> {
     let begun = Instant::now();
     let prepared = client.prepare_store(key, worker.instance_id)?;
@@ -63,9 +64,20 @@ pub(super) fn store(
     for (_, slot) in &places {
         pool.mapping_mut().populate(slot.offset, slot.bytes);
     }
-    for (chunk, slot) in &places {
-        gather(&worker.tensors, range.blocks_of(*chunk), pool, slot.offset);
-    }
+    let gpu = match (&worker.tensors, staging) {
+        (Tensors::Host(tensors), _) => {
+            for (chunk, slot) in &places {
+                gather(tensors, range.blocks_of(*chunk), pool, slot.offset);
+            }
+            Ok(None)
+        }
+        (Tensors::Device(tensors), Some(staging)) => staged::gather(staging, tensors, range, &places, pool).map(Some),
+        (Tensors::Device(_), None) => Err(staged::unregistered()),
+    };
+    let gpu = gpu.map_err(|error| Unstored {
+        error,
+        slots_unfilled: true,
+    })?;
     let copied = Instant::now();
     let committed = !places.is_empty() && client.commit_store(key, worker.instance_id)?;
     let done = Instant::now();
@@ -75,6 +87,7 @@ pub(super) fn store(
         bytes: places.len() as u64 * layout.chunk_bytes(),
         wait: (copying - begun) + (done - copied),
         copy: copied - copying,
+        gpu,
     })
 }
 
@@ -82,10 +95,9 @@ pub(super) fn store(
 pub(super) fn retrieve(
     client: &mut Client,
     worker: &mut Worker,
-    key: &Key,
-    range: Range,
-    layout: &ChunkLayout,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
     pool: &Segment,
+    staging: Option<&mut Staging>,
 ) -> Result<Transfer, RpcError> {
     let begun = Instant::now();
     let slots = client.prepare_retrieve(key, worker.instance_id)?;
@@ -102,20 +114,30 @@ pub(super) fn retrieve(
         count => Err(format!("{count} slots for {} chunks", range.chunks)),
     });
     let copied = checked.map(|slots| {
-        for (chunk, slot) in slots.iter().enumerate() {
-            scatter(&mut worker.tensors, range.blocks_of(chunk), pool, slot.offset);
-        }
-        Instant::now()
+        let gpu = match (&mut worker.tensors, staging) {
+            (Tensors::Host(tensors), _) => {
+                for (chunk, slot) in slots.iter().enumerate() {
+                    scatter(tensors, range.blocks_of(chunk), pool, slot.offset);
+                }
+                Ok(None)
+            }
+            (Tensors::Device(tensors), Some(staging)) => {
+                staged::scatter(staging, tensors, range, &slots, pool).map(Some)
+            }
+            (Tensors::Device(_), None) => Err(staged::unregistered()),
+        };
+        (Instant::now(), gpu)
     });
     // Whatever the slots are, the commit gives their locks back.
     let committed = client.commit_retrieve(key, worker.instance_id)?;
     let done = Instant::now();
-    let copied = copied.map_err(|detail| malformed(Operation::PrepareRetrieve, detail))?;
+    let (copied, gpu) = copied.map_err(|detail| malformed(Operation::PrepareRetrieve, detail))?;
     Ok(Transfer {
         accepted: committed,
         bytes: range.chunks as u64 * layout.chunk_bytes(),
         wait: (copying - begun) + (done - copied),
         copy: copied - copying,
+        gpu: gpu?,
     })
 }
 

@@ -1,0 +1,119 @@
+// The two kernels of `--mode gpu`: the fast 128-bit checksum over paged KV blocks, and the pattern that fills them.
+//
+// Both are twins of CPU code and must give the same bits: sums of src/server/checksum/fast.rs, words of
+// src/server/memory.rs. Built to PTX by `make ptx`; src/cuda/kernel.rs launches them and knows the layout of `Plane`.
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+static const u64 STEP = 0x9e3779b97f4a7c15ull;
+static const u64 STRIDE = 0xd1b54a32d192ed03ull;
+
+// One plane (K or V, or the only one of MLA) of one layer: `[blocks, block_bytes]` at `base`.
+struct Plane {
+    u64 base;
+    u64 block_bytes;
+    // Words of the planes before this one in a chunk.
+    u64 first_word;
+    // What the pattern of this plane depends on, and the bits it may have.
+    u64 key;
+    u64 mask;
+};
+
+struct Sums {
+    u64 a, b, c;
+};
+
+__device__ __forceinline__ void add_word(Sums &sums, u64 word, u64 step, u64 stride) {
+    const u64 u = word + step;
+    const u64 v = word ^ stride;
+    sums.a += (u64)(u32)u * (u32)(u >> 32);
+    sums.b += (u64)(u32)v * (u32)(v >> 32);
+    sums.c += u;
+}
+
+__device__ __forceinline__ u64 over_warp(u64 value) {
+    for (int distance = 16; distance > 0; distance >>= 1) {
+        value += __shfl_down_sync(0xffffffffu, value, distance);
+    }
+    return value;
+}
+
+// Adds the sums of all threads to the three words of one chunk. Every thread of the block must get here.
+__device__ void deliver(Sums sums, u64 *chunk) {
+    __shared__ Sums parts[32];
+    sums.a = over_warp(sums.a);
+    sums.b = over_warp(sums.b);
+    sums.c = over_warp(sums.c);
+    const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+    if (lane == 0) {
+        parts[warp] = sums;
+    }
+    __syncthreads();
+    if (warp == 0) {
+        const Sums none = {0, 0, 0};
+        sums = lane < warps ? parts[lane] : none;
+        sums.a = over_warp(sums.a);
+        sums.b = over_warp(sums.b);
+        sums.c = over_warp(sums.c);
+        if (lane == 0) {
+            atomicAdd(chunk, sums.a);
+            atomicAdd(chunk + 1, sums.b);
+            atomicAdd(chunk + 2, sums.c);
+        }
+    }
+}
+
+// Grid: x walks over planes x blocks of a chunk, y over chunks. Threads a multiple of 32, at most 1024. `sums` holds three
+// zeroed words for each chunk; `block_ids` the blocks of the request in token order. `block_bytes` is a multiple of 8.
+extern "C" __global__ void __launch_bounds__(1024)
+checksum_paged(const Plane *planes, const u32 *block_ids, u32 blocks_per_chunk, u64 *sums) {
+    const Plane plane = planes[blockIdx.x / blocks_per_chunk];
+    const u32 within = blockIdx.x % blocks_per_chunk;
+    const u32 chunk = blockIdx.y;
+    const u64 id = block_ids[(u64)chunk * blocks_per_chunk + within];
+    const u64 words = plane.block_bytes / 8;
+    const u64 place = plane.first_word + within * words + 1;
+    const u64 *data = (const u64 *)(plane.base + id * plane.block_bytes);
+    Sums mine = {0, 0, 0};
+    // Pairs of words where the address allows it: 16 bytes a load keep the memory busy with fewer instructions.
+    const bool paired = ((plane.base | plane.block_bytes) & 15) == 0;
+    if (paired) {
+        const ulonglong2 *pairs = (const ulonglong2 *)data;
+        u64 at = place + 2 * threadIdx.x;
+        u64 step = at * STEP, stride = at * STRIDE;
+        const u64 step_on = 2 * blockDim.x * STEP, stride_on = 2 * blockDim.x * STRIDE;
+#pragma unroll 8
+        for (u64 pair = threadIdx.x; pair < words / 2; pair += blockDim.x) {
+            const ulonglong2 two = __ldcs(pairs + pair);
+            add_word(mine, two.x, step, stride);
+            add_word(mine, two.y, step + STEP, stride + STRIDE);
+            step += step_on;
+            stride += stride_on;
+        }
+    } else {
+        for (u64 word = threadIdx.x; word < words; word += blockDim.x) {
+            const u64 at = place + word;
+            add_word(mine, data[word], at * STEP, at * STRIDE);
+        }
+    }
+    deliver(mine, sums + 3 * (u64)chunk);
+}
+
+__device__ __forceinline__ u64 split_mix(u64 x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+// Fills the blocks `[first, first + count)` of every plane. Grid: x over blocks, y over planes.
+extern "C" __global__ void __launch_bounds__(1024)
+fill_paged(const Plane *planes, u32 first) {
+    const Plane plane = planes[blockIdx.y];
+    const u64 words = plane.block_bytes / 8;
+    u64 *data = (u64 *)(plane.base + (u64)(first + blockIdx.x) * plane.block_bytes);
+    const u64 place = blockIdx.x * words + 1;
+    for (u64 word = threadIdx.x; word < words; word += blockDim.x) {
+        data[word] = split_mix(plane.key + (place + word) * STEP) & plane.mask;
+    }
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# Everything about `--mode gpu` that only a GPU can show, as one table. Build first where there is a toolchain:
+#
+#   cargo build --release && scripts/gpu-check.sh [OUT.md]
+#
+# BIN names the folder with lmcache-bench and gpu-check (default target/release), so that both can be carried to a node without
+# a toolchain. PYTHON names an interpreter for the second process, with torch and LMCache for the last part where they are
+# (default python3). The exit code is 1 if anything failed; what cannot be run here is named and does not fail.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=${BIN:-target/release}
+python=${PYTHON:-python3}
+out=${1:-}
+for program in lmcache-bench gpu-check; do
+    [ -x "$bin/$program" ] || { echo "gpu-check: $bin/$program is missing: run cargo build --release, or name its folder in BIN" >&2; exit 1; }
+done
+scratch=$(mktemp -d)
+servers=()
+cleanup() {
+    for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null; done
+    rm -rf "$scratch"
+}
+trap cleanup EXIT
+rows=() failed=0
+row() { rows+=("| $1 | $2 | $3 |"); [ "$2" != FAILED ] || failed=1; }
+
+# NAME COMMAND...: a row that says passed or FAILED, with the last line of the output.
+check() {
+    local name=$1 last
+    shift
+    if "$@" >"$scratch/log" 2>&1; then row "$name" passed "$(tail -n 1 "$scratch/log")"; else
+        last=$(grep -v '^$' "$scratch/log" | tail -n 1)
+        row "$name" FAILED "$last"
+    fi
+}
+
+free_mib() { nvidia-smi --query-gpu=memory.free --format=csv,noheader,nounits -i 0 2>/dev/null | head -n 1; }
+
+ipc() {
+    local line
+    coproc peer { "$bin/gpu-check" export; }
+    local pid=$peer_PID in=${peer[1]}
+    # The first line names the allocation, the last one says how it went.
+    read -r line <&"${peer[0]}" || return 1
+    # shellcheck disable=SC2086
+    "$python" scripts/gpu-ipc-peer.py $line || { exec {in}>&-; return 1; }
+    exec {in}>&-
+    cat <&"${peer[0]}"
+    wait "$pid"
+}
+
+# 512 MiB of tensors: a last --kvcache-shape-spec wins.
+gpu_run() {
+    timeout 120 "$bin/lmcache-bench" server --mode gpu --rpc-url "$1" --url "$2" --start 0 --end 3 --interval 0.05 \
+        --kvcache-shape-spec '(2,256,16,8,128):float16:32' "${@:3}"
+}
+
+start_mock() {
+    : >"$scratch/mock"
+    "$bin/lmcache-bench" mock server --port 0 --http-port 0 "$@" >"$scratch/mock" &
+    servers+=($!)
+    until grep -q '^listening' "$scratch/mock"; do kill -0 "${servers[-1]}" || return 1; done
+    read -r _ _ rpc http <"$scratch/mock"
+}
+
+if ! "$bin/gpu-check" twin >"$scratch/twin" 2>&1 && grep -q 'could not load the CUDA driver' "$scratch/twin"; then
+    cat "$scratch/twin"
+    echo "gpu-check: no GPU here, nothing was checked"
+    exit 1
+fi
+before=$(free_mib)
+check "kernels equal their CPU twins" "$bin/gpu-check" twin
+check "IPC: a second process opens the allocation" ipc
+if ! "$bin/gpu-check" speed >"$scratch/speed" 2>&1; then
+    row "checksum at least 0.85 of a copy" FAILED "$(tail -n 1 "$scratch/speed")"
+elif grep -q missed "$scratch/speed"; then
+    row "checksum at least 0.85 of a copy" FAILED "see below"
+else
+    row "checksum at least 0.85 of a copy" passed "see below"
+fi
+if command -v compute-sanitizer >/dev/null; then
+    for tool in memcheck racecheck; do
+        check "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$bin/gpu-check" twin
+    done
+else
+    row "compute-sanitizer" "not run" "it is not installed here"
+fi
+if start_mock; then
+    for mode in auto lmcache_driven engine_driven; do
+        check "mock server, --transfer-mode $mode" gpu_run "$rpc" "$http" --transfer-mode $mode
+    done
+    check "mock server, two ranks" gpu_run "$rpc" "$http" --tp-size 2
+    check "mock server, MLA" gpu_run "$rpc" "$http" --kvcache-shape-spec '(1,1024,16,1,576):bfloat16:32' --use-mla
+    check "start to first RPC" bash -c "'$bin/lmcache-bench' server --mode gpu --rpc-url $rpc --url $http --start 0 --end 1 \
+        --interval 0 --format json 2>/dev/null | grep start_to_first"
+    "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" -q >/dev/null 2>&1 &
+    victim=$!
+    sleep 2
+    kill -INT $victim
+    wait $victim
+fi
+if PYTHONPATH=${PYTHONPATH:-} "$python" -c 'import torch, lmcache; assert torch.cuda.is_available()' 2>/dev/null; then
+    "$python" -m lmcache.cli.main server --host 127.0.0.1 --port 15956 --http-host 127.0.0.1 --http-port 18956 \
+        --l1-size-gb 4 --eviction-policy LRU --supported-transfer-mode auto --chunk-size 256 >"$scratch/lmcache" 2>&1 &
+    servers+=($!)
+    until curl -sf http://127.0.0.1:18956/status >/dev/null; do kill -0 "${servers[-1]}" || break; sleep 0.5; done
+    for mode in auto lmcache_driven engine_driven; do
+        check "LMCache, --transfer-mode $mode" gpu_run tcp://127.0.0.1:15956 http://127.0.0.1:18956 --transfer-mode $mode
+    done
+    check "LMCache, two ranks" gpu_run tcp://127.0.0.1:15956 http://127.0.0.1:18956 --tp-size 2
+else
+    row "LMCache with all GPU modes" "not run" "torch with CUDA and lmcache are not importable by $python"
+fi
+for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
+after=$(free_mib)
+if [ -n "$before" ] && [ "$after" -ge $((before - 16)) ]; then row "no device memory left" passed "$before MiB free before, $after after"
+elif [ -n "$before" ]; then row "no device memory left" FAILED "$before MiB free before, $after after"; fi
+
+{
+    echo "# \`--mode gpu\` on a device"
+    echo
+    head -n 1 "$scratch/twin"
+    echo
+    echo "| check | result | |"
+    echo "|---|---|---|"
+    printf '%s\n' "${rows[@]}"
+    echo
+    cat "$scratch/speed"
+} | tee ${out:+"$out"}
+exit $failed

@@ -1,0 +1,246 @@
+//! `gpu-check`: what scripts/gpu-check.sh runs on a GPU node. Kernels against their CPU twins, their speed against a copy on
+//! the device, and an allocation for another process to open. It never ships with `make install`.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use lmcache_bench::cuda::driver::Driver;
+use lmcache_bench::cuda::kernel::{Kernels, Plane, Planes};
+use lmcache_bench::cuda::memory::DeviceMemory;
+use lmcache_bench::cuda::stream::{Event, Stream};
+use lmcache_bench::cuda::{Context, CudaError};
+use lmcache_bench::report::output::write_stdout;
+use lmcache_bench::server::checksum::fast::{FastHasher, Sums};
+use lmcache_bench::units::MIB;
+
+/// (planes, blocks, block bytes, blocks of a chunk): small and odd ones, and those of real models.
+const SHAPES: [(u64, u64, u64, u64); 8] = [
+    (1, 4, 8, 1),
+    (2, 8, 24, 2),
+    (2, 8, 40, 4),
+    (2, 16, 512, 4),
+    (3, 16, 1000, 8),
+    (8, 64, 2304, 16),
+    (16, 64, 32 << 10, 16),
+    (64, 64, 32 << 10, 16),
+];
+/// The model of the speed test: 32 layers of K and V, blocks of 32 KiB, chunks of 256 tokens.
+const SPEED_PLANES: u64 = 64;
+const SPEED_BLOCK_BYTES: u64 = 32 << 10;
+const SPEED_CHUNK_BLOCKS: u64 = 16;
+const SPEED_SIZES_MIB: [u64; 4] = [16, 64, 256, 1024];
+const SLICES: usize = 21;
+const REPEATS: u32 = 10;
+
+struct Gpu {
+    context: std::sync::Arc<Context>,
+    stream: Stream,
+    kernels: Kernels,
+}
+
+fn main() -> ExitCode {
+    let mode = std::env::args().nth(1).unwrap_or_default();
+    let outcome = match mode.as_str() {
+        "twin" => with_gpu(twin),
+        "speed" => with_gpu(speed),
+        "export" => with_gpu(export),
+        _ => Err("usage: gpu-check twin|speed|export; scripts/gpu-check.sh runs them all".to_owned()),
+    };
+    match outcome.and_then(|text| write_stdout(&text).map_err(|error| error.to_string())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            // The exit code says it too, so a closed stdout changes nothing.
+            let _ = write_stdout(&format!("FAILED: {sentence}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_gpu(work: impl FnOnce(&Gpu) -> Result<String, String>) -> Result<String, String> {
+    let driver = Driver::load()?;
+    let context = Context::open(&driver, 0)?;
+    let refused = |error: CudaError| error.to_string();
+    let gpu = Gpu {
+        stream: Stream::new(&context).map_err(refused)?,
+        kernels: Kernels::load(&context).map_err(refused)?,
+        context,
+    };
+    let facts = gpu.context.facts();
+    let (name, capability, version) = (&facts.name, facts.capability, facts.driver_version);
+    let head = format!(
+        "device: {name}, compute {}.{}, driver for CUDA {version}\n",
+        capability.0, capability.1
+    );
+    work(&gpu).map(|text| head + &text)
+}
+
+/// Planes one after another in one allocation.
+fn planes(memory: &DeviceMemory, (planes, blocks, block_bytes, chunk_blocks): (u64, u64, u64, u64)) -> Vec<Plane> {
+    let plane = |index: u64| Plane {
+        base: memory.address() + index * blocks * block_bytes,
+        block_bytes,
+        first_word: index * chunk_blocks * block_bytes / 8,
+        key: index * 1_000_003 + 17,
+        mask: 0xbfff_bfff_bfff_bfff,
+    };
+    (0..planes).map(plane).collect()
+}
+
+/// Block ids in an order that is not theirs.
+fn shuffled(blocks: u64) -> Vec<u32> {
+    (0..blocks).map(|index| ((index * 5 + 3) % blocks) as u32).collect()
+}
+
+/// Each word of the fill, and the digest of each chunk, against the CPU.
+fn twin(gpu: &Gpu) -> Result<String, String> {
+    let mut out = String::new();
+    for shape in SHAPES {
+        let chunks = check_shape(gpu, shape).map_err(|error| error.to_string())??;
+        let (planes, blocks, block_bytes, _) = shape;
+        out.push_str(&format!(
+            "twin: {planes} planes x {blocks} blocks x {block_bytes} bytes: fill and {chunks} digests equal\n"
+        ));
+    }
+    Ok(out)
+}
+
+fn check_shape(gpu: &Gpu, shape: (u64, u64, u64, u64)) -> Result<Result<usize, String>, CudaError> {
+    let (count, blocks, block_bytes, chunk_blocks) = shape;
+    let memory = DeviceMemory::allocate(&gpu.context, (count * blocks * block_bytes) as usize)?;
+    let described = planes(&memory, shape);
+    let on_device = Planes::new(&gpu.context, &gpu.stream, &described)?;
+    gpu.kernels.fill(&gpu.stream, &on_device, 0, blocks as u32)?;
+    let ids: Vec<u32> = shuffled(blocks)
+        .into_iter()
+        .take((blocks / chunk_blocks * chunk_blocks) as usize)
+        .collect();
+    let sums = gpu
+        .kernels
+        .checksum(&gpu.stream, &on_device, &ids, chunk_blocks as u32)?;
+    let mut host = vec![0; memory.bytes()];
+    memory.read(&gpu.stream, 0, &mut host)?;
+    for (index, plane) in described.iter().enumerate() {
+        let bytes = &host[index * (blocks * block_bytes) as usize..][..(blocks * block_bytes) as usize];
+        for (at, word) in (1u64..).zip(bytes.chunks_exact(8)) {
+            let found = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+            if found != pattern(plane.key, at) & plane.mask {
+                return Ok(Err(format!("word {at} of plane {index} of {shape:?} is {found:#x}")));
+            }
+        }
+    }
+    for (number, (ids, sums)) in ids.chunks(chunk_blocks as usize).zip(&sums).enumerate() {
+        let mut hasher = FastHasher::new();
+        for plane in 0..count {
+            for id in ids {
+                let at = (plane * blocks + u64::from(*id)) * block_bytes;
+                hasher.update(&host[at as usize..][..block_bytes as usize]);
+            }
+        }
+        let bytes = count * chunk_blocks * block_bytes;
+        let ours = Sums {
+            a: sums.a,
+            b: sums.b,
+            c: sums.c,
+        };
+        if ours.digest(bytes) != hasher.finish() {
+            return Ok(Err(format!(
+                "chunk {number} of {shape:?} has another digest on the CPU"
+            )));
+        }
+    }
+    Ok(Ok(sums.len()))
+}
+
+/// SplitMix64 at a place of a stream, as src/server/memory.rs and cuda/checksum.cu have it.
+fn pattern(key: u64, place: u64) -> u64 {
+    let mut x = key.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The kernel against a copy on the device, in turn; medians. A copy reads and writes, so it counts twice its bytes.
+fn speed(gpu: &Gpu) -> Result<String, String> {
+    let mut out = String::from(
+        "| request MiB | checksum GB/s | copy GB/s, read + write | share | bar |\n|---|---|---|---|---|\n",
+    );
+    for size_mib in SPEED_SIZES_MIB {
+        let (checksum, copy) = speeds(gpu, size_mib * MIB).map_err(|error| error.to_string())?;
+        let share = checksum / copy;
+        let bar = match size_mib >= 64 {
+            true if share >= 0.85 => "met",
+            true => "missed",
+            false => "",
+        };
+        out.push_str(&format!(
+            "| {size_mib} | {checksum:.0} | {copy:.0} | {share:.2} | {bar} |\n"
+        ));
+    }
+    Ok(out)
+}
+
+fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
+    let blocks = bytes / SPEED_PLANES / SPEED_BLOCK_BYTES;
+    let chunk_blocks = SPEED_CHUNK_BLOCKS.min(blocks);
+    let shape = (SPEED_PLANES, blocks, SPEED_BLOCK_BYTES, chunk_blocks);
+    let memory = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
+    let other = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
+    let on_device = Planes::new(&gpu.context, &gpu.stream, &planes(&memory, shape))?;
+    gpu.kernels.fill(&gpu.stream, &on_device, 0, blocks as u32)?;
+    let ids: Vec<u8> = shuffled(blocks).iter().flat_map(|id| id.to_ne_bytes()).collect();
+    let id_memory = DeviceMemory::allocate(&gpu.context, ids.len())?;
+    id_memory.write(&gpu.stream, 0, &ids)?;
+    let sums = DeviceMemory::allocate(&gpu.context, (blocks / chunk_blocks) as usize * 24)?;
+    let mut rates: [Vec<f64>; 2] = Default::default();
+    for _ in 0..SLICES {
+        let seconds = timed(gpu, || {
+            gpu.kernels
+                .checksum_queued(&gpu.stream, &on_device, &id_memory, chunk_blocks as u32, &sums)
+        })?;
+        rates[0].push(bytes as f64 / seconds / 1e9);
+        let seconds = timed(gpu, || other.copy_from(&gpu.stream, &memory, bytes as usize))?;
+        rates[1].push(2.0 * bytes as f64 / seconds / 1e9);
+    }
+    let [checksum, copy] = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[SLICES / 2]
+    });
+    Ok((checksum, copy))
+}
+
+/// Seconds of device time of one of several repetitions.
+fn timed(gpu: &Gpu, mut work: impl FnMut() -> Result<(), CudaError>) -> Result<f64, CudaError> {
+    let (begin, end) = (Event::timing(&gpu.context)?, Event::timing(&gpu.context)?);
+    work()?;
+    begin.record(&gpu.stream)?;
+    (0..REPEATS).try_for_each(|_| work())?;
+    end.record(&gpu.stream)?;
+    end.synchronize()?;
+    Ok(f64::from(end.elapsed_ms_since(&begin)?) / 1e3 / f64::from(REPEATS))
+}
+
+/// An allocation filled with a pattern: prints its handle, waits for the end of standard input, and checks that the other
+/// process has added 1 to every byte.
+fn export(gpu: &Gpu) -> Result<String, String> {
+    const BYTES: usize = 4 << 20;
+    let refused = |error: CudaError| error.to_string();
+    let memory = DeviceMemory::allocate(&gpu.context, BYTES).map_err(refused)?;
+    let pattern: Vec<u8> = (0..BYTES).map(|index| (index % 251) as u8).collect();
+    memory.write(&gpu.stream, 0, &pattern).map_err(refused)?;
+    let handle = memory.ipc_handle().map_err(refused)?;
+    let hex: String = handle.iter().map(|byte| format!("{byte:02x}")).collect();
+    let uuid = &gpu.context.facts().uuid;
+    write_stdout(&format!("{hex} {uuid} {BYTES}\n")).map_err(|error| error.to_string())?;
+    let mut rest = Vec::new();
+    std::io::stdin()
+        .take(1 << 10)
+        .read_to_end(&mut rest)
+        .map_err(|error| format!("could not wait for the other process: {error}"))?;
+    let mut found = vec![0; BYTES];
+    memory.read(&gpu.stream, 0, &mut found).map_err(refused)?;
+    let changed = found.iter().zip(&pattern).all(|(found, was)| *found == was + 1);
+    match changed {
+        true => Ok("ipc: another process read and changed the allocation\n".to_owned()),
+        false => Err("the other process did not change the allocation as agreed".to_owned()),
+    }
+}

@@ -1,0 +1,149 @@
+//! Chunks between device memory and slots or messages, through two page-locked buffers: the device copies one chunk while
+//! this program handles another.
+
+use std::time::{Duration, Instant};
+
+use super::{Range, Transfer};
+use crate::cuda::CudaError;
+use crate::server::device::{DeviceTensors, Staging};
+use crate::server::memory::Run;
+use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
+use crate::sys::shm::Segment;
+
+/// What is sent in place of bytes that could not be fetched: the message must have its length, and the store is then
+/// reported as failed.
+const NOTHING: [u8; 4096] = [0; 4096];
+
+/// Registration makes the buffers, and nothing is transferred before it.
+pub fn unregistered() -> RpcError {
+    RpcError::Local("a worker with device memory is not registered".to_owned())
+}
+
+/// Copies chunks into their slots, given as (chunk, place in the pool); the device's time.
+pub fn gather(
+    staging: &mut Staging,
+    tensors: &DeviceTensors,
+    range: Range,
+    places: &[(usize, Run)],
+    pool: &mut Segment,
+) -> Result<Duration, RpcError> {
+    staging.begin()?;
+    if let Some((chunk, _)) = places.first() {
+        staging.fetch(tensors, 0, range.blocks_of(*chunk))?;
+    }
+    for (number, (_, slot)) in places.iter().enumerate() {
+        if let Some((next, _)) = places.get(number + 1) {
+            staging.fetch(tensors, number + 1, range.blocks_of(*next))?;
+        }
+        pool.mapping_mut().write(slot.offset, staging.buffer(number)?);
+    }
+    Ok(staging.end()?)
+}
+
+/// Copies chunks from their slots into their blocks; the device's time.
+pub fn scatter(
+    staging: &mut Staging,
+    tensors: &DeviceTensors,
+    range: Range,
+    slots: &[Run],
+    pool: &Segment,
+) -> Result<Duration, RpcError> {
+    staging.begin()?;
+    for (chunk, slot) in slots.iter().enumerate() {
+        pool.mapping().read(slot.offset, staging.buffer(chunk)?);
+        staging.send(tensors, chunk, range.blocks_of(chunk))?;
+    }
+    Ok(staging.end()?)
+}
+
+/// Sends chunks inside a message.
+pub fn store(
+    client: &mut Client,
+    instance_id: u64,
+    tensors: &DeviceTensors,
+    staging: &mut Staging,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
+) -> Result<Transfer, RpcError> {
+    staging.begin()?;
+    staging.fetch(tensors, 0, range.blocks_of(0))?;
+    let mut fault: Option<CudaError> = None;
+    let accepted = client.commit_store_inline(key, instance_id, layout, &mut |chunk, visitor| {
+        let next = chunk + 1;
+        let fetched = match next < range.chunks && fault.is_none() {
+            true => staging.fetch(tensors, next, range.blocks_of(next)),
+            false => Ok(()),
+        };
+        match fetched.and_then(|()| staging.buffer(chunk)) {
+            Ok(bytes) => visitor(bytes),
+            Err(error) => {
+                fault.get_or_insert(error);
+                let mut left = layout.chunk_bytes() as usize;
+                while left > 0 {
+                    let step = left.min(NOTHING.len());
+                    visitor(&NOTHING[..step]);
+                    left -= step;
+                }
+            }
+        }
+    })?;
+    let timing = client.timing();
+    if let Some(error) = fault {
+        return Err(error.into());
+    }
+    Ok(Transfer {
+        accepted,
+        bytes: layout.chunk_bytes() * range.chunks as u64,
+        wait: timing.done - timing.sent,
+        copy: timing.sent - timing.begun,
+        gpu: Some(staging.end()?),
+    })
+}
+
+/// Receives chunks inside a message.
+pub fn retrieve(
+    client: &mut Client,
+    instance_id: u64,
+    tensors: &DeviceTensors,
+    staging: &mut Staging,
+    (key, range, layout): (&Key, Range, &ChunkLayout),
+) -> Result<Transfer, RpcError> {
+    staging.begin()?;
+    let mut fault: Option<CudaError> = None;
+    let mut current: Option<usize> = None;
+    let received = client.prepare_retrieve_inline(key, instance_id, layout, &mut |chunk, offset, piece| {
+        if fault.is_some() {
+            return;
+        }
+        let before = current.replace(chunk).filter(|before| *before != chunk);
+        let sent = before.map_or(Ok(()), |done| staging.send(tensors, done, range.blocks_of(done)));
+        let placed = sent.and_then(|()| staging.buffer(chunk)).map(|buffer| {
+            let begin = offset as usize;
+            buffer[begin..begin + piece.len()].copy_from_slice(piece);
+        });
+        fault = placed.err();
+    });
+    let accepted = received?;
+    let timing = client.timing();
+    if let (Some(last), None) = (current, &fault) {
+        staging.send(tensors, last, range.blocks_of(last))?;
+    }
+    let gpu = staging.end()?;
+    let copied = Instant::now();
+    if accepted {
+        client.commit_retrieve(key, instance_id)?;
+    }
+    if let Some(error) = fault {
+        return Err(error.into());
+    }
+    Ok(Transfer {
+        accepted,
+        bytes: if accepted {
+            layout.chunk_bytes() * range.chunks as u64
+        } else {
+            0
+        },
+        wait: (timing.answered - timing.begun) + copied.elapsed(),
+        copy: copied - timing.answered,
+        gpu: Some(gpu),
+    })
+}

@@ -1,0 +1,240 @@
+//! `server --mode gpu` against the mock server, both with the stand-in driver: the order of calls, every call failing once,
+//! and clean-up. Nothing here is a result about a GPU.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::cuda::stand_in;
+use crate::support::mock_server::MockServer;
+use crate::support::{Dir, bench, json, stderr, stdout};
+
+const SHAPE: &str = "(2,32,4,2,8):float16:3";
+
+fn mock(flags: &[&str]) -> MockServer {
+    MockServer::start_with(flags, |command| {
+        command.env("LMCACHE_BENCH_LIBCUDA", stand_in());
+    })
+}
+
+/// `server --mode gpu` with the stand-in; two sequences of two chunks.
+fn client(mock: &MockServer, shape: &str) -> Command {
+    let mut command = bench();
+    command.env("LMCACHE_BENCH_LIBCUDA", stand_in());
+    command.args([
+        "server",
+        "--mode",
+        "gpu",
+        "--rpc-url",
+        &mock.rpc_url,
+        "--url",
+        &mock.http_url,
+    ]);
+    command.args([
+        "--kvcache-shape-spec",
+        shape,
+        "--num-tokens",
+        "40",
+        "--rpc-timeout-s",
+        "2",
+    ]);
+    command.args(["--start", "0", "--end", "2", "--interval", "0"]);
+    command
+}
+
+fn passes(output: &Output, report: &Value) {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    assert_eq!(report["metrics"]["verify"]["sequences_passed"], 2, "{report}");
+}
+
+fn transport(report: &Value) -> String {
+    report.to_string()
+}
+
+#[test]
+fn the_server_copies_from_and_to_device_memory() {
+    for generation in ["0.5.0", "0.5.5", "0.5.6"] {
+        let mock = mock(&["--generation", generation]);
+        for extra in [&["--checksum", "md5"][..], &["--checksum", "fast"]] {
+            let (output, report) = json(client(&mock, SHAPE).args(extra));
+            passes(&output, &report);
+            assert!(transport(&report).contains("lmcache_driven, CUDA memory of the client"));
+            assert_eq!(
+                report["metrics"]["gpu"]["cold_store"]["p50_ms"], 1.5,
+                "{generation}: {report}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_servers_own_checksums_are_those_of_device_memory() {
+    let mock = mock(&[]);
+    for shape in [
+        "(2,32,4,2,8):bfloat16:2",
+        "(1,32,4,2,8):uint8:2",
+        "(2,32,4,1,8):float16:1;(1,32,4,1,8):uint8:2",
+    ] {
+        let (output, report) = json(&mut client(&mock, shape));
+        passes(&output, &report);
+        assert_eq!(
+            report["metrics"]["verify"]["server_chunks_compared"], 8,
+            "{shape}: {report}"
+        );
+    }
+}
+
+#[test]
+fn chunks_go_through_page_locked_buffers_when_this_program_copies() {
+    for flags in [&["--shm-name", ""][..], &[]] {
+        let name = format!("lmcache-bench-test-pool-{}", std::process::id());
+        let flags: Vec<&str> = match flags {
+            [flag, _] => vec![flag, &name],
+            _ => vec![],
+        };
+        let mock = mock(&flags);
+        let (output, report) = json(client(&mock, SHAPE).args(["--transfer-mode", "engine_driven", "--tp-size", "2"]));
+        passes(&output, &report);
+        assert!(transport(&report).contains("engine_driven, CUDA memory"), "{report}");
+        assert_eq!(
+            report["metrics"]["gpu"]["warm_retrieve"]["max_ms"], 3.0,
+            "two ranks: {report}"
+        );
+    }
+}
+
+#[test]
+fn wrong_bytes_on_the_device_are_found() {
+    let mock = mock(&["--fault", "corrupt:retrieve"]);
+    let output = client(&mock, SHAPE).args(["--checksum", "fast"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("CHECKSUM MISMATCH"), "{}", stderr(&output));
+}
+
+/// What the driver was asked, line by line.
+fn log_of(dir: &Dir, mut command: Command) -> (Output, Vec<String>) {
+    let path = dir.join("calls");
+    let _ = fs::remove_file(&path);
+    let output = command.env("STANDIN_LOG", &path).output().unwrap();
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    (output, text.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn stores_wait_for_our_writes_and_checksums_for_the_servers() {
+    let dir = Dir::new();
+    let mock = mock(&[]);
+    let (output, calls) = log_of(&dir, client(&mock, SHAPE));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let at = |wanted: &str, from: usize| {
+        let found = calls[from..].iter().position(|call| call == wanted);
+        from + found.unwrap_or_else(|| panic!("no '{wanted}' after line {from}: {calls:?}"))
+    };
+    // Ours is recorded after the fill and shared before the request; theirs is opened and waited for after the answer.
+    let shared = at("event shared", 0);
+    assert!(calls[..shared].iter().any(|call| call == "event recorded"));
+    assert!(calls[..shared].iter().any(|call| call == "event created with flags 7"));
+    let opened = at("event opened", shared);
+    let waited = at("stream waits for event", opened);
+    // Four transfers, each with a pair of its own.
+    assert_eq!(calls.iter().filter(|call| *call == "event shared").count(), 4);
+    assert_eq!(calls.iter().filter(|call| *call == "event opened").count(), 4);
+    assert!(waited > opened);
+}
+
+#[test]
+fn everything_is_given_back_in_order() {
+    let dir = Dir::new();
+    let mock = mock(&[]);
+    for transfer in ["lmcache_driven", "engine_driven"] {
+        let mut command = client(&mock, SHAPE);
+        command.args(["--transfer-mode", transfer]);
+        let (output, calls) = log_of(&dir, command);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
+        assert!(
+            !calls.iter().any(|call| call.starts_with("leaked")),
+            "{transfer}: {calls:?}"
+        );
+        assert_eq!(count("memory allocated"), count("memory freed"), "{transfer}");
+        assert_eq!(count("host memory allocated"), count("host memory freed"), "{transfer}");
+        assert_eq!(
+            calls.last().map(String::as_str),
+            Some("context released"),
+            "{transfer}: {calls:?}"
+        );
+    }
+}
+
+/// Whichever call fails, the run ends with exit code 1 and a sentence with the driver's words, and nothing stays allocated.
+#[test]
+fn every_failing_call_is_a_sentence_and_leaks_nothing() {
+    let dir = Dir::new();
+    let mock = mock(&[]);
+    let calls = [
+        ("cuInit", 1),
+        ("cuDeviceGetCount", 1),
+        ("cuDeviceGet", 1),
+        ("cuDeviceGetUuid_v2", 1),
+        ("cuDevicePrimaryCtxRetain", 1),
+        ("cuCtxSetCurrent", 1),
+        ("cuModuleLoadData", 1),
+        ("cuModuleGetFunction", 2),
+        ("cuMemGetInfo_v2", 1),
+        ("cuStreamCreate", 1),
+        ("cuMemAlloc_v2", 2),
+        ("cuIpcGetMemHandle", 1),
+        ("cuLaunchKernel", 1),
+        ("cuMemsetD8Async", 1),
+        ("cuMemcpyDtoHAsync_v2", 1),
+        ("cuMemcpyHtoDAsync_v2", 1),
+        ("cuEventCreate", 2),
+        ("cuEventRecord", 1),
+        ("cuIpcGetEventHandle", 1),
+        ("cuIpcOpenEventHandle", 1),
+        ("cuStreamWaitEvent", 1),
+        ("cuEventElapsedTime", 1),
+        ("cuStreamSynchronize", 1),
+    ];
+    for (call, nth) in calls {
+        let mut command = client(&mock, SHAPE);
+        command.env("STANDIN_FAIL", format!("{call}:{nth}:2"));
+        let (output, log) = log_of(&dir, command);
+        let said = format!("{}{}", stderr(&output), stdout(&output));
+        assert_eq!(output.status.code(), Some(1), "{call}: {said}");
+        assert!(
+            said.contains("CUDA_ERROR_OUT_OF_MEMORY (out of memory), code 2"),
+            "{call}: {said}"
+        );
+        assert!(!log.iter().any(|line| line.starts_with("leaked")), "{call}: {log:?}");
+    }
+}
+
+#[test]
+fn what_a_device_cannot_do_is_refused_with_a_sentence() {
+    let mock = mock(&[]);
+    let refused = |change: &dyn Fn(&mut Command)| {
+        let mut command = client(&mock, SHAPE);
+        change(&mut command);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let text = refused(&|command| {
+        command.args(["--device", "7"]);
+    });
+    assert!(text.contains("--device 7: there are 2 CUDA devices"), "{text}");
+    let text = refused(&|command| {
+        command.args(["--kvcache-shape-spec", "(2,32,1,1,3):uint8:1"]);
+    });
+    assert!(text.contains("blocks of a multiple of 8 bytes"), "{text}");
+    let text = refused(&|command| {
+        command.args(["--kvcache-shape-spec", "(2,65536,16,8,128):float16:32"]);
+    });
+    assert!(text.contains("of device memory but only 1.0 GiB are free"), "{text}");
+    let text = refused(&|command| {
+        command.env("LMCACHE_BENCH_LIBCUDA", "/nonexistent/libcuda.so.1");
+    });
+    assert!(text.contains("--mode gpu: could not load the CUDA driver"), "{text}");
+}
