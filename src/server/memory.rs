@@ -171,14 +171,18 @@ impl KvTensors {
             .enumerate()
             .flat_map(|(index, layer)| (0..layer.planes).map(move |plane| (index, *layer, plane)))
             .collect();
+        let places: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, _, run)| run).collect();
+        if let Backing::Shared(segment) = &self.backing {
+            places
+                .iter()
+                .try_for_each(|run| segment.reserve(run.offset, run.bytes))?;
+        }
+        // All pages at once; large pages would be four times as much memory for runs of this size.
+        let ranges: Vec<_> = places.iter().map(|run| (run.offset, run.bytes)).collect();
+        self.mapping_mut().populate(&ranges);
         let mut piece = vec![0u8; PIECE_WORDS * 8];
         for (index, layer, plane) in runs {
             let run = self.layout.run(&layer, plane, blocks);
-            if let Backing::Shared(segment) = &self.backing {
-                segment.reserve(run.offset, run.bytes)?;
-            }
-            // All pages at once; large pages would be four times as much memory for runs of this size.
-            self.mapping_mut().populate(run.offset, run.bytes);
             let key = stream_key(source, index, plane);
             let mut done = 0;
             while done < run.bytes {

@@ -3,11 +3,18 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// Bytes that a visit hands out at a time: small enough to stay in the nearest caches.
 const VISIT_BYTES: usize = 32 << 10;
+/// What one thread populates at a time: a third of a millisecond, ten times what starting a thread costs.
+const POPULATE_BYTES: usize = 1 << 20;
+/// More do not get memory from the kernel any faster.
+const POPULATE_THREADS_MAX: usize = 8;
 
 /// Unmapped when dropped. A range outside of it is a bug of the caller and panics, as with a slice: lengths that come from
 /// elsewhere are checked with `contains` first.
@@ -98,15 +105,44 @@ impl Mapping {
         }
     }
 
-    /// Makes the pages of a range present, so that copying does not stop for each one. Best effort: older kernels do not
-    /// know this advice and then copying does it.
-    pub fn populate(&mut self, offset: usize, bytes: usize) {
+    /// Makes the pages of ranges present, on all cores where that pays, so that copying does not stop for each page. Best
+    /// effort: older kernels do not know this advice, and then copying does it.
+    pub fn populate(&mut self, ranges: &[(usize, usize)]) {
+        let pieces: Vec<(usize, usize)> = ranges
+            .iter()
+            .flat_map(|(offset, bytes)| self.pages_of(*offset, *bytes))
+            .collect();
+        let total: usize = pieces.iter().map(|(_, bytes)| bytes).sum();
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (total / POPULATE_BYTES).clamp(1, cores.min(POPULATE_THREADS_MAX));
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some((address, bytes)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let address = ptr::with_exposed_provenance_mut::<libc::c_void>(*address);
+                // SAFETY: the range lies inside the mapping, which `&mut self` keeps alive until all threads have ended,
+                // and this advice changes no bytes.
+                unsafe { libc::madvise(address, *bytes, libc::MADV_POPULATE_WRITE) };
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Without another thread this one does all.
+                let _ = thread::Builder::new().spawn_scoped(scope, work);
+            }
+            work();
+        });
+    }
+
+    /// The whole pages of a range, as addresses and lengths of pieces.
+    fn pages_of(&self, offset: usize, bytes: usize) -> Vec<(usize, usize)> {
         let page = 4096;
         let first = offset / page * page;
         let end = (offset + bytes).next_multiple_of(page).min(self.bytes);
-        let address = self.at(first, end - first);
-        // SAFETY: the range lies inside the mapping, and this advice changes no bytes.
-        unsafe { libc::madvise(address.cast(), end - first, libc::MADV_POPULATE_WRITE) };
+        let start = self.at(first, end - first).expose_provenance();
+        let pieces = (0..end - first).step_by(POPULATE_BYTES);
+        pieces
+            .map(|done| (start + done, POPULATE_BYTES.min(end - first - done)))
+            .collect()
     }
 
     fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
@@ -166,6 +202,28 @@ mod tests {
         let mut seen = Vec::new();
         one.visit(VISIT_BYTES - 4, 8, &mut |piece| seen.extend_from_slice(piece));
         assert_eq!(seen, b"xxcdefgh");
+    }
+
+    #[test]
+    fn populating_changes_no_bytes() {
+        let bytes = 5 * POPULATE_BYTES + 4096;
+        let mut mapping = Mapping::anonymous(bytes).unwrap();
+        mapping.write(POPULATE_BYTES - 2, b"abcd");
+        mapping.populate(&[
+            (1, 2 * POPULATE_BYTES),
+            (3 * POPULATE_BYTES, 2 * POPULATE_BYTES + 4096),
+            (7, 0),
+        ]);
+        let mut out = [0; 6];
+        mapping.read(POPULATE_BYTES - 3, &mut out);
+        assert_eq!(&out, b"\0abcd\0");
+        let whole = mapping.pages_of(1, 2 * POPULATE_BYTES);
+        let lengths: Vec<usize> = whole.iter().map(|(_, bytes)| *bytes).collect();
+        assert_eq!(
+            lengths,
+            [POPULATE_BYTES, POPULATE_BYTES, 4096],
+            "the page that the end is in too"
+        );
     }
 
     #[test]

@@ -60,10 +60,9 @@ pub(super) fn store(
         error: malformed(Operation::PrepareStore, detail),
         slots_unfilled: true,
     })?;
-    // A server allocates its pool as it is touched. All at once takes half the time of page by page.
-    for (_, slot) in &places {
-        pool.mapping_mut().populate(slot.offset, slot.bytes);
-    }
+    // A server's pool gets its memory as it is touched. All at once takes half the time of page by page.
+    let slots: Vec<_> = places.iter().map(|(_, slot)| (slot.offset, slot.bytes)).collect();
+    pool.mapping_mut().populate(&slots);
     let gpu = match (&worker.tensors, staging) {
         (Tensors::Host(tensors), _) => {
             for (chunk, slot) in &places {
