@@ -206,7 +206,7 @@ fn mebibytes(bytes: u64) -> f64 {
 fn client(facts: &Facts) -> Vec<Entry> {
     let detail = facts.detail;
     let error = match facts.client_error {
-        Some(error) => format!("TTFT p99 {:.1} ms", error.ttft_ms_p99),
+        Some(error) => error.sentence(),
         None => "not measured".to_owned(),
     };
     let mut entries = vec![Entry::text("error", "Client error", error)];
@@ -219,6 +219,18 @@ fn client(facts: &Facts) -> Vec<Entry> {
                 3,
             ),
             Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3),
+            Entry::number(
+                "error_lateness_ms_p99",
+                "Replay lateness, p99 (ms)",
+                error.lateness_ms_p99,
+                3,
+            ),
+            Entry::number(
+                "error_whole_ms_p99",
+                "Replay error + lateness, p99 (ms)",
+                error.whole_ms_p99,
+                3,
+            ),
             optional(
                 "error_decode_percent",
                 "Replay decode error, mean (%)",
@@ -244,9 +256,21 @@ fn client(facts: &Facts) -> Vec<Entry> {
         ),
         Entry::number("lag_ms_mean", "Read lag, mean (ms)", detail.lag_ms_mean, 3),
         Entry::number(
+            "lateness_ms_p50",
+            "Dispatch lateness p50 (ms)",
+            detail.lateness_ms.spread.p50,
+            3,
+        ),
+        Entry::number(
             "lateness_ms_p99",
             "Dispatch lateness p99 (ms)",
-            detail.lateness_ms_p99,
+            detail.lateness_ms.spread.p99,
+            3,
+        ),
+        Entry::number(
+            "lateness_ms_max",
+            "Dispatch lateness max (ms)",
+            detail.lateness_ms.max,
             3,
         ),
         Entry::number("cpu_percent", "CPU of one core (%)", detail.cpu_percent, 1),
