@@ -105,7 +105,7 @@ impl Run<'_> {
             .line("Measuring this client's own error against the built-in mock (--no-certificate leaves it out)...");
         match certificate::measure(plan) {
             Ok(error) => {
-                progress.line(&format!("Client error: TTFT p99 {:.1} ms", error.ttft_ms_p99));
+                progress.line(&format!("Client error: {}", error.sentence()));
                 self.doubts.extend(warning::client_bound(&error));
                 Some(error)
             }

@@ -3,8 +3,10 @@
 
 use ureq::unversioned::transport::Buffers;
 
-/// What one read may bring; about thirty token events.
-const INPUT_BYTES: usize = 8 << 10;
+/// What one read may bring at first; about fifteen token events.
+const INPUT_BYTES: usize = 4 << 10;
+/// What it may bring on a stream that fills this much: fewer reads, and nothing for a thousand quiet streams to pay for.
+const BUSY_INPUT_BYTES: usize = 16 << 10;
 /// Input grows this far while nothing of it can be used, which only headers do.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;
 /// What one write takes; most requests fit.
@@ -15,6 +17,8 @@ pub struct StreamBuffers {
     input: Vec<u8>,
     consumed: usize,
     filled: usize,
+    /// The last read left no room, so more was waiting.
+    was_full: bool,
     /// The last look at the input used some of it; otherwise more must be read first.
     progress: bool,
     output: Vec<u8>,
@@ -69,6 +73,9 @@ impl Buffers for StreamBuffers {
             self.filled -= self.consumed;
             self.consumed = 0;
         }
+        if self.filled == 0 && self.was_full && self.input.len() < BUSY_INPUT_BYTES {
+            self.input.resize(BUSY_INPUT_BYTES, 0);
+        }
         if self.filled == self.input.len() {
             let bytes = (self.input.len() * 2).clamp(INPUT_BYTES, INPUT_BYTES_MAX);
             self.input.resize(bytes, 0);
@@ -78,6 +85,7 @@ impl Buffers for StreamBuffers {
 
     fn input_appended(&mut self, amount: usize) {
         self.filled += amount;
+        self.was_full = self.filled == self.input.len();
     }
 
     fn input_consume(&mut self, amount: usize) {
@@ -132,6 +140,17 @@ mod tests {
         assert_eq!(buffers.input().len(), INPUT_BYTES_MAX);
         buffers.input_consume(10);
         assert_eq!(buffers.input_append_buf().len(), 10);
+    }
+
+    #[test]
+    fn only_a_stream_that_fills_its_buffer_gets_a_larger_one() {
+        let mut buffers = StreamBuffers::default();
+        for (bytes, next) in [(1, INPUT_BYTES), (INPUT_BYTES, BUSY_INPUT_BYTES), (9, BUSY_INPUT_BYTES)] {
+            buffers.input_append_buf();
+            buffers.input_appended(bytes);
+            buffers.input_consume(bytes);
+            assert_eq!(buffers.input_append_buf().len(), next);
+        }
     }
 
     #[test]

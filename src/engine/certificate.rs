@@ -44,11 +44,25 @@ pub struct ClientError {
     /// TTFT as measured less TTFT as the mock knows it, without sign.
     pub ttft_ms_mean: f64,
     pub ttft_ms_p99: f64,
+    /// From the workload's wish to send to the first write, which is outside TTFT.
+    pub lateness_ms_p99: f64,
+    /// Both together, request by request, so that a request that left late cannot look exact.
+    pub whole_ms_p99: f64,
     /// Time per token, the same, in percent of the mock's; nothing with one token per answer.
     pub decode_percent: Option<f64>,
     pub streams: u64,
     pub requests: u64,
     pub events_per_s: f64,
+}
+
+impl ClientError {
+    /// The one line: what a TTFT may be off by, a late dispatch included.
+    pub fn sentence(&self) -> String {
+        format!(
+            "TTFT p99 {:.1} ms (reading {:.1}, late dispatch {:.1})",
+            self.whole_ms_p99, self.ttft_ms_p99, self.lateness_ms_p99
+        )
+    }
 }
 
 /// Replays the shape of `plan`. An error says why there is no certificate.
@@ -94,13 +108,17 @@ struct Served {
 
 fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> Result<ClientError, String> {
     let by_id: HashMap<&str, &Served> = truth.iter().map(|served| (served.id.as_str(), served)).collect();
-    let (mut ttft_ms, mut decode_percent) = (Vec::new(), Vec::new());
+    let (mut ttft_ms, mut lateness_ms, mut whole_ms) = (Vec::new(), Vec::new(), Vec::new());
+    let mut decode_percent = Vec::new();
     let mut events = 0;
     for record in records {
         let name = record.answer.response_id.as_deref().unwrap_or("");
         let Some(served) = by_id.get(name) else { continue };
         let true_ttft_ms = served.first_token_ns.saturating_sub(served.arrival_ns) as f64 / 1e6;
-        ttft_ms.push((record.ttft_s() * 1e3 - true_ttft_ms).abs());
+        let off_ms = (record.ttft_s() * 1e3 - true_ttft_ms).abs();
+        ttft_ms.push(off_ms);
+        lateness_ms.push(record.lateness_s() * 1e3);
+        whole_ms.push(off_ms + record.lateness_s() * 1e3);
         events += served.events;
         if let Some(tpot_s) = record.tpot_s().filter(|_| served.events > 1) {
             let span_ns = served.last_token_ns.saturating_sub(served.first_token_ns) as f64;
@@ -111,11 +129,16 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
     if ttft_ms.is_empty() {
         return Err("the built-in mock logged none of the requests".into());
     }
-    ttft_ms.sort_by(f64::total_cmp);
+    let p99 = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        linear(values, 99.0)
+    };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     Ok(ClientError {
         ttft_ms_mean: mean(&ttft_ms),
-        ttft_ms_p99: linear(&ttft_ms, 99.0),
+        ttft_ms_p99: p99(&mut ttft_ms),
+        lateness_ms_p99: p99(&mut lateness_ms),
+        whole_ms_p99: p99(&mut whole_ms),
         decode_percent: (!decode_percent.is_empty()).then(|| mean(&decode_percent).abs()),
         streams,
         requests: ttft_ms.len() as u64,
@@ -277,6 +300,7 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
+    /// Dispatched at 0.
     fn record(id: &str, first_ms: i64, last_ms: i64) -> Record {
         let mut record = Record::begin(id.into(), Stamp(0), Stamp(0));
         for at in [first_ms, last_ms] {
@@ -306,6 +330,17 @@ mod tests {
         assert!(error.decode_percent.unwrap() < 1e-9);
         assert_eq!(error.events_per_s, 2.0);
         assert!(compare(&records, &[], 7, 2.0).is_err());
+    }
+
+    #[test]
+    fn a_late_dispatch_is_in_the_error_although_ttft_is_exact() {
+        let mut late = record("a", 20, 30);
+        late.scheduled = Stamp(-8 * MS);
+        let error = compare(&[late], &[served("a", 20, 30)], 1, 1.0).unwrap();
+        assert_eq!(
+            (error.ttft_ms_p99, error.lateness_ms_p99, error.whole_ms_p99),
+            (0.0, 8.0, 8.0)
+        );
     }
 
     #[test]

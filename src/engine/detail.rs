@@ -82,7 +82,8 @@ pub struct Detail {
     pub reads_without_stamp: u64,
     pub first_token_lag_ms_p99: f64,
     pub lag_ms_mean: f64,
-    pub lateness_ms_p99: f64,
+    /// Of all requests, failed ones too.
+    pub lateness_ms: Distribution,
     pub cpu_percent: f64,
     pub cpu_us_per_event: Option<f64>,
     pub wall_step_ms: f64,
@@ -169,12 +170,9 @@ impl Detail {
     }
 
     fn add_client(&mut self, samples: &PhaseSamples, good: &[&Record]) {
-        let p99 = |values: Vec<f64>| Distribution::of(values.into_iter(), 1.0).spread.p99;
-        self.first_token_lag_ms_p99 = p99(good
-            .iter()
-            .map(|record| record.first_token_lag_ns as f64 / 1e6)
-            .collect());
-        self.lateness_ms_p99 = p99(samples.records.iter().map(|record| record.lateness_s() * 1e3).collect());
+        let lags_s = good.iter().map(|record| record.first_token_lag_ns as f64 / 1e9);
+        self.first_token_lag_ms_p99 = Distribution::of(lags_s, 1e3).spread.p99;
+        self.lateness_ms = Distribution::of(samples.records.iter().map(Record::lateness_s), 1e3);
         let lag_ns: u64 = samples.records.iter().map(|record| record.lag_ns_sum).sum();
         if self.reads > 0 {
             self.lag_ms_mean = lag_ns as f64 / self.reads as f64 / 1e6;

@@ -39,7 +39,6 @@ pub struct Exchanger {
     target: Arc<Target>,
     connector: LineConnector,
     agent: Agent,
-    piece: Vec<u8>,
 }
 
 impl Exchanger {
@@ -49,7 +48,6 @@ impl Exchanger {
             agent: Agent::with_parts(Target::http_config(), connector.clone(), target.resolver()),
             target,
             connector,
-            piece: vec![0; PIECE_BYTES],
         }
     }
 
@@ -137,11 +135,9 @@ impl Exchanger {
             self.line.limit(total_by, Stop::Total);
         }
         self.line.begin_request();
-        let answered = self.agent.run(self.target.request(&body));
+        let answered = self.agent.run(self.target.request(body));
         // The clock starts when everything is ready and the next thing is the first write.
         record.dispatched = self.line.first_write().unwrap_or(record.dispatched);
-        // A thousand long prompts are not kept while their answers come.
-        drop(body);
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);
         let mut response = answered.map_err(|error| self.failure(&error, false))?;
         record.headers = Some(self.line.arrived());
@@ -156,6 +152,8 @@ impl Exchanger {
         Ok(())
     }
 
+    /// Apart from `exchange`, so that its piece is not on the stack below the sending.
+    #[inline(never)]
     fn read_answer(
         &mut self,
         response: &mut Response<Body>,
@@ -165,17 +163,19 @@ impl Exchanger {
         let mut decoder = Decoder::new();
         let mut reader = response.body_mut().as_reader();
         let mut waiting = true;
+        // On the stack, whose pages sending the request used already.
+        let mut piece = [0; PIECE_BYTES];
         loop {
-            let bytes = match reader.read(&mut self.piece) {
+            let bytes = match reader.read(&mut piece) {
                 Ok(0) => return Ok(()),
                 Ok(bytes) => bytes,
                 Err(error) => return Err(self.failure(&ureq::Error::Io(error), true)),
             };
             let at = self.line.arrived();
             let answer = &mut record.answer;
-            decoder.feed(&self.piece[..bytes], &mut |data| answer.event(data, at))?;
+            decoder.feed(&piece[..bytes], &mut |data| answer.event(data, at))?;
             if answer.is_done() {
-                self.drain(&mut reader);
+                self.drain(&mut reader, &mut piece);
                 return Ok(());
             }
             if waiting && answer.first_token.is_some() {
@@ -192,9 +192,9 @@ impl Exchanger {
     }
 
     /// Reads what follows `[DONE]`, usually nothing but the end, so that the connection can be used again.
-    fn drain(&mut self, reader: &mut impl Read) {
+    fn drain(&self, reader: &mut impl Read, piece: &mut [u8]) {
         self.line.limit(self.line.clock.now().plus(DRAIN), Stop::Drain);
-        while let Ok(bytes) = reader.read(&mut self.piece) {
+        while let Ok(bytes) = reader.read(piece) {
             if bytes == 0 || self.line.overdue(self.line.clock.now()).is_some() {
                 return;
             }

@@ -2,15 +2,15 @@
 //! nothing of workloads.
 
 use std::io;
+use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-
-use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::exchange::Exchanger;
 use super::failure::Failure;
 use super::record::Record;
 use super::timestamp::Stamp;
 use super::workload::Request;
+use crate::sys::queue::Queue;
 
 /// Enough for TLS; only the pages that are touched cost memory.
 const STACK_BYTES: usize = 256 << 10;
@@ -43,42 +43,41 @@ pub enum Report {
 /// The other end of a lane's thread.
 #[derive(Debug)]
 pub struct Lane {
-    jobs: Option<Sender<Job>>,
+    jobs: Arc<Queue<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lane {
-    pub fn start(number: usize, exchanger: Exchanger, reports: Sender<Report>) -> io::Result<Lane> {
-        let (jobs, queue) = bounded(1);
+    pub fn start(number: usize, exchanger: Exchanger, reports: Arc<Queue<Report>>) -> io::Result<Lane> {
+        let jobs = Arc::new(Queue::default());
+        let queue = Arc::clone(&jobs);
         let thread = Builder::new()
             .name("lane".into())
             .stack_size(STACK_BYTES)
             .spawn(move || serve(number, exchanger, &queue, &reports))?;
         Ok(Lane {
-            jobs: Some(jobs),
+            jobs,
             thread: Some(thread),
         })
     }
 
     /// Gives an idle lane its next job.
     pub fn give(&self, job: Job) {
-        let jobs = self.jobs.as_ref().expect("a lane takes jobs until it is dropped");
-        // The thread ends only when this sender is dropped, and an idle lane's queue is empty.
-        let _ = jobs.send(job);
+        self.jobs.push(job);
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        drop(self.jobs.take());
+        self.jobs.close();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn serve(lane: usize, mut exchanger: Exchanger, jobs: &Receiver<Job>, reports: &Sender<Report>) {
-    for job in jobs {
+fn serve(lane: usize, mut exchanger: Exchanger, jobs: &Queue<Job>, reports: &Queue<Report>) {
+    while let Some(job) = jobs.pop() {
         let report = match job {
             Job::Open => Report::Opened {
                 lane,
@@ -90,8 +89,6 @@ fn serve(lane: usize, mut exchanger: Exchanger, jobs: &Receiver<Job>, reports: &
                 record: exchanger.run(request, scheduled).map(Box::new),
             },
         };
-        if reports.send(report).is_err() {
-            return;
-        }
+        reports.push(report);
     }
 }

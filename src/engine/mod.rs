@@ -17,6 +17,7 @@ pub mod jsonl;
 pub mod lane;
 pub mod line;
 pub mod live;
+pub mod outgoing;
 pub mod outputs;
 pub mod python_random;
 pub mod record;

@@ -206,34 +206,11 @@ fn mebibytes(bytes: u64) -> f64 {
 fn client(facts: &Facts) -> Vec<Entry> {
     let detail = facts.detail;
     let error = match facts.client_error {
-        Some(error) => format!("TTFT p99 {:.1} ms", error.ttft_ms_p99),
+        Some(error) => error.sentence(),
         None => "not measured".to_owned(),
     };
     let mut entries = vec![Entry::text("error", "Client error", error)];
-    if let Some(error) = facts.client_error {
-        entries.extend([
-            Entry::number(
-                "error_ttft_ms_mean",
-                "Replay TTFT error, mean (ms)",
-                error.ttft_ms_mean,
-                3,
-            ),
-            Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3),
-            optional(
-                "error_decode_percent",
-                "Replay decode error, mean (%)",
-                error.decode_percent,
-                3,
-            ),
-            Entry::number(
-                "error_events_per_s",
-                "Replayed events per second",
-                error.events_per_s,
-                0,
-            ),
-            Entry::count("error_streams", "Replayed streams", error.streams),
-        ]);
-    }
+    entries.extend(facts.client_error.map(replay).unwrap_or_default());
     entries.extend([
         Entry::text("stamps", "Arrival stamps", detail.stamps()),
         Entry::number(
@@ -244,9 +221,21 @@ fn client(facts: &Facts) -> Vec<Entry> {
         ),
         Entry::number("lag_ms_mean", "Read lag, mean (ms)", detail.lag_ms_mean, 3),
         Entry::number(
+            "lateness_ms_p50",
+            "Dispatch lateness p50 (ms)",
+            detail.lateness_ms.spread.p50,
+            3,
+        ),
+        Entry::number(
             "lateness_ms_p99",
             "Dispatch lateness p99 (ms)",
-            detail.lateness_ms_p99,
+            detail.lateness_ms.spread.p99,
+            3,
+        ),
+        Entry::number(
+            "lateness_ms_max",
+            "Dispatch lateness max (ms)",
+            detail.lateness_ms.max,
             3,
         ),
         Entry::number("cpu_percent", "CPU of one core (%)", detail.cpu_percent, 1),
@@ -258,4 +247,42 @@ fn client(facts: &Facts) -> Vec<Entry> {
         ),
     ]);
     entries
+}
+
+/// What the replay said.
+fn replay(error: &ClientError) -> Vec<Entry> {
+    vec![
+        Entry::number(
+            "error_ttft_ms_mean",
+            "Replay TTFT error, mean (ms)",
+            error.ttft_ms_mean,
+            3,
+        ),
+        Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3),
+        Entry::number(
+            "error_lateness_ms_p99",
+            "Replay lateness, p99 (ms)",
+            error.lateness_ms_p99,
+            3,
+        ),
+        Entry::number(
+            "error_whole_ms_p99",
+            "Replay error + lateness, p99 (ms)",
+            error.whole_ms_p99,
+            3,
+        ),
+        optional(
+            "error_decode_percent",
+            "Replay decode error, mean (%)",
+            error.decode_percent,
+            3,
+        ),
+        Entry::number(
+            "error_events_per_s",
+            "Replayed events per second",
+            error.events_per_s,
+            0,
+        ),
+        Entry::count("error_streams", "Replayed streams", error.streams),
+    ]
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
 use ureq::unversioned::transport::RustlsConnector;
 
 use super::exchange::Exchanger;
@@ -19,6 +18,7 @@ use super::target::Target;
 use super::timestamp::{Clock, Stamp};
 use super::transport::LineConnector;
 use super::workload::{Finished, Phase, Request, Step, Workload};
+use crate::sys::queue::Queue;
 use crate::sys::socket::StampsOn;
 use crate::sys::{counters, signal};
 
@@ -29,8 +29,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// Connections that are being opened at the same time: more would overflow a server's queue of new ones, and a dropped SYN
 /// costs a second.
 const OPENING_MAX: usize = 32;
-/// Bodies of requests that go out together are built before the first of them is sent, up to this many bytes.
-const TOGETHER_BYTES_MAX: usize = 16 << 20;
+/// Bodies of requests that go out together are built before the first of them is sent, up to this many bytes: about a
+/// hundred prompts of 10,000 tokens.
+const TOGETHER_BYTES_MAX: usize = 4 << 20;
 
 pub struct Runner {
     pub clock: Clock,
@@ -43,7 +44,7 @@ pub struct Runner {
     interrupt: Arc<AtomicBool>,
     lanes: Vec<Lane>,
     idle: Vec<usize>,
-    reports: (Sender<Report>, Receiver<Report>),
+    reports: Arc<Queue<Report>>,
     in_flight: u64,
     /// Without it the report says that stamps were taken after the read.
     _stamps: Option<StampsOn>,
@@ -61,7 +62,7 @@ impl Runner {
             interrupt: Arc::new(AtomicBool::new(false)),
             lanes: Vec::new(),
             idle: Vec::new(),
-            reports: unbounded(),
+            reports: Arc::default(),
             in_flight: 0,
             _stamps: StampsOn::wait(STAMPS_WAIT).ok(),
         }
@@ -91,8 +92,7 @@ impl Runner {
     }
 
     fn await_opened(&mut self) -> Result<(), Failure> {
-        let (_, received) = &self.reports;
-        let report = received.recv().expect("this runner holds a sender itself");
+        let report = self.reports.pop().expect("nobody closes the queue of reports");
         let Report::Opened { lane, outcome } = report else {
             unreachable!("nothing was sent yet")
         };
@@ -108,7 +108,7 @@ impl Runner {
         };
         let exchanger = Exchanger::new(Arc::clone(&self.target), connector);
         let number = self.lanes.len();
-        let lane = Lane::start(number, exchanger, self.reports.0.clone()).map_err(|error| {
+        let lane = Lane::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
             let text = format!("could not start thread {number}: {error}; allow more threads or lower the concurrency");
             Failure::new(FailureClass::Connect, text)
         })?;
@@ -214,10 +214,9 @@ impl Runner {
 
     /// Takes one report, waiting until `until` at most, not at all without it.
     fn receive(&mut self, run: &mut Run, until: Option<Stamp>) -> bool {
-        let (_, received) = &self.reports;
         let report = match until {
-            Some(until) => received.recv_deadline(self.clock.instant(until)).ok(),
-            None => received.try_recv().ok(),
+            Some(until) => self.reports.pop_until(self.clock.instant(until)),
+            None => self.reports.try_pop(),
         };
         match report {
             Some(Report::Ended { lane, id, record }) => {

@@ -5,14 +5,16 @@ use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
+use ureq::SendBody;
 use ureq::config::Config;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Request, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use super::api_key::ApiKey;
 use super::buffers::INPUT_BYTES_MAX;
+use super::outgoing::Outgoing;
 use crate::error::Error;
 
 /// TLS keeps a buffer of this size each way for every connection.
@@ -70,13 +72,16 @@ impl Target {
         self.addresses.iter().all(|address| address.ip().is_loopback())
     }
 
-    pub fn request<'a>(&self, body: &'a [u8]) -> Request<&'a [u8]> {
-        let mut request = Request::new(body);
+    pub fn request(&self, body: Vec<u8>) -> Request<SendBody<'static>> {
+        let length = body.len();
+        let mut request = Request::new(SendBody::from_owned_reader(Outgoing::new(body)));
         *request.method_mut() = ureq::http::Method::POST;
         *request.uri_mut() = self.uri.clone();
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, self.authorization.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // With a length the body goes out as it is, not in chunks.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         request
     }
 
@@ -150,9 +155,9 @@ mod tests {
         assert_eq!(target.address(), "http://127.0.0.1:8123");
         assert!(target.is_local());
         assert_eq!(target.without_key("bad key sk-secret!".into()), "bad key ***!");
-        let request = target.request(b"{}");
+        let request = target.request(b"{}".to_vec());
         assert_eq!(request.headers()["authorization"], "Bearer sk-secret");
-        for text in [format!("{target:?}"), format!("{request:?}")] {
+        for text in [format!("{target:?}"), format!("{:?}", request.headers())] {
             assert!(!text.contains("secret"), "{text}");
         }
     }

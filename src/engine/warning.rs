@@ -95,8 +95,8 @@ impl Doubt {
                 ttft_ms_p99,
                 stay_below,
             } => format!(
-                "These numbers are bound by this client: its own TTFT error at p99 is {ttft_ms_p99:.1} ms in a replay of \
-                 this plan. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores."
+                "These numbers are bound by this client: its own TTFT error, late dispatch included, is \
+                 {ttft_ms_p99:.1} ms at p99 in a replay of this plan. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores."
             ),
             Doubt::NoCertificate { cause } => {
                 format!("The client's own error was not measured: {cause}. The run itself is not affected.")
@@ -167,9 +167,9 @@ pub fn doubts(detail: &Detail, successful: u64, failed: u64) -> Vec<Doubt> {
             first_token_lag_ms_p99: detail.first_token_lag_ms_p99,
         });
     }
-    if detail.lateness_ms_p99 > LATENESS_MS_MAX {
+    if detail.lateness_ms.spread.p99 > LATENESS_MS_MAX {
         doubts.push(Doubt::Lateness {
-            lateness_ms_p99: detail.lateness_ms_p99,
+            lateness_ms_p99: detail.lateness_ms.spread.p99,
         });
     }
     if detail.reads_without_stamp > 0 {
@@ -207,13 +207,13 @@ pub fn doubts(detail: &Detail, successful: u64, failed: u64) -> Vec<Doubt> {
 
 /// What the replay says about this plan.
 pub fn client_bound(error: &ClientError) -> Option<Doubt> {
-    if error.ttft_ms_p99 <= CLIENT_TTFT_MS_MAX {
+    if error.whole_ms_p99 <= CLIENT_TTFT_MS_MAX {
         return None;
     }
     // The error grows about linearly with the streams that share the cores.
-    let stay_below = (error.streams as f64 * CLIENT_TTFT_MS_MAX / error.ttft_ms_p99) as u64;
+    let stay_below = (error.streams as f64 * CLIENT_TTFT_MS_MAX / error.whole_ms_p99) as u64;
     Some(Doubt::ClientBound {
-        ttft_ms_p99: error.ttft_ms_p99,
+        ttft_ms_p99: error.whole_ms_p99,
         stay_below: stay_below.max(1),
     })
 }

@@ -7,6 +7,7 @@ pub mod file_map;
 pub mod files;
 pub mod mapping;
 pub mod poll;
+pub mod queue;
 pub mod shm;
 pub mod signal;
 pub mod socket;

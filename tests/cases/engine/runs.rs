@@ -352,6 +352,12 @@ fn the_certificate_stands_in_the_report() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let client = &report["metrics"]["client"];
     assert!(client["error"].as_str().unwrap().starts_with("TTFT p99 "), "{client}");
-    assert!(client["error_ttft_ms_mean"].as_f64().unwrap() >= 0.0);
+    let number = |key: &str| client[key].as_f64().unwrap_or_else(|| panic!("{key} in {client}"));
+    assert!(number("error_ttft_ms_mean") >= 0.0);
+    assert!(number("error_whole_ms_p99") >= number("error_ttft_ms_p99").max(number("error_lateness_ms_p99")));
+    assert!(
+        number("lateness_ms_p50") <= number("lateness_ms_p99")
+            && number("lateness_ms_p99") <= number("lateness_ms_max")
+    );
     assert_eq!(client["error_streams"], 2);
 }
