@@ -312,7 +312,7 @@ fn the_benchmark_reports_what_the_servers_counted_in_the_measured_phase() {
     let url = format!("http://{}", mock.address);
     let folder = mock.dir.join("out");
     let flags = "--workload long-doc-qa --kv-cache-volume 1.2 --ldqa-document-length 600 --ldqa-max-output-length 2 \
-                 --ldqa-num-inflight-requests 1 --ldqa-shuffle-policy tile \
+                 --ldqa-num-inflight-requests 1 \
                  --no-interactive --no-certificate --no-csv";
     let mut command = bench();
     command
