@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM as a flag that loops look at. It must never do anything in the handler but store the number.
+//! The signals that ask for an end as a flag that loops look at. It must never do anything in the handler but store the
+//! number.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -15,19 +16,31 @@ extern "C" fn remember(signal: libc::c_int) {
     }
 }
 
-/// Installs the handlers. Blocking calls are not restarted, so that waits notice the signal.
+/// Installs the handlers. Blocking calls are not restarted, so that waits notice the signal. A file that grows beyond
+/// `ulimit -f` is an error of the write from now on, not the end of the process.
 pub fn install() -> io::Result<()> {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: an all-zero sigaction is a valid value to fill in.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = remember as extern "C" fn(libc::c_int) as libc::sighandler_t;
-        // SAFETY: `action` is initialised, the handler only touches an atomic and calls signal(2), both async-signal-safe.
-        let status = unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
-        if status != 0 {
-            return Err(io::Error::last_os_error());
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        let before = set(signal, remember as extern "C" fn(libc::c_int) as libc::sighandler_t)?;
+        // nohup asks for a run that outlives its terminal.
+        if signal == libc::SIGHUP && before == libc::SIG_IGN {
+            set(signal, libc::SIG_IGN)?;
         }
     }
+    set(libc::SIGXFSZ, libc::SIG_IGN)?;
     Ok(())
+}
+
+/// Sets what happens on a signal and returns what happened before.
+fn set(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<libc::sighandler_t> {
+    // SAFETY: an all-zero sigaction is a valid value to fill in.
+    let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    // SAFETY: both structures are initialised; the handler is SIG_IGN or `remember`, which only touches an atomic and calls
+    // signal(2), both async-signal-safe.
+    match unsafe { libc::sigaction(signal, &action, &mut before) } {
+        0 => Ok(before.sa_sigaction),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The signal that asked for an end, if one came.
@@ -38,11 +51,12 @@ pub fn received() -> Option<i32> {
     }
 }
 
-/// `SIGINT` or `SIGTERM`, for messages.
+/// The signal's name, for messages.
 pub fn name(signal: i32) -> &'static str {
     match signal {
         libc::SIGINT => "SIGINT",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGHUP => "SIGHUP",
         _ => "a signal",
     }
 }

@@ -180,6 +180,30 @@ fn a_full_disk_leaves_no_partial_object() {
 }
 
 #[test]
+fn a_limit_on_file_sizes_fails_keys_and_not_the_process() {
+    let dir = Dir::new();
+    let spec = crate::support::fs_spec(&dir.join("store"));
+    let script = "ulimit -f 8; exec \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_lmcache-bench"), "l2"])
+        .args([
+            "--num-keys",
+            "2",
+            "--data-size-kb",
+            "64",
+            "--only",
+            "store",
+            "--l2-adapter",
+            &spec,
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
+    assert!(dir.names("store").is_empty());
+}
+
+#[test]
 fn two_runs_do_not_store_into_one_directory() {
     let dir = Dir::new();
     fs::create_dir(dir.join("store")).unwrap();

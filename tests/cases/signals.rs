@@ -66,6 +66,7 @@ fn every_phase_ends_with_a_partial_report() {
         ("Store", "-INT", 130, "partial (SIGINT)"),
         ("Lookup", "-TERM", 143, "partial (SIGTERM)"),
         ("Load", "-INT", 130, "partial (SIGINT)"),
+        ("Store", "-HUP", 129, "partial (SIGHUP)"),
     ] {
         let dir = Dir::new();
         let (exit, text) = interrupted(&dir, phase, signal);
