@@ -1,10 +1,10 @@
 //! `lmcache-bench`: parse, run, report; errors become one sentence and an exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use lmcache_bench::args::{self, Invocation};
-use lmcache_bench::error::Error;
 use lmcache_bench::report::output;
 use lmcache_bench::status::Status;
 use lmcache_bench::sys::signal;
@@ -23,24 +23,23 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::Failed(sentences)) => {
-            for sentence in sentences {
-                eprintln!("{sentence}");
-            }
+            sentences.iter().for_each(|sentence| complain(sentence));
             ExitCode::FAILURE
         }
         // The shell's convention: 130 for SIGINT, 143 for SIGTERM.
         Ok(Status::Interrupted(signal)) => {
-            eprintln!(
-                "lmcache-bench: stopped by {}; the report is partial",
-                signal::name(signal)
-            );
+            let name = signal::name(signal);
+            complain(&format!("lmcache-bench: stopped by {name}; the report is partial"));
             ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
         }
-        Err(error) => complain(&error),
+        Err(error) => {
+            complain(&error.to_string());
+            error.exit_code()
+        }
     }
 }
 
-fn complain(error: &Error) -> ExitCode {
-    eprintln!("{error}");
-    error.exit_code()
+/// One sentence on standard error. Nobody is left to tell when that fails, and the exit code still says it.
+fn complain(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "{sentence}");
 }

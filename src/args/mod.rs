@@ -16,6 +16,7 @@ pub mod help;
 pub mod l2;
 pub mod man;
 pub mod markdown;
+mod mock;
 pub mod mock_engine;
 pub mod mock_server;
 pub mod nearest;
@@ -92,25 +93,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Err
             "engine" => return subcommand(&mut parser, &engine::TABLE, engine::page(), Invocation::Engine),
             "server" => return subcommand(&mut parser, &server::TABLE, server::page(), Invocation::Server),
             "l2" => return subcommand(&mut parser, &l2::TABLE, l2::page(), Invocation::L2),
-            "mock" => return mock(&mut parser),
+            "mock" => return mock::parse(&mut parser),
             other => return Err(no_such_command(other)),
         }
-    }
-}
-
-/// `mock engine` and `mock server`: the word after `mock` decides.
-fn mock(parser: &mut lexopt::Parser) -> Result<Invocation, Error> {
-    let word = parser.next().ok().flatten();
-    match word {
-        Some(lexopt::Arg::Value(word)) if word == "engine" => {
-            subcommand(parser, &mock_engine::TABLE, mock_engine::page(), Invocation::MockEngine)
-        }
-        Some(lexopt::Arg::Value(word)) if word == "server" => {
-            subcommand(parser, &mock_server::TABLE, mock_server::page(), Invocation::MockServer)
-        }
-        _ => Err(Error::Usage(format!(
-            "{PROGRAM} mock: name what to imitate: `{PROGRAM} mock engine --help` or `{PROGRAM} mock server --help`"
-        ))),
     }
 }
 
@@ -162,7 +147,7 @@ fn generate(artifact: Artifact) -> String {
 fn no_command() -> Error {
     let usage = top::page().usage;
     Error::Usage(format!(
-        "usage: {usage}\n{PROGRAM}: no command given; start with `{PROGRAM} l2 --help`"
+        "usage: {usage}\n{PROGRAM}: no command given; start with `{PROGRAM} --help`"
     ))
 }
 
@@ -233,7 +218,7 @@ mod tests {
     #[test]
     fn a_missing_or_unknown_command_is_a_usage_error() {
         let usage = "usage: lmcache-bench [bench] {engine,server,l2,mock} [options]\n\
-                     lmcache-bench: no command given; start with `lmcache-bench l2 --help`";
+                     lmcache-bench: no command given; start with `lmcache-bench --help`";
         assert_eq!(refused(&[]), usage);
         assert_eq!(refused(&["bench"]), usage);
         assert_eq!(
@@ -241,7 +226,11 @@ mod tests {
             "lmcache-bench: unknown command 'l3'; did you mean l2?"
         );
         assert!(refused(&["mock"]).contains("`lmcache-bench mock engine --help`"));
-        assert!(refused(&["mock", "--x"]).contains("name what to imitate"));
+        assert!(refused(&["mock"]).contains("name what to imitate"));
+        assert!(refused(&["mock", "engin"]).ends_with("'engin'; did you mean engine?"));
+        assert!(refused(&["mock", "queue"]).ends_with("'queue'; there are engine and server"));
+        assert!(refused(&["mock", "--x"]).starts_with("lmcache-bench mock: unknown argument '--x'"));
+        assert!(printed(&["mock", "-h"]).starts_with("Imitate what the benchmarks measure"));
     }
 
     #[test]

@@ -55,6 +55,13 @@ fn help_goes_to_stdout_and_knows_every_flag() {
 }
 
 #[test]
+fn a_sentence_that_cannot_be_written_keeps_its_exit_code() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = bench().args(["l2", "--num-kyes"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
 fn usage_errors_exit_2_with_one_sentence_and_no_output() {
     let dir = Dir::new();
     let cases: [(&[&str], &str); 8] = [
