@@ -64,6 +64,8 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref(), adapter.helper_pid());
     let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
     warnings.extend(adapter.take_warnings());
+    // Read once: a signal that comes later does not make the report partial.
+    let interrupted = signal::received();
     let facts = RunFacts {
         config: &config,
         adapter_json: &parsed.first.shown,
@@ -73,7 +75,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             .storage_path
             .as_ref()
             .map(|path| path.display().to_string()),
-        interrupted: signal::received().map(signal::name),
+        interrupted: interrupted.map(signal::name),
         adapter_sections: adapter.sections(),
     };
     print_verification(&run.phases, &mut progress);
@@ -86,7 +88,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     }
     progress.line("[Cleanup] Done.");
     written?;
-    Ok(status(&run))
+    Ok(status(&run, interrupted))
 }
 
 fn given_specs(args: &L2Args) -> Vec<String> {
@@ -335,8 +337,8 @@ fn write_report(report: &Report, args: &L2Args, output: Option<&OutputFile>) -> 
 }
 
 /// What the exit code says, and the sentences for standard error.
-fn status(run: &Run) -> Status {
-    if let Some(signal) = signal::received() {
+fn status(run: &Run, interrupted: Option<i32>) -> Status {
+    if let Some(signal) = interrupted {
         return Status::Interrupted(signal);
     }
     let mut sentences = run.problems.clone();

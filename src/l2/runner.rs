@@ -12,36 +12,16 @@ use crate::l2::samples::{PhaseSamples, Round, VerifyTally, count_outcome};
 use crate::sys::arena::Slot;
 use crate::sys::signal;
 
+mod event;
+
+pub use event::Event;
+
 /// How often a wait looks for a signal.
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
 /// How long keys at work may take to finish after a signal.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 /// How long a timed-out round waits for its late tasks, whose buffers the next round needs, unless its own limit is shorter.
 const LATE_GRACE_MAX: Duration = Duration::from_secs(30);
-
-/// What happens on the way.
-#[derive(Clone, Copy, Debug)]
-pub enum Event {
-    PhaseBegins {
-        operation: Operation,
-    },
-    RoundEnds {
-        operation: Operation,
-        round: u64,
-        duration: Duration,
-        success: u64,
-        keys: u64,
-    },
-    RoundTimedOut {
-        operation: Operation,
-        round: u64,
-        tasks_done: usize,
-        tasks: usize,
-        success: u64,
-        keys: u64,
-    },
-    PhaseEnds,
-}
 
 /// How a round ended.
 enum End {
@@ -253,26 +233,10 @@ impl Runner<'_> {
             let id = completion.id;
             completions[id] = Some(completion);
         };
-        for task in tasks {
-            let mut task = Task {
-                created: Instant::now(),
-                ..task
-            };
-            loop {
-                match self.adapter.submit(task) {
-                    Submit::Queued => break,
-                    Submit::Done(completion) => {
-                        place(completion, &mut left);
-                        break;
-                    }
-                    Submit::Busy(same) => {
-                        task = same;
-                        if let Some(completion) = self.adapter.wait(SIGNAL_POLL) {
-                            place(completion, &mut left);
-                        }
-                    }
-                }
-            }
+        let refused = self.submit_all(tasks, timeout, &mut |completion| place(completion, &mut left));
+        left -= refused;
+        if refused > 0 {
+            end = End::TimedOut;
         }
         let mut deadline = Instant::now() + timeout;
         while left > 0 {
@@ -313,19 +277,52 @@ impl Runner<'_> {
         }
     }
 
+    /// Hands every task to the adapter. How many it did not take, because it was full for the whole of a timeout or until a
+    /// signal came: their buffers are lost to the run.
+    fn submit_all(&mut self, tasks: Vec<Task>, timeout: Duration, done: &mut dyn FnMut(Completion)) -> usize {
+        let mut rest = tasks.into_iter();
+        while let Some(task) = rest.next() {
+            let mut full_since = Instant::now();
+            let mut task = Task {
+                created: full_since,
+                ..task
+            };
+            loop {
+                task = match self.adapter.submit(task) {
+                    Submit::Queued => break,
+                    Submit::Done(completion) => {
+                        done(completion);
+                        break;
+                    }
+                    Submit::Busy(same) => same,
+                };
+                match self.adapter.wait(SIGNAL_POLL) {
+                    Some(completion) => {
+                        done(completion);
+                        full_since = Instant::now();
+                    }
+                    None if signal::received().is_some() || full_since.elapsed() >= timeout => return rest.len() + 1,
+                    None => {}
+                }
+            }
+        }
+        0
+    }
+
     /// Counts what became of the keys of a round.
     fn take_apart(&mut self, samples: &mut PhaseSamples, round: u64, measured: bool, wave: &Wave) -> Round {
         let operation = samples.operation;
         let hits = self.config.plan.per_round_hits();
         let counted = measured && matches!(wave.end, End::Complete);
         let mut result = Round::default();
-        let mut position = 0;
         let mut found: Vec<ObjectKey> = Vec::new();
         for completion in wave.completions.iter().flatten() {
             if counted {
                 samples.latencies.add(completion);
             }
-            for item in &completion.items {
+            // By the task's place in the round, because the tasks before it may still be on their way.
+            let first = completion.id as u64 * self.config.plan.num_keys();
+            for (position, item) in (first..).zip(&completion.items) {
                 result.success += u64::from(item.outcome.is_success());
                 if item.outcome.moved() {
                     result.moved_bytes += item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
@@ -337,7 +334,6 @@ impl Runner<'_> {
                     Operation::Lookup => position < hits,
                     Operation::Store | Operation::Load => true,
                 };
-                position += 1;
                 let mut uncounted = Default::default();
                 let tally = if counted { &mut samples.tally } else { &mut uncounted };
                 let faulty = count_outcome(tally, item, expected);

@@ -14,17 +14,10 @@ use crate::stats::percentile::linear;
 use crate::stats::summary::Summary;
 use crate::units::{GIB, MIB};
 
+mod doubts;
+
 const TITLE: &str = "L2 Adapter Benchmark Result";
 const WIDTH: usize = 64;
-/// Creating a file takes about 16 us on an idle ext4; beyond this something slows it down.
-const SLOW_CREATE_US: f64 = 100.0;
-/// A probe whose slices differ more than this gives no verdict.
-const PROBE_SPREAD_MAX: f64 = 2.0;
-/// Nothing is faster than the device; a ratio beyond this says that the probe was wrong.
-const PROBE_RATIO_MAX: f64 = 1.05;
-/// Loads count as proven cold when at least this share came from the device.
-const COLD_SHARE_MIN: f64 = 0.95;
-
 /// What the report says besides the phases.
 pub struct RunFacts<'a> {
     pub config: &'a RunConfig,
@@ -43,7 +36,7 @@ pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<W
         sections.push(operation_section(index, facts.config, phase));
         sections.push(detail_section(index, phase));
         sections.push(latency_section(index, phase));
-        add_warnings(facts, phase, &mut warnings);
+        doubts::add(facts, phase, &mut warnings);
     }
     let verified = phases.iter().find_map(|phase| phase.verify.as_ref());
     sections.extend(verified.map(verify_section));
@@ -354,7 +347,10 @@ fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
         .map(|time| time.as_secs_f64() * 1e3);
     let state = match facts.interrupted {
         Some(signal) => format!("partial ({signal})"),
-        None if phases.iter().any(|phase| phase.aborted.is_some()) => "partial (aborted)".to_owned(),
+        // A phase that could not begin is missing.
+        None if phases.len() < facts.config.operations.len() || phases.iter().any(|phase| phase.aborted.is_some()) => {
+            "partial (aborted)".to_owned()
+        }
         None => "complete".to_owned(),
     };
     let entries = vec![
@@ -364,54 +360,6 @@ fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
         optional("start_to_first_submit_ms", "Start to first submit (ms)", first, 2),
     ];
     Section::entries("run", "Run", entries)
-}
-
-fn add_warnings(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<Warning>) {
-    let moved = phase.moved_bytes();
-    let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
-    let label = device::label(device_bytes, moved);
-    if phase.rounds_timed_out > 0 {
-        warnings.push(Warning::RoundsTimedOut {
-            rounds: phase.rounds_timed_out,
-        });
-    }
-    if phase.tally.already_there > 0 {
-        warnings.push(Warning::AlreadyStored {
-            keys: phase.tally.already_there,
-        });
-    }
-    if phase.operation == Operation::Store && phase.tally.already_there == 0 {
-        let p50_us = phase.latencies.open.percentiles().p50 as f64 / 1e3;
-        if p50_us > SLOW_CREATE_US && facts.storage_path.is_some() {
-            warnings.push(Warning::SlowCreates { p50_us });
-        }
-        if let (Some(path), false) = (&facts.storage_path, facts.knows_device) {
-            warnings.push(Warning::DeviceUnknown { path: path.clone() });
-        }
-    }
-    if let (Operation::Load, Some((share, kind))) = (phase.operation, label) {
-        let resident = phase.residency.map_or(0, |residency| residency.resident_pages_after);
-        if facts.storage_path.is_some() && facts.config.cold && (share < COLD_SHARE_MIN || resident > 0) {
-            warnings.push(Warning::ColdNotProven {
-                resident_pages: resident,
-                device_share_pct: share * 100.0,
-            });
-        } else if facts.storage_path.is_some() && kind != device::Label::Device {
-            warnings.push(Warning::CacheWarmLoad {
-                share_pct: (1.0 - share).max(0.0) * 100.0,
-            });
-        }
-    }
-    if let Some(probe) = ProbeResult::written(phase) {
-        if probe.spread > PROBE_SPREAD_MAX {
-            warnings.push(Warning::NoisyProbe { spread: probe.spread });
-        } else if probe.ratio[1] > PROBE_RATIO_MAX {
-            warnings.push(Warning::ProbeAboveDevice { ratio: probe.ratio[1] });
-        }
-    }
-    if phase.rounds.len() == 1 && !warnings.contains(&Warning::SingleRound) {
-        warnings.push(Warning::SingleRound);
-    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let samples = passes(&mut session, &config, &http, &mut warnings, &mut progress);
     let problems = session.close();
     warnings.extend(problems.into_iter().map(|what| Warning::LeftBehind { what }));
+    // Read once: a signal that comes later does not make the report partial.
+    let interrupted = signal::received();
     let facts = RunFacts {
         config: &config,
         server: ServerFacts {
@@ -93,10 +95,10 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
         cache_salt: &session.identity.cache_salt,
         start_to_first_rpc,
         start_to_first_reply,
-        interrupted: signal::received().map(signal::name),
+        interrupted: interrupted.map(signal::name),
     };
     write_report(&summary::report(&facts, &samples, warnings), args, output.as_ref())?;
-    Ok(status(&samples))
+    Ok(status(&samples, interrupted))
 }
 
 fn machine() -> Machine {
@@ -204,7 +206,7 @@ fn write_report(report: &Report, args: &ServerArgs, output: Option<&OutputFile>)
 
 /// What the exit code says, and the sentences for standard error. Ctrl-C is a clean end, as the manual says, if something
 /// was verified until then.
-fn status(samples: &RunSamples) -> Status {
+fn status(samples: &RunSamples, interrupted: Option<i32>) -> Status {
     let tally = &samples.tally;
     if tally.failed > 0 || samples.aborted.is_some() {
         let mut sentences = tally.sentences.clone();
@@ -214,7 +216,7 @@ fn status(samples: &RunSamples) -> Status {
         ));
         return Status::Failed(sentences);
     }
-    match signal::received() {
+    match interrupted {
         Some(signal) if tally.passed == 0 || signal::name(signal) != "SIGINT" => Status::Interrupted(signal),
         _ => Status::Done,
     }

@@ -109,6 +109,54 @@ fn store(adapter: &mut Narrow, in_flight: i64, timeout_s: f64) -> (PhaseSamples,
     (samples, slots.len())
 }
 
+/// Answers lookups at once with "not there", except the first task, of which nothing is ever heard again.
+struct Forgetful(Capabilities);
+
+impl Adapter for Forgetful {
+    fn capabilities(&self) -> &Capabilities {
+        &self.0
+    }
+
+    fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
+        Ok(IoPath {
+            name: "forgetful".to_owned(),
+            depth: 1,
+        })
+    }
+
+    fn submit(&mut self, mut task: Task) -> Submit {
+        if task.id == 0 {
+            return Submit::Queued;
+        }
+        task.items.iter_mut().for_each(|item| item.outcome = Outcome::Missing);
+        let now = Instant::now();
+        Submit::Done(Completion {
+            id: task.id,
+            operation: task.operation,
+            items: task.items,
+            created: task.created,
+            submitted: now,
+            completed: now,
+        })
+    }
+
+    fn wait(&mut self, _timeout: Duration) -> Option<Completion> {
+        None
+    }
+
+    fn unlock(&mut self, _keys: &[ObjectKey]) {}
+
+    fn cancel(&mut self) {}
+
+    fn take_warnings(&mut self) -> Vec<Warning> {
+        Vec::new()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 #[test]
 fn a_busy_adapter_gets_every_task_in_the_end() {
     let mut adapter = Narrow::new(false);
@@ -137,4 +185,42 @@ fn an_adapter_that_keeps_its_buffers_ends_the_run_with_a_reason() {
     );
     assert!(samples.aborted.unwrap().contains("has still not finished a task"));
     assert_eq!(slots, 0);
+}
+
+#[test]
+fn an_adapter_that_stays_full_ends_the_run_too() {
+    let mut adapter = Narrow::new(true);
+    let (samples, slots) = store(&mut adapter, 3, 0.001);
+    assert!(adapter.busy_answers > 0);
+    assert_eq!((samples.rounds.len(), samples.rounds_timed_out), (0, 1));
+    assert!(samples.aborted.is_some());
+    assert_eq!(slots, 0);
+}
+
+#[test]
+fn a_lost_task_does_not_shift_what_is_expected_of_the_others() {
+    let args = L2Args {
+        num_keys: 2,
+        in_flight: 2,
+        rounds: 1,
+        warmup_rounds: 0,
+        lookup_max_hit_rate: 0.5,
+        round_timeout_s: Some(0.001),
+        only: Some(Only::Lookup),
+        ..L2Args::default()
+    };
+    let config = RunConfig::resolve(&args, None).unwrap();
+    let mut adapter = Forgetful(Narrow::new(false).capabilities);
+    let mut runner = Runner {
+        config: &config,
+        adapter: &mut adapter,
+        meter: &DeviceMeter::new(None, None),
+        started: Instant::now(),
+        on_event: &mut |_| {},
+        all_stored: true,
+    };
+    let samples = runner.run(Operation::Lookup, &mut Vec::new()).unwrap();
+    assert_eq!(samples.rounds_timed_out, 1);
+    // The second task asks for keys that nobody stored: not finding them is right.
+    assert_eq!(samples.failures.kept, Vec::<String>::new());
 }
