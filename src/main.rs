@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// One sentence on standard error. Nobody is left to tell when that fails, and the exit code still says it.
+/// One sentence on standard error. Nobody is left to tell when that fails, and the exit code still says it. What a server
+/// or a path put into it must not steer the terminal.
 fn complain(sentence: &str) {
-    let _ = writeln!(std::io::stderr(), "{sentence}");
+    let shown = sentence.replace(|c: char| c.is_control() && c != '\n', " ");
+    let _ = writeln!(std::io::stderr(), "{shown}");
 }

@@ -41,8 +41,9 @@ impl Banner {
         self
     }
 
-    /// The lines as text, without the last newline. `colour` is for terminals.
+    /// The lines as text, without the last newline. `colour` is for terminals, and left out where the user wants none.
     pub fn render(&self, colour: bool) -> String {
+        let colour = colour && super::screen::wants_colour();
         let paint = |code: &'static str| if colour { code } else { "" };
         let (bold, cyan, yellow, reset) = (paint(BOLD), paint(CYAN), paint(YELLOW), paint(RESET));
         let rule = |mark: &str| format!("{bold}{}{reset}", mark.repeat(RULE_WIDTH));

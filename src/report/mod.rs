@@ -7,6 +7,7 @@ pub mod number;
 pub mod output;
 pub mod progress;
 pub mod prompt;
+pub mod screen;
 pub mod terminal;
 pub mod warning;
 

@@ -2,7 +2,9 @@
 //! one, nowhere with `-q`. On a terminal a block of lines can be drawn over itself. A reader that went away must not stop a
 //! run, so this never fails and never panics.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use super::screen;
 
 /// Takes progress lines until the first one that cannot be written.
 pub struct Progress {
@@ -15,11 +17,11 @@ pub struct Progress {
 
 impl Progress {
     pub fn stdout() -> Progress {
-        Progress::to(io::stdout(), io::stdout().is_terminal())
+        Progress::to(io::stdout(), screen::can_redraw(&io::stdout()))
     }
 
     pub fn stderr() -> Progress {
-        Progress::to(io::stderr(), io::stderr().is_terminal())
+        Progress::to(io::stderr(), screen::can_redraw(&io::stderr()))
     }
 
     pub fn silent() -> Progress {
@@ -40,7 +42,7 @@ impl Progress {
         }
     }
 
-    /// Whether colours and redrawing make sense.
+    /// Whether redrawing makes sense.
     pub fn is_terminal(&self) -> bool {
         self.terminal && self.out.is_some()
     }
@@ -51,7 +53,7 @@ impl Progress {
         self.write(&format!("{text}\n"));
     }
 
-    /// Draws a block over the one drawn before, if nothing came between. Lines must fit the terminal.
+    /// Draws a block over the one drawn before, if nothing came between. Colours in it are left out where they are not wanted.
     pub fn block(&mut self, lines: &[String]) {
         let up = if self.drawn > 0 {
             format!("\r\x1b[{}A", self.drawn)
@@ -59,7 +61,12 @@ impl Progress {
             String::new()
         };
         let text: String = lines.iter().map(|line| format!("\x1b[2K{line}\n")).collect();
-        self.write(&format!("{up}{text}"));
+        let text = if screen::wants_colour() {
+            text
+        } else {
+            screen::without_colour(&text)
+        };
+        self.write(&format!("{up}{}", screen::unwrapped(&text)));
         self.drawn = lines.len();
     }
 
@@ -119,7 +126,7 @@ mod tests {
         drop(progress);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        let drawn = "\x1b[2Ka\n\x1b[2Kb\n";
+        let drawn = "\x1b[?7l\x1b[2Ka\n\x1b[2Kb\n\x1b[?7h";
         assert_eq!(text, format!("{drawn}\r\x1b[2A{drawn}c\n{drawn}"));
     }
 

@@ -1,7 +1,10 @@
 //! Questions to a person, on a terminal with a menu for the arrow keys, elsewhere with numbered lists. Where the answers are
 //! read from is the asker's business. Must never know what is asked for.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+
+use super::screen;
+use super::terminal::wrapped;
 
 /// Why no answer came.
 #[derive(Debug)]
@@ -52,7 +55,8 @@ pub struct Heading<'a> {
 pub struct Prompter<'a> {
     keyboard: &'a mut dyn Keyboard,
     out: Box<dyn Write + 'a>,
-    /// Whether the output is a terminal.
+    /// Whether a menu can be drawn over itself.
+    terminal: bool,
     colour: bool,
 }
 
@@ -62,6 +66,8 @@ const CHOICE_WIDTH: usize = 18;
 /// Columns of a label in the summary.
 const LABEL_WIDTH: usize = 26;
 const RULE_WIDTH: usize = 50;
+/// Characters of a sentence in one line, so that it fits the usual 80 columns.
+const ABOUT_WIDTH: usize = 76;
 
 const BOLD: &str = "\x1b[1m";
 const CYAN: &str = "\x1b[96m";
@@ -76,18 +82,17 @@ impl<'a> Prompter<'a> {
     /// Writes to standard output, or to standard error so that standard output carries the report alone.
     pub fn new(keyboard: &'a mut dyn Keyboard, to_stderr: bool) -> Prompter<'a> {
         if to_stderr {
-            let colour = io::stderr().is_terminal();
-            return Prompter::to(keyboard, io::stderr(), colour);
+            return Prompter::to(keyboard, io::stderr(), screen::can_redraw(&io::stderr()));
         }
-        let colour = io::stdout().is_terminal();
-        Prompter::to(keyboard, io::stdout(), colour)
+        Prompter::to(keyboard, io::stdout(), screen::can_redraw(&io::stdout()))
     }
 
-    pub fn to(keyboard: &'a mut dyn Keyboard, out: impl Write + 'a, colour: bool) -> Prompter<'a> {
+    pub fn to(keyboard: &'a mut dyn Keyboard, out: impl Write + 'a, terminal: bool) -> Prompter<'a> {
         Prompter {
             keyboard,
             out: Box::new(out),
-            colour,
+            terminal,
+            colour: terminal && screen::wants_colour(),
         }
     }
 
@@ -194,7 +199,7 @@ impl<'a> Prompter<'a> {
     ) -> Result<Reply<usize>, Ended> {
         self.opening(heading)?;
         // A menu is redrawn in place, which only a terminal shows.
-        if self.keyboard.is_terminal() && self.colour {
+        if self.keyboard.is_terminal() && self.terminal {
             // For the whole menu, so that keys typed ahead are not echoed in between.
             self.keyboard.single_keys(true)?;
             let reply = self.menu(heading.back, choices, selected);
@@ -265,7 +270,7 @@ impl<'a> Prompter<'a> {
             let blanks = " ".repeat(CHOICE_WIDTH.saturating_sub(name.len()));
             lines.push_str(&format!("{before}  {shown}{blanks} {}\n", self.painted(DIM, about)));
         }
-        lines
+        screen::unwrapped(&lines)
     }
 
     fn heading(&mut self, heading: &Heading) -> Result<(), Ended> {
@@ -278,7 +283,8 @@ impl<'a> Prompter<'a> {
         let about: String = heading
             .about
             .lines()
-            .map(|line| format!("  {}\n", line.trim_start()))
+            .flat_map(|line| wrapped(line, ABOUT_WIDTH))
+            .map(|line| format!("  {line}\n"))
             .collect();
         self.put(&format!("\n{title}\n{about}"))
     }

@@ -89,19 +89,25 @@ fn table_lines(columns: &[Column], rows: &[Row], width: usize) -> Vec<String> {
 
 /// `- ` and the text in whole words; a word longer than the line, such as a path, stays in one piece.
 fn note_lines(note: &Note, width: usize) -> Vec<String> {
-    let text = printable(&note.text);
-    let mut lines = Vec::new();
-    let mut line = "-".to_owned();
-    let mut empty = true;
+    let lines = wrapped(&printable(&note.text), width - 2);
+    let marks = std::iter::once("-").chain(std::iter::repeat(" "));
+    marks.zip(lines).map(|(mark, line)| format!("{mark} {line}")).collect()
+}
+
+/// Whole words in lines of at most `width` characters; a longer word has a line of its own.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        if !empty && length(&line) + 1 + length(word) > width {
-            lines.push(std::mem::replace(&mut line, " ".to_owned()));
+        let line = lines.last_mut().expect("there is always one");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if length(line) + 1 + length(word) > width {
+            lines.push(word.to_owned());
+        } else {
+            line.push(' ');
+            line.push_str(word);
         }
-        line.push(' ');
-        line.push_str(word);
-        empty = false;
     }
-    lines.push(line);
     lines
 }
 

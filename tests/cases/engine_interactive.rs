@@ -10,8 +10,10 @@ fn recorded() -> Value {
     serde_json::from_str(include_str!("../golden/engine/interactive-tty.json")).unwrap()
 }
 
-/// A screen without the sentences about settings and choices.
+/// A screen without the sentences about settings and choices, and without the codes that keep menus from wrapping, which
+/// the reference does not send.
 fn skeleton(screen: &str) -> Vec<String> {
+    let screen = screen.replace("\x1b[?7l", "").replace("\x1b[?7h", "");
     let dim = "\x1b[2m";
     let mut lines = Vec::new();
     for line in screen.split_inclusive('\n') {
