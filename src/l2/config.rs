@@ -12,6 +12,8 @@ use crate::units::{KIB, bytes_text};
 /// The reference waits this long for each completion.
 const STORE_AND_LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Eleven days; longer waits are typing errors, and the longest ones cannot be added to a clock.
+const ROUND_TIMEOUT_MAX: Duration = Duration::from_secs(1_000_000);
 /// Bookkeeping per key of a round (key, times, outcome, queue entries), generously.
 const KEY_OVERHEAD_BYTES: u64 = 512;
 /// A limit on loops, far beyond any sensible run.
@@ -174,9 +176,10 @@ fn buffer_halves(operations: &[Operation]) -> u64 {
 fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     let Some(seconds) = seconds else { return Ok(None) };
     match Duration::try_from_secs_f64(seconds) {
-        Ok(timeout) if !timeout.is_zero() => Ok(Some(timeout)),
+        Ok(timeout) if !timeout.is_zero() && timeout <= ROUND_TIMEOUT_MAX => Ok(Some(timeout)),
         _ => Err(Error::Usage(format!(
-            "--round-timeout-s is {seconds} but must be a positive number of seconds"
+            "--round-timeout-s is {seconds} but must be a positive number of seconds, at most {}",
+            ROUND_TIMEOUT_MAX.as_secs()
         ))),
     }
 }
@@ -186,7 +189,7 @@ fn check_amounts(plan: &KeyPlan, halves: u64, object_bytes: u64, available_bytes
     let keys = plan.keys_per_round();
     if keys * plan.total_rounds() > TOTAL_KEYS_MAX {
         let what = format!("the run would use more than {TOTAL_KEYS_MAX} keys");
-        return Err(too_much(&what, "--num-keys, --in-flight or --rounds"));
+        return Err(too_much(&what, "--num-keys, --in-flight, --rounds or --warmup-rounds"));
     }
     let needed = object_bytes
         .checked_mul(halves)
@@ -230,7 +233,7 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_with_the_flag() {
         type Change = fn(&mut L2Args);
-        let cases: [(&str, Change); 10] = [
+        let cases: [(&str, Change); 12] = [
             ("--num-keys", |args| args.num_keys = 0),
             ("--in-flight", |args| args.in_flight = -1),
             ("--data-size-kb", |args| args.data_size_kb = i64::MAX),
@@ -241,6 +244,8 @@ mod tests {
             ("--lookup-max-hit-rate", |args| args.lookup_max_hit_rate = f64::NAN),
             ("only 1.0 GiB", |args| args.num_keys = 4096),
             ("--round-timeout-s", |args| args.round_timeout_s = Some(0.0)),
+            ("--round-timeout-s", |args| args.round_timeout_s = Some(1e18)),
+            ("--warmup-rounds", |args| args.warmup_rounds = i64::MAX),
         ];
         for (expected, change) in cases {
             let error = resolve(change).unwrap_err();

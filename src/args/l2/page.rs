@@ -53,8 +53,9 @@ const NOTES: &[Note] = &[
                 "The command line or the adapter spec is wrong; nothing was measured.",
             ),
             (
-                "130, 143",
-                "Ended by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is marked as such.",
+                "129, 130, 143",
+                "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is \
+                 marked as such.",
             ),
         ]),
     },

@@ -43,7 +43,10 @@ const NOTES: &[Note] = &[
                  not be reached; stderr says which.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
-            ("143", "Ended by SIGTERM, after a report that is marked partial."),
+            (
+                "129, 143",
+                "Ended by a closed terminal (SIGHUP) or by SIGTERM, after a report that is marked partial.",
+            ),
         ]),
     },
     Note {
