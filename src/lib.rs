@@ -15,3 +15,4 @@ pub mod stats;
 pub mod status;
 pub mod sys;
 pub mod units;
+pub mod url;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ureq::Agent;
 
+use crate::url::without_password;
+
 /// More than any of the endpoints answers.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// As much of a server's explanation as an error repeats.
@@ -27,6 +29,8 @@ pub struct HttpApi {
     agent: Agent,
     /// Without a slash at the end.
     base: String,
+    /// The same for messages.
+    shown: String,
     /// Whether it is known that no ZeroMQ server is there.
     looked_at: Cell<bool>,
     /// Addresses where something else is known to be.
@@ -86,6 +90,7 @@ impl HttpApi {
     /// `url` is the base, as in `http://localhost:8080`. Every request ends after `timeout`.
     pub fn new(url: &str, timeout: Duration) -> Result<HttpApi, String> {
         if !(url.starts_with("http://") || url.starts_with("https://")) {
+            let url = without_password(url);
             return Err(format!("--url '{url}' is no HTTP address; use http://HOST:PORT"));
         }
         // A proxy of the environment would not reach a server on this node.
@@ -98,27 +103,24 @@ impl HttpApi {
         Ok(HttpApi {
             agent: config.new_agent(),
             base: url.trim_end_matches('/').to_string(),
+            shown: without_password(url.trim_end_matches('/')),
             looked_at: Cell::new(false),
             taken: Vec::new(),
         })
-    }
-
-    pub fn base(&self) -> &str {
-        &self.base
     }
 
     /// The release as the server names it, such as `0.5.6`.
     pub fn release(&self) -> Result<String, HttpError> {
         match self.get("/lmc_version")? {
             Value::String(release) => Ok(release),
-            _ => Err(HttpError::Malformed(format!("{}/lmc_version is not text", self.base))),
+            _ => Err(HttpError::Malformed(format!("{}/lmc_version is not text", self.shown))),
         }
     }
 
     pub fn status(&self) -> Result<ServerStatus, HttpError> {
         let status = self.get("/status")?;
         if !status.is_object() {
-            return Err(HttpError::Malformed(format!("{}/status is not an object", self.base)));
+            return Err(HttpError::Malformed(format!("{}/status is not an object", self.shown)));
         }
         let memory = &status["storage_manager"]["l1_manager"];
         let ids = |name: &str| {
@@ -170,11 +172,11 @@ impl HttpApi {
             Some(digests) => Err(HttpError::Malformed(format!(
                 "{} digests from {} where {due} are due",
                 digests.len(),
-                self.base
+                self.shown
             ))),
             None => Err(HttpError::Malformed(format!(
                 "no chunk_checksums in the answer of {}",
-                self.base
+                self.shown
             ))),
         }
     }
@@ -194,7 +196,7 @@ impl HttpApi {
         let refused = |what: &str| {
             HttpError::Unreachable(format!(
                 "{} is {what}; name the server's HTTP address with --url",
-                self.base
+                self.shown
             ))
         };
         // Whatever else is wrong with an address, the request itself will say better.
@@ -234,7 +236,7 @@ impl HttpApi {
         let unreachable = |error: ureq::Error| {
             HttpError::Unreachable(format!(
                 "could not ask {}: {error}; does the server have its HTTP API on, and is --url its address?",
-                self.base
+                self.shown
             ))
         };
         let mut response = sent.map_err(unreachable)?;
@@ -250,7 +252,10 @@ impl HttpApi {
         let detail = detail.unwrap_or(&text).to_owned();
         match (status, value) {
             (200, Some(value)) => Ok(value),
-            (200, None) => Err(HttpError::Malformed(format!("{}{path} did not answer JSON", self.base))),
+            (200, None) => Err(HttpError::Malformed(format!(
+                "{}{path} did not answer JSON",
+                self.shown
+            ))),
             // An unknown instance is a 404 too, with other words.
             (405, _) => Err(self.missing(path)),
             (404, _) if detail == "Not Found" || !detail.contains("instance_id") => Err(self.missing(path)),
@@ -265,7 +270,7 @@ impl HttpApi {
         let path = path.split('?').next().unwrap_or(path);
         HttpError::Missing(format!(
             "{} has no {path}; is --url the address of the cache server?",
-            self.base
+            self.shown
         ))
     }
 }

@@ -46,8 +46,20 @@ pub fn locked_memory_limit_bytes() -> Option<u64> {
     (status == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// Bytes of memory that can be had without swapping, by the kernel's own estimate.
+/// Bytes of memory that can be had without swapping: by the kernel's own estimate, and no more than the control groups of
+/// this process leave, which is how containers are limited.
 pub fn available_memory_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of_groups = memory_groups(&groups).into_iter().filter_map(|folder| {
+        let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        let limit = read("memory.max").or_else(|| read("memory.limit_in_bytes"))?;
+        let used = read("memory.current").or_else(|| read("memory.usage_in_bytes"))?;
+        left_in_group(&limit, &used, &read("memory.stat").unwrap_or_default())
+    });
+    of_groups.chain(available_on_machine()).min()
+}
+
+fn available_on_machine() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
     line.split_ascii_whitespace()
@@ -55,6 +67,44 @@ pub fn available_memory_bytes() -> Option<u64> {
         .parse::<u64>()
         .ok()?
         .checked_mul(1024)
+}
+
+/// Where the limits on this process's memory stand, from its own group up to the root: version 2 (`0::/a/b`) or version 1
+/// (`4:memory:/a/b`). Folders that a container does not show are among them.
+fn memory_groups(table: &str) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for line in table.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let root = match controllers {
+            "" => Path::new("/sys/fs/cgroup"),
+            _ if controllers.split(',').any(|name| name == "memory") => Path::new("/sys/fs/cgroup/memory"),
+            _ => continue,
+        };
+        let path = Path::new(path.trim_start_matches('/'));
+        folders.extend(path.ancestors().map(|below| root.join(below)));
+    }
+    folders
+}
+
+/// What a group may still use; pages of files count as free, because the kernel gives them up first. `None` without a limit.
+fn left_in_group(limit: &str, used: &str, stat: &str) -> Option<u64> {
+    let limit: u64 = limit.trim().parse().ok()?;
+    let used: u64 = used.trim().parse().ok()?;
+    // Version 1 counts the groups below apart; its totals have names of their own.
+    let field = |name: &str| {
+        let value = |wanted: String| {
+            stat.lines()
+                .find_map(|line| line.strip_prefix(&wanted)?.parse::<u64>().ok())
+        };
+        value(format!("total_{name} "))
+            .or_else(|| value(format!("{name} ")))
+            .unwrap_or(0)
+    };
+    let files = field("inactive_file").saturating_add(field("active_file"));
+    Some(limit.saturating_sub(used.saturating_sub(files)))
 }
 
 /// Storage traffic that the kernel charges to a process, from `/proc/PID/io`. Writes through the page cache are charged
@@ -175,6 +225,24 @@ mod tests {
         let table = "24 1 0:22 / / rw - btrfs /dev/sda2 rw\n25 24 0:23 / /proc rw - proc proc rw\n";
         assert_eq!(mount_source(table, libc::makedev(0, 22)).as_deref(), Some("/dev/sda2"));
         assert_eq!(mount_source(table, libc::makedev(0, 23)), None);
+    }
+
+    #[test]
+    fn a_containers_limit_counts() {
+        let folders = memory_groups("4:cpu,memory:/a/b\n3:cpuset:/x\n0::/\n");
+        let folders: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
+        let root = "/sys/fs/cgroup/memory/";
+        let of_version_1 = [format!("{root}a/b"), format!("{root}a"), root.to_owned()];
+        assert_eq!(folders[..3], of_version_1);
+        assert_eq!(folders[3..], ["/sys/fs/cgroup/"]);
+        assert_eq!(left_in_group("max\n", "5\n", ""), None);
+        assert_eq!(
+            left_in_group("1000\n", "700\n", "anon 9\nactive_file 40\ninactive_file 60\n"),
+            Some(400)
+        );
+        let stat = "inactive_file 1\ntotal_inactive_file 200\ntotal_active_file 0\nactive_file 1\n";
+        assert_eq!(left_in_group("1000", "1100", stat), Some(100));
+        assert_eq!(left_in_group("1000", "1100", ""), Some(0));
     }
 
     #[test]

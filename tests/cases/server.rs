@@ -408,8 +408,10 @@ fn wrong_addresses_and_values_are_sentences() {
 fn no_http_is_a_warning_and_no_failure() {
     let server = MockServer::start(&[]);
     let driven = ["--transfer-mode", "lmcache_driven"];
-    let (output, report) = json(server.client().args(driven).args(["--url", "http://127.0.0.1:1"]));
+    let url = "http://user:secret@127.0.0.1:1";
+    let (output, report) = json(server.client().args(driven).args(["--url", url]));
     assert!(output.status.success());
+    assert!(!report.to_string().contains("secret"), "{report}");
     assert!(
         warnings(&report).starts_with(&["no-http", "no-server-checksums"]),
         "{report}"
