@@ -139,9 +139,7 @@ impl Via {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::flag::{Kind, Preset};
-    use crate::args::parse::Table;
-    use crate::args::{Invocation, parse};
+    use crate::args::{Invocation, parse, table_rules};
 
     fn typed(words: &[&str]) -> L2Args {
         let words = ["l2"].iter().chain(words).map(|word| word.into());
@@ -220,71 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn every_listed_choice_is_taken_and_no_two_mean_the_same() {
-        for flag in TABLE.flags.iter().filter(|flag| !flag.spec.choices.is_empty()) {
-            let mut results: Vec<L2Args> = Vec::new();
-            for choice in flag.spec.choices {
-                let mut args = L2Args::default();
-                (flag.set)(&mut args, choice).unwrap();
-                assert!(!results.contains(&args), "--{} {choice}", flag.spec.long);
-                results.push(args);
-            }
-            assert!((flag.set)(&mut L2Args::default(), "?").is_err());
-        }
-    }
-
-    #[test]
-    fn rows_are_complete() {
-        for spec in TABLE.specs() {
-            assert_eq!(spec.value_name.is_empty(), spec.kind != Kind::Value, "--{}", spec.long);
-            assert!(
-                !spec.help.is_empty() && (spec.kind == Kind::Help || !spec.detail.is_empty()),
-                "--{}",
-                spec.long
-            );
-            if let Preset::Text(text) = spec.preset {
-                assert!(
-                    spec.choices.is_empty() || spec.choices.contains(&text),
-                    "--{}",
-                    spec.long
-                );
-            }
-        }
-    }
-
-    /// Every beginning of every flag of LMCache does here what it would do if our flags did not exist. In the table
-    /// theirs come first, and `--cold` is the first of ours.
-    #[test]
-    fn our_flags_leave_the_abbreviations_of_lmcache_alone() {
-        let count = TABLE.flags.iter().take_while(|flag| flag.spec.long != "cold").count();
-        let theirs = Table {
-            flags: &TABLE.flags[..count],
-            ..TABLE
-        };
-        let outcome = |table: &Table<L2Args>, word: &str| {
-            let mut args = L2Args::default();
-            match table.walk(&mut lexopt::Parser::from_args([word]), &mut args) {
-                Ok(stop) => format!("{stop:?} {args:?}"),
-                // Which flags to choose from may differ, that there is a choice may not.
-                Err(error) => error
-                    .to_string()
-                    .split("it could be")
-                    .next()
-                    .unwrap_or_default()
-                    .to_string(),
-            }
-        };
-        let of_flags = theirs
-            .specs()
-            .into_iter()
-            .flat_map(|spec| spec.spellings())
-            .map(|(text, _)| text);
-        for name in of_flags.chain(TABLE.absent.iter().map(|absent| absent.long.to_string())) {
-            for typed in (1..=name.len()).map(|end| &name[..end]) {
-                for word in [format!("--{typed}"), format!("--{typed}=1")] {
-                    assert_eq!(outcome(&TABLE, &word), outcome(&theirs, &word), "{word}");
-                }
-            }
-        }
+    fn the_table_keeps_the_rules() {
+        table_rules::choices_are_taken_and_differ(&TABLE);
+        table_rules::rows_are_complete(&TABLE);
+        table_rules::our_flags_leave_abbreviations_alone(&TABLE, "cold");
     }
 }

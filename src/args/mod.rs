@@ -24,6 +24,8 @@ pub mod page;
 pub mod parse;
 pub mod python_number;
 pub mod server;
+#[cfg(test)]
+mod table_rules;
 pub mod top;
 
 /// What the program is called in every text, whatever link it was started through.

@@ -9,6 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use super::tcp::set_option;
+
 /// Sockets reported by one wait; the rest come with the next.
 const EVENTS_PER_WAIT: usize = 256;
 
@@ -181,21 +183,7 @@ pub fn close_with_reset(stream: TcpStream) -> io::Result<()> {
         l_onoff: 1,
         l_linger: 0,
     };
-    // SAFETY: the descriptor is open for as long as `stream` lives; the value is a linger and its size is given.
-    let status = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            ptr::from_ref(&linger).cast(),
-            mem::size_of::<libc::linger>() as libc::socklen_t,
-        )
-    };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_option(&stream, libc::SOL_SOCKET, libc::SO_LINGER, linger)
 }
 
 #[cfg(test)]

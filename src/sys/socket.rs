@@ -10,6 +10,8 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use super::tcp::set_option;
+
 /// Room for one timespec control message and whatever else a kernel may add.
 const CONTROL_WORDS: usize = 16;
 
@@ -24,22 +26,7 @@ pub struct Received {
 
 /// Asks the kernel to stamp what this socket receives from now on.
 pub fn enable_receive_stamps(stream: &TcpStream) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open for as long as `stream` lives; the value is an int and its size is given.
-    let status = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            ptr::from_ref(&on).cast(),
-            mem::size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_option(stream, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1 as libc::c_int)
 }
 
 /// Keeps the kernel's stamping on for as long as it lives: the kernel turns it on a little after the first socket asks, and

@@ -1,12 +1,18 @@
-//! The one socket option that std does not have. It returns an `io::Error` and decides nothing.
+//! The socket options that std does not have. Each returns an `io::Error` and decides nothing.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
-fn set(stream: &TcpStream, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    let len = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("four");
+/// Sets an option whose value is a plain C structure or number.
+pub(super) fn set_option<T: Copy>(
+    stream: &TcpStream,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: T,
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).expect("options are small");
     // SAFETY: the descriptor is open for as long as `stream` lives; `value` is readable for `len` bytes during the call.
     let status = unsafe {
         libc::setsockopt(
@@ -17,14 +23,13 @@ fn set(stream: &TcpStream, level: libc::c_int, option: libc::c_int, value: libc:
             len,
         )
     };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+    match status {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// Acknowledges what arrived now, without waiting for more: a server that holds its next packet back until then goes on.
 pub fn acknowledge_now(stream: &TcpStream) -> io::Result<()> {
-    set(stream, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1)
+    set_option(stream, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1 as libc::c_int)
 }
