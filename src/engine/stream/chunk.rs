@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::failure::{Failure, FailureClass};
+use crate::engine::failure::{Failure, FailureClass};
 
 /// What the first choice of an event carries, and its usage.
 #[derive(Debug, Default, PartialEq)]

@@ -1,8 +1,8 @@
 //! The steady state of a phase: the time during which nearly as many requests were under way as ever were, without the
 //! ramps at both ends. Plain arithmetic over records.
 
-use super::record::Record;
-use super::timestamp::Stamp;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Stamp;
 
 /// Of the highest concurrency.
 const STEADY_SHARE: f64 = 0.95;
@@ -63,9 +63,9 @@ fn tokens_within(record: &Record, begin: Stamp, end: Stamp) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answer::Answer;
-    use super::super::chunk::Usage;
     use super::*;
+    use crate::engine::stream::answer::Answer;
+    use crate::engine::stream::chunk::Usage;
 
     const SECOND: i64 = 1_000_000_000;
 

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::failure::FailureClass;
-use super::record::Record;
-use super::results::Spread;
-use super::samples::PhaseSamples;
+use super::figures::Spread;
 use super::steady::{self, SteadyWindow};
+use crate::engine::failure::FailureClass;
+use crate::engine::samples::phase::PhaseSamples;
+use crate::engine::samples::record::Record;
 use crate::stats::percentile::linear;
 
 /// Different messages kept for the report.
@@ -207,9 +207,9 @@ fn differs(records: &[&Record]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::failure::Failure;
-    use super::super::timestamp::Stamp;
     use super::*;
+    use crate::engine::failure::Failure;
+    use crate::engine::timestamp::Stamp;
 
     const MS: i64 = 1_000_000;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::record::Record;
-use super::timestamp::Stamp;
+use crate::engine::timestamp::Stamp;
 
 #[derive(Clone, Debug, Default)]
 pub struct PhaseSamples {

@@ -14,15 +14,15 @@ use ureq::unversioned::transport::time::{self, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, NextTimeout};
 use ureq::{Agent, Body, Timeout};
 
-use super::answer::Answer;
-use super::failure::{Failure, FailureClass};
 use super::line::{Line, Stop};
-use super::record::Record;
-use super::sse::Decoder;
 use super::target::Target;
-use super::timestamp::Stamp;
 use super::transport::LineConnector;
-use super::workload::Request;
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::samples::record::Record;
+use crate::engine::stream::answer::Answer;
+use crate::engine::stream::sse::Decoder;
+use crate::engine::timestamp::Stamp;
+use crate::engine::workload::Request;
 
 /// One piece of an answer's body; token events are much smaller.
 const PIECE_BYTES: usize = 4 << 10;

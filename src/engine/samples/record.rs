@@ -1,9 +1,9 @@
 //! One finished request: its stamps, counts and how it ended. All formulas over a single request are here, the reference's
 //! and the ones beside them; what they mean is in docs/measurement.md.
 
-use super::answer::{Answer, GAP_UNIT_NS};
-use super::failure::{Failure, FailureClass};
-use super::timestamp::Stamp;
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::stream::answer::{Answer, GAP_UNIT_NS};
+use crate::engine::timestamp::Stamp;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::api_key::ApiKey;
 use super::http::Asker;
+use crate::engine::api_key::ApiKey;
 use crate::report::model::{Entry, Section};
 
 const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";

@@ -5,11 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use super::exchange::Exchanger;
-use super::failure::Failure;
-use super::record::Record;
-use super::timestamp::Stamp;
-use super::workload::Request;
+use crate::engine::failure::Failure;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Stamp;
+use crate::engine::wire::exchange::Exchanger;
+use crate::engine::workload::Request;
 use crate::sys::queue::Queue;
 
 /// Enough for TLS; only the pages that are touched cost memory.

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use ureq::unversioned::transport::RustlsConnector;
 
-use super::exchange::Exchanger;
-use super::failure::{Failure, FailureClass};
 use super::lane::{Job, Lane, Report};
-use super::line::{Line, Timeouts};
 use super::live::Live;
-use super::record::Record;
-use super::samples::PhaseSamples;
-use super::target::Target;
-use super::timestamp::{Clock, Stamp};
-use super::transport::LineConnector;
-use super::workload::{Finished, Phase, Request, Step, Workload};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::samples::phase::PhaseSamples;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::{Clock, Stamp};
+use crate::engine::wire::exchange::Exchanger;
+use crate::engine::wire::line::{Line, Timeouts};
+use crate::engine::wire::target::Target;
+use crate::engine::wire::transport::LineConnector;
+use crate::engine::workload::{Finished, Phase, Request, Step, Workload};
 use crate::sys::queue::Queue;
 use crate::sys::socket::StampsOn;
 use crate::sys::{counters, signal};

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::super::detail::Detail;
-use super::super::report::{Facts, report};
 use super::*;
+use crate::engine::report::sections::{Facts, report};
+use crate::engine::results::detail::Detail;
 use crate::report::{json, terminal};
 
-const VECTORS: &str = include_str!("../../../tests/golden/engine/report-vectors.json");
+const VECTORS: &str = include_str!("../../../../tests/golden/engine/report-vectors.json");
 
 /// From the wanted file's own digits: a JSON parser may round the last one of a number.
 fn rows(csv: &str) -> Vec<Row> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ureq::unversioned::transport::Transport;
 
-use super::timestamp::{Clock, Stamp};
+use crate::engine::timestamp::{Clock, Stamp};
 
 /// No stamp is this old.
 const NOT_YET: i64 = i64::MIN;

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use super::http::Asker;
 use crate::engine::api_key::ApiKey;
-use crate::engine::http::Asker;
 
 /// The reference's GB.
 const GIB: u64 = 1 << 30;

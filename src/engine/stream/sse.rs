@@ -2,7 +2,7 @@
 //! in one read, LF, CR or CRLF, comments, several data lines, no final blank line. Carries bytes, never strings, and never
 //! more than `EVENT_BYTES_MAX` of them.
 
-use super::failure::Failure;
+use crate::engine::failure::Failure;
 
 /// No sane event is longer; what is, ends the request instead of filling the memory.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;

@@ -1,9 +1,9 @@
 //! The engine report as values: the reference's sections unchanged, and behind them what it does not say.
 
-use super::certificate::ClientError;
-use super::detail::{Detail, Distribution};
-use super::results::{Figures, Spread};
 use super::warning::Doubt;
+use crate::engine::results::detail::{Detail, Distribution};
+use crate::engine::results::figures::{Figures, Spread};
+use crate::engine::run::certificate::ClientError;
 use crate::report::model::{Column, Entry, Note, Report, Row, Section, Value};
 
 const WIDTH: usize = 56;

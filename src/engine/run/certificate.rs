@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use serde::Deserialize;
 
-use super::api_key::ApiKey;
-use super::line::Timeouts;
 use super::live::Live;
-use super::record::Record;
 use super::runner::Runner;
-use super::target::Target;
-use super::timestamp::Clock;
-use super::workload::{Finished, Phase, Plan, Request, Step, Workload};
+use crate::engine::api_key::ApiKey;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Clock;
+use crate::engine::wire::line::Timeouts;
+use crate::engine::wire::target::Target;
+use crate::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
 use crate::report::banner::Banner;
 use crate::stats::percentile::linear;
 
@@ -295,8 +295,8 @@ impl Workload for Replay {
 
 #[cfg(test)]
 mod tests {
-    use super::super::timestamp::Stamp;
     use super::*;
+    use crate::engine::timestamp::Stamp;
 
     const MS: i64 = 1_000_000;
 

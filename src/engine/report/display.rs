@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::live::{Live, LiveNumbers, NOTES_MAX};
+use crate::engine::run::live::{Live, LiveNumbers, NOTES_MAX};
 use crate::report::progress::Progress;
 
 const REDRAW: Duration = Duration::from_secs(1);

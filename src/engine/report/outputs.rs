@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::config::OutputConfig;
 use super::jsonl;
-use super::record::Record;
-use super::results::{CSV_FILE, Figures, Row, SUMMARY_FILE, SummaryConfig, csv, summary_json};
-use super::timestamp::Clock;
 use crate::args::Format;
+use crate::engine::config::OutputConfig;
+use crate::engine::results::figures::{CSV_FILE, Figures, Row, SUMMARY_FILE, SummaryConfig, csv, summary_json};
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Clock;
 use crate::error::Error;
 use crate::report::model::Report;
 use crate::report::output::{OutputFile, write_stdout};

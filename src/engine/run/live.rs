@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use super::record::Record;
+use crate::engine::samples::record::Record;
 
 /// The display has room for so many notes.
 pub const NOTES_MAX: usize = 5;

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::answer::GAP_UNIT_NS;
-use super::record::Record;
-use super::timestamp::{Clock, Stamp};
+use crate::engine::samples::record::Record;
+use crate::engine::stream::answer::GAP_UNIT_NS;
+use crate::engine::timestamp::{Clock, Stamp};
 
 /// All requests, in completion order.
 pub fn lines(records: &[Record], clock: &Clock) -> String {
@@ -60,8 +60,8 @@ fn milliseconds(seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::failure::Failure;
     use super::*;
+    use crate::engine::failure::Failure;
 
     #[test]
     fn a_line_says_what_was_measured_and_leaves_out_what_was_not() {

@@ -1,7 +1,7 @@
 //! Doubts about an engine run's numbers: a code that scripts can match on, and one sentence with advice.
 
-use super::certificate::ClientError;
-use super::detail::Detail;
+use crate::engine::results::detail::Detail;
+use crate::engine::run::certificate::ClientError;
 
 /// Beyond these the numbers say something about this program too.
 pub const CLIENT_TTFT_MS_MAX: f64 = 5.0;

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use super::record::Record;
-use super::timestamp::Clock;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Clock;
 use crate::report::json;
 use crate::report::number::shortest;
 use crate::stats::percentile::linear;

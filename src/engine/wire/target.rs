@@ -12,9 +12,9 @@ use ureq::http::{HeaderValue, Request, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-use super::api_key::ApiKey;
 use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
+use crate::engine::api_key::ApiKey;
 use crate::error::Error;
 
 /// TLS keeps a buffer of this size each way for every connection.

@@ -2,8 +2,8 @@
 //! definitions of docs/measurement.md live here. Reads no clock; every event comes with its arrival stamp.
 
 use super::chunk::{self, Usage};
-use super::failure::Failure;
-use super::timestamp::Stamp;
+use crate::engine::failure::Failure;
+use crate::engine::timestamp::Stamp;
 
 /// Gaps between token events are kept in this unit, which fits seven minutes into 32 bits.
 pub const GAP_UNIT_NS: u64 = 100;

@@ -1,7 +1,7 @@
 //! The pitfalls of measuring a stream, each with events that would give a wrong number.
 
-use super::super::answer::Answer;
 use super::*;
+use crate::engine::stream::answer::Answer;
 
 const MS: i64 = 1_000_000;
 
