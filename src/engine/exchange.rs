@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::failure::{Failure, FailureClass};
 use super::line::{Line, Stop};
 use super::record::Record;
+use super::repeat::ChunkReader;
 use super::sse::Decoder;
 use super::target::Target;
 use super::timestamp::Stamp;
@@ -136,8 +137,7 @@ impl Exchanger {
         }
         self.line.begin_request();
         let answered = self.agent.run(self.target.request(body));
-        // The clock starts when everything is ready and the next thing is the first write.
-        record.dispatched = self.line.first_write().unwrap_or(record.dispatched);
+        record.first_write = self.line.first_write();
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);
         let mut response = answered.map_err(|error| self.failure(&error, false))?;
         record.headers = Some(self.line.arrived());
@@ -161,6 +161,7 @@ impl Exchanger {
         total_by: Stamp,
     ) -> Result<(), Failure> {
         let mut decoder = Decoder::new();
+        let mut chunks = ChunkReader::default();
         let mut reader = response.body_mut().as_reader();
         let mut waiting = true;
         // On the stack, whose pages sending the request used already.
@@ -173,7 +174,7 @@ impl Exchanger {
             };
             let at = self.line.arrived();
             let answer = &mut record.answer;
-            decoder.feed(&piece[..bytes], &mut |data| answer.event(data, at))?;
+            decoder.feed(&piece[..bytes], &mut |data| answer.read_event(&mut chunks, data, at))?;
             if answer.is_done() {
                 self.drain(&mut reader, &mut piece);
                 return Ok(());

@@ -21,6 +21,7 @@ pub mod outgoing;
 pub mod outputs;
 pub mod python_random;
 pub mod record;
+pub mod repeat;
 pub mod report;
 pub mod results;
 pub mod runner;
