@@ -6,7 +6,7 @@ Usage: engine-truth.py [--cells 8,64,256,1000] [--clients ours,vllm,aiperf] [--r
 The truth of a request is the mock's: kernel arrival of the request to the write of its first token, and the span of its
 token writes. Clients run one after another, in turned order every other round, each against a fresh mock on this machine.
 Requests are matched one by one: ours by the answer's id, the others by their x-request-id. Peers are used where they are
-installed (scripts/peers.sh vllm; AIPerf in $LMCACHE_BENCH_PEERS/aiperf). --state keeps results between calls.
+installed (scripts/peers.sh vllm; scripts/peers.sh aiperf). --state keeps results between calls.
 """
 import argparse
 import glob

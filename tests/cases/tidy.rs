@@ -60,6 +60,25 @@ const FORBIDDEN: [(&str, &[&str]); 10] = [
     ("l2", &["engine", "server", "mock", "cuda"]),
     ("mock", &["l2"]),
 ];
+/// The rooms of `engine` from the ground up: each may use those before it.
+const ENGINE_ORDER: [&str; 16] = [
+    "api_key",
+    "failure",
+    "timestamp",
+    "python_random",
+    "config",
+    "ask",
+    "settings",
+    "tokens",
+    "workload",
+    "stream",
+    "samples",
+    "wire",
+    "run",
+    "results",
+    "report",
+    "bench",
+];
 
 fn sources() -> Vec<(String, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -98,6 +117,36 @@ fn rooms_use_only_the_rooms_below_them() {
                 let used = shipped(&text).contains(&format!("crate::{other}"));
                 assert!(!used, "src/{file} must not use {other}");
             }
+        }
+    }
+}
+
+/// A path to another room of `engine` begins with `crate::engine::`, so that this test sees it.
+#[test]
+fn rooms_of_the_engine_use_only_those_below_them() {
+    for (file, text) in sources() {
+        let Some(inside) = file.strip_prefix("engine/") else {
+            continue;
+        };
+        let room = inside.split('/').next().unwrap().trim_end_matches(".rs");
+        let is_test = room == "testing" || inside.contains("/tests/") || inside.ends_with("/tests.rs");
+        if is_test || room == "mod" {
+            continue;
+        }
+        let place = ENGINE_ORDER.iter().position(|name| *name == room);
+        let place = place.unwrap_or_else(|| panic!("src/engine/{inside} has no place in ENGINE_ORDER"));
+        let text = shipped(&text);
+        let depth = inside.trim_end_matches("/mod.rs").split('/').count();
+        let climbs = "super::".repeat(depth);
+        assert!(!text.contains(&climbs), "src/{file} leaves its room with super");
+        for above in &ENGINE_ORDER[place + 1..] {
+            let used = text
+                .match_indices(&format!("crate::engine::{above}"))
+                .any(|(at, path)| {
+                    let next = text[at + path.len()..].chars().next();
+                    !next.is_some_and(|letter| letter.is_alphanumeric() || letter == '_')
+                });
+            assert!(!used, "src/{file} must not use {above}");
         }
     }
 }

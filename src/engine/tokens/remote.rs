@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
-use crate::engine::http::Asker;
+use crate::engine::ask::http::Asker;
 
 #[derive(Debug)]
 pub struct EngineTokenizer {

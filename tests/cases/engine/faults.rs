@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
 use lmcache_bench::engine::failure::FailureClass;
-use lmcache_bench::engine::line::Timeouts;
-use lmcache_bench::engine::record::Record;
+use lmcache_bench::engine::samples::record::Record;
+use lmcache_bench::engine::wire::line::Timeouts;
 
 use super::{Listed, run, run_one, runner, timeouts};
 use crate::support::script::{

@@ -70,7 +70,7 @@ fn replay(split: usize) -> HashMap<String, (bool, u64, u64, String, String)> {
         .iter()
         .map(|finished| (finished.id.as_str(), finished.text.as_str()))
         .collect();
-    let outcome = |record: &lmcache_bench::engine::record::Record| {
+    let outcome = |record: &lmcache_bench::engine::samples::record::Record| {
         let number: usize = record.id[1..].parse().unwrap();
         let why = record.why_failed().map_or_else(String::new, |failure| failure.text);
         let text = texts[record.id.as_str()].to_owned();

@@ -1,0 +1,162 @@
+//! What the servers' own counters say about where prompt tokens came from: vLLM's page of metrics, and an LMCache server's
+//! if its address is known. Read before and after the measured phase, never inside it; a server without these counters is
+//! no error.
+
+use std::collections::BTreeMap;
+
+use super::http::Asker;
+use crate::engine::api_key::ApiKey;
+use crate::report::model::{Entry, Section};
+
+const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
+const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
+const HIT_L1: &str = "lmcache_mp_lookup_hit_l1_tokens_total";
+const HIT_L2: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
+/// The label values of `BY_SOURCE`, with keys and labels of the report.
+const SOURCES: [(&str, &str, &str); 3] = [
+    ("local_compute", "computed", "Computed by the engine"),
+    ("local_cache_hit", "engine_cache", "From the engine's own cache"),
+    ("external_kv_transfer", "external", "From a cache behind it"),
+];
+/// The counters of the cache server, likewise.
+const TIERS: [(&str, &str, &str); 3] = [
+    (LOOKED_UP, "lmcache_looked_up", "Looked up in LMCache"),
+    (HIT_L1, "lmcache_l1", "Found in its memory (L1)"),
+    (HIT_L2, "lmcache_l2", "Found on its L2"),
+];
+
+/// Where to read.
+#[derive(Debug)]
+pub struct ServerCounters {
+    engine_url: String,
+    lmcache_url: Option<String>,
+    key: ApiKey,
+}
+
+/// Counters at one moment, by their key in the report. What a server does not have is absent.
+pub type Snapshot = BTreeMap<&'static str, f64>;
+
+impl ServerCounters {
+    /// `base_url` is the one of requests, with `/v1`.
+    pub fn new(base_url: &str, lmcache_url: Option<&str>, key: &ApiKey) -> ServerCounters {
+        let metrics = |url: &str| {
+            let url = url.trim_end_matches('/');
+            let scheme = if url.contains("://") { "" } else { "http://" };
+            format!("{scheme}{url}/metrics")
+        };
+        ServerCounters {
+            engine_url: metrics(base_url.strip_suffix("/v1").unwrap_or(base_url)),
+            lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(metrics),
+            key: key.clone(),
+        }
+    }
+
+    pub fn read(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new();
+        if let Ok(page) = Asker::with_key(&self.key).get_text(&self.engine_url) {
+            add_sources(&page, &mut snapshot);
+        }
+        // The key is the engine's; another server has no business with it.
+        if let Some(url) = &self.lmcache_url
+            && let Ok(page) = Asker::plain().get_text(url)
+        {
+            add_tiers(&page, &mut snapshot);
+        }
+        snapshot
+    }
+}
+
+fn add_sources(page: &str, snapshot: &mut Snapshot) {
+    for (source, key, _) in SOURCES {
+        let label = format!("source=\"{source}\"");
+        if let Some(sum) = sum(page, BY_SOURCE, &label) {
+            snapshot.insert(key, sum);
+        }
+    }
+}
+
+fn add_tiers(page: &str, snapshot: &mut Snapshot) {
+    for (name, key, _) in TIERS {
+        if let Some(sum) = sum(page, name, "") {
+            snapshot.insert(key, sum);
+        }
+    }
+}
+
+/// The samples of `name` whose labels contain `label`, added up; nothing when there is none.
+fn sum(page: &str, name: &str, label: &str) -> Option<f64> {
+    page.lines()
+        .filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = match rest.strip_prefix('{') {
+                Some(rest) => rest.rsplit_once('}')?,
+                None => ("", rest),
+            };
+            let value = value.split_ascii_whitespace().next()?.parse::<f64>().ok()?;
+            (labels.contains(label) && value.is_finite()).then_some(value)
+        })
+        .reduce(|one, two| one + two)
+}
+
+/// What was counted between two moments; nothing when no server counts.
+pub fn section(before: &Snapshot, after: &Snapshot) -> Option<Section> {
+    let entries: Vec<Entry> = SOURCES
+        .iter()
+        .chain(&TIERS)
+        .filter_map(|(_, key, label)| {
+            // A counter that appears during the phase began at 0.
+            let counted = after.get(key)? - before.get(key).unwrap_or(&0.0);
+            // A server that was started anew in between counts from 0 again and tells nothing.
+            (counted >= 0.0).then(|| Entry::count(*key, *label, counted.round() as u64))
+        })
+        .collect();
+    (!entries.is_empty()).then(|| Section::entries("prompt_sources", "Prompt Tokens, by the Servers", entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "# TYPE vllm:prompt_tokens_by_source_total counter\n\
+        vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"a}b\",source=\"local_compute\"} 3524.0\n\
+        vllm:prompt_tokens_by_source_total{engine=\"1\",model_name=\"m\",source=\"local_compute\"} 1e2 1700000000\n\
+        vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"m\",source=\"local_cache_hit\"} 7\n\
+        vllm:prompt_tokens_by_source_created{source=\"local_compute\"} 5\n\
+        lmcache_mp_lookup_hit_l1_tokens_total 12\n\
+        lmcache_mp_lookup_hit_l2_tokens_total NaN\n";
+
+    #[test]
+    fn samples_are_added_over_engines_and_read_by_label() {
+        assert_eq!(sum(PAGE, BY_SOURCE, "source=\"local_compute\""), Some(3624.0));
+        assert_eq!(sum(PAGE, BY_SOURCE, "source=\"local_cache_hit\""), Some(7.0));
+        assert_eq!(sum(PAGE, BY_SOURCE, "source=\"external_kv_transfer\""), None);
+        assert_eq!(sum(PAGE, HIT_L1, ""), Some(12.0));
+        assert_eq!(sum(PAGE, HIT_L2, ""), None);
+        assert_eq!(sum("lmcache_mp_lookup_hit_l1_tokens_total", HIT_L1, ""), None);
+    }
+
+    #[test]
+    fn only_what_was_counted_in_between_is_shown() {
+        let mut before = Snapshot::new();
+        add_sources(PAGE, &mut before);
+        let mut after = before.clone();
+        add_tiers(PAGE, &mut after);
+        after.insert("computed", 3700.0);
+        after.insert("engine_cache", 3.0);
+        let shown = format!("{:?}", section(&before, &after).unwrap());
+        assert!(shown.contains("76") && shown.contains("lmcache_l1"), "{shown}");
+        assert!(
+            !shown.contains("engine_cache") && !shown.contains("external"),
+            "{shown}"
+        );
+        assert!(section(&before, &Snapshot::new()).is_none());
+    }
+
+    #[test]
+    fn pages_lie_beside_the_api() {
+        let key = ApiKey::from_environment();
+        let counters = ServerCounters::new("http://h:1/v1", Some("h:2/"), &key);
+        assert_eq!(counters.engine_url, "http://h:1/metrics");
+        assert_eq!(counters.lmcache_url.as_deref(), Some("http://h:2/metrics"));
+    }
+}

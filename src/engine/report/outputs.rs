@@ -1,0 +1,97 @@
+//! The files of a run: CSV, JSON summary, JSON lines and the report's own. Each is tried whatever became of the others, so
+//! that a full disk costs one file and not the results.
+
+use std::fs;
+use std::path::Path;
+
+use super::jsonl;
+use crate::args::Format;
+use crate::engine::config::OutputConfig;
+use crate::engine::results::figures::{CSV_FILE, Figures, Row, SUMMARY_FILE, SummaryConfig, csv, summary_json};
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Clock;
+use crate::error::Error;
+use crate::report::model::Report;
+use crate::report::output::{OutputFile, write_stdout};
+use crate::report::{json, terminal};
+
+/// The outputs of one run, looked at before it.
+pub struct Outputs<'a> {
+    config: &'a OutputConfig,
+    report: Option<OutputFile>,
+    requests: Option<OutputFile>,
+}
+
+impl<'a> Outputs<'a> {
+    /// Makes the folder of the results. Named files must be writable before the run; that the folder takes no files is only
+    /// a problem to tell, because the terminal still gets the results.
+    pub fn check(config: &'a OutputConfig) -> Result<(Outputs<'a>, Option<String>), Error> {
+        let in_folder = config.csv || config.json_summary;
+        let folder = &config.folder;
+        let made = if in_folder { fs::create_dir_all(folder) } else { Ok(()) };
+        let problem = made.err().map(|cause| folder_failure(folder, &cause));
+        let report = config.report_path.as_deref().map(OutputFile::check).transpose()?;
+        let check = |path| OutputFile::check_for("--requests-jsonl", "the requests", path);
+        let requests = config.requests_jsonl.as_deref().map(check).transpose()?;
+        let outputs = Outputs {
+            config,
+            report,
+            requests,
+        };
+        Ok((outputs, problem))
+    }
+
+    /// Writes everything; returns a sentence for each file that could not be.
+    pub fn write(&self, results: &Results) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut tried = |outcome: Result<(), String>| problems.extend(outcome.err());
+        if self.config.csv {
+            tried(self.write_in_folder(CSV_FILE, &csv(results.rows)));
+        }
+        if self.config.json_summary {
+            tried(self.write_in_folder(SUMMARY_FILE, &summary_json(results.summary, results.figures)));
+        }
+        if let Some(file) = &self.requests {
+            let lines = jsonl::lines(results.records, results.clock);
+            tried(file.write(&lines).map_err(|error| error.to_string()));
+        }
+        let text = match self.config.format {
+            Format::Terminal => terminal::render(results.report),
+            Format::Json => json::render(results.report),
+        };
+        if let Some(file) = &self.report {
+            tried(file.write(&text).map_err(|error| error.to_string()));
+        }
+        tried(write_stdout(&text).map_err(|error| error.to_string()));
+        problems
+    }
+
+    fn write_in_folder(&self, name: &str, text: &str) -> Result<(), String> {
+        let folder = &self.config.folder;
+        fs::create_dir_all(folder).map_err(|cause| folder_failure(folder, &cause))?;
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(|cause| {
+            format!(
+                "could not write {}: {cause}; the results are on the terminal, name another --output-dir",
+                path.display()
+            )
+        })
+    }
+}
+
+fn folder_failure(folder: &Path, cause: &std::io::Error) -> String {
+    format!(
+        "could not make the folder --output-dir {}: {cause}; the results are on the terminal only",
+        folder.display()
+    )
+}
+
+/// What there is to write.
+pub struct Results<'a> {
+    pub report: &'a Report,
+    pub rows: &'a [Row],
+    pub figures: &'a Figures,
+    pub summary: &'a SummaryConfig,
+    pub records: &'a [Record],
+    pub clock: &'a Clock,
+}

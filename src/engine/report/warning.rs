@@ -1,0 +1,219 @@
+//! Doubts about an engine run's numbers: a code that scripts can match on, and one sentence with advice.
+
+use crate::engine::results::detail::Detail;
+use crate::engine::run::certificate::ClientError;
+
+/// Beyond these the numbers say something about this program too.
+pub const CLIENT_TTFT_MS_MAX: f64 = 5.0;
+const LAG_MS_MAX: f64 = 5.0;
+const LATENESS_MS_MAX: f64 = 10.0;
+const FAILED_SHARE_MAX: f64 = 0.01;
+const WALL_STEP_MS_MAX: f64 = 1.0;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Doubt {
+    /// The replay was off by more than a stated limit.
+    ClientBound {
+        ttft_ms_p99: f64,
+        stay_below: u64,
+    },
+    /// The replay did not work out.
+    NoCertificate {
+        cause: String,
+    },
+    /// Our reads came late.
+    ReadLag {
+        first_token_lag_ms_p99: f64,
+    },
+    Lateness {
+        lateness_ms_p99: f64,
+    },
+    ManyFailures {
+        failed: u64,
+        all: u64,
+    },
+    NoKernelStamps {
+        share_percent: f64,
+    },
+    NoUsage {
+        requests: u64,
+    },
+    AssumedFirstTokens {
+        requests: u64,
+    },
+    ClockStep {
+        wall_step_ms: f64,
+    },
+    LateConnections {
+        connections: u64,
+    },
+    CutOff {
+        requests: u64,
+    },
+    SkippedTurns {
+        turns: u64,
+    },
+    /// What prompts are measured in.
+    PromptLengths {
+        note: String,
+    },
+    FewOpenFiles {
+        allowed: u64,
+        wanted: u64,
+    },
+    WarmupFailed {
+        failed: u64,
+        all: u64,
+        first: String,
+    },
+}
+
+impl Doubt {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Doubt::ClientBound { .. } => "client-bound",
+            Doubt::NoCertificate { .. } => "no-certificate",
+            Doubt::ReadLag { .. } => "read-lag",
+            Doubt::Lateness { .. } => "late-dispatch",
+            Doubt::ManyFailures { .. } => "many-failures",
+            Doubt::NoKernelStamps { .. } => "no-kernel-stamps",
+            Doubt::NoUsage { .. } => "no-usage",
+            Doubt::AssumedFirstTokens { .. } => "assumed-first-tokens",
+            Doubt::ClockStep { .. } => "clock-step",
+            Doubt::LateConnections { .. } => "late-connections",
+            Doubt::CutOff { .. } => "cut-off",
+            Doubt::SkippedTurns { .. } => "skipped-turns",
+            Doubt::PromptLengths { .. } => "prompt-lengths",
+            Doubt::FewOpenFiles { .. } => "few-open-files",
+            Doubt::WarmupFailed { .. } => "warmup-failed",
+        }
+    }
+
+    pub fn text(&self) -> String {
+        match self {
+            Doubt::ClientBound {
+                ttft_ms_p99,
+                stay_below,
+            } => format!(
+                "These numbers are bound by this client: its own TTFT error, late dispatch included, is \
+                 {ttft_ms_p99:.1} ms at p99 in a replay of this plan. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores."
+            ),
+            Doubt::NoCertificate { cause } => {
+                format!("The client's own error was not measured: {cause}. The run itself is not affected.")
+            }
+            Doubt::ReadLag { first_token_lag_ms_p99 } => format!(
+                "First tokens were read up to {first_token_lag_ms_p99:.1} ms (p99) after they arrived. Arrival times are \
+                 the kernel's, but tokens that arrived together with later ones carry the later time; free some CPU."
+            ),
+            Doubt::Lateness { lateness_ms_p99 } => format!(
+                "Requests left up to {lateness_ms_p99:.1} ms (p99) after the workload wanted them sent; free some CPU or \
+                 lower the concurrency."
+            ),
+            Doubt::ManyFailures { failed, all } => format!(
+                "{failed} of {all} requests failed and are in no latency figure; percentiles describe the rest only."
+            ),
+            Doubt::NoKernelStamps { share_percent } => format!(
+                "{share_percent:.0} % of the reads had no receive time from the kernel; their times were taken after the \
+                 read and include this client's own delay."
+            ),
+            Doubt::NoUsage { requests } => format!(
+                "{requests} answers came without usage: their prompt tokens count as 0 and each event with text as one \
+                 token."
+            ),
+            Doubt::AssumedFirstTokens { requests } => format!(
+                "{requests} answers had tokens but no text, such as a lone end of sequence; their TTFT is the event that \
+                 ended the answer."
+            ),
+            Doubt::ClockStep { wall_step_ms } => format!(
+                "The wall clock was set by {wall_step_ms:.1} ms during the run; arrival times after that are off by as \
+                 much. Run again."
+            ),
+            Doubt::LateConnections { connections } => format!(
+                "{connections} connections had to be opened during the run, because the engine closes them or more \
+                 requests were in flight than foreseen. The time is outside TTFT."
+            ),
+            Doubt::CutOff { requests } => {
+                format!("{requests} requests were under way when the run was ended and are in no figure.")
+            }
+            Doubt::SkippedTurns { turns } => format!(
+                "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
+                 requests per second than asked for."
+            ),
+            Doubt::PromptLengths { note } => {
+                let mut letters = note.chars();
+                let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+                format!("{first}{}.", letters.as_str())
+            }
+            Doubt::FewOpenFiles { allowed, wanted } => format!(
+                "This process may open {allowed} files and the plan wants {wanted}; connections beyond that fail. Raise \
+                 the limit with ulimit -n."
+            ),
+            Doubt::WarmupFailed { failed, all, first } => {
+                format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
+            }
+        }
+    }
+}
+
+/// The doubts that the numbers themselves raise.
+pub fn doubts(detail: &Detail, successful: u64, failed: u64) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    let all = successful + failed;
+    if failed as f64 > FAILED_SHARE_MAX * all as f64 {
+        doubts.push(Doubt::ManyFailures { failed, all });
+    }
+    if detail.first_token_lag_ms_p99 > LAG_MS_MAX {
+        doubts.push(Doubt::ReadLag {
+            first_token_lag_ms_p99: detail.first_token_lag_ms_p99,
+        });
+    }
+    if detail.lateness_ms.spread.p99 > LATENESS_MS_MAX {
+        doubts.push(Doubt::Lateness {
+            lateness_ms_p99: detail.lateness_ms.spread.p99,
+        });
+    }
+    if detail.reads_without_stamp > 0 {
+        doubts.push(Doubt::NoKernelStamps {
+            share_percent: detail.reads_without_stamp as f64 / detail.reads as f64 * 100.0,
+        });
+    }
+    if detail.without_usage > 0 {
+        doubts.push(Doubt::NoUsage {
+            requests: detail.without_usage,
+        });
+    }
+    if detail.assumed_first_tokens > 0 {
+        doubts.push(Doubt::AssumedFirstTokens {
+            requests: detail.assumed_first_tokens,
+        });
+    }
+    if detail.wall_step_ms > WALL_STEP_MS_MAX {
+        doubts.push(Doubt::ClockStep {
+            wall_step_ms: detail.wall_step_ms,
+        });
+    }
+    if detail.connections_opened > 0 {
+        doubts.push(Doubt::LateConnections {
+            connections: detail.connections_opened,
+        });
+    }
+    if detail.cut_off > 0 {
+        doubts.push(Doubt::CutOff {
+            requests: detail.cut_off,
+        });
+    }
+    doubts
+}
+
+/// What the replay says about this plan.
+pub fn client_bound(error: &ClientError) -> Option<Doubt> {
+    if error.whole_ms_p99 <= CLIENT_TTFT_MS_MAX {
+        return None;
+    }
+    // The error grows about linearly with the streams that share the cores.
+    let stay_below = (error.streams as f64 * CLIENT_TTFT_MS_MAX / error.whole_ms_p99) as u64;
+    Some(Doubt::ClientBound {
+        ttft_ms_p99: error.whole_ms_p99,
+        stay_below: stay_below.max(1),
+    })
+}

@@ -1,0 +1,126 @@
+//! Reports, CSV files and summaries that the reference made from given results, made again.
+
+use serde_json::Value;
+
+use super::*;
+use crate::engine::report::sections::{Facts, report};
+use crate::engine::results::detail::Detail;
+use crate::report::{json, terminal};
+
+const VECTORS: &str = include_str!("../../../../tests/golden/engine/report-vectors.json");
+
+/// From the wanted file's own digits: a JSON parser may round the last one of a number.
+fn rows(csv: &str) -> Vec<Row> {
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.splitn(11, ',').collect();
+        let number = |at: usize| fields[at].parse::<f64>().unwrap();
+        Row {
+            request_id: fields[0].to_owned(),
+            successful: fields[1] == "True",
+            ttft: number(2),
+            request_latency: number(3),
+            num_input_tokens: fields[4].parse().unwrap(),
+            num_output_tokens: fields[5].parse().unwrap(),
+            decode_speed: number(6),
+            submit_time: number(7),
+            first_token_time: number(8),
+            finish_time: number(9),
+            error: fields[10].trim_matches('"').replace("\"\"", "\""),
+        }
+    };
+    csv.trim_end().split("\r\n").skip(1).map(line).collect()
+}
+
+/// One number of the wanted summary, digit for digit.
+fn number_in(summary: &str, key: &str) -> f64 {
+    let (_, rest) = summary.split_once(&format!("\"{key}\": ")).unwrap();
+    rest.split([',', '\n']).next().unwrap().parse().unwrap()
+}
+
+fn summary_config(case: &Value) -> SummaryConfig {
+    let wanted: Value = serde_json::from_str(case["summary_json"].as_str().unwrap()).unwrap();
+    let config = &wanted["config"];
+    let text = |key: &str| config[key].as_str().unwrap().to_owned();
+    let flag = |key: &str| config[key].as_bool().unwrap();
+    SummaryConfig {
+        engine_url: text("engine_url"),
+        model: text("model"),
+        workload: text("workload"),
+        kv_cache_volume_gb: config["kv_cache_volume_gb"].as_f64().unwrap(),
+        tokens_per_gb_kvcache: config["tokens_per_gb_kvcache"].as_i64().unwrap(),
+        seed: config["seed"].to_string(),
+        output_dir: text("output_dir"),
+        export_csv: flag("export_csv"),
+        export_json: flag("export_json"),
+        quiet: flag("quiet"),
+        ignore_eos: flag("ignore_eos"),
+        warmup: config["warmup_policy"] == "run",
+    }
+}
+
+/// The lines up to the first section that the reference does not have.
+fn reference_part(text: &str, first_of_ours: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.contains(first_of_ours));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_references_reports_come_out_character_for_character() {
+    let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+    let cases = vectors["cases"].as_array().unwrap();
+    assert!(cases.len() >= 8);
+    for case in cases {
+        let name = case["case"].as_str().unwrap();
+        let rows = rows(case["csv"].as_str().unwrap());
+        let summary = case["summary_json"].as_str().unwrap();
+        // The frozen clock's own difference, which is not quite the round number the case was made for.
+        let figures = Figures::of(&rows, number_in(summary, "elapsed_time"));
+        assert_eq!(csv(&rows), case["csv"].as_str().unwrap(), "{name}");
+        assert_eq!(
+            summary_json(&summary_config(case), &figures),
+            case["summary_json"].as_str().unwrap(),
+            "{name}"
+        );
+        let config = |key: &str| case["config"][key].as_str().unwrap();
+        let report = report(&Facts {
+            engine_url: config("engine_url"),
+            model: config("model"),
+            workload: config("workload"),
+            figures: &figures,
+            detail: &Detail::default(),
+            client_error: None,
+            prompt_sources: None,
+            doubts: &[],
+            interrupted: None,
+        });
+        // A workload's own section stands where ours begin.
+        let has_extra = !case["extra_sections"].as_array().unwrap().is_empty();
+        let last = "=".repeat(56);
+        let end_of_theirs = if has_extra { "- Answer Quality -" } else { &last };
+        let theirs = reference_part(case["terminal"].as_str().unwrap(), end_of_theirs);
+        assert_eq!(
+            reference_part(&terminal::render(&report), "- Latencies (ms) -"),
+            theirs,
+            "{name}"
+        );
+        let ours: Value = serde_json::from_str(&json::render(&report)).unwrap();
+        let theirs: Value = serde_json::from_str(case["json"].as_str().unwrap()).unwrap();
+        for section in ["config", "results", "ttft", "decode"] {
+            let (ours, theirs) = (&ours["metrics"][section], &theirs["metrics"][section]);
+            assert_eq!(ours.to_string(), theirs.to_string(), "{name}: {section}");
+        }
+    }
+}
+
+#[test]
+fn csv_fields_are_quoted_only_where_they_must_be() {
+    for (text, want) in [
+        ("plain", "plain"),
+        ("a,b", "\"a,b\""),
+        ("say \"hi\"", "\"say \"\"hi\"\"\""),
+        ("two\nlines", "\"two\nlines\""),
+        ("", ""),
+    ] {
+        assert_eq!(csv_field(text), want);
+    }
+}

@@ -1,0 +1,108 @@
+//! What a phase leaves behind: its records in completion order and what was seen around them. Plain values.
+
+use std::time::Duration;
+
+use super::record::Record;
+use crate::engine::timestamp::Stamp;
+
+#[derive(Clone, Debug, Default)]
+pub struct PhaseSamples {
+    /// The workload's clock began here.
+    pub began: Stamp,
+    /// The last request ended or the phase was given up.
+    pub ended: Stamp,
+    /// In completion order.
+    pub records: Vec<Record>,
+    pub gaps: GapSamples,
+    /// Requests that were under way when the run was ended early.
+    pub cut_off: u64,
+    pub in_flight_peak: u64,
+    /// CPU time of this process, all threads.
+    pub cpu: Duration,
+    /// Connections opened during the phase, before their request's clock.
+    pub connections_opened: u64,
+    /// How far the wall clock was set during the run.
+    pub wall_step: Duration,
+}
+
+impl PhaseSamples {
+    /// From the beginning of the phase to the end of its last answer.
+    pub fn elapsed_s(&self) -> f64 {
+        let last = self.records.iter().map(|record| record.finished).max();
+        last.map_or(0.0, |last| last.seconds_since(self.began).max(0.0))
+    }
+}
+
+/// Gaps between token events of all requests, bounded: when full, every other one is dropped and from then on fewer are
+/// taken, evenly.
+#[derive(Clone, Debug)]
+pub struct GapSamples {
+    gaps_s: Vec<f64>,
+    limit: usize,
+    stride: u64,
+    seen: u64,
+}
+
+/// 16 MiB of gaps.
+const GAPS_MAX: usize = 2 << 20;
+
+impl Default for GapSamples {
+    fn default() -> GapSamples {
+        GapSamples::with_limit(GAPS_MAX)
+    }
+}
+
+impl GapSamples {
+    fn with_limit(limit: usize) -> GapSamples {
+        GapSamples {
+            gaps_s: Vec::new(),
+            limit,
+            stride: 1,
+            seen: 0,
+        }
+    }
+
+    /// Takes the gaps of a request that succeeded.
+    pub fn add(&mut self, record: &Record) {
+        if record.succeeded() {
+            record.gaps_s().for_each(|gap| self.push(gap));
+        }
+    }
+
+    pub fn sorted_ms(&self) -> Vec<f64> {
+        let mut gaps_ms: Vec<f64> = self.gaps_s.iter().map(|gap| gap * 1e3).collect();
+        gaps_ms.sort_by(f64::total_cmp);
+        gaps_ms
+    }
+
+    fn push(&mut self, gap_s: f64) {
+        if self.seen.is_multiple_of(self.stride) {
+            if self.gaps_s.len() == self.limit {
+                let mut keep = false;
+                self.gaps_s.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+                self.stride *= 2;
+            }
+            if self.seen.is_multiple_of(self.stride) {
+                self.gaps_s.push(gap_s);
+            }
+        }
+        self.seen += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_are_all_kept_until_there_are_too_many_and_then_evenly() {
+        let mut samples = GapSamples::with_limit(8);
+        (0..8).for_each(|gap| samples.push(f64::from(gap)));
+        assert_eq!(samples.gaps_s, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        (8..32).for_each(|gap| samples.push(f64::from(gap)));
+        assert_eq!(samples.gaps_s, [0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0]);
+    }
+}

@@ -1,0 +1,189 @@
+//! One finished request: its stamps, counts and how it ended. All formulas over a single request are here, the reference's
+//! and the ones beside them; what they mean is in docs/measurement.md.
+
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::stream::answer::{Answer, GAP_UNIT_NS};
+use crate::engine::timestamp::Stamp;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub id: String,
+    /// When the workload wanted it sent.
+    pub scheduled: Stamp,
+    /// A thread owns it and its connection is open: the clock of TTFT starts here.
+    pub dispatched: Stamp,
+    /// Directly before the first write of the request.
+    pub first_write: Option<Stamp>,
+    /// The last byte of the request was handed to the kernel.
+    pub sent: Option<Stamp>,
+    /// The answer's head was there.
+    pub headers: Option<Stamp>,
+    /// The end of the answer, not of the connection.
+    pub finished: Stamp,
+    pub status: Option<u16>,
+    pub answer: Answer,
+    /// Where the answer ended with an error.
+    pub failure: Option<Failure>,
+    /// Nanoseconds spent on opening a connection for this request, before its clock; 0 when it was open already.
+    pub connect_ns: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub reads: u64,
+    /// Reads without a stamp of the kernel's.
+    pub reads_without_stamp: u64,
+    /// From the kernel's stamp of the first token to the end of our read of it.
+    pub first_token_lag_ns: u64,
+    /// The same over all reads of the answer, added up.
+    pub lag_ns_sum: u64,
+}
+
+impl Record {
+    /// A request that is about to be sent.
+    pub fn begin(id: String, scheduled: Stamp, dispatched: Stamp) -> Record {
+        Record {
+            id,
+            scheduled,
+            dispatched,
+            first_write: None,
+            sent: None,
+            headers: None,
+            finished: dispatched,
+            status: None,
+            answer: Answer::default(),
+            failure: None,
+            connect_ns: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            reads: 0,
+            reads_without_stamp: 0,
+            first_token_lag_ns: 0,
+            lag_ns_sum: 0,
+        }
+    }
+
+    /// The first token, or what stands for it when the engine counted tokens but sent no text, as it does for a lone end
+    /// of sequence: the first event that says why it finished, else the first event.
+    pub fn first_token(&self) -> Option<Stamp> {
+        let answer = &self.answer;
+        if answer.first_token.is_some() {
+            return answer.first_token;
+        }
+        let counted = answer.usage.completion_tokens.is_some_and(|tokens| tokens > 0);
+        counted.then(|| answer.first_finish.or(answer.first_event)).flatten()
+    }
+
+    /// The first token's time is a stand-in; there is no time per token then.
+    pub fn first_token_is_assumed(&self) -> bool {
+        self.answer.first_token.is_none() && self.first_token().is_some()
+    }
+
+    pub fn succeeded(&self) -> bool {
+        self.failure.is_none() && self.first_token().is_some()
+    }
+
+    /// Why it failed: also an answer that ended well and brought no token is a failure.
+    pub fn why_failed(&self) -> Option<Failure> {
+        if self.succeeded() {
+            return None;
+        }
+        let nothing = || Failure::new(FailureClass::Protocol, "the answer ended without a token");
+        Some(self.failure.clone().unwrap_or_else(nothing))
+    }
+
+    pub fn input_tokens(&self) -> u64 {
+        self.clean().and_then(|answer| answer.usage.prompt_tokens).unwrap_or(0)
+    }
+
+    /// The engine's count; without one, pieces of text, as the reference counts.
+    pub fn output_tokens(&self) -> u64 {
+        let Some(answer) = self.clean() else { return 0 };
+        match answer.usage.completion_tokens {
+            Some(tokens) if tokens > 0 => tokens,
+            _ => answer.pieces,
+        }
+    }
+
+    pub fn cached_tokens(&self) -> Option<u64> {
+        self.clean()?.usage.cached_tokens
+    }
+
+    fn clean(&self) -> Option<&Answer> {
+        self.failure.is_none().then_some(&self.answer)
+    }
+
+    /// -1 after a failure, as in the reference's file.
+    pub fn ttft_s(&self) -> f64 {
+        let first = self.first_token().filter(|_| self.failure.is_none());
+        first.map_or(-1.0, |first| first.seconds_since(self.dispatched))
+    }
+
+    /// The reference's latency, to the end of the answer.
+    pub fn latency_s(&self) -> f64 {
+        self.finished.seconds_since(self.dispatched)
+    }
+
+    /// The reference's decode speed: all tokens over the time from the first token to the end of the answer.
+    pub fn decode_speed(&self) -> f64 {
+        let Some(first) = self.first_token().filter(|_| self.failure.is_none()) else {
+            return 0.0;
+        };
+        let seconds = self.finished.seconds_since(first);
+        if seconds > 0.0 {
+            self.output_tokens() as f64 / seconds
+        } else {
+            0.0
+        }
+    }
+
+    pub fn last_token(&self) -> Option<Stamp> {
+        self.answer.last_token.or(self.first_token())
+    }
+
+    /// From dispatch to the last token.
+    pub fn token_latency_s(&self) -> Option<f64> {
+        Some(self.last_token()?.seconds_since(self.dispatched))
+    }
+
+    pub fn ttfo_s(&self) -> Option<f64> {
+        Some(self.answer.first_output?.seconds_since(self.dispatched))
+    }
+
+    pub fn scheduled_ttft_s(&self) -> Option<f64> {
+        Some(self.first_token()?.seconds_since(self.scheduled))
+    }
+
+    pub fn lateness_s(&self) -> f64 {
+        self.dispatched.seconds_since(self.scheduled).max(0.0)
+    }
+
+    pub fn tokens_per_event(&self) -> Option<f64> {
+        let events = self.answer.token_events;
+        (events > 0 && self.output_tokens() > 0).then(|| self.output_tokens() as f64 / events as f64)
+    }
+
+    /// Seconds per token after the first event's tokens; nothing below two tokens or two token events.
+    pub fn tpot_s(&self) -> Option<f64> {
+        let answer = &self.answer;
+        if !self.succeeded() || answer.token_events < 2 {
+            return None;
+        }
+        let tokens = self.output_tokens();
+        let in_first = match answer.tokens_at_first {
+            Some(counted) if counted < tokens => counted as f64,
+            _ => self.tokens_per_event()?,
+        };
+        let after_first = tokens as f64 - in_first;
+        let seconds = answer.last_token?.seconds_since(answer.first_token?);
+        (tokens >= 2 && after_first > 0.0).then(|| seconds / after_first)
+    }
+
+    /// Seconds between token events, divided by tokens per event.
+    pub fn gaps_s(&self) -> impl Iterator<Item = f64> {
+        let per_event = self.tokens_per_event().unwrap_or(1.0).max(1.0);
+        let scale = GAP_UNIT_NS as f64 / 1e9 / per_event;
+        self.answer.gaps.iter().map(move |gap| f64::from(*gap) * scale)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! Server-sent events out of bytes that arrive in any pieces: events split anywhere, even inside a UTF-8 character, several
+//! in one read, LF, CR or CRLF, comments, several data lines, no final blank line. Carries bytes, never strings, and never
+//! more than `EVENT_BYTES_MAX` of them.
+
+use crate::engine::failure::Failure;
+
+/// No sane event is longer; what is, ends the request instead of filling the memory.
+pub const EVENT_BYTES_MAX: usize = 8 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Feed it what comes; it hands out the data of each event that became whole.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// The beginning of a line whose end has not come yet.
+    carry: Vec<u8>,
+    /// Data lines of the event that is being read, joined with LF.
+    data: Vec<u8>,
+    has_data: bool,
+    /// A line ended with CR; an LF right after it belongs to it.
+    after_cr: bool,
+    first_line_seen: bool,
+}
+
+impl Decoder {
+    pub fn new() -> Decoder {
+        Decoder::default()
+    }
+
+    /// Hands the data of every event that ends in `bytes` to `on_event`, which may stop the stream with an error.
+    ///
+    /// Events without data (pings, ids) are not events for the reader, as the standard says.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        on_event: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut rest = bytes;
+        while let Some(&first) = rest.first() {
+            if std::mem::take(&mut self.after_cr) && first == b'\n' {
+                rest = &rest[1..];
+                continue;
+            }
+            if self.carry.is_empty()
+                && !self.has_data
+                && let Some((data, after)) = whole_event(rest)
+            {
+                self.first_line_seen = true;
+                on_event(data)?;
+                rest = after;
+                continue;
+            }
+            let Some(end) = line_end(rest) else {
+                check_size(self.carry.len() + rest.len())?;
+                self.carry.extend_from_slice(rest);
+                return Ok(());
+            };
+            self.after_cr = rest[end] == b'\r';
+            if self.carry.is_empty() {
+                self.line(&rest[..end], on_event)?;
+            } else {
+                let mut line = std::mem::take(&mut self.carry);
+                line.extend_from_slice(&rest[..end]);
+                self.line(&line, on_event)?;
+                line.clear();
+                self.carry = line;
+            }
+            rest = &rest[end + 1..];
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8], on_event: &mut impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+        let mut line = line;
+        if !std::mem::replace(&mut self.first_line_seen, true) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        if line.is_empty() {
+            if std::mem::take(&mut self.has_data) {
+                let handled = on_event(&self.data);
+                self.data.clear();
+                return handled;
+            }
+            return Ok(());
+        }
+        // `data`, `data:` and `data: ` begin a data line; a comment begins with a colon; other fields say nothing here.
+        let Some(value) = line.strip_prefix(b"data") else {
+            return Ok(());
+        };
+        let value = match value.strip_prefix(b":") {
+            Some(value) => value.strip_prefix(b" ").unwrap_or(value),
+            None if value.is_empty() => value,
+            None => return Ok(()),
+        };
+        check_size(self.data.len() + value.len())?;
+        if self.has_data {
+            self.data.push(b'\n');
+        }
+        self.data.extend_from_slice(value);
+        self.has_data = true;
+        Ok(())
+    }
+}
+
+/// The shape that nearly every event has, whole in one read: its data, which then need not be copied, and what follows it.
+fn whole_event(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let value = bytes.strip_prefix(b"data: ")?;
+    let (data, rest) = value.split_at(line_end(value)?);
+    Some((data, rest.strip_prefix(b"\n\n")?))
+}
+
+fn check_size(bytes: usize) -> Result<(), Failure> {
+    if bytes <= EVENT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::protocol(format!(
+        "an event of the answer is longer than {} MiB",
+        EVENT_BYTES_MAX >> 20
+    )))
+}
+
+/// The first CR or LF. Eight bytes at a time, because every byte of every answer passes here.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Marks the zero bytes of a word; bytes above the first zero may be marked wrongly, which only costs a second look.
+    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let mut chunks = bytes.chunks_exact(8);
+    let mut offset = 0;
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes(chunk.try_into().expect("a chunk has eight bytes"));
+        let found = zeros(word ^ (LOW * u64::from(b'\n'))) | zeros(word ^ (LOW * u64::from(b'\r')));
+        if found != 0 {
+            return Some(offset + found.trailing_zeros() as usize / 8);
+        }
+        offset += 8;
+    }
+    let rest = chunks.remainder().iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    rest.map(|position| offset + position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(pieces: &[&[u8]]) -> Vec<String> {
+        let mut decoder = Decoder::new();
+        let mut events = Vec::new();
+        for piece in pieces {
+            decoder
+                .feed(piece, &mut |data| {
+                    events.push(String::from_utf8_lossy(data).into_owned());
+                    Ok(())
+                })
+                .unwrap();
+        }
+        events
+    }
+
+    #[test]
+    fn lines_end_three_ways_and_fields_are_read_as_the_standard_says() {
+        for (stream, want) in [
+            ("data: a\n\ndata: b\n\n", vec!["a", "b"]),
+            ("data: a\r\n\r\ndata: b\r\n\r\n", vec!["a", "b"]),
+            ("data: a\r\rdata: b\r\r", vec!["a", "b"]),
+            ("data:a\n\n", vec!["a"]),
+            ("data:  a\n\n", vec![" a"]),
+            ("data: a\ndata: b\n\n", vec!["a\nb"]),
+            ("data\n\n", vec![""]),
+            (": ping\n\nevent: x\nid: 4\nretry: 10\n\n", vec![]),
+            ("event: message\ndata: a\nid: 4\n\n", vec!["a"]),
+            ("database: a\n\n", vec![]),
+            ("\u{feff}data: a\n\n", vec!["a"]),
+            ("data: a\n\n\u{feff}data: b\n\n", vec!["a"]),
+            ("\n\n\ndata: a\n\n\n\n", vec!["a"]),
+            ("data: a\n", vec![]),
+        ] {
+            assert_eq!(events(&[stream.as_bytes()]), want, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn every_split_gives_the_same_events() {
+        let stream = "\u{feff}: c\r\ndata: \u{e9}\u{6f22} one\r\n\r\ndata: two\rdata: 2\r\rid: 1\n\ndata: [DONE]\n\n";
+        let whole = events(&[stream.as_bytes()]);
+        assert_eq!(whole, ["\u{e9}\u{6f22} one", "two\n2", "[DONE]"]);
+        let bytes = stream.as_bytes();
+        for first in 0..=bytes.len() {
+            for second in first..=bytes.len() {
+                let got = events(&[&bytes[..first], &bytes[first..second], &bytes[second..]]);
+                assert_eq!(got, whole, "split at {first} and {second}");
+            }
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(events(&single), whole);
+    }
+
+    #[test]
+    fn line_ends_are_found_wherever_they_are() {
+        for length in 0..40 {
+            for at in 0..length {
+                for end in [b'\n', b'\r'] {
+                    let mut bytes = vec![0x8a; length];
+                    bytes[at] = end;
+                    assert_eq!(line_end(&bytes), Some(at), "{length} {at}");
+                }
+            }
+            assert_eq!(line_end(&vec![0x0b; length]), None);
+        }
+    }
+
+    #[test]
+    fn endless_lines_and_endless_events_are_refused() {
+        let piece = vec![b'x'; 1 << 20];
+        let mut decoder = Decoder::new();
+        let refused = (0..10).find_map(|_| decoder.feed(&piece, &mut |_| Ok(())).err());
+        assert!(refused.unwrap().text.contains("longer than 8 MiB"));
+        let line = [b"data: ".as_slice(), &piece, b"\n"].concat();
+        let mut decoder = Decoder::new();
+        let refused = (0..10).find_map(|_| decoder.feed(&line, &mut |_| Ok(())).err());
+        assert!(refused.unwrap().text.contains("longer than 8 MiB"));
+    }
+
+    #[test]
+    fn the_reader_can_stop_the_stream() {
+        let mut seen = 0;
+        let got = Decoder::new().feed(b"data: a\n\ndata: b\n\n", &mut |_| {
+            seen += 1;
+            Err(Failure::protocol("enough"))
+        });
+        assert_eq!((got.unwrap_err().text.as_str(), seen), ("enough", 1));
+    }
+}

@@ -1,0 +1,365 @@
+//! One request and its answer over one line, with ureq as the HTTP layer: what is sent, how the answer is read, and how every
+//! way to fail becomes a class and a sentence. Never sends a request twice.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::Response;
+use ureq::http::header::{CONTENT_TYPE, LOCATION};
+use ureq::unversioned::resolver::Resolver;
+use ureq::unversioned::transport::time::{self, Instant};
+use ureq::unversioned::transport::{ConnectionDetails, NextTimeout};
+use ureq::{Agent, Body, Timeout};
+
+use super::line::{Line, Stop};
+use super::target::Target;
+use super::transport::LineConnector;
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::samples::record::Record;
+use crate::engine::stream::answer::Answer;
+use crate::engine::stream::repeat::ChunkReader;
+use crate::engine::stream::sse::Decoder;
+use crate::engine::timestamp::Stamp;
+use crate::engine::workload::Request;
+
+/// One piece of an answer's body; token events are much smaller.
+const PIECE_BYTES: usize = 4 << 10;
+/// What is read of the body of an error.
+const ERROR_BODY_BYTES_MAX: u64 = 64 << 10;
+/// What is kept of an engine's message.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// How long a connection may take to become free after `[DONE]`; then it is closed instead.
+const DRAIN: Duration = Duration::from_millis(100);
+
+/// A line with everything to send on it.
+pub struct Exchanger {
+    pub line: Arc<Line>,
+    target: Arc<Target>,
+    connector: LineConnector,
+    agent: Agent,
+}
+
+impl Exchanger {
+    pub fn new(target: Arc<Target>, connector: LineConnector) -> Exchanger {
+        Exchanger {
+            line: Arc::clone(&connector.line),
+            agent: Agent::with_parts(Target::http_config(), connector.clone(), target.resolver()),
+            target,
+            connector,
+        }
+    }
+
+    /// Makes sure that the line has a connection that works; returns how long opening one took, 0 when there was one.
+    pub fn open(&self) -> Result<u64, Failure> {
+        if let Some(mut kept) = self.line.take_kept()
+            && kept.is_open()
+        {
+            self.line.keep(kept);
+            return Ok(0);
+        }
+        let begin = self.line.clock.now();
+        let transport = self.dial().map_err(|error| self.connect_failure(&error))?;
+        self.line.keep(transport);
+        Ok(self.line.clock.now().ns_since(begin))
+    }
+
+    fn dial(&self) -> Result<Box<dyn ureq::unversioned::transport::Transport>, ureq::Error> {
+        let resolver = self.target.resolver();
+        let after: time::Duration = self.line.timeouts.connect.into();
+        let timeout = NextTimeout {
+            after,
+            reason: Timeout::Connect,
+            ..NextTimeout::default()
+        };
+        let config = self.agent.config();
+        self.connector.dial(&ConnectionDetails {
+            uri: self.target.uri(),
+            addrs: resolver.resolve(self.target.uri(), config, timeout)?,
+            config,
+            request_level: false,
+            resolver: &resolver,
+            now: Instant::now(),
+            timeout,
+            current_time: Arc::new(Instant::now),
+            run_connector: Arc::new(|_| Err(ureq::Error::ConnectionFailed)),
+            register_shutdown: Arc::new(|_| Ok(())),
+        })
+    }
+
+    fn connect_failure(&self, error: &ureq::Error) -> Failure {
+        let address = self.target.address();
+        match self.line.stopped() {
+            Some(Stop::Connect) => self.timeout_failure(Stop::Connect),
+            _ if is_timeout(error) => self.timeout_failure(Stop::Connect),
+            _ => Failure::new(
+                FailureClass::Connect,
+                format!("Connection error: could not connect to {address}: {}", cause(error)),
+            ),
+        }
+    }
+
+    /// Sends one request and reads its answer. `None`: the run ended before the answer did.
+    pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
+        let opened = self.open();
+        let before = Before::of(&self.line);
+        let dispatched = self.line.clock.now();
+        let mut record = Record::begin(request.id, scheduled, dispatched);
+        record.answer = Answer::new(request.wants_text);
+        let outcome = match opened {
+            Ok(connect_ns) => {
+                record.connect_ns = connect_ns;
+                self.exchange(request.body, &mut record)
+            }
+            Err(failure) => Err(failure),
+        };
+        if self.line.stopped() == Some(Stop::Interrupted) && !record.answer.is_done() {
+            return None;
+        }
+        record.finished = match record.answer.done {
+            Some(done) if outcome.is_ok() => done,
+            _ => self.line.clock.now(),
+        };
+        record.failure = outcome.err();
+        before.take_difference(&self.line, &mut record);
+        Some(record)
+    }
+
+    fn exchange(&mut self, body: Vec<u8>, record: &mut Record) -> Result<(), Failure> {
+        let total_by = record.dispatched.plus(self.line.timeouts.total);
+        let first_by = record.dispatched.plus(self.line.timeouts.first_token);
+        if first_by < total_by {
+            self.line.limit(first_by, Stop::FirstToken);
+        } else {
+            self.line.limit(total_by, Stop::Total);
+        }
+        self.line.begin_request();
+        let answered = self.agent.run(self.target.request(body));
+        record.first_write = self.line.first_write();
+        record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);
+        let mut response = answered.map_err(|error| self.failure(&error, false))?;
+        record.headers = Some(self.line.arrived());
+        record.status = Some(response.status().as_u16());
+        if response.status() != 200 {
+            return Err(self.status_failure(&mut response));
+        }
+        self.read_answer(&mut response, record, total_by)?;
+        if record.failure.is_none() && record.first_token().is_none() {
+            return self.check_type(&response, record);
+        }
+        Ok(())
+    }
+
+    /// Apart from `exchange`, so that its piece is not on the stack below the sending.
+    #[inline(never)]
+    fn read_answer(
+        &mut self,
+        response: &mut Response<Body>,
+        record: &mut Record,
+        total_by: Stamp,
+    ) -> Result<(), Failure> {
+        let mut decoder = Decoder::new();
+        let mut chunks = ChunkReader::default();
+        let mut reader = response.body_mut().as_reader();
+        let mut waiting = true;
+        // On the stack, whose pages sending the request used already.
+        let mut piece = [0; PIECE_BYTES];
+        loop {
+            let bytes = match reader.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => bytes,
+                Err(error) => return Err(self.failure(&ureq::Error::Io(error), true)),
+            };
+            let at = self.line.arrived();
+            let answer = &mut record.answer;
+            decoder.feed(&piece[..bytes], &mut |data| answer.read_event(&mut chunks, data, at))?;
+            if answer.is_done() {
+                self.drain(&mut reader, &mut piece);
+                return Ok(());
+            }
+            if waiting && answer.first_token.is_some() {
+                waiting = false;
+                record.first_token_lag_ns = self.line.counts.lag_ns.load(Relaxed);
+                self.line.limit(total_by, Stop::Total);
+                self.line.watch_stalls();
+            }
+            // A stream that never pauses never waits, so the limits are looked at here too.
+            if let Some(stop) = self.line.overdue(at) {
+                return Err(self.timeout_failure(stop));
+            }
+        }
+    }
+
+    /// Reads what follows `[DONE]`, usually nothing but the end, so that the connection can be used again.
+    fn drain(&self, reader: &mut impl Read, piece: &mut [u8]) {
+        self.line.limit(self.line.clock.now().plus(DRAIN), Stop::Drain);
+        while let Ok(bytes) = reader.read(piece) {
+            if bytes == 0 || self.line.overdue(self.line.clock.now()).is_some() {
+                return;
+            }
+        }
+    }
+
+    fn failure(&self, error: &ureq::Error, in_answer: bool) -> Failure {
+        if let Some(stop) = self.line.stopped() {
+            return self.timeout_failure(stop);
+        }
+        match error {
+            ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(_, _) => {
+                Failure::protocol(format!("the engine's answer is not HTTP: {}", cause(error)))
+            }
+            ureq::Error::Io(inner) if in_answer && is_http_error(inner) => {
+                Failure::protocol(format!("the engine's answer is not HTTP: {}", cause(error)))
+            }
+            _ if in_answer => Failure::new(
+                FailureClass::StreamBroken,
+                format!("Connection error: the answer was cut off: {}", cause(error)),
+            ),
+            _ => Failure::new(
+                FailureClass::StreamBroken,
+                format!(
+                    "Connection error: the engine closed the connection without an answer: {}",
+                    cause(error)
+                ),
+            ),
+        }
+    }
+
+    fn timeout_failure(&self, stop: Stop) -> Failure {
+        let limits = &self.line.timeouts;
+        let text = match stop {
+            Stop::Connect => format!(
+                "no connection within {} s (--connect-timeout-s)",
+                limits.connect.as_secs_f64()
+            ),
+            Stop::FirstToken => format!(
+                "no token within {} s (--first-token-timeout-s)",
+                limits.first_token.as_secs_f64()
+            ),
+            Stop::Stall => format!(
+                "the answer stopped for {} s (--stall-timeout-s)",
+                limits.stall.as_secs_f64()
+            ),
+            Stop::Total => format!(
+                "not finished within {} s (--request-timeout-s)",
+                limits.total.as_secs_f64()
+            ),
+            Stop::Interrupted | Stop::Drain => "the run was ended".to_owned(),
+        };
+        Failure::new(FailureClass::Timeout, format!("Request timed out: {text}"))
+    }
+
+    fn status_failure(&self, response: &mut Response<Body>) -> Failure {
+        let status = response.status().as_u16();
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let message = match location {
+            Some(location) if response.status().is_redirection() => {
+                Some(format!("it points to {location}; give that address as --engine-url"))
+            }
+            _ => {
+                let mut body = Vec::new();
+                // Whatever came of it is read for a message; a body cut short has none.
+                let _ = response
+                    .body_mut()
+                    .as_reader()
+                    .take(ERROR_BODY_BYTES_MAX)
+                    .read_to_end(&mut body);
+                message_of(&body)
+            }
+        };
+        let text = match message {
+            Some(message) => format!("Error code: {status} - {}", self.target.without_key(message)),
+            None => format!("Error code: {status}"),
+        };
+        Failure::new(FailureClass::HttpStatus, text)
+    }
+
+    /// An answer without a token that is no event stream at all gets a better sentence.
+    fn check_type(&self, response: &Response<Body>, record: &Record) -> Result<(), Failure> {
+        let kind = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        match kind {
+            Some(kind) if record.answer.first_event.is_none() && !kind.starts_with("text/event-stream") => Err(
+                Failure::protocol(format!("the engine answered with {kind} instead of an event stream")),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The line's counts before a request.
+struct Before {
+    bytes_sent: u64,
+    bytes_received: u64,
+    reads: u64,
+    reads_without_stamp: u64,
+    lag_ns_sum: u64,
+}
+
+impl Before {
+    fn of(line: &Line) -> Before {
+        let counts = &line.counts;
+        Before {
+            bytes_sent: counts.bytes_sent.load(Relaxed),
+            bytes_received: counts.bytes_received.load(Relaxed),
+            reads: counts.reads.load(Relaxed),
+            reads_without_stamp: counts.reads_without_stamp.load(Relaxed),
+            lag_ns_sum: counts.lag_ns_sum.load(Relaxed),
+        }
+    }
+
+    fn take_difference(&self, line: &Line, record: &mut Record) {
+        let now = Before::of(line);
+        record.bytes_sent = now.bytes_sent - self.bytes_sent;
+        record.bytes_received = now.bytes_received - self.bytes_received;
+        record.reads = now.reads - self.reads;
+        record.reads_without_stamp = now.reads_without_stamp - self.reads_without_stamp;
+        record.lag_ns_sum = now.lag_ns_sum - self.lag_ns_sum;
+    }
+}
+
+fn is_timeout(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Timeout(_) => true,
+        ureq::Error::Io(inner) => inner.kind() == std::io::ErrorKind::TimedOut,
+        _ => false,
+    }
+}
+
+/// ureq wraps its own errors into I/O errors when a body is read.
+fn is_http_error(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    matches!(inner, Some(ureq::Error::Protocol(_)))
+}
+
+/// The error's own words, on one line.
+fn cause(error: &ureq::Error) -> String {
+    let text = match error {
+        ureq::Error::Io(inner) => inner.to_string(),
+        other => other.to_string(),
+    };
+    one_line(&text)
+}
+
+/// What an engine says about an error: `error.message`, `error` itself, or `message`.
+fn message_of(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let error = &body["error"];
+    let message = if error.is_null() {
+        &body["message"]
+    } else if error.is_string() {
+        error
+    } else {
+        &error["message"]
+    };
+    message.as_str().map(one_line).filter(|message| !message.is_empty())
+}
+
+fn one_line(text: &str) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(MESSAGE_CHARS_MAX).collect::<String>().trim().to_owned()
+}

@@ -1,0 +1,182 @@
+//! Where requests go: the address, looked up once, and the headers. The key is in here and never comes out again, neither
+//! printed nor in a message.
+
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use ureq::SendBody;
+use ureq::config::Config;
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use ureq::http::{HeaderValue, Request, Uri};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+use super::buffers::INPUT_BYTES_MAX;
+use super::outgoing::Outgoing;
+use crate::engine::api_key::ApiKey;
+use crate::error::Error;
+
+/// TLS keeps a buffer of this size each way for every connection.
+const TLS_BUFFER_BYTES: usize = 16 << 10;
+/// ureq keeps at most this many addresses of a name.
+const ADDRESSES_MAX: usize = 16;
+
+/// The engine's chat endpoint.
+pub struct Target {
+    uri: Uri,
+    addresses: Vec<SocketAddr>,
+    authorization: HeaderValue,
+    key: ApiKey,
+}
+
+impl Target {
+    /// `base` ends in `/v1`; `key` goes into the authorization header. Looks the name up, sends nothing.
+    pub fn new(base: &str, key: &ApiKey) -> Result<Target, Error> {
+        let unusable = |cause: String| Error::Usage(format!("--engine-url {base} cannot be used: {cause}"));
+        let uri: Uri = format!("{base}/chat/completions")
+            .parse()
+            .map_err(|error| unusable(format!("{error}")))?;
+        let host = uri.host().ok_or_else(|| unusable("it has no host".into()))?;
+        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(default_port);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let found = (host.as_str(), port).to_socket_addrs().map_err(|error| {
+            Error::Environment(format!(
+                "could not find the host of --engine-url {base}: {error}; check the name"
+            ))
+        })?;
+        let mut authorization = HeaderValue::from_str(&key.bearer())
+            .map_err(|_| Error::Usage("OPENAI_API_KEY holds characters that no HTTP header can carry".into()))?;
+        authorization.set_sensitive(true);
+        Ok(Target {
+            addresses: found.take(ADDRESSES_MAX).collect(),
+            uri,
+            authorization,
+            key: key.clone(),
+        })
+    }
+
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Scheme, host and port, for messages.
+    pub fn address(&self) -> String {
+        let scheme = self.uri.scheme_str().unwrap_or("http");
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        format!("{scheme}://{}", authority.rsplit('@').next().unwrap_or(""))
+    }
+
+    pub fn is_local(&self) -> bool {
+        self.addresses.iter().all(|address| address.ip().is_loopback())
+    }
+
+    pub fn request(&self, body: Vec<u8>) -> Request<SendBody<'static>> {
+        let length = body.len();
+        let mut request = Request::new(SendBody::from_owned_reader(Outgoing::new(body)));
+        *request.method_mut() = ureq::http::Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // With a length the body goes out as it is, not in chunks.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        request
+    }
+
+    /// Takes the key out of a text that came from the engine.
+    pub fn without_key(&self, text: String) -> String {
+        let bearer = self.key.bearer();
+        let key = bearer.trim_start_matches("Bearer ");
+        if text.contains(key) {
+            text.replace(key, "***")
+        } else {
+            text
+        }
+    }
+
+    /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.
+    pub fn http_config() -> Config {
+        Config::builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_connections(0)
+            .max_idle_connections_per_host(0)
+            .max_response_header_size(INPUT_BYTES_MAX)
+            .input_buffer_size(TLS_BUFFER_BYTES)
+            .output_buffer_size(TLS_BUFFER_BYTES)
+            .user_agent(concat!("lmcache-bench/", env!("CARGO_PKG_VERSION")))
+            .accept("application/json")
+            .build()
+    }
+
+    pub fn resolver(self: &Arc<Target>) -> FixedAddresses {
+        FixedAddresses(Arc::clone(self))
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Name look-ups inside the clock would be measured; these were made before it.
+#[derive(Clone, Debug)]
+pub struct FixedAddresses(Arc<Target>);
+
+impl Resolver for FixedAddresses {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        for address in &self.0.addresses {
+            addresses.push(*address);
+        }
+        Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> ApiKey {
+        ApiKey::new(text.to_owned())
+    }
+
+    #[test]
+    fn the_address_is_looked_up_and_the_key_stays_inside() {
+        let target = Target::new("http://127.0.0.1:8123/v1", &key("sk-secret")).unwrap();
+        assert_eq!(target.uri().path(), "/v1/chat/completions");
+        assert_eq!(target.address(), "http://127.0.0.1:8123");
+        assert!(target.is_local());
+        assert_eq!(target.without_key("bad key sk-secret!".into()), "bad key ***!");
+        let request = target.request(b"{}".to_vec());
+        assert_eq!(request.headers()["authorization"], "Bearer sk-secret");
+        for text in [format!("{target:?}"), format!("{:?}", request.headers())] {
+            assert!(!text.contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_an_address_is_a_sentence() {
+        for base in ["http:///v1", "http://a b/v1"] {
+            let text = Target::new(base, &key("k")).unwrap_err().to_string();
+            assert!(text.starts_with("--engine-url http:"), "{text}");
+        }
+        assert!(matches!(
+            Target::new("http://127.0.0.1/v1", &key("a\nb")),
+            Err(Error::Usage(_))
+        ));
+    }
+
+    #[test]
+    fn an_ipv6_address_loses_its_brackets() {
+        let target = Target::new("http://[::1]:9/v1", &key("k")).unwrap();
+        assert_eq!(target.addresses, ["[::1]:9".parse().unwrap()]);
+    }
+}
