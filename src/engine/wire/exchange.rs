@@ -105,6 +105,7 @@ impl Exchanger {
     pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
         let opened = self.open();
         let before = Before::of(&self.line);
+        // From here on everything counts: building the request, writing it, and whatever keeps this thread from it.
         let dispatched = self.line.clock.now();
         let mut record = Record::begin(request.id, scheduled, dispatched);
         record.answer = Answer::new(request.wants_text);
