@@ -1,12 +1,15 @@
 //! One answer as it comes: which event was the first token, the last, how many there were, what the engine counted. The
 //! definitions of docs/measurement.md live here. Reads no clock; every event comes with its arrival stamp.
 
-use super::chunk::{self, Usage};
+use super::chunk::Usage;
+use super::repeat::ChunkReader;
 use crate::engine::failure::Failure;
 use crate::engine::timestamp::Stamp;
 
 /// Gaps between token events are kept in this unit, which fits seven minutes into 32 bits.
 pub const GAP_UNIT_NS: u64 = 100;
+/// Gaps that have room from the beginning; longer answers make more as they go.
+const GAPS_ROOM_MAX: usize = 1 << 8;
 /// Engines name answers with about forty characters.
 const RESPONSE_ID_CHARS_MAX: usize = 100;
 
@@ -38,9 +41,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn new(keeps_text: bool) -> Answer {
+    /// `tokens` is what was asked for: room for their gaps is made once.
+    pub fn new(keeps_text: bool, tokens: u64) -> Answer {
+        let room = usize::try_from(tokens).unwrap_or(GAPS_ROOM_MAX).min(GAPS_ROOM_MAX);
         Answer {
             keeps_text,
+            gaps: Vec::with_capacity(room),
             ..Answer::default()
         }
     }
@@ -49,8 +55,9 @@ impl Answer {
         self.done.is_some()
     }
 
-    /// Takes the data of one event that arrived at `at`. Nothing after `[DONE]` counts.
-    pub fn event(&mut self, data: &[u8], at: Stamp) -> Result<(), Failure> {
+    /// Takes the data of one event that arrived at `at`, with the reader of all events of this answer. Nothing after `[DONE]`
+    /// counts.
+    pub fn read_event(&mut self, reader: &mut ChunkReader, data: &[u8], at: Stamp) -> Result<(), Failure> {
         if self.is_done() {
             return Ok(());
         }
@@ -58,7 +65,7 @@ impl Answer {
             self.done = Some(at);
             return Ok(());
         }
-        let Some(chunk) = chunk::parse(data)? else {
+        let Some(chunk) = reader.read(data)? else {
             return Ok(());
         };
         if self.first_event.is_none() {
@@ -110,5 +117,12 @@ impl Answer {
         }
         self.last_token = Some(at);
         self.token_events += 1;
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    pub fn event(&mut self, data: &[u8], at: Stamp) -> Result<(), Failure> {
+        self.read_event(&mut ChunkReader::default(), data, at)
     }
 }
