@@ -151,7 +151,8 @@ impl Run<'_> {
             let before = self.counters.read();
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
-                self.prompt_sources = server_counters::section(&before, &self.counters.read());
+                let after = self.counters.read_again(&before);
+                self.prompt_sources = server_counters::section(&before, &after);
             }
             live.note("Benchmark complete");
         }

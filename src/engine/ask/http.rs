@@ -6,11 +6,21 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::StatusCode;
+use ureq::tls::TlsConfig;
 
 use crate::engine::api_key::ApiKey;
+use crate::engine::trust;
 
-const CONNECT: Duration = Duration::from_secs(5);
-const WHOLE: Duration = Duration::from_secs(10);
+/// For a server whose answer the run needs.
+pub const PATIENT: Limits = Limits {
+    connect: Duration::from_secs(5),
+    whole: Duration::from_secs(10),
+};
+/// For an answer that a run can do without: nobody waits long for it.
+pub const BRIEF: Limits = Limits {
+    connect: Duration::from_secs(1),
+    whole: Duration::from_secs(1),
+};
 /// A list of tokens of a long text is the largest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a server's message that are repeated to the user.
@@ -18,25 +28,39 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 type Answer = ureq::http::Response<ureq::Body>;
 
+/// How long a question may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    connect: Duration,
+    whole: Duration,
+}
+
 /// Asks with the API key, or without any.
 #[derive(Debug)]
 pub struct Asker {
     agent: Agent,
     key: Option<ApiKey>,
+    /// Why no https server can be believed, if so.
+    distrust: Option<String>,
 }
 
 impl Asker {
-    pub fn with_key(key: &ApiKey) -> Asker {
+    pub fn with_key(key: &ApiKey, limits: Limits) -> Asker {
         Asker {
             key: Some(key.clone()),
-            ..Asker::plain()
+            ..Asker::plain(limits)
         }
     }
 
-    pub fn plain() -> Asker {
+    pub fn plain(limits: Limits) -> Asker {
+        let (tls, distrust) = match trust::from_environment() {
+            Ok(tls) => (tls, None),
+            Err(cause) => (TlsConfig::default(), Some(cause)),
+        };
         let config = Agent::config_builder()
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(WHOLE))
+            .tls_config(tls)
+            .timeout_connect(Some(limits.connect))
+            .timeout_global(Some(limits.whole))
             // Proxies of the environment would be another machine's latency; redirects would take the key elsewhere.
             .proxy(None)
             .max_redirects(0)
@@ -45,41 +69,53 @@ impl Asker {
         Asker {
             agent: config.into(),
             key: None,
+            distrust,
         }
     }
 
     pub fn get_json(&self, url: &str) -> Result<Value, String> {
-        read(url, self.get(url, "application/json"))
+        json(url, &self.get(url, "application/json")?)
     }
 
     pub fn get_text(&self, url: &str) -> Result<String, String> {
-        read_text(url, self.get(url, "text/plain"))
+        self.get(url, "text/plain")
     }
 
-    fn get(&self, url: &str, accept: &str) -> Result<Answer, ureq::Error> {
+    fn get(&self, url: &str, accept: &str) -> Result<String, String> {
+        self.check(url)?;
         let mut request = self.agent.get(url).header("accept", accept);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        request.call()
+        read(url, request.call())
     }
 
     pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
+        self.check(url)?;
         let mut request = self.agent.post(url).header("content-type", "application/json");
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        read(url, request.send(body.to_string()))
+        json(url, &read(url, request.send(body.to_string()))?)
+    }
+
+    fn check(&self, url: &str) -> Result<(), String> {
+        match &self.distrust {
+            Some(cause) if url.starts_with("https:") => Err(format!("could not ask {url}: {cause}")),
+            _ => Ok(()),
+        }
     }
 }
 
-fn read(url: &str, answer: Result<Answer, ureq::Error>) -> Result<Value, String> {
-    let text = read_text(url, answer)?;
-    serde_json::from_str(&text).map_err(|cause| format!("{url} did not answer with JSON: {cause}"))
+fn json(url: &str, text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|cause| format!("{url} did not answer with JSON: {cause}"))
 }
 
-fn read_text(url: &str, answer: Result<Answer, ureq::Error>) -> Result<String, String> {
-    let mut response = answer.map_err(|cause| format!("could not ask {url}: {cause}"))?;
+fn read(url: &str, answer: Result<Answer, ureq::Error>) -> Result<String, String> {
+    let mut response = answer.map_err(|cause| {
+        let cause = cause.to_string();
+        format!("could not ask {url}: {cause}{}", trust::advice(&cause))
+    })?;
     let status = response.status();
     let text = response
         .body_mut()
@@ -114,4 +150,23 @@ fn refusal(url: &str, status: StatusCode, text: &str) -> String {
         format!(" ({message})")
     };
     format!("{url} answered {status}{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Nobody accepts; the kernel completes the connection by itself.
+    #[test]
+    fn a_server_that_never_answers_costs_a_brief_question_its_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        let begin = Instant::now();
+        let text = Asker::plain(BRIEF).get_text(&url).unwrap_err();
+        assert!(text.contains("timeout"), "{text}");
+        assert!(begin.elapsed() >= BRIEF.whole && BRIEF.whole <= Duration::from_secs(1));
+    }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
-use crate::engine::ask::http::Asker;
+use crate::engine::ask::http::{Asker, PATIENT};
 
 #[derive(Debug)]
 pub struct EngineTokenizer {
@@ -18,7 +18,7 @@ impl EngineTokenizer {
     pub fn connect(base_url: &str, model: &str, key: &ApiKey) -> Result<EngineTokenizer, String> {
         let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
         let engine = EngineTokenizer {
-            asker: Asker::with_key(key),
+            asker: Asker::with_key(key, PATIENT),
             url: format!("{root}/tokenize"),
             model: model.to_string(),
         };

@@ -99,6 +99,17 @@ fn a_good_run_ends_with_0_and_all_its_files() {
     }
 }
 
+/// Its page of metrics is worth a second, which is less than a run's patience with an answer that it needs.
+#[test]
+fn an_engine_that_never_answers_about_its_counters_holds_nothing_up() {
+    let (server, folder) = (ScriptServer::start_mute(good), Dir::new());
+    let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["metrics"]["results"]["successful"], 10);
+    assert!(report["metrics"].get("prompt_sources").is_none());
+}
+
 #[test]
 fn standard_output_carries_json_alone_when_asked() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
