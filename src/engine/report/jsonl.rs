@@ -29,6 +29,7 @@ fn line(record: &Record, clock: &Clock) -> Value {
         "http_status": record.status,
         "dispatched_unix_s": clock.wall_seconds(record.dispatched),
         "scheduled_ms": ms(Some(record.scheduled)),
+        "first_write_ms": ms(record.first_write),
         "sent_ms": ms(record.sent),
         "headers_ms": ms(record.headers),
         "first_event_ms": ms(answer.first_event),

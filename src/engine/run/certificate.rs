@@ -44,7 +44,7 @@ pub struct ClientError {
     /// TTFT as measured less TTFT as the mock knows it, without sign.
     pub ttft_ms_mean: f64,
     pub ttft_ms_p99: f64,
-    /// From the workload's wish to send to the first write, which is outside TTFT.
+    /// From the workload's wish to send until a thread took the request up, which is outside TTFT.
     pub lateness_ms_p99: f64,
     /// Both together, request by request, so that a request that left late cannot look exact.
     pub whole_ms_p99: f64,

@@ -10,9 +10,10 @@ pub struct Record {
     pub id: String,
     /// When the workload wanted it sent.
     pub scheduled: Stamp,
-    /// A thread owns it, its connection is open and its bytes are ready, and the next thing is to write the first of them:
-    /// the clock of TTFT starts here.
+    /// A thread owns it and its connection is open: the clock of TTFT starts here.
     pub dispatched: Stamp,
+    /// Directly before the first write of the request.
+    pub first_write: Option<Stamp>,
     /// The last byte of the request was handed to the kernel.
     pub sent: Option<Stamp>,
     /// The answer's head was there.
@@ -43,6 +44,7 @@ impl Record {
             id,
             scheduled,
             dispatched,
+            first_write: None,
             sent: None,
             headers: None,
             finished: dispatched,

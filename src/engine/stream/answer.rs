@@ -1,7 +1,8 @@
 //! One answer as it comes: which event was the first token, the last, how many there were, what the engine counted. The
 //! definitions of docs/measurement.md live here. Reads no clock; every event comes with its arrival stamp.
 
-use super::chunk::{self, Usage};
+use super::chunk::Usage;
+use super::repeat::ChunkReader;
 use crate::engine::failure::Failure;
 use crate::engine::timestamp::Stamp;
 
@@ -49,8 +50,9 @@ impl Answer {
         self.done.is_some()
     }
 
-    /// Takes the data of one event that arrived at `at`. Nothing after `[DONE]` counts.
-    pub fn event(&mut self, data: &[u8], at: Stamp) -> Result<(), Failure> {
+    /// Takes the data of one event that arrived at `at`, with the reader of all events of this answer. Nothing after `[DONE]`
+    /// counts.
+    pub fn read_event(&mut self, reader: &mut ChunkReader, data: &[u8], at: Stamp) -> Result<(), Failure> {
         if self.is_done() {
             return Ok(());
         }
@@ -58,7 +60,7 @@ impl Answer {
             self.done = Some(at);
             return Ok(());
         }
-        let Some(chunk) = chunk::parse(data)? else {
+        let Some(chunk) = reader.read(data)? else {
             return Ok(());
         };
         if self.first_event.is_none() {
@@ -110,5 +112,12 @@ impl Answer {
         }
         self.last_token = Some(at);
         self.token_events += 1;
+    }
+}
+
+#[cfg(test)]
+impl Answer {
+    pub fn event(&mut self, data: &[u8], at: Stamp) -> Result<(), Failure> {
+        self.read_event(&mut ChunkReader::default(), data, at)
     }
 }

@@ -3,4 +3,5 @@
 
 pub mod answer;
 pub mod chunk;
+pub mod repeat;
 pub mod sse;

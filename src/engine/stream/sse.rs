@@ -41,6 +41,15 @@ impl Decoder {
                 rest = &rest[1..];
                 continue;
             }
+            if self.carry.is_empty()
+                && !self.has_data
+                && let Some((data, after)) = whole_event(rest)
+            {
+                self.first_line_seen = true;
+                on_event(data)?;
+                rest = after;
+                continue;
+            }
             let Some(end) = line_end(rest) else {
                 check_size(self.carry.len() + rest.len())?;
                 self.carry.extend_from_slice(rest);
@@ -91,6 +100,13 @@ impl Decoder {
         self.has_data = true;
         Ok(())
     }
+}
+
+/// The shape that nearly every event has, whole in one read: its data, which then need not be copied, and what follows it.
+fn whole_event(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let value = bytes.strip_prefix(b"data: ")?;
+    let (data, rest) = value.split_at(line_end(value)?);
+    Some((data, rest.strip_prefix(b"\n\n")?))
 }
 
 fn check_size(bytes: usize) -> Result<(), Failure> {

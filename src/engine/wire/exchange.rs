@@ -20,6 +20,7 @@ use super::transport::LineConnector;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::samples::record::Record;
 use crate::engine::stream::answer::Answer;
+use crate::engine::stream::repeat::ChunkReader;
 use crate::engine::stream::sse::Decoder;
 use crate::engine::timestamp::Stamp;
 use crate::engine::trust;
@@ -107,6 +108,7 @@ impl Exchanger {
     pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
         let opened = self.open();
         let before = Before::of(&self.line);
+        // From here on everything counts: building the request, writing it, and whatever keeps this thread from it.
         let dispatched = self.line.clock.now();
         let mut record = Record::begin(request.id, scheduled, dispatched);
         record.answer = Answer::new(request.wants_text);
@@ -139,8 +141,7 @@ impl Exchanger {
         }
         self.line.begin_request();
         let answered = self.agent.run(self.target.request(body));
-        // The clock starts when everything is ready and the next thing is the first write.
-        record.dispatched = self.line.first_write().unwrap_or(record.dispatched);
+        record.first_write = self.line.first_write();
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);
         let mut response = answered.map_err(|error| self.failure(&error, false))?;
         record.headers = Some(self.line.arrived());
@@ -164,6 +165,7 @@ impl Exchanger {
         total_by: Stamp,
     ) -> Result<(), Failure> {
         let mut decoder = Decoder::new();
+        let mut chunks = ChunkReader::default();
         let mut reader = response.body_mut().as_reader();
         let mut waiting = true;
         // On the stack, whose pages sending the request used already.
@@ -176,7 +178,7 @@ impl Exchanger {
             };
             let at = self.line.arrived();
             let answer = &mut record.answer;
-            decoder.feed(&piece[..bytes], &mut |data| answer.event(data, at))?;
+            decoder.feed(&piece[..bytes], &mut |data| answer.read_event(&mut chunks, data, at))?;
             if answer.is_done() {
                 self.drain(&mut reader, &mut piece);
                 return Ok(());
