@@ -163,7 +163,7 @@ def check_engines_tokenizer(engine: Engine) -> None:
         checks.equal(f"random-prefill of {length} by /tokenize: prompt tokens", run.prompt_tokens(), [length + user] * 4)
         warned = [row["code"] for row in run.report.get("metrics", {}).get("warnings", [])]
         checks.that(f"random-prefill of {length} by /tokenize: no doubt about lengths", "prompt-lengths" not in warned, warned)
-    refused = engine.run("prefix-suffix-tuner", *sized(*exact, "--psf-context-length", 500, "--psf-thrash", TIER_GB))
+    refused = engine.run("prefix-suffix-tuner", *sized(*exact, "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB))
     said = refused.stderr
     checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in said, said)
 

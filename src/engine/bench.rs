@@ -66,8 +66,12 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     if let Some(note) = tokenizer.note(&config) {
         run.doubts.push(Doubt::PromptLengths { note });
     }
-    if let Some(problem) = folder_problem {
-        progress.line(&format!("Note: {problem}"));
+    match folder_problem {
+        Some(problem) => progress.line(&format!("Note: {problem}")),
+        None => outputs
+            .names()
+            .iter()
+            .for_each(|name| progress.line(&format!("Results also go to {name}"))),
     }
     let plan = workload.plan();
     let client_error = run.certify(&plan, &mut progress);
@@ -101,8 +105,7 @@ impl Run<'_> {
         if !self.config.certificate {
             return None;
         }
-        progress
-            .line("Measuring this client's own error against the built-in mock (--no-certificate leaves it out)...");
+        progress.line("Measuring this client's own error for 2 s (--no-certificate leaves it out)...");
         match certificate::measure(plan) {
             Ok(error) => {
                 progress.line(&format!("Client error: {}", error.sentence()));

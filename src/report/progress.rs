@@ -4,6 +4,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
+const WRAP_OFF: &str = "\x1b[?7l";
+const WRAP_ON: &str = "\x1b[?7h";
+
 /// Takes progress lines until the first one that cannot be written.
 pub struct Progress {
     out: Option<Box<dyn Write + Send>>,
@@ -51,7 +54,8 @@ impl Progress {
         self.write(&format!("{text}\n"));
     }
 
-    /// Draws a block over the one drawn before, if nothing came between. Lines must fit the terminal.
+    /// Draws a block over the one drawn before, if nothing came between. A line that does not fit the terminal is cut: one
+    /// that wrapped would be two when it is drawn over.
     pub fn block(&mut self, lines: &[String]) {
         let up = if self.drawn > 0 {
             format!("\r\x1b[{}A", self.drawn)
@@ -59,7 +63,7 @@ impl Progress {
             String::new()
         };
         let text: String = lines.iter().map(|line| format!("\x1b[2K{line}\n")).collect();
-        self.write(&format!("{up}{text}"));
+        self.write(&format!("{WRAP_OFF}{up}{text}{WRAP_ON}"));
         self.drawn = lines.len();
     }
 
@@ -119,8 +123,11 @@ mod tests {
         drop(progress);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        let drawn = "\x1b[2Ka\n\x1b[2Kb\n";
-        assert_eq!(text, format!("{drawn}\r\x1b[2A{drawn}c\n{drawn}"));
+        let (off, drawn, on) = ("\x1b[?7l", "\x1b[2Ka\n\x1b[2Kb\n", "\x1b[?7h");
+        assert_eq!(
+            text,
+            format!("{off}{drawn}{on}{off}\r\x1b[2A{drawn}{on}c\n{off}{drawn}{on}")
+        );
     }
 
     #[test]

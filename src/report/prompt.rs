@@ -62,6 +62,8 @@ const CHOICE_WIDTH: usize = 18;
 /// Columns of a label in the summary.
 const LABEL_WIDTH: usize = 26;
 const RULE_WIDTH: usize = 50;
+/// Columns of an explanation, so that no terminal of 80 breaks a word.
+const ABOUT_WIDTH: usize = 76;
 
 const BOLD: &str = "\x1b[1m";
 const CYAN: &str = "\x1b[96m";
@@ -71,6 +73,9 @@ const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
 const CLEAR_LINE: &str = "\x1b[2K";
 const CURSOR_UP: &str = "\x1b[A";
+/// A line of a menu that wrapped would be two when it is drawn over.
+const WRAP_OFF: &str = "\x1b[?7l";
+const WRAP_ON: &str = "\x1b[?7h";
 
 impl<'a> Prompter<'a> {
     /// Writes to standard output, or to standard error so that standard output carries the report alone.
@@ -263,7 +268,8 @@ impl<'a> Prompter<'a> {
                 format!("  {name}")
             };
             let blanks = " ".repeat(CHOICE_WIDTH.saturating_sub(name.len()));
-            lines.push_str(&format!("{before}  {shown}{blanks} {}\n", self.painted(DIM, about)));
+            let about = self.painted(DIM, &format!("{WRAP_OFF}{about}{WRAP_ON}"));
+            lines.push_str(&format!("{before}  {shown}{blanks} {about}\n"));
         }
         lines
     }
@@ -275,11 +281,8 @@ impl<'a> Prompter<'a> {
 
     fn opening(&mut self, heading: &Heading) -> Result<(), Ended> {
         let title = self.painted(BOLD, heading.title);
-        let about: String = heading
-            .about
-            .lines()
-            .map(|line| format!("  {}\n", line.trim_start()))
-            .collect();
+        let lines = heading.about.lines().flat_map(|line| wrapped(line, ABOUT_WIDTH));
+        let about: String = lines.map(|line| format!("  {line}\n")).collect();
         self.put(&format!("\n{title}\n{about}"))
     }
 
@@ -316,5 +319,35 @@ impl<'a> Prompter<'a> {
     fn put(&mut self, text: &str) -> Result<(), Ended> {
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         written.map_err(Ended::Failed)
+    }
+}
+
+/// Lines of at most `width` characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is always a line");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_string());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explanations_break_between_words() {
+        assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(wrapped("  one two", 7), ["one two"]);
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("unbreakable is", 5), ["unbreakable", "is"]);
     }
 }

@@ -73,8 +73,9 @@ impl Asker {
         }
     }
 
+    /// Errors of all questions leave the address to the caller.
     pub fn get_json(&self, url: &str) -> Result<Value, String> {
-        json(url, &self.get(url, "application/json")?)
+        json(&self.get(url, "application/json")?)
     }
 
     pub fn get_text(&self, url: &str) -> Result<String, String> {
@@ -87,7 +88,7 @@ impl Asker {
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        read(url, request.call())
+        read(request.call())
     }
 
     pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
@@ -96,25 +97,25 @@ impl Asker {
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        json(url, &read(url, request.send(body.to_string()))?)
+        json(&read(request.send(body.to_string()))?)
     }
 
     fn check(&self, url: &str) -> Result<(), String> {
         match &self.distrust {
-            Some(cause) if url.starts_with("https:") => Err(format!("could not ask {url}: {cause}")),
+            Some(cause) if url.starts_with("https:") => Err(cause.clone()),
             _ => Ok(()),
         }
     }
 }
 
-fn json(url: &str, text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|cause| format!("{url} did not answer with JSON: {cause}"))
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|cause| format!("the answer is not JSON: {cause}"))
 }
 
-fn read(url: &str, answer: Result<Answer, ureq::Error>) -> Result<String, String> {
-    let mut response = answer.map_err(|cause| {
-        let cause = cause.to_string();
-        format!("could not ask {url}: {cause}{}", trust::advice(&cause))
+fn read(answer: Result<Answer, ureq::Error>) -> Result<String, String> {
+    let mut response = answer.map_err(|error| {
+        let cause = cause(&error);
+        format!("{cause}{}", trust::advice(&cause))
     })?;
     let status = response.status();
     let text = response
@@ -122,15 +123,23 @@ fn read(url: &str, answer: Result<Answer, ureq::Error>) -> Result<String, String
         .with_config()
         .limit(ANSWER_BYTES_MAX)
         .read_to_string()
-        .map_err(|cause| format!("could not read the answer of {url}: {cause}"))?;
+        .map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
     match status.is_success() {
         true => Ok(text),
-        false => Err(refusal(url, status, &text)),
+        false => Err(refusal(status, &text)),
+    }
+}
+
+/// The error's own words, without the library's name for its kind.
+fn cause(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(inner) => inner.to_string(),
+        other => other.to_string(),
     }
 }
 
 /// The status and the server's own words, if it has some.
-fn refusal(url: &str, status: StatusCode, text: &str) -> String {
+fn refusal(status: StatusCode, text: &str) -> String {
     let parsed: Value = serde_json::from_str(text).unwrap_or_default();
     let candidates = [
         &parsed["error"]["message"],
@@ -149,7 +158,7 @@ fn refusal(url: &str, status: StatusCode, text: &str) -> String {
     } else {
         format!(" ({message})")
     };
-    format!("{url} answered {status}{after}")
+    format!("it answered {status}{after}")
 }
 
 #[cfg(test)]

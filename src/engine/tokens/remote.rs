@@ -34,7 +34,8 @@ impl EngineTokenizer {
             "add_special_tokens": false,
             "add_special": false,
         });
-        let answer = self.asker.post_json(&self.url, &question)?;
+        let answer = self.asker.post_json(&self.url, &question);
+        let answer = answer.map_err(|cause| format!("{} does not count tokens: {cause}", self.url))?;
         counted(&answer).ok_or_else(|| format!("{} answered without a count or a list of tokens", self.url))
     }
 }
