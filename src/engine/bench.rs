@@ -45,8 +45,11 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
     let key = ApiKey::from_environment();
     let to_stderr = args.format == Some(Format::Json);
-    let outcome = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
-    let Outcome::Run { config, notes } = outcome else {
+    let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr));
+    if let (Err(_), Some(signal)) = (&resolved, signal::received()) {
+        return Ok(Status::Interrupted(signal));
+    }
+    let Outcome::Run { config, notes } = resolved? else {
         return Ok(Status::Done);
     };
     let (outputs, folder_problem) = Outputs::check(&config.output)?;

@@ -1,8 +1,10 @@
 //! Small questions over HTTP before a run: which models, which cache layout, how many tokens. Answers are bounded. Must never
 //! send a benchmark request.
 
+use std::thread::Builder;
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::StatusCode;
@@ -10,6 +12,7 @@ use ureq::tls::TlsConfig;
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::trust;
+use crate::sys::signal;
 
 /// For a server whose answer the run needs.
 pub const PATIENT: Limits = Limits {
@@ -21,6 +24,8 @@ pub const BRIEF: Limits = Limits {
     connect: Duration::from_secs(1),
     whole: Duration::from_secs(1),
 };
+/// A wait looks at signals this often.
+const TICK: Duration = Duration::from_millis(50);
 /// A list of tokens of a long text is the largest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a server's message that are repeated to the user.
@@ -88,7 +93,7 @@ impl Asker {
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        read(request.call())
+        awaited(move || read(request.call()))
     }
 
     pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
@@ -97,13 +102,37 @@ impl Asker {
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        json(&read(request.send(body.to_string()))?)
+        let body = body.to_string();
+        json(&awaited(move || read(request.send(body)))?)
     }
 
     fn check(&self, url: &str) -> Result<(), String> {
         match &self.distrust {
-            Some(cause) if url.starts_with("https:") => Err(cause.clone()),
-            _ => Ok(()),
+            Some(cause) if url.starts_with("https:") => return Err(cause.clone()),
+            _ => {}
+        }
+        if self.key.as_ref().is_some_and(|key| !key.is_sendable()) {
+            return Err("OPENAI_API_KEY holds characters that no HTTP header can carry".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Asks on a thread of its own, so that a signal ends the wait. The thread ends by its own limit, or with the program.
+fn awaited(question: impl FnOnce() -> Result<String, String> + Send + 'static) -> Result<String, String> {
+    let (answer, answered) = bounded(1);
+    let ask = move || {
+        // Nobody may be waiting any more.
+        let _ = answer.send(question());
+    };
+    let thread = Builder::new().name("question".into()).spawn(ask);
+    thread.map_err(|error| format!("could not start a thread to ask: {error}"))?;
+    loop {
+        match answered.recv_timeout(TICK) {
+            Ok(text) => return text,
+            Err(RecvTimeoutError::Timeout) if signal::received().is_none() => {}
+            Err(RecvTimeoutError::Timeout) => return Err("the run was ended".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return Err("the question was never asked".to_owned()),
         }
     }
 }
