@@ -152,6 +152,22 @@ def check_workloads(engine: Engine, tokenizer: pathlib.Path) -> None:
     checks.equal("multi-round-chat: prompt tokens of the first rounds", firsts, [first + said] * 2)
 
 
+def check_engines_tokenizer(engine: Engine) -> None:
+    """Without --tokenizer, lengths come from the engine's own /tokenize."""
+    checks = engine.checks
+    user = engine.template_tokens("user")
+    exact = ("--exact-lengths", "--ignore-eos")
+    for length in (333, 1000):
+        run = engine.run("random-prefill", *sized(*exact, "--rp-request-length", length, "--rp-num-requests", 4))
+        run.check(f"random-prefill of {length} by /tokenize", 4, 1)
+        checks.equal(f"random-prefill of {length} by /tokenize: prompt tokens", run.prompt_tokens(), [length + user] * 4)
+        warned = [row["code"] for row in run.report.get("metrics", {}).get("warnings", [])]
+        checks.that(f"random-prefill of {length} by /tokenize: no doubt about lengths", "prompt-lengths" not in warned, warned)
+    refused = engine.run("prefix-suffix-tuner", *sized(*exact, "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB))
+    said = refused.stderr
+    checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in said, said)
+
+
 def tuner(engine: Engine, *flags: object) -> Run:
     """The same flags whatever lies behind the engine."""
     run = engine.run("prefix-suffix-tuner", "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB, *flags)
@@ -214,6 +230,10 @@ def baseline_1(scratch: pathlib.Path, checks: stack.Checks, environment: pathlib
         server.start(240)
         engine = Engine(scratch / "alone", checks, server.url, None)
         check_workloads(engine, scratch / MODEL)
+        check_engines_tokenizer(engine)
+        exact = tuner(engine, *sized("--tokenizer", scratch / MODEL, "--exact-lengths"))
+        user = engine.template_tokens("user")
+        checks.equal("tuner, exact: prompt tokens", set(exact.prompt_tokens()), {CONTEXT_TOKENS + user})
         run = tuner(engine, *sized("--tokenizer", scratch / MODEL))
         show(run)
         expected = {"computed": sum(run.prompt_tokens()), "engine_cache": 0, "external": 0}

@@ -23,6 +23,13 @@ impl ApiKey {
         ApiKey(key)
     }
 
+    /// Whether an HTTP header can carry it.
+    pub fn is_sendable(&self) -> bool {
+        self.0
+            .bytes()
+            .all(|byte| byte == b'\t' || (byte >= b' ' && byte != 127))
+    }
+
     /// The value of the `authorization` header.
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
@@ -45,5 +52,6 @@ mod tests {
         assert_eq!(key.bearer(), "Bearer sk-secret");
         assert!(!format!("{key:?}").contains("secret"));
         assert_eq!(ApiKey::new(String::new()).bearer(), "Bearer sk-dummy");
+        assert!(key.is_sendable() && !ApiKey::new("sk\n".into()).is_sendable());
     }
 }

@@ -45,8 +45,11 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
     let key = ApiKey::from_environment();
     let to_stderr = args.format == Some(Format::Json);
-    let outcome = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
-    let Outcome::Run { config, notes } = outcome else {
+    let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr));
+    if let (Err(_), Some(signal)) = (&resolved, signal::received()) {
+        return Ok(Status::Interrupted(signal));
+    }
+    let Outcome::Run { config, notes } = resolved? else {
         return Ok(Status::Done);
     };
     let (outputs, folder_problem) = Outputs::check(&config.output)?;
@@ -66,8 +69,12 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     if let Some(note) = tokenizer.note(&config) {
         run.doubts.push(Doubt::PromptLengths { note });
     }
-    if let Some(problem) = folder_problem {
-        progress.line(&format!("Note: {problem}"));
+    match folder_problem {
+        Some(problem) => progress.line(&format!("Note: {problem}")),
+        None => outputs
+            .names()
+            .iter()
+            .for_each(|name| progress.line(&format!("Results also go to {name}"))),
     }
     let plan = workload.plan();
     let client_error = run.certify(&plan, &mut progress);
@@ -101,8 +108,7 @@ impl Run<'_> {
         if !self.config.certificate {
             return None;
         }
-        progress
-            .line("Measuring this client's own error against the built-in mock (--no-certificate leaves it out)...");
+        progress.line("Measuring this client's own error for 2 s (--no-certificate leaves it out)...");
         match certificate::measure(plan) {
             Ok(error) => {
                 progress.line(&format!("Client error: {}", error.sentence()));
@@ -151,7 +157,8 @@ impl Run<'_> {
             let before = self.counters.read();
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
-                self.prompt_sources = server_counters::section(&before, &self.counters.read());
+                let after = self.counters.read_again(&before);
+                self.prompt_sources = server_counters::section(&before, &after);
             }
             live.note("Benchmark complete");
         }

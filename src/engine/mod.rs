@@ -1,6 +1,6 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
 //!
-//! From the ground up: `api_key`, `failure`, `timestamp` and `python_random`, then `config`, `ask`, `settings`, `tokens`,
+//! From the ground up: `api_key`, `trust`, `failure`, `timestamp` and `python_random`, then `config`, `ask`, `settings`, `tokens`,
 //! `workload`, `stream`, `samples`, `wire`, `run`, `results`, `report`, `bench`. Each may use those before it and none
 //! after it, which tests/cases/tidy.rs checks.
 
@@ -20,5 +20,6 @@ pub mod stream;
 mod testing;
 pub mod timestamp;
 pub mod tokens;
+pub mod trust;
 pub mod wire;
 pub mod workload;

@@ -4,6 +4,7 @@ mod faults;
 mod pacing;
 mod runs;
 mod streams;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -61,8 +61,9 @@ const FORBIDDEN: [(&str, &[&str]); 10] = [
     ("mock", &["l2"]),
 ];
 /// The rooms of `engine` from the ground up: each may use those before it.
-const ENGINE_ORDER: [&str; 16] = [
+const ENGINE_ORDER: [&str; 17] = [
     "api_key",
+    "trust",
     "failure",
     "timestamp",
     "python_random",

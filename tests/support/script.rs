@@ -30,6 +30,18 @@ pub enum After {
 impl ScriptServer {
     /// `answer` gets the request and the socket, writes what it likes, and says whether to go on.
     pub fn start(answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static) -> ScriptServer {
+        ScriptServer::begin(answer, true)
+    }
+
+    /// Accepts questions beside the benchmark (GET) and never answers them.
+    pub fn start_mute(answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static) -> ScriptServer {
+        ScriptServer::begin(answer, false)
+    }
+
+    fn begin(
+        answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static,
+        answers_questions: bool,
+    ) -> ScriptServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = ScriptServer {
             address: format!("http://{}", listener.local_addr().unwrap()),
@@ -51,7 +63,7 @@ impl ScriptServer {
                 let Ok(stream) = stream else { continue };
                 stream.set_nodelay(true).unwrap();
                 let (seen, connections, answer) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &seen, &connections, &*answer));
+                thread::spawn(move || serve(stream, &seen, &connections, answers_questions, &*answer));
             }
         });
         server
@@ -82,6 +94,7 @@ fn serve(
     stream: TcpStream,
     seen: &Mutex<Vec<Seen>>,
     connections: &AtomicUsize,
+    answers_questions: bool,
     answer: &(impl Fn(&Seen, &mut TcpStream) -> After + ?Sized),
 ) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -104,6 +117,11 @@ fn serve(
         }
         // Questions beside the benchmark, such as for the engine's counters, are not what tests count.
         if head.starts_with("GET ") {
+            if !answers_questions {
+                // Until the client goes away.
+                let _ = std::io::copy(&mut reader, &mut std::io::sink());
+                return;
+            }
             plain_answer(&mut stream, "404 Not Found", "text/plain", "");
             continue;
         }

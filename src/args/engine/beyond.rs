@@ -79,7 +79,9 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
             group: &BEYOND,
             help: "Make prompts exactly as long as their flags say",
             detail: "For long-doc-qa, multi-round-chat and random-prefill, whose lengths are words in LMCache: the \
-                     filler is measured with the tokenizer. The requests then differ from those of LMCache.",
+                     filler is measured with the tokenizer. prefix-suffix-tuner draws words of one token each instead of \
+                     any tokens, and needs the tokenizer on this machine. Documents of long-doc-permutator are exact \
+                     always. The requests then differ from those of LMCache.",
             ..FlagSpec::BLANK
         },
         set: |args, text| on_off(text).map(|on| args.exact_lengths = Some(on)),

@@ -62,7 +62,8 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
             value_name: "URL",
             group: &OPTIONS,
             help: "Where the engine listens (required)",
-            detail: "`/v1` is added when the URL does not end with it, `http://` when it has no scheme.",
+            detail: "`/v1` is added when the URL does not end with it, `http://` when it has no scheme. A port alone means this \
+                     machine.",
             ..FlagSpec::BLANK
         },
         set: |args, text| {

@@ -50,6 +50,11 @@ const NOTES: &[Note] = &[
                 "Sent to the engine as a bearer token, never printed and never exported. Unset or empty: `sk-dummy`.",
             ),
             (
+                "SSL_CERT_FILE",
+                "PEM file of the authorities that vouch for an https engine, instead of the public ones that are compiled in. \
+                 An unencrypted engine does not need it, whatever it names.",
+            ),
+            (
                 "HF_HOME, HF_HUB_CACHE",
                 "Where the tokenizers of models that were downloaded before are looked for. Nothing is downloaded.",
             ),

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::http::Asker;
+use super::http::{Asker, PATIENT};
 use crate::engine::api_key::ApiKey;
 
 /// The reference's GB.
@@ -12,7 +12,7 @@ const GIB: u64 = 1 << 30;
 /// The first model that the engine lists. `base_url` is the one of requests.
 pub fn model(base_url: &str, key: &ApiKey) -> Result<String, String> {
     let url = format!("{base_url}/models");
-    let answer = Asker::with_key(key)
+    let answer = Asker::with_key(key, PATIENT)
         .get_json(&url)
         .map_err(|cause| format!("Failed to fetch models from {url}: {cause}"))?;
     let id = answer["data"][0]["id"].as_str().filter(|id| !id.is_empty());
@@ -23,7 +23,7 @@ pub fn model(base_url: &str, key: &ApiKey) -> Result<String, String> {
 /// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server.
 pub fn tokens_per_gb(lmcache_url: &str, model: &str) -> Result<i64, String> {
     let url = status_url(lmcache_url);
-    let status = Asker::plain()
+    let status = Asker::plain(PATIENT)
         .get_json(&url)
         .map_err(|cause| format!("Cannot connect to LMCache server at {url}: {cause}"))?;
     from_status(&status, model)

@@ -1,16 +1,31 @@
 //! Small questions over HTTP before a run: which models, which cache layout, how many tokens. Answers are bounded. Must never
 //! send a benchmark request.
 
+use std::thread::Builder;
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::StatusCode;
+use ureq::tls::TlsConfig;
 
 use crate::engine::api_key::ApiKey;
+use crate::engine::trust;
+use crate::sys::signal;
 
-const CONNECT: Duration = Duration::from_secs(5);
-const WHOLE: Duration = Duration::from_secs(10);
+/// For a server whose answer the run needs.
+pub const PATIENT: Limits = Limits {
+    connect: Duration::from_secs(5),
+    whole: Duration::from_secs(10),
+};
+/// For an answer that a run can do without: nobody waits long for it.
+pub const BRIEF: Limits = Limits {
+    connect: Duration::from_secs(1),
+    whole: Duration::from_secs(1),
+};
+/// A wait looks at signals this often.
+const TICK: Duration = Duration::from_millis(50);
 /// A list of tokens of a long text is the largest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Characters of a server's message that are repeated to the user.
@@ -18,25 +33,39 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 type Answer = ureq::http::Response<ureq::Body>;
 
+/// How long a question may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    connect: Duration,
+    whole: Duration,
+}
+
 /// Asks with the API key, or without any.
 #[derive(Debug)]
 pub struct Asker {
     agent: Agent,
     key: Option<ApiKey>,
+    /// Why no https server can be believed, if so.
+    distrust: Option<String>,
 }
 
 impl Asker {
-    pub fn with_key(key: &ApiKey) -> Asker {
+    pub fn with_key(key: &ApiKey, limits: Limits) -> Asker {
         Asker {
             key: Some(key.clone()),
-            ..Asker::plain()
+            ..Asker::plain(limits)
         }
     }
 
-    pub fn plain() -> Asker {
+    pub fn plain(limits: Limits) -> Asker {
+        let (tls, distrust) = match trust::from_environment() {
+            Ok(tls) => (tls, None),
+            Err(cause) => (TlsConfig::default(), Some(cause)),
+        };
         let config = Agent::config_builder()
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(WHOLE))
+            .tls_config(tls)
+            .timeout_connect(Some(limits.connect))
+            .timeout_global(Some(limits.whole))
             // Proxies of the environment would be another machine's latency; redirects would take the key elsewhere.
             .proxy(None)
             .max_redirects(0)
@@ -45,56 +74,101 @@ impl Asker {
         Asker {
             agent: config.into(),
             key: None,
+            distrust,
         }
     }
 
+    /// Errors of all questions leave the address to the caller.
     pub fn get_json(&self, url: &str) -> Result<Value, String> {
-        read(url, self.get(url, "application/json"))
+        json(&self.get(url, "application/json")?)
     }
 
     pub fn get_text(&self, url: &str) -> Result<String, String> {
-        read_text(url, self.get(url, "text/plain"))
+        self.get(url, "text/plain")
     }
 
-    fn get(&self, url: &str, accept: &str) -> Result<Answer, ureq::Error> {
+    fn get(&self, url: &str, accept: &str) -> Result<String, String> {
+        self.check(url)?;
         let mut request = self.agent.get(url).header("accept", accept);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        request.call()
+        awaited(move || read(request.call()))
     }
 
     pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
+        self.check(url)?;
         let mut request = self.agent.post(url).header("content-type", "application/json");
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        read(url, request.send(body.to_string()))
+        let body = body.to_string();
+        json(&awaited(move || read(request.send(body)))?)
+    }
+
+    fn check(&self, url: &str) -> Result<(), String> {
+        match &self.distrust {
+            Some(cause) if url.starts_with("https:") => return Err(cause.clone()),
+            _ => {}
+        }
+        if self.key.as_ref().is_some_and(|key| !key.is_sendable()) {
+            return Err("OPENAI_API_KEY holds characters that no HTTP header can carry".to_owned());
+        }
+        Ok(())
     }
 }
 
-fn read(url: &str, answer: Result<Answer, ureq::Error>) -> Result<Value, String> {
-    let text = read_text(url, answer)?;
-    serde_json::from_str(&text).map_err(|cause| format!("{url} did not answer with JSON: {cause}"))
+/// Asks on a thread of its own, so that a signal ends the wait. The thread ends by its own limit, or with the program.
+fn awaited(question: impl FnOnce() -> Result<String, String> + Send + 'static) -> Result<String, String> {
+    let (answer, answered) = bounded(1);
+    let ask = move || {
+        // Nobody may be waiting any more.
+        let _ = answer.send(question());
+    };
+    let thread = Builder::new().name("question".into()).spawn(ask);
+    thread.map_err(|error| format!("could not start a thread to ask: {error}"))?;
+    loop {
+        match answered.recv_timeout(TICK) {
+            Ok(text) => return text,
+            Err(RecvTimeoutError::Timeout) if signal::received().is_none() => {}
+            Err(RecvTimeoutError::Timeout) => return Err("the run was ended".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return Err("the question was never asked".to_owned()),
+        }
+    }
 }
 
-fn read_text(url: &str, answer: Result<Answer, ureq::Error>) -> Result<String, String> {
-    let mut response = answer.map_err(|cause| format!("could not ask {url}: {cause}"))?;
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|cause| format!("the answer is not JSON: {cause}"))
+}
+
+fn read(answer: Result<Answer, ureq::Error>) -> Result<String, String> {
+    let mut response = answer.map_err(|error| {
+        let cause = cause(&error);
+        format!("{cause}{}", trust::advice(&cause))
+    })?;
     let status = response.status();
     let text = response
         .body_mut()
         .with_config()
         .limit(ANSWER_BYTES_MAX)
         .read_to_string()
-        .map_err(|cause| format!("could not read the answer of {url}: {cause}"))?;
+        .map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
     match status.is_success() {
         true => Ok(text),
-        false => Err(refusal(url, status, &text)),
+        false => Err(refusal(status, &text)),
+    }
+}
+
+/// The error's own words, without the library's name for its kind.
+fn cause(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(inner) => inner.to_string(),
+        other => other.to_string(),
     }
 }
 
 /// The status and the server's own words, if it has some.
-fn refusal(url: &str, status: StatusCode, text: &str) -> String {
+fn refusal(status: StatusCode, text: &str) -> String {
     let parsed: Value = serde_json::from_str(text).unwrap_or_default();
     let candidates = [
         &parsed["error"]["message"],
@@ -113,5 +187,24 @@ fn refusal(url: &str, status: StatusCode, text: &str) -> String {
     } else {
         format!(" ({message})")
     };
-    format!("{url} answered {status}{after}")
+    format!("it answered {status}{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Nobody accepts; the kernel completes the connection by itself.
+    #[test]
+    fn a_server_that_never_answers_costs_a_brief_question_its_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        let begin = Instant::now();
+        let text = Asker::plain(BRIEF).get_text(&url).unwrap_err();
+        assert!(text.contains("timeout"), "{text}");
+        assert!(begin.elapsed() >= BRIEF.whole && BRIEF.whole <= Duration::from_secs(1));
+    }
 }

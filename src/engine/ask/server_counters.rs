@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::http::Asker;
+use super::http::{Asker, BRIEF};
 use crate::engine::api_key::ApiKey;
 use crate::report::model::{Entry, Section};
 
@@ -12,14 +12,17 @@ const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
 const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
 const HIT_L1: &str = "lmcache_mp_lookup_hit_l1_tokens_total";
 const HIT_L2: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
-/// The label values of `BY_SOURCE`, with keys and labels of the report.
-const SOURCES: [(&str, &str, &str); 3] = [
+/// What is counted at the server, with key and label of the report.
+type Row = (&'static str, &'static str, &'static str);
+
+/// The label values of `BY_SOURCE`.
+const SOURCES: [Row; 3] = [
     ("local_compute", "computed", "Computed by the engine"),
     ("local_cache_hit", "engine_cache", "From the engine's own cache"),
     ("external_kv_transfer", "external", "From a cache behind it"),
 ];
-/// The counters of the cache server, likewise.
-const TIERS: [(&str, &str, &str); 3] = [
+/// The counters of the cache server.
+const TIERS: [Row; 3] = [
     (LOOKED_UP, "lmcache_looked_up", "Looked up in LMCache"),
     (HIT_L1, "lmcache_l1", "Found in its memory (L1)"),
     (HIT_L2, "lmcache_l2", "Found on its L2"),
@@ -34,7 +37,14 @@ pub struct ServerCounters {
 }
 
 /// Counters at one moment, by their key in the report. What a server does not have is absent.
-pub type Snapshot = BTreeMap<&'static str, f64>;
+type Counts = BTreeMap<&'static str, f64>;
+
+/// The counters of both servers at one moment; nothing of a server that did not answer, which is not the same as 0.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    engine: Option<Counts>,
+    cache: Option<Counts>,
+}
 
 impl ServerCounters {
     /// `base_url` is the one of requests, with `/v1`.
@@ -51,36 +61,42 @@ impl ServerCounters {
         }
     }
 
+    /// Waits for each server for as long as `BRIEF` says.
     pub fn read(&self) -> Snapshot {
-        let mut snapshot = Snapshot::new();
-        if let Ok(page) = Asker::with_key(&self.key).get_text(&self.engine_url) {
-            add_sources(&page, &mut snapshot);
+        Snapshot {
+            engine: self.engine(),
+            cache: self.cache(),
         }
+    }
+
+    /// Asks the servers that answered before; a difference to nothing is of no use.
+    pub fn read_again(&self, before: &Snapshot) -> Snapshot {
+        Snapshot {
+            engine: before.engine.as_ref().and_then(|_| self.engine()),
+            cache: before.cache.as_ref().and_then(|_| self.cache()),
+        }
+    }
+
+    fn engine(&self) -> Option<Counts> {
+        let page = Asker::with_key(&self.key, BRIEF).get_text(&self.engine_url).ok()?;
+        Some(sources(&page))
+    }
+
+    fn cache(&self) -> Option<Counts> {
         // The key is the engine's; another server has no business with it.
-        if let Some(url) = &self.lmcache_url
-            && let Ok(page) = Asker::plain().get_text(url)
-        {
-            add_tiers(&page, &mut snapshot);
-        }
-        snapshot
+        let page = Asker::plain(BRIEF).get_text(self.lmcache_url.as_ref()?).ok()?;
+        Some(tiers(&page))
     }
 }
 
-fn add_sources(page: &str, snapshot: &mut Snapshot) {
-    for (source, key, _) in SOURCES {
-        let label = format!("source=\"{source}\"");
-        if let Some(sum) = sum(page, BY_SOURCE, &label) {
-            snapshot.insert(key, sum);
-        }
-    }
+fn sources(page: &str) -> Counts {
+    let counted = |(source, key, _)| Some((key, sum(page, BY_SOURCE, &format!("source=\"{source}\""))?));
+    SOURCES.into_iter().filter_map(counted).collect()
 }
 
-fn add_tiers(page: &str, snapshot: &mut Snapshot) {
-    for (name, key, _) in TIERS {
-        if let Some(sum) = sum(page, name, "") {
-            snapshot.insert(key, sum);
-        }
-    }
+fn tiers(page: &str) -> Counts {
+    let counted = |(name, key, _)| Some((key, sum(page, name, "")?));
+    TIERS.into_iter().filter_map(counted).collect()
 }
 
 /// The samples of `name` whose labels contain `label`, added up; nothing when there is none.
@@ -100,17 +116,24 @@ fn sum(page: &str, name: &str, label: &str) -> Option<f64> {
 
 /// What was counted between two moments; nothing when no server counts.
 pub fn section(before: &Snapshot, after: &Snapshot) -> Option<Section> {
-    let entries: Vec<Entry> = SOURCES
-        .iter()
-        .chain(&TIERS)
-        .filter_map(|(_, key, label)| {
-            // A counter that appears during the phase began at 0.
-            let counted = after.get(key)? - before.get(key).unwrap_or(&0.0);
-            // A server that was started anew in between counts from 0 again and tells nothing.
-            (counted >= 0.0).then(|| Entry::count(*key, *label, counted.round() as u64))
-        })
-        .collect();
+    let engine = entries(&SOURCES, &before.engine, &after.engine);
+    let cache = entries(&TIERS, &before.cache, &after.cache);
+    let entries: Vec<Entry> = engine.into_iter().chain(cache).collect();
     (!entries.is_empty()).then(|| Section::entries("prompt_sources", "Prompt Tokens, by the Servers", entries))
+}
+
+/// One server's. Without either moment the difference is unknown.
+fn entries(rows: &'static [Row], before: &Option<Counts>, after: &Option<Counts>) -> Vec<Entry> {
+    let (Some(before), Some(after)) = (before, after) else {
+        return Vec::new();
+    };
+    let entry = |(_, key, label): &'static Row| {
+        // A counter that appears during the phase began at 0.
+        let counted = after.get(key)? - before.get(key).unwrap_or(&0.0);
+        // A server that was started anew in between counts from 0 again and tells nothing.
+        (counted >= 0.0).then(|| Entry::count(*key, *label, counted.round() as u64))
+    };
+    rows.iter().filter_map(entry).collect()
 }
 
 #[cfg(test)]
@@ -137,19 +160,33 @@ mod tests {
 
     #[test]
     fn only_what_was_counted_in_between_is_shown() {
-        let mut before = Snapshot::new();
-        add_sources(PAGE, &mut before);
+        let before = Snapshot {
+            engine: Some(sources(PAGE)),
+            cache: Some(Counts::new()),
+        };
         let mut after = before.clone();
-        add_tiers(PAGE, &mut after);
-        after.insert("computed", 3700.0);
-        after.insert("engine_cache", 3.0);
+        after.cache = Some(tiers(PAGE));
+        let counts = after.engine.as_mut().unwrap();
+        counts.insert("computed", 3700.0);
+        counts.insert("engine_cache", 3.0);
         let shown = format!("{:?}", section(&before, &after).unwrap());
         assert!(shown.contains("76") && shown.contains("lmcache_l1"), "{shown}");
         assert!(
             !shown.contains("engine_cache") && !shown.contains("external"),
             "{shown}"
         );
-        assert!(section(&before, &Snapshot::new()).is_none());
+    }
+
+    /// Its first counters would be everything since it was started.
+    #[test]
+    fn a_server_that_missed_one_question_says_nothing() {
+        let read = Snapshot {
+            engine: Some(sources(PAGE)),
+            cache: Some(tiers(PAGE)),
+        };
+        for (before, after) in [(Snapshot::default(), read.clone()), (read.clone(), Snapshot::default())] {
+            assert!(section(&before, &after).is_none());
+        }
     }
 
     #[test]

@@ -135,9 +135,12 @@ impl Timeouts {
 }
 
 /// The address that requests start with, by the reference's rules: no trailing slashes, `http://` where there is no
-/// scheme, `/v1` at the end.
+/// scheme, `/v1` at the end. A port alone means this machine, as in the interactive mode; there is no host of that name.
 pub fn base_url(engine_url: &str) -> String {
     let url = engine_url.trim_end_matches('/');
+    if !url.is_empty() && url.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("http://localhost:{url}/v1");
+    }
     let scheme = if url.starts_with("http://") || url.starts_with("https://") {
         ""
     } else {
@@ -208,7 +211,7 @@ mod tests {
             ("http://h:1///", "http://h:1/v1"),
             ("https://h/v1/", "https://h/v1"),
             ("h:1/v1", "http://h:1/v1"),
-            ("8000", "http://8000/v1"),
+            ("8000", "http://localhost:8000/v1"),
             ("HTTP://h", "http://HTTP://h/v1"),
         ] {
             assert_eq!(base_url(given), base);

@@ -41,6 +41,15 @@ impl<'a> Outputs<'a> {
         Ok((outputs, problem))
     }
 
+    /// The files in the folder of the results, as they will be named.
+    pub fn names(&self) -> Vec<String> {
+        let wanted = [(self.config.csv, CSV_FILE), (self.config.json_summary, SUMMARY_FILE)];
+        let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted);
+        wanted
+            .map(|(_, name)| self.config.folder.join(name).display().to_string())
+            .collect()
+    }
+
     /// Writes everything; returns a sentence for each file that could not be.
     pub fn write(&self, results: &Results) -> Vec<String> {
         let mut problems = Vec::new();

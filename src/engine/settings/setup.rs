@@ -100,6 +100,8 @@ fn missing(args: &EngineArgs) -> Vec<&'static str> {
 /// Fills in the defaults, the model and the tokens per GB.
 fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     let mut args = given.clone().or(EngineArgs::presets());
+    check_address("--engine-url", args.engine_url.as_deref())?;
+    check_address("--lmcache-url", args.lmcache_url.as_deref())?;
     if args.model.as_ref().is_none_or(|model| model.is_empty()) {
         let url = base_url(args.engine_url.as_deref().unwrap_or_default());
         args.model = Some(discover::model(&url, key).map_err(Error::Environment)?);
@@ -110,6 +112,21 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
         args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(url, model).map_err(Error::Environment)?);
     }
     Ok(args)
+}
+
+/// Addresses are shown, in reports and messages; what is secret must not stand in them.
+fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
+    let Some(url) = url else { return Ok(()) };
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let why = if authority.is_empty() {
+        "names no host"
+    } else if authority.contains('@') {
+        "holds a user or a password, which is not sent anyway; leave it out, a key goes into OPENAI_API_KEY"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Settings(format!("{flag} {why}")))
 }
 
 fn checked(args: &EngineArgs) -> Result<EngineConfig, Error> {

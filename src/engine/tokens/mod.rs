@@ -58,6 +58,12 @@ impl Tokenizer {
                 config.model
             ),
         };
+        if draws_tokens && config.exact_lengths {
+            return Err(Error::Environment(format!(
+                "--exact-lengths needs the tokenizer itself for {}: {why}; give --tokenizer PATH, or leave --exact-lengths out",
+                config.workload.name().text()
+            )));
+        }
         if draws_tokens {
             return Ok(Tokenizer::Words(Some(why)));
         }

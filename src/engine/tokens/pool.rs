@@ -67,6 +67,13 @@ impl WordPool {
         self.joined(drawn)
     }
 
+    /// The same behind other text: every word comes with the blank that makes it one token.
+    pub fn text_after(&self, tokens: u64, rng: &mut PythonRandom) -> String {
+        let text = self.text(tokens, rng);
+        let blank = if self.leading_blank || text.is_empty() { "" } else { " " };
+        format!("{blank}{text}")
+    }
+
     fn joined(&self, words: Vec<usize>) -> String {
         let mut text = String::new();
         for (at, word) in words.into_iter().enumerate() {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
-use crate::engine::ask::http::Asker;
+use crate::engine::ask::http::{Asker, PATIENT};
 
 #[derive(Debug)]
 pub struct EngineTokenizer {
@@ -18,7 +18,7 @@ impl EngineTokenizer {
     pub fn connect(base_url: &str, model: &str, key: &ApiKey) -> Result<EngineTokenizer, String> {
         let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
         let engine = EngineTokenizer {
-            asker: Asker::with_key(key),
+            asker: Asker::with_key(key, PATIENT),
             url: format!("{root}/tokenize"),
             model: model.to_string(),
         };
@@ -34,7 +34,8 @@ impl EngineTokenizer {
             "add_special_tokens": false,
             "add_special": false,
         });
-        let answer = self.asker.post_json(&self.url, &question)?;
+        let answer = self.asker.post_json(&self.url, &question);
+        let answer = answer.map_err(|cause| format!("{} does not count tokens: {cause}", self.url))?;
         counted(&answer).ok_or_else(|| format!("{} answered without a count or a list of tokens", self.url))
     }
 }

@@ -23,6 +23,7 @@ use crate::engine::stream::answer::Answer;
 use crate::engine::stream::repeat::ChunkReader;
 use crate::engine::stream::sse::Decoder;
 use crate::engine::timestamp::Stamp;
+use crate::engine::trust;
 use crate::engine::workload::Request;
 
 /// One piece of an answer's body; token events are much smaller.
@@ -46,7 +47,7 @@ impl Exchanger {
     pub fn new(target: Arc<Target>, connector: LineConnector) -> Exchanger {
         Exchanger {
             line: Arc::clone(&connector.line),
-            agent: Agent::with_parts(Target::http_config(), connector.clone(), target.resolver()),
+            agent: Agent::with_parts(target.http_config(), connector.clone(), target.resolver()),
             target,
             connector,
         }
@@ -55,7 +56,7 @@ impl Exchanger {
     /// Makes sure that the line has a connection that works; returns how long opening one took, 0 when there was one.
     pub fn open(&self) -> Result<u64, Failure> {
         if let Some(mut kept) = self.line.take_kept()
-            && kept.is_open()
+            && self.connector.can_use(&mut *kept)
         {
             self.line.keep(kept);
             return Ok(0);
@@ -94,10 +95,12 @@ impl Exchanger {
         match self.line.stopped() {
             Some(Stop::Connect) => self.timeout_failure(Stop::Connect),
             _ if is_timeout(error) => self.timeout_failure(Stop::Connect),
-            _ => Failure::new(
-                FailureClass::Connect,
-                format!("Connection error: could not connect to {address}: {}", cause(error)),
-            ),
+            _ => {
+                let cause = cause(error);
+                let advice = trust::advice(&cause);
+                let text = format!("Connection error: could not connect to {address}: {cause}{advice}");
+                Failure::new(FailureClass::Connect, text)
+            }
         }
     }
 

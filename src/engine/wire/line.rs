@@ -70,6 +70,8 @@ pub struct Line {
     arrived: AtomicI64,
     /// Of the request under way, head and body.
     request_bytes: AtomicUsize,
+    handshaking: AtomicBool,
+    polling: AtomicBool,
     first_write: AtomicI64,
     sent: AtomicI64,
     pub counts: Counts,
@@ -102,6 +104,8 @@ impl Line {
             stopped: AtomicU8::new(0),
             arrived: AtomicI64::new(0),
             request_bytes: AtomicUsize::new(0),
+            handshaking: AtomicBool::new(false),
+            polling: AtomicBool::new(false),
             first_write: AtomicI64::new(NOT_YET),
             sent: AtomicI64::new(0),
             counts: Counts::default(),
@@ -159,6 +163,24 @@ impl Line {
     /// When the bytes read last had arrived.
     pub fn arrived(&self) -> Stamp {
         Stamp(self.arrived.load(Relaxed))
+    }
+
+    /// Whether a connection is being made; then nothing that is written waits for more.
+    pub fn set_handshaking(&self, on: bool) {
+        self.handshaking.store(on, Relaxed);
+    }
+
+    pub fn is_handshaking(&self) -> bool {
+        self.handshaking.load(Relaxed)
+    }
+
+    /// Whether reads take what is there and wait for nothing.
+    pub fn set_polling(&self, on: bool) {
+        self.polling.store(on, Relaxed);
+    }
+
+    pub fn is_polling(&self) -> bool {
+        self.polling.load(Relaxed)
     }
 
     /// A request of about `bytes` begins: nothing of it was written.

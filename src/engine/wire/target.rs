@@ -9,12 +9,14 @@ use ureq::SendBody;
 use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Request, Uri};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
 use crate::engine::api_key::ApiKey;
+use crate::engine::trust;
 use crate::error::Error;
 
 /// TLS keeps a buffer of this size each way for every connection.
@@ -30,6 +32,7 @@ pub struct Target {
     addresses: Vec<SocketAddr>,
     authorization: HeaderValue,
     key: ApiKey,
+    tls: TlsConfig,
 }
 
 impl Target {
@@ -48,6 +51,10 @@ impl Target {
                 "could not find the host of --engine-url {base}: {error}; check the name"
             ))
         })?;
+        let tls = match trust::from_environment() {
+            Err(cause) if uri.scheme_str() == Some("https") => return Err(Error::Environment(cause)),
+            tls => tls.unwrap_or_default(),
+        };
         let mut authorization = HeaderValue::from_str(&key.bearer())
             .map_err(|_| Error::Usage("OPENAI_API_KEY holds characters that no HTTP header can carry".into()))?;
         authorization.set_sensitive(true);
@@ -56,6 +63,7 @@ impl Target {
             uri,
             authorization,
             key: key.clone(),
+            tls,
         })
     }
 
@@ -105,8 +113,9 @@ impl Target {
     }
 
     /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.
-    pub fn http_config() -> Config {
+    pub fn http_config(&self) -> Config {
         Config::builder()
+            .tls_config(self.tls.clone())
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)

@@ -106,7 +106,8 @@ impl Transport for StampedTransport {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         // ureq sends the head and the body apart; together they are one segment less and one wake-up less.
-        if std::mem::replace(&mut self.begins, false) && amount < self.buffers.output().len() {
+        let begins = std::mem::replace(&mut self.begins, false) && !self.line.is_handshaking();
+        if begins && amount < self.buffers.output().len() {
             self.buffers.hold(amount);
             return Ok(());
         }
@@ -119,6 +120,9 @@ impl Transport for StampedTransport {
         }
         if !std::mem::replace(&mut self.begins, true) {
             self.buffers.release_output();
+        }
+        if self.line.is_polling() && socket::is_idle_and_open(&self.stream) {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock).into());
         }
         let room = self.buffers.input_append_buf();
         if room.is_empty() {
@@ -178,8 +182,25 @@ impl LineConnector {
         if !details.needs_tls() {
             return Ok(tcp.boxed());
         }
-        let secured: Option<Either<StampedTransport, _>> = self.tls.connect(details, Some(tcp))?;
-        Ok(secured.ok_or(Error::ConnectionFailed)?.boxed())
+        line.set_handshaking(true);
+        let secured: Result<Option<Either<StampedTransport, _>>, Error> = self.tls.connect(details, Some(tcp));
+        line.set_handshaking(false);
+        Ok(secured?.ok_or(Error::ConnectionFailed)?.boxed())
+    }
+
+    /// Whether a connection between two requests is still good. After a TLS handshake servers send session tickets that
+    /// nobody asked for; they are taken in here, because unread bytes otherwise mean that a connection has ended.
+    pub fn can_use(&self, kept: &mut dyn Transport) -> bool {
+        if kept.is_open() {
+            return true;
+        }
+        if !kept.is_tls() {
+            return false;
+        }
+        self.line.set_polling(true);
+        let read = kept.await_input(NextTimeout::default());
+        self.line.set_polling(false);
+        matches!(read, Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock) && kept.is_open()
     }
 }
 
@@ -251,5 +272,49 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("transport", &self.transport).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::sync::atomic::AtomicBool;
+
+    use super::super::line::Timeouts;
+    use super::*;
+    use crate::engine::timestamp::Clock;
+
+    /// A client's last handshake message has no answer to wait for: held back, the server would not know us before the
+    /// first request.
+    #[test]
+    fn a_requests_head_waits_for_its_body_and_a_handshake_for_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts {
+            connect: second,
+            first_token: second,
+            stall: second,
+            total: second,
+        };
+        let line = Arc::new(Line::new(Clock::start(), timeouts, Arc::new(AtomicBool::new(false))));
+        let mut transport = StampedTransport::connect(&[listener.local_addr().unwrap()], Arc::clone(&line)).unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        let send = |transport: &mut StampedTransport, text: &[u8]| {
+            transport.buffers().output()[..text.len()].copy_from_slice(text);
+            transport.transmit_output(text.len(), NextTimeout::default()).unwrap();
+            transport.buffers.held()
+        };
+        line.set_handshaking(true);
+        assert_eq!(send(&mut transport, b"finished"), 0);
+        let mut seen = [0; 8];
+        peer.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"finished");
+        line.set_handshaking(false);
+        transport.begins = true;
+        assert_eq!(send(&mut transport, b"head"), 4);
+        assert_eq!(send(&mut transport, b"body"), 0);
+        peer.read_exact(&mut seen).unwrap();
+        assert_eq!(&seen, b"headbody");
     }
 }

@@ -110,7 +110,7 @@ pub fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Wo
         WorkloadConfig::LongDocPermutator(settings) => long_doc_permutator::create(config, settings, tokenizer),
         WorkloadConfig::LongDocQa(settings) => long_doc_qa::create(config, settings, tokenizer),
         WorkloadConfig::MultiRoundChat(settings) => multi_round_chat::create(config, settings, tokenizer),
-        WorkloadConfig::PrefixSuffixTuner(settings) => Ok(prefix_suffix_tuner::create(config, settings, tokenizer)),
+        WorkloadConfig::PrefixSuffixTuner(settings) => prefix_suffix_tuner::create(config, settings, tokenizer),
         WorkloadConfig::RandomPrefill(settings) => random_prefill::create(config, settings, tokenizer),
     }
 }

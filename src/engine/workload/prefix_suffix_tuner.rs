@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use super::body::Bodies;
-use super::filler::repeated;
+use super::filler::{fitted, repeated};
 use super::window::{Sequence, Window};
 use super::{Phase, Request, Workload};
 use crate::args::big_int::BigInt;
 use crate::engine::config::{BREAKER_TOKENS, EngineConfig, PrefixSuffixTuner};
 use crate::engine::python_random::PythonRandom;
+use crate::engine::tokens::pool::WordPool;
 use crate::engine::tokens::{LocalTokenizer, Tokenizer};
+use crate::error::Error;
 use crate::report::banner::Banner;
 
 /// Token ids that random text is drawn from.
@@ -19,37 +21,56 @@ const IDS: std::ops::Range<u64> = 256..50_000;
 const MARKER_TOKENS: u64 = 4;
 /// The first seed of prefixes; those of suffix and breakers lie below.
 const PREFIX_SEED: u64 = 1000;
+/// Words that texts of exact length are drawn from.
+const POOL_WORDS: usize = 1000;
 /// The time that eviction in the background gets between the passes.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// What prompts are made of.
+enum Material {
+    /// Random token ids, decoded, as in the reference: not all survive being tokenized again.
+    Ids(LocalTokenizer),
+    /// Words of one token each, so that lengths are exact.
+    Words(WordPool, Tokenizer),
+    /// One repeated word, for want of a tokenizer; nothing is drawn.
+    Filler,
+}
 
 struct Tuner {
     settings: PrefixSuffixTuner,
     bodies: Bodies,
-    tokenizer: Option<LocalTokenizer>,
+    material: Material,
     seed: BigInt,
     suffix: String,
     /// Runs on from the first pass into the second.
     breakers: PythonRandom,
 }
 
-pub(super) fn create(config: &EngineConfig, settings: &PrefixSuffixTuner, tokenizer: &Tokenizer) -> Box<dyn Workload> {
+pub(super) fn create(
+    config: &EngineConfig,
+    settings: &PrefixSuffixTuner,
+    tokenizer: &Tokenizer,
+) -> Result<Box<dyn Workload>, Error> {
+    let material = match tokenizer {
+        Tokenizer::Local(local) if config.exact_lengths => Material::Words(
+            WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
+            Tokenizer::Local(local.clone()),
+        ),
+        Tokenizer::Local(local) => Material::Ids(local.clone()),
+        _ => Material::Filler,
+    };
     let mut tuner = Tuner {
         settings: settings.clone(),
         bodies: Bodies::new(config),
-        tokenizer: tokenizer.local().cloned(),
+        material,
         seed: config.seed.clone(),
         suffix: String::new(),
         breakers: PythonRandom::new(&config.seed.plus(2)),
     };
     let mut rng = PythonRandom::new(&config.seed.plus(1));
-    tuner.suffix = format!(
-        "SUFFIX {}",
-        tuner.random_text(less(settings.suffix_tokens, 1), &mut rng)
-    );
-    let unused = tuner.breakers.clone();
-    let body_bytes = tuner.request(Phase::Measured, 0).body.len();
-    tuner.breakers = unused;
-    Box::new(Window::new(tuner, body_bytes))
+    tuner.suffix = tuner.part(" SUFFIX", settings.suffix_tokens, 1, &mut rng)?;
+    let body_bytes = tuner.example()?;
+    Ok(Box::new(Window::new(tuner, body_bytes)))
 }
 
 /// What is left beside a marker, at least one.
@@ -58,28 +79,52 @@ fn less(tokens: u64, marker: u64) -> u64 {
 }
 
 impl Tuner {
-    /// Text of random tokens; without a tokenizer filler words, and then nothing is drawn.
-    fn random_text(&self, tokens: u64, rng: &mut PythonRandom) -> String {
-        let Some(tokenizer) = &self.tokenizer else {
-            return repeated("hi", tokens);
+    /// A marker and random text behind it, together of `tokens` tokens. `allowance` is what the reference takes the marker
+    /// to have.
+    fn part(&self, marker: &str, tokens: u64, allowance: u64, rng: &mut PythonRandom) -> Result<String, Error> {
+        let rest = less(tokens, allowance);
+        let text = match &self.material {
+            Material::Ids(tokenizer) => {
+                let ids: Vec<u32> = (0..rest).map(|_| rng.randrange(IDS.start, IDS.end) as u32).collect();
+                tokenizer.decode(&ids)
+            }
+            Material::Filler => repeated("hi", rest),
+            Material::Words(pool, tokenizer) => {
+                let text = |words| format!("{marker}{}", pool.text_after(words, &mut rng.clone()));
+                let guess = tokens.saturating_sub(tokenizer.count(marker)?);
+                let words = fitted(Some(tokenizer), tokens, guess, text)?;
+                return Ok(format!("{marker}{}", pool.text_after(words, rng)));
+            }
         };
-        let ids: Vec<u32> = (0..tokens).map(|_| rng.randrange(IDS.start, IDS.end) as u32).collect();
-        tokenizer.decode(&ids)
+        Ok(format!("{marker} {text}"))
     }
 
-    fn prefix(&self, number: u64) -> String {
+    fn prefix(&self, number: u64) -> Result<String, Error> {
         let mut rng = PythonRandom::new(&self.seed.plus(PREFIX_SEED + number));
-        let tokens = less(self.settings.prefix_tokens, MARKER_TOKENS);
-        format!("PREFIX_{number:08x} {}", self.random_text(tokens, &mut rng))
+        let marker = format!("PREFIX_{number:08x}");
+        self.part(&marker, self.settings.prefix_tokens, MARKER_TOKENS, &mut rng)
     }
 
     /// Different each time; the marker is drawn before the text.
-    fn breaker(&mut self) -> String {
-        let marker = self.breakers.randrange(0, 1 << 32);
+    fn breaker(&mut self) -> Result<String, Error> {
+        let marker = format!(" BR_{:08x}", self.breakers.randrange(0, 1 << 32));
         let mut rng = self.breakers.clone();
-        let text = self.random_text(BREAKER_TOKENS.unsigned_abs() - MARKER_TOKENS, &mut rng);
+        let text = self.part(&marker, BREAKER_TOKENS.unsigned_abs(), MARKER_TOKENS, &mut rng);
         self.breakers = rng;
-        format!("BR_{marker:08x} {text}")
+        text
+    }
+
+    fn prompt(&mut self, number: u64) -> Result<String, Error> {
+        let breaker = self.breaker()?;
+        Ok(format!("{}{breaker}{}", self.prefix(number)?, self.suffix))
+    }
+
+    /// How long a body is; whatever can fail with this tokenizer fails here. Draws nothing.
+    fn example(&mut self) -> Result<usize, Error> {
+        let unused = self.breakers.clone();
+        let prompt = self.prompt(0)?;
+        self.breakers = unused;
+        Ok(self.bodies.user(&prompt, 1).len())
     }
 }
 
@@ -131,10 +176,7 @@ impl Sequence for Tuner {
         };
         let content = match prefix {
             None => "Hello".to_string(),
-            Some(number) => {
-                let breaker = self.breaker();
-                format!("{} {breaker} {}", self.prefix(number), self.suffix)
-            }
+            Some(number) => self.prompt(number).expect("the tokenizer understood the first prompt"),
         };
         Request {
             id,

@@ -242,3 +242,42 @@ fn permutations_go_out_shuffled_by_flag() {
     shuffled.sort();
     assert_eq!(sorted, shuffled);
 }
+
+/// Both tokenizers, and the shortest length that the config allows.
+#[test]
+fn the_tuners_prompts_have_exactly_the_length_asked_for() {
+    for (folder, context) in [
+        ("words-tokenizer", "1000"),
+        ("tiny-tokenizer", "801"),
+        ("words-tokenizer", "700"),
+    ] {
+        let tokenizer = Tokenizer::from_folder(&golden(folder)).unwrap();
+        let config = crate::engine::testing::config(&[
+            "--workload",
+            "prefix-suffix-tuner",
+            "--psf-context-length",
+            context,
+            "--psf-thrash",
+            "30",
+            "--exact-lengths",
+        ]);
+        let mut workload = create(&config, &tokenizer).unwrap();
+        let sent = sent(workload.as_mut(), Phase::Measured, Duration::ZERO);
+        assert!(sent.len() >= 3);
+        let prompts = sent.iter().map(|request| {
+            let body: Value = serde_json::from_slice(&request.body).unwrap();
+            body["messages"][0]["content"].as_str().unwrap().to_owned()
+        });
+        let prompts: Vec<String> = prompts.collect();
+        for prompt in &prompts {
+            assert_eq!(
+                tokenizer.count(prompt).unwrap().to_string(),
+                context,
+                "{folder}: {prompt}"
+            );
+        }
+        let suffix = |prompt: &String| prompt[prompt.find(" SUFFIX").unwrap()..].to_owned();
+        assert!(prompts.iter().all(|prompt| suffix(prompt) == suffix(&prompts[0])));
+        assert_ne!(prompts[0][..40], prompts[1][..40]);
+    }
+}

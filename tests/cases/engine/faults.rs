@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use lmcache_bench::engine::failure::FailureClass;
 use lmcache_bench::engine::samples::record::Record;
 use lmcache_bench::engine::wire::line::Timeouts;
+use lmcache_bench::engine::workload::Phase;
 
 use super::{Listed, run, run_one, runner, timeouts};
 use crate::support::script::{
@@ -222,6 +224,17 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 
+    // Nobody accepts; the kernel completes the connection, and the TLS handshake waits.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut limits = timeouts();
+    limits.connect = short;
+    let want = (
+        FailureClass::Timeout,
+        "Request timed out: no connection within 0.12 s (--connect-timeout-s)".to_owned(),
+    );
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    assert_eq!(failure(&run_one(&url, limits)), want);
+
     // A stream that never pauses still ends.
     let server = ScriptServer::start(|_, stream| {
         begin_stream(stream);
@@ -241,15 +254,21 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
 
 #[test]
 fn a_connection_that_died_between_requests_is_replaced_before_the_clock() {
-    let server = ScriptServer::start(|_, stream| {
+    let (closed, has_closed) = mpsc::channel();
+    let closed = Mutex::new(closed);
+    let server = ScriptServer::start(move |_, stream| {
         good_answer(stream, 2);
         // The answer allowed the connection to be kept, and then it goes.
         let _ = stream.shutdown(Shutdown::Both);
+        closed.lock().unwrap().send(()).unwrap();
         After::Close
     });
-    let bodies: Vec<String> = (0..5).map(|number| number.to_string()).collect();
-    let samples = run(server.url(), &mut Listed::new(&bodies, 1));
-    assert!(samples.records.iter().all(Record::succeeded), "{:?}", samples.records);
+    let mut runner = runner(server.url(), timeouts());
+    for number in 0..5 {
+        let samples = runner.run(&mut Listed::new(&[number.to_string()], 1), Phase::Measured);
+        assert!(samples.records[0].succeeded(), "{:?}", samples.records);
+        has_closed.recv().unwrap();
+    }
     assert_eq!(server.seen().len(), 5, "nothing is sent twice");
 }
 

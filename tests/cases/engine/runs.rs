@@ -1,6 +1,6 @@
 //! Whole runs of the built binary: report, files, exit codes, signals.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -97,6 +97,17 @@ fn a_good_run_ends_with_0_and_all_its_files() {
     for text in [shown, std::fs::read_to_string(lines).unwrap()] {
         assert!(!text.contains("very-secret"));
     }
+}
+
+/// Its page of metrics is worth a second, which is less than a run's patience with an answer that it needs.
+#[test]
+fn an_engine_that_never_answers_about_its_counters_holds_nothing_up() {
+    let (server, folder) = (ScriptServer::start_mute(good), Dir::new());
+    let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["metrics"]["results"]["successful"], 10);
+    assert!(report["metrics"].get("prompt_sources").is_none());
 }
 
 #[test]
@@ -259,12 +270,13 @@ fn hangs_after(good_answers: usize) -> (ScriptServer, Arc<Gate>) {
 fn interrupt(mut command: Command, gate: &Gate) -> Output {
     let child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     gate.await_one();
-    let killed = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
+    kill(&child);
     child.wait_with_output().unwrap()
+}
+
+fn kill(child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
 }
 
 #[test]
@@ -294,6 +306,44 @@ fn an_interrupt_while_the_last_answer_is_awaited_keeps_the_others() {
     let folder = Dir::new();
     let output = interrupt(engine(server.url(), &folder, &["--no-warmup"]), &gate);
     assert_eq!((code(&output), csv_rows(&folder).len()), (130, 9));
+}
+
+#[test]
+fn an_interrupt_while_the_model_is_asked_for_ends_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Dir::new();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let child = engine(&url, &folder, &["--model", ""])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let asking = listener.accept().unwrap().0;
+    kill(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (130, ""),
+        "{}",
+        stderr(&output)
+    );
+    drop(asking);
+}
+
+#[test]
+fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
+    let folder = Dir::new();
+    for (url, why) in [
+        ("http://user:hunter2@127.0.0.1:9", "holds a user or a password"),
+        ("", "names no host"),
+        ("https:///v1", "names no host"),
+    ] {
+        let output = engine(url, &folder, &[]).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(code(&output), 1, "{said}");
+        assert!(said.starts_with("--engine-url ") && said.contains(why), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub const REQUIRED: &[Item] = &[
         title: "Workload",
         about: "What is sent to the engine.",
         input: Input::Choice(&[
-            "The same documents in every prompt, each time in another order",
+            "The same documents in every prompt, in another order",
             "Questions about documents that the cache has seen",
             "Sessions that take turns, with growing histories",
             "Two passes over prefixes that overflow one cache tier",

@@ -321,3 +321,13 @@ fn servers_that_do_not_help_are_named() {
     ];
     assert_eq!(config_of(resolved(&line, "").0).0.tokens_per_gb_kvcache, 8192);
 }
+
+/// Python reads every float to the nearest; a reader that is one bit off would not write the same file again.
+#[test]
+fn floats_of_seventeen_digits_come_back_to_the_last_digit() {
+    for number in 1..2000 {
+        let exact = f64::from(number).sqrt() / 1e3;
+        let parsed: serde_json::Value = serde_json::from_str(&exact.to_string()).unwrap();
+        assert_eq!(parsed.as_f64().unwrap().to_bits(), exact.to_bits(), "{exact}");
+    }
+}
