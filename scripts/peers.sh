@@ -10,6 +10,9 @@
 #   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
 #                              two is printed
 #   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
+#   scripts/peers.sh nixl|nixl-native|mooncake|mooncake-native|raw-block
+#                              SDKs and extensions of LMCache's own adapters (scripts/peers-sdk.sh), in folders for PYTHONPATH
+#   scripts/peers.sh bigtable  Google's Bigtable emulator, from the distribution
 #   scripts/peers.sh vllm      vLLM 0.32.0 for CPUs with LMCache's connector, likewise (minutes, once)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
@@ -242,9 +245,13 @@ case "${1:-}" in
     valkey) install_valkey ;;
     s3) install_s3 ;;
     glide) install_glide ;;
+    nixl | nixl-native | mooncake | mooncake-native | raw-block | bigtable)
+        . "$(dirname "$0")/peers-sdk.sh"
+        "install_${1//-/_}"
+        ;;
     vllm)
         . "$(dirname "$0")/peers-vllm.sh"
         install_vllm
         ;;
-    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|vllm" ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|vllm|nixl|nixl-native|mooncake|mooncake-native|raw-block|bigtable" ;;
 esac
