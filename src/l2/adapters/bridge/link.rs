@@ -95,7 +95,7 @@ impl Link {
         }
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = |line: &&String| !line.starts_with(' ') && !line.starts_with("Traceback");
-        log.iter().rev().find(telling).map(|line| line.trim().to_owned())
+        log.iter().rev().find(telling).map(|line| bare(line).to_owned())
     }
 
     pub fn send(&mut self, frame: &[u8]) -> Result<(), String> {
@@ -239,6 +239,21 @@ fn plain(line: &str) -> String {
     text
 }
 
+/// The line without the time, the level and the place in the code that LMCache's logger puts around it.
+fn bare(line: &str) -> &str {
+    let text = match line
+        .split_once("] LMCache ")
+        .and_then(|(_, rest)| rest.split_once(": "))
+    {
+        Some((level, text)) if level.chars().all(|letter| letter.is_ascii_uppercase()) => text,
+        _ => return line.trim(),
+    };
+    match text.rsplit_once(" (") {
+        Some((text, place)) if place.contains(".py:") => text.trim(),
+        _ => text.trim(),
+    }
+}
+
 /// Keeps the last lines, each cut to a bearable length.
 fn keep_log(stderr: ChildStderr, log: &Log) {
     let mut reader = BufReader::new(stderr);
@@ -272,5 +287,18 @@ mod tests {
             "[12:00] ERROR: noway"
         );
         assert_eq!(plain("\x1b["), "");
+    }
+
+    #[test]
+    fn of_a_log_line_its_sentence_is_kept() {
+        let line = "[2026-11-25 03:28:06,712] LMCache ERROR: write failed: 8 entries (of 8). (a_b.py:861:lmcache.a_b)";
+        assert_eq!(bare(line), "write failed: 8 entries (of 8).");
+        for line in [
+            "RuntimeError: no (x.py:1)",
+            "[12:00] LMCache said: no",
+            "] LMCache WARNING no",
+        ] {
+            assert_eq!(bare(line), line);
+        }
     }
 }
