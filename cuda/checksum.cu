@@ -24,6 +24,11 @@ struct Sums {
     u64 a, b, c;
 };
 
+// The most threads of a block; src/cuda/kernel.rs takes fewer for small planes.
+static const u32 THREADS = 256;
+// Loads of 16 bytes that a thread starts before it uses the first: with fewer, waiting for memory is what limits the kernel.
+static const u32 BATCH = 4;
+
 __device__ __forceinline__ void add_word(Sums &sums, u64 word, u64 step, u64 stride) {
     const u64 u = word + step;
     const u64 v = word ^ stride;
@@ -41,7 +46,7 @@ __device__ __forceinline__ u64 over_warp(u64 value) {
 
 // Adds the sums of all threads to the three words of one chunk. Every thread of the block must get here.
 __device__ void deliver(Sums sums, u64 *chunk) {
-    __shared__ Sums parts[32];
+    __shared__ Sums parts[THREADS / 32];
     sums.a = over_warp(sums.a);
     sums.b = over_warp(sums.b);
     sums.c = over_warp(sums.c);
@@ -64,9 +69,9 @@ __device__ void deliver(Sums sums, u64 *chunk) {
     }
 }
 
-// Grid: x walks over planes x blocks of a chunk, y over chunks. Threads a multiple of 32, at most 1024. `sums` holds three
+// Grid: x walks over planes x blocks of a chunk, y over chunks. Threads a multiple of 32, at most THREADS. `sums` holds three
 // zeroed words for each chunk; `block_ids` the blocks of the request in token order. `block_bytes` is a multiple of 8.
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(THREADS)
 checksum_paged(const Plane *planes, const u32 *block_ids, u32 blocks_per_chunk, u64 *sums) {
     const Plane plane = planes[blockIdx.x / blocks_per_chunk];
     const u32 within = blockIdx.x % blocks_per_chunk;
@@ -79,13 +84,29 @@ checksum_paged(const Plane *planes, const u32 *block_ids, u32 blocks_per_chunk, 
     // Pairs of words where the address allows it: 16 bytes a load keep the memory busy with fewer instructions.
     const bool paired = ((plane.base | plane.block_bytes) & 15) == 0;
     if (paired) {
-        const ulonglong2 *pairs = (const ulonglong2 *)data;
+        const ulonglong2 *from = (const ulonglong2 *)data;
+        const u64 pairs = words / 2;
+        const u32 wide = blockDim.x;
         u64 at = place + 2 * threadIdx.x;
         u64 step = at * STEP, stride = at * STRIDE;
-        const u64 step_on = 2 * blockDim.x * STEP, stride_on = 2 * blockDim.x * STRIDE;
-#pragma unroll 8
-        for (u64 pair = threadIdx.x; pair < words / 2; pair += blockDim.x) {
-            const ulonglong2 two = __ldcs(pairs + pair);
+        const u64 step_on = 2 * wide * STEP, stride_on = 2 * wide * STRIDE;
+        u64 pair = threadIdx.x;
+        for (; pair + (BATCH - 1) * wide < pairs; pair += BATCH * wide) {
+            ulonglong2 batch[BATCH];
+#pragma unroll
+            for (u32 i = 0; i < BATCH; i++) {
+                batch[i] = __ldcs(from + pair + i * wide);
+            }
+#pragma unroll
+            for (u32 i = 0; i < BATCH; i++) {
+                add_word(mine, batch[i].x, step, stride);
+                add_word(mine, batch[i].y, step + STEP, stride + STRIDE);
+                step += step_on;
+                stride += stride_on;
+            }
+        }
+        for (; pair < pairs; pair += wide) {
+            const ulonglong2 two = __ldcs(from + pair);
             add_word(mine, two.x, step, stride);
             add_word(mine, two.y, step + STEP, stride + STRIDE);
             step += step_on;
@@ -107,7 +128,7 @@ __device__ __forceinline__ u64 split_mix(u64 x) {
 }
 
 // Fills the blocks `[first, first + count)` of every plane. Grid: x over blocks, y over planes.
-extern "C" __global__ void __launch_bounds__(1024)
+extern "C" __global__ void __launch_bounds__(THREADS)
 fill_paged(const Plane *planes, u32 first) {
     const Plane plane = planes[blockIdx.y];
     const u64 words = plane.block_bytes / 8;

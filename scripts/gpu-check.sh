@@ -36,30 +36,101 @@ check() {
 
 free_mib() { nvidia-smi --query-gpu=memory.free --format=csv,noheader,nounits -i 0 2>/dev/null | head -n 1; }
 
-ipc() {
-    local line
-    coproc peer { "$bin/gpu-check" export; }
-    local pid=$peer_PID in=${peer[1]}
-    # The first line names the allocation, the last one says how it went.
-    read -r line <&"${peer[0]}" || return 1
-    # shellcheck disable=SC2086
-    "$python" scripts/gpu-ipc-peer.py $line || { exec {in}>&-; return 1; }
-    exec {in}>&-
-    cat <&"${peer[0]}"
-    wait "$pid"
+# URL SECONDS: whether something answers there in time. Nodes often lack curl.
+answers() {
+    "$python" - "$1" "$2" <<'PY'
+import sys, time, urllib.request
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=5).read()
+        sys.exit(0)
+    except OSError:
+        time.sleep(0.5)
+sys.exit(1)
+PY
 }
 
-# 512 MiB of tensors: a last --kvcache-shape-spec wins.
+sanitizer() {
+    local found
+    for found in "$(command -v compute-sanitizer)" "${CUDA_HOME:-/usr/local/cuda}"/bin/compute-sanitizer \
+        /usr/local/cuda*/bin/compute-sanitizer /usr/local/cuda*/compute-sanitizer/compute-sanitizer \
+        /opt/nvidia/compute-sanitizer/compute-sanitizer; do
+        if [ -x "$found" ]; then
+            echo "$found"
+            return
+        fi
+    done
+    return 1
+}
+
+ipc() {
+    local line status=0
+    coproc exporter { "$bin/gpu-check" export; }
+    # Copies, because bash closes its own as soon as the other process ends.
+    local pid=$exporter_PID from to
+    exec {from}<&"${exporter[0]}" {to}>&"${exporter[1]}"
+    eval "exec ${exporter[1]}>&-"
+    # The first line names the allocation, the last one says how it went.
+    if read -r line <&"$from"; then
+        # shellcheck disable=SC2086
+        timeout 120 "$python" scripts/gpu-ipc-peer.py $line || status=1
+    else
+        status=1
+    fi
+    exec {to}>&-
+    cat <&"$from"
+    exec {from}<&-
+    wait "$pid" 2>/dev/null || status=1
+    return $status
+}
+
 gpu_run() {
     timeout 120 "$bin/lmcache-bench" server --mode gpu --rpc-url "$1" --url "$2" --start 0 --end 3 --interval 0.05 \
         --kvcache-shape-spec '(2,256,16,8,128):float16:32' "${@:3}"
+}
+
+# The whole run of one request, store included, less what driver, context and kernels take in a process of their own.
+first_store() {
+    local driver begun ended
+    driver=$("$bin/gpu-check" start) || { echo "$driver"; return 1; }
+    driver=${driver##* }
+    begun=$(date +%s%N)
+    timeout 120 "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" --start 0 --end 1 --interval 0 -q \
+        --kvcache-shape-spec '(2,256,16,8,128):float16:32' || return 1
+    ended=$((($(date +%s%N) - begun) / 1000000))
+    echo "$ended ms for a run of one request, $driver ms of it for the driver"
+    [ $((ended - driver)) -lt 1000 ]
+}
+
+# SIGNAL: ends a run in its middle; within 10 s as much memory must be free as before it.
+ended_by() {
+    local free victim left end=$((SECONDS + 10))
+    free=$(free_mib)
+    [ -n "$free" ] || { echo "nvidia-smi does not say how much memory is free"; return 1; }
+    "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" -q >/dev/null 2>&1 &
+    victim=$!
+    sleep 2
+    kill "-$1" $victim
+    (sleep 30 && kill -KILL $victim) 2>/dev/null &
+    local guard=$!
+    wait $victim 2>/dev/null
+    kill $guard 2>/dev/null
+    until left=$(free_mib) && [ "$left" -ge $((free - 16)) ]; do
+        [ $SECONDS -lt $end ] || { echo "$free MiB free before, $left after"; return 1; }
+        sleep 0.5
+    done
+    echo "$free MiB free before, $left after"
 }
 
 start_mock() {
     : >"$scratch/mock"
     "$bin/lmcache-bench" mock server --port 0 --http-port 0 "$@" >"$scratch/mock" &
     servers+=($!)
-    until grep -q '^listening' "$scratch/mock"; do kill -0 "${servers[-1]}" || return 1; done
+    until grep -q '^listening' "$scratch/mock"; do
+        kill -0 "${servers[-1]}" 2>/dev/null || return 1
+        sleep 0.05
+    done
     read -r _ _ rpc http <"$scratch/mock"
 }
 
@@ -78,12 +149,12 @@ elif grep -q missed "$scratch/speed"; then
 else
     row "checksum at least 0.85 of a copy" passed "see below"
 fi
-if command -v compute-sanitizer >/dev/null; then
+if tool_path=$(sanitizer); then
     for tool in memcheck racecheck; do
-        check "compute-sanitizer $tool" compute-sanitizer --tool "$tool" --error-exitcode 9 "$bin/gpu-check" twin
+        check "compute-sanitizer $tool" timeout 600 "$tool_path" --tool "$tool" --error-exitcode 9 "$bin/gpu-check" twin
     done
 else
-    row "compute-sanitizer" "not run" "it is not installed here"
+    row "compute-sanitizer" "not run" "it is not on PATH nor below CUDA_HOME, /usr/local/cuda* or /opt/nvidia"
 fi
 if start_mock; then
     for mode in auto lmcache_driven engine_driven; do
@@ -91,19 +162,18 @@ if start_mock; then
     done
     check "mock server, two ranks" gpu_run "$rpc" "$http" --tp-size 2
     check "mock server, MLA" gpu_run "$rpc" "$http" --kvcache-shape-spec '(1,1024,16,1,576):bfloat16:32' --use-mla
-    check "start to first RPC" bash -c "'$bin/lmcache-bench' server --mode gpu --rpc-url $rpc --url $http --start 0 --end 1 \
-        --interval 0 --format json 2>/dev/null | grep start_to_first"
-    "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" -q >/dev/null 2>&1 &
-    victim=$!
-    sleep 2
-    kill -INT $victim
-    wait $victim
+    check "start to first store, under 1 s beyond the driver" first_store
+    check "memory left after Ctrl-C" ended_by INT
+    check "memory left after kill -9" ended_by KILL
+else
+    row "mock server" FAILED "it did not start: $(tail -n 1 "$scratch/mock")"
 fi
 if PYTHONPATH=${PYTHONPATH:-} "$python" -c 'import torch, lmcache; assert torch.cuda.is_available()' 2>/dev/null; then
-    "$python" -m lmcache.cli.main server --host 127.0.0.1 --port 15956 --http-host 127.0.0.1 --http-port 18956 \
+    LMCACHE_TRACK_USAGE=false "$python" -m lmcache.cli.main server --host 127.0.0.1 --port 15956 --http-host 127.0.0.1 --http-port 18956 \
         --l1-size-gb 4 --eviction-policy LRU --supported-transfer-mode auto --chunk-size 256 >"$scratch/lmcache" 2>&1 &
     servers+=($!)
-    until curl -sf http://127.0.0.1:18956/status >/dev/null; do kill -0 "${servers[-1]}" || break; sleep 0.5; done
+    lmcache_log=$scratch/lmcache
+    answers http://127.0.0.1:18956/status 180 || row "LMCache starts" FAILED "$(tail -n 1 "$lmcache_log")"
     for mode in auto lmcache_driven engine_driven; do
         check "LMCache, --transfer-mode $mode" gpu_run tcp://127.0.0.1:15956 http://127.0.0.1:18956 --transfer-mode $mode
     done
@@ -113,8 +183,13 @@ else
 fi
 for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
 after=$(free_mib)
-if [ -n "$before" ] && [ "$after" -ge $((before - 16)) ]; then row "no device memory left" passed "$before MiB free before, $after after"
-elif [ -n "$before" ]; then row "no device memory left" FAILED "$before MiB free before, $after after"; fi
+if [ -z "$before" ] || [ -z "$after" ]; then
+    row "no device memory left" "not run" "nvidia-smi does not say how much memory is free"
+elif [ "$after" -ge $((before - 16)) ]; then
+    row "no device memory left" passed "$before MiB free before, $after after"
+else
+    row "no device memory left" FAILED "$before MiB free before, $after after"
+fi
 
 {
     echo "# \`--mode gpu\` on a device"

@@ -11,6 +11,9 @@
 #                              two is printed
 #   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
 #   scripts/peers.sh aiperf    AIPerf 0.13.0, a client that scripts/engine-truth.py compares with (1.2 GiB, minutes, once)
+#   scripts/peers.sh nixl|nixl-native|mooncake|mooncake-native|raw-block
+#                              SDKs and extensions of LMCache's own adapters (scripts/peers-sdk.sh), in folders for PYTHONPATH
+#   scripts/peers.sh bigtable  Google's Bigtable emulator, from the distribution
 #   scripts/peers.sh vllm      vLLM 0.32.0 for CPUs with LMCache's connector, likewise (minutes, once)
 #
 # The last line on stdout is the path of what was installed; everything else goes to stderr. Running it again is free.
@@ -273,9 +276,13 @@ case "${1:-}" in
     s3) install_s3 ;;
     glide) install_glide ;;
     aiperf) install_aiperf ;;
+    nixl | nixl-native | mooncake | mooncake-native | raw-block | bigtable)
+        . "$(dirname "$0")/peers-sdk.sh"
+        "install_${1//-/_}"
+        ;;
     vllm)
         . "$(dirname "$0")/peers-vllm.sh"
         install_vllm
         ;;
-    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|aiperf|vllm" ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|aiperf|vllm|nixl|nixl-native|mooncake|mooncake-native|raw-block|bigtable" ;;
 esac

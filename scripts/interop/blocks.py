@@ -1,7 +1,7 @@
 """The adapters on files and devices beside LMCache's own: what one wrote the other reads, and images are the same to the byte.
 
-Run by scripts/interop.sh. LMCache's raw_block needs a Rust extension that no package index has; a stand-in makes its system calls
-(stand_in/), everything else of it is the real code. Its NIXL adapter needs NIXL, so only its names are compared.
+Run by scripts/interop.sh. LMCache's raw_block needs a Rust extension that its wheel does not have: scripts/peers.sh raw-block
+builds it. Without it a stand-in makes its system calls (stand_in/), everything else is the real code.
 """
 
 import collections
@@ -14,7 +14,8 @@ import subprocess
 import sys
 import types
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "stand_in"))
+# Last, so that the real extension is taken where it is.
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "stand_in"))
 
 import fs
 import native

@@ -1,9 +1,22 @@
 #!/usr/bin/env bash
-# The checked-in PTX against a fresh build by nvcc from the package index.
+# What can be checked of `--mode gpu` without a GPU: the checked-in PTX against a fresh build by nvcc from the package index, the
+# kernels' source run on the CPU, the driver's functions against its header, and our descriptors of CUDA memory in the classes of every LMCache release.
 set -uo pipefail
-if scripts/ptx.sh --check; then
-    echo "1 passed, 0 failed"
-else
-    echo "0 passed, 1 failed"
-    exit 1
-fi
+passed=0 failed=0
+check() {
+    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+}
+nvcc=$(scripts/peers.sh nvcc | tail -n 1)
+export NVCC=$nvcc
+check scripts/ptx.sh --check
+check python3 scripts/interop/cuda_abi.py "${nvcc%/bin/nvcc}/include" "$1"
+check g++ -std=c++20 -O1 -pthread -o "$1/kernel_on_cpu" scripts/interop/kernel_on_cpu.cpp
+check "$1/kernel_on_cpu"
+lmcache=$(scripts/peers.sh lmcache | tail -n 1)
+for release in 0.5.0 0.5.1 0.5.2 0.5.3 0.5.4 0.5.5; do
+    PYTHONPATH=$(scripts/peers.sh lmcache-wheel $release | tail -n 1) \
+        check "$lmcache/bin/python" -W ignore scripts/interop/cuda_descriptors.py $release
+done
+check "$lmcache/bin/python" -W ignore scripts/interop/cuda_descriptors.py 0.5.6
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -3,9 +3,10 @@
 
 use std::io::Read;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use lmcache_bench::cuda::driver::Driver;
-use lmcache_bench::cuda::kernel::{Kernels, Plane, Planes};
+use lmcache_bench::cuda::kernel::{Kernels, Plane, Planes, RawSums};
 use lmcache_bench::cuda::memory::DeviceMemory;
 use lmcache_bench::cuda::stream::{Event, Stream};
 use lmcache_bench::cuda::{Context, CudaError};
@@ -29,6 +30,12 @@ const SPEED_PLANES: u64 = 64;
 const SPEED_BLOCK_BYTES: u64 = 32 << 10;
 const SPEED_CHUNK_BLOCKS: u64 = 16;
 const SPEED_SIZES_MIB: [u64; 4] = [16, 64, 256, 1024];
+/// More than the cache of any device, so that what is read was not just read.
+const SPEED_BYTES_MIN: u64 = 512 * MIB;
+/// Blocks beyond the first 4 GiB of a plane, for the width of the kernels' addresses.
+const FAR_BLOCK_BYTES: u64 = 32 << 10;
+const FAR_FIRST: u64 = (5 << 30) / FAR_BLOCK_BYTES;
+const FAR_BLOCKS: u64 = 16;
 const SLICES: usize = 21;
 const REPEATS: u32 = 10;
 
@@ -44,7 +51,8 @@ fn main() -> ExitCode {
         "twin" => with_gpu(twin),
         "speed" => with_gpu(speed),
         "export" => with_gpu(export),
-        _ => Err("usage: gpu-check twin|speed|export; scripts/gpu-check.sh runs them all".to_owned()),
+        "start" => start(),
+        _ => Err("usage: gpu-check twin|speed|export|start; scripts/gpu-check.sh runs them all".to_owned()),
     };
     match outcome.and_then(|text| write_stdout(&text).map_err(|error| error.to_string())) {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,7 +109,41 @@ fn twin(gpu: &Gpu) -> Result<String, String> {
             "twin: {planes} planes x {blocks} blocks x {block_bytes} bytes: fill and {chunks} digests equal\n"
         ));
     }
+    out.push_str(&far(gpu).map_err(|error| error.to_string())??);
     Ok(out)
+}
+
+/// The last blocks of a plane of more than 4 GiB.
+fn far(gpu: &Gpu) -> Result<Result<String, String>, CudaError> {
+    let bytes = (FAR_FIRST + FAR_BLOCKS) * FAR_BLOCK_BYTES;
+    if gpu.context.memory_bytes()?.0 < bytes + SPEED_BYTES_MIN {
+        return Ok(Ok("twin: a plane of 5 GiB does not fit here\n".to_owned()));
+    }
+    let memory = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
+    let described = planes(&memory, (1, FAR_FIRST + FAR_BLOCKS, FAR_BLOCK_BYTES, FAR_BLOCKS));
+    let on_device = Planes::new(&gpu.context, &gpu.stream, &described)?;
+    gpu.kernels
+        .fill(&gpu.stream, &on_device, FAR_FIRST as u32, FAR_BLOCKS as u32)?;
+    let ids: Vec<u32> = (FAR_FIRST..FAR_FIRST + FAR_BLOCKS).map(|id| id as u32).collect();
+    let sums = gpu
+        .kernels
+        .checksum(&gpu.stream, &on_device, &ids, FAR_BLOCKS as u32)?;
+    let mut host = vec![0; (FAR_BLOCKS * FAR_BLOCK_BYTES) as usize];
+    memory.read(&gpu.stream, (FAR_FIRST * FAR_BLOCK_BYTES) as usize, &mut host)?;
+    let as_filled = (1u64..).zip(host.chunks_exact(8)).all(|(at, word)| {
+        u64::from_le_bytes(word.try_into().expect("eight bytes")) == pattern(described[0].key, at) & described[0].mask
+    });
+    let mut hasher = FastHasher::new();
+    hasher.update(&host);
+    if !as_filled || digest(sums[0], host.len() as u64) != hasher.finish() {
+        return Ok(Err("blocks beyond 4 GiB of a plane are filled or digested wrongly".to_owned()));
+    }
+    Ok(Ok("twin: blocks beyond 4 GiB of a plane: fill and digest equal\n".to_owned()))
+}
+
+fn digest(sums: RawSums, bytes: u64) -> [u8; 16] {
+    let RawSums { a, b, c } = sums;
+    Sums { a, b, c }.digest(bytes)
 }
 
 fn check_shape(gpu: &Gpu, shape: (u64, u64, u64, u64)) -> Result<Result<usize, String>, CudaError> {
@@ -137,12 +179,7 @@ fn check_shape(gpu: &Gpu, shape: (u64, u64, u64, u64)) -> Result<Result<usize, S
             }
         }
         let bytes = count * chunk_blocks * block_bytes;
-        let ours = Sums {
-            a: sums.a,
-            b: sums.b,
-            c: sums.c,
-        };
-        if ours.digest(bytes) != hasher.finish() {
+        if digest(*sums, bytes) != hasher.finish() {
             return Ok(Err(format!(
                 "chunk {number} of {shape:?} has another digest on the CPU"
             )));
@@ -179,26 +216,43 @@ fn speed(gpu: &Gpu) -> Result<String, String> {
     Ok(out)
 }
 
+/// One request and the place it is copied to.
+struct Place {
+    memory: DeviceMemory,
+    planes: Planes,
+    other: DeviceMemory,
+}
+
 fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
     let blocks = bytes / SPEED_PLANES / SPEED_BLOCK_BYTES;
     let chunk_blocks = SPEED_CHUNK_BLOCKS.min(blocks);
     let shape = (SPEED_PLANES, blocks, SPEED_BLOCK_BYTES, chunk_blocks);
-    let memory = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
-    let other = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
-    let on_device = Planes::new(&gpu.context, &gpu.stream, &planes(&memory, shape))?;
-    gpu.kernels.fill(&gpu.stream, &on_device, 0, blocks as u32)?;
+    // In turn, so that no repetition finds its bytes in the cache.
+    let places = (0..SPEED_BYTES_MIN.div_ceil(bytes)).map(|_| {
+        let memory = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
+        let planes = Planes::new(&gpu.context, &gpu.stream, &planes(&memory, shape))?;
+        gpu.kernels.fill(&gpu.stream, &planes, 0, blocks as u32)?;
+        let other = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
+        Ok(Place { memory, planes, other })
+    });
+    let places: Vec<Place> = places.collect::<Result<_, CudaError>>()?;
     let ids: Vec<u8> = shuffled(blocks).iter().flat_map(|id| id.to_ne_bytes()).collect();
     let id_memory = DeviceMemory::allocate(&gpu.context, ids.len())?;
     id_memory.write(&gpu.stream, 0, &ids)?;
-    let sums = DeviceMemory::allocate(&gpu.context, (blocks / chunk_blocks) as usize * 24)?;
+    let sums = DeviceMemory::allocate(&gpu.context, (blocks / chunk_blocks) as usize * size_of::<RawSums>())?;
+    let mut turns = (0..places.len()).cycle();
+    let mut next = || &places[turns.next().expect("a cycle has no end")];
     let mut rates: [Vec<f64>; 2] = Default::default();
     for _ in 0..SLICES {
         let seconds = timed(gpu, || {
             gpu.kernels
-                .checksum_queued(&gpu.stream, &on_device, &id_memory, chunk_blocks as u32, &sums)
+                .checksum_queued(&gpu.stream, &next().planes, &id_memory, chunk_blocks as u32, &sums)
         })?;
         rates[0].push(bytes as f64 / seconds / 1e9);
-        let seconds = timed(gpu, || other.copy_from(&gpu.stream, &memory, bytes as usize))?;
+        let seconds = timed(gpu, || {
+            let place = next();
+            place.other.copy_from(&gpu.stream, &place.memory, bytes as usize)
+        })?;
         rates[1].push(2.0 * bytes as f64 / seconds / 1e9);
     }
     let [checksum, copy] = rates.map(|mut rates| {
@@ -217,6 +271,12 @@ fn timed(gpu: &Gpu, mut work: impl FnMut() -> Result<(), CudaError>) -> Result<f
     end.record(&gpu.stream)?;
     end.synchronize()?;
     Ok(f64::from(end.elapsed_ms_since(&begin)?) / 1e3 / f64::from(REPEATS))
+}
+
+/// What a process pays before its first own work: driver, context and kernels, in whole milliseconds as the last word.
+fn start() -> Result<String, String> {
+    let begun = Instant::now();
+    with_gpu(|_| Ok(format!("driver, context and kernels in ms: {}\n", begun.elapsed().as_millis())))
 }
 
 /// An allocation filled with a pattern: prints its handle, waits for the end of standard input, and checks that the other

@@ -10,7 +10,12 @@ use super::memory::DeviceMemory;
 use super::stream::Stream;
 
 const PTX: &str = include_str!("../../cuda/checksum.ptx");
-const THREADS: u32 = 256;
+/// `THREADS` of cuda/checksum.cu, and the fewest that are worth a block.
+const THREADS_MAX: u64 = 256;
+const THREADS_MIN: u64 = 64;
+/// What one thread loads before it waits: `BATCH` pairs of words.
+const BATCH_BYTES: u64 = 4 * 16;
+const WARP_THREADS: u64 = 32;
 /// The largest extents of a grid that every device takes.
 const GRID_X_MAX: u64 = (1 << 31) - 1;
 const GRID_Y_MAX: u64 = 65_535;
@@ -42,6 +47,7 @@ pub struct RawSums {
 pub struct Planes {
     memory: DeviceMemory,
     count: u64,
+    threads: u32,
 }
 
 pub struct Kernels {
@@ -65,8 +71,15 @@ impl Planes {
         Ok(Planes {
             memory,
             count: planes.len() as u64,
+            threads: threads(planes.iter().map(|plane| plane.block_bytes).max().unwrap_or(0)),
         })
     }
+}
+
+/// So many threads that each has a batch of its own: with more of them a small block would keep most idle.
+fn threads(block_bytes: u64) -> u32 {
+    let wanted = block_bytes.div_ceil(BATCH_BYTES).next_multiple_of(WARP_THREADS);
+    wanted.clamp(THREADS_MIN, THREADS_MAX) as u32
 }
 
 impl Kernels {
@@ -105,7 +118,8 @@ impl Kernels {
         let mut base = planes.memory.address();
         let mut first = first;
         let arguments: [*mut c_void; 2] = [(&raw mut base).cast(), (&raw mut first).cast()];
-        self.launch(self.fill, u64::from(count), planes.count, stream, arguments)
+        let grid = (u64::from(count), planes.count);
+        self.launch(self.fill, grid, planes.threads, stream, arguments)
     }
 
     /// Sums of every chunk of a request whose blocks are `block_ids` in token order; waits for them.
@@ -156,14 +170,14 @@ impl Kernels {
             (&raw mut out).cast(),
         ];
         let width = planes.count * u64::from(blocks_per_chunk);
-        self.launch(self.checksum, width, chunks, stream, arguments)
+        self.launch(self.checksum, (width, chunks), planes.threads, stream, arguments)
     }
 
     fn launch<const N: usize>(
         &self,
         function: FunctionHandle,
-        x: u64,
-        y: u64,
+        (x, y): (u64, u64),
+        threads: u32,
         stream: &Stream,
         mut arguments: [*mut c_void; N],
     ) -> Result<(), CudaError> {
@@ -180,7 +194,7 @@ impl Kernels {
                 x as u32,
                 y as u32,
                 1,
-                THREADS,
+                threads,
                 1,
                 1,
                 0,
@@ -198,6 +212,26 @@ impl Drop for Kernels {
         if self.context.bind().is_ok() {
             // SAFETY: loaded once, unloaded once.
             unsafe { (self.context.driver.functions.module_unload)(self.module) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_blocks_get_fewer_threads() {
+        let cases = [
+            (8, 64),
+            (4096, 64),
+            (4160, 96),
+            (8192, 128),
+            (16_384, 256),
+            (1 << 20, 256),
+        ];
+        for (block_bytes, expected) in cases {
+            assert_eq!(threads(block_bytes), expected, "{block_bytes}");
         }
     }
 }

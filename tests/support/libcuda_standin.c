@@ -285,6 +285,6 @@ status cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsign
     BEGIN();
     NEED_CONTEXT();
     (void)shared; (void)stream; (void)extra;
-    if (z != 1 || by != 1 || bz != 1 || bx % 32 || bx > 1024) return INVALID_VALUE;
+    if (z != 1 || by != 1 || bz != 1 || bx % 32 || bx > 256) return INVALID_VALUE;
     return ((status (*)(unsigned, unsigned, void **))function)(x, y, arguments);
 }

@@ -194,7 +194,7 @@ fn encode_group(out: &mut Vec<u8>, generation: Generation, group: &LayerGroup) {
 }
 
 /// The descriptor of 0.5.6.
-fn descriptor(tensor: &KvTensor) -> Vec<u8> {
+pub(super) fn descriptor(tensor: &KvTensor) -> Vec<u8> {
     encoded(|out| {
         match &tensor.memory {
             KvMemory::CpuShm { shm_name, bytes } => {

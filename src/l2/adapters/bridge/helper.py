@@ -58,14 +58,19 @@ def end_with_parent(parent):
 
 def map_buffers(memory, mapped_bytes, start, used_bytes, align):
     """The L1 buffers as a ctypes array whose first byte has the alignment that the benchmark's has."""
-    if used_bytes == 0:
-        return (ctypes.c_uint8 * 0)()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
     prot_none, read_write = 0, 3
     shared, private, fixed, anonymous, populate = 0x01, 0x02, 0x10, 0x20, 0x8000
     failed = ctypes.c_void_p(-1).value
+    if used_bytes == 0:
+        # A lookup alone has no buffers, but adapters that register memory (NIXL's) want some.
+        length = max(align, PAGE_BYTES)
+        place = libc.mmap(None, length + align, read_write, private | anonymous, -1, 0)
+        if place == failed:
+            raise OSError(ctypes.get_errno(), "could not map memory")
+        return (ctypes.c_uint8 * length).from_address(place + -place % align)
     place = libc.mmap(None, mapped_bytes + align, prot_none, private | anonymous, -1, 0)
     if place == failed:
         raise OSError(ctypes.get_errno(), "could not reserve addresses for the L1 buffers")
@@ -224,8 +229,7 @@ class Helper:
         array = map_buffers(self.memory, hello["mapped_bytes"], hello["start"], hello["used_bytes"], hello["align"])
         self.address = ctypes.addressof(array)
         torch = self.lmcache.torch
-        # An empty buffer cannot be wrapped; a lookup alone needs none.
-        self.buffer = torch.frombuffer(array, dtype=torch.uint8) if len(array) else None
+        self.buffer = torch.frombuffer(array, dtype=torch.uint8)
         self.desc = self.lmcache.memory_desc(ptr=self.address, size=len(array), align_bytes=hello["align_bytes"])
         self.lane(MEASURED, hello["spec"])
 

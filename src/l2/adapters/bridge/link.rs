@@ -1,18 +1,17 @@
 //! The helper process and the socket to it. Every wait has an end, and the process never outlives this value.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frame::{self, Reply};
+use super::log::Log;
 
 /// The whole program; nothing is written to disk for it.
 const HELPER: &str = include_str!("helper.py");
@@ -24,20 +23,13 @@ const SEND_SLICE: Duration = Duration::from_millis(50);
 const RECEIVE_MIN: Duration = Duration::from_micros(1);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(5);
-/// How far the log may be behind.
-const LOG_LAG: Duration = Duration::from_millis(500);
-const LOG_LINES_MAX: usize = 64;
-const LOG_LINE_BYTES_MAX: u64 = 4096;
 const READ_BYTES: usize = 4096;
-
-type Log = Arc<Mutex<VecDeque<String>>>;
 
 pub struct Link {
     child: Child,
     stream: UnixStream,
     received: Vec<u8>,
     log: Log,
-    log_thread: Option<JoinHandle<()>>,
 }
 
 impl Link {
@@ -65,20 +57,12 @@ impl Link {
                     python.display()
                 )
             })?;
-        let log = Log::default();
-        let mut log_thread = None;
-        if let Some(stderr) = child.stderr.take() {
-            let log = Arc::clone(&log);
-            let keep = move || keep_log(stderr, &log);
-            // It ends when the helper does. If it cannot start, the helper still works as long as it logs little.
-            log_thread = thread::Builder::new().name("bridge-log".to_owned()).spawn(keep).ok();
-        }
+        let log = Log::of(child.stderr.take());
         Ok(Link {
             child,
             stream,
             received: Vec::new(),
             log,
-            log_thread,
         })
     }
 
@@ -86,16 +70,8 @@ impl Link {
         self.child.id()
     }
 
-    /// What the helper or LMCache logged last, for sentences about a failure: of a traceback the exception.
-    pub fn last_log_line(&self) -> Option<String> {
-        // The line may still be on its way when the answer that it explains is here.
-        let end = Instant::now() + LOG_LAG;
-        while Instant::now() < end && self.log.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            thread::sleep(END_POLL);
-        }
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let telling = |line: &&String| !line.starts_with(' ') && !line.starts_with("Traceback");
-        log.iter().rev().find(telling).map(|line| line.trim().to_owned())
+    pub fn log(&self) -> &Log {
+        &self.log
     }
 
     pub fn send(&mut self, frame: &[u8]) -> Result<(), String> {
@@ -163,12 +139,8 @@ impl Link {
             Some(status) => status_text(status),
             None => "closed its connection".to_owned(),
         };
-        // Its last words, unless a child of its own still holds the pipe.
-        let end = Instant::now() + LOG_LAG;
-        while Instant::now() < end && self.log_thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            thread::sleep(END_POLL);
-        }
-        let last = self.last_log_line();
+        self.log.wait_for_end();
+        let last = self.log.last_after(0);
         let last = last.map_or_else(String::new, |line| format!("; its last line was: {line}"));
         format!("the Python helper {how}{last}")
     }
@@ -222,55 +194,5 @@ fn status_text(status: ExitStatus) -> String {
         (Some(signal), _) => format!("was ended by signal {signal}"),
         (None, Some(code)) => format!("ended with exit code {code}"),
         (None, None) => "ended".to_owned(),
-    }
-}
-
-/// The line without colours and other control sequences.
-fn plain(line: &str) -> String {
-    let mut text = String::with_capacity(line.len());
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        if character == '\x1b' {
-            characters.find(char::is_ascii_alphabetic);
-        } else if !character.is_control() {
-            text.push(character);
-        }
-    }
-    text
-}
-
-/// Keeps the last lines, each cut to a bearable length.
-fn keep_log(stderr: ChildStderr, log: &Log) {
-    let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.by_ref().take(LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line) {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        let text = plain(String::from_utf8_lossy(&line).trim_end());
-        if text.trim().is_empty() {
-            continue;
-        }
-        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.len() == LOG_LINES_MAX {
-            log.pop_front();
-        }
-        log.push_back(text);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colours_are_taken_out_of_a_log() {
-        assert_eq!(
-            plain("\x1b[31;20m[12:00] ERROR:\x1b[0m no\tway"),
-            "[12:00] ERROR: noway"
-        );
-        assert_eq!(plain("\x1b["), "");
     }
 }

@@ -4,6 +4,7 @@
 mod cost;
 mod frame;
 mod link;
+mod log;
 mod outcome;
 mod python;
 mod start;
@@ -52,6 +53,8 @@ struct Pending {
     items: Vec<Item>,
     created: Instant,
     submitted: Instant,
+    /// How much was logged before it.
+    log_lines: u64,
 }
 
 pub struct BridgeAdapter {
@@ -67,6 +70,8 @@ pub struct BridgeAdapter {
     next_task: u32,
     tasks: HashMap<u32, Pending>,
     done: VecDeque<Completion>,
+    /// Whether the log had something to say about the last task that failed.
+    log_is_telling: bool,
     /// Why the helper is of no use any more.
     broken: Option<String>,
 }
@@ -110,6 +115,7 @@ impl BridgeAdapter {
             next_task: 0,
             tasks: HashMap::new(),
             done: VecDeque::new(),
+            log_is_telling: true,
             broken: None,
         };
         let has_buffers = memory.used_bytes >= request.keys_per_submit * environment.object_bytes;
@@ -154,7 +160,8 @@ impl BridgeAdapter {
     }
 
     fn settle(&mut self, reply: Reply) {
-        let (task, outcomes, adapter_ns) = match reply {
+        let completed = Instant::now();
+        match reply {
             Reply::Completed {
                 operation,
                 success,
@@ -163,36 +170,36 @@ impl BridgeAdapter {
                 adapter_ns,
                 bits,
             } => {
-                let Some(items) = self.tasks.get(&task).map(|pending| &pending.items) else {
+                let Some(pending) = self.tasks.remove(&task) else {
                     return;
                 };
+                let items = &pending.items;
                 let outcomes = match operation {
                     Operation::Store if success => {
                         outcome::stored(self.store_rule, items, stored_bytes, &self.existing)
                     }
                     Operation::Store => {
-                        let why = self.with_log("LMCache's adapter reports the whole store task as failed");
-                        vec![Outcome::Failed(why); items.len()]
+                        let sentence = "LMCache's adapter reports the whole store task as failed";
+                        vec![Outcome::Failed(self.with_log(sentence, pending.log_lines)); items.len()]
                     }
                     Operation::Lookup => outcome::from_bits(items.len(), &bits, &Outcome::Found),
                     Operation::Load => outcome::from_bits(items.len(), &bits, &Outcome::Loaded),
                 };
-                (task, outcomes, Some(adapter_ns))
+                self.complete(pending, completed, outcomes, Some(adapter_ns));
             }
             Reply::TaskFailed { task, message } => {
-                let keys = self.tasks.get(&task).map_or(0, |pending| pending.items.len());
+                let Some(pending) = self.tasks.remove(&task) else {
+                    return;
+                };
                 let sentence = format!("LMCache's adapter refused the task: {message}");
-                (task, vec![Outcome::Failed(sentence); keys], None)
+                let outcomes = vec![Outcome::Failed(sentence); pending.items.len()];
+                self.complete(pending, completed, outcomes, None);
             }
-            _ => return,
-        };
-        if let Some(pending) = self.tasks.remove(&task) {
-            self.complete(pending, outcomes, adapter_ns);
+            _ => {}
         }
     }
 
-    fn complete(&mut self, pending: Pending, outcomes: Vec<Outcome>, adapter_ns: Option<u64>) {
-        let completed = Instant::now();
+    fn complete(&mut self, pending: Pending, completed: Instant, outcomes: Vec<Outcome>, adapter_ns: Option<u64>) {
         let whole = completed.duration_since(pending.created);
         if let Some(adapter_ns) = adapter_ns {
             self.cost.add(pending.operation, whole, adapter_ns);
@@ -217,21 +224,24 @@ impl BridgeAdapter {
         });
     }
 
-    fn with_log(&self, sentence: &str) -> String {
-        let line = self.link.last_log_line();
+    /// With what the log said since the task was submitted. It is waited for once in vain, not for every task.
+    fn with_log(&mut self, sentence: &str, lines_before: u64) -> String {
+        if self.log_is_telling {
+            self.log_is_telling = self.link.log().wait_for_more(lines_before);
+        }
+        let line = self.link.log().last_after(lines_before);
         line.map_or_else(
             || sentence.to_owned(),
             |line| format!("{sentence}; the last line of its log is: {line}"),
         )
     }
 
-    /// The helper cannot touch the buffers any more, so everything under way comes back as failed.
     fn give_up(&mut self, sentence: String) {
         let mut tasks: Vec<Pending> = self.tasks.drain().map(|(_, pending)| pending).collect();
         tasks.sort_by_key(|pending| pending.id);
         for pending in tasks {
             let outcomes = vec![Outcome::Failed(sentence.clone()); pending.items.len()];
-            self.complete(pending, outcomes, None);
+            self.complete(pending, Instant::now(), outcomes, None);
         }
         self.broken = Some(sentence);
     }
@@ -288,6 +298,7 @@ impl Adapter for BridgeAdapter {
             items: task.items,
             created: task.created,
             submitted: task.created,
+            log_lines: self.link.log().count(),
         };
         let sent = match (frame, &self.broken) {
             (_, Some(sentence)) => Err(sentence.clone()),

@@ -39,10 +39,7 @@ pub fn no_adapter(type_name: &str, python: &Path, message: &str, module: Option<
         Some(sentence) if !sentence.ends_with(' ') => sentence,
         _ => message,
     };
-    let absent = module.is_some()
-        || ["not installed", "not available", "No module named"]
-            .iter()
-            .any(|text| message.contains(text));
+    let absent = module.is_some() || ABSENT.iter().any(|text| message.contains(text));
     match needs(type_name).filter(|_| absent) {
         Some(needs) => format!(
             "{message}; adapter type '{type_name}' needs {}",
@@ -52,18 +49,35 @@ pub fn no_adapter(type_name: &str, python: &Path, message: &str, module: Option<
     }
 }
 
+/// What LMCache 0.5.6 says when a library, an extension or a service of this node is not there.
+const ABSENT: [&str; 6] = [
+    "not installed",
+    "not available",
+    "No module named",
+    " C++ ",
+    "channel context not initialized",
+    "shared-memory segment",
+];
+
 fn needs(type_name: &str) -> Option<&'static str> {
     Some(match type_name {
         "valkey" => "the GLIDE client: `PYTHON -m pip install 'valkey-glide-sync>=2.3'`",
         "s3" => "the AWS runtime: `PYTHON -m pip install awscrt boto3`",
-        "nixl_store" | "nixl_store_dynamic" | "nixl_native" | "p2p" => "NIXL: `PYTHON -m pip install nixl`",
+        "nixl_store" | "nixl_store_dynamic" => "NIXL: `PYTHON -m pip install nixl`",
+        "nixl_native" => "NIXL (`PYTHON -m pip install nixl`) and an LMCache that was built with NIXL's headers",
+        "p2p" => {
+            "a transfer channel, which only a running LMCache server makes: measure that server with `lmcache-bench server`"
+        }
         "bigtable" => "Google's client: `PYTHON -m pip install google-cloud-bigtable`",
         "hfbucket" => "the Hugging Face client: `PYTHON -m pip install -U huggingface_hub`",
-        "raw_block" => "LMCache's Rust raw-block extension, which its wheels do not carry: build LMCache from source",
+        "raw_block" => {
+            "LMCache's Rust extension, which its wheels do not carry: `PYTHON -m pip install ./rust/raw_block` in its \
+             unpacked source distribution"
+        }
         "mooncake_store" => "an LMCache that was built with the Mooncake SDK",
         "aerospike" => "an LMCache that was built with the Aerospike C client",
         "hf3fs" => "an LMCache that was built with the 3FS USRBIO library",
-        "sagemaker-hyperpod" => "its HTTP client and the HyperPod daemon on this node",
+        "sagemaker-hyperpod" => "the HyperPod daemon on this node, whose memory it maps",
         _ => return None,
     })
 }
@@ -95,6 +109,8 @@ mod tests {
             text.ends_with("`/v/bin/python -m pip install 'valkey-glide-sync>=2.3'`"),
             "{text}"
         );
+        let text = no_adapter("p2p", python, "Transfer channel context not initialized.", None);
+        assert!(text.contains("lmcache-bench server"), "{text}");
         let text = no_adapter("resp", python, "connection refused", None);
         assert_eq!(text, "connection refused");
         let text = no_adapter("aerospike", python, "Build with: pip install -e .", None);

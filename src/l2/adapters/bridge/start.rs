@@ -82,7 +82,8 @@ fn first_reply(link: &mut Link, create_timeout: Duration) -> Result<Reply, Strin
     }
     next_reply(link, create_timeout)?.ok_or_else(|| {
         let seconds = create_timeout.as_secs_f64();
-        let last = link.last_log_line();
+        link.log().wait_for_more(0);
+        let last = link.log().last_after(0);
         let last = last.map_or_else(String::new, |line| format!("; the last line of its log is: {line}"));
         format!(
             "LMCache's adapter was not there after {seconds} s; look at the store behind it, or raise \

@@ -322,6 +322,35 @@ fn descriptors_are_written_as_captured() {
     );
 }
 
+/// The file is checked against the classes of every release by scripts/interop/cuda_descriptors.py.
+#[test]
+fn cuda_descriptors_are_those_that_every_release_loads() {
+    let json = include_str!("../../../../tests/golden/server/cuda-descriptors.json");
+    let json: Json = serde_json::from_str(json).unwrap();
+    let tensor = KvTensor {
+        memory: KvMemory::CudaRaw {
+            ipc_handle: std::array::from_fn(|index| index as u8 ^ 0xa5),
+            offset: 0,
+            bytes: 3 << 30,
+        },
+        dtype: Dtype::Bfloat16,
+        shape: vec![2, 98_304, 16, 8, 64],
+        stride: vec![805_306_368, 8192, 512, 64, 1],
+        storage_offset: 0,
+        device_uuid: "00112233-4455-6677-8899-aabbccddeeff".to_owned(),
+    };
+    let written = [
+        ("0.5.0", pickle::descriptor(&tensor, Generation::V0_5_0, true)),
+        ("0.5.1-0.5.4", pickle::descriptor(&tensor, Generation::V0_5_3, false)),
+        ("0.5.5", pickle::descriptor(&tensor, Generation::V0_5_5, false)),
+        ("0.5.6", messages::descriptor(&tensor)),
+    ];
+    for (release, bytes) in written {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, json[release].as_str().unwrap_or_default(), "{release}");
+    }
+}
+
 #[test]
 fn large_pickles_are_read_across_their_frames() {
     let json = include_str!("../../../../tests/golden/server/pickles-large.json");
