@@ -7,7 +7,8 @@ and through the bridge (`--via lmcache`) in our harness. Each slice runs all con
 number of connections and the same value size; ratios are formed within a slice and their median counts. The server's share
 of a core during LMCache's run bounds what any client could reach on that server: the ceiling is one core over that share.
 
-    scripts/resp-side-by-side.py [--slices 7] [--connections 1,4,8] [--pipeline 1] [--congestion cubic] [--out FILE]
+    scripts/resp-side-by-side.py [--slices 7] [--connections 1,4,8] [--server valkey] [--pipeline 1]
+        [--congestion cubic] [--out FILE]
 """
 
 import argparse
@@ -56,7 +57,7 @@ def measured(connections: int, arguments, program: str, scratch: pathlib.Path) -
     with servers.Redis(program, scratch / f"redis-{connections}", None, *options) as redis:
         spec = {"type": "resp", "host": "127.0.0.1", "port": redis.port, "num_workers": connections}
         ours_spec = {**spec, "pipeline": arguments.pipeline}
-        bench = program.replace("-server", "-benchmark")
+        bench = servers.peers("valkey").replace("-server", "-benchmark")
         lmcache = side.Lmcache(spec, LOAD, redis)
         contestants = {
             "LMCache": lmcache.slice,
@@ -96,7 +97,7 @@ def document(arguments, version: str, speeds: list[str], costs: list[str]) -> st
     return f"""# `resp` beside LMCache 0.5.6 and the server's own benchmark
 
 Made by `scripts/resp-side-by-side.py --slices {arguments.slices} --connections {arguments.connections} \
---io-threads {arguments.io_threads} --pipeline {arguments.pipeline}{congestion}`. Medians of {arguments.slices} slices \
+--server {arguments.server} --io-threads {arguments.io_threads} --pipeline {arguments.pipeline}{congestion}`. Medians of {arguments.slices} slices \
 (minimum to maximum), contestants in turn, one server ({version}, {arguments.io_threads} I/O thread) on loopback.
 {side.machine()}. {LOAD.num_keys} keys x {LOAD.in_flight} submits of 256 KiB, {side.ROUNDS} rounds; ours with a pipeline of \
 {arguments.pipeline}. MiB/s; ratios are ours over theirs.
@@ -124,13 +125,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=7)
     parser.add_argument("--connections", default="1,4,8")
+    parser.add_argument("--server", default="valkey", help="target of scripts/peers.sh: valkey or valkey9")
     parser.add_argument("--io-threads", type=int, default=1, help="threads of the server")
     parser.add_argument("--pipeline", type=int, default=1, help="of ours; LMCache has none")
-    parser.add_argument("--congestion", help="TCP congestion control, in a network namespace of its own (needs root)")
+    parser.add_argument("--congestion", help="TCP congestion control, in a network of its own (needs root)")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
-    side.in_own_network(arguments.congestion)
-    program = servers.peers("valkey")
+    if arguments.congestion:
+        side.in_own_namespaces(arguments.congestion)
+    program = servers.peers(arguments.server)
     version = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.split(" sha=")[0]
     speeds, costs = [], []
     with tempfile.TemporaryDirectory() as scratch:

@@ -169,14 +169,26 @@ def congestion_control() -> str:
     return pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
 
 
-def in_own_network(congestion: str | None) -> None:
-    """Starts this script again in a network namespace of its own whose TCP uses this congestion control; the machine's
-    setting stays. BBR, where a machine has it, paces even loopback as if there were a link."""
-    if congestion is None or os.environ.get("LMCACHE_BENCH_OWN_NETWORK"):
+def in_own_namespaces(congestion: str) -> None:
+    """Starts this script again with a network of its own, whose TCP uses this congestion control, and mounts of its own; the
+    machine's settings stay and everything is gone with the script. BBR, where a machine has it, paces even loopback as if
+    there were a link."""
+    if os.environ.get("LMCACHE_BENCH_OWN_NETWORK"):
         return
-    script = f"ip link set lo up && echo {congestion} >/proc/sys/net/ipv4/tcp_congestion_control && exec \"$@\""
-    command = ["unshare", "--net", "sh", "-c", script, "sh", sys.executable, *sys.argv]
+    script = f'ip link set lo up && echo {congestion} >/proc/sys/net/ipv4/tcp_congestion_control && exec "$@"'
+    command = ["unshare", "--net", "--mount", "sh", "-c", script, "sh", sys.executable, *sys.argv]
     os.execvpe(command[0], command, {**os.environ, "LMCACHE_BENCH_OWN_NETWORK": "1"})
+
+
+def mount_memory(directory: pathlib.Path, huge_pages: bool) -> None:
+    """A tmpfs whose files lie in huge pages or in small ones. Only after in_own_namespaces()."""
+    directory.mkdir(parents=True, exist_ok=True)
+    huge = "always" if huge_pages else "never"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"huge={huge},size=6g", "tmpfs", str(directory)], check=True)
+
+
+def unmount(directory: pathlib.Path) -> None:
+    subprocess.run(["umount", str(directory)], check=True)
 
 
 def machine() -> str:
