@@ -58,8 +58,8 @@ def measured(name: str, size_kib: int, arguments, scratch: pathlib.Path, install
             "ours": wiped(directory, lambda: side.ours(spec, load, server, *flags)),
         }
         if model is None:
-            contestants["bridge"] = wiped(directory, lambda: side.bridged(theirs, load, server))
-        results = side.in_turn(contestants, arguments.slices)
+            contestants["bridge"] = wiped(directory, lambda: side.bridged(theirs, load))
+        results = side.in_turn(contestants, arguments.slices, rare=("bridge",))
         lmcache.close()
     return results
 
@@ -91,7 +91,7 @@ with their objects in a tmpfs of huge or small pages. {side.machine()}. {NUM_KEY
 {side.ROUNDS} rounds. MiB/s; ratios are ours over theirs.
 
 "LMCache's runner" is its adapter under its own runner in its own process, as in `lmcache bench l2`; "through the bridge" is
-the same adapter in our harness (`--via lmcache`).
+the same adapter in our harness (`--via lmcache`), {side.RARE_SLICES} slices.
 
 | server | pages | operation | KiB | ours with | ours | LMCache's runner | ratio | at least 2 | through the bridge | ratio | at least 2 |
 |---|---|---|---|---|---|---|---|---|---|---|---|
