@@ -8,7 +8,8 @@ the other; ratios are formed within a slice and their median counts. Objects are
 clock. The servers keep them in a tmpfs of their own, in huge pages or in small ones: with small pages most of what nginx does
 for a store is to allocate them.
 
-    scripts/s3-side-by-side.py [--servers nginx,s3s-fs] [--sizes 256,1024] [--pages huge,small] [--slices 7] [--out FILE]
+    scripts/s3-side-by-side.py [--servers nginx,s3s-fs] [--sizes 256,1024] [--pages small,huge]
+        [--num-keys 32] [--in-flight 4] [--congestion cubic] [--slices 7] [--out FILE]
 """
 
 import argparse
@@ -21,7 +22,6 @@ sys.dont_write_bytecode = True
 import servers
 import side_by_side as side
 
-NUM_KEYS, IN_FLIGHT = 32, 4
 BAR = 2.0
 
 
@@ -35,7 +35,7 @@ def wiped(directory: pathlib.Path, run):
 
 
 def measured(name: str, size_kib: int, arguments, scratch: pathlib.Path, installed: pathlib.Path) -> dict:
-    load = side.Load(NUM_KEYS, IN_FLIGHT, size_kib * 1024)
+    load = side.Load(arguments.num_keys, arguments.in_flight, size_kib * 1024)
     if name == "nginx":
         server, bucket, model = servers.nginx(scratch), "", None
         directory = scratch / "data"
@@ -86,8 +86,8 @@ def document(arguments, speeds: list[str], costs: list[str]) -> str:
     return f"""# `s3` beside LMCache 0.5.6
 
 Made by `scripts/s3-side-by-side.py --servers {arguments.servers} --sizes {arguments.sizes} --pages {arguments.pages} \
---slices {arguments.slices}`. Medians of {arguments.slices} slices (minimum to maximum), contestants in turn, servers on loopback
-with their objects in a tmpfs of huge or small pages. {side.machine()}. {NUM_KEYS} keys x {IN_FLIGHT} submits, \
+--num-keys {arguments.num_keys} --in-flight {arguments.in_flight} --congestion {arguments.congestion} --slices {arguments.slices}`. Medians of {arguments.slices} slices (minimum to maximum), contestants in turn, servers on loopback
+with their objects in a tmpfs of huge or small pages. {side.machine()}. {arguments.num_keys} keys x {arguments.in_flight} submits, \
 {side.ROUNDS} rounds. MiB/s; ratios are ours over theirs.
 
 "LMCache's runner" is its adapter under its own runner in its own process, as in `lmcache bench l2`; "through the bridge" is
@@ -108,8 +108,10 @@ CPU seconds per GiB, client and server, and the server's share of a core meanwhi
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=7)
+    parser.add_argument("--num-keys", type=int, default=32)
+    parser.add_argument("--in-flight", type=int, default=4)
     parser.add_argument("--connections", type=int, default=0, help="of ours; 0 is s3_num_io_threads, 64")
-    parser.add_argument("--pages", default="huge,small", help="of the servers' tmpfs")
+    parser.add_argument("--pages", default="small", help="of the servers' tmpfs")
     parser.add_argument("--congestion", default="cubic", help="TCP congestion control")
     parser.add_argument("--servers", default="nginx,s3s-fs")
     parser.add_argument("--sizes", default="256,1024", help="KiB")
