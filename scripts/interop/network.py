@@ -7,30 +7,18 @@ import pathlib
 import subprocess
 import sys
 import threading
-import time
 
 # Behind LMCache's own packages, so that nothing of it is replaced.
 sys.path.append(os.environ["GLIDE"])
 
 import fs
 import native
+import network_faults as faults
 import reference
 import servers
+from network_specs import IN_FLIGHT, KEYS, NUM_KEYS, ROUNDS, SIZE_KIB, ours, require, resp_spec, s3_spec, succeeded, valkey_spec
 
-NUM_KEYS, IN_FLIGHT, ROUNDS, SIZE_KIB = 5, 3, 2, 64
-KEYS = NUM_KEYS * IN_FLIGHT
-FLAGS = ["--num-keys", NUM_KEYS, "--in-flight", IN_FLIGHT, "--rounds", ROUNDS - 1, "--warmup-rounds", 1]
-FLAGS += ["--data-size-kb", SIZE_KIB, "--seed", 7]
 PASSWORD = "interop-password"
-require = fs.require
-
-
-def ours(spec: dict, *flags: object) -> native.Run:
-    return native.l2(spec, *FLAGS, *flags)
-
-
-def succeeded(run: native.Run, operation: str) -> int:
-    return fs.operation(run, operation)["total_success"]
 
 
 def round_trip(spec: dict, *flags: object) -> native.Run:
@@ -77,15 +65,6 @@ def both_ways(spec: dict, theirs_spec: dict, wipe, model: str = "bench-model") -
 
 
 # ---- Redis and Valkey: each check gets the server program and a fresh directory -----------------------------------
-
-
-def resp_spec(redis: servers.Redis, **more: object) -> dict:
-    return {"type": "resp", "host": "127.0.0.1", "port": redis.port, "num_workers": 3, **more}
-
-
-def valkey_spec(*members: servers.Redis, **more: object) -> dict:
-    nodes = ",".join(f"127.0.0.1:{member.port}" for member in members)
-    return {"type": "valkey", "startup_nodes": nodes, "num_workers": 3, **more}
 
 
 def resp_plain(program: str, scratch: pathlib.Path) -> str:
@@ -169,64 +148,7 @@ def valkey_tls(program: str, scratch: pathlib.Path) -> str:
         )
 
 
-def out_of_memory(program: str, scratch: pathlib.Path) -> str:
-    options = ("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
-    with servers.Redis(program, scratch / "server", None, *options) as redis:
-        run = ours(resp_spec(redis), "--only", "store", "--warmup-rounds", 0, "--num-keys", 50).expect(1)
-        stored = succeeded(run, "Store")
-        require(0 < stored < 150 and "OOM" in run.stderr, run.stderr)
-        require(int(redis.ask("DBSIZE")[1:]) == stored, "the server holds another number of keys than was reported")
-        return f"{stored} of 150 stored, as many as the server holds; {run.stderr.splitlines()[0].split(': ', 2)[2]}"
-
-
-def read_only(program: str, scratch: pathlib.Path) -> str:
-    with servers.Redis(program, scratch / "primary") as primary:
-        options = ("--replicaof", f"127.0.0.1 {primary.port}")
-        with servers.Redis(program, scratch / "replica", None, *options) as replica:
-            run = ours(resp_spec(replica), "--only", "store").expect(1)
-            require("READONLY" in run.stderr and succeeded(run, "Store") == 0, run.stderr)
-            return run.stderr.splitlines()[0].split(": ", 2)[2]
-
-
-def killed_and_back(program: str, scratch: pathlib.Path) -> str:
-    """SIGKILL in mid-phase; the server comes back empty while the run goes on."""
-    with servers.Redis(program, scratch / "server") as redis:
-        spec = resp_spec(redis)
-
-        def kill() -> None:
-            deadline = time.monotonic() + 10
-            while int(redis.ask("DBSIZE")[1:]) < 500 and time.monotonic() < deadline:
-                pass
-            redis.stop(kill=True)
-            redis.start()
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        flags = ["--only", "store", "--num-keys", 100, "--rounds", 60, "--warmup-rounds", 0]
-        run = ours(spec, *flags).expect(1)
-        killer.join()
-        planned = 100 * IN_FLIGHT * 60
-        stored = succeeded(run, "Store")
-        held = int(redis.ask("DBSIZE")[1:])
-        require(held > 0, "nothing was stored after the server came back")
-        require(stored < planned and f"127.0.0.1:{redis.port}" in run.stderr, run.stderr)
-        return f"{stored} of {planned} stored, {held} of them after it came back; {run.stderr.splitlines()[0].split(': ', 2)[2]}"
-
-
 # ---- S3: each check gets the folder that peers.sh made and a fresh directory ---------------------------------------
-
-
-def s3_spec(server: servers.Server, path: str = "", **more: object) -> dict:
-    return {
-        "type": "s3",
-        "s3_endpoint": f"127.0.0.1:{server.port}{path}",
-        "s3_region": servers.REGION,
-        "s3_num_io_threads": 4,
-        "disable_tls": True,
-        "aws_access_key_id": servers.ACCESS_KEY,
-        "aws_secret_access_key": servers.SECRET_KEY,
-        **more,
-    }
 
 
 def remove_objects(directory: pathlib.Path):
@@ -316,14 +238,19 @@ def main() -> int:
         ("valkey, cluster, both ways", valkey_cluster, redis),
         ("valkey, cluster whose slots move", valkey_cluster_moves, redis),
         ("valkey, TLS and password", valkey_tls, redis),
-        ("resp, out of memory", out_of_memory, redis),
-        ("resp, read-only replica", read_only, redis),
-        ("resp, killed in mid-phase and back", killed_and_back, redis),
+        ("valkey, cluster that loses a primary", faults.failover, redis),
+        ("resp, out of memory", faults.out_of_memory, redis),
+        ("resp, read-only replica", faults.read_only, redis),
+        ("resp, killed in mid-phase and back", faults.killed_and_back, redis),
+        ("resp, refused for a while in mid-phase", faults.refused_for_a_while, redis),
+        ("resp, silent for a while in mid-phase", faults.silent_for_a_while, redis),
         ("s3, signatures, both ways", s3_signed, s3),
         ("s3, nginx, both ways", s3_plain, s3),
         ("s3, TLS", s3_tls, s3),
         ("s3, moto", s3_moto, s3),
         ("s3, refusals", s3_refusals, s3),
+        ("s3, killed in mid-phase and back", faults.s3_killed_and_back, s3),
+        ("s3, overloaded", faults.s3_overloaded, s3),
         ("s3, large objects", s3_parts, s3),
     ]
     outcome = collections.Counter(fs.run(*check, root) for check in checks)

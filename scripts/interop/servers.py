@@ -63,6 +63,15 @@ class Server:
             (self.process.kill if kill else self.process.terminate)()
         self.process.wait(timeout=20)
 
+    def cpu_s(self) -> float:
+        """CPU seconds of its threads and of its children's, by the scheduler's own count."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        nanoseconds = 0
+        for process in [str(self.process.pid), *children]:
+            for thread in pathlib.Path(f"/proc/{process}/task").iterdir():
+                nanoseconds += int((thread / "schedstat").read_text().split()[0])
+        return nanoseconds / 1e9
+
     def __enter__(self) -> "Server":
         return self
 
@@ -94,17 +103,19 @@ class Redis(Server):
 
 
 @contextlib.contextmanager
-def cluster(program: str, scratch: pathlib.Path, nodes: int = 3):
-    """A cluster of primaries without replicas, with all slots covered."""
+def cluster(program: str, scratch: pathlib.Path, nodes: int = 3, replicas: int = 0, *more: object):
+    """A cluster with so many replicas for each primary and all slots covered."""
     with contextlib.ExitStack() as stack:
         members = []
         for port in free_ports(nodes, reserve_bus=True):
-            options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", 5000)
-            members.append(stack.enter_context(Redis(program, scratch / str(port), port, *options)))
+            options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", 1000)
+            members.append(stack.enter_context(Redis(program, scratch / str(port), port, *options, *more)))
         cli = pathlib.Path(program).parent / pathlib.Path(program).name.replace("-server", "-cli")
         addresses = [f"127.0.0.1:{member.port}" for member in members]
         subprocess.run(
-            [str(cli), "--cluster", "create", *addresses, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL
+            [str(cli), "--cluster", "create", *addresses, "--cluster-replicas", str(replicas), "--cluster-yes"],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + READY_S
         while any(b"cluster_state:ok" not in member.ask("CLUSTER", "INFO") for member in members):
@@ -153,9 +164,12 @@ def moto(program: pathlib.Path, scratch: pathlib.Path) -> Server:
     return Server([program, "-H", "127.0.0.1", "-p", port], port, scratch / "server.log")
 
 
-def nginx(scratch: pathlib.Path, certificate: pathlib.Path | None = None, key: pathlib.Path | None = None) -> Server:
+def nginx(
+    scratch: pathlib.Path, certificate: pathlib.Path | None = None, key: pathlib.Path | None = None, http: str = ""
+) -> Server:
     """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
-    answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200."""
+    answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200. `http`: more of its
+    configuration."""
     port = free_ports(1)[0]
     for name in ("data", "tmp"):
         (scratch / name).mkdir(parents=True, exist_ok=True)
@@ -169,7 +183,7 @@ def nginx(scratch: pathlib.Path, certificate: pathlib.Path | None = None, key: p
     configuration.write_text(
         f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes 1; pid {scratch}/pid;"
         f"error_log {scratch}/server.log; events {{ worker_connections 1024; }}"
-        f"http {{ access_log off; client_max_body_size 1g; client_body_temp_path {scratch}/tmp/body; {other}"
+        f"http {{ {http} access_log off; client_max_body_size 1g; client_body_temp_path {scratch}/tmp/body; {other}"
         f" js_path {scratch}; js_import status.js; client_body_buffer_size 1m; sendfile on; keepalive_requests 10000000;"
         f" server {{ listen 127.0.0.1:{port}{tls}; root {scratch}/data;"
         " location / { dav_methods PUT DELETE; create_full_put_path on; js_header_filter status.as_s3; } } }\n"

@@ -4,8 +4,8 @@
 
 Reads one JSON object per line from stdin, {"operation": "Store"|"Load", "first_round", "rounds"}, runs the rounds on the
 bench's keys and answers with one line of JSON: {"durations_s", "keys_ok", "cpu_s"}. The adapter is made once, by
-LMCache's own factory, and driven through its own interface as its bench does: all submits, then all waits. MODEL replaces
-the bench's model name: LMCache has no path-style S3 requests, but a model name with a slash makes the same paths.
+LMCache's own factory, and driven by the runner of `lmcache bench l2`. MODEL replaces the bench's model name: LMCache has no
+path-style S3 requests, but a model name with a slash makes the same paths.
 """
 
 import json
@@ -14,8 +14,7 @@ import sys
 import time
 
 import reference
-
-WAIT_S = 120.0
+from slices import FirstSubmitClock
 
 
 def keys_of(real: reference.Reference, round_index: int, model: str | None) -> list[list]:
@@ -29,22 +28,24 @@ def keys_of(real: reference.Reference, round_index: int, model: str | None) -> l
 
 
 def measure(real: reference.Reference, command: dict, model: str | None) -> dict:
+    bench = {"Store": reference.runner.bench_store, "Load": reference.runner.bench_load}[command["operation"]]
     durations, keys_ok, cpu_s = [], 0, 0.0
+    # One round at a time, so that the CPU clock starts at the first submit of each.
     for index in range(command["first_round"], command["first_round"] + command["rounds"]):
-        keys = keys_of(real, index, model)
-        cpu = time.process_time()
-        begin = time.perf_counter()
-        if command["operation"] == "Store":
-            tasks = [real.adapter.submit_store_task(k, o) for k, o in zip(keys, real.objects, strict=True)]
-            done = reference.runner._wait_store_finished(real.adapter, tasks, WAIT_S)
-            ok = sum(real.num_keys for task in tasks if task in done and done[task].is_successful())
-        else:
-            tasks = [real.adapter.submit_load_task(k, o) for k, o in zip(keys, real.objects, strict=True)]
-            done = reference.runner._wait_load_finished(real.adapter, tasks, WAIT_S)
-            ok = sum(len(done[task].get_indices_list()) for task in tasks if task in done)
-        durations.append(time.perf_counter() - begin)
-        cpu_s += time.process_time() - cpu
-        keys_ok += ok
+        clock = FirstSubmitClock(real.adapter)
+        result = bench(
+            clock,
+            in_flight=real.in_flight,
+            num_keys=real.num_keys,
+            data_size=real.data_size,
+            rounds=1,
+            keys_for_round=lambda _, index=index: keys_of(real, index, model),
+            objs_for_round=lambda _: real.objects,
+            log=lambda _: None,
+        )
+        cpu_s += time.process_time() - clock.cpu_s
+        durations += result.round_durations
+        keys_ok += result.total_success
     return {"durations_s": durations, "keys_ok": keys_ok, "cpu_s": cpu_s}
 
 

@@ -6,6 +6,7 @@ pub mod pty;
 pub mod resp_server;
 pub mod s3_server;
 pub mod script;
+pub mod service_server;
 pub mod tls_front;
 
 use std::fs;

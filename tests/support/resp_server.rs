@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
+use std::sync::Mutex;
+
+use super::service_server::{Protocol, Requests, ServiceServer};
 
 /// What to do with a command instead of executing it.
 pub enum Instead {
@@ -17,22 +17,13 @@ pub enum Instead {
     Silence,
 }
 
-/// Sees the words of a command, and how many commands of this name came before it.
-pub type Script = dyn Fn(&[String], usize) -> Option<Instead> + Send + Sync;
-
-struct State {
+#[derive(Default)]
+pub struct Resp {
     values: Mutex<HashMap<String, Vec<u8>>>,
-    /// Words of every command in order of arrival; a SET's value is left out.
-    seen: Mutex<Vec<Vec<String>>>,
-    script: Box<Script>,
-    stop: AtomicBool,
 }
 
-pub struct RespServer {
-    pub port: u16,
-    state: Arc<State>,
-    acceptor: Option<JoinHandle<()>>,
-}
+/// Its requests are the words of each command; a SET's value is left out.
+pub type RespServer = ServiceServer<Resp>;
 
 impl RespServer {
     /// A server that does what it is told.
@@ -40,30 +31,8 @@ impl RespServer {
         RespServer::scripted(|_, _| None)
     }
 
-    pub fn scripted(script: impl Fn(&[String], usize) -> Option<Instead> + Send + Sync + 'static) -> RespServer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State {
-            values: Mutex::default(),
-            seen: Mutex::default(),
-            script: Box::new(script),
-            stop: AtomicBool::new(false),
-        });
-        let shared = Arc::clone(&state);
-        let acceptor = thread::spawn(move || {
-            for link in listener.incoming() {
-                if shared.stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || serve(&shared, link.unwrap()));
-            }
-        });
-        RespServer {
-            port,
-            state,
-            acceptor: Some(acceptor),
-        }
+    pub fn scripted(script: impl Fn(&Vec<String>, usize) -> Option<Instead> + Send + Sync + 'static) -> RespServer {
+        ServiceServer::start(Resp::default(), script)
     }
 
     pub fn spec(&self, more: &str) -> String {
@@ -74,31 +43,16 @@ impl RespServer {
         )
     }
 
-    /// Commands with this first word.
-    pub fn seen(&self, name: &str) -> Vec<Vec<String>> {
-        let seen = self.state.seen.lock().unwrap();
-        seen.iter().filter(|words| words[0] == name).cloned().collect()
-    }
-
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
-        self.state.values.lock().unwrap().get(key).cloned()
+        self.protocol().values.lock().unwrap().get(key).cloned()
     }
 
     pub fn put(&self, key: &str, value: Vec<u8>) {
-        self.state.values.lock().unwrap().insert(key.to_owned(), value);
+        self.protocol().values.lock().unwrap().insert(key.to_owned(), value);
     }
 
     pub fn forget(&self, key: &str) {
-        self.state.values.lock().unwrap().remove(key);
-    }
-}
-
-impl Drop for RespServer {
-    fn drop(&mut self) {
-        self.state.stop.store(true, Ordering::SeqCst);
-        // Wakes the acceptor.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-        self.acceptor.take().unwrap().join().unwrap();
+        self.protocol().values.lock().unwrap().remove(key);
     }
 }
 
@@ -121,53 +75,58 @@ fn command(link: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
     Some(words)
 }
 
-fn serve(state: &State, link: TcpStream) {
-    let mut out = link.try_clone().unwrap();
-    let mut link = BufReader::new(link);
-    while let Some(bytes) = command(&mut link) {
-        let value = (bytes[0] == b"SET").then(|| bytes[2].clone());
-        let shown = bytes
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| value.is_none() || *place != 2);
-        let words: Vec<String> = shown
-            .map(|(_, word)| String::from_utf8_lossy(word).into_owned())
-            .collect();
-        let before = {
-            let mut seen = state.seen.lock().unwrap();
-            let before = seen.iter().filter(|other| other[0] == words[0]).count();
-            seen.push(words.clone());
-            before
-        };
-        let reply = match (state.script)(&words, before) {
-            Some(Instead::Close) => return,
-            Some(Instead::Silence) => continue,
-            Some(Instead::Reply(reply)) => reply.into_bytes(),
-            None => execute(state, &words, value),
-        };
-        if out.write_all(&reply).is_err() {
-            return;
+impl Protocol for Resp {
+    type Request = Vec<String>;
+    type Instead = Instead;
+
+    fn name(words: &Vec<String>) -> &str {
+        &words[0]
+    }
+
+    fn serve(&self, requests: &Requests<Resp>, link: TcpStream) {
+        let mut out = link.try_clone().unwrap();
+        let mut link = BufReader::new(link);
+        while let Some(bytes) = command(&mut link) {
+            let value = (bytes[0] == b"SET").then(|| bytes[2].clone());
+            let shown = bytes
+                .iter()
+                .enumerate()
+                .filter(|(place, _)| value.is_none() || *place != 2);
+            let words: Vec<String> = shown
+                .map(|(_, word)| String::from_utf8_lossy(word).into_owned())
+                .collect();
+            let reply = match requests.instead(&words) {
+                Some(Instead::Close) => return,
+                Some(Instead::Silence) => continue,
+                Some(Instead::Reply(reply)) => reply.into_bytes(),
+                None => self.execute(&words, value),
+            };
+            if out.write_all(&reply).is_err() {
+                return;
+            }
         }
     }
 }
 
-fn execute(state: &State, words: &[String], value: Option<Vec<u8>>) -> Vec<u8> {
-    let mut values = state.values.lock().unwrap();
-    match (words[0].as_str(), value) {
-        ("SET", Some(value)) => {
-            values.insert(words[1].clone(), value);
-            b"+OK\r\n".to_vec()
-        }
-        ("GET", _) => match values.get(&words[1]) {
-            None => b"$-1\r\n".to_vec(),
-            Some(value) => {
-                let mut reply = format!("${}\r\n", value.len()).into_bytes();
-                reply.extend_from_slice(value);
-                reply.extend_from_slice(b"\r\n");
-                reply
+impl Resp {
+    fn execute(&self, words: &[String], value: Option<Vec<u8>>) -> Vec<u8> {
+        let mut values = self.values.lock().unwrap();
+        match (words[0].as_str(), value) {
+            ("SET", Some(value)) => {
+                values.insert(words[1].clone(), value);
+                b"+OK\r\n".to_vec()
             }
-        },
-        ("EXISTS", _) => format!(":{}\r\n", u8::from(values.contains_key(&words[1]))).into_bytes(),
-        _ => b"+OK\r\n".to_vec(),
+            ("GET", _) => match values.get(&words[1]) {
+                None => b"$-1\r\n".to_vec(),
+                Some(value) => {
+                    let mut reply = format!("${}\r\n", value.len()).into_bytes();
+                    reply.extend_from_slice(value);
+                    reply.extend_from_slice(b"\r\n");
+                    reply
+                }
+            },
+            ("EXISTS", _) => format!(":{}\r\n", u8::from(values.contains_key(&words[1]))).into_bytes(),
+            _ => b"+OK\r\n".to_vec(),
+        }
     }
 }

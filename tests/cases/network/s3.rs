@@ -1,6 +1,8 @@
 //! The `s3` adapter.
 
 use std::net::TcpListener;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use super::{codes, refused, run};
 use crate::support::s3_server::S3Server;
@@ -68,7 +70,8 @@ fn large_objects_go_in_parts_and_come_in_ranges() {
     let flags = ["--data-size-kb", "9216", "--num-keys", "1", "--in-flight", "1"];
     let (code, metrics, said) = run(&server.spec(""), &flags);
     assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
-    let targets: Vec<String> = server.seen("PUT").into_iter().map(|request| request.target).collect();
+    let mut targets: Vec<String> = server.seen("PUT").into_iter().map(|request| request.target).collect();
+    targets.sort();
     let part = |number| format!("{}?partNumber={number}&uploadId=up%2F1", path(0));
     assert_eq!(targets, [part(1), part(2)]);
     assert_eq!(server.seen("POST").len(), 2);
@@ -79,6 +82,102 @@ fn large_objects_go_in_parts_and_come_in_ranges() {
         .collect();
     assert_eq!(ranges, ["bytes=0-8388607", "bytes=8388608-16777215"]);
     assert_eq!(server.object(&path(0)).unwrap().len(), 9 << 20);
+}
+
+const LARGE: [&str; 6] = ["--data-size-kb", "20480", "--num-keys", "1", "--in-flight", "1"];
+
+/// A gate that opens when `wanted` requests stand before it, and lets nobody wait for long.
+fn meeting(wanted: usize) -> impl Fn() -> bool + Send + Sync {
+    let (waiting, came) = (Mutex::new(0), Condvar::new());
+    move || {
+        let mut count = waiting.lock().unwrap();
+        *count += 1;
+        came.notify_all();
+        let met = came.wait_timeout_while(count, Duration::from_secs(10), |count| *count < wanted);
+        !met.unwrap().1.timed_out()
+    }
+}
+
+#[test]
+fn parts_of_one_object_are_under_way_together() {
+    // The second and third range of a load, two parts of a store: neither is answered before the other has come.
+    let (stores, loads) = (meeting(2), meeting(2));
+    let server = S3Server::scripted(move |request, before| {
+        let alone = match request.method.as_str() {
+            "PUT" => before < 2 && !stores(),
+            "GET" => before > 0 && !loads(),
+            _ => false,
+        };
+        alone.then(|| answer("500 Alone", "Connection: close\r\n", ""))
+    });
+    let (code, metrics, said) = run(&server.spec(""), &LARGE);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
+    assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");
+    assert_eq!(
+        metrics["detail_0"]["io_path"],
+        "S3 over HTTP/1.1, virtual host, parts of 8 MiB, 2 connections"
+    );
+    assert_eq!((server.seen("PUT").len(), server.seen("GET").len()), (3, 3));
+}
+
+#[test]
+fn one_part_that_is_refused_fails_its_object_and_leaves_nothing() {
+    let server = S3Server::scripted(|request, _| {
+        let third = request.method == "PUT" && request.target.contains("partNumber=3");
+        third.then(|| answer("403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>"))
+    });
+    let (code, metrics, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &0.into()),
+        "{said}"
+    );
+    assert!(said.contains("403 AccessDenied"), "{said}");
+    assert_eq!((server.seen("DELETE").len(), server.parts_left()), (1, 0));
+    assert!(server.object(&path(0)).is_none());
+
+    let server = S3Server::scripted(|request, _| {
+        let range = request
+            .headers
+            .get("range")
+            .is_some_and(|range| range.starts_with("bytes=16777216-"));
+        let cut = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 16777216-20971519/20971520\r\n\
+                   Content-Length: 4194304\r\nConnection: close\r\n\r\nshort";
+        range.then(|| cut.to_owned())
+    });
+    assert_eq!(
+        run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat()).0,
+        Some(0)
+    );
+    let (code, metrics, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "load"]].concat());
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &0.into()),
+        "{said}"
+    );
+    assert!(said.contains("the body was cut off"), "{said}");
+}
+
+#[test]
+fn an_object_that_changes_between_its_parts_is_not_loaded() {
+    let server = S3Server::scripted(|request, before| {
+        let other = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 8388608-8388608/8388609\r\n\
+                     Content-Length: 1\r\n\r\nx";
+        (request.method == "GET" && before == 1).then(|| other.to_owned())
+    });
+    let (code, metrics, said) = run(
+        &server.spec(""),
+        &[&LARGE[..], &["--lookup-max-hit-rate", "1"]].concat(),
+    );
+    assert_eq!(
+        (code, &metrics["op_2"]["total_success"]),
+        (Some(1), &0.into()),
+        "{said}"
+    );
+    assert!(
+        said.contains("Content-Range") || said.contains("came with 1 bytes"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -3,14 +3,18 @@
 
 mod answer;
 mod credentials;
+mod crew;
 mod http;
+mod requester;
 mod session;
 mod sign;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use self::session::{S3Session, Setup};
+use self::crew::Crew;
+use self::requester::Setup;
+use self::session::{PART_BYTES, S3Session};
 use super::service::link::{Address, Dial};
 use super::service::pool::Session;
 use super::service::tally::Tally;
@@ -63,15 +67,19 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         tally: Arc::new(Tally::default()),
     });
     let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
-    let mut sessions: Vec<S3Session> = (0..count).map(|_| S3Session::new(&setup)).collect();
-    if let Some(first) = sessions.first_mut() {
-        first.connect()?;
-    }
-    let boxed = |session| Box::new(session) as Box<dyn Session>;
+    let crew = Crew::new(&setup, count);
+    // So that a wrong endpoint is known before the run.
+    crew.take().connect()?;
+    let parts = if environment.object_bytes > PART_BYTES {
+        "parts of 8 MiB, "
+    } else {
+        ""
+    };
+    let session = |_| Box::new(S3Session::new(&crew)) as Box<dyn Session>;
     ServiceAdapter::start(Service {
         class_name: "S3L2Adapter",
-        io_path: format!("S3 over {protocol}, {style}, {count} connections"),
-        sessions: sessions.into_iter().map(boxed).collect(),
+        io_path: format!("S3 over {protocol}, {style}, {parts}{count} connections"),
+        sessions: (0..count).map(session).collect(),
         batch: 1,
         object_bytes: environment.object_bytes,
         steps: STEPS,

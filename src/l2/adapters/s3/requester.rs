@@ -1,0 +1,217 @@
+//! Requests to an S3 endpoint over one connection: signed, and repeated where the service asks for that or an old connection
+//! turns out to be dead. It must not know what objects are made of.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::answer::Refusal;
+use super::credentials::Credentials;
+use super::http::{Head, HttpConnection};
+use super::sign;
+use crate::l2::adapters::service::lap::Lap;
+use crate::l2::adapters::service::link::{Address, Dial, advice};
+use crate::l2::adapters::service::tally::Tally;
+
+const ATTEMPTS_MAX: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A `Retry-After` beyond this is answered with a failed key.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const NAP: Duration = Duration::from_millis(50);
+
+/// What all connections of one adapter share.
+pub struct Setup {
+    pub dial: Dial,
+    pub address: Address,
+    /// The Host header: the endpoint's host and port as given.
+    pub host: String,
+    /// In front of every object name: `/`, or `/bucket/` in path style.
+    pub root: String,
+    /// For messages: `https://bucket.host`.
+    pub shown: String,
+    pub region: String,
+    pub credentials: Credentials,
+    pub tally: Arc<Tally>,
+}
+
+pub struct Requester {
+    setup: Arc<Setup>,
+    connection: Option<HttpConnection>,
+}
+
+/// One request but for what every request has.
+pub struct Call<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub query: &'a str,
+    /// Lower-case names.
+    pub headers: Vec<(&'a str, String)>,
+    pub body: &'a [u8],
+}
+
+/// Why a request came to nothing.
+pub enum Trouble {
+    /// The service's answer is no.
+    Refused(Refusal),
+    /// A sentence: no connection, or it broke, or the answer made no sense.
+    Lost(String),
+}
+
+/// What to do with a good answer's body.
+pub enum Sink<'a> {
+    Text,
+    Buffer(&'a mut [u8]),
+}
+
+/// A good answer; the body is in `text` or in the sink's buffer.
+pub struct Answer {
+    pub head: Head,
+    pub text: String,
+    pub body_bytes: u64,
+}
+
+impl Requester {
+    pub fn new(setup: &Arc<Setup>) -> Requester {
+        Requester {
+            setup: Arc::clone(setup),
+            connection: None,
+        }
+    }
+
+    /// Opens the connection, so that a wrong endpoint is known before the run.
+    pub fn connect(&mut self) -> Result<&mut HttpConnection, String> {
+        let setup = &self.setup;
+        let usable = self.connection.take().filter(|connection| connection.reusable);
+        let connection = match usable {
+            Some(connection) => connection,
+            None => HttpConnection::open(&setup.address, &setup.dial)
+                .map_err(|error| format!("could not connect to {}: {error}{}", setup.address, advice(&error)))?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// The request's head with its signature.
+    fn sign(&self, call: &Call<'_>) -> String {
+        let setup = &self.setup;
+        let timestamp = sign::timestamp(SystemTime::now());
+        let mut headers = call.headers.clone();
+        headers.push(("host", setup.host.clone()));
+        headers.push(("x-amz-content-sha256", sign::UNSIGNED_PAYLOAD.to_owned()));
+        headers.push(("x-amz-date", timestamp.clone()));
+        if let Some(token) = &setup.credentials.session_token {
+            headers.push(("x-amz-security-token", token.expose().to_owned()));
+        }
+        if call.method == "PUT" || call.method == "POST" {
+            headers.push(("content-length", call.body.len().to_string()));
+        }
+        headers.sort();
+        let request = sign::Request {
+            method: call.method,
+            path: call.path,
+            query: call.query,
+            headers: &headers,
+        };
+        let authorization = sign::authorization(&request, &setup.credentials, &setup.region, &timestamp);
+        let mark = if call.query.is_empty() { "" } else { "?" };
+        let mut head = format!("{} {}{mark}{} HTTP/1.1\r\n", call.method, call.path, call.query);
+        for (name, value) in &headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("authorization: {authorization}\r\n\r\n"));
+        head
+    }
+
+    /// Sends a request until it is answered for good: again at once when an old connection turns out to be dead, again after
+    /// a pause when the service is overloaded.
+    pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, lap: &mut Lap) -> Result<Answer, Trouble> {
+        let mut pause = FIRST_PAUSE;
+        let mut lost_before = false;
+        let mut attempt = 1;
+        loop {
+            let stale = self.connect().map_err(Trouble::Lost)?.proven;
+            lap.times.open_ns += lap.lap_ns();
+            let shown = self.setup.shown.clone();
+            match self.exchange(call, &mut sink, lap) {
+                Ok(answer) if answer.head.status < 300 => return Ok(answer),
+                Ok(answer) => {
+                    let refusal = Refusal::new(answer.head.status, &answer.head.reason, &answer.text);
+                    let asked = answer.head.header("retry-after").and_then(|text| text.parse().ok());
+                    let wait = asked.map_or(pause, Duration::from_secs);
+                    if !refusal.is_passing() || attempt == ATTEMPTS_MAX || wait > PAUSE_MAX || !self.rest(wait) {
+                        return Err(Trouble::Refused(refusal));
+                    }
+                    self.setup.tally.repeat(|| format!("{shown} answered {refusal}"));
+                    pause *= 2;
+                }
+                Err(error) => {
+                    self.connection = None;
+                    if lost_before || !stale || error.kind() == ErrorKind::TimedOut {
+                        return Err(Trouble::Lost(format!("{error}{}", advice(&error))));
+                    }
+                    lost_before = true;
+                    self.setup.tally.repeat(|| format!("{shown}: {error}"));
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Waits, unless the run is cancelled meanwhile.
+    fn rest(&self, wait: Duration) -> bool {
+        let end = Instant::now() + wait;
+        while Instant::now() < end {
+            if self.setup.dial.cancelled.load(Ordering::Relaxed) {
+                return false;
+            }
+            thread::sleep(NAP.min(end.saturating_duration_since(Instant::now())));
+        }
+        true
+    }
+
+    fn exchange(&mut self, call: &Call<'_>, sink: &mut Sink<'_>, lap: &mut Lap) -> io::Result<Answer> {
+        let request = self.sign(call);
+        let connection = self.connection.as_mut().expect("connect() came before");
+        let sent = connection.send(&request, call.body);
+        let sent_ns = lap.lap_ns();
+        let head = match (connection.head(call.method), sent) {
+            (Ok(head), Ok(())) => head,
+            // An answer in spite of a broken pipe is a refusal; anything else is the broken pipe's fault.
+            (Ok(head), Err(_)) if head.status >= 300 => {
+                connection.reusable = false;
+                head
+            }
+            (Err(error), Ok(())) => return Err(error),
+            (_, Err(error)) => return Err(error),
+        };
+        let head_ns = lap.lap_ns();
+        let (text, body_bytes) = match sink {
+            Sink::Buffer(place) if head.status < 300 => (String::new(), connection.body_into(&head, place)?),
+            _ => (connection.text(&head)?, 0),
+        };
+        if call.method == "GET" {
+            lap.times.open_ns += sent_ns + head_ns;
+            lap.times.transfer_ns += lap.lap_ns();
+        } else {
+            lap.times.transfer_ns += sent_ns;
+            lap.times.publish_ns += head_ns;
+        }
+        Ok(Answer { head, text, body_bytes })
+    }
+
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub fn put(&mut self, path: &str, query: &str, body: &[u8], lap: &mut Lap) -> Result<Answer, Trouble> {
+        let call = Call {
+            method: "PUT",
+            path,
+            query,
+            headers: vec![("content-type", "application/octet-stream".to_owned())],
+            body,
+        };
+        self.call(&call, Sink::Text, lap)
+    }
+}
