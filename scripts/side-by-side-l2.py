@@ -6,6 +6,9 @@ two neighbours, so that a machine whose speed drifts during the run does not fav
 the reference runs in its own environment (scripts/peers.sh lmcache).
 
     scripts/side-by-side-l2.py [--dir DIR] [--out docs/results/side-by-side-l2.md]
+
+In parts, for machines that cannot be kept quiet for ten minutes: with `--state FILE` what was measured is kept there, and
+the table is always made of all of it. `--rows` and `--sizes` say what a call measures; `--rows start` the start alone.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import mmap
 import os
 import pathlib
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -203,19 +207,18 @@ class Tree:
         return self._stored[store]
 
 
-TOUCH_SHARE = 0.6
+TOUCH_BYTES = GIB
 
 
-def touch_memory() -> None:
-    """Uses and frees most of the free memory, so that what follows gets memory that the machine already holds.
+def touch_memory(amount: int = TOUCH_BYTES) -> None:
+    """Uses and frees so much memory, so that what follows gets memory that the machine already holds.
 
     A virtual machine gets each page from its host when it first uses it, here at about 0.4 GiB/s a core, and gives it
-    back when it has been free for a while. Without this a buffered store would show that instead of either adapter.
+    back when it has been free for two seconds or so. Without this right before a slice, a buffered store would show that
+    instead of either adapter. What was freed last is given out first.
     """
-    with open("/proc/meminfo", encoding="ascii") as file:
-        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
     cores = os.cpu_count() or 1
-    pages = int(free * TOUCH_SHARE / cores) // mmap.PAGESIZE
+    pages = amount // cores // mmap.PAGESIZE
     children = []
     for _ in range(cores):
         child = os.fork()
@@ -233,11 +236,10 @@ def measure(row: Row, reference: Reference, tree: Tree, pairs: int) -> Result:
         directory = tree.fresh() if row.operation == "Store" else tree.stored_like(row)
         # Otherwise the dirty pages of one side are written back during the slice of the other.
         os.sync()
+        touch_memory()
         return side(row, directory)
 
     for attempt in range(1, ATTEMPTS + 1):
-        if row.operation == "Store" and not row.direct:
-            touch_memory()
         one(reference.measure), one(ours)  # discarded: fills caches alike for both sides
         slices = [one(ours if turn % 2 else reference.measure) for turn in range(2 * pairs + 1)]
         result = Result(row, slices[::2], slices[1::2], attempt)
@@ -276,22 +278,92 @@ def our_start_ms(spec: dict) -> float:
     return run.wall_s * 1000
 
 
+# Object KiB and whether O_DIRECT: a round of 128 objects for stores and another for loads, as in the tables above.
+FULL_STARTS = [(256, False), (256, True), (1024, False), (1024, True)]
+
+
+def full_start_ms(size_kib: int, direct: bool, directory: pathlib.Path) -> float:
+    """From the start of the process to its first submit, as the run itself reports it."""
+    run = native.l2({"type": "fs", "base_path": str(directory), "use_odirect": direct}, *full_flags(size_kib))
+    if run.code != 0:
+        raise SystemExit(f"ours failed: {run.stderr}")
+    return run.metrics["run"]["start_to_first_submit_ms"]
+
+
+def full_flags(size_kib: int) -> list:
+    flags = ["--num-keys", NUM_KEYS, "--in-flight", IN_FLIGHT, "--data-size-kb", size_kib, "--l1-align-bytes", 4096]
+    return [*flags, "--warmup-rounds", 0, "--rounds", 1]
+
+
+def seen_by_strace_ms(size_kib: int, direct: bool, directory: pathlib.Path) -> float:
+    """From exec to the creation of the first object's temporary file, by the kernel's own clock, under strace's weight."""
+    spec = json.dumps({"type": "fs", "base_path": str(directory), "use_odirect": direct})
+    trace = directory / "trace"
+    # Only opens and execs stop the process; every other call runs at full speed.
+    command = ["strace", "-f", "--seccomp-bpf", "-ttt", "-e", "trace=execve,openat", "-o", str(trace), native.binary()]
+    command += ["l2", "--l2-adapter", spec, "-q", *map(str, full_flags(size_kib))]
+    subprocess.run(command, check=True, capture_output=True)
+    lines = trace.read_text().splitlines()
+    moment = lambda text: next(float(line.split()[1]) for line in lines if text in line)
+    return (moment('.tmp"') - moment("execve(")) * 1000
+
+
 @dataclasses.dataclass
 class Starts:
     reference_ms: list[float]
     fs_ms: list[float]
     mock_ms: list[float]
+    # One list for each of FULL_STARTS.
+    full_ms: list[list[float]]
+    strace_ms: list[list[float]]
 
 
 def measure_starts(environment: pathlib.Path, tree: Tree, count: int) -> Starts:
-    starts = Starts([], [], [])
+    starts = Starts([], [], [], [[] for _ in FULL_STARTS], [[] for _ in FULL_STARTS])
     # Any bandwidth above what memory gives makes the mock adapter instantaneous.
     mock = {"type": "mock", "max_size_gb": 1, "mock_bandwidth_gb": 1_000_000}
     for _ in range(count):
         starts.reference_ms.append(reference_start_ms(environment, tree.fresh()))
         starts.fs_ms.append(our_start_ms({"type": "fs", "base_path": str(tree.fresh())}))
         starts.mock_ms.append(our_start_ms(mock))
+        for (size_kib, direct), own, seen in zip(FULL_STARTS, starts.full_ms, starts.strace_ms):
+            touch_memory()
+            own.append(full_start_ms(size_kib, direct, tree.fresh()))
+            if shutil.which("strace"):
+                touch_memory()
+                seen.append(seen_by_strace_ms(size_kib, direct, tree.fresh()))
     return starts
+
+
+# ---- what was measured, kept between calls -------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class State:
+    results: list[Result]
+    starts: Starts | None = None
+    creates_us: list[float] = dataclasses.field(default_factory=list)
+
+    @staticmethod
+    def read(path: pathlib.Path | None) -> "State":
+        if path is None or not path.exists():
+            return State([])
+        kept = json.loads(path.read_text())
+        slices = lambda values: [Slice(**value) for value in values]
+        results = [
+            Result(Row(**one["row"]), slices(one["reference"]), slices(one["ours"]), one["attempts"])
+            for one in kept["results"]
+        ]
+        return State(results, Starts(**kept["starts"]) if kept["starts"] else None, kept["creates_us"])
+
+    def add(self, result: Result) -> None:
+        self.results = [one for one in self.results if one.row != result.row] + [result]
+        order = all_rows(sorted({one.row.size_kib for one in self.results}))
+        self.results.sort(key=lambda one: order.index(one.row))
+
+    def write(self, path: pathlib.Path | None) -> None:
+        if path is not None:
+            path.write_text(json.dumps(dataclasses.asdict(self)))
 
 
 # ---- the written result -------------------------------------------------------------------------------------------
@@ -347,15 +419,23 @@ def cpu_table(results: list[Result]) -> list[str]:
 
 
 def start_table(starts: Starts) -> list[str]:
-    verdict = "pass" if statistics.median(starts.fs_ms) <= FIRST_OPERATION_BAR_MS else "FAIL"
-    return [
-        "| program | clock | ms | bar | verdict |",
-        "|---|---|---|---|---|",
-        f"| LMCache 0.5.6 | start of the process to the end of its first round | {three(starts.reference_ms)} | | |",
-        f"| lmcache-bench, `fs` | the whole process | {three(starts.fs_ms, 1)} "
-        f"| <= {FIRST_OPERATION_BAR_MS:.0f} | {verdict} |",
-        f"| lmcache-bench, `mock` | the whole process | {three(starts.mock_ms, 1)} | | |",
+    bar = f"<= {FIRST_OPERATION_BAR_MS:.0f}"
+    verdict = lambda times: "pass" if statistics.median(times) <= FIRST_OPERATION_BAR_MS else "FAIL"
+    lines = [
+        "| program | clock | ms | bar | verdict | from outside, strace |",
+        "|---|---|---|---|---|---|",
+        f"| LMCache 0.5.6 | start of the process to the end of its first round | {three(starts.reference_ms)} | | | |",
+        f"| lmcache-bench, `fs`, 1 key | the whole process | {three(starts.fs_ms, 1)} | {bar} | {verdict(starts.fs_ms)} | |",
+        f"| lmcache-bench, `mock`, 1 key | the whole process | {three(starts.mock_ms, 1)} | | | |",
     ]
+    for (size_kib, direct), own, seen in zip(FULL_STARTS, starts.full_ms, starts.strace_ms):
+        kind = "O_DIRECT" if direct else "buffered"
+        outside = three(seen, 1) if seen else "no strace here"
+        lines.append(
+            f"| lmcache-bench, {kind}, {IN_FLIGHT} submits x {NUM_KEYS} keys x {size_kib} KiB | start to first submit "
+            f"| {three(own, 1)} | {bar} | {verdict(own)} | {outside} |"
+        )
+    return lines
 
 
 def file_system(directory: pathlib.Path) -> str:
@@ -375,7 +455,7 @@ def machine(directory: pathlib.Path) -> str:
 def how(results: list[Result], creates_us: list[float]) -> str:
     repeated = [f"{r.row.size_kib} KiB {r.row.name} ({r.attempts} times)" for r in results if r.attempts > 1]
     again = f"Measured again: {', '.join(repeated)}." if repeated else ""
-    before_us, after_us = creates_us
+    before_us, after_us = min(creates_us), max(creates_us)
     return f"""\
 - Both sides run the `fs` adapter with the same flags on one directory tree; every store slice gets a directory of its
   own, and nothing is deleted before the last measurement. Nobody calls fsync; `sync` runs between slices.
@@ -385,18 +465,21 @@ def how(results: list[Result], creates_us: list[float]) -> str:
   threads are started before the clock. Ours is a fresh process for each slice, without a warm-up round.
 - CPU seconds run from first submit to last completion, all threads and the kernel's share; the whole process of ours
   includes starting, filling the buffers and reporting.
-- Before a buffered store's slices most of the free memory is touched and freed: a virtual machine gets new memory from
-  its host far more slowly than either side fills it, and that is not storage.
+- Before every slice 1 GiB of memory is used and freed: a virtual machine gets new memory from its host far more slowly
+  (here about 2.4 CPU s/GiB) than either side fills it, and that is not storage. The starts too: where the host must give
+  the buffers' memory first, 128 MiB of it take 40 to 300 ms. What remains of the start at 1 MiB is the kernel zeroing
+  128 MiB of pages and this program stamping them, both at memory speed; the load buffers are made when loads begin.
+- Start to first submit: as the run reports it (from `main`). From outside: from exec to the creation of the first object's
+  temporary file, by strace, which adds its own time.
 - Ours puts its buffers into transparent huge pages where the kernel grants them; LMCache's lie in ordinary pages, which
   a virtual disk copies from and to more slowly. Both do so by default, so the comparison keeps it.
-- Creating an empty file took {before_us:.0f} us (median) before the first slice and {after_us:.0f} us after the last.
+- Creating an empty file took {before_us:.0f} to {after_us:.0f} us (medians, before the first slice and after the last).
   Above {creates.SLOW_US:.0f} us recent deletions nearby slow down the stores of both sides and raise their CPU time.
 - No verdict where the reference's own slices spread more than {MAX_SPREAD:.0f}x (tried {ATTEMPTS} times). {again}"""
 
 
-def document(
-    results: list[Result], starts: Starts, creates_us: list[float], directory: pathlib.Path, pairs: int
-) -> str:
+def document(state: State, directory: pathlib.Path, pairs: int) -> str:
+    results = state.results
     today = datetime.datetime.now(datetime.timezone.utc).date()
     lines = [
         "# `lmcache-bench l2` beside LMCache 0.5.6, `fs` adapter",
@@ -416,11 +499,11 @@ def document(
         "",
         "## Time to the first operation",
         "",
-        *start_table(starts),
+        *(start_table(state.starts) if state.starts else ["Not measured."]),
         "",
         "## How",
         "",
-        how(results, creates_us).rstrip(),
+        how(results, state.creates_us).rstrip(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -453,11 +536,13 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, help="also write the result to this file")
     parser.add_argument("--pairs", type=int, default=7, help="slices of ours per row (default 7; fewer is a trial)")
     parser.add_argument("--sizes", default="256,1024", help="object sizes in KiB (default 256,1024)")
-    parser.add_argument("--rows", default="", help="only rows whose name contains this text, for trying out")
+    parser.add_argument("--rows", default="", help="only rows whose name matches this pattern; `start` for the start")
+    parser.add_argument("--state", type=pathlib.Path, help="keep what was measured here, and add to it")
     arguments = parser.parse_args()
     if arguments.pairs < 2:
         parser.error("--pairs must be at least 2")
-    rows = [row for row in all_rows([int(size) for size in arguments.sizes.split(",")]) if arguments.rows in row.name]
+    wanted = re.compile(arguments.rows).search
+    rows = [row for row in all_rows([int(size) for size in arguments.sizes.split(",")]) if wanted(row.name)]
     if not pathlib.Path(native.binary()).exists():
         raise SystemExit(f"{native.binary()} does not exist: run `cargo build --release`, or set LMCACHE_BENCH_BIN")
     require_space(rows, arguments.pairs, arguments.dir)
@@ -466,13 +551,19 @@ def main() -> int:
     root = pathlib.Path(tempfile.mkdtemp(prefix="lmcache-bench-side-", dir=arguments.dir)).resolve()
     try:
         tree = Tree(root)
-        reference = Reference(environment)
-        creates_us = [creates.wait_until_quick(root)]
-        results = [measure(row, reference, tree, arguments.pairs) for row in rows]
-        creates_us.append(creates.cost_us(root))
-        reference.close()
-        starts = measure_starts(environment, tree, arguments.pairs)
-        text = document(results, starts, creates_us, root, arguments.pairs)
+        state = State.read(arguments.state)
+        state.creates_us.append(creates.wait_until_quick(root))
+        if rows:
+            reference = Reference(environment)
+            for row in rows:
+                state.add(measure(row, reference, tree, arguments.pairs))
+                state.write(arguments.state)
+            reference.close()
+        if wanted("start"):
+            state.starts = measure_starts(environment, tree, arguments.pairs)
+        state.creates_us.append(creates.cost_us(root))
+        state.write(arguments.state)
+        text = document(state, root, arguments.pairs)
     finally:
         shutil.rmtree(root)
     print(text, end="")

@@ -135,12 +135,66 @@ impl Piece {
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.address(), from.len()) };
     }
 
+    /// As [`Piece::write`], for bytes that will not be read soon: they leave the processor's caches alone.
+    pub fn write_past_caches(&mut self, from: &[u8]) {
+        assert!(from.len() <= self.bytes, "a piece of {} bytes", self.bytes);
+        // SAFETY: as in `write`.
+        unsafe { copy_past_caches(from, self.address()) };
+    }
+
     /// Copies the start of the piece to `to`.
     pub fn read(&self, to: &mut [u8]) {
         assert!(to.len() <= self.bytes, "a piece of {} bytes", self.bytes);
         // SAFETY: as in `write`; `&self` excludes a write by this process meanwhile.
         unsafe { ptr::copy_nonoverlapping(self.address(), to.as_mut_ptr(), to.len()) };
     }
+}
+
+/// Copies with stores that go straight to memory: a plain copy would first fetch the lines that it is going to overwrite.
+///
+/// # Safety
+/// `to` must be writable for `from.len()` bytes, which nothing else accesses meanwhile and `from` does not overlap.
+#[cfg(target_arch = "x86_64")]
+unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    const LINE_BYTES: usize = 64;
+    // Whole lines of the destination; what lies before and behind them is copied plainly.
+    let head = to.align_offset(LINE_BYTES).min(from.len());
+    let (head, rest) = from.split_at(head);
+    let lines = rest.chunks_exact(LINE_BYTES);
+    let tail = lines.remainder();
+    // SAFETY: all of the destination is writable (the caller's promise), and these are its first bytes.
+    unsafe { ptr::copy_nonoverlapping(head.as_ptr(), to, head.len()) };
+    let mut at = to.wrapping_add(head.len());
+    for line in lines {
+        let source = line.as_ptr().cast::<__m128i>();
+        let target = at.cast::<__m128i>();
+        // SAFETY: `line` has the 64 bytes that are loaded, unaligned; `at` is the start of a line that lies whole inside the
+        // destination. Every x86-64 processor has these instructions.
+        unsafe {
+            let parts = [0, 1, 2, 3].map(|part| _mm_loadu_si128(source.wrapping_add(part)));
+            for (part, bytes) in parts.into_iter().enumerate() {
+                _mm_stream_si128(target.wrapping_add(part), bytes);
+            }
+        }
+        at = at.wrapping_add(LINE_BYTES);
+    }
+    // SAFETY: `at` is the rest of the destination, which is as long as `tail`; the fence orders the streamed lines before
+    // whatever hands the piece to another thread.
+    unsafe {
+        ptr::copy_nonoverlapping(tail.as_ptr(), at, tail.len());
+        _mm_sfence();
+    }
+}
+
+/// As above, where there are no such stores.
+///
+/// # Safety
+/// As above.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
 }
 
 #[cfg(test)]
@@ -176,5 +230,22 @@ mod tests {
         let mut back = [0; 2];
         pieces[1].read(&mut back);
         assert_eq!(back, [2, 2]);
+    }
+
+    #[test]
+    fn a_copy_past_the_caches_writes_its_range_and_no_byte_more() {
+        let source: Vec<u8> = (0..400_u32).map(|index| (index % 251) as u8 + 1).collect();
+        for start in [0, 1, 15, 63, 64] {
+            for len in [0, 1, 16, 63, 64, 65, 127, 128, 300] {
+                let mut target = vec![0_u8; 512];
+                // Off the source's own alignment too.
+                let from = &source[start % 7..][..len];
+                // SAFETY: start + len is less than the vector's length, and nothing else uses it.
+                unsafe { copy_past_caches(from, target.as_mut_ptr().wrapping_add(start)) };
+                assert_eq!(&target[start..start + len], from, "{len} bytes at {start}");
+                let around = target[..start].iter().chain(&target[start + len..]);
+                assert!(around.copied().all(|byte| byte == 0), "{len} bytes at {start}");
+            }
+        }
     }
 }

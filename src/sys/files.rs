@@ -32,6 +32,16 @@ pub fn block_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bsize)
 }
 
+/// Whether `path` lies on ext4 (or ext2 or ext3, which the same driver serves and which share its number).
+pub fn is_ext4(path: &Path) -> io::Result<bool> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: an all-zero statfs is a valid value to fill in.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is NUL-terminated and `stat` is writable for the whole call.
+    checked(unsafe { libc::statfs(path.as_ptr(), &mut stat) })?;
+    Ok(stat.f_type == libc::EXT4_SUPER_MAGIC)
+}
+
 /// Bytes that an ordinary user may still write to the file system of `path`.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let path = CString::new(path.as_os_str().as_bytes())?;

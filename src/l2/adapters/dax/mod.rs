@@ -23,8 +23,8 @@ use crate::report::warning::Warning;
 use crate::sys::file_map::Piece;
 use crate::units::duration_ns;
 
-/// Objects copied in one job, as in LMCache: a copy of one is hardly longer than its hand-over.
-const KEYS_PER_JOB: usize = 8;
+/// The fewest objects copied in one job, as in LMCache: a copy of one is hardly longer than its hand-over.
+const KEYS_PER_JOB_MIN: usize = 8;
 
 /// Where the bytes of one key go to or come from.
 enum Target {
@@ -201,7 +201,7 @@ fn copy(item: &mut Item, target: &mut Target, created: Instant) {
         (Target::None, _) => return,
         (_, None) => Outcome::Failed("no buffer came with this key".to_owned()),
         (Target::Store(piece), Some(slot)) => {
-            piece.write(slot.bytes());
+            piece.write_past_caches(slot.bytes());
             Outcome::Stored
         }
         (Target::Load(piece), Some(slot)) => {
@@ -254,10 +254,13 @@ impl Adapter for DaxAdapter {
         }
         let (id, operation, created) = (task.id, task.operation, task.created);
         let mut first = 0;
+        let workers = self.pool.as_ref().map_or(1, Pool::count);
+        // A share of the task for each worker, not less: every job that ends wakes the benchmark's thread.
+        let keys_per_job = task.items.len().div_ceil(workers).max(KEYS_PER_JOB_MIN);
         let mut items = self.tasks.begin(task).into_iter();
         loop {
-            let mut work = Vec::with_capacity(KEYS_PER_JOB);
-            for mut item in items.by_ref().take(KEYS_PER_JOB) {
+            let mut work = Vec::with_capacity(keys_per_job);
+            for mut item in items.by_ref().take(keys_per_job) {
                 let target = self.target(operation, &mut item);
                 work.push((item, target));
             }

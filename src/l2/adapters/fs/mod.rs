@@ -36,12 +36,12 @@ use crate::units::MIB;
 
 /// Transfers in the ring at a time; more gains nothing on one device queue and makes every latency longer.
 const RING_DEPTH: usize = 8;
-const THREADS_MAX: usize = 8;
-/// O_DIRECT stores want this many bytes on their way: small objects spend their time in create and rename, so more of
-/// them must overlap (docs/results).
-const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 2 * MIB as usize;
-/// Space that was written before takes more at a time than fresh space does.
-const RECYCLED_STORE_BYTES_IN_FLIGHT: usize = 8 * MIB as usize;
+/// Threads for copies, which need a core each.
+const CORES_MAX: usize = 8;
+/// O_DIRECT stores want this many bytes on their way, and small objects, which spend much of their time in create and
+/// rename, as many threads as are allowed (docs/results).
+const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 8 * MIB as usize;
+const THREADS_MAX: usize = 12;
 
 /// Which of the two ways an operation goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl FsAdapter {
     fn choose_way(&self, operation: Operation) -> Way {
         let asked = self.environment.io_depth;
         let or = |automatic: usize| if asked > 0 { asked } else { automatic };
-        let cores = || available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let cores = || available_parallelism().map_or(1, usize::from).min(CORES_MAX);
         let cores = self.own_threads.unwrap_or_else(cores);
         if operation == Operation::Lookup {
             return Way::Threads(or(cores));
@@ -111,13 +111,7 @@ impl FsAdapter {
             _ if self.own_threads.is_some() => Way::Threads(or(cores)),
             IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
             _ if direct && operation == Operation::Store => {
-                let recycled = self.environment.recycle_files > 0;
-                let wanted = if recycled {
-                    RECYCLED_STORE_BYTES_IN_FLIGHT
-                } else {
-                    DIRECT_STORE_BYTES_IN_FLIGHT
-                };
-                let overlap = wanted / self.environment.object_bytes.max(1);
+                let overlap = DIRECT_STORE_BYTES_IN_FLIGHT / self.environment.object_bytes.max(1);
                 Way::Threads(or(overlap.clamp(2, THREADS_MAX)))
             }
             _ if direct => Way::Threads(or(THREADS_MAX)),

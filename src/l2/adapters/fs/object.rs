@@ -108,13 +108,13 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
     let bytes = item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
     layout.reserve(bytes).map_err(Outcome::Failed)?;
     layout.tmp_path(&item.key, &mut paths.tmp);
-    open_tmp(layout, paths)
+    open_tmp(layout, paths, bytes)
         .map(Some)
         .map_err(|error| failed("create", &paths.tmp, &error))
 }
 
 /// A new file, or one that was written before and takes its name.
-fn open_tmp(layout: &Layout, paths: &Paths) -> io::Result<File> {
+fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     if layout.is_sharded() {
         fs::create_dir_all(Path::new(&paths.tmp).parent().unwrap_or(layout.base()))?;
     }
@@ -128,7 +128,12 @@ fn open_tmp(layout: &Layout, paths: &Paths) -> io::Result<File> {
     if layout.direct {
         options.custom_flags(files::O_DIRECT).mode(0o644);
     }
-    options.open(&paths.tmp)
+    let file = options.open(&paths.tmp)?;
+    if layout.reserves_space && !recycled {
+        // Where it is refused the write says why, or does without.
+        let _ = files::allocate(&file, bytes);
+    }
+    Ok(file)
 }
 
 /// Gives a written temporary file its final name, or removes it.
