@@ -64,7 +64,9 @@ fn main() {
         for _ in 0..passes {
             for (footprint, speeds) in footprints.iter().zip(&mut speeds) {
                 let bytes = footprint.parse::<usize>().unwrap() << 20;
-                let (arena, slots) = Arena::new(bytes, 2 << 20, false).unwrap().into_slots(object_bytes as usize);
+                let (arena, slots) = Arena::new(bytes, 2 << 20, false)
+                    .unwrap()
+                    .into_slots(object_bytes as usize);
                 let mut ring = Ring::new(depth).unwrap();
                 ring.register(&arena, object_bytes as usize).unwrap();
                 ring.register_file(&file).unwrap();
@@ -82,7 +84,9 @@ fn main() {
                 };
                 pass(&mut ring, &mut free, &plan);
                 if zero {
-                    for slot in &mut free { slot.bytes_mut().fill(0); }
+                    for slot in &mut free {
+                        slot.bytes_mut().fill(0);
+                    }
                 }
                 let took = pass(&mut ring, &mut free, &plan);
                 speeds.push((plan.objects * object_bytes) as f64 / took.as_secs_f64() / f64::from(1 << 20));
@@ -91,7 +95,11 @@ fn main() {
         for (footprint, mut speeds) in footprints.iter().zip(speeds) {
             speeds.sort_by(f64::total_cmp);
             let middle = speeds[speeds.len() / 2];
-            println!("ring_speed {direction:?} {footprint} {middle:.0} {:.0} {:.0}", speeds[0], speeds[speeds.len() - 1]);
+            println!(
+                "ring_speed {direction:?} {footprint} {middle:.0} {:.0} {:.0}",
+                speeds[0],
+                speeds[speeds.len() - 1]
+            );
         }
     }
 }
