@@ -8,6 +8,8 @@ use crate::engine::timestamp::Stamp;
 
 /// Gaps between token events are kept in this unit, which fits seven minutes into 32 bits.
 pub const GAP_UNIT_NS: u64 = 100;
+/// Gaps that have room from the beginning; longer answers make more as they go.
+const GAPS_ROOM_MAX: usize = 1 << 8;
 /// Engines name answers with about forty characters.
 const RESPONSE_ID_CHARS_MAX: usize = 100;
 
@@ -39,9 +41,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn new(keeps_text: bool) -> Answer {
+    /// `tokens` is what was asked for: room for their gaps is made once.
+    pub fn new(keeps_text: bool, tokens: u64) -> Answer {
+        let room = usize::try_from(tokens).unwrap_or(GAPS_ROOM_MAX).min(GAPS_ROOM_MAX);
         Answer {
             keeps_text,
+            gaps: Vec::with_capacity(room),
             ..Answer::default()
         }
     }

@@ -10,7 +10,9 @@ const BUSY_INPUT_BYTES: usize = 16 << 10;
 /// Input grows this far while nothing of it can be used, which only headers do.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;
 /// What one write takes; most requests fit.
-const OUTPUT_BYTES: usize = 64 << 10;
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// A short request gets no less.
+const OUTPUT_BYTES_MIN: usize = 4 << 10;
 
 #[derive(Debug, Default)]
 pub struct StreamBuffers {
@@ -22,11 +24,18 @@ pub struct StreamBuffers {
     /// The last look at the input used some of it; otherwise more must be read first.
     progress: bool,
     output: Vec<u8>,
+    /// What the next request needs, head and body.
+    expected_output: usize,
     /// Bytes at the start of `output` that wait for what follows them.
     held: usize,
 }
 
 impl StreamBuffers {
+    /// The next request has about so many bytes: fresh pages for more would cost time inside its clock.
+    pub fn expect_output(&mut self, bytes: usize) {
+        self.expected_output = bytes;
+    }
+
     /// Keeps the first `amount` bytes of what `output` gave until the next write, to go out together with it.
     pub fn hold(&mut self, amount: usize) {
         self.held += amount;
@@ -56,7 +65,8 @@ impl StreamBuffers {
 impl Buffers for StreamBuffers {
     fn output(&mut self) -> &mut [u8] {
         if self.output.is_empty() {
-            self.output.resize(OUTPUT_BYTES, 0);
+            let bytes = self.expected_output.clamp(OUTPUT_BYTES_MIN, OUTPUT_BYTES_MAX);
+            self.output.resize(bytes, 0);
         }
         &mut self.output[self.held..]
     }
@@ -150,6 +160,15 @@ mod tests {
             buffers.input_appended(bytes);
             buffers.input_consume(bytes);
             assert_eq!(buffers.input_append_buf().len(), next);
+        }
+    }
+
+    #[test]
+    fn the_output_is_as_large_as_its_request() {
+        for (request, room) in [(0, OUTPUT_BYTES_MIN), (30_000, 30_000), (1 << 20, OUTPUT_BYTES_MAX)] {
+            let mut buffers = StreamBuffers::default();
+            buffers.expect_output(request);
+            assert_eq!(buffers.output().len(), room);
         }
     }
 

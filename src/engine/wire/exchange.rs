@@ -111,7 +111,7 @@ impl Exchanger {
         // From here on everything counts: building the request, writing it, and whatever keeps this thread from it.
         let dispatched = self.line.clock.now();
         let mut record = Record::begin(request.id, scheduled, dispatched);
-        record.answer = Answer::new(request.wants_text);
+        record.answer = Answer::new(request.wants_text, request.max_tokens);
         let outcome = match opened {
             Ok(connect_ns) => {
                 record.connect_ns = connect_ns;
@@ -139,7 +139,7 @@ impl Exchanger {
         } else {
             self.line.limit(total_by, Stop::Total);
         }
-        self.line.begin_request();
+        self.line.begin_request(self.target.request_bytes(body.len()));
         let answered = self.agent.run(self.target.request(body));
         record.first_write = self.line.first_write();
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::unversioned::transport::Transport;
@@ -70,6 +70,8 @@ pub struct Line {
     arrived: AtomicI64,
     handshaking: AtomicBool,
     polling: AtomicBool,
+    /// Of the request under way, head and body.
+    request_bytes: AtomicUsize,
     first_write: AtomicI64,
     sent: AtomicI64,
     pub counts: Counts,
@@ -103,6 +105,7 @@ impl Line {
             arrived: AtomicI64::new(0),
             handshaking: AtomicBool::new(false),
             polling: AtomicBool::new(false),
+            request_bytes: AtomicUsize::new(0),
             first_write: AtomicI64::new(NOT_YET),
             sent: AtomicI64::new(0),
             counts: Counts::default(),
@@ -180,9 +183,14 @@ impl Line {
         self.polling.load(Relaxed)
     }
 
-    /// A request begins: nothing of it was written.
-    pub fn begin_request(&self) {
+    /// A request of about `bytes` begins: nothing of it was written.
+    pub fn begin_request(&self, bytes: usize) {
+        self.request_bytes.store(bytes, Relaxed);
         self.first_write.store(NOT_YET, Relaxed);
+    }
+
+    pub fn request_bytes(&self) -> usize {
+        self.request_bytes.load(Relaxed)
     }
 
     /// Directly before a write.

@@ -21,6 +21,8 @@ use crate::error::Error;
 
 /// TLS keeps a buffer of this size each way for every connection.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
+/// A request's head besides the key and the path, with room to spare.
+const HEAD_BYTES: usize = 512;
 /// ureq keeps at most this many addresses of a name.
 const ADDRESSES_MAX: usize = 16;
 
@@ -91,6 +93,12 @@ impl Target {
         // With a length the body goes out as it is, not in chunks.
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         request
+    }
+
+    /// What a request with such a body has, head included; a little more does no harm.
+    pub fn request_bytes(&self, body_bytes: usize) -> usize {
+        let varying = self.uri.path().len() + self.uri.authority().map_or(0, |part| part.as_str().len());
+        body_bytes + HEAD_BYTES + varying + self.authorization.len()
     }
 
     /// Takes the key out of a text that came from the engine.

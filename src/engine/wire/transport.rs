@@ -100,6 +100,7 @@ fn is_tick(error: &io::Error) -> bool {
 
 impl Transport for StampedTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
+        self.buffers.expect_output(self.line.request_bytes());
         &mut self.buffers
     }
 

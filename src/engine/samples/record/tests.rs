@@ -8,7 +8,7 @@ const MS: i64 = 1_000_000;
 /// A request dispatched at 0 whose events arrive at the given milliseconds; it ends with the last of them.
 fn record(events: &[(i64, &str)]) -> Record {
     let mut record = Record::begin("r".into(), Stamp(0), Stamp(0));
-    record.answer = Answer::new(true);
+    record.answer = Answer::new(true, 2);
     for (at, data) in events {
         record.answer.event(data.as_bytes(), Stamp(at * MS)).unwrap();
         record.finished = Stamp(at * MS);
@@ -181,7 +181,7 @@ fn without_usage_pieces_are_counted_and_zeros_of_a_running_usage_are_not_believe
         r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":0}}"#,
         &usage(0, 3),
     ];
-    let mut answer = Answer::new(false);
+    let mut answer = Answer::new(false, 0);
     for data in events {
         answer.event(data.as_bytes(), Stamp(1)).unwrap();
     }
