@@ -68,10 +68,10 @@ pub struct Line {
     stall_matters: AtomicBool,
     stopped: AtomicU8,
     arrived: AtomicI64,
-    /// Of the request under way, head and body.
-    request_bytes: AtomicUsize,
     handshaking: AtomicBool,
     polling: AtomicBool,
+    /// Of the request under way, head and body.
+    request_bytes: AtomicUsize,
     first_write: AtomicI64,
     sent: AtomicI64,
     pub counts: Counts,
@@ -103,9 +103,9 @@ impl Line {
             stall_matters: AtomicBool::new(false),
             stopped: AtomicU8::new(0),
             arrived: AtomicI64::new(0),
-            request_bytes: AtomicUsize::new(0),
             handshaking: AtomicBool::new(false),
             polling: AtomicBool::new(false),
+            request_bytes: AtomicUsize::new(0),
             first_write: AtomicI64::new(NOT_YET),
             sent: AtomicI64::new(0),
             counts: Counts::default(),
