@@ -120,18 +120,16 @@ def main() -> None:
     side.in_own_namespaces(arguments.congestion)
     installed = pathlib.Path(servers.peers("s3"))
     speeds, costs = [], []
+    cells = [(name, int(size)) for name in arguments.servers.split(",") for size in arguments.sizes.split(",")]
     with tempfile.TemporaryDirectory() as mounts:
         for pages in arguments.pages.split(","):
-            memory = pathlib.Path(mounts, pages)
-            side.mount_memory(memory, pages == "huge")
-            for name in arguments.servers.split(","):
-                for size_kib in map(int, arguments.sizes.split(",")):
+            with side.memory(pathlib.Path(mounts, pages), pages == "huge") as memory:
+                for name, size_kib in cells:
                     with tempfile.TemporaryDirectory(dir=memory) as scratch:
                         results = measured(name, size_kib, arguments, pathlib.Path(scratch), installed)
                     more = rows_for(name, size_kib, pages, results)
                     speeds += more[0]
                     costs += more[1]
-            side.unmount(memory)
     side.write(arguments.out, document(arguments, speeds, costs))
 
 

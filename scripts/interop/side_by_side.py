@@ -1,6 +1,7 @@
 """What the side-by-side scripts for services share: the contestants' slices, medians, a network of one's own. Standard
 library only."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -193,15 +194,16 @@ def in_own_namespaces(congestion: str) -> None:
     os.execvpe(command[0], command, {**os.environ, "LMCACHE_BENCH_OWN_NETWORK": "1"})
 
 
-def mount_memory(directory: pathlib.Path, huge_pages: bool) -> None:
+@contextlib.contextmanager
+def memory(directory: pathlib.Path, huge_pages: bool):
     """A tmpfs whose files lie in huge pages or in small ones. Only after in_own_namespaces()."""
     directory.mkdir(parents=True, exist_ok=True)
     huge = "always" if huge_pages else "never"
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"huge={huge},size=6g", "tmpfs", str(directory)], check=True)
-
-
-def unmount(directory: pathlib.Path) -> None:
-    subprocess.run(["umount", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
 
 
 def machine() -> str:

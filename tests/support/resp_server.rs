@@ -11,6 +11,8 @@ use super::service_server::{Protocol, Requests, ServiceServer};
 pub enum Instead {
     /// The raw reply.
     Reply(String),
+    /// The raw reply, and the end of the connection.
+    CutOff(String),
     /// End the connection without one.
     Close,
     /// Never answer.
@@ -97,6 +99,10 @@ impl Protocol for Resp {
                 .collect();
             let reply = match requests.instead(&words) {
                 Some(Instead::Close) => return,
+                Some(Instead::CutOff(reply)) => {
+                    let _ = out.write_all(reply.as_bytes());
+                    return;
+                }
                 Some(Instead::Silence) => continue,
                 Some(Instead::Reply(reply)) => reply.into_bytes(),
                 None => self.execute(&words, value),

@@ -202,6 +202,23 @@ fn silence_is_a_timeout_that_names_the_address() {
 }
 
 #[test]
+fn a_value_that_is_cut_off_is_not_loaded() {
+    let server = RespServer::scripted(|words, _| match words[0].as_str() {
+        "GET" if words[1] == wire(5) => Some(Instead::CutOff("$16384\r\nshort".to_owned())),
+        _ => None,
+    });
+    for more in [r#""num_workers":1"#, r#""num_workers":1,"pipeline":4"#] {
+        let (code, metrics, said) = run(&server.spec(more), &[]);
+        assert_eq!(
+            (code, &metrics["op_2"]["total_success"], &metrics["verify"]["bad"]),
+            (Some(1), &7.into(), &0.into()),
+            "{said}"
+        );
+        assert!(said.contains("the connection was closed"), "{said}");
+    }
+}
+
+#[test]
 fn values_of_another_length_are_not_loaded() {
     let server = RespServer::obedient();
     assert_eq!(run(&server.spec(""), &["--only", "store"]).0, Some(0));

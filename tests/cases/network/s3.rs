@@ -284,6 +284,21 @@ fn bodies_that_are_cut_off_or_of_another_size_are_not_loaded() {
 }
 
 #[test]
+fn silence_is_a_timeout_that_names_the_endpoint() {
+    let server =
+        S3Server::scripted(|request, _| (request.method == "GET" && request.target == path(5)).then(String::new));
+    let spec = server.spec("").replace("\"type\"", "\"request_timeout\":0.3,\"type\"");
+    let (code, metrics, said) = run(&spec, &[]);
+    assert_eq!(
+        (code, &metrics["op_2"]["total_success"]),
+        (Some(1), &7.into()),
+        "{said}"
+    );
+    let place = format!("http://127.0.0.1:{}: no answer in time", server.port);
+    assert!(said.contains(&place) && said.contains("request_timeout"), "{said}");
+}
+
+#[test]
 fn an_empty_object_and_a_missing_one_are_no_hits() {
     let server = S3Server::obedient();
     server.put(&path(0), Vec::new());
