@@ -1,4 +1,5 @@
-# Thin over cargo. `make bench-l2` and `make test` need a Rust toolchain and nothing else.
+# Thin over cargo. `make bench-l2` needs a Rust toolchain and a C compiler, `make test` a C++ compiler too (libzmq, which only
+# the tests use); `make help` lists the targets.
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -8,39 +9,45 @@ TARGET := x86_64-unknown-linux-gnu
 STATIC_BIN := target/$(TARGET)/release-lto/lmcache-bench
 RELEASE_BIN := target/release-lto/lmcache-bench
 
-.PHONY: build release static test lint interop bench-l2 demo ptx install docs clean
+.PHONY: help build release static test lint interop bench-l2 demo ptx install docs clean
 
+## build: the binary for this machine, target/release/lmcache-bench (the default)
 build:
 	$(CARGO) build --release --locked
 
 # What people copy: optimised across crates, stripped, dynamically linked to glibc only.
+## release: the same, optimised across crates and stripped
 release:
 	$(CARGO) build --profile release-lto --locked
 
 # One file that runs on any x86-64 Linux. At a fixed address: the table that would let it move has half a MiB.
+## static: one file that runs on any x86-64 Linux
 static:
 	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--icf=all' $(CARGO) build --profile release-lto --locked --target $(TARGET)
 	@ls -l $(STATIC_BIN) | awk '{ printf "%s: %.1f MiB\n", $$NF, $$5 / 1048576 }'
 
+## test: formatting, lints, unit and integration tests
 test: lint
 	$(CARGO) test --locked
 
+## lint: formatting and lints alone
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
-# Drives the real LMCache; installs it once outside the checkout (about 7 GiB, minutes).
+## interop: checks against the real LMCache and servers, installed once outside the checkout (about 14 GiB)
 interop:
 	scripts/interop.sh
 
-# The main job on a fresh temporary directory, or on L2_ADAPTER_JSON if that is set.
+## bench-l2: the main job on a fresh temporary directory, or on L2_ADAPTER_JSON if that is set; ARGS adds flags
 bench-l2: build
 	scripts/bench-l2.sh target/release/lmcache-bench $(ARGS)
 
-# What each cache tier is worth: the engine benchmark against the mock engine (35 s, no GPU, needs python3).
+## demo: the engine benchmark against the mock engine, to see what each cache tier is worth (35 s, needs python3)
 demo: build
 	scripts/demo.sh target/release/lmcache-bench
 
+## install: release binary, man page and completions below DESTDIR/PREFIX
 install: release
 	install -D -m 755 $(RELEASE_BIN) $(DESTDIR)$(PREFIX)/bin/lmcache-bench
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
@@ -50,13 +57,20 @@ install: release
 	$(RELEASE_BIN) --generate complete-zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lmcache-bench
 	$(RELEASE_BIN) --generate complete-fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lmcache-bench.fish
 
-# docs/cli.md comes from the flag table; a test fails when it is stale.
+# A test fails when it is stale.
+## docs: docs/cli.md from the flag tables
 docs: build
 	target/release/lmcache-bench --generate cli-md > docs/cli.md
 
-# The kernel's PTX, which is checked in so that building needs no nvcc.
+# Checked in so that building needs no nvcc.
+## ptx: cuda/checksum.ptx from its source
 ptx:
 	scripts/ptx.sh
 
+## clean: removes target/
 clean:
 	$(CARGO) clean
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             sentences.iter().for_each(|sentence| complain(sentence));
             ExitCode::FAILURE
         }
-        // The shell's convention: 130 for SIGINT, 143 for SIGTERM.
+        // The shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
         Ok(Status::Interrupted(signal)) => {
             let name = signal::name(signal);
             complain(&format!("lmcache-bench: stopped by {name}; the report is partial"));

@@ -20,7 +20,7 @@ use crate::l2::summary::{self, RunFacts};
 use crate::report::model::Report;
 use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 use crate::report::{json, terminal};
 use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
@@ -51,7 +51,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     };
     let mut warnings = parsed.warnings;
     if encryption.is_some() {
-        warnings.retain(|warning| !matches!(warning, Warning::FieldWithoutEffect { field, .. } if field == "serde"));
+        warnings.retain(|warning| !matches!(warning, Warning::Spec(SpecDoubt::FieldWithoutEffect { field, .. }) if field == "serde"));
     }
     let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
     progress.line(&format!("[Init] Adapter created successfully ({class_name})."));

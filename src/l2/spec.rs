@@ -51,7 +51,7 @@ pub use self::valkey::ValkeyConfig;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 use crate::units::bytes_text;
 
 /// No sensible spec comes near; a file pasted by mistake does.
@@ -131,7 +131,7 @@ pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
         ));
     };
     if specs.len() > 1 {
-        warnings.insert(0, Warning::OnlyFirstAdapter { given: specs.len() });
+        warnings.insert(0, Warning::Spec(SpecDoubt::OnlyFirstAdapter { given: specs.len() }));
     }
     Ok(ParsedSpecs { first, warnings })
 }

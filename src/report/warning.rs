@@ -1,9 +1,13 @@
 //! Doubts about the numbers of a run, as one enum. Each is one doubt and one piece of advice; nothing here prints.
 //! A new one is a variant, its code and its sentence.
 
+mod probe;
 mod recovery;
+mod spec;
 
+pub use self::probe::ProbeDoubt;
 pub use self::recovery::RecoveryDoubt;
+pub use self::spec::SpecDoubt;
 
 use crate::units::{KIB, bytes_text};
 
@@ -39,17 +43,8 @@ pub enum Warning {
     },
     /// A raw_block device did not bring back all that it should.
     Recovery(RecoveryDoubt),
-    OnlyFirstAdapter {
-        given: usize,
-    },
-    UnknownField {
-        field: String,
-        nearest: Option<String>,
-    },
-    FieldWithoutEffect {
-        field: String,
-        why: String,
-    },
+    /// The adapter's JSON asks for something that is not done.
+    Spec(SpecDoubt),
     SingleRound,
     DeviceUnknown {
         path: String,
@@ -64,14 +59,7 @@ pub enum Warning {
         resident_pages: u64,
         device_share_pct: f64,
     },
-    /// Slices of the raw-device probe differ by `spread`, largest over smallest.
-    NoisyProbe {
-        spread: f64,
-    },
-    /// The measured throughput is `ratio` times what the raw-device probe reached.
-    ProbeAboveDevice {
-        ratio: f64,
-    },
+    Probe(ProbeDoubt),
 }
 
 /// Requests beyond one for each key.
@@ -109,16 +97,13 @@ impl Warning {
             Warning::UringUnavailable { .. } => "uring-unavailable",
             Warning::AlreadyStored { .. } => "already-stored",
             Warning::Recovery(doubt) => doubt.code(),
-            Warning::OnlyFirstAdapter { .. } => "only-first-adapter",
-            Warning::UnknownField { .. } => "unknown-field",
-            Warning::FieldWithoutEffect { .. } => "field-without-effect",
+            Warning::Spec(doubt) => doubt.code(),
             Warning::SingleRound => "single-round",
             Warning::DeviceUnknown { .. } => "device-unknown",
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
             Warning::RequestsRepeated(_) => "requests-repeated",
             Warning::ColdNotProven { .. } => "cold-not-proven",
-            Warning::NoisyProbe { .. } => "noisy-probe",
-            Warning::ProbeAboveDevice { .. } => "probe-above-device",
+            Warning::Probe(doubt) => doubt.code(),
         }
     }
 
@@ -155,13 +140,7 @@ impl Warning {
                  not write speed; use a fresh base_path, or delete the objects of the earlier run"
             ),
             Warning::Recovery(doubt) => doubt.text(),
-            Warning::OnlyFirstAdapter { given } => {
-                format!("of {given} adapters only the first is measured; run each alone")
-            }
-            Warning::UnknownField { field, nearest } => unknown_field(field, nearest.as_deref()),
-            Warning::FieldWithoutEffect { field, why } => {
-                format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
-            }
+            Warning::Spec(doubt) => doubt.text(),
             Warning::SingleRound => "percentiles over one measured round are that round; use --rounds 5 or more".into(),
             Warning::DeviceUnknown { path } => format!(
                 "no block device was found under {path}, so whether bytes reached one is not known; use a base_path \
@@ -176,21 +155,9 @@ impl Warning {
                 resident_pages,
                 device_share_pct,
             } => cold_not_proven(*resident_pages, *device_share_pct),
-            Warning::NoisyProbe { spread } => format!(
-                "the slices of the device probe differ by a factor of {spread:.2}, so ratios to it are not sound; \
-                 repeat while nothing else uses the device"
-            ),
-            Warning::ProbeAboveDevice { ratio } => format!(
-                "the measured throughput is {ratio:.2} times what the device probe reached, so a cache took part or \
-                 the device changed speed; repeat with --cold and more rounds"
-            ),
+            Warning::Probe(doubt) => doubt.text(),
         }
     }
-}
-
-fn unknown_field(field: &str, nearest: Option<&str>) -> String {
-    let advice = nearest.map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
-    format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
 }
 
 fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> String {
@@ -244,15 +211,15 @@ mod tests {
                 impossible: 1,
                 stale: 2,
             }),
-            Warning::OnlyFirstAdapter { given: 2 },
-            Warning::UnknownField {
+            Warning::Spec(SpecDoubt::OnlyFirstAdapter { given: 2 }),
+            Warning::Spec(SpecDoubt::UnknownField {
                 field: text(),
                 nearest: None,
-            },
-            Warning::FieldWithoutEffect {
+            }),
+            Warning::Spec(SpecDoubt::FieldWithoutEffect {
                 field: text(),
                 why: text(),
-            },
+            }),
             Warning::SingleRound,
             Warning::DeviceUnknown { path: text() },
             Warning::RoundsTimedOut { rounds: 3 },
@@ -265,8 +232,8 @@ mod tests {
                 resident_pages: 7,
                 device_share_pct: 41.0,
             },
-            Warning::NoisyProbe { spread: 1.5 },
-            Warning::ProbeAboveDevice { ratio: 1.25 },
+            Warning::Probe(ProbeDoubt::Noisy { spread: 1.5 }),
+            Warning::Probe(ProbeDoubt::BelowResult { ratio: 1.25 }),
         ]
     }
 
@@ -306,10 +273,10 @@ mod tests {
         }
         .text();
         assert!(text.contains("8.0 MiB") && text.contains("`ulimit -l 65537`"), "{text}");
-        let warning = Warning::UnknownField {
+        let doubt = SpecDoubt::UnknownField {
             field: "use_odirct".into(),
             nearest: Some("use_odirect".into()),
         };
-        assert!(warning.text().ends_with("did you mean 'use_odirect'?"));
+        assert!(doubt.text().ends_with("did you mean 'use_odirect'?"));
     }
 }

@@ -175,7 +175,13 @@ fn passes(
     let checksums = digests.as_mut().filter(|_| comparable);
     let checksums = checksums.map(|digests| digests as &mut dyn ServerChecksums);
     let offered = checksums.is_some();
-    let mut on_event = |sequence, event| progress.line(&progress::line(sequence, &event));
+    let mut on_event = |sequence, event| {
+        progress.line(&progress::line(sequence, &event));
+        // An endless run without a reader would never be seen again.
+        if config.end.is_none() && progress.error().is_some() {
+            signal::reader_left();
+        }
+    };
     let mut runner = Runner::new(session, config, checksums, &mut on_event);
     let samples = runner.run();
     let reason = match (config.driver, offered, runner.no_checksums.take()) {

@@ -51,12 +51,19 @@ pub fn received() -> Option<i32> {
     }
 }
 
+/// Asks for an end as SIGPIPE would, had this process not chosen to see broken pipes as errors.
+pub fn reader_left() {
+    // A signal that came before stays the reason.
+    let _ = RECEIVED.compare_exchange(0, libc::SIGPIPE, Ordering::SeqCst, Ordering::SeqCst);
+}
+
 /// The signal's name, for messages.
 pub fn name(signal: i32) -> &'static str {
     match signal {
         libc::SIGINT => "SIGINT",
         libc::SIGTERM => "SIGTERM",
         libc::SIGHUP => "SIGHUP",
+        libc::SIGPIPE => "SIGPIPE",
         _ => "a signal",
     }
 }

@@ -250,32 +250,42 @@ fn a_server_killed_in_mid_run_is_a_sentence_and_leaves_no_memory() {
     }
 }
 
+/// A run without `--end`.
+fn endless(server: &MockServer, mode: &str) -> std::process::Command {
+    let shape = crate::support::mock_server::SHAPE;
+    let mut command = bench();
+    command.args(["server", "--mode", "cpu", "--rpc-url", &server.rpc_url]);
+    command.args(["--url", &server.http_url, "--num-tokens", "40"]);
+    command.args(["--kvcache-shape-spec", shape, "--interval", "0.001"]);
+    command.args(["--transfer-mode", mode]);
+    command
+}
+
+#[test]
+fn an_endless_run_ends_when_its_reader_leaves() {
+    let server = MockServer::start(&[]);
+    let mut command = endless(&server, "engine_driven");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
+    drop(lines);
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
+    assert!(text.contains("Broken pipe"), "{text}");
+    assert_nothing_left(&server);
+}
+
 #[test]
 fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
     for (signal, mode, code, state) in [
         ("-INT", "engine_driven", 0, "complete (until SIGINT)"),
         ("-INT", "lmcache_driven", 0, "complete (until SIGINT)"),
         ("-TERM", "lmcache_driven", 143, "partial (SIGTERM)"),
+        ("-HUP", "lmcache_driven", 129, "partial (SIGHUP)"),
     ] {
         let server = MockServer::start(&[]);
-        let mut command = bench();
-        command.args([
-            "server",
-            "--mode",
-            "cpu",
-            "--rpc-url",
-            &server.rpc_url,
-            "--url",
-            &server.http_url,
-        ]);
-        command.args([
-            "--kvcache-shape-spec",
-            crate::support::mock_server::SHAPE,
-            "--num-tokens",
-            "40",
-        ]);
-        command.args(["--interval", "0.001", "--transfer-mode", mode]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = endless(&server, mode).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
         kill(&child, signal);

@@ -109,26 +109,52 @@ fn store(adapter: &mut Narrow, in_flight: i64, timeout_s: f64) -> (PhaseSamples,
     (samples, slots.len())
 }
 
-/// Answers lookups at once with "not there", except the first task, of which nothing is ever heard again.
-struct Forgetful(Capabilities);
+/// Gives every key the same outcome at once and writes over its buffer, except, if it is forgetful, the first task, of which
+/// nothing is ever heard again.
+struct Prompt {
+    capabilities: Capabilities,
+    outcome: Outcome,
+    forgetful: bool,
+    unlocked: usize,
+    /// Bytes of submitted buffers that were not zero.
+    dirty_bytes: usize,
+}
 
-impl Adapter for Forgetful {
+impl Prompt {
+    fn new(outcome: Outcome) -> Prompt {
+        Prompt {
+            capabilities: Narrow::new(false).capabilities,
+            outcome,
+            forgetful: false,
+            unlocked: 0,
+            dirty_bytes: 0,
+        }
+    }
+}
+
+impl Adapter for Prompt {
     fn capabilities(&self) -> &Capabilities {
-        &self.0
+        &self.capabilities
     }
 
     fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
         Ok(IoPath {
-            name: "forgetful".to_owned(),
+            name: "prompt".to_owned(),
             depth: 1,
         })
     }
 
     fn submit(&mut self, mut task: Task) -> Submit {
-        if task.id == 0 {
+        if self.forgetful && task.id == 0 {
             return Submit::Queued;
         }
-        task.items.iter_mut().for_each(|item| item.outcome = Outcome::Missing);
+        for item in &mut task.items {
+            item.outcome = self.outcome.clone();
+            if let Some(slot) = &mut item.slot {
+                self.dirty_bytes += slot.bytes().iter().filter(|byte| **byte != 0).count();
+                slot.bytes_mut().fill(7);
+            }
+        }
         let now = Instant::now();
         Submit::Done(Completion {
             id: task.id,
@@ -144,7 +170,9 @@ impl Adapter for Forgetful {
         None
     }
 
-    fn unlock(&mut self, _keys: &[ObjectKey]) {}
+    fn unlock(&mut self, keys: &[ObjectKey]) {
+        self.unlocked += keys.len();
+    }
 
     fn cancel(&mut self) {}
 
@@ -197,30 +225,55 @@ fn an_adapter_that_stays_full_ends_the_run_too() {
     assert_eq!(slots, 0);
 }
 
-#[test]
-fn a_lost_task_does_not_shift_what_is_expected_of_the_others() {
+/// Rounds of two tasks of two keys; lookups expect to find half of them.
+fn answered(adapter: &mut Prompt, only: Only, rounds: i64) -> PhaseSamples {
     let args = L2Args {
         num_keys: 2,
         in_flight: 2,
-        rounds: 1,
+        data_size_kb: 4,
+        rounds,
         warmup_rounds: 0,
         lookup_max_hit_rate: 0.5,
         round_timeout_s: Some(0.001),
-        only: Some(Only::Lookup),
+        only: Some(only),
         ..L2Args::default()
     };
     let config = RunConfig::resolve(&args, None).unwrap();
-    let mut adapter = Forgetful(Narrow::new(false).capabilities);
+    let arena = Arena::new(config.buffer_bytes(), 1, false).unwrap();
+    let (_arena, mut slots) = arena.into_slots(config.object_bytes);
+    let operation = config.operations[0];
     let mut runner = Runner {
         config: &config,
-        adapter: &mut adapter,
+        adapter,
         meter: &DeviceMeter::new(None, None),
         started: Instant::now(),
         on_event: &mut |_| {},
         all_stored: true,
     };
-    let samples = runner.run(Operation::Lookup, &mut Vec::new()).unwrap();
+    runner.run(operation, &mut slots).unwrap()
+}
+
+#[test]
+fn a_lost_task_does_not_shift_what_is_expected_of_the_others() {
+    let mut adapter = Prompt::new(Outcome::Missing);
+    adapter.forgetful = true;
+    let samples = answered(&mut adapter, Only::Lookup, 1);
     assert_eq!(samples.rounds_timed_out, 1);
     // The second task asks for keys that nobody stored: not finding them is right.
     assert_eq!(samples.failures.kept, Vec::<String>::new());
+}
+
+#[test]
+fn what_a_lookup_finds_is_unlocked_and_counted_where_it_was_never_stored() {
+    let mut adapter = Prompt::new(Outcome::Found);
+    let samples = answered(&mut adapter, Only::Lookup, 2);
+    assert_eq!(adapter.unlocked, 8);
+    assert_eq!(samples.tally.unexpected_hits, 4);
+}
+
+#[test]
+fn every_load_begins_with_zeroed_buffers() {
+    let mut adapter = Prompt::new(Outcome::Loaded);
+    let samples = answered(&mut adapter, Only::Load, 3);
+    assert_eq!((samples.rounds.len(), adapter.dirty_bytes), (3, 0));
 }

@@ -35,10 +35,10 @@ fn messages_are_those_of_lmcache() {
 fn misspelled_fields_are_warned_about() {
     let spec = r#"{"type": "plugin", "module_path": "m", "class_name": "C", "adapter_parms": {}}"#;
     let parsed = parse_specs(&[spec.to_owned()]).unwrap();
-    let expected = Warning::UnknownField {
+    let expected = Warning::Spec(SpecDoubt::UnknownField {
         field: "adapter_parms".to_owned(),
         nearest: Some("adapter_params".to_owned()),
-    };
+    });
     assert_eq!(parsed.warnings, [expected]);
     // Mooncake's own fields are not known here.
     let parsed = parse_specs(&[r#"{"type": "mooncake_store", "protocol": "tcp"}"#.to_owned()]).unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::field::given;
 use super::python_value::{number, repr, type_name};
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 
 const FIELDS: [&str; 6] = ["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
 const POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
@@ -71,9 +71,11 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
             "objects are stored as they are, without a serializer, unless --apply-serde is given",
         ),
     ];
-    let warn = |(field, why): &(&str, &str)| Warning::FieldWithoutEffect {
-        field: (*field).to_owned(),
-        why: (*why).to_owned(),
+    let warn = |(field, why): &(&str, &str)| {
+        Warning::Spec(SpecDoubt::FieldWithoutEffect {
+            field: (*field).to_owned(),
+            why: (*why).to_owned(),
+        })
     };
     reasons
         .iter()
@@ -85,9 +87,11 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
 /// Fields that neither the type, which knows `own`, nor the common part knows.
 pub fn unknown(fields: &Map<String, Value>, own: &[&str]) -> Vec<Warning> {
     let known: Vec<&str> = own.iter().chain(&FIELDS).copied().collect();
-    let warn = |field: &String| Warning::UnknownField {
-        field: field.clone(),
-        nearest: nearest(field, &known),
+    let warn = |field: &String| {
+        Warning::Spec(SpecDoubt::UnknownField {
+            field: field.clone(),
+            nearest: nearest(field, &known),
+        })
     };
     fields
         .keys()

@@ -92,6 +92,7 @@ fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
 mod tests {
     use super::super::tests::{config, message_about};
     use super::*;
+    use crate::report::warning::SpecDoubt;
 
     const START: &str = r#""type": "fault_inject", "inner": {"type": "fs", "base_path": "/x"}"#;
 
@@ -139,9 +140,11 @@ mod tests {
         let (_, warnings) = config(
             r#"{"type": "fault_inject", "inner": {"type": "fs", "base_path": "/x", "use_odirct": true, "rate": 1}}"#,
         );
-        let unknown = |field: &str, nearest: Option<&str>| Warning::UnknownField {
-            field: field.to_owned(),
-            nearest: nearest.map(str::to_owned),
+        let unknown = |field: &str, nearest: Option<&str>| {
+            Warning::Spec(SpecDoubt::UnknownField {
+                field: field.to_owned(),
+                nearest: nearest.map(str::to_owned),
+            })
         };
         assert_eq!(
             warnings,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 
 /// (type, field, why).
 const IDLE: [(&str, &str, &str); 11] = [
@@ -45,9 +45,11 @@ pub fn warnings(type_name: &str, fields: &Map<String, Value>) -> Vec<Warning> {
         .iter()
         .filter(|(owner, field, why)| *owner == type_name && speaks(field) && (*why != LEGACY || speaks("io_engine")));
     given
-        .map(|(_, field, why)| Warning::FieldWithoutEffect {
-            field: (*field).to_owned(),
-            why: (*why).to_owned(),
+        .map(|(_, field, why)| {
+            Warning::Spec(SpecDoubt::FieldWithoutEffect {
+                field: (*field).to_owned(),
+                why: (*why).to_owned(),
+            })
         })
         .collect()
 }

@@ -235,18 +235,20 @@ fn doubts_are_warned_about() {
             "serde": {{"type": "fp8"}}, "eviction": {{"eviction_policy": "LRU", "trigger_watermark": "0.9"}}}}"#
     );
     let parsed = parse_all(&[&first, &format!(r#"{{{MOCK}, "typo": 1}}"#)]).unwrap();
-    let unknown = |field: &str, nearest: Option<&str>| Warning::UnknownField {
-        field: field.to_owned(),
-        nearest: nearest.map(str::to_owned),
+    let unknown = |field: &str, nearest: Option<&str>| {
+        Warning::Spec(SpecDoubt::UnknownField {
+            field: field.to_owned(),
+            nearest: nearest.map(str::to_owned),
+        })
     };
     let expected = [
-        Warning::OnlyFirstAdapter { given: 2 },
+        Warning::Spec(SpecDoubt::OnlyFirstAdapter { given: 2 }),
         unknown("use_odirct", Some("use_odirect")),
         unknown("colour", None),
     ];
     assert_eq!(parsed.warnings[..3], expected);
     let without_effect = |warning: &Warning| match warning {
-        Warning::FieldWithoutEffect { field, .. } => field.clone(),
+        Warning::Spec(SpecDoubt::FieldWithoutEffect { field, .. }) => field.clone(),
         other => panic!("{other:?}"),
     };
     let fields: Vec<_> = parsed.warnings[3..].iter().map(without_effect).collect();

@@ -4,7 +4,7 @@ use super::{ProbeResult, RunFacts};
 use crate::l2::adapter::Operation;
 use crate::l2::device;
 use crate::l2::samples::PhaseSamples;
-use crate::report::warning::Warning;
+use crate::report::warning::{ProbeDoubt, Warning};
 
 /// Creating a file takes about 16 us on an idle ext4; beyond this something slows it down.
 const SLOW_CREATE_US: f64 = 100.0;
@@ -54,9 +54,9 @@ pub fn add(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<Warnin
     }
     if let Some(probe) = ProbeResult::written(phase) {
         if probe.spread > PROBE_SPREAD_MAX {
-            warnings.push(Warning::NoisyProbe { spread: probe.spread });
+            warnings.push(Warning::Probe(ProbeDoubt::Noisy { spread: probe.spread }));
         } else if probe.ratio[1] > PROBE_RATIO_MAX {
-            warnings.push(Warning::ProbeAboveDevice { ratio: probe.ratio[1] });
+            warnings.push(Warning::Probe(ProbeDoubt::BelowResult { ratio: probe.ratio[1] }));
         }
     }
     if phase.rounds.len() == 1 && !warnings.contains(&Warning::SingleRound) {

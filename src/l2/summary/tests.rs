@@ -118,3 +118,24 @@ fn the_references_sections_are_recomputed_to_the_digit() {
         }
     }
 }
+
+#[test]
+fn a_run_without_all_of_its_phases_is_partial() {
+    let args = serde_json::json!({
+        "num_keys": 1, "in_flight": 1, "data_size_kb": 4, "rounds": 1, "warmup_rounds": 0, "lookup_max_hit_rate": 0.5,
+    });
+    let config = config(&args);
+    let stored = serde_json::json!({
+        "operation": "Store", "round_durations_s_including_warmup": [0.1], "success_counts_including_warmup": [1],
+    });
+    let facts = RunFacts {
+        config: &config,
+        adapter_json: "{}",
+        knows_device: true,
+        storage_path: None,
+        interrupted: None,
+        adapter_sections: Vec::new(),
+    };
+    let text = json::render(&report(&facts, &[phase(&stored, &config)], Vec::new()));
+    assert!(text.contains(r#""report": "partial (aborted)""#), "{text}");
+}

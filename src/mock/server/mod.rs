@@ -100,10 +100,14 @@ fn accept(listener: &TcpListener, service: &Arc<Mutex<Service>>) {
             continue;
         }
         let (service, dead, count) = (Arc::clone(service), Arc::clone(&dead), Arc::clone(&served));
-        thread::spawn(move || {
+        let spawned = thread::Builder::new().spawn(move || {
             connection::serve(stream, &service, &dead);
             count.fetch_sub(1, Ordering::SeqCst);
         });
+        if spawned.is_err() {
+            // Its connection is closed, which is all there is to say to it.
+            served.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::service::tls::TlsSetup;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
 use crate::l2::spec::S3Config;
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 
 const STEPS: [StepLabels; 2] = [["Connect", "Send", "Answer"], ["First byte", "Body", ""]];
 
@@ -92,10 +92,10 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
 fn doubts(config: &S3Config) -> Vec<Warning> {
     let mut doubts = Vec::new();
     let mut doubt = |field: &str, why: &str| {
-        doubts.push(Warning::FieldWithoutEffect {
+        doubts.push(Warning::Spec(SpecDoubt::FieldWithoutEffect {
             field: field.to_owned(),
             why: why.to_owned(),
-        });
+        }));
     };
     if config.prefer_http2 == Some(true) {
         doubt(

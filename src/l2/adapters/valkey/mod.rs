@@ -12,7 +12,7 @@ use super::service::tls::TlsSetup;
 use super::service::{ServiceAdapter, connections};
 use crate::l2::adapter::Environment;
 use crate::l2::spec::ValkeyConfig;
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 
 pub fn open(config: &ValkeyConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
     let address = |(host, port): &(String, u64)| Address::new(host, *port, "startup_nodes: port").map(Arc::new);
@@ -83,9 +83,11 @@ fn doubts(config: &ValkeyConfig) -> Vec<Warning> {
     ];
     let given = doubts.iter().filter(|(applies, ..)| *applies);
     given
-        .map(|(_, field, why)| Warning::FieldWithoutEffect {
-            field: (*field).to_owned(),
-            why: (*why).to_owned(),
+        .map(|(_, field, why)| {
+            Warning::Spec(SpecDoubt::FieldWithoutEffect {
+                field: (*field).to_owned(),
+                why: (*why).to_owned(),
+            })
         })
         .collect()
 }

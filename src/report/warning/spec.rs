@@ -1,0 +1,35 @@
+//! Doubts about what the adapter's JSON asks for.
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum SpecDoubt {
+    OnlyFirstAdapter { given: usize },
+    UnknownField { field: String, nearest: Option<String> },
+    FieldWithoutEffect { field: String, why: String },
+}
+
+impl SpecDoubt {
+    pub fn code(&self) -> &'static str {
+        match self {
+            SpecDoubt::OnlyFirstAdapter { .. } => "only-first-adapter",
+            SpecDoubt::UnknownField { .. } => "unknown-field",
+            SpecDoubt::FieldWithoutEffect { .. } => "field-without-effect",
+        }
+    }
+
+    pub fn text(&self) -> String {
+        match self {
+            SpecDoubt::OnlyFirstAdapter { given } => {
+                format!("of {given} adapters only the first is measured; run each alone")
+            }
+            SpecDoubt::UnknownField { field, nearest } => {
+                let advice = nearest
+                    .as_ref()
+                    .map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
+                format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
+            }
+            SpecDoubt::FieldWithoutEffect { field, why } => {
+                format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
+            }
+        }
+    }
+}
