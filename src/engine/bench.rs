@@ -160,7 +160,8 @@ impl Run<'_> {
                 let after = self.counters.read_again(&before);
                 self.prompt_sources = server_counters::section(&before, &after);
             }
-            live.note("Benchmark complete");
+            let stopped = signal::received().is_some();
+            live.note(if stopped { "Stopped" } else { "Benchmark complete" });
         }
         display.stop();
         Ok(samples)
