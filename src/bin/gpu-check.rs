@@ -125,9 +125,7 @@ fn far(gpu: &Gpu) -> Result<Result<String, String>, CudaError> {
     gpu.kernels
         .fill(&gpu.stream, &on_device, FAR_FIRST as u32, FAR_BLOCKS as u32)?;
     let ids: Vec<u32> = (FAR_FIRST..FAR_FIRST + FAR_BLOCKS).map(|id| id as u32).collect();
-    let sums = gpu
-        .kernels
-        .checksum(&gpu.stream, &on_device, &ids, FAR_BLOCKS as u32)?;
+    let sums = gpu.kernels.checksum(&gpu.stream, &on_device, &ids, FAR_BLOCKS as u32)?;
     let mut host = vec![0; (FAR_BLOCKS * FAR_BLOCK_BYTES) as usize];
     memory.read(&gpu.stream, (FAR_FIRST * FAR_BLOCK_BYTES) as usize, &mut host)?;
     let as_filled = (1u64..).zip(host.chunks_exact(8)).all(|(at, word)| {
@@ -136,9 +134,13 @@ fn far(gpu: &Gpu) -> Result<Result<String, String>, CudaError> {
     let mut hasher = FastHasher::new();
     hasher.update(&host);
     if !as_filled || digest(sums[0], host.len() as u64) != hasher.finish() {
-        return Ok(Err("blocks beyond 4 GiB of a plane are filled or digested wrongly".to_owned()));
+        return Ok(Err(
+            "blocks beyond 4 GiB of a plane are filled or digested wrongly".to_owned()
+        ));
     }
-    Ok(Ok("twin: blocks beyond 4 GiB of a plane: fill and digest equal\n".to_owned()))
+    Ok(Ok(
+        "twin: blocks beyond 4 GiB of a plane: fill and digest equal\n".to_owned()
+    ))
 }
 
 fn digest(sums: RawSums, bytes: u64) -> [u8; 16] {
@@ -276,7 +278,12 @@ fn timed(gpu: &Gpu, mut work: impl FnMut() -> Result<(), CudaError>) -> Result<f
 /// What a process pays before its first own work: driver, context and kernels, in whole milliseconds as the last word.
 fn start() -> Result<String, String> {
     let begun = Instant::now();
-    with_gpu(|_| Ok(format!("driver, context and kernels in ms: {}\n", begun.elapsed().as_millis())))
+    with_gpu(|_| {
+        Ok(format!(
+            "driver, context and kernels in ms: {}\n",
+            begun.elapsed().as_millis()
+        ))
+    })
 }
 
 /// An allocation filled with a pattern: prints its handle, waits for the end of standard input, and checks that the other
