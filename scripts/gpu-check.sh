@@ -110,10 +110,13 @@ ended_by() {
     victim=$!
     sleep 2
     kill "-$1" $victim
-    (sleep 30 && kill -KILL $victim) 2>/dev/null &
-    local guard=$!
+    # A child with a timer would run this script's clean-up when it is killed.
+    for _ in {1..300}; do
+        kill -0 $victim 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL $victim 2>/dev/null
     wait $victim 2>/dev/null
-    kill $guard 2>/dev/null
     until left=$(free_mib) && [ "$left" -ge $((free - 16)) ]; do
         [ $SECONDS -lt $end ] || { echo "$free MiB free before, $left after"; return 1; }
         sleep 0.5
