@@ -1,14 +1,28 @@
 #!/usr/bin/env bash
 # What can be checked of `--mode gpu` without a GPU: the checked-in PTX against a fresh build by nvcc from the package index, the
-# kernels' source run on the CPU, the driver's functions against its header, and our descriptors of CUDA memory in the classes of every LMCache release.
+# kernels' source run on the CPU, the driver's functions against its header, and our descriptors of CUDA memory in the classes
+# of every LMCache release.
 set -uo pipefail
 passed=0 failed=0
 check() {
     if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
+# Spilt registers would cost memory traffic of their own.
+assembles() {
+    local said
+    said=$("${nvcc%nvcc}ptxas" -v "-arch=$1" cuda/checksum.ptx -o "$2/$1.cubin" 2>&1) || { echo "$said"; return 1; }
+    if grep -q ' [1-9][0-9]* bytes spill' <<<"$said"; then
+        echo "$said"
+        return 1
+    fi
+    echo "ptxas takes cuda/checksum.ptx for $1 without spilling"
+}
 nvcc=$(scripts/peers.sh nvcc | tail -n 1)
 export NVCC=$nvcc
 check scripts/ptx.sh --check
+for architecture in sm_75 sm_80 sm_90 sm_100; do
+    check assembles "$architecture" "$1"
+done
 check python3 scripts/interop/cuda_abi.py "${nvcc%/bin/nvcc}/include" "$1"
 check g++ -std=c++20 -O1 -pthread -o "$1/kernel_on_cpu" scripts/interop/kernel_on_cpu.cpp
 check "$1/kernel_on_cpu"
