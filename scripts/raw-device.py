@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How much of the raw device the fs adapter reaches with O_DIRECT, and whether fio agrees about the raw device.
 
-Usage: raw-device.py [--dir DIR] [--out FILE]. Two tables. First, `lmcache-bench l2 --probe`: nine rounds with a slice of the
-raw device before and after each, in one process. Second, seven short runs of it alternating with fio on a file of the same
-size that was written before. Needs fio (scripts/peers.sh fio) and about 8 GiB of disk. The binary is LMCACHE_BENCH_BIN or
-target/release. Nothing is deleted before the last measurement.
+Usage: raw-device.py [--dir DIR] [--out FILE]. Three tables. First, `lmcache-bench l2 --probe`: nine rounds with a slice of the
+raw device before and after each, in one process. Second, whether it is the file system or what lies below it that makes space
+slow which was never written. Third, seven short runs of `--probe` alternating with fio on a file of the same size that was
+written before. Needs fio (scripts/peers.sh fio), `fallocate` of util-linux and about 8 GiB of disk. The binary is
+LMCACHE_BENCH_BIN or target/release. Nothing is deleted before the last measurement.
 """
 import argparse
 import json
@@ -58,6 +59,43 @@ def fio(root, size_kib, direction):
     return json.loads(out.stdout)["jobs"][0][direction]["bw_bytes"] / 2**20
 
 
+# What is done to the space of one file before fio writes all of it again.
+SPACE_MIB = 256
+SPACE = {
+    "written before": [],
+    "written before, then marked unwritten (same blocks)": [["-z", "-l", f"{SPACE_MIB}M"]],
+    "given back and reserved again (other blocks)": [["-p", "-l", f"{SPACE_MIB}M"], ["-l", f"{SPACE_MIB}M"]],
+}
+SPACE_TURNS = 5
+
+
+def space(root):
+    """fio's MiB/s at 1 MiB and depth 8 by the kind of space. Unwritten extents are ext4's way to remember that blocks hold nothing
+    yet; those of the second row lie where the device has bytes already, those of the third where it has none."""
+    path = root / "space"
+    job = ["fio", "--name=raw", f"--filename={path}", f"--size={SPACE_MIB}m", "--bs=1m", "--ioengine=io_uring", "--direct=1",
+           "--fixedbufs=1", "--registerfiles=1", "--iodepth=8", "--mem_align=2m", "--overwrite=0", "--rw=write",
+           "--output-format=json"]
+    huge = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+    def write():
+        out = subprocess.run(job, check=True, capture_output=True, env=huge)
+        return json.loads(out.stdout)["jobs"][0]["write"]["bw_bytes"] / 2**20
+
+    write()
+    speeds = {kind: [] for kind in SPACE}
+    for _ in range(SPACE_TURNS):
+        for kind, steps in SPACE.items():
+            for step in steps:
+                subprocess.run(["fallocate", *step, str(path)], check=True)
+                os.sync()
+            speeds[kind].append(write())
+    lines = ["| space | fio MiB/s, median | min to max |", "|---|---|---|"]
+    for kind, values in speeds.items():
+        lines.append(f"| {kind} | {statistics.median(values):.0f} | {min(values):.0f} to {max(values):.0f} |")
+    return lines
+
+
 def shares(root):
     lines = ["| operation | object | files | adapter MiB/s | raw written MiB/s | share p25 / p50 / p75 | raw spread | bar | met "
              "| raw fresh MiB/s | share of fresh |", "|---|---|---|---|---|---|---|---|---|---|---|"]
@@ -103,7 +141,7 @@ def main():
     root = pathlib.Path(tempfile.mkdtemp(prefix="lmcache-bench-raw-", dir=args.dir))
     try:
         create_us = creates.wait_until_quick(root)
-        share_lines, check_lines = shares(root), cross_check(root)
+        share_lines, space_lines, check_lines = shares(root), space(root), cross_check(root)
     finally:
         shutil.rmtree(root)
     text = "\n".join([
@@ -115,6 +153,10 @@ def main():
         "ones that were written before the clock and are taken over (`--recycle`). Creating an empty",
         f"file took {create_us:.0f} us (median) at the start; above {creates.SLOW_US:.0f} us recent deletions nearby slow the stores.",
         "",
+        f"## What makes fresh space slow ({SPACE_TURNS} turns of each)", "", *space_lines, "",
+        "One file, the same sizes and flags; only its space differs. Space that ext4 calls unwritten is as fast as written space",
+        "where the device below holds bytes already. So it is the device that takes long to give space, not the file system, and",
+        "what a new file can reach here is raw fresh, not raw written.", "",
         f"## The probe against fio ({PAIRS} alternating pairs)", "", *check_lines, "",
     ])
     print(text)

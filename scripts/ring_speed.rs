@@ -56,8 +56,6 @@ fn main() {
     options.read(true).write(true).custom_flags(O_DIRECT);
     let file = Arc::new(options.open(&arguments[0]).unwrap());
     let (first, object_bytes, depth, passes) = (number(1), number(2), number(3) as usize, number(5));
-    let gap = std::env::var("GAP").map_or(0, |gap| gap.parse().unwrap());
-    let zero = std::env::var("ZERO").is_ok();
     let footprints = &arguments[6..];
     for direction in [Direction::Write, Direction::Read] {
         let mut speeds = vec![Vec::new(); footprints.len()];
@@ -77,17 +75,12 @@ fn main() {
                 let plan = Pass {
                     file: &file,
                     first,
-                    stride: object_bytes + gap,
+                    stride: object_bytes,
                     objects: (number(4) << 20) / object_bytes,
                     direction,
                     depth,
                 };
                 pass(&mut ring, &mut free, &plan);
-                if zero {
-                    for slot in &mut free {
-                        slot.bytes_mut().fill(0);
-                    }
-                }
                 let took = pass(&mut ring, &mut free, &plan);
                 speeds.push((plan.objects * object_bytes) as f64 / took.as_secs_f64() / f64::from(1 << 20));
             }
@@ -95,11 +88,8 @@ fn main() {
         for (footprint, mut speeds) in footprints.iter().zip(speeds) {
             speeds.sort_by(f64::total_cmp);
             let middle = speeds[speeds.len() / 2];
-            println!(
-                "ring_speed {direction:?} {footprint} {middle:.0} {:.0} {:.0}",
-                speeds[0],
-                speeds[speeds.len() - 1]
-            );
+            let (least, most) = (speeds[0], speeds[speeds.len() - 1]);
+            println!("ring_speed {direction:?} {footprint} {middle:.0} {least:.0} {most:.0}");
         }
     }
 }

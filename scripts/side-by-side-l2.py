@@ -8,7 +8,8 @@ the reference runs in its own environment (scripts/peers.sh lmcache).
     scripts/side-by-side-l2.py [--dir DIR] [--out docs/results/side-by-side-l2.md]
 
 In parts, for machines that cannot be kept quiet for ten minutes: with `--state FILE` what was measured is kept there, and
-the table is always made of all of it. `--rows` and `--sizes` say what a call measures; `--rows start` the start alone.
+the table is always made of all of it. `--rows` and `--sizes` say what a call measures; `--rows start` the start alone. The
+objects then stay until somebody removes them.
 """
 
 import argparse
@@ -218,13 +219,19 @@ def touch_memory(amount: int = TOUCH_BYTES) -> None:
     instead of either adapter. What was freed last is given out first.
     """
     cores = os.cpu_count() or 1
-    pages = amount // cores // mmap.PAGESIZE
+    # Buffers want huge pages and the page cache large pieces, so both kinds of free memory are used: 2 MiB pages, then small.
+    shares = [(amount // cores, mmap.MADV_HUGEPAGE), (amount // cores // 4, mmap.MADV_NOHUGEPAGE)]
     children = []
     for _ in range(cores):
         child = os.fork()
         if child == 0:
-            memory = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            memory[:: mmap.PAGESIZE] = b"\1" * pages
+            held = []
+            for share, advice in shares:
+                pages = share // mmap.PAGESIZE
+                memory = mmap.mmap(-1, pages * mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+                memory.madvise(advice)
+                memory[:: mmap.PAGESIZE] = b"\1" * pages
+                held.append(memory)
             os._exit(0)
         children.append(child)
     for child in children:
@@ -565,7 +572,11 @@ def main() -> int:
         state.write(arguments.state)
         text = document(state, root, arguments.pairs)
     finally:
-        shutil.rmtree(root)
+        # Deleting slows the creates of whatever part is measured next.
+        if arguments.state is None:
+            shutil.rmtree(root)
+        else:
+            print(f"remove when all parts are measured: {root}", file=sys.stderr)
     print(text, end="")
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

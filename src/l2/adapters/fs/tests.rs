@@ -1,4 +1,5 @@
-//! A ring that the kernel stops serving: every key fails at once, and nothing is left in the directory.
+//! The fs adapter: when it reserves space, and a ring that the kernel stops serving: every key fails at once, and nothing is left
+//! in the directory.
 
 use super::*;
 use crate::l2::adapter::Outcome;
@@ -12,10 +13,6 @@ const DEPTH: usize = 2;
 /// None where the kernel gives no io_uring: then there is nothing to test.
 fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
     Ring::new(DEPTH).ok()?;
-    let spec = format!(r#"{{"type":"fs","base_path":"{}"}}"#, base.display());
-    let AdapterKind::Fs(config) = parse_specs(&[spec]).unwrap().first.kind else {
-        panic!("an fs spec");
-    };
     let (arena, slots) = Arena::new(KEYS * 4096, 4096, false).unwrap().into_slots(4096);
     let environment = Environment {
         arena,
@@ -28,7 +25,7 @@ fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
         recycle_files: 0,
         stores: true,
     };
-    let mut adapter = FsAdapter::open(&(&config).into(), environment).unwrap();
+    let mut adapter = FsAdapter::open(&setup(base, false), environment).unwrap();
     adapter.prepare(Operation::Store).unwrap();
     let slots = slots.into_iter().enumerate();
     let task = Task {
@@ -40,6 +37,53 @@ fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
         created: Instant::now(),
     };
     Some((adapter, task))
+}
+
+/// The setup of a plain spec for `base`.
+fn setup(base: &std::path::Path, direct: bool) -> Setup {
+    let spec = format!(
+        r#"{{"type":"fs","base_path":"{}","use_odirect":{direct}}}"#,
+        base.display()
+    );
+    let AdapterKind::Fs(config) = parse_specs(&[spec]).unwrap().first.kind else {
+        panic!("an fs spec");
+    };
+    (&config).into()
+}
+
+#[test]
+fn space_is_reserved_for_large_buffered_objects_on_ext4_only() {
+    let base = std::env::temp_dir().join(format!("lmcache-bench-reserve-{}", std::process::id()));
+    let reserves = |direct, bytes| {
+        let layout = Layout::open(&setup(&base, direct), bytes, false, &mut Vec::new()).unwrap();
+        (layout.reserves_space, layout.direct)
+    };
+    let large = reserves(false, 256 << 10).0;
+    assert_eq!(large, files::is_ext4(&base).unwrap());
+    assert!(!reserves(false, 252 << 10).0);
+    let (reserved, direct) = reserves(true, 256 << 10);
+    assert_eq!(
+        reserved,
+        large && !direct,
+        "where O_DIRECT is refused objects are buffered"
+    );
+    assert!(!files::is_ext4(std::path::Path::new("/proc")).unwrap());
+    std::fs::remove_dir(&base).unwrap();
+}
+
+#[test]
+fn a_reserved_object_has_its_own_length() {
+    let base = std::env::temp_dir().join(format!("lmcache-bench-reserved-{}", std::process::id()));
+    let layout = Layout::open(&setup(&base, false), 256 << 10, false, &mut Vec::new()).unwrap();
+    let (_arena, mut slots) = Arena::new(256 << 10, 4096, false).unwrap().into_slots(256 << 10);
+    slots[0].bytes_mut().fill(7);
+    let mut item = Item::new(bench_key(1), slots.pop());
+    let mut paths = object::Paths::default();
+    object::run(&layout, Operation::Store, &mut item, Instant::now(), &mut paths);
+    assert_eq!(item.outcome, Outcome::Stored);
+    let held = std::fs::read(&paths.target).unwrap();
+    assert!(held.len() == 256 << 10 && held.iter().all(|&byte| byte == 7));
+    std::fs::remove_dir_all(&base).unwrap();
 }
 
 fn break_ring(adapter: &mut FsAdapter) {
