@@ -51,5 +51,12 @@ for part in "${parts[@]}"; do
         failed=$((failed + 1))
     fi
 done
+# Again at the end, where the tail of a long log still has it.
+if [ "$failed" != 0 ]; then
+    for part in "${parts[@]}"; do
+        echo "interop: what failed in $part:"
+        awk '/^(pass|ok|skip|interop:|[0-9]+ passed)/ { shown = 0 } /^FAIL/ { shown = 30 } shown-- > 0' "$scratch/$part.log"
+    done
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -113,7 +113,7 @@ install_nixl_native() {
     printf '%s\n' "$dir"
 }
 
-# Against the library of the pip package, through declarations of our own (scripts/interop/mooncake).
+# Against the library of the pip package, through declarations of our own (scripts/interop/mooncake-headers).
 install_mooncake_native() {
     local mooncake dir source library
     mooncake=$(install_mooncake | tail -n 1)
@@ -122,7 +122,7 @@ install_mooncake_native() {
     if [ ! -e "$dir/lmcache/lmcache_mooncake.so" ]; then
         source=$(lmcache_source)/csrc/storage_backends
         library=$mooncake/mooncake/store.so
-        connector_into "$dir" mooncake -I"$source" -I"$source/mooncake" -I"$(dirname "${BASH_SOURCE[0]}")/interop/mooncake" \
+        connector_into "$dir" mooncake -I"$source" -I"$source/mooncake" -I"$(dirname "${BASH_SOURCE[0]}")/interop/mooncake-headers" \
             "$source"/mooncake/{pybind,connector}.cpp -Wl,--no-as-needed "$library" "-Wl,-rpath,$mooncake/mooncake"
     fi
     printf '%s\n' "$dir"

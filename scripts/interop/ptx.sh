@@ -5,7 +5,12 @@
 set -uo pipefail
 passed=0 failed=0
 check() {
-    if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL  $*"
+    fi
 }
 # Spilt registers would cost memory traffic of their own.
 assembles() {
