@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How much of the raw device the fs adapter reaches with O_DIRECT, and whether fio agrees about the raw device.
 
-Usage: raw-device.py [--dir DIR] [--out FILE]. Three tables. First, `lmcache-bench l2 --probe`: nine rounds with a slice of the
-raw device before and after each, in one process. Second, whether it is the file system or what lies below it that makes space
-slow which was never written. Third, seven short runs of `--probe` alternating with fio on a file of the same size that was
-written before. Needs fio (scripts/peers.sh fio), `fallocate` of util-linux and about 8 GiB of disk. The binary is
-LMCACHE_BENCH_BIN or target/release. Nothing is deleted before the last measurement.
+Usage: raw-device.py [--dir DIR] [--out FILE]. Four tables. First, `lmcache-bench l2 --probe`: nine rounds with a slice of the
+raw device before and after each, in one process. Second, the same on a file system of its own whose disk was written in full
+before (scripts/written_disk.py; needs root), as drives in use are. Third, whether it is the file system or what lies below it
+that makes space slow which was never written. Fourth, seven short runs of `--probe` alternating with fio on a file of the same
+size that was written before. Needs fio (scripts/peers.sh fio), `fallocate` of util-linux and about 14 GiB of disk. The binary
+is LMCACHE_BENCH_BIN or target/release. Nothing is deleted before the last measurement.
 """
 import argparse
 import json
@@ -21,10 +22,12 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "interop"))
 sys.dont_write_bytecode = True
 import creates
+import written_disk
 
 BINARY = os.environ.get("LMCACHE_BENCH_BIN", "target/release/lmcache-bench")
 SIZES_KIB = (1024, 256)
 ROUNDS = 9
+WRITTEN_DISK_GIB = 6
 PAIRS = 7
 # (operation, object KiB) -> least share of the pre-written raw device.
 BARS = {("Store", 1024): 0.90, ("Load", 1024): 0.95, ("Store", 256): 0.50, ("Load", 256): 0.90}
@@ -117,6 +120,13 @@ def shares(root):
     return lines
 
 
+def shares_of_written_disk(root):
+    if reason := written_disk.missing():
+        return [f"Not measured: {reason}."]
+    with written_disk.mounted(root, WRITTEN_DISK_GIB) as disk:
+        return shares(disk)
+
+
 def cross_check(root):
     lines = ["| direction | object | our probe MiB/s | fio MiB/s | ours over fio, p50 (min to max) |", "|---|---|---|---|---|"]
     for size_kib in SIZES_KIB:
@@ -142,17 +152,22 @@ def main():
     try:
         create_us = creates.wait_until_quick(root)
         share_lines, space_lines, check_lines = shares(root), space(root), cross_check(root)
+        used_lines = shares_of_written_disk(root)
     finally:
         shutil.rmtree(root)
     text = "\n".join([
         "# The fs adapter against the raw device", "",
         f"Made by `scripts/raw-device.py`; 4 submits of 32 keys, O_DIRECT. {os.cpu_count()} cores, Linux {platform.release()}.",
         "", f"## Share of the raw device ({ROUNDS} rounds, each over the two probe slices beside it)", "", *share_lines, "",
-        "Raw written: io_uring, depth 8, registered buffers, on space written before (store) or the very objects (load). Raw",
+        "Raw written: io_uring, as many at a time as the phase, registered buffers, on space written before (store) or objects of the run (load). Raw",
         "fresh: the same on space that is reserved but was never written, which is what new objects get. Files: new ones, or",
         "ones that were written before the clock and are taken over (`--recycle`). Creating an empty",
         f"file took {create_us:.0f} us (median) at the start; above {creates.SLOW_US:.0f} us recent deletions nearby slow the stores.",
         "",
+        f"## The same on a disk that was written in full before ({ROUNDS} rounds)", "", *used_lines, "",
+        "An ext4 of its own without discard, on a loop device whose file was written to the last byte (O_DIRECT on both levels).",
+        "Here new files lie where the device has bytes already, as on a drive in use; fresh is what ext4 itself costs for space",
+        "that it has yet to mark as written.", "",
         f"## What makes fresh space slow ({SPACE_TURNS} turns of each)", "", *space_lines, "",
         "One file, the same sizes and flags; only its space differs. Space that ext4 calls unwritten is as fast as written space",
         "where the device below holds bytes already. So it is the device that takes long to give space, not the file system, and",

@@ -95,7 +95,7 @@ impl Runner<'_> {
             }
         }
         if samples.interrupted.is_none() && samples.aborted.is_none() {
-            samples.last_probe = self.probe(&mut samples, total_rounds - 1, slots);
+            samples.last_probe = self.probe(&mut samples, total_rounds, slots);
         }
         (self.on_event)(Event::PhaseEnds);
         Ok(samples)
@@ -348,15 +348,23 @@ impl Runner<'_> {
         result
     }
 
-    /// One slice of the raw device, with this round's keys and buffers.
+    /// One slice of the raw device between two rounds, `round` being the next. Half of its keys are the last round's and half
+    /// the next one's: a device may well read for the first time what it has just written at another speed than later, and
+    /// so both a slice and a round meet as many objects that nobody has read yet.
     fn probe(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> Option<ProbeSlice> {
         if !self.config.probe || samples.operation == Operation::Lookup || samples.probe_error.is_some() {
             return None;
         }
-        let first = self.config.plan.store_range(round).start;
+        let plan = &self.config.plan;
+        let first_of = |round: u64| plan.store_range(round.min(plan.total_rounds() - 1)).start;
+        let (last, next) = (first_of(round.saturating_sub(1)), first_of(round));
+        let half = slots.len() / 2;
         let keyed = slots.drain(..).enumerate();
         let mut items: Vec<Item> = keyed
-            .map(|(index, slot)| Item::new(bench_key(first + index as u64), Some(slot)))
+            .map(|(index, slot)| {
+                let first = if index < half { last } else { next };
+                Item::new(bench_key(first + index as u64), Some(slot))
+            })
             .collect();
         self.prepare_contents(samples.operation, round, &mut items);
         let (items, outcome) = self.adapter.probe(samples.operation, items);

@@ -118,6 +118,8 @@ struct Prompt {
     unlocked: usize,
     /// Bytes of submitted buffers that were not zero.
     dirty_bytes: usize,
+    /// The keys of every probe slice.
+    probed: Vec<Vec<ObjectKey>>,
 }
 
 impl Prompt {
@@ -128,6 +130,7 @@ impl Prompt {
             forgetful: false,
             unlocked: 0,
             dirty_bytes: 0,
+            probed: Vec::new(),
         }
     }
 }
@@ -168,6 +171,12 @@ impl Adapter for Prompt {
 
     fn wait(&mut self, _timeout: Duration) -> Option<Completion> {
         None
+    }
+
+    fn probe(&mut self, _operation: Operation, items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
+        self.probed.push(items.iter().map(|item| item.key.clone()).collect());
+        let written = Duration::from_millis(1);
+        (items, Ok(ProbeSlice { written, fresh: None }))
     }
 
     fn unlock(&mut self, keys: &[ObjectKey]) {
@@ -234,6 +243,7 @@ fn answered(adapter: &mut Prompt, only: Only, rounds: i64) -> PhaseSamples {
         rounds,
         warmup_rounds: 0,
         lookup_max_hit_rate: 0.5,
+        probe: true,
         round_timeout_s: Some(0.001),
         only: Some(only),
         ..L2Args::default()
@@ -276,4 +286,15 @@ fn every_load_begins_with_zeroed_buffers() {
     let mut adapter = Prompt::new(Outcome::Loaded);
     let samples = answered(&mut adapter, Only::Load, 3);
     assert_eq!((samples.rounds.len(), adapter.dirty_bytes), (3, 0));
+}
+
+#[test]
+fn a_probe_of_loads_reads_as_many_objects_for_the_first_time_as_a_round_does() {
+    let mut adapter = Prompt::new(Outcome::Loaded);
+    answered(&mut adapter, Only::Load, 2);
+    let keys = |indices: [u64; 4]| indices.map(bench_key).to_vec();
+    assert_eq!(
+        adapter.probed,
+        [keys([0, 1, 2, 3]), keys([0, 1, 6, 7]), keys([4, 5, 6, 7])]
+    );
 }

@@ -40,7 +40,7 @@ const RING_DEPTH: usize = 8;
 const CORES_MAX: usize = 8;
 /// O_DIRECT stores want this many bytes on their way, and small objects, which spend much of their time in create and
 /// rename, as many threads as are allowed (docs/results).
-const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 8 * MIB as usize;
+const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 12 * MIB as usize;
 const THREADS_MAX: usize = 12;
 
 /// Which of the two ways an operation goes.
@@ -293,19 +293,15 @@ impl Adapter for FsAdapter {
     }
 
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
-        let depth = if self.environment.io_depth > 0 {
-            self.environment.io_depth
-        } else {
-            RING_DEPTH
-        };
-        if self.ring.is_none() {
+        // As many at a time as the phase itself has, or the two could not be compared.
+        let (Way::Ring(depth) | Way::Threads(depth)) = self.way;
+        if self.ring.as_ref().is_none_or(|ring| ring.depth() != depth) {
             match self.open_ring(depth) {
                 Ok(ring) => self.ring = Some(ring),
                 Err(error) => return (items, Err(format!("the probe needs io_uring: {error}"))),
             }
         }
         let ring = self.ring.as_mut().expect("made above");
-        let depth = ring.depth();
         let outcome = match operation {
             Operation::Store => Probe::store(&mut self.probe, &self.layout, ring.ring(), depth, &mut items),
             Operation::Load => probe::load(&self.layout, ring.ring(), depth, &mut items),
