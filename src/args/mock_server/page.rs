@@ -51,7 +51,10 @@ const NOTES: &[Note] = &[
     Note {
         title: "Exit codes",
         body: Body::Terms(&[
-            ("0", "Ended by Ctrl-C (SIGINT) or by SIGTERM."),
+            (
+                "0",
+                "Ended by Ctrl-C (SIGINT), by SIGTERM or by a closed terminal (SIGHUP).",
+            ),
             ("1", "A port or the shared memory could not be had."),
             ("2", "The command line is wrong."),
         ]),
