@@ -46,16 +46,6 @@ def is_free(port: int) -> bool:
     return True
 
 
-def cpu_s(process: subprocess.Popen) -> float:
-    """CPU seconds of a process's threads and of its children's, by the scheduler's own count."""
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    nanoseconds = 0
-    for pid in [str(process.pid), *children]:
-        for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            nanoseconds += int((thread / "schedstat").read_text().split()[0])
-    return nanoseconds / 1e9
-
-
 def wait_for_port(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
@@ -86,7 +76,13 @@ class Server:
         self.process.wait(timeout=20)
 
     def cpu_s(self) -> float:
-        return cpu_s(self.process)
+        """CPU seconds of its threads and of its children's, by the scheduler's own count."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        nanoseconds = 0
+        for process in [str(self.process.pid), *children]:
+            for thread in pathlib.Path(f"/proc/{process}/task").iterdir():
+                nanoseconds += int((thread / "schedstat").read_text().split()[0])
+        return nanoseconds / 1e9
 
     def __enter__(self) -> "Server":
         return self
