@@ -180,7 +180,11 @@ def moto(program: pathlib.Path, scratch: pathlib.Path) -> Server:
 
 
 def nginx(
-    scratch: pathlib.Path, certificate: pathlib.Path | None = None, key: pathlib.Path | None = None, http: str = ""
+    scratch: pathlib.Path,
+    certificate: pathlib.Path | None = None,
+    key: pathlib.Path | None = None,
+    http: str = "",
+    workers: int = 1,
 ) -> Server:
     """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
     answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200. `http`: more of its
@@ -196,7 +200,7 @@ def nginx(
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = scratch / "nginx.conf"
     configuration.write_text(
-        f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes 1; pid {scratch}/pid;"
+        f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes {workers}; pid {scratch}/pid;"
         f"error_log {scratch}/server.log; events {{ worker_connections 1024; }}"
         f"http {{ {http} access_log off; client_max_body_size 1g; client_body_temp_path {scratch}/tmp/body; {other}"
         f" js_path {scratch}; js_import status.js; client_body_buffer_size 1m; sendfile on; keepalive_requests 10000000;"
