@@ -33,7 +33,10 @@ check() {
     row "$name" $last "$(grep -v '^[=-]*$' "$scratch/log" | tail -n 1)"
 }
 
-free_mib() { nvidia-smi --query-gpu=memory.free --format=csv,noheader,nounits -i 0 2>/dev/null | head -n 1; }
+# The driver's device 0, by the number that nvidia-smi gives it.
+export CUDA_DEVICE_ORDER=PCI_BUS_ID
+device=${CUDA_VISIBLE_DEVICES:-0}
+free_mib() { nvidia-smi --query-gpu=memory.free --format=csv,noheader,nounits -i "${device%%,*}" 2>/dev/null | head -n 1; }
 
 # URL SECONDS: whether something answers there in time. Nodes often lack curl.
 answers() {
@@ -84,9 +87,15 @@ ipc() {
     return $status
 }
 
+# 512 MiB in 32 layers, which any device has.
+shape='(2,256,16,8,128):float16:32'
+
+# RPC_URL HTTP_URL FLAG...: a short run; the last line says how it went.
 gpu_run() {
+    local report=$scratch/report
     timeout 120 "$bin/lmcache-bench" server --mode gpu --rpc-url "$1" --url "$2" --start 0 --end 3 --interval 0.05 \
-        --kvcache-shape-spec '(2,256,16,8,128):float16:32' "${@:3}"
+        --kvcache-shape-spec "$shape" --output "$report" "${@:3}" || return 1
+    echo "$(sed -n 's/^Transfer: *//p' "$report"): $(sed -n 's/^Pass rate (%): *//p' "$report") % passed"
 }
 
 # The whole run of one request, store included, less what driver, context and kernels take in a process of their own.
@@ -96,7 +105,7 @@ first_store() {
     driver=${driver##* }
     begun=$(date +%s%N)
     timeout 120 "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" --start 0 --end 1 --interval 0 -q \
-        --kvcache-shape-spec '(2,256,16,8,128):float16:32' || return 1
+        --kvcache-shape-spec "$shape" || return 1
     ended=$((($(date +%s%N) - begun) / 1000000))
     echo "$ended ms for a run of one request, $driver ms of it for the driver"
     [ $((ended - driver)) -lt 1000 ]
@@ -106,10 +115,10 @@ first_store() {
 ended_by() {
     local free victim left end=$((SECONDS + 10))
     free=$(free_mib)
-    "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" -q >/dev/null 2>&1 &
+    "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" -q --kvcache-shape-spec "$shape" >/dev/null 2>&1 &
     victim=$!
     sleep 2
-    kill "-$1" $victim
+    kill "-$1" $victim || { echo "the run had ended by itself, so nothing was seen"; return 1; }
     # A child with a timer would run this script's clean-up when it is killed.
     for _ in {1..300}; do
         kill -0 $victim 2>/dev/null || break

@@ -6,13 +6,14 @@ LMCache's adapter runs twice: under LMCache's own runner in its own process, whi
 and through the bridge (`--via lmcache`) in our harness, where the server needs no path style. Each slice runs all, one after
 the other; ratios are formed within a slice and their median counts. Objects are removed before each contestant, outside the
 clock. The servers keep them in a tmpfs of their own, in huge pages or in small ones: with small pages most of what nginx does
-for a store is to allocate them.
+for a store is to allocate them. nginx gets a worker for each core: with one, it and not the client is the limit.
 
     scripts/s3-side-by-side.py [--servers nginx,s3s-fs] [--sizes 256,1024] [--pages small,huge]
-        [--num-keys 32] [--in-flight 4] [--congestion cubic] [--slices 7] [--out FILE]
+        [--workers CORES] [--num-keys 32] [--in-flight 4] [--congestion cubic] [--slices 7] [--out FILE]
 """
 
 import argparse
+import os
 import pathlib
 import sys
 import tempfile
@@ -37,7 +38,7 @@ def wiped(directory: pathlib.Path, run):
 def measured(name: str, size_kib: int, arguments, scratch: pathlib.Path, installed: pathlib.Path) -> dict:
     load = side.Load(arguments.num_keys, arguments.in_flight, size_kib * 1024)
     if name == "nginx":
-        server, bucket, model = servers.nginx(scratch), "", None
+        server, bucket, model = servers.nginx(scratch, workers=arguments.workers), "", None
         directory = scratch / "data"
     else:
         # LMCache has no path style, but a model name with a slash makes the same request paths.
@@ -86,9 +87,10 @@ def document(arguments, speeds: list[str], costs: list[str]) -> str:
     return f"""# `s3` beside LMCache 0.5.6
 
 Made by `scripts/s3-side-by-side.py --servers {arguments.servers} --sizes {arguments.sizes} --pages {arguments.pages} \
---num-keys {arguments.num_keys} --in-flight {arguments.in_flight} --congestion {arguments.congestion} --slices {arguments.slices}`. Medians of {arguments.slices} slices (minimum to maximum), contestants in turn, servers on loopback
-with their objects in a tmpfs of huge or small pages. {side.machine()}. {arguments.num_keys} keys x {arguments.in_flight} submits, \
-{side.ROUNDS} rounds. MiB/s; ratios are ours over theirs.
+--workers {arguments.workers} --num-keys {arguments.num_keys} --in-flight {arguments.in_flight} --congestion {arguments.congestion} \
+--slices {arguments.slices}`. Medians of {arguments.slices} slices (minimum to maximum), contestants in turn, servers on loopback
+with their objects in a tmpfs of huge or small pages; nginx with {arguments.workers} workers. {side.machine()}. \
+{arguments.num_keys} keys x {arguments.in_flight} submits, {side.ROUNDS} rounds. MiB/s; ratios are ours over theirs.
 
 "LMCache's runner" is its adapter under its own runner in its own process, as in `lmcache bench l2`; "through the bridge" is
 the same adapter in our harness (`--via lmcache`), {side.RARE_SLICES} slices.
@@ -97,7 +99,8 @@ the same adapter in our harness (`--via lmcache`), {side.RARE_SLICES} slices.
 |---|---|---|---|---|---|---|---|---|---|---|---|
 {chr(10).join(speeds)}
 
-CPU seconds per GiB, client and server, and the server's share of a core meanwhile. Near 1.00 the server is the limit.
+CPU seconds per GiB, client and server, and the server's share of a core meanwhile. Near one core for each of its
+workers the server is the limit; client and server together cannot use more than the machine has.
 
 | server | pages | operation | KiB | ours: client | server | share | LMCache's runner: client | server | share |
 |---|---|---|---|---|---|---|---|---|---|
@@ -111,6 +114,7 @@ def main() -> None:
     parser.add_argument("--num-keys", type=int, default=32)
     parser.add_argument("--in-flight", type=int, default=4)
     parser.add_argument("--connections", type=int, default=0, help="of ours; 0 is s3_num_io_threads, 64")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="of nginx")
     parser.add_argument("--pages", default="small", help="of the servers' tmpfs")
     parser.add_argument("--congestion", default="cubic", help="TCP congestion control")
     parser.add_argument("--servers", default="nginx,s3s-fs")

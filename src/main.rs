@@ -27,7 +27,8 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         // The shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
-        Ok(Status::Interrupted(signal)) => {
+        Ok(Status::Interrupted { signal, sentences }) => {
+            sentences.iter().for_each(|sentence| complain(sentence));
             let name = signal::name(signal);
             complain(&format!("lmcache-bench: stopped by {name}; the report is partial"));
             ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))

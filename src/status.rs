@@ -5,5 +5,19 @@ pub enum Status {
     Done,
     /// Sentences for people, most important first.
     Failed(Vec<String>),
-    Interrupted(i32),
+    /// By this signal. What had failed until then, or could not be written, is still said.
+    Interrupted {
+        signal: i32,
+        sentences: Vec<String>,
+    },
+}
+
+impl Status {
+    /// Ended by a signal with nothing else to tell.
+    pub fn interrupted(signal: i32) -> Status {
+        Status::Interrupted {
+            signal,
+            sentences: Vec::new(),
+        }
+    }
 }

@@ -36,17 +36,19 @@ class Run:
         return self
 
 
-def l2(spec: dict, *flags: object) -> Run:
-    """`lmcache-bench l2` with a quiet JSON report."""
+def l2(spec: dict, *flags: object, watch=lambda process: None) -> Run:
+    """`lmcache-bench l2` with a quiet JSON report. `watch` is given the process while it runs."""
     with tempfile.TemporaryDirectory() as scratch:
         report = pathlib.Path(scratch, "report.json")
         command = [binary(), "l2", "--l2-adapter", json.dumps(spec), "--format", "json", "-q"]
         command += ["--output", str(report), *(str(flag) for flag in flags)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            watch(process)
+            stdout, stderr = process.communicate()
         wall_s = time.perf_counter() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         metrics = json.loads(report.read_text())["metrics"] if report.exists() else {}
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(command, done.returncode, done.stdout, done.stderr, metrics, wall_s, cpu_s)
+    return Run(command, process.returncode, stdout, stderr, metrics, wall_s, cpu_s)

@@ -11,8 +11,8 @@ FLAGS += ["--data-size-kb", SIZE_KIB, "--seed", 7]
 require = fs.require
 
 
-def ours(spec: dict, *flags: object) -> native.Run:
-    return native.l2(spec, *FLAGS, *flags)
+def ours(spec: dict, *flags: object, **more) -> native.Run:
+    return native.l2(spec, *FLAGS, *flags, **more)
 
 
 def succeeded(run: native.Run, operation: str) -> int:

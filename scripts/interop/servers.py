@@ -3,12 +3,13 @@
 import contextlib
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
 import time
 
-READY_S = 20.0
+READY_S = 60.0
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 ACCESS_KEY, SECRET_KEY, REGION, BUCKET = "interop-access", "interop-secret", "us-east-1", "kvbench"
 
@@ -22,16 +23,27 @@ def peers(target: str) -> str:
 
 
 def free_ports(count: int, reserve_bus: bool = False) -> list[int]:
-    """Ports that nobody listens on now; for cluster nodes also the bus port, 10000 above."""
+    """Ports that nobody listens on now; for cluster nodes the bus port too, 10000 above. They lie below the ports that the
+    kernel gives to clients: one of those could be taken while its server is down, even by a client that connects to itself."""
+    first_of_clients = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    end = first_of_clients if first_of_clients > 15_000 else 32_000
     found = []
-    while len(found) < count:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port in found or (reserve_bus and port > 55_000):
-            continue
-        found.append(port)
-    return found
+    for port in random.sample(range(end - 10_000, end), 1000):
+        if is_free(port) and not (reserve_bus and not is_free(port + 10_000)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"no {count} free ports below {end}")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_for_port(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:
@@ -103,12 +115,15 @@ class Redis(Server):
 
 
 @contextlib.contextmanager
-def cluster(program: str, scratch: pathlib.Path, nodes: int = 3, replicas: int = 0, *more: object):
-    """A cluster with so many replicas for each primary and all slots covered."""
+def cluster(
+    program: str, scratch: pathlib.Path, *more: object, nodes: int = 3, replicas: int = 0, timeout_ms: int = 15_000
+):
+    """A cluster with so many replicas for each primary and all slots covered. A node that is silent for `timeout_ms` counts
+    as lost, also one that a busy machine does not let run."""
     with contextlib.ExitStack() as stack:
         members = []
         for port in free_ports(nodes, reserve_bus=True):
-            options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", 1000)
+            options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", timeout_ms)
             members.append(stack.enter_context(Redis(program, scratch / str(port), port, *options, *more)))
         cli = pathlib.Path(program).parent / pathlib.Path(program).name.replace("-server", "-cli")
         addresses = [f"127.0.0.1:{member.port}" for member in members]
@@ -165,7 +180,11 @@ def moto(program: pathlib.Path, scratch: pathlib.Path) -> Server:
 
 
 def nginx(
-    scratch: pathlib.Path, certificate: pathlib.Path | None = None, key: pathlib.Path | None = None, http: str = ""
+    scratch: pathlib.Path,
+    certificate: pathlib.Path | None = None,
+    key: pathlib.Path | None = None,
+    http: str = "",
+    workers: int = 1,
 ) -> Server:
     """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
     answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200. `http`: more of its
@@ -181,7 +200,7 @@ def nginx(
     user = "user root;" if os.geteuid() == 0 else ""
     configuration = scratch / "nginx.conf"
     configuration.write_text(
-        f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes 1; pid {scratch}/pid;"
+        f"load_module modules/ngx_http_js_module.so; daemon off; {user} worker_processes {workers}; pid {scratch}/pid;"
         f"error_log {scratch}/server.log; events {{ worker_connections 1024; }}"
         f"http {{ {http} access_log off; client_max_body_size 1g; client_body_temp_path {scratch}/tmp/body; {other}"
         f" js_path {scratch}; js_import status.js; client_body_buffer_size 1m; sendfile on; keepalive_requests 10000000;"

@@ -47,7 +47,7 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     let to_stderr = args.format == Some(Format::Json);
     let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr));
     if let (Err(_), Some(signal)) = (&resolved, signal::received()) {
-        return Ok(Status::Interrupted(signal));
+        return Ok(Status::interrupted(signal));
     }
     let Outcome::Run { config, notes } = resolved? else {
         return Ok(Status::Done);
@@ -215,7 +215,8 @@ impl Run<'_> {
 /// What the exit code says, and the sentences for standard error.
 fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems: Vec<String>) -> Status {
     if let Some(signal) = interrupted {
-        return Status::Interrupted(signal);
+        let sentences = problems;
+        return Status::Interrupted { signal, sentences };
     }
     let mut sentences = problems;
     if figures.failed > 0 {

@@ -47,7 +47,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let mut adapter = match create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption) {
         Ok(adapter) => adapter,
         // Starting a Python takes seconds, in which people press Ctrl-C.
-        Err(error) => return signal::received().map_or(Err(error), |signal| Ok(Status::Interrupted(signal))),
+        Err(error) => return signal::received().map_or(Err(error), |signal| Ok(Status::interrupted(signal))),
     };
     let mut warnings = parsed.warnings;
     if encryption.is_some() {
@@ -60,6 +60,9 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         return Err(Error::Usage(
             "--no-skip-verify cannot check a null device, which keeps no data; give mock_bandwidth_gb a number".into(),
         ));
+    }
+    if config.verify && !config.runs(Operation::Load) {
+        warnings.push(Warning::NothingToVerify);
     }
     let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref(), adapter.helper_pid());
     let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
@@ -338,9 +341,6 @@ fn write_report(report: &Report, args: &L2Args, output: Option<&OutputFile>) -> 
 
 /// What the exit code says, and the sentences for standard error.
 fn status(run: &Run, interrupted: Option<i32>) -> Status {
-    if let Some(signal) = interrupted {
-        return Status::Interrupted(signal);
-    }
     let mut sentences = run.problems.clone();
     for phase in &run.phases {
         let label = phase.operation.label();
@@ -357,9 +357,9 @@ fn status(run: &Run, interrupted: Option<i32>) -> Status {
             ));
         }
     }
-    if sentences.is_empty() {
-        Status::Done
-    } else {
-        Status::Failed(sentences)
+    match interrupted {
+        Some(signal) => Status::Interrupted { signal, sentences },
+        None if sentences.is_empty() => Status::Done,
+        None => Status::Failed(sentences),
     }
 }

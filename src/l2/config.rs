@@ -178,7 +178,7 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     match Duration::try_from_secs_f64(seconds) {
         Ok(timeout) if !timeout.is_zero() && timeout <= ROUND_TIMEOUT_MAX => Ok(Some(timeout)),
         _ => Err(Error::Usage(format!(
-            "--round-timeout-s is {seconds} but must be a positive number of seconds, at most {}",
+            "--round-timeout-s is {seconds:?} but must be a positive number of seconds, at most {}",
             ROUND_TIMEOUT_MAX.as_secs()
         ))),
     }

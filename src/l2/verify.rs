@@ -8,7 +8,7 @@ use super::stamp::{self, BLOCK_BYTES, Block, Stamp};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
-    /// Intact blocks of different writes in one object, or intact blocks beside damaged ones.
+    /// Intact blocks of different writes in one object, or several kinds of damage at once.
     Torn {
         good_blocks: usize,
         blocks: usize,
@@ -31,7 +31,7 @@ pub enum Verdict {
     WrongKey {
         key: [u8; 16],
     },
-    /// No block is intact although stamps are there.
+    /// Some blocks are stamped but have another checksum; all others belong there.
     Corrupt {
         blocks: usize,
     },

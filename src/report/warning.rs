@@ -46,6 +46,8 @@ pub enum Warning {
     /// The adapter's JSON asks for something that is not done.
     Spec(SpecDoubt),
     SingleRound,
+    /// Verification was asked for in a run without loads.
+    NothingToVerify,
     DeviceUnknown {
         path: String,
     },
@@ -99,6 +101,7 @@ impl Warning {
             Warning::Recovery(doubt) => doubt.code(),
             Warning::Spec(doubt) => doubt.code(),
             Warning::SingleRound => "single-round",
+            Warning::NothingToVerify => "nothing-to-verify",
             Warning::DeviceUnknown { .. } => "device-unknown",
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
             Warning::RequestsRepeated(_) => "requests-repeated",
@@ -142,6 +145,9 @@ impl Warning {
             Warning::Recovery(doubt) => doubt.text(),
             Warning::Spec(doubt) => doubt.text(),
             Warning::SingleRound => "percentiles over one measured round are that round; use --rounds 5 or more".into(),
+            Warning::NothingToVerify => {
+                "--no-skip-verify checks what loads bring back, and this run has none; leave --only out".into()
+            }
             Warning::DeviceUnknown { path } => format!(
                 "no block device was found under {path}, so whether bytes reached one is not known; use a base_path \
                  on a local disk to have it checked"
@@ -221,6 +227,7 @@ mod tests {
                 why: text(),
             }),
             Warning::SingleRound,
+            Warning::NothingToVerify,
             Warning::DeviceUnknown { path: text() },
             Warning::RoundsTimedOut { rounds: 3 },
             Warning::RequestsRepeated(Repetitions {

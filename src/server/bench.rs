@@ -223,7 +223,7 @@ fn status(samples: &RunSamples, interrupted: Option<i32>) -> Status {
         return Status::Failed(sentences);
     }
     match interrupted {
-        Some(signal) if tally.passed == 0 || signal::name(signal) != "SIGINT" => Status::Interrupted(signal),
+        Some(signal) if tally.passed == 0 || signal::name(signal) != "SIGINT" => Status::interrupted(signal),
         _ => Status::Done,
     }
 }

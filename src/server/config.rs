@@ -132,7 +132,7 @@ fn within(flag: &str, value: i64, least: i64, most: i64) -> Result<u64, Error> {
 fn seconds(flag: &str, value: f64, least: f64) -> Result<Duration, Error> {
     if !(least..=SECONDS_MAX).contains(&value) {
         return Err(Error::Usage(format!(
-            "{flag} is {value} but must be {least} to {SECONDS_MAX} seconds"
+            "{flag} is {value:?} but must be {least} to {SECONDS_MAX} seconds"
         )));
     }
     Ok(Duration::from_secs_f64(value))

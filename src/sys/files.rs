@@ -13,6 +13,8 @@ use std::path::Path;
 pub const O_DIRECT: i32 = libc::O_DIRECT;
 pub const O_TMPFILE: i32 = libc::O_TMPFILE;
 pub const O_EXCL: i32 = libc::O_EXCL;
+/// Means nothing for plain files. Without it opening a pipe waits for whoever writes to it.
+pub const O_NONBLOCK: i32 = libc::O_NONBLOCK;
 
 fn checked(status: libc::c_int) -> io::Result<()> {
     if status == 0 {

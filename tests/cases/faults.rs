@@ -251,3 +251,16 @@ fn a_load_that_finds_nothing_verifies_nothing() {
     );
     assert!(!text.contains("data verified OK"), "{text}");
 }
+
+#[test]
+fn verification_without_loads_is_doubted() {
+    let dir = Dir::new();
+    for only in ["store", "lookup"] {
+        let mut command = l2(&dir.join("store"));
+        command.args(["--only", only, "--no-skip-verify"]);
+        let (output, value) = crate::support::json(&mut command);
+        assert!(output.status.success(), "{only}: {}", stderr(&output));
+        let codes = value["metrics"]["warnings"].to_string();
+        assert!(codes.contains("nothing-to-verify"), "{only}: {codes}");
+    }
+}

@@ -276,6 +276,27 @@ fn an_endless_run_ends_when_its_reader_leaves() {
     assert_nothing_left(&server);
 }
 
+/// The report still has its reader, so it comes, whole.
+#[test]
+fn an_endless_run_ends_when_nobody_reads_its_progress() {
+    let server = MockServer::start(&[]);
+    let mut command = endless(&server, "lmcache_driven");
+    command
+        .args(["--format", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
+    drop(lines);
+    let report: Value = serde_json::from_reader(child.stdout.take().unwrap()).unwrap();
+    let (pid, status) = (child.id(), child.wait().unwrap());
+    assert_eq!(status.code(), Some(141), "{report}");
+    assert!(report.to_string().contains("partial (SIGPIPE)"), "{report}");
+    assert_nothing_left(&server);
+    assert_eq!(shared_memory(pid), Vec::<String>::new());
+}
+
 #[test]
 fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
     for (signal, mode, code, state) in [

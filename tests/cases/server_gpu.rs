@@ -141,6 +141,10 @@ fn stores_wait_for_our_writes_and_checksums_for_the_servers() {
     assert_eq!(calls.iter().filter(|call| *call == "event shared").count(), 4);
     assert_eq!(calls.iter().filter(|call| *call == "event opened").count(), 4);
     assert!(waited > opened);
+    // What is done with an event after its owner has destroyed it is undefined, in every process.
+    let reached = at("event reached", waited);
+    let destroyed = at("event with flags 7 destroyed", shared);
+    assert!(destroyed > reached, "ours is gone before the server is done: {calls:?}");
 }
 
 #[test]

@@ -78,3 +78,33 @@ fn every_phase_ends_with_a_partial_report() {
         assert!(dir.names("store").iter().all(|name| name.ends_with(".data")), "{phase}");
     }
 }
+
+/// What failed before the signal is named, as at the end of a whole run.
+#[test]
+fn failures_before_a_signal_are_not_lost() {
+    let dir = Dir::new();
+    let spec = crate::support::fs_spec(&dir.join("store"));
+    let mut child = bench()
+        .args(["l2", "--only", "load", "--num-keys", "2", "--data-size-kb", "4"])
+        .args(["--rounds", "1000000", "--l2-adapter", &spec])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    while !text.contains("] Round 3:") {
+        assert!(reader.read_line(&mut text).unwrap() > 0, "ended early: {text}");
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    reader.read_to_string(&mut text).unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(
+        said.starts_with("Load round 1: bench-model@0x00000000@0@") && said.contains(": not found"),
+        "{said}"
+    );
+    assert!(said.ends_with("stopped by SIGINT; the report is partial\n"), "{said}");
+}

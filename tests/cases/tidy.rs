@@ -206,3 +206,52 @@ fn only_main_and_report_write_text() {
         assert!(may || found.is_none(), "src/{file} uses {found:?}");
     }
 }
+
+fn document(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// Scripts match on the codes of warnings, so each has its line in docs/formats.md.
+#[test]
+fn every_warning_code_is_documented() {
+    let formats = document("docs/formats.md");
+    let mut codes = 0;
+    for (file, text) in sources() {
+        if !file.ends_with("/warning.rs") && !file.contains("/warning/") {
+            continue;
+        }
+        for line in shipped(&text).lines() {
+            let literal = line.split_once("=> \"").and_then(|(_, rest)| rest.strip_suffix("\","));
+            let Some(code) = literal.filter(|text| text.chars().all(|c| c.is_ascii_lowercase() || c == '-')) else {
+                continue;
+            };
+            codes += 1;
+            assert!(
+                formats.contains(&format!("`{code}`")),
+                "docs/formats.md lacks `{code}` of src/{file}"
+            );
+        }
+    }
+    assert!(codes > 30, "only {codes} codes were found");
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let reasons = document("docs/dependencies.md");
+    let manifest = document("Cargo.toml");
+    let mut listed = false;
+    let mut crates = 0;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            listed = line == "[dependencies]" || line == "[dev-dependencies]";
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| listed) {
+            crates += 1;
+            let named = reasons.lines().filter(|line| line.starts_with("| ")).any(|line| {
+                let first = line.split('|').nth(1).unwrap_or_default();
+                first.split([' ', ',', '(', ')']).any(|word| word == name)
+            });
+            assert!(named, "docs/dependencies.md lacks {name}");
+        }
+    }
+    assert!(crates > 10, "only {crates} crates were found");
+}

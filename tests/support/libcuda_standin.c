@@ -168,11 +168,14 @@ status cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
     BEGIN(); (void)stream; (void)event; (void)flags; note("stream waits for event"); return OK;
 }
 status cuEventCreate(void **event, unsigned flags) {
-    BEGIN(); *event = malloc(1); live_events++; note("event created with flags %u", flags); return OK;
+    BEGIN(); *(unsigned *)(*event = malloc(sizeof flags)) = flags; live_events++;
+    note("event created with flags %u", flags); return OK;
 }
-status cuEventDestroy_v2(void *event) { BEGIN(); free(event); live_events--; return OK; }
+status cuEventDestroy_v2(void *event) {
+    BEGIN(); note("event with flags %u destroyed", *(unsigned *)event); free(event); live_events--; return OK;
+}
 status cuEventRecord(void *event, void *stream) { BEGIN(); (void)event; (void)stream; note("event recorded"); return OK; }
-status cuEventSynchronize(void *event) { BEGIN(); (void)event; return OK; }
+status cuEventSynchronize(void *event) { BEGIN(); (void)event; note("event reached"); return OK; }
 status cuEventElapsedTime(float *ms, void *begin, void *end) { BEGIN(); (void)begin; (void)end; *ms = 1.5f; return OK; }
 
 status cuIpcGetMemHandle(handle64 *handle, u64 pointer) {
@@ -212,7 +215,7 @@ status cuIpcGetEventHandle(handle64 *handle, void *event) {
 status cuIpcOpenEventHandle(void **event, handle64 handle) {
     BEGIN();
     if (handle.bytes[0] != 'e' || handle.bytes[63] != 'e') return INVALID_HANDLE;
-    *event = malloc(1);
+    *(unsigned *)(*event = malloc(sizeof(unsigned))) = 0;
     live_events++;
     note("event opened");
     return OK;

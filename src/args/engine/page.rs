@@ -37,8 +37,9 @@ const NOTES: &[Note] = &[
             ),
             ("2", "The command line is wrong; nothing was sent."),
             (
-                "130, 143",
-                "Ended by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is marked as such.",
+                "129, 130, 143",
+                "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is \
+                 marked as such.",
             ),
         ]),
     },

@@ -95,7 +95,10 @@ const NOTES: &[Note] = &[
     Note {
         title: "Exit codes",
         body: Body::Terms(&[
-            ("0", "Ended by Ctrl-C (SIGINT) or SIGTERM, which is how a server ends."),
+            (
+                "0",
+                "Ended by Ctrl-C (SIGINT), by SIGTERM or by a closed terminal (SIGHUP), which is how a server ends.",
+            ),
             ("1", "The port or the log could not be opened or written."),
             ("2", "The command line is wrong."),
         ]),

@@ -10,8 +10,9 @@ pub fn page() -> Page {
         summary: "Imitate a multiprocess cache server with exact delays",
         about: &[
             "Speaks the protocol of LMCache's multiprocess cache server over ZMQ, in any release from 0.5.0 to 0.5.6, and \
-             the HTTP endpoints that clients use. Chunks are kept in memory only. All ways of transfer that need no GPU \
-             work: inline, through shared memory of the server, and through shared memory of the client.",
+             the HTTP endpoints that clients use. Chunks are kept in memory only. All ways of transfer work: inline, \
+             through shared memory of the server, through shared memory of the client, and, where there is a CUDA driver, \
+             device memory of the client.",
             "The first line on standard output is `listening on tcp://HOST:PORT http://HOST:PORT`. Ctrl-C or SIGTERM ends \
              it. It measures nothing and proves nothing about a real server: it lets a client be tried out, also against \
              faults that a real server does not show.",
@@ -51,7 +52,10 @@ const NOTES: &[Note] = &[
     Note {
         title: "Exit codes",
         body: Body::Terms(&[
-            ("0", "Ended by Ctrl-C (SIGINT) or by SIGTERM."),
+            (
+                "0",
+                "Ended by Ctrl-C (SIGINT), by SIGTERM or by a closed terminal (SIGHUP).",
+            ),
             ("1", "A port or the shared memory could not be had."),
             ("2", "The command line is wrong."),
         ]),

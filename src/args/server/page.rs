@@ -39,13 +39,18 @@ const NOTES: &[Note] = &[
             ("0", "Every sequence passed, to `--end` or to Ctrl-C (SIGINT)."),
             (
                 "1",
-                "A checksum differed, a lookup missed or hit where it should not, a transfer failed, or the server could \
-                 not be reached; stderr says which.",
+                "A checksum differed, a lookup missed or hit where it should not, a transfer failed, the server could not \
+                 be reached, or nobody reads the report; stderr says which.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
             (
                 "129, 143",
                 "Ended by a closed terminal (SIGHUP) or by SIGTERM, after a report that is marked partial.",
+            ),
+            (
+                "141",
+                "With `--format json` and without `--end`: nobody reads the progress on standard error any more (SIGPIPE); \
+                 the report is marked partial.",
             ),
         ]),
     },

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::l2::adapter::Residency;
@@ -22,7 +23,8 @@ pub fn drop_pages(
     for key in keys {
         path_of(&key, &mut path);
         // A key that is not there has no pages; the load will say that it is missing.
-        let Ok(file) = File::open(&path) else {
+        let opened = File::options().read(true).custom_flags(files::O_NONBLOCK).open(&path);
+        let Ok(file) = opened else {
             continue;
         };
         let bytes = file.metadata().map_or(0, |metadata| metadata.len());
@@ -33,4 +35,29 @@ pub fn drop_pages(
         residency.resident_pages_after += files::resident_pages(&file, bytes).map_err(refused)?;
     }
     Ok(residency)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::l2::keys::bench_key;
+
+    #[test]
+    fn a_pipe_under_an_objects_name_is_refused_and_not_waited_for() {
+        let folder = std::env::temp_dir().join(format!("lmcache-bench-cold-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let dropped = drop_pages(&folder, &mut [bench_key(0)].into_iter(), |_, path| {
+            *path = pipe.display().to_string();
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+        let text = dropped.err().unwrap();
+        assert!(
+            text.starts_with("--cold: could not drop the cached pages of "),
+            "{text}"
+        );
+    }
 }

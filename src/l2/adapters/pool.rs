@@ -1,12 +1,16 @@
-//! Threads that take jobs from one queue and give them back done. What a job is, and what may be shared, is the caller's.
+//! Threads that take jobs from one queue and give them back done. What a job is, and what may be shared, is the caller's. It
+//! must never wait without a limit for a thread that hangs in a system call.
 
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 /// Enough for a few system calls and their paths; the default of 8 MiB each would be address space for nothing.
 const STACK_BYTES: usize = 256 << 10;
+/// How long the end of a run waits for what the threads still do. A server of a network file system that is gone would hold
+/// the process forever.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 pub struct Pool<Job> {
     jobs: Option<Sender<Job>>,
@@ -63,12 +67,66 @@ impl<Job: Send + 'static> Pool<Job> {
     }
 }
 
-impl<Job> Drop for Pool<Job> {
-    fn drop(&mut self) {
+impl<Job> Pool<Job> {
+    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that is still at work then is left alone: it
+    /// owns all that it touches.
+    fn stop(&mut self, grace: Duration) {
         self.jobs = None;
+        let deadline = Instant::now() + grace;
+        loop {
+            match self.finished.recv_deadline(deadline) {
+                Ok(job) => drop(job),
+                // Each thread holds a sender, so all of them are at their end.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => return,
+            }
+        }
         for worker in self.workers.drain(..) {
             // A worker that panicked has already printed why; there is nothing to add while tearing down.
             let _ = worker.join();
         }
+    }
+}
+
+impl<Job> Drop for Pool<Job> {
+    fn drop(&mut self) {
+        self.stop(STOP_GRACE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One thread whose work on a job lasts until something is sent, or the sender is gone.
+    fn held() -> (Pool<u32>, Sender<()>) {
+        let (release, held) = unbounded::<()>();
+        let worker = || {
+            let held = held.clone();
+            move |job: &mut u32| {
+                *job += 1;
+                let _ = held.recv();
+            }
+        };
+        (Pool::start(1, "held", worker).unwrap(), release)
+    }
+
+    #[test]
+    fn a_job_comes_back_done() {
+        let (pool, release) = held();
+        pool.push(1);
+        release.send(()).unwrap();
+        assert_eq!(pool.next(Duration::from_secs(60)), Some(2));
+    }
+
+    #[test]
+    fn a_thread_that_hangs_does_not_hold_the_end() {
+        let (mut pool, release) = held();
+        pool.push(1);
+        pool.stop(Duration::from_millis(10));
+        assert_eq!(pool.workers.len(), 1, "it was not waited for");
+        drop(release);
+        pool.stop(Duration::from_secs(60));
+        assert!(pool.workers.is_empty(), "it ended and was waited for");
     }
 }

@@ -16,6 +16,9 @@ const DIRECT_BYTES: usize = 32 << 10;
 /// Frames of control traffic (READY, PING) that are accepted; peers send some 30 bytes.
 const COMMAND_BYTES_MAX: u64 = 512;
 
+/// How long bytes may go on flowing after the time that was set for them: a large transfer ends late rather than not at all,
+/// and a stream that trickles does not hold the run for ever.
+const FLOW_MAX: Duration = Duration::from_secs(60);
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
@@ -246,6 +249,7 @@ impl Connection {
 
     /// At least one more byte, unless there is no room left.
     fn fill(&mut self, wait: Wait) -> Result<(), Fault> {
+        wait.flows()?;
         if self.begin == self.end {
             (self.begin, self.end) = (0, 0);
         } else if self.end == self.input.len() {
@@ -325,6 +329,7 @@ impl Connection {
 
 fn write_all(stream: &mut Stream, mut bytes: &[u8], wait: Wait) -> Result<(), Fault> {
     while !bytes.is_empty() {
+        wait.flows()?;
         match stream.write(bytes) {
             Ok(0) => return Err(Fault::Closed("the connection takes no more bytes".into())),
             Ok(written) => bytes = &bytes[written..],
@@ -351,11 +356,55 @@ fn check(error: io::Error, wait: Wait) -> Result<(), Fault> {
 }
 
 impl Wait {
+    /// Whether what is on its way may still take up time.
+    fn flows(self) -> Result<(), Fault> {
+        match Instant::now().saturating_duration_since(self.until) < FLOW_MAX {
+            true => Ok(()),
+            false => Err(Fault::TimedOut),
+        }
+    }
+
     /// Waits this long from now on, through signals.
     pub fn at_most(duration: Duration) -> Wait {
         Wait {
             until: Instant::now() + duration,
             stop_on_signal: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// A greeted connection and its other end.
+    fn connected() -> (Connection, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let wait = Wait::at_most(Duration::from_secs(60));
+        let mut hello = SIGNATURE.to_vec();
+        hello.extend_from_slice(b"\x03\0NULL");
+        hello.resize(64, 0);
+        hello.extend_from_slice(b"\x04\x06\x05READY");
+        theirs.write_all(&hello).unwrap();
+        let connection = Connection::greet(Stream::Unix(ours), "DEALER", wait).unwrap();
+        (connection, theirs)
+    }
+
+    #[test]
+    fn what_keeps_flowing_ends_late_but_it_ends() {
+        let (mut connection, mut theirs) = connected();
+        theirs.write_all(&[0; 64]).unwrap();
+        let ago = |seconds| Wait {
+            until: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
+            stop_on_signal: false,
+        };
+        connection.skip(32, ago(1)).unwrap();
+        connection.skip(32, ago(1)).unwrap();
+        theirs.write_all(&[0; 64]).unwrap();
+        let ended = connection.skip(u64::MAX, ago(61));
+        assert!(matches!(ended, Err(Fault::TimedOut)), "{ended:?}");
     }
 }

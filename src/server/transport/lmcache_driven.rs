@@ -224,8 +224,8 @@ enum Order {
     /// Host memory: the server answers when it is done.
     Host,
     Device {
-        /// Kept alive until the server is done with it.
-        _ours: Event,
+        /// Kept until the server is done: what it does with an event that is gone here is undefined.
+        ours: Event,
         handle: [u8; 64],
         begun: Event,
     },
@@ -243,7 +243,7 @@ impl Order {
         ours.record(&tensors.stream)?;
         Ok(Order::Device {
             handle: ours.ipc_handle()?,
-            _ours: ours,
+            ours,
             begun,
         })
     }
@@ -257,7 +257,7 @@ impl Order {
 
     /// Waits until the server's work on the device is done; the device's time since our event.
     fn after(self, tensors: &Tensors, theirs: &[u8]) -> Result<Option<Duration>, RpcError> {
-        let (Order::Device { begun, .. }, Tensors::Device(tensors)) = (self, tensors) else {
+        let (Order::Device { ours, begun, .. }, Tensors::Device(tensors)) = (self, tensors) else {
             return Ok(None);
         };
         if !theirs.is_empty() {
@@ -274,6 +274,7 @@ impl Order {
         let ended = Event::timing(tensors.context())?;
         ended.record(&tensors.stream)?;
         ended.synchronize()?;
+        drop(ours);
         let ms = ended.elapsed_ms_since(&begun)?;
         Ok(Some(Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3)))
     }
