@@ -210,7 +210,11 @@ fn silence_in_a_pipeline_is_waited_for_once() {
     let spec = server.spec(r#""num_workers":1,"pipeline":8,"request_timeout":0.3"#);
     let (code, metrics, said) = run(&spec, &["--only", "store"]);
     // One was answered; the others of its pipeline waited together, and are not sent again.
-    assert_eq!((code, &metrics["op_0"]["total_success"]), (Some(1), &1.into()), "{said}");
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &1.into()),
+        "{said}"
+    );
     assert_eq!(server.seen("SET").len(), 8);
     assert!(said.contains("no answer in time"), "{said}");
     assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");

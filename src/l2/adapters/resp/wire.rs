@@ -184,7 +184,9 @@ impl Connection {
             '*' if depth < DEPTH_MAX => match length(rest, ELEMENTS_MAX)? {
                 None => Ok(Reply::Nil),
                 Some(count) => Ok(Reply::Array(
-                    (0..count).map(|_| self.value(depth + 1, room)).collect::<io::Result<_>>()?,
+                    (0..count)
+                        .map(|_| self.value(depth + 1, room))
+                        .collect::<io::Result<_>>()?,
                 )),
             },
             _ => Err(not_resp("unknown kind of reply")),

@@ -136,7 +136,10 @@ fn impossible_entries_are_dropped_and_their_slots_free() {
         entries.insert("empty".to_owned(), json!({"offset": 1_318_912, "size": 0}));
         entries.insert("odd".to_owned(), json!(3));
         // Nobody was given this slot yet.
-        entries.insert("later".to_owned(), json!({"offset": 1_048_576 + 2 * 270_336, "size": 1}));
+        entries.insert(
+            "later".to_owned(),
+            json!({"offset": 1_048_576 + 2 * 270_336, "size": 1}),
+        );
     });
     let Recovered { mut index, impossible } = recovered.unwrap();
     assert_eq!((index.entries().len(), impossible), (1, 5));
