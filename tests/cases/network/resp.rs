@@ -202,6 +202,25 @@ fn silence_is_a_timeout_that_names_the_address() {
 }
 
 #[test]
+fn silence_in_a_pipeline_is_waited_for_once() {
+    let server = RespServer::scripted(|words, _| match words[0].as_str() {
+        "SET" if words[1] != wire(0) => Some(Instead::Silence),
+        _ => None,
+    });
+    let spec = server.spec(r#""num_workers":1,"pipeline":8,"request_timeout":0.3"#);
+    let (code, metrics, said) = run(&spec, &["--only", "store"]);
+    // One was answered; the others of its pipeline waited together, and are not sent again.
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &1.into()),
+        "{said}"
+    );
+    assert_eq!(server.seen("SET").len(), 8);
+    assert!(said.contains("no answer in time"), "{said}");
+    assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");
+}
+
+#[test]
 fn a_value_that_is_cut_off_is_not_loaded() {
     let server = RespServer::scripted(|words, _| match words[0].as_str() {
         "GET" if words[1] == wire(5) => Some(Instead::CutOff("$16384\r\nshort".to_owned())),

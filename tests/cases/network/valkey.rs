@@ -115,3 +115,19 @@ fn no_cluster_and_no_tls_are_said_at_once() {
         "{text}"
     );
 }
+
+#[test]
+fn a_slot_map_without_an_end_is_not_believed() {
+    let server = RespServer::scripted(|words, _| match words[0].as_str() {
+        "CLUSTER" => {
+            let range = format!("*400\r\n{}", "*0\r\n".repeat(400));
+            Some(Instead::Reply(format!("*16384\r\n{}", range.repeat(16_384))))
+        }
+        _ => None,
+    });
+    let (code, text) = refused(&spec(&[&server], r#","cluster_mode":true"#));
+    assert!(
+        code == Some(1) && text.contains("longer than any answer should be"),
+        "{text}"
+    );
+}

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::geometry::Geometry;
 use super::index::{Entry, Index};
 
-const HEADER_BYTES: usize = 32;
+pub const HEADER_BYTES: usize = 32;
 
 /// What a valid header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,10 @@ impl Header {
         };
         if header.payload_bytes == 0 || header.payload_bytes > geometry.checkpoint_bytes_max() {
             return damaged("its length is impossible");
+        }
+        // The checksum does not cover the header, and no checkpoint could follow this one.
+        if header.sequence == u64::MAX {
+            return damaged("its sequence number is impossible");
         }
         Ok(header)
     }
@@ -151,7 +155,7 @@ fn ascii(json: &str) -> Vec<u8> {
 /// What a checkpoint brings back.
 pub struct Recovered {
     pub index: Index,
-    /// Entries that name no slot or an impossible size.
+    /// Entries that name no slot, one that was never given out, one that another entry names too, or an impossible size.
     pub impossible: u64,
 }
 
@@ -190,16 +194,18 @@ pub fn parse(geometry: &Geometry, payload: &[u8]) -> Result<Recovered, String> {
     let next_slot = state.get("next_slot").map_or(Some(0), Value::as_u64);
     let next_slot = next_slot.filter(|next| *next <= geometry.max_slots);
     let next_slot = next_slot.ok_or_else(|| format!("its next_slot is not 0 to {}", geometry.max_slots))?;
+    let named = state.get("entries").and_then(Value::as_object);
     let mut entries = HashMap::new();
-    let mut impossible = 0;
-    for (name, fields) in state.get("entries").and_then(Value::as_object).into_iter().flatten() {
-        match entry(geometry, fields) {
-            Some(entry) => {
-                entries.insert(name.clone(), entry);
-            }
-            None => impossible += 1,
+    let mut users: HashMap<u64, u32> = HashMap::new();
+    for (name, fields) in named.into_iter().flatten() {
+        // LMCache keeps entries from next_slot on, and overwrites their slots with the next stores.
+        if let Some(entry) = entry(geometry, fields).filter(|entry| entry.slot < next_slot) {
+            *users.entry(entry.slot).or_default() += 1;
+            entries.insert(name.clone(), entry);
         }
     }
+    entries.retain(|_, entry| users[&entry.slot] == 1);
+    let impossible = (named.map_or(0, Map::len) - entries.len()) as u64;
     Ok(Recovered {
         index: Index::recovered(geometry.max_slots, next_slot, entries),
         impossible,

@@ -1,5 +1,6 @@
 //! Where things lie on a raw_block device: two checkpoint containers, then slots of one size. Numbers only; it opens nothing.
 
+use super::checkpoint::HEADER_BYTES as CHECKPOINT_HEADER_BYTES;
 use crate::l2::spec::RawBlockConfig;
 
 /// A slot header is this long before its padding.
@@ -31,6 +32,12 @@ impl Geometry {
     ) -> Result<Geometry, String> {
         if config.header_bytes < HEADER_FIELDS_BYTES {
             return Err(format!("header_bytes must be >= {HEADER_FIELDS_BYTES}"));
+        }
+        // LMCache writes such checkpoints and cannot read them.
+        if config.block_align < CHECKPOINT_HEADER_BYTES as i64 {
+            return Err(format!(
+                "block_align must be >= {CHECKPOINT_HEADER_BYTES}, which is how long the header of a checkpoint is"
+            ));
         }
         if config.meta_total_bytes <= config.block_align {
             return Err("meta_total_bytes must provide room for metadata header".to_owned());
@@ -200,8 +207,9 @@ pub mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_lmcaches_words() {
         type Change = fn(&mut RawBlockConfig);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 10] = [
             ("header_bytes must be >= 24", |config| config.header_bytes = 0),
+            ("block_align must be >= 32", |config| config.block_align = 16),
             ("meta_total_bytes must provide room for metadata header", |config| {
                 config.meta_total_bytes = 4096;
             }),

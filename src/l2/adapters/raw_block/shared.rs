@@ -110,12 +110,7 @@ impl Shared {
     fn write(&self, text: &[u8], sequence: u64) -> std::io::Result<()> {
         let geometry = &self.geometry;
         let container = geometry.containers()[usize::from(sequence.is_multiple_of(2))];
-        let mut block = vec![
-            0;
-            usize::try_from(geometry.block_align)
-                .map_err(std::io::Error::other)?
-                .max(32)
-        ];
+        let mut block = vec![0; usize::try_from(geometry.block_align).map_err(std::io::Error::other)?];
         let header = Header {
             sequence,
             payload_bytes: text.len() as u64,

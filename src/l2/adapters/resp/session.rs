@@ -212,19 +212,20 @@ impl RespSession {
         }
     }
 
-    /// Sends all commands before the first reply is awaited; what gets no reply is run again alone.
+    /// Sends all commands before the first reply is awaited. What gets no reply is run again alone, unless there was none in
+    /// time: then each of them had its time.
     fn pipelined(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
         let home = Arc::clone(&self.setup.home);
         let ttl_seconds = self.setup.ttl_seconds;
         let keys: Vec<Vec<u8>> = items.iter().map(|item| self.key_of(item)).collect();
         let mut laps: Vec<Lap> = items.iter().map(|_| Lap::start(created)).collect();
         let mut answered = 0;
-        let reason = match self.connection(&home) {
-            Err(sentence) => Some(sentence),
+        let lost = match self.connection(&home) {
+            Err(sentence) => Some(io::Error::other(sentence)),
             Ok(connection) => {
-                let mut outcome = send_all(connection, operation, &keys, ttl_seconds, items).err();
+                let mut lost = send_all(connection, operation, &keys, ttl_seconds, items).err();
                 for (item, lap) in items.iter_mut().zip(&mut laps) {
-                    if outcome.is_some() {
+                    if lost.is_some() {
                         break;
                     }
                     lap.times.open_ns = lap.lap_ns();
@@ -236,29 +237,39 @@ impl RespSession {
                         }
                         Ok(_) => unreachable!("receive() only says done or refused"),
                         Err(error) => {
-                            outcome = Some(error);
+                            lost = Some(error);
                             continue;
                         }
                     }
                     lap.times.transfer_ns = lap.lap_ns();
                     answered += 1;
                     if matches!(&item.outcome, Outcome::Failed(text) if text.starts_with(answer::LONGER)) {
-                        outcome = Some(io::Error::other("a longer value than asked for"));
+                        lost = Some(io::Error::other("a longer value than asked for"));
                     }
                 }
-                outcome.map(|error| error.to_string())
+                lost
             }
         };
-        for (item, lap) in items.iter_mut().zip(laps).take(answered) {
-            item.times = lap.finish();
-        }
-        if let Some(reason) = reason {
-            self.connections.remove(&home);
-            for item in &mut items[answered..] {
-                self.setup.tally.repeat(|| reason.clone());
+        let Some(error) = lost else {
+            answered = items.len();
+            finish(items, laps, answered);
+            return;
+        };
+        self.connections.remove(&home);
+        let rest = &mut items[answered..];
+        if error.kind() == ErrorKind::TimedOut {
+            let action = answer::action(operation, &home);
+            let sentence = format!("could not {action}: {error}{}", advice(&error));
+            rest.iter_mut()
+                .for_each(|item| item.outcome = Outcome::Failed(sentence.clone()));
+            answered = items.len();
+        } else {
+            for item in rest {
+                self.setup.tally.repeat(|| error.to_string());
                 self.alone(operation, item, created);
             }
         }
+        finish(items, laps, answered);
     }
 
     fn alone(&mut self, operation: Operation, item: &mut Item, created: Instant) {
@@ -274,6 +285,13 @@ impl Session for RespSession {
             [item] => self.alone(operation, item, created),
             _ => self.pipelined(operation, items, created),
         }
+    }
+}
+
+/// The times of the first so many keys; the others have theirs.
+fn finish(items: &mut [Item], laps: Vec<Lap>, count: usize) {
+    for (item, lap) in items.iter_mut().zip(laps).take(count) {
+        item.times = lap.finish();
     }
 }
 

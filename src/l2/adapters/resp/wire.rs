@@ -12,6 +12,8 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 const SMALL_BULK_BYTES_MAX: usize = 64 << 10;
 const ELEMENTS_MAX: usize = 16_384;
 const DEPTH_MAX: usize = 6;
+/// Of one reply in memory, elements included: far more than the slot map of the largest cluster.
+const REPLY_BYTES_MAX: usize = 64 << 20;
 const RECEIVE_BYTES: usize = 4096;
 
 /// A reply that is not an object.
@@ -154,13 +156,16 @@ impl Connection {
     }
 
     pub fn reply(&mut self) -> io::Result<Reply> {
-        let reply = self.value(0)?;
+        let mut room = REPLY_BYTES_MAX;
+        let reply = self.value(0, &mut room)?;
         self.proven = true;
         Ok(reply)
     }
 
-    fn value(&mut self, depth: usize) -> io::Result<Reply> {
+    /// `room`: bytes that the rest of the whole reply may take in memory.
+    fn value(&mut self, depth: usize, room: &mut usize) -> io::Result<Reply> {
         let line = self.line()?;
+        take(room, size_of::<Reply>() + line.len())?;
         let (kind, rest) = split_kind(&line)?;
         match kind {
             '+' => Ok(Reply::Simple(rest.to_owned())),
@@ -169,6 +174,7 @@ impl Connection {
             '$' => match length(rest, SMALL_BULK_BYTES_MAX)? {
                 None => Ok(Reply::Nil),
                 Some(len) => {
+                    take(room, len)?;
                     let mut bytes = vec![0; len];
                     self.exactly(&mut bytes)?;
                     self.line_end()?;
@@ -178,7 +184,9 @@ impl Connection {
             '*' if depth < DEPTH_MAX => match length(rest, ELEMENTS_MAX)? {
                 None => Ok(Reply::Nil),
                 Some(count) => Ok(Reply::Array(
-                    (0..count).map(|_| self.value(depth + 1)).collect::<io::Result<_>>()?,
+                    (0..count)
+                        .map(|_| self.value(depth + 1, room))
+                        .collect::<io::Result<_>>()?,
                 )),
             },
             _ => Err(not_resp("unknown kind of reply")),
@@ -252,6 +260,13 @@ impl Connection {
             Body::Short(len as u64)
         })
     }
+}
+
+fn take(room: &mut usize, bytes: usize) -> io::Result<()> {
+    *room = room
+        .checked_sub(bytes)
+        .ok_or_else(|| not_resp("it is longer than any answer should be"))?;
+    Ok(())
 }
 
 fn split_kind(line: &str) -> io::Result<(char, &str)> {

@@ -83,6 +83,12 @@ fn damaged_headers_are_told_apart_from_empty_ones() {
     refused(9, 8, "meta_version");
     refused(0x40, 20, "length");
     refused((512 << 10) - 4096 + 1, 40, "length");
+    let last = Header {
+        sequence: u64::MAX,
+        ..header(9)
+    };
+    last.write(&geometry, &mut block);
+    assert!(matches!(Header::read(&geometry, &block), Err(Invalid::Damaged(why)) if why.contains("sequence")));
 }
 
 fn changed(change: impl FnOnce(&mut Map<String, Value>)) -> Result<Recovered, String> {
@@ -129,10 +135,22 @@ fn impossible_entries_are_dropped_and_their_slots_free() {
         entries.insert("large".to_owned(), json!({"offset": 1_318_912, "size": 266_241}));
         entries.insert("empty".to_owned(), json!({"offset": 1_318_912, "size": 0}));
         entries.insert("odd".to_owned(), json!(3));
+        // Nobody was given this slot yet.
+        entries.insert(
+            "later".to_owned(),
+            json!({"offset": 1_048_576 + 2 * 270_336, "size": 1}),
+        );
     });
     let Recovered { mut index, impossible } = recovered.unwrap();
-    assert_eq!((index.entries().len(), impossible), (1, 4));
+    assert_eq!((index.entries().len(), impossible), (1, 5));
     assert_eq!(index.reserve("x"), super::super::index::Reservation::Slot(0));
+}
+
+#[test]
+fn a_slot_that_two_entries_name_holds_neither() {
+    let recovered = changed(|state| state["entries"][&name(0)]["offset"] = 1_318_912.into());
+    let Recovered { index, impossible } = recovered.unwrap();
+    assert_eq!((index.entries().len(), impossible), (0, 2));
 }
 
 #[test]
