@@ -10,10 +10,11 @@ fn recorded() -> Value {
     serde_json::from_str(include_str!("../golden/engine/interactive-tty.json")).unwrap()
 }
 
-/// A screen without the sentences about settings and choices, and without the codes that keep menus from wrapping, which
-/// the reference does not send.
+/// A screen without the sentences about settings and choices, without the codes that keep menus from wrapping, which the
+/// reference does not send, and without the kernel's echo of Ctrl-C: the signal goes out before the echo, so what the
+/// program says about it may come first.
 fn skeleton(screen: &str) -> Vec<String> {
-    let screen = screen.replace("\x1b[?7l", "").replace("\x1b[?7h", "");
+    let screen = screen.replace("\x1b[?7l", "").replace("\x1b[?7h", "").replace("^C", "");
     let dim = "\x1b[2m";
     let mut lines = Vec::new();
     for line in screen.split_inclusive('\n') {

@@ -79,10 +79,12 @@ impl Terminal {
     fn settle(&mut self) {
         let started = Instant::now();
         while started.elapsed() < LIMIT {
-            let drained = self.drain();
+            self.drain();
             let answered = self.seen.len() > self.settled_bytes;
             let waits = answered && self.unread() == 0 && self.waits_for_input();
-            if (waits && drained == 0) || self.child.try_wait().unwrap().is_some() {
+            // What it wrote just before it went to sleep: an interrupt key makes the kernel throw away what nobody took yet.
+            self.drain();
+            if waits || self.child.try_wait().unwrap().is_some() {
                 return;
             }
             std::thread::yield_now();
@@ -91,19 +93,16 @@ impl Terminal {
         panic!("no question; the screen:\n{}", String::from_utf8_lossy(&self.seen));
     }
 
-    /// Takes what is on the screen; how many bytes that were.
-    fn drain(&mut self) -> usize {
-        let mut taken = 0;
+    /// Takes what is on the screen.
+    fn drain(&mut self) {
         let mut buffer = vec![0; SCREEN_BYTES];
         while self.has_output() {
             let count = self.screen.read(&mut buffer).unwrap_or(0);
             if count == 0 {
-                break;
+                return;
             }
             self.seen.extend_from_slice(&buffer[..count]);
-            taken += count;
         }
-        taken
     }
 
     fn has_output(&self) -> bool {
