@@ -153,12 +153,14 @@ impl Run<'_> {
         }
         let mut samples = PhaseSamples::default();
         if signal::received().is_none() {
-            live.note(format!("Measuring {} requests", plan.requests));
             let before = self.counters.read();
+            live.note(format!("Measuring {} requests", plan.requests));
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
                 let after = self.counters.read_again(&before);
                 self.prompt_sources = server_counters::section(&before, &after);
+                let unanswered = before.unanswered.into_iter().chain(after.unanswered);
+                self.doubts.extend(unanswered.map(|page| Doubt::NoCounters { page }));
             }
             let stopped = signal::received().is_some();
             live.note(if stopped { "Stopped" } else { "Benchmark complete" });

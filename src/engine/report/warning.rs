@@ -66,6 +66,10 @@ pub enum Doubt {
         all: u64,
         first: String,
     },
+    /// A page of metrics that did not come; with address and cause.
+    NoCounters {
+        page: String,
+    },
 }
 
 impl Doubt {
@@ -86,6 +90,7 @@ impl Doubt {
             Doubt::PromptLengths { .. } => "prompt-lengths",
             Doubt::FewOpenFiles { .. } => "few-open-files",
             Doubt::WarmupFailed { .. } => "warmup-failed",
+            Doubt::NoCounters { .. } => "no-counters",
         }
     }
 
@@ -151,6 +156,10 @@ impl Doubt {
             Doubt::WarmupFailed { failed, all, first } => {
                 format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
             }
+            Doubt::NoCounters { page } => format!(
+                "The server's own counters are not in this report, because their page did not come: {page}. The latencies \
+                 are not affected."
+            ),
         }
     }
 }

@@ -99,15 +99,19 @@ fn a_good_run_ends_with_0_and_all_its_files() {
     }
 }
 
-/// Its page of metrics is worth a second, which is less than a run's patience with an answer that it needs.
+/// Its page of metrics is worth a few seconds, which is less than a run's patience with an answer that it needs.
 #[test]
-fn an_engine_that_never_answers_about_its_counters_holds_nothing_up() {
+fn an_engine_that_never_answers_about_its_counters_costs_only_these() {
     let (server, folder) = (ScriptServer::start_mute(good), Dir::new());
     let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["metrics"]["results"]["successful"], 10);
     assert!(report["metrics"].get("prompt_sources").is_none());
+    let warnings = report["metrics"]["warnings"].as_array().unwrap();
+    let warning = warnings.iter().find(|warning| warning["code"] == "no-counters");
+    let text = warning.expect("it is told")["text"].as_str().unwrap();
+    assert!(text.contains(&format!("{}/metrics: timeout", server.url())), "{text}");
 }
 
 #[test]
