@@ -263,9 +263,8 @@ def baseline_2(scratch: pathlib.Path, checks: stack.Checks, lmcache_env: pathlib
         # may still be there when their prefix comes again: only what is missing is fetched from the cache behind.
         own, external = run.sources["local_cache_hit"], run.sources["external_kv_transfer"]
         checks.equal("tuner, baseline 2: our cached tokens are the engine's own and its external ones", sum(cached), own + external)
-        checks.that("tuner, baseline 2: most come from behind the engine", external > own, run.sources)
         tiers = run.sources["l1"] + run.sources["l2"]
-        checks.that("tuner, baseline 2: and the cache server found them", external <= tiers <= own + external, run.sources)
+        checks.that("tuner, baseline 2: and the cache server found them", 0 < external <= tiers <= own + external, run.sources)
         counted = run.counted()
         in_report = (counted.get("engine_cache"), counted.get("external"))
         checks.equal("tuner, baseline 2: our report says what the engine counted", in_report, (own, external))

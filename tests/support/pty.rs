@@ -56,6 +56,20 @@ impl Terminal {
         self.screen.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Types keys once the screen shows `text` after what was typed before, whatever the program is doing then.
+    pub fn type_keys_at(&mut self, text: &str, keys: &str) {
+        let started = Instant::now();
+        while !String::from_utf8_lossy(&self.seen[self.settled_bytes..]).contains(text) {
+            if started.elapsed() > LIMIT {
+                let _ = self.child.kill();
+                panic!("no {text}; the screen:\n{}", String::from_utf8_lossy(&self.seen));
+            }
+            self.drain();
+            std::thread::yield_now();
+        }
+        self.screen.write_all(keys.as_bytes()).unwrap();
+    }
+
     /// All that was shown, once the program has ended.
     pub fn finish(mut self) -> (String, ExitStatus) {
         let started = Instant::now();
