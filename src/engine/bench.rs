@@ -2,7 +2,7 @@
 //! Whatever was measured before something fails or a signal comes is still reported.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::args::Format;
 use crate::args::engine::EngineArgs;
@@ -41,7 +41,7 @@ const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
 const SENTENCES_MAX: usize = 3;
 
 /// Runs `engine` as the command line asks.
-pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
+pub fn run(args: &EngineArgs) -> Result<Status, Error> {
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
     let key = ApiKey::from_environment();
     let to_stderr = args.format == Some(Format::Json);
