@@ -43,13 +43,18 @@ const SENTENCES_MAX: usize = 3;
 /// Runs `engine` as the command line asks.
 pub fn run(args: &EngineArgs) -> Result<Status, Error> {
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    match (run_to_the_end(args), signal::received()) {
+        // What a signal broke off did not fail by itself.
+        (Err(_), Some(signal)) => Ok(Status::Interrupted(signal)),
+        (outcome, _) => outcome,
+    }
+}
+
+fn run_to_the_end(args: &EngineArgs) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
     let to_stderr = args.format == Some(Format::Json);
-    let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr));
-    if let (Err(_), Some(signal)) = (&resolved, signal::received()) {
-        return Ok(Status::Interrupted(signal));
-    }
-    let Outcome::Run { config, notes } = resolved? else {
+    let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
+    let Outcome::Run { config, notes } = resolved else {
         return Ok(Status::Done);
     };
     let (outputs, folder_problem) = Outputs::check(&config.output)?;

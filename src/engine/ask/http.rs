@@ -123,7 +123,7 @@ impl Asker {
 }
 
 /// Asks on a thread of its own, so that a signal ends the wait. The thread ends by its own limit, or with the program.
-fn awaited(question: impl FnOnce() -> Result<Answered, String> + Send + 'static) -> Result<Answered, String> {
+pub fn awaited<T: Send + 'static>(question: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
     let (answer, answered) = bounded(1);
     let ask = move || {
         // Nobody may be waiting any more.

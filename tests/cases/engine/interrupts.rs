@@ -128,6 +128,20 @@ fn an_interrupt_in_the_warmup_ends_with_an_empty_report() {
     assert_eq!(csv_rows(&folder).len(), 0);
 }
 
+#[test]
+fn an_interrupt_while_tokens_are_counted_ends_at_once() {
+    let (server, gate) = hangs_after(0);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &["--exact-lengths"]), &gate);
+    assert_eq!(server.seen()[0].head.lines().next(), Some("POST /tokenize HTTP/1.1"));
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (130, ""),
+        "{}",
+        stderr(&output)
+    );
+}
+
 /// A listener whose queue of new connections is full: the next one gets no answer.
 struct Unreachable {
     listener: TcpListener,
