@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         // The shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
         Ok(Status::Interrupted(signal)) => {
             let name = signal::name(signal);
-            complain(&format!("lmcache-bench: stopped by {name}; the report is partial"));
+            complain(&format!("lmcache-bench: stopped by {name}; any report is partial"));
             ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
         }
         Err(error) => {
