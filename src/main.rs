@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let outcome = args::parse(std::env::args_os().skip(1)).and_then(|invocation| match invocation {
         Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
-        Invocation::Engine(args) => engine::bench::run(&args, started),
+        Invocation::Engine(args) => engine::bench::run(&args),
         Invocation::Server(args) => server::bench::run(&args, started),
         Invocation::L2(args) => l2::bench::run(&args, started),
         Invocation::MockEngine(args) => mock::engine::run(&args),
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Ok(Status::Interrupted { signal, sentences }) => {
             sentences.iter().for_each(|sentence| complain(sentence));
             let name = signal::name(signal);
-            complain(&format!("lmcache-bench: stopped by {name}; the report is partial"));
+            complain(&format!("lmcache-bench: stopped by {name}; any report is partial"));
             ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
         }
         Err(error) => {

@@ -122,9 +122,10 @@ def flags_of(workload: str, model: str, tokens_per_gb: int, *more: str) -> list[
 
 
 QA = flags_of("long-doc-qa", "TINY", 900, "--kv-cache-volume", "1", "--ldqa-document-length", "90")
+# Ten turns, the last one half a second before the end: a slow machine sends them all too.
 CHAT = flags_of(
     "multi-round-chat", "TINY", 100, "--kv-cache-volume", "1", "--mrc-shared-prompt-length", "18",
-    "--mrc-chat-history-length", "15", "--mrc-output-length", "5", "--mrc-qps", "10", "--mrc-duration", "1.5",
+    "--mrc-chat-history-length", "15", "--mrc-output-length", "5", "--mrc-qps", "2", "--mrc-duration", "5",
 )  # fmt: skip
 PERMUTATOR = flags_of(
     "long-doc-permutator", "WORDS", 10, "--ldp-num-contexts", "5", "--ldp-context-length", "60",

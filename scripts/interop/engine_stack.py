@@ -142,7 +142,8 @@ def check_workloads(engine: Engine, tokenizer: pathlib.Path) -> None:
         "multi-round-chat",
         *sized(*exact, "--exact-lengths", "--kv-cache-volume", volume, "--mrc-shared-prompt-length", 200),
         *("--mrc-chat-history-length", 400, "--mrc-user-input-length", 20, "--mrc-output-length", 8),
-        *("--mrc-qps", 4, "--mrc-duration", 2),
+        # Each session has two seconds for an answer, so that a slow engine gets as many requests as a fast one.
+        *("--mrc-qps", 1, "--mrc-duration", 8),
     )
     run.check("multi-round-chat", 8, 8)
     first = engine.template_tokens("system", "user", "assistant", "user")
@@ -258,13 +259,15 @@ def baseline_2(scratch: pathlib.Path, checks: stack.Checks, lmcache_env: pathlib
         cached = run.cached_tokens()
         found = cached.count(prefix_chunks)
         checks.that("tuner, baseline 2: pass 2 finds nearly every prefix", found > 0.8 * len(cached) > 0, cached)
-        # Pass 1 finds nothing, so both passes together are pass 2.
-        external = run.sources["external_kv_transfer"]
-        checks.equal("tuner, baseline 2: our cached tokens are the engine's external ones", sum(cached), external)
+        # Pass 1 finds nothing, so both passes together are pass 2. Stores hold on to blocks of the engine, and some of these
+        # may still be there when their prefix comes again: only what is missing is fetched from the cache behind.
+        own, external = run.sources["local_cache_hit"], run.sources["external_kv_transfer"]
+        checks.equal("tuner, baseline 2: our cached tokens are the engine's own and its external ones", sum(cached), own + external)
         tiers = run.sources["l1"] + run.sources["l2"]
-        checks.equal("tuner, baseline 2: and what the cache server found", tiers, external)
+        checks.that("tuner, baseline 2: and the cache server found them", 0 < external <= tiers <= own + external, run.sources)
         counted = run.counted()
-        checks.equal("tuner, baseline 2: our report says what the engine counted", counted.get("external"), external)
+        in_report = (counted.get("engine_cache"), counted.get("external"))
+        checks.equal("tuner, baseline 2: our report says what the engine counted", in_report, (own, external))
         in_report = (counted.get("lmcache_l1"), counted.get("lmcache_l2"))
         checks.equal("tuner, baseline 2: and what the cache server counted", in_report, (run.sources["l1"], run.sources["l2"]))
         checks.that("tuner, baseline 2: most come from the disk", run.sources["l2"] > external / 2 > 0, run.sources)

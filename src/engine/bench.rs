@@ -2,7 +2,7 @@
 //! Whatever was measured before something fails or a signal comes is still reported.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::args::Format;
 use crate::args::engine::EngineArgs;
@@ -41,15 +41,20 @@ const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
 const SENTENCES_MAX: usize = 3;
 
 /// Runs `engine` as the command line asks.
-pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
+pub fn run(args: &EngineArgs) -> Result<Status, Error> {
     signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    match (run_to_the_end(args), signal::received()) {
+        // What a signal broke off did not fail by itself.
+        (Err(_), Some(signal)) => Ok(Status::interrupted(signal)),
+        (outcome, _) => outcome,
+    }
+}
+
+fn run_to_the_end(args: &EngineArgs) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
     let to_stderr = args.format == Some(Format::Json);
-    let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr));
-    if let (Err(_), Some(signal)) = (&resolved, signal::received()) {
-        return Ok(Status::interrupted(signal));
-    }
-    let Outcome::Run { config, notes } = resolved? else {
+    let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
+    let Outcome::Run { config, notes } = resolved else {
         return Ok(Status::Done);
     };
     let (outputs, folder_problem) = Outputs::check(&config.output)?;
@@ -153,12 +158,14 @@ impl Run<'_> {
         }
         let mut samples = PhaseSamples::default();
         if signal::received().is_none() {
-            live.note(format!("Measuring {} requests", plan.requests));
             let before = self.counters.read();
+            live.note(format!("Measuring {} requests", plan.requests));
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
                 let after = self.counters.read_again(&before);
                 self.prompt_sources = server_counters::section(&before, &after);
+                let unanswered = before.unanswered.into_iter().chain(after.unanswered);
+                self.doubts.extend(unanswered.map(|page| Doubt::NoCounters { page }));
             }
             let stopped = signal::received().is_some();
             live.note(if stopped { "Stopped" } else { "Benchmark complete" });

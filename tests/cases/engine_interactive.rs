@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::support::mock::Mock;
 use crate::support::pty::Terminal;
 use crate::support::{Dir, bench};
 
@@ -10,10 +11,11 @@ fn recorded() -> Value {
     serde_json::from_str(include_str!("../golden/engine/interactive-tty.json")).unwrap()
 }
 
-/// A screen without the sentences about settings and choices, and without the codes that keep menus from wrapping, which
-/// the reference does not send.
+/// A screen without the sentences about settings and choices, without the codes that keep menus from wrapping, which the
+/// reference does not send, and without the kernel's echo of Ctrl-C: the signal goes out before the echo, so what the
+/// program says about it may come first.
 fn skeleton(screen: &str) -> Vec<String> {
-    let screen = screen.replace("\x1b[?7l", "").replace("\x1b[?7h", "");
+    let screen = screen.replace("\x1b[?7l", "").replace("\x1b[?7h", "").replace("^C", "");
     let dim = "\x1b[2m";
     let mut lines = Vec::new();
     for line in screen.split_inclusive('\n') {
@@ -93,4 +95,66 @@ fn settings_are_exported_from_the_menu() {
         (&file["workload"], &file["rp_num_requests"]),
         (&"random-prefill".into(), &50.into())
     );
+}
+
+/// Asks for the engine's address, the workload, its size and the size of the run; then `start` is the next answer.
+fn answered(mock: &Mock, requests: &str, folder: &Dir) -> Terminal {
+    let mut terminal = started(&serde_json::json!(["engine", "--output-dir", "out"]), folder);
+    // All digits are a port of this machine; the last workload; no LMCache server; tokens per GB.
+    let port = mock.address.rsplit_once(':').unwrap().1;
+    for keys in [&format!("{port}\r"), "\x1b[A\r", "n\r", "1000\r"] {
+        terminal.type_keys(keys);
+    }
+    // General settings stay; the workload's are configured: two numbers.
+    for keys in ["\r", "\x1b[B\r", "60\r", &format!("{requests}\r")] {
+        terminal.type_keys(keys);
+    }
+    terminal
+}
+
+/// From the first question to the report, the client's own error and the display included.
+#[test]
+fn a_run_starts_from_the_menu_and_ends_with_its_report() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "2"]), Dir::new());
+    let mut terminal = answered(&mock, "3", &folder);
+    terminal.type_keys("\r");
+    let (screen, status) = terminal.finish();
+    assert_eq!(status.code(), Some(0), "{screen}");
+    let order = [
+        "Configuration Summary",
+        "Measuring this client's own error",
+        "Client error: TTFT p99 ",
+        " Engine Benchmark\x1b[0m   elapsed: ",
+        "[log] Benchmark complete",
+        "= Engine Benchmark Result (random-prefill) =",
+        "Successful requests:                                   3\r\n",
+    ];
+    let mut rest = screen.as_str();
+    for text in order {
+        let Some((_, after)) = rest.split_once(text) else {
+            panic!("{text:?} is not where it belongs:\n{screen}")
+        };
+        rest = after;
+    }
+    assert_eq!(folder.names("out"), ["bench_results.csv"]);
+}
+
+/// Ctrl-C on a terminal reaches every process that the run has started, the built-in mock too.
+#[test]
+fn ctrl_c_on_the_terminal_ends_the_replay_and_the_run() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "600000"]), Dir::new());
+    for moment in ["Measuring this client's own error", "[log] Measuring 1 requests"] {
+        let mut terminal = answered(&mock, "1", &folder);
+        terminal.type_keys("\r");
+        terminal.type_keys_at(moment, "\x03");
+        let (screen, status) = terminal.finish();
+        assert_eq!(status.code(), Some(130), "{screen}");
+        assert!(
+            screen.contains("Partial, stopped by:                              SIGINT\r\n"),
+            "{screen}"
+        );
+        let in_replay = moment.starts_with("Measuring");
+        assert_eq!(screen.contains("Client error: TTFT"), !in_replay, "{screen}");
+        assert_eq!(screen.contains("- 1 requests were under way"), !in_replay, "{screen}");
+    }
 }

@@ -56,6 +56,20 @@ impl Terminal {
         self.screen.write_all(keys.as_bytes()).unwrap();
     }
 
+    /// Types keys once the screen shows `text` after what was typed before, whatever the program is doing then.
+    pub fn type_keys_at(&mut self, text: &str, keys: &str) {
+        let started = Instant::now();
+        while !String::from_utf8_lossy(&self.seen[self.settled_bytes..]).contains(text) {
+            if started.elapsed() > LIMIT {
+                let _ = self.child.kill();
+                panic!("no {text}; the screen:\n{}", String::from_utf8_lossy(&self.seen));
+            }
+            self.drain();
+            std::thread::yield_now();
+        }
+        self.screen.write_all(keys.as_bytes()).unwrap();
+    }
+
     /// All that was shown, once the program has ended.
     pub fn finish(mut self) -> (String, ExitStatus) {
         let started = Instant::now();
@@ -79,10 +93,12 @@ impl Terminal {
     fn settle(&mut self) {
         let started = Instant::now();
         while started.elapsed() < LIMIT {
-            let drained = self.drain();
+            self.drain();
             let answered = self.seen.len() > self.settled_bytes;
             let waits = answered && self.unread() == 0 && self.waits_for_input();
-            if (waits && drained == 0) || self.child.try_wait().unwrap().is_some() {
+            // What it wrote just before it went to sleep: an interrupt key makes the kernel throw away what nobody took yet.
+            self.drain();
+            if waits || self.child.try_wait().unwrap().is_some() {
                 return;
             }
             std::thread::yield_now();
@@ -91,19 +107,16 @@ impl Terminal {
         panic!("no question; the screen:\n{}", String::from_utf8_lossy(&self.seen));
     }
 
-    /// Takes what is on the screen; how many bytes that were.
-    fn drain(&mut self) -> usize {
-        let mut taken = 0;
+    /// Takes what is on the screen.
+    fn drain(&mut self) {
         let mut buffer = vec![0; SCREEN_BYTES];
         while self.has_output() {
             let count = self.screen.read(&mut buffer).unwrap_or(0);
             if count == 0 {
-                break;
+                return;
             }
             self.seen.extend_from_slice(&buffer[..count]);
-            taken += count;
         }
-        taken
     }
 
     fn has_output(&self) -> bool {

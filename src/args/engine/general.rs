@@ -102,8 +102,9 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
             long: "lmcache-url",
             value_name: "URL",
             group: &OPTIONS,
-            help: "LMCache server to ask for the tokens per GB",
-            detail: "Its HTTP address. Asked only when `--tokens-per-gb-kvcache` is absent.",
+            help: "LMCache server behind the engine",
+            detail: "Its HTTP address. It is asked for the tokens per GB when `--tokens-per-gb-kvcache` is absent, and its \
+                     counters tell where prompt tokens came from.",
             ..FlagSpec::BLANK
         },
         set: |args, text| {

@@ -12,9 +12,9 @@ const GIB: u64 = 1 << 30;
 /// The first model that the engine lists. `base_url` is the one of requests.
 pub fn model(base_url: &str, key: &ApiKey) -> Result<String, String> {
     let url = format!("{base_url}/models");
-    let answer = Asker::with_key(key, PATIENT)
-        .get_json(&url)
-        .map_err(|cause| format!("Failed to fetch models from {url}: {cause}"))?;
+    let answer = Asker::with_key(key, PATIENT).get_json(&url).map_err(|cause| {
+        format!("Failed to fetch models from {url}: {cause}; check --engine-url, and that the engine runs")
+    })?;
     let id = answer["data"][0]["id"].as_str().filter(|id| !id.is_empty());
     id.map(str::to_string)
         .ok_or_else(|| format!("No models returned by {url}; pass --model explicitly"))
@@ -23,9 +23,11 @@ pub fn model(base_url: &str, key: &ApiKey) -> Result<String, String> {
 /// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server.
 pub fn tokens_per_gb(lmcache_url: &str, model: &str) -> Result<i64, String> {
     let url = status_url(lmcache_url);
-    let status = Asker::plain(PATIENT)
-        .get_json(&url)
-        .map_err(|cause| format!("Cannot connect to LMCache server at {url}: {cause}"))?;
+    let status = Asker::plain(PATIENT).get_json(&url).map_err(|cause| {
+        format!(
+            "Cannot connect to LMCache server at {url}: {cause}; check --lmcache-url, or give --tokens-per-gb-kvcache"
+        )
+    })?;
     from_status(&status, model)
 }
 

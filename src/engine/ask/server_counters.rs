@@ -39,11 +39,14 @@ pub struct ServerCounters {
 /// Counters at one moment, by their key in the report. What a server does not have is absent.
 type Counts = BTreeMap<&'static str, f64>;
 
-/// The counters of both servers at one moment; nothing of a server that did not answer, which is not the same as 0.
+/// The counters of both servers at one moment; nothing of a server that has no such page or did not answer, which is not the
+/// same as 0.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     engine: Option<Counts>,
     cache: Option<Counts>,
+    /// Pages that did not come, each with its address and the cause.
+    pub unanswered: Vec<String>,
 }
 
 impl ServerCounters {
@@ -63,29 +66,37 @@ impl ServerCounters {
 
     /// Waits for each server for as long as `BRIEF` says.
     pub fn read(&self) -> Snapshot {
-        Snapshot {
-            engine: self.engine(),
-            cache: self.cache(),
-        }
+        self.ask(true, true)
     }
 
     /// Asks the servers that answered before; a difference to nothing is of no use.
     pub fn read_again(&self, before: &Snapshot) -> Snapshot {
-        Snapshot {
-            engine: before.engine.as_ref().and_then(|_| self.engine()),
-            cache: before.cache.as_ref().and_then(|_| self.cache()),
+        self.ask(before.engine.is_some(), before.cache.is_some())
+    }
+
+    fn ask(&self, engine: bool, cache: bool) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        if engine {
+            let asker = Asker::with_key(&self.key, BRIEF);
+            snapshot.engine = snapshot.page(&asker, &self.engine_url).as_deref().map(sources);
         }
+        if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
+            // The key is the engine's; another server has no business with it.
+            snapshot.cache = snapshot.page(&Asker::plain(BRIEF), url).as_deref().map(tiers);
+        }
+        snapshot
     }
+}
 
-    fn engine(&self) -> Option<Counts> {
-        let page = Asker::with_key(&self.key, BRIEF).get_text(&self.engine_url).ok()?;
-        Some(sources(&page))
-    }
-
-    fn cache(&self) -> Option<Counts> {
-        // The key is the engine's; another server has no business with it.
-        let page = Asker::plain(BRIEF).get_text(self.lmcache_url.as_ref()?).ok()?;
-        Some(tiers(&page))
+impl Snapshot {
+    fn page(&mut self, asker: &Asker, url: &str) -> Option<String> {
+        match asker.get_page(url) {
+            Ok(page) => page,
+            Err(cause) => {
+                self.unanswered.push(format!("{url}: {cause}"));
+                None
+            }
+        }
     }
 }
 
@@ -163,6 +174,7 @@ mod tests {
         let before = Snapshot {
             engine: Some(sources(PAGE)),
             cache: Some(Counts::new()),
+            ..Snapshot::default()
         };
         let mut after = before.clone();
         after.cache = Some(tiers(PAGE));
@@ -183,6 +195,7 @@ mod tests {
         let read = Snapshot {
             engine: Some(sources(PAGE)),
             cache: Some(tiers(PAGE)),
+            ..Snapshot::default()
         };
         for (before, after) in [(Snapshot::default(), read.clone()), (read.clone(), Snapshot::default())] {
             assert!(section(&before, &after).is_none());

@@ -66,6 +66,10 @@ pub enum Doubt {
         all: u64,
         first: String,
     },
+    /// A page of metrics that did not come; with address and cause.
+    NoCounters {
+        page: String,
+    },
 }
 
 impl Doubt {
@@ -86,6 +90,7 @@ impl Doubt {
             Doubt::PromptLengths { .. } => "prompt-lengths",
             Doubt::FewOpenFiles { .. } => "few-open-files",
             Doubt::WarmupFailed { .. } => "warmup-failed",
+            Doubt::NoCounters { .. } => "no-counters",
         }
     }
 
@@ -151,6 +156,10 @@ impl Doubt {
             Doubt::WarmupFailed { failed, all, first } => {
                 format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
             }
+            Doubt::NoCounters { page } => format!(
+                "The server's own counters are not in this report, because their page did not come: {page}. The latencies \
+                 are not affected."
+            ),
         }
     }
 }
@@ -216,4 +225,52 @@ pub fn client_bound(error: &ClientError) -> Option<Doubt> {
         ttft_ms_p99: error.whole_ms_p99,
         stay_below: stay_below.max(1),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(whole_ms_p99: f64, streams: u64) -> ClientError {
+        ClientError {
+            whole_ms_p99,
+            streams,
+            ..ClientError::default()
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_the_concurrency_to_stay_at_is_named() {
+        assert_eq!(client_bound(&replay(CLIENT_TTFT_MS_MAX, 1000)), None);
+        let doubt = client_bound(&replay(4.0 * CLIENT_TTFT_MS_MAX, 1000)).unwrap();
+        let text = doubt.text();
+        assert_eq!(doubt.code(), "client-bound");
+        assert!(
+            text.contains("20.0 ms at p99") && text.contains("Stay at 250 requests in flight"),
+            "{text}"
+        );
+        let one = client_bound(&replay(1000.0, 1)).unwrap().text();
+        assert!(one.contains("Stay at 1 requests"), "{one}");
+    }
+
+    #[test]
+    fn a_clean_run_raises_no_doubt_and_each_threshold_its_own() {
+        assert_eq!(doubts(&Detail::default(), 100, 1), []);
+        let mut detail = Detail {
+            first_token_lag_ms_p99: LAG_MS_MAX + 1.0,
+            reads: 4,
+            reads_without_stamp: 1,
+            without_usage: 1,
+            assumed_first_tokens: 1,
+            wall_step_ms: WALL_STEP_MS_MAX + 1.0,
+            connections_opened: 1,
+            cut_off: 1,
+            ..Detail::default()
+        };
+        detail.lateness_ms.spread.p99 = LATENESS_MS_MAX + 1.0;
+        let codes: Vec<_> = doubts(&detail, 100, 2).iter().map(Doubt::code).collect();
+        let wanted = "many-failures read-lag late-dispatch no-kernel-stamps no-usage assumed-first-tokens clock-step \
+                      late-connections cut-off";
+        assert_eq!(codes.join(" "), wanted);
+    }
 }

@@ -91,8 +91,15 @@ impl Runner {
         }
     }
 
+    /// Lanes that are told to end report soon after.
     fn await_opened(&mut self) -> Result<(), Failure> {
-        let report = self.reports.pop().expect("nobody closes the queue of reports");
+        let report = loop {
+            self.look_for_signals();
+            let until = self.clock.instant(self.clock.now().plus(TICK));
+            if let Some(report) = self.reports.pop_until(until) {
+                break report;
+            }
+        };
         let Report::Opened { lane, outcome } = report else {
             unreachable!("nothing was sent yet")
         };

@@ -114,15 +114,22 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     Ok(args)
 }
 
-/// Addresses are shown, in reports and messages; what is secret must not stand in them.
+/// Addresses are shown, in reports and messages; what is secret must not stand in them. What looks like an address and is
+/// none would be taken for a host's name, or for the usual port.
 fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-    let why = if authority.is_empty() {
-        "names no host"
-    } else if authority.contains('@') {
-        "holds a user or a password, which is not sent anyway; leave it out, a key goes into OPENAI_API_KEY"
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
+    let port = port.split_once(':').map_or("", |(_, port)| port);
+    let why = if authority.contains('@') {
+        "holds a user or a password, which is not sent anyway; leave it out, a key goes into OPENAI_API_KEY".to_owned()
+    } else if authority.is_empty() {
+        "names no host; give one as in http://host:8000".to_owned()
+    } else if !["http", "https"].contains(&scheme) {
+        format!("{url} begins with {scheme}://; give an address of http:// or https://")
+    } else if !port.is_empty() && port.parse::<u16>().is_err() {
+        format!("{url} has the port {port}; give a number up to 65535")
     } else {
         return Ok(());
     };

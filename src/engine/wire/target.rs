@@ -16,6 +16,7 @@ use ureq::unversioned::transport::NextTimeout;
 use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
 use crate::engine::api_key::ApiKey;
+use crate::engine::ask::http::awaited;
 use crate::engine::trust;
 use crate::error::Error;
 
@@ -46,9 +47,9 @@ impl Target {
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let found = (host.as_str(), port).to_socket_addrs().map_err(|error| {
+        let addresses = awaited(move || addresses(&host, port)).map_err(|cause| {
             Error::Environment(format!(
-                "could not find the host of --engine-url {base}: {error}; check the name"
+                "could not find the host of --engine-url {base}: {cause}; check the name"
             ))
         })?;
         let tls = match trust::from_environment() {
@@ -59,7 +60,7 @@ impl Target {
             .map_err(|_| Error::Usage("OPENAI_API_KEY holds characters that no HTTP header can carry".into()))?;
         authorization.set_sensitive(true);
         Ok(Target {
-            addresses: found.take(ADDRESSES_MAX).collect(),
+            addresses,
             uri,
             authorization,
             key: key.clone(),
@@ -133,6 +134,12 @@ impl Target {
     pub fn resolver(self: &Arc<Target>) -> FixedAddresses {
         FixedAddresses(Arc::clone(self))
     }
+}
+
+/// Takes as long as the system's resolver likes.
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let found = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
+    Ok(found.take(ADDRESSES_MAX).collect())
 }
 
 impl fmt::Debug for Target {

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{
 
 use super::buffers::StreamBuffers;
 use super::line::{Line, Stop};
-use crate::sys::socket;
+use crate::sys::{socket, tcp};
 
 /// A wait looks at its limits this often, so it ends at most this much late.
 const TICK: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub struct StampedTransport {
 
 impl StampedTransport {
     fn connect(addresses: &[SocketAddr], line: Arc<Line>) -> io::Result<StampedTransport> {
-        let stream = connect_to_any(addresses, line.timeouts.connect)?;
+        let stream = connect_to_any(addresses, &line)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
         stream.set_write_timeout(Some(TICK))?;
@@ -79,13 +79,21 @@ impl StampedTransport {
 }
 
 /// The first address that takes the connection; each gets its share of the time that is left.
-fn connect_to_any(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+fn connect_to_any(addresses: &[SocketAddr], line: &Line) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(1);
+    let share = line.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     for address in addresses {
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+        let by = line.clock.now().plus(share);
+        let goes_on = || {
+            let now = line.clock.now();
+            line.overdue(now).is_none() && now < by
+        };
+        match tcp::connect(address, TICK, goes_on) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
+        }
+        if line.stopped().is_some() {
+            break;
         }
     }
     Err(last)

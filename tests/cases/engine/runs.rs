@@ -1,17 +1,23 @@
-//! Whole runs of the built binary: report, files, exit codes, signals.
+//! Whole runs of the built binary: report, files, exit codes.
 
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::net::TcpStream;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::Value;
 
-use crate::support::script::{After, ScriptServer, Seen, begin_stream, chunk, good_answer, plain_answer, token};
+use crate::support::script::{After, ScriptServer, Seen, good_answer, plain_answer};
 use crate::support::{Dir, bench, stderr, stdout};
 
 /// `engine` with one request after another: five documents, two questions each.
-fn engine(url: &str, folder: &Dir, more: &[&str]) -> Command {
+pub fn engine(url: &str, folder: &Dir, more: &[&str]) -> Command {
+    let mut command = certified(url, folder, more);
+    command.arg("--no-certificate");
+    command
+}
+
+/// The same, its own error measured first.
+pub fn certified(url: &str, folder: &Dir, more: &[&str]) -> Command {
     let mut command = bench();
     command.env("OPENAI_API_KEY", "sk-very-secret");
     command.args([
@@ -22,31 +28,24 @@ fn engine(url: &str, folder: &Dir, more: &[&str]) -> Command {
         "m",
         "--workload",
         "long-doc-qa",
-        "--no-certificate",
     ]);
-    command.args([
-        "--tokens-per-gb-kvcache",
-        "100",
-        "--kv-cache-volume",
-        "2",
-        "--ldqa-document-length",
-        "40",
-    ]);
-    command.args(["--ldqa-num-inflight-requests", "1", "--ldqa-shuffle-policy", "tile"]);
+    command.args(["--tokens-per-gb-kvcache", "100", "--kv-cache-volume", "2"]);
+    command.args(["--ldqa-document-length", "40", "--ldqa-num-inflight-requests", "1"]);
+    command.args(["--ldqa-shuffle-policy", "tile"]);
     command.arg("--output-dir").arg(folder.path()).args(more);
     command
 }
 
-fn good(_: &Seen, stream: &mut TcpStream) -> After {
+pub fn good(_: &Seen, stream: &mut TcpStream) -> After {
     good_answer(stream, 4);
     After::Keep
 }
 
-fn code(output: &Output) -> i32 {
+pub fn code(output: &Output) -> i32 {
     output.status.code().expect("it ends by itself")
 }
 
-fn csv_rows(folder: &Dir) -> Vec<String> {
+pub fn csv_rows(folder: &Dir) -> Vec<String> {
     let text = std::fs::read_to_string(folder.join("bench_results.csv")).unwrap();
     text.split("\r\n")
         .skip(1)
@@ -99,15 +98,19 @@ fn a_good_run_ends_with_0_and_all_its_files() {
     }
 }
 
-/// Its page of metrics is worth a second, which is less than a run's patience with an answer that it needs.
+/// Its page of metrics is worth a few seconds, which is less than a run's patience with an answer that it needs.
 #[test]
-fn an_engine_that_never_answers_about_its_counters_holds_nothing_up() {
+fn an_engine_that_never_answers_about_its_counters_costs_only_these() {
     let (server, folder) = (ScriptServer::start_mute(good), Dir::new());
     let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["metrics"]["results"]["successful"], 10);
     assert!(report["metrics"].get("prompt_sources").is_none());
+    let warnings = report["metrics"]["warnings"].as_array().unwrap();
+    let warning = warnings.iter().find(|warning| warning["code"] == "no-counters");
+    let text = warning.expect("it is told")["text"].as_str().unwrap();
+    assert!(text.contains(&format!("{}/metrics: timeout", server.url())), "{text}");
 }
 
 #[test]
@@ -228,108 +231,6 @@ fn a_full_disk_costs_the_files_only() {
     assert_eq!(csv_rows(&folder).len(), 10);
 }
 
-/// Holds answers back until it is told, and tells when a request waits.
-#[derive(Default)]
-struct Gate {
-    waiting: Mutex<usize>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn arrive(&self) {
-        *self.waiting.lock().unwrap() += 1;
-        self.changed.notify_all();
-    }
-
-    fn await_one(&self) {
-        let mut waiting = self.waiting.lock().unwrap();
-        while *waiting == 0 {
-            waiting = self.changed.wait(waiting).unwrap();
-        }
-    }
-}
-
-/// A server that answers `good` requests and then leaves one hanging in the middle of its answer.
-fn hangs_after(good_answers: usize) -> (ScriptServer, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let (answered, at_gate) = (AtomicUsize::new(0), Arc::clone(&gate));
-    let server = ScriptServer::start(move |request, stream| {
-        if answered.fetch_add(1, Ordering::SeqCst) < good_answers {
-            return good(request, stream);
-        }
-        begin_stream(stream);
-        chunk(stream, &token("a"));
-        at_gate.arrive();
-        // Until the client goes away.
-        let _ = std::io::copy(stream, &mut std::io::sink());
-        After::Close
-    });
-    (server, gate)
-}
-
-fn interrupt(mut command: Command, gate: &Gate) -> Output {
-    let child: Child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    gate.await_one();
-    kill(&child);
-    child.wait_with_output().unwrap()
-}
-
-fn kill(child: &Child) {
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-}
-
-#[test]
-fn an_interrupt_keeps_what_was_finished() {
-    // Five warmup requests and three measured ones; the fourth hangs.
-    let (server, gate) = hangs_after(8);
-    let folder = Dir::new();
-    let output = interrupt(engine(server.url(), &folder, &["--json"]), &gate);
-    assert_eq!(code(&output), 130, "{}", stderr(&output));
-    let shown = stdout(&output);
-    assert!(
-        shown.contains("Successful requests:                                   3\n"),
-        "{shown}"
-    );
-    assert!(
-        shown.contains("Partial, stopped by:                              SIGINT\n"),
-        "{shown}"
-    );
-    assert!(shown.contains("- 1 requests were under way"), "{shown}");
-    assert_eq!(csv_rows(&folder).len(), 3);
-    assert!(folder.join("bench_summary.json").exists());
-}
-
-#[test]
-fn an_interrupt_while_the_last_answer_is_awaited_keeps_the_others() {
-    let (server, gate) = hangs_after(9);
-    let folder = Dir::new();
-    let output = interrupt(engine(server.url(), &folder, &["--no-warmup"]), &gate);
-    assert_eq!((code(&output), csv_rows(&folder).len()), (130, 9));
-}
-
-#[test]
-fn an_interrupt_while_the_model_is_asked_for_ends_at_once() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let folder = Dir::new();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let child = engine(&url, &folder, &["--model", ""])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let asking = listener.accept().unwrap().0;
-    kill(&child);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(
-        (code(&output), stdout(&output).as_str()),
-        (130, ""),
-        "{}",
-        stderr(&output)
-    );
-    drop(asking);
-}
-
 #[test]
 fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
     let folder = Dir::new();
@@ -337,6 +238,9 @@ fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
         ("http://user:hunter2@127.0.0.1:9", "holds a user or a password"),
         ("", "names no host"),
         ("https:///v1", "names no host"),
+        ("ftp://h", "begins with ftp://"),
+        ("http://h:65536/v1", "has the port 65536"),
+        ("[::1]:x", "has the port x"),
     ] {
         let output = engine(url, &folder, &[]).output().unwrap();
         let said = stderr(&output);
@@ -344,16 +248,6 @@ fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
         assert!(said.starts_with("--engine-url ") && said.contains(why), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
-}
-
-#[test]
-fn an_interrupt_in_the_warmup_ends_with_an_empty_report() {
-    let (server, gate) = hangs_after(2);
-    let folder = Dir::new();
-    let output = interrupt(engine(server.url(), &folder, &[]), &gate);
-    assert_eq!(code(&output), 130);
-    assert!(stdout(&output).contains("Successful requests:                                   0\n"));
-    assert_eq!(csv_rows(&folder).len(), 0);
 }
 
 #[test]

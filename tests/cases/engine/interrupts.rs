@@ -1,0 +1,232 @@
+//! Ctrl-C in every phase of a run: exit code 130, and what was measured until then stays.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::runs::{certified, code, csv_rows, engine, good};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk, token};
+use crate::support::{Dir, stderr, stdout};
+
+/// A run that does not end, or never gets to where it is to be interrupted.
+const LIMIT: Duration = Duration::from_secs(20);
+const EMPTY: &str = "Successful requests:                                   0\n";
+
+/// Holds answers back until it is told, and tells when a request waits.
+#[derive(Default)]
+struct Gate {
+    waiting: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn arrive(&self) {
+        *self.waiting.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+
+    fn await_one(&self) {
+        let mut waiting = self.waiting.lock().unwrap();
+        while *waiting == 0 {
+            waiting = self.changed.wait(waiting).unwrap();
+        }
+    }
+}
+
+/// A server that answers `good` requests and then leaves one hanging in the middle of its answer.
+fn hangs_after(good_answers: usize) -> (ScriptServer, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    let (answered, at_gate) = (AtomicUsize::new(0), Arc::clone(&gate));
+    let server = ScriptServer::start(move |request, stream| {
+        if answered.fetch_add(1, Ordering::SeqCst) < good_answers {
+            return good(request, stream);
+        }
+        begin_stream(stream);
+        chunk(stream, &token("a"));
+        at_gate.arrive();
+        // Until the client goes away.
+        let _ = std::io::copy(stream, &mut std::io::sink());
+        After::Close
+    });
+    (server, gate)
+}
+
+fn interrupt(command: Command, gate: &Gate) -> Output {
+    let child = spawned(command);
+    gate.await_one();
+    kill(&child);
+    child.wait_with_output().unwrap()
+}
+
+fn spawned(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn kill(child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_finished() {
+    // Five warmup requests and three measured ones; the fourth hangs.
+    let (server, gate) = hangs_after(8);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &["--json"]), &gate);
+    assert_eq!(code(&output), 130, "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(
+        shown.contains("Successful requests:                                   3\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("Partial, stopped by:                              SIGINT\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("- 1 requests were under way"), "{shown}");
+    assert_eq!(csv_rows(&folder).len(), 3);
+    assert!(folder.join("bench_summary.json").exists());
+}
+
+#[test]
+fn an_interrupt_while_the_last_answer_is_awaited_keeps_the_others() {
+    let (server, gate) = hangs_after(9);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &["--no-warmup"]), &gate);
+    assert_eq!((code(&output), csv_rows(&folder).len()), (130, 9));
+}
+
+#[test]
+fn an_interrupt_while_the_model_is_asked_for_ends_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Dir::new();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let child = spawned(engine(&url, &folder, &["--model", ""]));
+    let asking = listener.accept().unwrap().0;
+    kill(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (130, ""),
+        "{}",
+        stderr(&output)
+    );
+    drop(asking);
+}
+
+#[test]
+fn an_interrupt_in_the_warmup_ends_with_an_empty_report() {
+    let (server, gate) = hangs_after(2);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &[]), &gate);
+    assert_eq!(code(&output), 130);
+    assert!(stdout(&output).contains("Successful requests:                                   0\n"));
+    assert_eq!(csv_rows(&folder).len(), 0);
+}
+
+#[test]
+fn an_interrupt_while_tokens_are_counted_ends_at_once() {
+    let (server, gate) = hangs_after(0);
+    let folder = Dir::new();
+    let output = interrupt(engine(server.url(), &folder, &["--exact-lengths"]), &gate);
+    assert_eq!(server.seen()[0].head.lines().next(), Some("POST /tokenize HTTP/1.1"));
+    assert_eq!(
+        (code(&output), stdout(&output).as_str()),
+        (130, ""),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// A listener whose queue of new connections is full: the next one gets no answer.
+struct Unreachable {
+    listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Unreachable {
+    #[allow(unsafe_code)]
+    fn new() -> Unreachable {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // SAFETY: the descriptor is open for as long as `listener` lives.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let address = listener.local_addr().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+        let waiting = std::iter::from_fn(connect).collect();
+        Unreachable {
+            listener,
+            _waiting: waiting,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// Until somebody has asked to connect and got no answer, as the kernel tells.
+    fn await_attempt(&self) {
+        let peer = format!(":{:04X} 02 ", self.address().port());
+        let began = Instant::now();
+        while !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&peer) {
+            assert!(began.elapsed() < LIMIT, "nobody tries to connect");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Its output; ended by force when it does not end by itself.
+fn ended(mut child: Child) -> Output {
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > LIMIT {
+            child.kill().unwrap();
+        }
+        std::thread::yield_now();
+    }
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_interrupt_while_connections_are_opened_ends_the_wait_for_them() {
+    let (server, folder) = (Unreachable::new(), Dir::new());
+    let url = format!("http://{}", server.address());
+    let child = spawned(engine(&url, &folder, &["--connect-timeout-s", "1000"]));
+    server.await_attempt();
+    kill(&child);
+    let output = ended(child);
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(shown.contains(EMPTY) && shown.contains("SIGINT\n"), "{shown}");
+    assert_eq!(csv_rows(&folder).len(), 0);
+}
+
+/// The line that says so comes before the replay, which takes two seconds.
+#[test]
+fn an_interrupt_in_the_replay_leaves_nothing_behind() {
+    let (server, folder) = (ScriptServer::start(good), Dir::new());
+    let temporary = folder.join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let mut command = certified(server.url(), &folder, &[]);
+    command.env("TMPDIR", &temporary);
+    let mut child = spawned(command);
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut shown = String::new();
+    while !shown.contains("Measuring this client's own error") {
+        assert!(lines.read_line(&mut shown).unwrap() > 0, "ended early: {shown}");
+    }
+    kill(&child);
+    let output = ended(child);
+    lines.read_to_string(&mut shown).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(shown.contains(EMPTY), "{shown}");
+    assert!(
+        shown.contains("Client error:                               not measured\n"),
+        "{shown}"
+    );
+    assert!(folder.names("temporary").is_empty());
+    assert!(server.seen().is_empty());
+}
