@@ -74,11 +74,6 @@ impl PythonRandom {
         low + self.below(high - low)
     }
 
-    /// From `low` to `high`, both included.
-    pub fn randint(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
     /// An index into `n` things.
     pub fn choice(&mut self, n: usize) -> usize {
         self.below(n as u64) as usize

@@ -58,7 +58,7 @@ fn single_draws_are_cpythons() {
         draws(&mut |rng| rng.below(1000), "randbelow_1000");
         draws(&mut |rng| rng.randrange(256, 50000), "randrange_256_50000");
         draws(&mut |rng| rng.randrange(0, 1 << 32), "randrange_2pow32");
-        draws(&mut |rng| rng.randint(3, 7), "randint_3_7");
+        draws(&mut |rng| rng.randrange(3, 8), "randint_3_7");
         draws(&mut |rng| rng.choice(10) as u64, "choice_of_10");
         draws(&mut |rng| rng.choices_index(13) as u64, "choices_13_k16");
         draws(&mut |rng| rng.choices_index(8000) as u64, "choices_8000_k8");

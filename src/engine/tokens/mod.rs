@@ -76,6 +76,7 @@ impl Tokenizer {
     }
 
     /// The tokenizer of a folder or of a tokenizer.json.
+    #[cfg(test)]
     pub fn from_folder(path: &Path) -> Result<Tokenizer, Error> {
         LocalTokenizer::load(path)
             .map(Tokenizer::Local)

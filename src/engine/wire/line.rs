@@ -80,7 +80,6 @@ pub struct Line {
 /// Since the lane began; a request takes the difference.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub connects: AtomicU64,
     pub bytes_sent: AtomicU64,
     pub bytes_received: AtomicU64,
     pub reads: AtomicU64,

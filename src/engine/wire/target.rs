@@ -79,10 +79,6 @@ impl Target {
         format!("{scheme}://{}", authority.rsplit('@').next().unwrap_or(""))
     }
 
-    pub fn is_local(&self) -> bool {
-        self.addresses.iter().all(|address| address.ip().is_loopback())
-    }
-
     pub fn request(&self, body: Vec<u8>) -> Request<SendBody<'static>> {
         let length = body.len();
         let mut request = Request::new(SendBody::from_owned_reader(Outgoing::new(body)));
@@ -177,7 +173,6 @@ mod tests {
         let target = Target::new("http://127.0.0.1:8123/v1", &key("sk-secret")).unwrap();
         assert_eq!(target.uri().path(), "/v1/chat/completions");
         assert_eq!(target.address(), "http://127.0.0.1:8123");
-        assert!(target.is_local());
         assert_eq!(target.without_key("bad key sk-secret!".into()), "bad key ***!");
         let request = target.request(b"{}".to_vec());
         assert_eq!(request.headers()["authorization"], "Bearer sk-secret");

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ureq::Error;
@@ -186,7 +185,6 @@ impl LineConnector {
         let line = Arc::clone(&self.line);
         line.limit(line.clock.now().plus(line.timeouts.connect), Stop::Connect);
         let tcp = StampedTransport::connect(&details.addrs, Arc::clone(&line))?;
-        line.counts.connects.fetch_add(1, Relaxed);
         if !details.needs_tls() {
             return Ok(tcp.boxed());
         }
