@@ -264,3 +264,28 @@ fn verification_without_loads_is_doubted() {
         assert!(codes.contains("nothing-to-verify"), "{only}: {codes}");
     }
 }
+
+#[test]
+fn a_pipe_with_the_name_of_an_object_fails_its_key_and_holds_nothing_up() {
+    let dir = Dir::new();
+    let store = dir.join("store");
+    assert!(l2(&store).args(["-q", "--only", "store"]).status().unwrap().success());
+    let object = fs::read_dir(&store).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&object).unwrap();
+    assert!(Command::new("mkfifo").arg(&object).status().unwrap().success());
+    // Without the refusal the load would wait for a writer until the time limit, which says so.
+    for (engine, said) in [
+        ("threads", "could not read"),
+        ("uring", "truncated: it holds only 0 of"),
+    ] {
+        let output = l2(&store)
+            .args(["--only", "load", "--io-engine", engine])
+            .output()
+            .unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{engine}: {text}");
+        let name = object.file_name().unwrap().to_str().unwrap();
+        assert!(text.contains(name) && text.contains(said), "{engine}: {text}");
+        assert!(!text.contains("TIMEOUT"), "{engine}: {text}");
+    }
+}

@@ -113,6 +113,12 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
         .map_err(|error| failed("create", &paths.tmp, &error))
 }
 
+/// A pipe that has the name of an object fails its key instead of holding the thread for ever.
+fn open_flags(layout: &Layout) -> i32 {
+    let direct = if layout.direct { files::O_DIRECT } else { 0 };
+    direct | files::O_NONBLOCK
+}
+
 /// A new file, or one that was written before and takes its name.
 fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     if layout.is_sharded() {
@@ -125,8 +131,9 @@ fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     let mut options = File::options();
     // A file that is taken over has the right size already; cutting it would give its space back.
     options.write(true).create(!recycled).truncate(!recycled);
+    options.custom_flags(open_flags(layout));
     if layout.direct {
-        options.custom_flags(files::O_DIRECT).mode(0o644);
+        options.mode(0o644);
     }
     let file = options.open(&paths.tmp)?;
     if layout.reserves_space && !recycled {
@@ -176,10 +183,7 @@ fn load(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outco
 
 pub fn open_for_load(layout: &Layout, paths: &Paths) -> Result<File, Outcome> {
     let mut options = File::options();
-    options.read(true);
-    if layout.direct {
-        options.custom_flags(files::O_DIRECT);
-    }
+    options.read(true).custom_flags(open_flags(layout));
     options.open(&paths.target).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Outcome::Missing,
         _ => failed("open", &paths.target, &error),
@@ -226,6 +230,7 @@ pub fn failed(action: &str, path: &str, error: &io::Error) -> Outcome {
     let advice = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space or name another base_path",
         ErrorKind::PermissionDenied => "; check the permissions of base_path",
+        ErrorKind::ReadOnlyFilesystem => "; mount it writable or name another base_path",
         ErrorKind::CrossesDevices => "; relative_tmp_dir must be on the same file system as base_path",
         _ => "",
     };
