@@ -69,6 +69,13 @@ pub fn fs_spec(path: &Path) -> String {
     format!(r#"{{"type":"fs","base_path":"{}"}}"#, path.display())
 }
 
+/// Whether these tests run with SIGHUP ignored, as under `nohup`: the benchmark then ignores it too.
+pub fn hangups_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1
+}
+
 /// `l2` on an fs adapter with small objects; more flags can be added.
 pub fn l2(path: &Path) -> Command {
     let mut command = bench();
