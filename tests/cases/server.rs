@@ -1,26 +1,15 @@
 //! `server` against the mock server: every way of transfer, every generation, and that nothing passes by accident.
 
-use std::io::{BufRead, BufReader, Read};
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
 use crate::support::mock_server::MockServer;
-use crate::support::{Dir, bench, json, stderr, stdout};
+use crate::support::{Dir, json, stderr, stdout};
 
+mod ends;
 mod unwinding;
 mod wrong_url;
-
-fn kill(child: &std::process::Child, signal: &str) {
-    let pid = child.id().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args([signal, &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
-}
 
 /// No session, job, lock or registration is left at the server.
 fn assert_nothing_left(server: &MockServer) {
@@ -212,116 +201,6 @@ fn replies_that_are_missing_cut_or_of_the_wrong_type_fail_their_sequence_only() 
 }
 
 #[test]
-fn a_server_that_dies_or_goes_ends_the_run_with_a_partial_report() {
-    let driven = ["--transfer-mode", "lmcache_driven"];
-    for (fault, client, want) in [
-        ("die@12", &[][..], "answers nothing any more"),
-        ("die@12", &driven, "answers nothing any more"),
-        ("disconnect:commit_store@2", &[], "COMMIT_STORE lost its connection"),
-    ] {
-        let (_, report) = failing(fault, client, want);
-        assert_eq!(report["metrics"]["run"]["report"], "partial (aborted)", "{fault}");
-    }
-}
-
-#[test]
-fn a_server_killed_in_mid_run_is_a_sentence_and_leaves_no_memory() {
-    for mode in ["engine_driven", "lmcache_driven"] {
-        let mut server = MockServer::start(&[]);
-        let mut command = server.client();
-        command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "1"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("[seq=3] CHECKSUM MATCH OK")));
-        server.kill();
-        let report: Vec<String> = lines.map(Result::unwrap).collect();
-        assert!(
-            report.iter().any(|line| line.ends_with("partial (aborted)")),
-            "{report:#?}"
-        );
-        assert_eq!(shared_memory(child.id()), Vec::<String>::new());
-        let mut text = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
-        assert!(
-            text.contains("is the server still running?") || text.contains("could not reach"),
-            "{text}"
-        );
-    }
-}
-
-/// A run without `--end`.
-fn endless(server: &MockServer, mode: &str) -> std::process::Command {
-    let shape = crate::support::mock_server::SHAPE;
-    let mut command = bench();
-    command.args(["server", "--mode", "cpu", "--rpc-url", &server.rpc_url]);
-    command.args(["--url", &server.http_url, "--num-tokens", "40"]);
-    command.args(["--kvcache-shape-spec", shape, "--interval", "0.001"]);
-    command.args(["--transfer-mode", mode]);
-    command
-}
-
-#[test]
-fn an_endless_run_ends_when_its_reader_leaves() {
-    let server = MockServer::start(&[]);
-    let mut command = endless(&server, "engine_driven");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
-    drop(lines);
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
-    assert!(text.contains("Broken pipe"), "{text}");
-    assert_nothing_left(&server);
-}
-
-/// The report still has its reader, so it comes, whole.
-#[test]
-fn an_endless_run_ends_when_nobody_reads_its_progress() {
-    let server = MockServer::start(&[]);
-    let mut command = endless(&server, "lmcache_driven");
-    command
-        .args(["--format", "json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
-    drop(lines);
-    let report: Value = serde_json::from_reader(child.stdout.take().unwrap()).unwrap();
-    let (pid, status) = (child.id(), child.wait().unwrap());
-    assert_eq!(status.code(), Some(141), "{report}");
-    assert!(report.to_string().contains("partial (SIGPIPE)"), "{report}");
-    assert_nothing_left(&server);
-    assert_eq!(shared_memory(pid), Vec::<String>::new());
-}
-
-#[test]
-fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
-    for (signal, mode, code, state) in [
-        ("-INT", "engine_driven", 0, "complete (until SIGINT)"),
-        ("-INT", "lmcache_driven", 0, "complete (until SIGINT)"),
-        ("-TERM", "lmcache_driven", 143, "partial (SIGTERM)"),
-        ("-HUP", "lmcache_driven", 129, "partial (SIGHUP)"),
-    ] {
-        if signal == "-HUP" && crate::support::hangups_are_ignored() {
-            println!("skipped: SIGHUP is ignored here, as under nohup");
-            continue;
-        }
-        let server = MockServer::start(&[]);
-        let mut child = endless(&server, mode).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
-        kill(&child, signal);
-        let rest: Vec<String> = lines.map(Result::unwrap).collect();
-        assert_eq!(child.wait().unwrap().code(), Some(code));
-        assert!(rest.iter().any(|line| line.ends_with(state)), "{rest:#?}");
-        assert_nothing_left(&server);
-    }
-}
-
-#[test]
 fn entries_of_an_earlier_run_are_told_apart_or_reported_but_never_pass() {
     let server = MockServer::start(&[]);
     for _ in 0..2 {
@@ -483,14 +362,4 @@ fn the_report_goes_where_it_is_asked_for() {
     }
     let quiet = stdout(&server.client().arg("-q").output().unwrap());
     assert!(quiet.starts_with("====") && quiet.contains("Pass rate (%)"), "{quiet}");
-}
-
-#[test]
-fn memory_of_a_killed_run_is_removed_by_the_next_one() {
-    // The next run may be that of another test.
-    let path = format!("/dev/shm/lmcache-bench-kv-test-{}", std::process::id());
-    std::fs::write(&path, b"left behind").unwrap();
-    let server = MockServer::start(&[]);
-    assert!(server.client().output().unwrap().status.success());
-    assert!(!std::path::Path::new(&path).exists());
 }
