@@ -109,7 +109,9 @@ impl Runner<'_> {
         } else {
             None
         };
+        let begin = Instant::now();
         let tasks = self.tasks(operation, round, slots);
+        samples.first_buffers.get_or_insert_with(|| begin.elapsed());
         // The CPU time last before the clock and first after it, so that reading the other counters is not charged.
         let traffic = self.meter.read();
         let cpu = self.meter.cpu();

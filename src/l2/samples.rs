@@ -138,6 +138,8 @@ pub struct PhaseSamples {
     pub probe_error: Option<String>,
     /// Process start to the first submit of this phase.
     pub first_submit: Option<Duration>,
+    /// What the contents of the first round's buffers took of it.
+    pub first_buffers: Option<Duration>,
     /// The signal that ended the phase.
     pub interrupted: Option<i32>,
     /// Why the phase could not go on although nobody asked it to stop.
@@ -163,6 +165,7 @@ impl PhaseSamples {
             last_probe: None,
             probe_error: None,
             first_submit: None,
+            first_buffers: None,
             interrupted: None,
             aborted: None,
         }

@@ -341,10 +341,10 @@ fn verify_section(tally: &VerifyTally) -> Section {
 }
 
 fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
-    let first = phases
-        .iter()
-        .find_map(|phase| phase.first_submit)
-        .map(|time| time.as_secs_f64() * 1e3);
+    let first = |time: fn(&PhaseSamples) -> Option<Duration>| {
+        let found = phases.iter().find_map(time);
+        found.map(|time| time.as_secs_f64() * 1e3)
+    };
     let state = match facts.interrupted {
         Some(signal) => format!("partial ({signal})"),
         // A phase that could not begin is missing.
@@ -357,7 +357,18 @@ fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
         Entry::text("report", "Report", state),
         Entry::text("version", "lmcache-bench", env!("CARGO_PKG_VERSION")),
         Entry::count("seed", "Seed", facts.config.seed),
-        optional("start_to_first_submit_ms", "Start to first submit (ms)", first, 2),
+        optional(
+            "start_to_first_submit_ms",
+            "Start to first submit (ms)",
+            first(|phase| phase.first_submit),
+            2,
+        ),
+        optional(
+            "first_buffers_ms",
+            "Of which buffers (ms)",
+            first(|phase| phase.first_buffers),
+            2,
+        ),
     ];
     Section::entries("run", "Run", entries)
 }
