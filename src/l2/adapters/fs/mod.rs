@@ -126,6 +126,9 @@ impl FsAdapter {
         if self.layout.direct
             && let Err(error) = ring.register(arena, self.environment.object_bytes)
         {
+            // Rings of several depths may be refused for the one reason.
+            self.warnings
+                .retain(|warning| !matches!(warning, Warning::RegisteredBuffersRefused { .. }));
             self.warnings.push(Warning::RegisteredBuffersRefused {
                 reason: error.to_string(),
                 needed_bytes: arena.raw_parts().1 as u64,
