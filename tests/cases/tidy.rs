@@ -27,7 +27,7 @@ const UNSAFE_FILES: [&str; 17] = [
     "sys/uring.rs",
 ];
 /// (room, rooms it must not use).
-const FORBIDDEN: [(&str, &[&str]); 10] = [
+const FORBIDDEN: [(&str, &[&str]); 12] = [
     (
         "sys",
         &[
@@ -47,8 +47,20 @@ const FORBIDDEN: [(&str, &[&str]); 10] = [
         ],
     ),
     (
+        "python",
+        &[
+            "args", "report", "engine", "server", "l2", "mock", "sys", "stats", "error", "cuda", "http",
+        ],
+    ),
+    (
+        "http",
+        &["args", "report", "engine", "server", "l2", "mock", "stats", "cuda"],
+    ),
+    (
         "args",
-        &["report", "engine", "server", "l2", "mock", "sys", "stats", "cuda"],
+        &[
+            "report", "engine", "server", "l2", "mock", "sys", "stats", "cuda", "http",
+        ],
     ),
     (
         "cuda",

@@ -1,0 +1,3 @@
+//! What all clients of HTTP services share, whatever the service.
+
+pub mod said;

@@ -1,0 +1,3 @@
+//! What must read or write as CPython does, because LMCache and the engines are Python.
+
+pub mod json;
