@@ -144,6 +144,7 @@ optional_fields! {
     exact_lengths: bool,
     ldp_order: PermutationOrder,
     mrc_pacing: ChatPacing,
+    usage_per_event: bool,
     connect_timeout_s: f64,
     first_token_timeout_s: f64,
     stall_timeout_s: f64,

@@ -188,8 +188,7 @@ impl Run<'_> {
             .collect();
         let figures = Figures::of(&rows, samples.elapsed_s());
         let detail = Detail::of(samples, workload.plan().requests_per_second.is_some());
-        self.doubts
-            .extend(warning::doubts(&detail, figures.successful, figures.failed));
+        self.doubts.extend(warning::doubts(&detail, &figures));
         let turns = workload.skipped().turns;
         if turns > 0 {
             self.doubts.push(Doubt::SkippedTurns { turns });

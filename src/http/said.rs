@@ -22,12 +22,15 @@ const MESSAGE_KEYS: [&str; 8] = [
 const DEPTH_MAX: u8 = 4;
 
 /// The message of a body: of JSON its message or detail, of HTML its title, else the text itself. `None` where it says
-/// nothing.
+/// nothing, or nothing that is text.
 pub fn said(body: &[u8]) -> Option<String> {
     if let Ok(value) = json::loads(body) {
         return said_in(&value);
     }
     let text = String::from_utf8_lossy(body);
+    if is_binary(&text) {
+        return None;
+    }
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let message = if text.starts_with('<') {
         element(text, "title")
@@ -65,6 +68,12 @@ pub fn one_line(text: &str) -> String {
         }
     }
     line.chars().take(SAID_CHARS_MAX).collect()
+}
+
+/// A character in eight or more that no text has. A cut body may end inside a character.
+fn is_binary(text: &str) -> bool {
+    let odd = |c: &char| *c == '\u{fffd}' || (c.is_control() && !c.is_whitespace());
+    text.chars().filter(odd).count() * 8 > text.chars().count() + 8
 }
 
 fn says_nothing(value: &Value) -> bool {
@@ -164,6 +173,10 @@ mod tests {
         ] {
             assert_eq!(said(body.as_bytes()).as_deref(), Some(want), "{body}");
         }
+        assert_eq!(
+            said(b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xab\x56\x4a\x2d\x2a\xca\x2f\x52\xb2\x52\x4a\xca\x28\x05"),
+            None
+        );
         for nothing in ["", " \n", "{}", "null", "[]", "<html></html>", "\"\""] {
             assert_eq!(said(nothing.as_bytes()), None, "{nothing:?}");
         }

@@ -6,6 +6,7 @@ mod pacing;
 mod runs;
 mod streams;
 mod tls;
+mod truth;
 
 use std::sync::Arc;
 use std::time::Duration;

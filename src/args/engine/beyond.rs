@@ -117,6 +117,19 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
     },
     Flag {
         spec: FlagSpec {
+            long: "usage-per-event",
+            kind: Kind::Switch,
+            group: &BEYOND,
+            help: "Ask for the token count with every event",
+            detail: "Adds `continuous_usage_stats` to the `stream_options` of every request, which vLLM and SGLang know. TPOT and \
+                     ITL are then right although events carry several tokens and the first may carry many. The requests then \
+                     differ from those of LMCache.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| on_off(text).map(|on| args.usage_per_event = Some(on)),
+    },
+    Flag {
+        spec: FlagSpec {
             long: "connect-timeout-s",
             value_name: "F",
             preset: Preset::Text("10"),
@@ -145,8 +158,9 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
             value_name: "F",
             preset: Preset::Text("120"),
             group: &BEYOND,
-            help: "Seconds between two reads of an answer",
-            detail: "`0` means no limit.",
+            help: "Seconds without a token, a finish reason or a usage",
+            detail: "Counts from the first of them on. Comments, pings and empty deltas do not end a silence. `0` means no \
+                     limit.",
             ..FlagSpec::BLANK
         },
         set: |args, text| float(text).map(|number| args.stall_timeout_s = Some(number)),
@@ -155,10 +169,10 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         spec: FlagSpec {
             long: "request-timeout-s",
             value_name: "F",
-            preset: Preset::Text("0"),
+            preset: Preset::Text("600"),
             group: &BEYOND,
             help: "Seconds for a whole request",
-            detail: "`0` means no limit.",
+            detail: "As the client of LMCache has it. `0` means no limit.",
             ..FlagSpec::BLANK
         },
         set: |args, text| float(text).map(|number| args.request_timeout_s = Some(number)),

@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub tokens_per_gb_kvcache: i64,
     pub seed: BigInt,
     pub ignore_eos: bool,
+    /// Whether every event is to carry the engine's count.
+    pub usage_per_event: bool,
     /// Whether the warmup requests are sent.
     pub warmup: bool,
     /// Where the tokenizer is, if `--tokenizer` says so.
@@ -100,6 +102,7 @@ impl EngineConfig {
             tokens_per_gb_kvcache: tokens_per_gb,
             seed: args.seed.clone().unwrap_or_default(),
             ignore_eos: args.ignore_eos.unwrap_or(false),
+            usage_per_event: args.usage_per_event.unwrap_or(false),
             warmup: !args.no_warmup.unwrap_or(false),
             tokenizer: args.tokenizer.clone(),
             exact_lengths: args.exact_lengths.unwrap_or(false),
@@ -227,7 +230,9 @@ mod tests {
             ("m", true, true)
         );
         assert_eq!(config.timeouts.connect, Some(Duration::from_secs(10)));
-        assert_eq!(config.timeouts.request, None);
+        assert_eq!(config.timeouts.request, Some(Duration::from_secs(600)));
+        let without = resolved(&[&ok[..], &["--request-timeout-s", "0"]].concat()).unwrap();
+        assert_eq!(without.timeouts.request, None);
         let with = |more: &[&str]| refusal(&[&ok[..], more].concat());
         assert!(refusal(&["--engine-url", "", "--workload", "random-prefill"]).contains("--engine-url is empty"));
         assert!(with(&["--kv-cache-volume", "0"]).contains("kv_cache_volume_gb must be positive, got 0"));

@@ -94,6 +94,11 @@ fn beyond_sections(facts: &Facts) -> Vec<Section> {
     ];
     sections.extend(facts.prompt_sources.clone());
     sections.push(Section::entries("traffic", "Traffic", traffic(detail)));
+    if detail.finish_reasons.len() > 1 {
+        let reasons = detail.finish_reasons.iter();
+        let entries = reasons.map(|(reason, count)| Entry::count(reason.clone(), reason.clone(), *count));
+        sections.push(Section::entries("finish_reasons", "Finish Reasons", entries.collect()));
+    }
     if !detail.failures.is_empty() {
         let entries = detail.failures.iter();
         let entries = entries.map(|(class, count)| Entry::count(class.key(), class.label(), *count));

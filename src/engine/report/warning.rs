@@ -1,7 +1,12 @@
 //! Doubts about an engine run's numbers: a code that scripts can match on, and one sentence with advice.
 
 use crate::engine::results::detail::Detail;
+use crate::engine::results::figures::Figures;
 use crate::engine::run::certificate::ClientError;
+
+mod stream;
+
+pub use stream::StreamDoubt;
 
 /// Beyond these the numbers say something about this program too.
 pub const CLIENT_TTFT_MS_MAX: f64 = 5.0;
@@ -70,6 +75,8 @@ pub enum Doubt {
     NoCounters {
         page: String,
     },
+    /// How answers came, and what engines counted.
+    Stream(StreamDoubt),
 }
 
 impl Doubt {
@@ -91,6 +98,7 @@ impl Doubt {
             Doubt::FewOpenFiles { .. } => "few-open-files",
             Doubt::WarmupFailed { .. } => "warmup-failed",
             Doubt::NoCounters { .. } => "no-counters",
+            Doubt::Stream(doubt) => doubt.code(),
         }
     }
 
@@ -160,14 +168,16 @@ impl Doubt {
                 "The server's own counters are not in this report, because their page did not come: {page}. The latencies \
                  are not affected."
             ),
+            Doubt::Stream(doubt) => doubt.text(),
         }
     }
 }
 
 /// The doubts that the numbers themselves raise.
-pub fn doubts(detail: &Detail, successful: u64, failed: u64) -> Vec<Doubt> {
+pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<Doubt> {
     let mut doubts = Vec::new();
-    let all = successful + failed;
+    let failed = figures.failed;
+    let all = figures.successful + failed;
     if failed as f64 > FAILED_SHARE_MAX * all as f64 {
         doubts.push(Doubt::ManyFailures { failed, all });
     }
@@ -211,6 +221,7 @@ pub fn doubts(detail: &Detail, successful: u64, failed: u64) -> Vec<Doubt> {
             requests: detail.cut_off,
         });
     }
+    doubts.extend(stream::doubts(detail, figures).into_iter().map(Doubt::Stream));
     doubts
 }
 
@@ -255,7 +266,12 @@ mod tests {
 
     #[test]
     fn a_clean_run_raises_no_doubt_and_each_threshold_its_own() {
-        assert_eq!(doubts(&Detail::default(), 100, 1), []);
+        let figures = |failed| Figures {
+            successful: 100,
+            failed,
+            ..Figures::default()
+        };
+        assert_eq!(doubts(&Detail::default(), &figures(1)), []);
         let mut detail = Detail {
             first_token_lag_ms_p99: LAG_MS_MAX + 1.0,
             reads: 4,
@@ -268,7 +284,7 @@ mod tests {
             ..Detail::default()
         };
         detail.lateness_ms.spread.p99 = LATENESS_MS_MAX + 1.0;
-        let codes: Vec<_> = doubts(&detail, 100, 2).iter().map(Doubt::code).collect();
+        let codes: Vec<_> = doubts(&detail, &figures(2)).iter().map(Doubt::code).collect();
         let wanted = "many-failures read-lag late-dispatch no-kernel-stamps no-usage assumed-first-tokens clock-step \
                       late-connections cut-off";
         assert_eq!(codes.join(" "), wanted);

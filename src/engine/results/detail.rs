@@ -12,6 +12,8 @@ use crate::stats::percentile::linear;
 
 /// Different messages kept for the report.
 const MESSAGES_MAX: usize = 5;
+/// Different finish reasons; engines know about ten.
+const REASONS_MAX: usize = 10;
 
 /// Percentiles over raw values by linear interpolation; nothing counts failed requests.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,6 +69,14 @@ pub struct Detail {
     pub assumed_first_tokens: u64,
     /// Successful answers without a usage from the engine.
     pub without_usage: u64,
+    /// Successful answers that came in lumps; they are in neither TPOT nor ITL.
+    pub lumped: u64,
+    /// Tokens beyond one per event where the first event's share is unknown.
+    pub unplaced_tokens: u64,
+    /// Answers with a count that cannot be, and the first such count.
+    pub impossible_counts: Option<(u64, String)>,
+    /// Answers by their finish reason, failed ones too, most frequent first.
+    pub finish_reasons: Vec<(String, u64)>,
     pub steady: Option<SteadyWindow>,
     pub failures: BTreeMap<FailureClass, u64>,
     /// Most frequent first.
@@ -111,6 +121,7 @@ impl Detail {
         };
         detail.add_tokens(&good);
         detail.add_failures(records);
+        detail.add_endings(records);
         detail.add_traffic(records);
         detail.add_client(samples, &good);
         detail
@@ -141,17 +152,23 @@ impl Detail {
         }
         self.assumed_first_tokens = count(good, |record| record.first_token_is_assumed());
         self.without_usage = count(good, |record| record.answer.usage.completion_tokens.is_none());
+        self.lumped = count(good, |record| record.is_lumped());
+        self.unplaced_tokens = good.iter().map(|record| record.unplaced_tokens()).sum();
+    }
+
+    fn add_endings(&mut self, records: &[Record]) {
+        let odd = || records.iter().filter_map(|record| record.answer.odd_count.as_ref());
+        self.impossible_counts = odd().next().map(|first| (odd().count() as u64, first.clone()));
+        let reasons = records.iter().filter_map(|record| record.answer.finish_reason.clone());
+        self.finish_reasons = most_frequent(reasons, REASONS_MAX);
     }
 
     fn add_failures(&mut self, records: &[Record]) {
-        let mut messages: BTreeMap<String, u64> = BTreeMap::new();
-        for failure in records.iter().filter_map(Record::why_failed) {
+        let failures = || records.iter().filter_map(Record::why_failed);
+        for failure in failures() {
             *self.failures.entry(failure.class).or_default() += 1;
-            *messages.entry(failure.text).or_default() += 1;
         }
-        self.messages = messages.into_iter().collect();
-        self.messages.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        self.messages.truncate(MESSAGES_MAX);
+        self.messages = most_frequent(failures().map(|failure| failure.text), MESSAGES_MAX);
     }
 
     fn add_traffic(&mut self, records: &[Record]) {
@@ -193,6 +210,16 @@ impl Detail {
             _ => "kernel, some after the read",
         }
     }
+}
+
+/// Equal texts counted, most frequent first, at most `limit` of them.
+fn most_frequent(texts: impl Iterator<Item = String>, limit: usize) -> Vec<(String, u64)> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    texts.for_each(|text| *counts.entry(text).or_default() += 1);
+    let mut sorted: Vec<(String, u64)> = counts.into_iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    sorted.truncate(limit);
+    sorted
 }
 
 fn count(records: &[&Record], is: impl Fn(&Record) -> bool) -> u64 {

@@ -65,7 +65,7 @@ fn tokens_within(record: &Record, begin: Stamp, end: Stamp) -> f64 {
 mod tests {
     use super::*;
     use crate::engine::stream::answer::Answer;
-    use crate::engine::stream::chunk::Usage;
+    use crate::engine::stream::counts::Usage;
 
     const SECOND: i64 = 1_000_000_000;
 

@@ -62,9 +62,9 @@ impl GapSamples {
         }
     }
 
-    /// Takes the gaps of a request that succeeded.
+    /// Takes the gaps of a request that succeeded, unless they are those of lumps.
     pub fn add(&mut self, record: &Record) {
-        if record.succeeded() {
+        if record.succeeded() && !record.is_lumped() {
             record.gaps_s().for_each(|gap| self.push(gap));
         }
     }

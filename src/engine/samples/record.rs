@@ -5,6 +5,13 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::stream::answer::{Answer, GAP_UNIT_NS};
 use crate::engine::timestamp::Stamp;
 
+/// An answer that took less time per token event than this is a fast one, not one that came in lumps.
+const LUMP_EVENT_S_MIN: f64 = 1e-3;
+/// Tokens that a server may add to a prompt: templates, a system prompt of its own. Besides them none has less than a byte.
+const ADDED_PROMPT_TOKENS_MAX: u64 = 64 << 10;
+/// No engine makes more for one request.
+const TOKENS_PER_S_MAX: f64 = 1e6;
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub id: String,
@@ -161,27 +168,84 @@ impl Record {
         (events > 0 && self.output_tokens() > 0).then(|| self.output_tokens() as f64 / events as f64)
     }
 
-    /// Seconds per token after the first event's tokens; nothing below two tokens or two token events.
-    pub fn tpot_s(&self) -> Option<f64> {
-        let answer = &self.answer;
-        if !self.succeeded() || answer.token_events < 2 {
-            return None;
+    /// Tokens of the first token event: the engine's count where it counts on every event, else the average of all events.
+    fn tokens_of_first_event(&self) -> Option<f64> {
+        match self.answer.tokens_at_first {
+            Some(counted) if counted < self.output_tokens() => Some(counted as f64),
+            _ => self.tokens_per_event(),
         }
-        let tokens = self.output_tokens();
-        let in_first = match answer.tokens_at_first {
-            Some(counted) if counted < tokens => counted as f64,
-            _ => self.tokens_per_event()?,
-        };
-        let after_first = tokens as f64 - in_first;
-        let seconds = answer.last_token?.seconds_since(answer.first_token?);
-        (tokens >= 2 && after_first > 0.0).then(|| seconds / after_first)
     }
 
-    /// Seconds between token events, divided by tokens per event.
+    /// Tokens of all later events; nothing without one.
+    fn tokens_after_first_event(&self) -> Option<f64> {
+        if self.answer.token_events < 2 {
+            return None;
+        }
+        let tokens = self.output_tokens() as f64 - self.tokens_of_first_event()?;
+        (tokens > 0.0).then_some(tokens)
+    }
+
+    /// Most token events came together with the one before although the answer took its time: something handed them on in
+    /// lumps, and the time between them is not the engine's.
+    pub fn is_lumped(&self) -> bool {
+        let answer = &self.answer;
+        let gaps = answer.token_events.saturating_sub(1);
+        let took_time = |seconds: f64| seconds >= LUMP_EVENT_S_MIN * answer.token_events as f64;
+        answer.empty_gaps * 2 > gaps && self.token_latency_s().is_some_and(took_time)
+    }
+
+    /// Seconds per token after the first event's tokens; nothing below two tokens or two token events, or in lumps.
+    pub fn tpot_s(&self) -> Option<f64> {
+        let answer = &self.answer;
+        if !self.succeeded() || self.output_tokens() < 2 || self.is_lumped() {
+            return None;
+        }
+        let seconds = answer.last_token?.seconds_since(answer.first_token?);
+        Some(seconds / self.tokens_after_first_event()?)
+    }
+
+    /// Seconds between token events, divided by the tokens per event after the first. Their mean is `tpot_s`.
     pub fn gaps_s(&self) -> impl Iterator<Item = f64> {
-        let per_event = self.tokens_per_event().unwrap_or(1.0).max(1.0);
+        let later_events = self.answer.token_events.saturating_sub(1) as f64;
+        let per_event = self
+            .tokens_after_first_event()
+            .map_or(1.0, |tokens| tokens / later_events);
         let scale = GAP_UNIT_NS as f64 / 1e9 / per_event;
         self.answer.gaps.iter().map(move |gap| f64::from(*gap) * scale)
+    }
+
+    /// Tokens beyond one per event, where nobody knows how many of them the first event had. An end of sequence counts as a
+    /// token and has no event.
+    pub fn unplaced_tokens(&self) -> u64 {
+        let answer = &self.answer;
+        if answer.token_events < 2 || answer.tokens_at_first.is_some() {
+            return 0;
+        }
+        let at_length = answer.finish_reason.as_deref() == Some("length");
+        let ends = u64::from(!at_length);
+        self.output_tokens().saturating_sub(answer.token_events + ends)
+    }
+
+    /// Takes out counts that the bytes or the time of this request rule out, so that nothing adds them up; the first is
+    /// remembered. `tokens_asked` is the request's `max_tokens`: engines count tokens of reasoning that they do not send.
+    pub fn drop_impossible_counts(&mut self, tokens_asked: u64) {
+        let answer = &mut self.answer;
+        let seconds = self.finished.seconds_since(self.dispatched).max(1e-3);
+        let completion_max = tokens_asked
+            .max(answer.event_bytes)
+            .min((seconds * TOKENS_PER_S_MAX) as u64);
+        let prompt_max = self.bytes_sent.saturating_add(ADDED_PROMPT_TOKENS_MAX);
+        let cached_max = answer.usage.prompt_tokens.unwrap_or(prompt_max).min(prompt_max);
+        let usage = &mut answer.usage;
+        for (name, count, max) in [
+            ("completion_tokens", &mut usage.completion_tokens, completion_max),
+            ("prompt_tokens", &mut usage.prompt_tokens, prompt_max),
+            ("cached_tokens", &mut usage.cached_tokens, cached_max),
+        ] {
+            if let Some(impossible) = count.take_if(|count| *count > max) {
+                answer.odd_count.get_or_insert_with(|| format!("{name} {impossible}"));
+            }
+        }
     }
 }
 

@@ -21,12 +21,13 @@ const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "h
 /// Keys that LMCache keeps in files or hands around, and that say nothing here.
 const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
 /// What LMCache does not write, in the order in which it is added when it is not the default.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     "seed",
     "tokenizer",
     "exact_lengths",
     "ldp_order",
     "mrc_pacing",
+    "usage_per_event",
     "connect_timeout_s",
     "first_token_timeout_s",
     "stall_timeout_s",

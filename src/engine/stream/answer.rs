@@ -1,13 +1,23 @@
 //! One answer as it comes: which event was the first token, the last, how many there were, what the engine counted. The
 //! definitions of docs/measurement.md live here. Reads no clock; every event comes with its arrival stamp.
 
-use super::chunk::Usage;
-use super::repeat::ChunkReader;
-use crate::engine::failure::Failure;
-use crate::engine::timestamp::Stamp;
+use serde_json::Value;
 
+use super::chunk::{self, Chunk, error_event};
+use super::counts::Usage;
+use super::ending::{self, REASON_CHARS_MAX};
+use super::repeat::ChunkReader;
+use super::sse::Event;
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::timestamp::Stamp;
+use crate::http::said::one_line;
+use crate::python::json;
+
+const DONE: &[u8] = b"[DONE]";
 /// Gaps between token events are kept in this unit, which fits seven minutes into 32 bits.
 pub const GAP_UNIT_NS: u64 = 100;
+/// Shorter gaps are those of events that came together: 100 us. No engine makes 10,000 tokens a second for one answer.
+const EMPTY_GAP_UNITS: u64 = 1000;
 /// Gaps that have room from the beginning; longer answers make more as they go.
 const GAPS_ROOM_MAX: usize = 1 << 8;
 /// Engines name answers with about forty characters.
@@ -26,16 +36,28 @@ pub struct Answer {
     pub last_token: Option<Stamp>,
     /// The first event that says why the answer ended.
     pub first_finish: Option<Stamp>,
+    /// The reason that it gave, or a later one by which the engine gave the answer up.
+    pub finish_reason: Option<String>,
+    /// A usage came in an event without a choice, which engines send at the end.
+    pub has_usage_event: bool,
+    /// The last event that took the answer further: a token, the first finish reason, or a count that changed.
+    pub last_progress: Option<Stamp>,
     /// `[DONE]`.
     pub done: Option<Stamp>,
     pub token_events: u64,
     /// Non-empty pieces by the reference's rule; it counts these when the engine reports no usage.
     pub pieces: u64,
     pub usage: Usage,
+    /// The first number of a usage that cannot be a count, with its name.
+    pub odd_count: Option<String>,
+    /// Bytes of all events: no token takes less than one.
+    pub event_bytes: u64,
     /// The engine's count at the first token event, where it counts on every event.
     pub tokens_at_first: Option<u64>,
     /// Between token events, in units of `GAP_UNIT_NS`.
     pub gaps: Vec<u32>,
+    /// Gaps of about nothing: the events came together.
+    pub empty_gaps: u64,
     pub text: String,
     pub keeps_text: bool,
 }
@@ -55,25 +77,72 @@ impl Answer {
         self.done.is_some()
     }
 
-    /// Takes the data of one event that arrived at `at`, with the reader of all events of this answer. Nothing after `[DONE]`
-    /// counts.
-    pub fn read_event(&mut self, reader: &mut ChunkReader, data: &[u8], at: Stamp) -> Result<(), Failure> {
+    /// A token came, or an end without one: from now on silence counts. A running count alone says only that the engine took
+    /// the request up.
+    pub fn has_begun(&self) -> bool {
+        self.first_token.is_some() || self.first_finish.is_some() || self.has_usage_event
+    }
+
+    /// Takes one event that arrived at `at`, with the reader of all events of this answer. Nothing after `[DONE]` counts.
+    pub fn read_event(&mut self, reader: &mut ChunkReader, event: Event<'_>, at: Stamp) -> Result<(), Failure> {
         if self.is_done() {
             return Ok(());
         }
-        if data.starts_with(b"[DONE]") {
+        let data = match event {
+            Event::Data(data) => data,
+            Event::Error(said) => return Err(named_error(said)),
+        };
+        if data.starts_with(DONE) {
             self.done = Some(at);
             return Ok(());
         }
-        let Some(chunk) = reader.read(data)? else {
-            return Ok(());
+        self.event_bytes += data.len() as u64;
+        if let Some(chunk) = reader.read(data)? {
+            self.take(chunk, at);
+        }
+        Ok(())
+    }
+
+    /// Takes an event whose blank line never came. The standard and the reference drop it, and so its text and counts say
+    /// nothing here; that the answer ended, and how, is heard.
+    pub fn read_unfinished(&mut self, event: Event<'_>, at: Stamp) -> Result<(), Failure> {
+        let data = match event {
+            Event::Data(data) => data,
+            Event::Error(said) => return Err(named_error(said)),
         };
+        if data.starts_with(DONE) {
+            self.done = Some(at);
+            return Ok(());
+        }
+        match chunk::parse(data) {
+            Ok(Some(chunk)) => {
+                self.has_usage_event |= chunk.is_usage_event();
+                if let Some(reason) = chunk.finish_reason {
+                    self.finish(&reason, at);
+                }
+                Ok(())
+            }
+            Err(failure) if failure.class == FailureClass::StreamBroken => Err(failure),
+            // Cut in its middle, or nothing of ours.
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, chunk: Chunk<'_>, at: Stamp) {
+        self.has_usage_event |= chunk.is_usage_event();
         if self.first_event.is_none() {
             self.first_event = Some(at);
             self.response_id = chunk.id.map(|id| id.chars().take(RESPONSE_ID_CHARS_MAX).collect());
         }
         if let Some(usage) = chunk.usage {
+            let before = self.usage;
             self.count(usage);
+            if self.usage != before {
+                self.last_progress = Some(at);
+            }
+        }
+        if chunk.odd_count.is_some() && self.odd_count.is_none() {
+            self.odd_count = chunk.odd_count;
         }
         if chunk.has_token {
             self.token(at);
@@ -81,8 +150,8 @@ impl Answer {
         if chunk.has_output {
             self.first_output.get_or_insert(at);
         }
-        if chunk.finished {
-            self.first_finish.get_or_insert(at);
+        if let Some(reason) = chunk.finish_reason {
+            self.finish(&reason, at);
         }
         if let Some(piece) = chunk.piece.filter(|piece| !piece.is_empty()) {
             self.pieces += 1;
@@ -90,7 +159,16 @@ impl Answer {
                 self.text.push_str(&piece);
             }
         }
-        Ok(())
+    }
+
+    fn finish(&mut self, reason: &str, at: Stamp) {
+        if self.first_finish.is_none() {
+            self.first_finish = Some(at);
+            self.last_progress = Some(at);
+        } else if !ending::is_given_up(reason) {
+            return;
+        }
+        self.finish_reason = Some(one_line(reason).chars().take(REASON_CHARS_MAX).collect());
     }
 
     /// Zero counts of a running usage say nothing; the last count that is not zero holds.
@@ -112,17 +190,25 @@ impl Answer {
             }
             Some(last) => {
                 let gap = at.ns_since(last) / GAP_UNIT_NS;
+                self.empty_gaps += u64::from(gap < EMPTY_GAP_UNITS);
                 self.gaps.push(u32::try_from(gap).unwrap_or(u32::MAX));
             }
         }
         self.last_token = Some(at);
+        self.last_progress = Some(at);
         self.token_events += 1;
     }
+}
+
+/// What `event: error` says: JSON, text or nothing.
+fn named_error(said: &[u8]) -> Failure {
+    let text = || Value::from(String::from_utf8_lossy(said).trim());
+    error_event(&json::loads(said).unwrap_or_else(|_| text()))
 }
 
 #[cfg(test)]
 impl Answer {
     pub fn event(&mut self, data: &[u8], at: Stamp) -> Result<(), Failure> {
-        self.read_event(&mut ChunkReader::default(), data, at)
+        self.read_event(&mut ChunkReader::default(), Event::Data(data), at)
     }
 }

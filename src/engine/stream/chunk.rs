@@ -6,9 +6,13 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::counts::{self, Usage};
+use super::ending;
 use crate::engine::failure::{Failure, FailureClass};
+use crate::http::said::{one_line, said_in};
+use crate::python::json;
 
 /// What the first choice of an event carries, and its usage.
 #[derive(Debug, Default, PartialEq)]
@@ -21,22 +25,29 @@ pub struct Chunk<'a> {
     pub has_token: bool,
     /// Non-empty text that is not reasoning.
     pub has_output: bool,
-    pub finished: bool,
+    /// Why the answer ended, in the event that says so.
+    pub finish_reason: Option<Cow<'a, str>>,
+    /// The event has a choice, whatever it holds; a usage without one comes at the end of an answer.
+    pub has_choice: bool,
     pub usage: Option<Usage>,
+    /// A number of the usage that is no count, with its name.
+    pub odd_count: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub prompt_tokens: Option<u64>,
-    pub completion_tokens: Option<u64>,
-    /// Prompt tokens the engine found in its cache, when it says so.
-    pub cached_tokens: Option<u64>,
+impl Chunk<'_> {
+    /// The usage that engines send at the end, in an event of its own.
+    pub fn is_usage_event(&self) -> bool {
+        !self.has_choice && self.usage.is_some_and(|usage| usage != Usage::default())
+    }
 }
+
+/// The `object` of SGLang's and vLLM's errors.
+const ERROR: &str = "error";
 
 /// Reads the data of one event. `Ok(None)`: JSON, but no object, so nothing for us.
 pub fn parse(data: &[u8]) -> Result<Option<Chunk<'_>>, Failure> {
     match serde_json::from_slice::<Event>(data) {
-        Ok(event) if event.error.is_none() => Ok(Some(event.into_chunk())),
+        Ok(event) if !event.may_be_error() => Ok(Some(event.into_chunk())),
         _ => parse_slowly(data),
     }
 }
@@ -51,6 +62,10 @@ struct Event<'a> {
     usage: Option<PlainUsage>,
     #[serde(default)]
     error: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    object: Option<Text<'a>>,
+    #[serde(default)]
+    detail: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -59,8 +74,8 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
-    #[serde(default)]
-    finish_reason: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -140,6 +155,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
 }
 
 impl<'a> Event<'a> {
+    fn may_be_error(&self) -> bool {
+        self.error.is_some() || self.detail.is_some() || self.object.as_ref().is_some_and(|object| object.0 == ERROR)
+    }
+
     fn into_chunk(self) -> Chunk<'a> {
         let id = self.id.map(|id| id.0);
         let usage = self.usage.map(|usage| Usage {
@@ -172,32 +191,37 @@ impl<'a> Event<'a> {
             piece: piece.map(|text| text.0),
             has_token: has_output || has_reasoning,
             has_output,
-            finished: choice.finish_reason.is_some(),
+            finish_reason: choice.finish_reason.and_then(|reason| reason_of(reason.0)),
+            has_choice: true,
             usage,
+            odd_count: None,
         }
     }
 }
 
-/// Errors, numbers in quotes, doubled keys and everything else that is rare.
+fn reason_of(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    ending::reason(&text).is_some().then_some(text)
+}
+
+/// Errors, numbers in quotes, doubled keys, what only Python's reader takes, and everything else that is rare.
 fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
-    let value: Value = serde_json::from_slice(data)
-        .map_err(|error| Failure::protocol(format!("an event of the answer is not JSON: {error}")))?;
-    let Value::Object(event) = value else {
+    let value = json::loads(data).map_err(|error| {
+        let said = one_line(&String::from_utf8_lossy(data));
+        Failure::protocol(format!("an event of the answer is not JSON: {error}: {said}"))
+    })?;
+    let Value::Object(event) = &value else {
         return Ok(None);
     };
-    if let Some(error) = event.get("error").filter(|error| is_truthy(error)) {
-        let message = error.get("message").and_then(Value::as_str);
-        let text = message.unwrap_or("An error occurred during streaming");
-        return Err(Failure::new(FailureClass::StreamBroken, text));
+    if is_error(event) {
+        return Err(error_event(&value));
     }
     let null = Value::Null;
-    let usage = event.get("usage").filter(|usage| usage.is_object()).map(|usage| Usage {
-        prompt_tokens: number(&usage["prompt_tokens"]),
-        completion_tokens: number(&usage["completion_tokens"]),
-        cached_tokens: number(&usage["prompt_tokens_details"]["cached_tokens"])
-            .or(number(&usage["prompt_cache_hit_tokens"])),
-    });
-    let choice = event.get("choices").and_then(|choices| choices.get(0)).unwrap_or(&null);
+    let mut odd_count = None;
+    let usage = event.get("usage").filter(|usage| usage.is_object());
+    let usage = usage.map(|usage| counts::read(usage, &mut odd_count));
+    let choice = event.get("choices").and_then(|choices| choices.get(0));
+    let has_choice = choice.is_some();
+    let choice = choice.unwrap_or(&null);
     let delta = &choice["delta"];
     let content = text(&delta["content"], "content")?;
     let reasoning_content = text(&delta["reasoning_content"], "reasoning_content")?;
@@ -218,9 +242,25 @@ fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
         piece: piece.map(Cow::Owned),
         has_token,
         has_output,
-        finished: !choice["finish_reason"].is_null(),
+        finish_reason: ending::reason_in(&choice["finish_reason"]).map(Cow::Owned),
+        has_choice,
         usage,
+        odd_count,
     }))
+}
+
+/// An error inside the answer: `error` in any form, SGLang's `"object": "error"`, or FastAPI's `detail`, which has no choices.
+fn is_error(event: &Map<String, Value>) -> bool {
+    let truthy = |key: &str| event.get(key).is_some_and(is_truthy);
+    truthy("error")
+        || event.get("object").is_some_and(|object| object == ERROR)
+        || (truthy("detail") && !truthy("choices"))
+}
+
+/// What an error event says, whose data may be JSON, text or nothing.
+pub fn error_event(said: &Value) -> Failure {
+    let text = said_in(said).unwrap_or_else(|| "the engine sent an error event without a text".to_owned());
+    Failure::new(FailureClass::StreamBroken, text)
 }
 
 /// As Python sees it, because that is what the reference tests.
@@ -233,11 +273,6 @@ fn is_truthy(value: &Value) -> bool {
         Value::Object(members) => !members.is_empty(),
         Value::Bool(true) => true,
     }
-}
-
-/// A count, in quotes or not.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 fn text(value: &Value, name: &str) -> Result<Option<String>, Failure> {

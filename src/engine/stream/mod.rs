@@ -3,5 +3,7 @@
 
 pub mod answer;
 pub mod chunk;
+pub mod counts;
+pub mod ending;
 pub mod repeat;
 pub mod sse;

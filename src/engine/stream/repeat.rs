@@ -58,14 +58,16 @@ impl ChunkReader {
             piece: Some(Cow::Borrowed(text)),
             has_token: true,
             has_output: self.has_output,
-            finished: false,
+            finish_reason: None,
+            has_choice: true,
             usage: None,
+            odd_count: None,
         }
     }
 
     /// Only what says nothing but its text is a shape for others: no count, no end.
     fn learn(&mut self, data: &[u8], chunk: &Chunk<'_>) {
-        if data.len() > SHAPE_BYTES_MAX || chunk.finished || chunk.usage.is_some() {
+        if data.len() > SHAPE_BYTES_MAX || chunk.finish_reason.is_some() || chunk.usage.is_some() {
             return;
         }
         let Some(Cow::Borrowed(text)) = chunk.piece else {

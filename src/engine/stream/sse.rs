@@ -9,7 +9,19 @@ pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Feed it what comes; it hands out the data of each event that became whole.
+/// Of the comments of one event, for the error that one may hold.
+const COMMENT_BYTES_MAX: usize = 1 << 10;
+
+/// One event that became whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// The data of an event of any name but `error`.
+    Data(&'a [u8]),
+    /// `event: error`: its data, else its comment (Dynamo sends one without data), else nothing.
+    Error(&'a [u8]),
+}
+
+/// Feed it what comes; it hands out each event that became whole.
 #[derive(Debug, Default)]
 pub struct Decoder {
     /// The beginning of a line whose end has not come yet.
@@ -17,6 +29,10 @@ pub struct Decoder {
     /// Data lines of the event that is being read, joined with LF.
     data: Vec<u8>,
     has_data: bool,
+    /// The event that is being read is named `error`.
+    is_error: bool,
+    /// Its comments, up to `COMMENT_BYTES_MAX`.
+    comment: Vec<u8>,
     /// A line ended with CR; an LF right after it belongs to it.
     after_cr: bool,
     first_line_seen: bool,
@@ -27,13 +43,13 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Hands the data of every event that ends in `bytes` to `on_event`, which may stop the stream with an error.
+    /// Hands every event that ends in `bytes` to `on_event`, which may stop the stream with an error.
     ///
-    /// Events without data (pings, ids) are not events for the reader, as the standard says.
+    /// Events without data (pings, ids) are not events for the reader, as the standard says; `event: error` is one always.
     pub fn feed(
         &mut self,
         bytes: &[u8],
-        on_event: &mut impl FnMut(&[u8]) -> Result<(), Failure>,
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut rest = bytes;
         while let Some(&first) = rest.first() {
@@ -43,10 +59,12 @@ impl Decoder {
             }
             if self.carry.is_empty()
                 && !self.has_data
+                && !self.is_error
                 && let Some((data, after)) = whole_event(rest)
             {
                 self.first_line_seen = true;
-                on_event(data)?;
+                self.comment.clear();
+                on_event(Event::Data(data))?;
                 rest = after;
                 continue;
             }
@@ -70,27 +88,39 @@ impl Decoder {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], on_event: &mut impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    /// The answer is over: hands out what its last event was, when no blank line follows it. The standard would drop it.
+    pub fn finish(&mut self, on_event: &mut impl FnMut(Event<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+        let line = std::mem::take(&mut self.carry);
+        if !line.is_empty() {
+            self.line(&line, on_event)?;
+        }
+        self.line(b"", on_event)
+    }
+
+    fn line(
+        &mut self,
+        line: &[u8],
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut line = line;
         if !std::mem::replace(&mut self.first_line_seen, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
         if line.is_empty() {
-            if std::mem::take(&mut self.has_data) {
-                let handled = on_event(&self.data);
-                self.data.clear();
-                return handled;
-            }
+            return self.end_of_event(on_event);
+        }
+        if let Some(comment) = line.strip_prefix(b":") {
+            let room = COMMENT_BYTES_MAX.saturating_sub(self.comment.len());
+            self.comment.extend_from_slice(&comment[..comment.len().min(room)]);
             return Ok(());
         }
-        // `data`, `data:` and `data: ` begin a data line; a comment begins with a colon; other fields say nothing here.
-        let Some(value) = line.strip_prefix(b"data") else {
+        if let Some(name) = value_of(line, b"event") {
+            self.is_error = name.trim_ascii().eq_ignore_ascii_case(b"error");
             return Ok(());
-        };
-        let value = match value.strip_prefix(b":") {
-            Some(value) => value.strip_prefix(b" ").unwrap_or(value),
-            None if value.is_empty() => value,
-            None => return Ok(()),
+        }
+        // Other fields say nothing here.
+        let Some(value) = value_of(line, b"data") else {
+            return Ok(());
         };
         check_size(self.data.len() + value.len())?;
         if self.has_data {
@@ -99,6 +129,28 @@ impl Decoder {
         self.data.extend_from_slice(value);
         self.has_data = true;
         Ok(())
+    }
+
+    fn end_of_event(&mut self, on_event: &mut impl FnMut(Event<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+        let has_data = std::mem::take(&mut self.has_data);
+        let handled = match std::mem::take(&mut self.is_error) {
+            true if self.data.trim_ascii().is_empty() => on_event(Event::Error(&self.comment)),
+            true => on_event(Event::Error(&self.data)),
+            false if has_data => on_event(Event::Data(&self.data)),
+            false => Ok(()),
+        };
+        self.data.clear();
+        self.comment.clear();
+        handled
+    }
+}
+
+/// What follows the name of a field: `name`, `name:value` and `name: value` begin one, a longer name another one.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let value = line.strip_prefix(name)?;
+    match value.strip_prefix(b":") {
+        Some(value) => Some(value.strip_prefix(b" ").unwrap_or(value)),
+        None => value.is_empty().then_some(value),
     }
 }
 
@@ -148,13 +200,20 @@ mod tests {
         let mut events = Vec::new();
         for piece in pieces {
             decoder
-                .feed(piece, &mut |data| {
-                    events.push(String::from_utf8_lossy(data).into_owned());
+                .feed(piece, &mut |event| {
+                    events.push(shown(event));
                     Ok(())
                 })
                 .unwrap();
         }
         events
+    }
+
+    fn shown(event: Event<'_>) -> String {
+        match event {
+            Event::Data(data) => String::from_utf8_lossy(data).into_owned(),
+            Event::Error(text) => format!("error({})", String::from_utf8_lossy(text)),
+        }
     }
 
     #[test]
@@ -176,6 +235,52 @@ mod tests {
             ("data: a\n", vec![]),
         ] {
             assert_eq!(events(&[stream.as_bytes()]), want, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_named_error_is_one_with_its_data_or_its_comment() {
+        for (stream, want) in [
+            ("event: error\n: lost\n\n", vec!["error( lost)"]),
+            (": lost\nevent:error\n\n", vec!["error( lost)"]),
+            ("event: error\ndata: {}\n: c\n\n", vec!["error({})"]),
+            ("data: {}\r\nevent: ERROR \r\n\r\n", vec!["error({})"]),
+            ("event: error\ndata:\n\n", vec!["error()"]),
+            // What an event said is not the next one's.
+            (": ping\n\nevent: error\n\n", vec!["error()"]),
+            (
+                ": ping\ndata: a\n\nevent: error\n\ndata: b\n\n",
+                vec!["a", "error()", "b"],
+            ),
+            ("event: error\nevent: message\ndata: a\n\n", vec!["a"]),
+            ("event: errors\n: c\n\nevents: error\n\n", vec![]),
+        ] {
+            assert_eq!(events(&[stream.as_bytes()]), want, "{stream:?}");
+            let single: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(events(&single), want, "{stream:?}");
+        }
+        let long = format!("event: error\n:{}\n\n", "x".repeat(5000));
+        assert_eq!(events(&[long.as_bytes()])[0].len(), COMMENT_BYTES_MAX + "error()".len());
+    }
+
+    #[test]
+    fn the_last_event_may_lack_its_blank_line() {
+        for (stream, want) in [
+            ("data: a\n\ndata: [DONE]", vec!["a", "[DONE]"]),
+            ("data: a\n", vec!["a"]),
+            ("event: error\n: lost", vec!["error( lost)"]),
+            ("data: a\n\n", vec!["a"]),
+            (": ping", vec![]),
+        ] {
+            let mut decoder = Decoder::new();
+            let mut got = Vec::new();
+            let mut take = |event: Event<'_>| {
+                got.push(shown(event));
+                Ok(())
+            };
+            decoder.feed(stream.as_bytes(), &mut take).unwrap();
+            decoder.finish(&mut take).unwrap();
+            assert_eq!(got, want, "{stream:?}");
         }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use serde_json::Value;
 use ureq::http::Response;
 use ureq::http::header::{CONTENT_TYPE, LOCATION};
 use ureq::unversioned::resolver::Resolver;
@@ -20,18 +19,20 @@ use super::transport::LineConnector;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::samples::record::Record;
 use crate::engine::stream::answer::Answer;
+use crate::engine::stream::ending;
 use crate::engine::stream::repeat::ChunkReader;
 use crate::engine::stream::sse::Decoder;
 use crate::engine::timestamp::Stamp;
 use crate::engine::trust;
 use crate::engine::workload::Request;
+use crate::http::said::{one_line, said};
 
 /// One piece of an answer's body; token events are much smaller.
 const PIECE_BYTES: usize = 4 << 10;
 /// What is read of the body of an error.
 const ERROR_BODY_BYTES_MAX: u64 = 64 << 10;
-/// What is kept of an engine's message.
-const MESSAGE_CHARS_MAX: usize = 300;
+/// What is kept of an answer that may turn out to hold no event.
+const OPENING_BYTES_MAX: usize = 4 << 10;
 /// How long a connection may take to become free after `[DONE]`; then it is closed instead.
 const DRAIN: Duration = Duration::from_millis(100);
 
@@ -128,6 +129,7 @@ impl Exchanger {
         };
         record.failure = outcome.err();
         before.take_difference(&self.line, &mut record);
+        record.drop_impossible_counts(request.max_tokens);
         Some(record)
     }
 
@@ -149,20 +151,23 @@ impl Exchanger {
         if response.status() != 200 {
             return Err(self.status_failure(&mut response));
         }
-        self.read_answer(&mut response, record, total_by)?;
-        if record.failure.is_none() && record.first_token().is_none() {
-            return self.check_type(&response, record);
+        let mut opening = Vec::new();
+        self.read_answer(&mut response, record, total_by, &mut opening)?;
+        if record.answer.first_event.is_none() {
+            self.check_type(&response, &opening)?;
         }
-        Ok(())
+        ending::check(&record.answer)
     }
 
-    /// Apart from `exchange`, so that its piece is not on the stack below the sending.
+    /// Apart from `exchange`, so that its piece is not on the stack below the sending. `opening` gets what came before the
+    /// first event, for the sentence about an answer that has none.
     #[inline(never)]
     fn read_answer(
         &mut self,
         response: &mut Response<Body>,
         record: &mut Record,
         total_by: Stamp,
+        opening: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let mut decoder = Decoder::new();
         let mut chunks = ChunkReader::default();
@@ -172,28 +177,39 @@ impl Exchanger {
         let mut piece = [0; PIECE_BYTES];
         loop {
             let bytes = match reader.read(&mut piece) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return self.end_of_body(&mut decoder, record),
                 Ok(bytes) => bytes,
                 Err(error) => return Err(self.failure(&ureq::Error::Io(error), true)),
             };
             let at = self.line.arrived();
             let answer = &mut record.answer;
-            decoder.feed(&piece[..bytes], &mut |data| answer.read_event(&mut chunks, data, at))?;
+            decoder.feed(&piece[..bytes], &mut |event| answer.read_event(&mut chunks, event, at))?;
             if answer.is_done() {
                 self.drain(&mut reader, &mut piece);
                 return Ok(());
             }
-            if waiting && answer.first_token.is_some() {
-                waiting = false;
-                record.first_token_lag_ns = self.line.counts.lag_ns.load(Relaxed);
-                self.line.limit(total_by, Stop::Total);
-                self.line.watch_stalls();
+            if answer.first_event.is_none() && opening.len() < OPENING_BYTES_MAX {
+                opening.extend_from_slice(&piece[..bytes]);
+            }
+            if let Some(progress) = answer.last_progress.filter(|_| answer.has_begun()) {
+                if std::mem::take(&mut waiting) {
+                    record.first_token_lag_ns = self.line.counts.lag_ns.load(Relaxed);
+                    self.line.limit(total_by, Stop::Total);
+                }
+                self.line.progressed(progress);
             }
             // A stream that never pauses never waits, so the limits are looked at here too.
             if let Some(stop) = self.line.overdue(at) {
                 return Err(self.timeout_failure(stop));
             }
         }
+    }
+
+    /// The last event may lack its blank line. The standard and the reference drop it then; it is still heard when it is
+    /// `[DONE]` or an error.
+    fn end_of_body(&self, decoder: &mut Decoder, record: &mut Record) -> Result<(), Failure> {
+        let at = self.line.arrived();
+        decoder.finish(&mut |event| record.answer.read_unfinished(event, at))
     }
 
     /// Reads what follows `[DONE]`, usually nothing but the end, so that the connection can be used again.
@@ -243,7 +259,7 @@ impl Exchanger {
                 limits.first_token.as_secs_f64()
             ),
             Stop::Stall => format!(
-                "the answer stopped for {} s (--stall-timeout-s)",
+                "no token, finish reason or usage for {} s (--stall-timeout-s)",
                 limits.stall.as_secs_f64()
             ),
             Stop::Total => format!(
@@ -270,7 +286,7 @@ impl Exchanger {
                     .as_reader()
                     .take(ERROR_BODY_BYTES_MAX)
                     .read_to_end(&mut body);
-                message_of(&body)
+                said(&body)
             }
         };
         let text = match message {
@@ -280,18 +296,24 @@ impl Exchanger {
         Failure::new(FailureClass::HttpStatus, text)
     }
 
-    /// An answer without a token that is no event stream at all gets a better sentence.
-    fn check_type(&self, response: &Response<Body>, record: &Record) -> Result<(), Failure> {
+    /// An answer without an event: what it is instead, and what it says.
+    fn check_type(&self, response: &Response<Body>, opening: &[u8]) -> Result<(), Failure> {
         let kind = response
             .headers()
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
-        match kind {
-            Some(kind) if record.answer.first_event.is_none() && !kind.starts_with("text/event-stream") => Err(
-                Failure::protocol(format!("the engine answered with {kind} instead of an event stream")),
-            ),
-            _ => Ok(()),
-        }
+        let what = match kind {
+            Some(kind) if !kind.starts_with("text/event-stream") => {
+                format!("the engine answered with {} instead of an event stream", one_line(kind))
+            }
+            _ if opening.trim_ascii().is_empty() => return Ok(()),
+            _ => "the engine's answer holds no event".to_owned(),
+        };
+        let text = match said(opening) {
+            Some(said) => format!("{what}: {}", self.target.without_key(said)),
+            None => what,
+        };
+        Err(Failure::protocol(text))
     }
 }
 
@@ -347,23 +369,4 @@ fn cause(error: &ureq::Error) -> String {
         other => other.to_string(),
     };
     one_line(&text)
-}
-
-/// What an engine says about an error: `error.message`, `error` itself, or `message`.
-fn message_of(body: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let error = &body["error"];
-    let message = if error.is_null() {
-        &body["message"]
-    } else if error.is_string() {
-        error
-    } else {
-        &error["message"]
-    };
-    message.as_str().map(one_line).filter(|message| !message.is_empty())
-}
-
-fn one_line(text: &str) -> String {
-    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    printable.take(MESSAGE_CHARS_MAX).collect::<String>().trim().to_owned()
 }

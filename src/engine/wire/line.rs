@@ -20,7 +20,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From dispatch to the first token event.
     pub first_token: Duration,
-    /// Between two reads after that.
+    /// From an event that took the answer further to the next one.
     pub stall: Duration,
     /// From dispatch to the end.
     pub total: Duration,
@@ -65,7 +65,8 @@ pub struct Line {
     /// When a wait must end, and why.
     deadline: AtomicI64,
     deadline_reason: AtomicU8,
-    stall_matters: AtomicBool,
+    /// When an event took the answer further; before the first one silence does not count.
+    progress: AtomicI64,
     stopped: AtomicU8,
     arrived: AtomicI64,
     handshaking: AtomicBool,
@@ -99,7 +100,7 @@ impl Line {
             kept: Mutex::new(None),
             deadline: AtomicI64::new(i64::MAX),
             deadline_reason: AtomicU8::new(0),
-            stall_matters: AtomicBool::new(false),
+            progress: AtomicI64::new(NOT_YET),
             stopped: AtomicU8::new(0),
             arrived: AtomicI64::new(0),
             handshaking: AtomicBool::new(false),
@@ -115,18 +116,22 @@ impl Line {
     pub fn limit(&self, at: Stamp, reason: Stop) {
         self.deadline.store(at.0, Relaxed);
         self.deadline_reason.store(reason as u8, Relaxed);
-        self.stall_matters.store(false, Relaxed);
+        self.progress.store(NOT_YET, Relaxed);
         self.stopped.store(0, Relaxed);
     }
 
-    /// The first token is there: from now on silence counts.
-    pub fn watch_stalls(&self) {
-        self.stall_matters.store(true, Relaxed);
+    /// An event that arrived at `at` took the answer further: silence counts from there. Bytes that say nothing (comments,
+    /// pings, empty deltas) do not end a silence.
+    pub fn progressed(&self, at: Stamp) {
+        self.progress.store(at.0, Relaxed);
     }
 
     /// Why a wait must end at `now`, if it must; remembered for `stopped`.
     pub fn overdue(&self, now: Stamp) -> Option<Stop> {
-        let stalled = || self.stall_matters.load(Relaxed) && now > self.arrived().plus(self.timeouts.stall);
+        let stalled = || {
+            let since = self.progress.load(Relaxed);
+            since != NOT_YET && now > Stamp(since).plus(self.timeouts.stall)
+        };
         let stop = if self.interrupt.load(Relaxed) {
             Stop::Interrupted
         } else if now.0 > self.deadline.load(Relaxed) {
@@ -261,15 +266,22 @@ mod tests {
     }
 
     #[test]
-    fn silence_counts_only_after_the_first_token_and_from_the_last_arrival() {
+    fn silence_counts_from_the_last_progress_whatever_arrives() {
         let line = line();
         line.limit(Stamp(100 * SECOND), Stop::Total);
         line.received(1, Some(Stamp(SECOND)), Stamp(2 * SECOND));
+        assert_eq!(line.counts.lag_ns.load(Relaxed), SECOND as u64);
         assert_eq!(line.overdue(Stamp(50 * SECOND)), None);
-        line.watch_stalls();
+        line.progressed(Stamp(SECOND));
+        line.received(1, Some(Stamp(3 * SECOND)), Stamp(3 * SECOND));
         assert_eq!(line.overdue(Stamp(3 * SECOND)), None);
         assert_eq!(line.overdue(Stamp(3 * SECOND + 1)), Some(Stop::Stall));
-        assert_eq!(line.counts.lag_ns.load(Relaxed), SECOND as u64);
+        line.limit(Stamp(100 * SECOND), Stop::Total);
+        assert_eq!(
+            line.overdue(Stamp(50 * SECOND)),
+            None,
+            "the next request's silence has not begun"
+        );
     }
 
     #[test]

@@ -8,16 +8,14 @@ pub struct Bodies {
     /// Up to the list of messages.
     head: Vec<u8>,
     /// What stands after `max_tokens`.
-    tail: &'static str,
+    tail: String,
 }
 
 /// One message: its role and its content.
 pub type Message<'a> = (&'static str, &'a str);
 
-const TAIL: &str = r#","stream_options":{"include_usage":true},"temperature":0.0}"#;
-const TAIL_IGNORING_EOS: &str = r#","stream_options":{"include_usage":true},"temperature":0.0,"ignore_eos":true}"#;
 /// Bytes of a body besides model and messages, and of a message besides role and content; a little more does no harm.
-const OVERHEAD_BYTES: usize = 160;
+const OVERHEAD_BYTES: usize = 200;
 const MESSAGE_OVERHEAD_BYTES: usize = 40;
 
 impl Bodies {
@@ -25,9 +23,15 @@ impl Bodies {
         let mut head = br#"{"model":"#.to_vec();
         push_string(&mut head, &config.model);
         head.extend_from_slice(br#","stream":true,"messages":["#);
+        let every_event = if config.usage_per_event {
+            r#","continuous_usage_stats":true"#
+        } else {
+            ""
+        };
+        let ignoring = if config.ignore_eos { r#","ignore_eos":true"# } else { "" };
         Bodies {
             head,
-            tail: if config.ignore_eos { TAIL_IGNORING_EOS } else { TAIL },
+            tail: format!(r#","stream_options":{{"include_usage":true{every_event}}},"temperature":0.0{ignoring}}}"#),
         }
     }
 
@@ -80,5 +84,13 @@ mod tests {
         let config = config(&["--workload", "random-prefill", "--ignore-eos"]);
         let body = String::from_utf8(Bodies::new(&config).user("x", 1)).unwrap();
         assert!(body.ends_with(",\"temperature\":0.0,\"ignore_eos\":true}"), "{body}");
+    }
+
+    #[test]
+    fn a_count_with_every_event_is_asked_for_only_on_demand() {
+        let config = config(&["--workload", "random-prefill", "--usage-per-event"]);
+        let body = String::from_utf8(Bodies::new(&config).user("x", 1)).unwrap();
+        let wanted = r#""stream_options":{"include_usage":true,"continuous_usage_stats":true},"temperature":0.0}"#;
+        assert!(body.ends_with(wanted), "{body}");
     }
 }

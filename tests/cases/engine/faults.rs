@@ -58,7 +58,19 @@ fn statuses_carry_the_engines_message_and_are_never_tried_again() {
             r#"{"error":{"message":"too long"}}"#,
             "Error code: 400 - too long",
         ),
-        ("400 Bad Request", "text/plain", "no", "Error code: 400"),
+        ("400 Bad Request", "text/plain", "no", "Error code: 400 - no"),
+        (
+            "502 Bad Gateway",
+            "text/html",
+            "<html><head><title>502 Bad Gateway</title></head></html>",
+            "Error code: 502 - 502 Bad Gateway",
+        ),
+        (
+            "422 Unprocessable Entity",
+            "application/json",
+            r#"{"detail":[{"loc":["body","x"],"msg":"extra fields not permitted","type":"v"}]}"#,
+            "Error code: 422 - body.x: extra fields not permitted",
+        ),
         ("400 Bad Request", "text/plain", "", "Error code: 400"),
         (
             "401 Unauthorized",
@@ -70,7 +82,7 @@ fn statuses_carry_the_engines_message_and_are_never_tried_again() {
             "404 Not Found",
             "application/json",
             r#"{"detail":"Not Found"}"#,
-            "Error code: 404",
+            "Error code: 404 - Not Found",
         ),
         (
             "404 Not Found",
@@ -139,11 +151,11 @@ fn an_answer_that_is_not_streamed_or_not_http_is_a_protocol_failure() {
             stream,
             "200 OK",
             "application/json",
-            r#"{"choices":[{"message":{"content":"a"}}]}"#,
+            r#"{"error":{"message":"upstream quota of sk-test"}}"#,
         );
         After::Keep
     });
-    let want = "the engine answered with application/json instead of an event stream";
+    let want = "the engine answered with application/json instead of an event stream: upstream quota of ***";
     assert_eq!(failure(&record), (FailureClass::Protocol, want.to_owned()));
     let (record, _) = against(|_, stream| {
         let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n");
@@ -220,7 +232,7 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     limits.stall = short;
     let want = (
         FailureClass::Timeout,
-        "Request timed out: the answer stopped for 0.12 s (--stall-timeout-s)".to_owned(),
+        "Request timed out: no token, finish reason or usage for 0.12 s (--stall-timeout-s)".to_owned(),
     );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 

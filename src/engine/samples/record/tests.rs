@@ -225,3 +225,115 @@ fn what_a_request_waited_for_its_turn_is_in_the_schedules_ttft_only() {
     assert_eq!(ms(record.scheduled_ttft_s()), Some(50.0));
     assert_eq!(ms(Some(record.lateness_s())), Some(30.0));
 }
+
+/// Like `token`, with the engine's count so far.
+fn counted(text: &str, tokens: u64) -> String {
+    format!(
+        r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}],"usage":{{"prompt_tokens":3,"completion_tokens":{tokens}}}}}"#
+    )
+}
+
+fn mean_gap_ms(record: &Record) -> Option<f64> {
+    let gaps: Vec<f64> = record.gaps_s().collect();
+    ms(Some(gaps.iter().sum::<f64>() / gaps.len() as f64))
+}
+
+#[test]
+fn time_per_token_and_time_between_tokens_agree_when_events_are_regular() {
+    // Six tokens hidden in the first event, as parsers of reasoning hold them back: 50 ms a token.
+    let hidden = record(&[
+        (50, &counted("", 1)),
+        (350, &counted("a", 7)),
+        (400, &counted("b", 8)),
+        (401, DONE),
+    ]);
+    assert_eq!((ms(hidden.tpot_s()), mean_gap_ms(&hidden)), (Some(50.0), Some(50.0)));
+    assert_eq!(hidden.unplaced_tokens(), 0);
+    // Two tokens an event, the first one too.
+    let pairs: Vec<(i64, String)> = (1..=5).map(|n| (20 * n, counted("ab", 2 * n as u64))).collect();
+    let pairs: Vec<(i64, &str)> = pairs.iter().map(|(at, event)| (*at, event.as_str())).collect();
+    let pairs = record(&pairs);
+    assert_eq!((ms(pairs.tpot_s()), mean_gap_ms(&pairs)), (Some(10.0), Some(10.0)));
+    // More events than tokens.
+    let halves = record(&[
+        (10, &token("a")),
+        (20, &token("b")),
+        (30, &token("c")),
+        (40, &token("d")),
+        (41, &usage(3, 2)),
+    ]);
+    assert_eq!((ms(halves.tpot_s()), mean_gap_ms(&halves)), (Some(20.0), Some(20.0)));
+}
+
+#[test]
+fn tokens_that_nobody_places_are_counted() {
+    let hidden = [(350, token("a")), (400, token("b")), (401, usage(3, 8))];
+    let events: Vec<(i64, &str)> = hidden.iter().map(|(at, event)| (*at, event.as_str())).collect();
+    // Less the end of sequence, which has no event.
+    assert_eq!(record(&events).unplaced_tokens(), 5);
+    let plain = record(&[(10, &token("a")), (20, &token("b")), (21, &usage(3, 3))]);
+    assert_eq!(plain.unplaced_tokens(), 0);
+    let one = record(&[(10, &token("a b c d")), (21, &usage(3, 8))]);
+    assert_eq!(one.unplaced_tokens(), 0, "one event has no time per token");
+}
+
+#[test]
+fn tokens_that_came_together_after_a_long_time_have_no_time_per_token() {
+    let all_at = |at: i64, times: u64| -> Vec<(i64, String)> { (0..times).map(|_| (at, token("a"))).collect() };
+    let of = |events: &[(i64, String)]| {
+        let events: Vec<(i64, &str)> = events.iter().map(|(at, event)| (*at, event.as_str())).collect();
+        record(&events)
+    };
+    let lump = of(&all_at(200, 8));
+    assert!(lump.succeeded() && lump.is_lumped() && lump.tpot_s().is_none());
+    let lumps = of(&[all_at(200, 3), all_at(260, 3), all_at(320, 3)].concat());
+    assert!(lumps.is_lumped() && lumps.tpot_s().is_none());
+    // A pair here and there is no lump, and neither is an answer that really was that fast.
+    let some = of(&[all_at(200, 2), all_at(220, 1), all_at(240, 1)].concat());
+    assert!(!some.is_lumped() && some.tpot_s().is_some());
+    assert!(!of(&all_at(7, 8)).is_lumped());
+    assert!(!record(&[(200, &token("a")), (205, &token("b"))]).is_lumped());
+    assert!(!record(&[(200, &token("a"))]).is_lumped());
+}
+
+#[test]
+fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
+    let with = |usage: &str| {
+        let usage = format!(r#"{{"choices":[],"usage":{usage}}}"#);
+        let mut record = record(&[(20, &token("a")), (25, &token("b")), (26, &usage), (27, DONE)]);
+        record.bytes_sent = 1000;
+        record.drop_impossible_counts(2);
+        record
+    };
+    let fine = with(r#"{"prompt_tokens":900.0,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":900}}"#);
+    assert_eq!(
+        (fine.input_tokens(), fine.output_tokens(), fine.cached_tokens()),
+        (900, 2, Some(900))
+    );
+    assert_eq!(fine.answer.odd_count, None);
+    for (usage, named) in [
+        (
+            r#"{"completion_tokens":9223372036854775808}"#,
+            "completion_tokens 9223372036854775808",
+        ),
+        (r#"{"completion_tokens":-5,"prompt_tokens":1}"#, "completion_tokens -5"),
+        (
+            r#"{"completion_tokens":2,"prompt_tokens":1e12}"#,
+            "prompt_tokens 1000000000000",
+        ),
+        (
+            r#"{"completion_tokens":2,"prompt_tokens":7,"prompt_cache_hit_tokens":8}"#,
+            "cached_tokens 8",
+        ),
+        (r#"{"completion_tokens":2.5}"#, "completion_tokens 2.5"),
+    ] {
+        let record = with(usage);
+        assert_eq!(record.answer.odd_count.as_deref(), Some(named));
+        assert_eq!(record.output_tokens(), 2, "{usage}: pieces of text count instead");
+        assert!(record.input_tokens() <= 7 && record.cached_tokens().is_none());
+    }
+    // What time rules out, although so many were asked for.
+    let mut quick = record(&[(20, &token("a")), (25, &usage(1, 1 << 40))]);
+    quick.drop_impossible_counts(u64::MAX);
+    assert_eq!(quick.answer.usage.completion_tokens, None);
+}

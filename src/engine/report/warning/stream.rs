@@ -1,0 +1,187 @@
+//! Warnings about how answers came and what engines counted: figures that are not the engine's own, and numbers that cannot
+//! be.
+
+use crate::engine::results::detail::Detail;
+use crate::engine::results::figures::Figures;
+
+/// A share of answers, or of tokens, that changes what a mean says.
+const LUMPED_SHARE_MIN: f64 = 0.01;
+const UNPLACED_SHARE_MIN: f64 = 0.05;
+/// From here this client's own late reads may be what put tokens together.
+const OWN_LAG_MS_MIN: f64 = 0.5;
+/// Tokens per second that no engine reaches: for one answer, and for a whole run.
+const ONE_ANSWER_MAX: f64 = 1e4;
+const WHOLE_RUN_MAX: f64 = 1e9;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamDoubt {
+    /// Token events came together with others although the answers took their time.
+    Buffered { answers: u64, all: u64, own_lag_ms: f64 },
+    /// Events carry several tokens, and how many the first had is unknown.
+    FirstEventTokens { share_percent: f64 },
+    /// Counts that were left out, with the first of them.
+    ImpossibleCounts { answers: u64, first: String },
+    /// Figures larger than physics allows, or below zero.
+    ImpossibleFigures { figures: String },
+}
+
+impl StreamDoubt {
+    pub fn code(&self) -> &'static str {
+        match self {
+            StreamDoubt::Buffered { .. } => "buffered-stream",
+            StreamDoubt::FirstEventTokens { .. } => "first-event-tokens",
+            StreamDoubt::ImpossibleCounts { .. } => "impossible-counts",
+            StreamDoubt::ImpossibleFigures { .. } => "impossible-figures",
+        }
+    }
+
+    pub fn text(&self) -> String {
+        match self {
+            StreamDoubt::Buffered {
+                answers,
+                all,
+                own_lag_ms,
+            } => {
+                let own = if *own_lag_ms < OWN_LAG_MS_MIN {
+                    String::new()
+                } else {
+                    format!(
+                        " This client read {own_lag_ms:.1} ms late on average, which looks the same: free some CPU first."
+                    )
+                };
+                format!(
+                    "{answers} of {all} answers came in lumps: most of their tokens arrived together, long after they were \
+                     made. TTFT and latencies are those of whatever holds them back, and TPOT and ITL of these answers are \
+                     left out. Ask the engine without the proxy or gateway between, or switch off its buffering (nginx: \
+                     proxy_buffering off; X-Accel-Buffering: no) and compression, or the engine's own batching of events \
+                     (stream interval, multi-step scheduling).{own}"
+                )
+            }
+            StreamDoubt::FirstEventTokens { share_percent } => format!(
+                "{share_percent:.0} % of the tokens came in events with more than one, and nobody says how many the first \
+                 event had: TPOT and ITL take it for an average one and are wrong where the engine holds tokens back at \
+                 first (parsers of reasoning and tools do). --usage-per-event asks for a count with every event."
+            ),
+            StreamDoubt::ImpossibleCounts { answers, first } => format!(
+                "{answers} answers counted what their bytes and time rule out (the first: {first}); these counts are in no \
+                 sum, and output tokens are events with text instead. Mend the engine's usage."
+            ),
+            StreamDoubt::ImpossibleFigures { figures } => format!(
+                "These figures cannot be: {figures}. The reference's decode speed divides all tokens by the time from the \
+                 first to the end of the answer, which is about nothing when an answer is one token or came in one piece; \
+                 TPOT and the latencies hold."
+            ),
+        }
+    }
+}
+
+/// What the answers of a phase raise; `good` of them succeeded.
+pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<StreamDoubt> {
+    let good = figures.successful;
+    let mut doubts = Vec::new();
+    if detail.lumped > 0 && detail.lumped as f64 >= LUMPED_SHARE_MIN * good as f64 {
+        doubts.push(StreamDoubt::Buffered {
+            answers: detail.lumped,
+            all: good,
+            own_lag_ms: detail.lag_ms_mean,
+        });
+    }
+    let share = detail.unplaced_tokens as f64 / figures.output_tokens.max(1) as f64;
+    if share > UNPLACED_SHARE_MIN {
+        doubts.push(StreamDoubt::FirstEventTokens {
+            share_percent: share * 100.0,
+        });
+    }
+    if let Some((answers, first)) = &detail.impossible_counts {
+        doubts.push(StreamDoubt::ImpossibleCounts {
+            answers: *answers,
+            first: first.clone(),
+        });
+    }
+    let impossible = impossible_figures(detail, figures);
+    if !impossible.is_empty() {
+        doubts.push(StreamDoubt::ImpossibleFigures {
+            figures: impossible.join(", "),
+        });
+    }
+    doubts
+}
+
+fn impossible_figures(detail: &Detail, figures: &Figures) -> Vec<String> {
+    let forever = f64::MAX;
+    let checked = [
+        ("mean decode", "tok/s", figures.decode_speed.mean, ONE_ANSWER_MAX),
+        ("P99 decode", "tok/s", figures.decode_speed.p99, ONE_ANSWER_MAX),
+        (
+            "mean decode, 1/TPOT",
+            "tok/s",
+            detail.decode_mean.unwrap_or(0.0),
+            ONE_ANSWER_MAX,
+        ),
+        ("input throughput", "tok/s", figures.input_throughput, WHOLE_RUN_MAX),
+        ("output throughput", "tok/s", figures.output_throughput, WHOLE_RUN_MAX),
+        ("mean TTFT", "ms", figures.ttft_ms.mean, forever),
+        ("P50 TTFT", "ms", figures.ttft_ms.p50, forever),
+        ("mean TPOT", "ms", detail.tpot_ms.spread.mean, forever),
+        ("mean latency", "ms", detail.latency_ms.spread.mean, forever),
+    ];
+    let cannot_be = checked
+        .into_iter()
+        .filter(|(_, _, value, max)| !(0.0..=*max).contains(value));
+    cannot_be
+        .map(|(name, unit, value, _)| format!("{name} {value:.0} {unit}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(detail: &Detail, figures: &Figures) -> Vec<&'static str> {
+        doubts(detail, figures).iter().map(StreamDoubt::code).collect()
+    }
+
+    #[test]
+    fn each_kind_has_its_threshold_and_its_code() {
+        let mut figures = Figures {
+            successful: 1000,
+            output_tokens: 1000,
+            ..Figures::default()
+        };
+        let mut detail = Detail {
+            lumped: 9,
+            unplaced_tokens: 50,
+            ..Detail::default()
+        };
+        figures.decode_speed.mean = ONE_ANSWER_MAX;
+        assert_eq!(codes(&detail, &figures), Vec::<&str>::new());
+        detail.lumped = 10;
+        detail.unplaced_tokens = 51;
+        detail.impossible_counts = Some((3, "completion_tokens 9223372036854775808".into()));
+        figures.ttft_ms.p50 = -1.0;
+        figures.decode_speed.p99 = f64::INFINITY;
+        assert_eq!(
+            codes(&detail, &figures),
+            [
+                "buffered-stream",
+                "first-event-tokens",
+                "impossible-counts",
+                "impossible-figures"
+            ]
+        );
+        let all = doubts(&detail, &figures);
+        assert!(all[2].text().contains("completion_tokens 9223372036854775808"));
+        assert!(
+            all[3].text().contains("P99 decode inf tok/s, P50 TTFT -1 ms"),
+            "{}",
+            all[3].text()
+        );
+        assert!(!all[0].text().contains("This client"));
+        detail.lag_ms_mean = 2.0;
+        assert!(
+            doubts(&detail, &figures)[0]
+                .text()
+                .contains("This client read 2.0 ms late")
+        );
+    }
+}

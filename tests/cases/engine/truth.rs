@@ -1,0 +1,326 @@
+//! Answers of engines and proxies that public bug reports tell of: how each ends, and what may be said about it. The servers
+//! say when tokens come; nothing here depends on how fast this machine is.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use lmcache_bench::engine::failure::FailureClass;
+use lmcache_bench::engine::report::warning;
+use lmcache_bench::engine::results::detail::Detail;
+use lmcache_bench::engine::results::figures::{Figures, Row};
+use lmcache_bench::engine::samples::phase::PhaseSamples;
+use lmcache_bench::engine::samples::record::Record;
+use lmcache_bench::engine::timestamp::Clock;
+
+use super::{Listed, run, run_one, timeouts};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk};
+
+const END: &[u8] = b"0\r\n\r\n";
+const DONE: &str = "data: [DONE]\n\n";
+const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
+
+fn token(text: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
+    )
+}
+
+fn finish(reason: &str) -> String {
+    STOP.replace("\"stop\"", reason)
+}
+
+fn usage(tokens: &str) -> String {
+    format!("data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":30,\"completion_tokens\":{tokens}}}}}\n\n")
+}
+
+/// The record of a request whose engine says `events`, then ends the body cleanly.
+fn sent(events: &str) -> Record {
+    let events = events.to_owned();
+    let server = ScriptServer::start(move |_, stream| {
+        begin_stream(stream);
+        chunk(stream, events.as_bytes());
+        let _ = stream.write_all(END);
+        After::Keep
+    });
+    run_one(server.url(), timeouts())
+}
+
+fn why(record: &Record) -> (FailureClass, String) {
+    let failure = record.why_failed().expect("a failure");
+    (failure.class, failure.text)
+}
+
+/// What the report says about these records.
+fn warnings(records: Vec<Record>) -> Vec<(&'static str, String)> {
+    let mut samples = PhaseSamples::default();
+    records.iter().for_each(|record| samples.gaps.add(record));
+    samples.records = records;
+    let clock = Clock::start();
+    let rows: Vec<Row> = samples.records.iter().map(|record| Row::of(record, &clock)).collect();
+    let doubts = warning::doubts(&Detail::of(&samples, false), &Figures::of(&rows, 1.0));
+    doubts.iter().map(|doubt| (doubt.code(), doubt.text())).collect()
+}
+
+fn text_of(warnings: &[(&'static str, String)], code: &str) -> Option<String> {
+    warnings
+        .iter()
+        .find(|warning| warning.0 == code)
+        .map(|warning| warning.1.clone())
+}
+
+#[test]
+fn an_answer_succeeds_when_it_ended_well() {
+    let text = token("a") + &token("b");
+    let usage = usage("2");
+    let (native, object) = (finish("\"eos_token\""), finish("{\"type\":\"length\",\"length\":2}"));
+    for end in [
+        STOP,
+        &usage,
+        DONE,
+        "data: [DONE]",
+        &native,
+        &object,
+        &(STOP.to_owned() + DONE),
+    ] {
+        let record = sent(&(text.clone() + end));
+        assert!(record.succeeded(), "{end}: {:?}", record.why_failed());
+        assert_eq!(record.output_tokens(), 2);
+    }
+}
+
+#[test]
+fn an_answer_that_did_not_end_well_is_a_failure_with_its_cause() {
+    let text = token("a");
+    let counted = text.replace("]}\n", "],\"usage\":{\"completion_tokens\":1}}\n");
+    let nothing = "ended without a finish reason, a usage or [DONE]";
+    let end = usage("3") + DONE;
+    let (empty, abort, cancelled) = (finish("\"\""), finish("\"abort\""), finish("\"cancelled\""));
+    let (lost, error) = (finish("{\"error\":\"worker lost\"}"), finish("\"error\""));
+    for (rest, cause) in [
+        (text.clone(), nothing),
+        (counted, nothing),
+        (format!("{empty}{text}"), nothing),
+        (format!("{abort}{end}"), "its finish reason is abort"),
+        (format!("{cancelled}{end}"), "its finish reason is cancelled"),
+        (format!("{lost}{end}"), "its finish reason is error"),
+        (format!("{STOP}{error}{end}"), "its finish reason is error"),
+        (
+            format!("event: error\n: Stream ended early\n\n{DONE}"),
+            "Stream ended early",
+        ),
+        (
+            format!("event: error\ndata: {{\"message\":\"lost\"}}\n\n{STOP}{end}"),
+            "lost",
+        ),
+        (format!("{STOP}event: error\ndata: worker died"), "worker died"),
+        (format!("event: error\n\n{end}"), "an error event without a text"),
+        (format!("data: {{\"error\":\"kv full\"}}\n\n{end}"), "kv full"),
+        (format!("data: {{\"error\":503}}\n\n{end}"), "503"),
+        (format!("data: {{\"error\":{{\"message\":\"boom\"}}}}\n\n{end}"), "boom"),
+        (
+            format!("data: {{\"object\":\"error\",\"message\":\"full\",\"code\":400}}\n\n{end}"),
+            "full",
+        ),
+        (format!("data: {{\"detail\":[{{\"msg\":\"no\"}}]}}\n\n{end}"), "no"),
+    ] {
+        let record = sent(&(token("a") + &rest));
+        let (class, text) = why(&record);
+        assert_eq!(class, FailureClass::StreamBroken, "{rest}: {text}");
+        assert!(text.contains(cause), "{rest}: {text}");
+        assert_eq!(
+            (record.ttft_s(), record.output_tokens()),
+            (-1.0, 0),
+            "in no latency and no sum"
+        );
+    }
+    assert_eq!(why(&sent(DONE)).1, "the answer ended without a token");
+}
+
+#[test]
+fn what_python_takes_is_taken() {
+    let surrogate = token("\\ud83d");
+    let not_finite = token("a").replace("\"id\":\"c\"", "\"id\":\"c\",\"logprob\":-Infinity,\"x\":NaN");
+    let record = sent(&[surrogate.as_str(), surrogate.as_str(), not_finite.as_str(), STOP, DONE].concat());
+    assert!(record.succeeded(), "{:?}", record.why_failed());
+    assert_eq!(
+        (record.answer.token_events, record.answer.finish_reason.as_deref()),
+        (3, Some("stop"))
+    );
+}
+
+/// A body without a newline is no event; what it says still reaches the reader.
+#[test]
+fn a_body_without_events_is_quoted() {
+    let record = sent("upstream connect error");
+    assert_eq!(
+        why(&record),
+        (
+            FailureClass::Protocol,
+            "the engine's answer holds no event: upstream connect error".to_owned()
+        )
+    );
+    let (class, text) = why(&sent("data: Internal Server Error\n\n"));
+    assert_eq!(class, FailureClass::Protocol);
+    assert!(text.ends_with(": Internal Server Error"), "{text}");
+}
+
+/// Says `again` until the client hangs up, which is soon.
+fn forever(stream: &mut TcpStream, again: &str) -> After {
+    let framed = format!("{:x}\r\n{again}\r\n", again.len());
+    while stream.write_all(framed.as_bytes()).is_ok() {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    After::Close
+}
+
+#[test]
+fn only_what_takes_the_answer_further_ends_a_silence() {
+    let repeated_usage = usage("1");
+    let started = token("a");
+    for again in [
+        ": ping\n\n",
+        ROLE,
+        STOP,
+        &repeated_usage,
+        "data: {}\n\n",
+        "event: ping\n\n",
+    ] {
+        let (again, before) = (again.to_owned(), started.clone());
+        let server = ScriptServer::start(move |_, stream| {
+            begin_stream(stream);
+            chunk(stream, before.as_bytes());
+            forever(stream, &again)
+        });
+        let mut limits = timeouts();
+        limits.stall = Duration::from_millis(150);
+        let (class, text) = why(&run_one(server.url(), limits));
+        assert_eq!(class, FailureClass::Timeout, "{text}");
+        assert!(
+            text.contains("no token, finish reason or usage for 0.15 s (--stall-timeout-s)"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn pings_before_the_first_token_end_at_the_limit_of_the_whole_request() {
+    let server = ScriptServer::start(|_, stream| {
+        begin_stream(stream);
+        forever(stream, ": ping\n\n")
+    });
+    let mut limits = timeouts();
+    limits.total = Duration::from_millis(150);
+    limits.stall = Duration::from_millis(10);
+    let (class, text) = why(&run_one(server.url(), limits));
+    assert_eq!(class, FailureClass::Timeout);
+    assert!(
+        text.contains("not finished within 0.15 s (--request-timeout-s)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn answers_in_lumps_have_no_time_per_token_and_a_warning() {
+    let events = (0..8).map(|_| token("a")).collect::<String>() + STOP + &usage("8") + DONE;
+    let server = ScriptServer::start(move |_, stream| {
+        begin_stream(stream);
+        std::thread::park_timeout(Duration::from_millis(30));
+        chunk(stream, events.as_bytes());
+        let _ = stream.write_all(END);
+        After::Keep
+    });
+    let samples = run(server.url(), &mut Listed::new(&["{}".to_owned(), "{}".to_owned()], 1));
+    assert!(samples.records.iter().all(Record::succeeded));
+    let detail = Detail::of(&samples, false);
+    assert_eq!(
+        (
+            detail.lumped,
+            detail.tpot_ms.count,
+            detail.itl_ms.count,
+            detail.decode_mean
+        ),
+        (2, 0, 0, None)
+    );
+    let text = text_of(&warnings(samples.records), "buffered-stream").expect("a warning");
+    assert!(
+        text.contains("2 of 2 answers") && text.contains("proxy_buffering off"),
+        "{text}"
+    );
+}
+
+#[test]
+fn tokens_hidden_before_the_first_event_raise_a_warning_that_names_the_flag() {
+    let record = sent(
+        &[
+            token("word ").as_str(),
+            token("word ").as_str(),
+            STOP,
+            usage("8").as_str(),
+            DONE,
+        ]
+        .concat(),
+    );
+    let text = text_of(&warnings(vec![record]), "first-event-tokens").expect("a warning");
+    assert!(text.contains("--usage-per-event"), "{text}");
+    let plain = sent(
+        &[
+            token("a").as_str(),
+            token("b").as_str(),
+            STOP,
+            usage("3").as_str(),
+            DONE,
+        ]
+        .concat(),
+    );
+    assert_eq!(text_of(&warnings(vec![plain]), "first-event-tokens"), None);
+}
+
+#[test]
+fn counts_that_cannot_be_are_in_no_sum() {
+    for count in [
+        "9223372036854775808",
+        "-5",
+        "1e300",
+        "2.5",
+        "18446744073709551615",
+        "\"many\"",
+    ] {
+        let record = sent(
+            &[
+                token("a").as_str(),
+                token("b").as_str(),
+                STOP,
+                usage(count).as_str(),
+                DONE,
+            ]
+            .concat(),
+        );
+        assert_eq!(
+            (record.succeeded(), record.output_tokens(), record.input_tokens()),
+            (true, 2, 30)
+        );
+        let text = text_of(&warnings(vec![record]), "impossible-counts").expect("a warning");
+        assert!(text.contains("1 answers counted"), "{text}");
+    }
+    for count in ["2.0", "\"2\"", "\"2.0\""] {
+        let record = sent(&[token("ab").as_str(), STOP, usage(count).as_str(), DONE].concat());
+        assert_eq!(record.output_tokens(), 2, "{count}");
+        assert_eq!(text_of(&warnings(vec![record]), "impossible-counts"), None);
+    }
+}
+
+#[test]
+fn finish_reasons_are_kept_and_counted() {
+    let records: Vec<Record> = ["\"stop\"", "\"length\"", "\"length\"", "\"abort\""]
+        .iter()
+        .map(|reason| sent(&[token("a").as_str(), finish(reason).as_str(), DONE].concat()))
+        .collect();
+    let samples = PhaseSamples {
+        records,
+        ..PhaseSamples::default()
+    };
+    let wanted = [("length", 2), ("abort", 1), ("stop", 1)].map(|(reason, count)| (reason.to_owned(), count));
+    assert_eq!(Detail::of(&samples, false).finish_reasons, wanted);
+}
