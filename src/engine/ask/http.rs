@@ -12,6 +12,7 @@ use ureq::tls::TlsConfig;
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::trust;
+use crate::http::encoding;
 use crate::sys::signal;
 
 /// For a server whose answer the run needs.
@@ -27,7 +28,7 @@ pub const BRIEF: Limits = Limits {
 /// A wait looks at signals this often.
 const TICK: Duration = Duration::from_millis(50);
 /// A list of tokens of a long text is the largest answer.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Characters of a server's message that are repeated to the user.
 const MESSAGE_CHARS_MAX: usize = 300;
 
@@ -93,7 +94,8 @@ impl Asker {
 
     fn get(&self, url: &str, accept: &str) -> Result<Answered, String> {
         self.check(url)?;
-        let mut request = self.agent.get(url).header("accept", accept);
+        let request = self.agent.get(url).header("accept", accept);
+        let mut request = request.header("accept-encoding", encoding::ACCEPT);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
@@ -102,7 +104,8 @@ impl Asker {
 
     pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
         self.check(url)?;
-        let mut request = self.agent.post(url).header("content-type", "application/json");
+        let request = self.agent.post(url).header("content-type", "application/json");
+        let mut request = request.header("accept-encoding", encoding::ACCEPT);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
@@ -154,13 +157,14 @@ fn read(answer: Result<Answer, ureq::Error>) -> Result<Answered, String> {
         format!("{cause}{}", trust::advice(&cause))
     })?;
     let status = response.status();
-    let text = response
-        .body_mut()
-        .with_config()
-        .limit(ANSWER_BYTES_MAX)
-        .read_to_string()
+    let header = response.headers().get("content-encoding");
+    let encoding = encoding::of_header(header.map(|value| value.to_str().unwrap_or("?")))?;
+    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX as u64);
+    let body = body
+        .read_to_vec()
         .map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
-    Ok((status, text))
+    let text = encoding.decode(body, ANSWER_BYTES_MAX)?;
+    Ok((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// The error's own words, without the library's name for its kind.
