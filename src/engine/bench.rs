@@ -31,7 +31,7 @@ use crate::report::model::Section;
 use crate::report::progress::Progress;
 use crate::report::prompt::Prompter;
 use crate::status::Status;
-use crate::sys::{signal, socket};
+use crate::sys::{limits, signal, socket};
 
 /// Files this process has open besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -145,10 +145,12 @@ impl Run<'_> {
             return Ok(PhaseSamples::default());
         }
         opened.map_err(|failure| {
-            Error::Environment(format!(
-                "{}; check --engine-url, and that the engine runs",
-                failure.text
-            ))
+            let advice = if limits::are_told_in(&failure.text) {
+                ""
+            } else {
+                "; check --engine-url, and that the engine runs"
+            };
+            Error::Environment(format!("{}{advice}", failure.text))
         })?;
         let display = Display::start(progress, Arc::clone(&live));
         if self.config.warmup {

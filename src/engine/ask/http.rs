@@ -13,7 +13,7 @@ use ureq::tls::TlsConfig;
 use crate::engine::api_key::ApiKey;
 use crate::engine::trust;
 use crate::http::encoding;
-use crate::sys::signal;
+use crate::sys::{limits, signal};
 
 /// For a server whose answer the run needs.
 pub const PATIENT: Limits = Limits {
@@ -133,7 +133,7 @@ pub fn awaited<T: Send + 'static>(question: impl FnOnce() -> Result<T, String> +
         let _ = answer.send(question());
     };
     let thread = Builder::new().name("question".into()).spawn(ask);
-    thread.map_err(|error| format!("could not start a thread to ask: {error}"))?;
+    thread.map_err(|error| format!("could not start a thread to ask: {}", limits::thread_told(&error)))?;
     loop {
         match answered.recv_timeout(TICK) {
             Ok(answered) => return answered,
@@ -170,7 +170,7 @@ fn read(answer: Result<Answer, ureq::Error>) -> Result<Answered, String> {
 /// The error's own words, without the library's name for its kind.
 fn cause(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Io(inner) => inner.to_string(),
+        ureq::Error::Io(inner) => limits::told(inner),
         other => other.to_string(),
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::config::{EngineConfig, base_url, rag_is_absent};
 use crate::engine::settings::items::is_rag;
 use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
+use crate::url::literal_path_note;
 
 const EXPORT_DEFAULT: &str = "bench_config.json";
 
@@ -71,6 +72,7 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
     }
     let config = checked(&resolved)?;
     notes.extend(unused(args));
+    notes.extend(literal_paths(&config));
     Ok(Outcome::Run {
         config: Box::new(config),
         notes,
@@ -166,6 +168,19 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     )]
 }
 
+/// Files that are written where nobody looks for them.
+fn literal_paths(config: &EngineConfig) -> Vec<String> {
+    let output = &config.output;
+    let folder = (output.csv || output.json_summary).then_some(&output.folder);
+    let given = [
+        ("--output-dir", folder),
+        ("--output", output.report_path.as_ref()),
+        ("--requests-jsonl", output.requests_jsonl.as_ref()),
+    ];
+    let note = |(flag, path): (&str, Option<&PathBuf>)| literal_path_note(flag, path?);
+    given.into_iter().filter_map(note).collect()
+}
+
 fn export(args: &EngineArgs, path: &Path, prompter: &mut Prompter) -> Result<(), Error> {
     // A file for LMCache may name the workload that only LMCache has.
     if !is_rag(args) {
@@ -202,10 +217,10 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
     };
     match action {
         Action::Start => {
-            let resolved = completed(&interview.args, key)?;
+            let config = checked(&completed(&interview.args, key)?)?;
             Ok(Outcome::Run {
-                config: Box::new(checked(&resolved)?),
-                notes: Vec::new(),
+                notes: literal_paths(&config),
+                config: Box::new(config),
             })
         }
         Action::Export => match export_interview(interview, key, prompter)? {

@@ -19,6 +19,7 @@ use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::awaited;
 use crate::engine::trust;
 use crate::error::Error;
+use crate::sys::limits;
 
 /// TLS keeps a buffer of this size each way for every connection.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
@@ -134,7 +135,7 @@ impl Target {
 
 /// Takes as long as the system's resolver likes.
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let found = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
+    let found = (host, port).to_socket_addrs().map_err(|error| limits::told(&error))?;
     Ok(found.take(ADDRESSES_MAX).collect())
 }
 

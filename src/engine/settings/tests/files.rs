@@ -225,6 +225,52 @@ fn what_is_no_config_file_is_refused_with_its_name() {
     );
 }
 
+/// Editors on Windows write it.
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let folder = Folder::new();
+    let text = r#"{"engine_url":"u","model":"m","workload":"random-prefill","tokens_per_gb_kvcache":10}"#;
+    let path = written(&folder, &format!("\u{feff}{text}"));
+    assert_eq!(config_of(resolved(&["--config", &path], "").0).0.model, "m");
+    let wide: Vec<u8> = format!("\u{feff}{text}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    fs::write(&path, wide).unwrap();
+    assert!(refusal(&["--config", &path]).ends_with("it is UTF-16; save it as UTF-8"));
+    // Nothing that a value can silently become.
+    written(&folder, &text.replace("10", "NaN"));
+    assert!(refusal(&["--config", &path]).contains("it is not JSON"));
+}
+
+#[test]
+fn paths_whose_beginning_nothing_replaces_are_told() {
+    let line = [
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+        "--output-dir=~/results",
+        "--requests-jsonl=file:///tmp/r.jsonl",
+    ];
+    let (_, notes) = config_of(resolved(&line, "").0);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].starts_with("--output-dir ~/results is taken as it stands: "));
+    assert!(notes[0].ends_with("write $HOME/results"));
+    assert!(notes[1].ends_with("write /tmp/r.jsonl"), "{notes:?}");
+    // Without files in the folder it does not matter.
+    let (_, notes) = config_of(resolved(&[&line[..9], &["--no-csv"]].concat(), "").0);
+    assert!(notes.is_empty(), "{notes:?}");
+    let told = refusal(&["--config=~/no-such-folder/c.json"]);
+    assert!(told.ends_with("write $HOME/no-such-folder/c.json"), "{told}");
+    let told = refusal(&[&line[..8], &["--export-config", "file:///tmp/c.json"]].concat());
+    assert!(told.ends_with("write /tmp/c.json"), "{told}");
+}
+
 #[test]
 fn missing_settings_are_listed() {
     assert!(refusal(&["--no-interactive"]).contains(
