@@ -17,6 +17,16 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+/// The address with its scheme in small letters, `http://` where it has none.
+pub fn with_scheme(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            format!("{}://{rest}", scheme.to_ascii_lowercase())
+        }
+        _ => format!("http://{url}"),
+    }
+}
+
 /// What a reader should know about a path that looks as if something would replace its beginning: nothing does. `flag` is
 /// where it was given.
 pub fn literal_path_note(flag: &str, path: &Path) -> Option<String> {
@@ -50,6 +60,18 @@ pub fn literal_path_advice(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schemes_are_known_in_any_case() {
+        for (url, whole) in [
+            ("HTTP://H:1/V", "http://H:1/V"),
+            ("Https://h", "https://h"),
+            ("h:1", "http://h:1"),
+            ("h/?u=ftp://x", "http://h/?u=ftp://x"),
+        ] {
+            assert_eq!(with_scheme(url), whole);
+        }
+    }
 
     #[test]
     fn what_nothing_replaces_in_a_path_is_told() {

@@ -97,14 +97,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::testing::gzip;
 
     const MAX: usize = 1 << 20;
-
-    fn gzip(text: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(text).unwrap();
-        encoder.finish().unwrap()
-    }
 
     #[test]
     fn headers_name_what_can_be_read() {

@@ -305,69 +305,6 @@ fn flags_of_other_workloads_are_told_to_have_no_effect() {
     assert!(Path::new(&golden("config-files.json")).exists() && EngineArgs::default().config.is_none());
 }
 
-#[test]
-fn servers_that_do_not_help_are_named() {
-    let closed = closed_port();
-    let url = format!("http://127.0.0.1:{closed}");
-    let line = [
-        "--engine-url",
-        &url,
-        "--workload",
-        "random-prefill",
-        "--tokens-per-gb-kvcache",
-        "1",
-    ];
-    let told = refusal(&line);
-    assert!(
-        told.contains(&format!("Failed to fetch models from {url}/v1/models: ")),
-        "{told}"
-    );
-    let unauthorised = server("401 Unauthorized", r#"{"error":{"message":"bad key"}}"#);
-    let url = format!("http://127.0.0.1:{unauthorised}");
-    let told = refusal(&[
-        "--engine-url",
-        &url,
-        "--workload",
-        "random-prefill",
-        "--tokens-per-gb-kvcache",
-        "1",
-    ]);
-    assert!(told.contains("answered 401 Unauthorized (bad key)"), "{told}");
-    assert!(!told.contains("sk-secret"));
-    let empty = server("200 OK", r#"{"data":[]}"#);
-    let url = format!("127.0.0.1:{empty}");
-    let told = refusal(&[
-        "--engine-url",
-        &url,
-        "--workload",
-        "random-prefill",
-        "--tokens-per-gb-kvcache",
-        "1",
-    ]);
-    assert!(
-        told.contains(&format!(
-            "No models returned by http://{url}/v1/models; pass --model explicitly"
-        )),
-        "{told}"
-    );
-    let status = server(
-        "200 OK",
-        r#"{"cache_context_meta":{"0":{"model_name":"m","kv_cache_layout":{"cache_size_per_token":131072}}}}"#,
-    );
-    let lmcache = format!("127.0.0.1:{status}/");
-    let line = [
-        "--engine-url",
-        "u",
-        "--model",
-        "m",
-        "--workload",
-        "random-prefill",
-        "--lmcache-url",
-        &lmcache,
-    ];
-    assert_eq!(config_of(resolved(&line, "").0).0.tokens_per_gb_kvcache, 8192);
-}
-
 /// Python reads every float to the nearest; a reader that is one bit off would not write the same file again.
 #[test]
 fn floats_of_seventeen_digits_come_back_to_the_last_digit() {
