@@ -23,6 +23,7 @@ use crate::engine::settings::keyboard::Stdin;
 use crate::engine::settings::setup::{Outcome, resolve};
 use crate::engine::timestamp::Clock;
 use crate::engine::tokens::Tokenizer;
+use crate::engine::trust;
 use crate::engine::wire::line;
 use crate::engine::wire::target::Target;
 use crate::engine::workload::{self, Phase, Plan, Workload};
@@ -31,7 +32,7 @@ use crate::report::model::Section;
 use crate::report::progress::Progress;
 use crate::report::prompt::Prompter;
 use crate::status::Status;
-use crate::sys::{signal, socket};
+use crate::sys::{limits, signal, socket};
 
 /// Files this process has open besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -63,7 +64,8 @@ fn run_to_the_end(args: &EngineArgs) -> Result<Status, Error> {
     let mut workload = workload::create(&config, &tokenizer)?;
     let mut progress = progress_of(&config);
     progress.line(&workload.banner().render(progress.is_terminal()));
-    notes.iter().for_each(|note| progress.line(&format!("Note: {note}")));
+    let notes = notes.into_iter().chain(key.doubt());
+    notes.for_each(|note| progress.line(&format!("Note: {note}")));
     let mut run = Run {
         doubts: Vec::new(),
         config: &config,
@@ -145,10 +147,14 @@ impl Run<'_> {
             return Ok(PhaseSamples::default());
         }
         opened.map_err(|failure| {
-            Error::Environment(format!(
-                "{}; check --engine-url, and that the engine runs",
-                failure.text
-            ))
+            // What this machine lacks, or whom it does not trust, is no fault of the address.
+            let is_told = limits::are_told_in(&failure.text) || !trust::advice(&failure.text).is_empty();
+            let advice = if is_told {
+                ""
+            } else {
+                "; check --engine-url, and that the engine runs"
+            };
+            Error::Environment(format!("{}{advice}", failure.text))
         })?;
         let display = Display::start(progress, Arc::clone(&live));
         if self.config.warmup {

@@ -57,6 +57,8 @@ pub fn advice(error: &str) -> &'static str {
         "; name its authority's PEM file in SSL_CERT_FILE"
     } else if error.contains("CaUsedAsEndEntity") {
         "; the server shows an authority's certificate: make its own with basicConstraints=CA:FALSE"
+    } else if error.contains("InvalidContentType") {
+        "; what answers there does not speak TLS: use http:// in its address"
     } else {
         ""
     }

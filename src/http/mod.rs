@@ -1,3 +1,7 @@
 //! What all clients of HTTP services share, whatever the service.
 
+pub mod answer;
+pub mod encoding;
 pub mod said;
+#[cfg(test)]
+pub mod testing;

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use ureq::Agent;
 
-use crate::url::without_password;
+use crate::http::said::{one_line, said};
+use crate::http::{answer, encoding};
+use crate::python;
+use crate::sys::limits;
+use crate::url::{with_scheme, without_password};
 
 /// More than any of the endpoints answers.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
-/// As much of a server's explanation as an error repeats.
-const DETAIL_CHARS_MAX: usize = 200;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How long an address is listened to before the first request.
 const LOOK: Duration = Duration::from_millis(20);
@@ -54,6 +56,7 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HttpError::Unreachable(text) | HttpError::Missing(text) | HttpError::Malformed(text) => f.write_str(text),
+            HttpError::Refused { status, detail } if detail.is_empty() => write!(f, "the server answered {status}"),
             HttpError::Refused { status, detail } => write!(f, "the server answered {status}: {detail}"),
         }
     }
@@ -89,9 +92,10 @@ pub struct ServerStatus {
 impl HttpApi {
     /// `url` is the base, as in `http://localhost:8080`. Every request ends after `timeout`.
     pub fn new(url: &str, timeout: Duration) -> Result<HttpApi, String> {
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            let url = without_password(url);
-            return Err(format!("--url '{url}' is no HTTP address; use http://HOST:PORT"));
+        let shown = without_password(url.trim_end_matches('/'));
+        let base = with_scheme(url.trim_end_matches('/'));
+        if !url.contains("://") || !(base.starts_with("http://") || base.starts_with("https://")) {
+            return Err(format!("--url '{shown}' is no HTTP address; use http://HOST:PORT"));
         }
         // A proxy of the environment would not reach a server on this node.
         let config = Agent::config_builder()
@@ -102,8 +106,8 @@ impl HttpApi {
             .build();
         Ok(HttpApi {
             agent: config.new_agent(),
-            base: url.trim_end_matches('/').to_string(),
-            shown: without_password(url.trim_end_matches('/')),
+            base,
+            shown,
             looked_at: Cell::new(false),
             taken: Vec::new(),
         })
@@ -157,7 +161,7 @@ impl HttpApi {
         if let Some(text) = answer["error"].as_str() {
             return Err(HttpError::Refused {
                 status: 200,
-                detail: shortened(text),
+                detail: one_line(text),
             });
         }
         let digests = answer["chunk_checksums"].as_array();
@@ -217,13 +221,15 @@ impl HttpApi {
 
     fn get(&self, path: &str) -> Result<Value, HttpError> {
         self.look()?;
-        let sent = self.agent.get(format!("{}{path}", self.base)).call();
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let sent = request.header("accept-encoding", encoding::ACCEPT).call();
         self.answer(path, sent)
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
         self.look()?;
         let request = self.agent.post(format!("{}{path}", self.base));
+        let request = request.header("accept-encoding", encoding::ACCEPT);
         let sent = request.content_type("application/json").send(body.to_string());
         self.answer(path, sent)
     }
@@ -233,37 +239,41 @@ impl HttpApi {
         path: &str,
         sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Value, HttpError> {
-        let unreachable = |error: ureq::Error| {
-            HttpError::Unreachable(format!(
-                "could not ask {}: {error}; does the server have its HTTP API on, and is --url its address?",
-                self.shown
-            ))
-        };
-        let mut response = sent.map_err(unreachable)?;
+        let mut response = sent.map_err(|error| self.unreachable(&error))?;
         let status = response.status().as_u16();
-        let text = response
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_BYTES_MAX)
-            .read_to_string();
-        let text = text.map_err(unreachable)?;
-        let value: Option<Value> = serde_json::from_str(&text).ok();
-        let detail = value.as_ref().and_then(|value| value["detail"].as_str());
-        let detail = detail.unwrap_or(&text).to_owned();
-        match (status, value) {
-            (200, Some(value)) => Ok(value),
-            (200, None) => Err(HttpError::Malformed(format!(
-                "{}{path} did not answer JSON",
-                self.shown
+        let url = format!("{}{path}", self.shown);
+        if let Some(location) = answer::location(&response, &url) {
+            return Err(HttpError::Missing(format!(
+                "{url} answered {status} and points to {location}; give the address of the cache server itself as --url"
+            )));
+        }
+        let body = match answer::body(&mut response, ANSWER_BYTES_MAX) {
+            // The status is what matters, also without its words.
+            Err(_) if status != 200 => Vec::new(),
+            body => body.map_err(|cause| HttpError::Malformed(format!("{url}: {cause}")))?,
+        };
+        let detail = said(&body).unwrap_or_default();
+        match (status, python::json::loads(&body)) {
+            (200, Ok(value)) => Ok(value),
+            (200, Err(_)) => Err(HttpError::Malformed(format!(
+                "{url} did not answer JSON ({detail}); is --url the address of the cache server?"
             ))),
             // An unknown instance is a 404 too, with other words.
             (405, _) => Err(self.missing(path)),
             (404, _) if detail == "Not Found" || !detail.contains("instance_id") => Err(self.missing(path)),
-            _ => Err(HttpError::Refused {
-                status,
-                detail: shortened(&detail),
-            }),
+            _ => Err(HttpError::Refused { status, detail }),
         }
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> HttpError {
+        let cause = answer::cause(error);
+        // What this machine lacks is no fault of the server.
+        let question = if limits::are_told_in(&cause) {
+            ""
+        } else {
+            "; does the server have its HTTP API on, and is --url its address?"
+        };
+        HttpError::Unreachable(format!("could not ask {}: {cause}{question}", self.shown))
     }
 
     fn missing(&self, path: &str) -> HttpError {
@@ -317,14 +327,12 @@ fn check_path(request: &ChecksumRequest) -> String {
     )
 }
 
-fn shortened(text: &str) -> String {
-    let printable = text.chars().filter(|c| !c.is_control());
-    printable.take(DETAIL_CHARS_MAX).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::testing::{gzip, server, with_body};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]
     fn requests_go_to_the_port_that_the_base_means() {
@@ -337,6 +345,56 @@ mod tests {
         assert_eq!(ports("http://127.0.0.1"), [80]);
         assert_eq!(ports("https://[::1]"), [443]);
         assert!(addresses_of("http://").is_err());
+    }
+
+    fn release_of(answer: Vec<u8>) -> Result<String, HttpError> {
+        let (url, questions) = server(answer);
+        let release = HttpApi::new(&url.replace("http", "HTTP"), PATIENCE).unwrap().release();
+        // The first connection is only listened to.
+        let question = questions.iter().find(|question| !question.is_empty()).unwrap();
+        assert!(
+            question.to_lowercase().contains("accept-encoding: identity\r\n"),
+            "{question}"
+        );
+        release
+    }
+
+    #[test]
+    fn an_answer_may_have_a_mark_and_come_as_gzip() {
+        let marked = "\u{feff}\"0.5.6\"".as_bytes();
+        assert_eq!(release_of(with_body("200 OK", "", marked)), Ok("0.5.6".into()));
+        let packed = with_body("200 OK", "content-encoding: gzip\r\n", &gzip(marked));
+        assert_eq!(release_of(packed), Ok("0.5.6".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_answer_is_told_in_the_servers_words() {
+        for (status, headers, body, told) in [
+            (
+                "500 Internal Server Error",
+                "",
+                r#"{"detail":[{"loc":["body"],"msg":"too long"}]}"#,
+                "the server answered 500: body: too long",
+            ),
+            ("500 Internal Server Error", "", "", "the server answered 500"),
+            (
+                "200 OK",
+                "",
+                "<title>Log in</title>",
+                "/lmc_version did not answer JSON (Log in); is --url",
+            ),
+            ("200 OK", "content-encoding: br\r\n", "x", "(Content-Encoding: br)"),
+            (
+                "302 Found",
+                "location: /login\r\n",
+                "",
+                "/login; give the address of the cache server itself as --url",
+            ),
+            ("404 Not Found", "", "", "has no /lmc_version; is --url the address"),
+        ] {
+            let error = release_of(with_body(status, headers, body.as_bytes())).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 
     #[test]

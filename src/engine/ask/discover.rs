@@ -3,41 +3,101 @@
 
 use serde_json::{Map, Value};
 
-use super::http::{Asker, PATIENT};
+use super::http::{Asker, PATIENT, Unanswered};
 use crate::engine::api_key::ApiKey;
+use crate::http::said::said_in;
+use crate::url::with_scheme;
 
 /// The reference's GB.
 const GIB: u64 = 1 << 30;
 
-/// The first model that the engine lists. `base_url` is the one of requests.
-pub fn model(base_url: &str, key: &ApiKey) -> Result<String, String> {
-    let url = format!("{base_url}/models");
-    let answer = Asker::with_key(key, PATIENT).get_json(&url).map_err(|cause| {
-        format!("Failed to fetch models from {url}: {cause}; check --engine-url, and that the engine runs")
-    })?;
-    let id = answer["data"][0]["id"].as_str().filter(|id| !id.is_empty());
-    id.map(str::to_string)
-        .ok_or_else(|| format!("No models returned by {url}; pass --model explicitly"))
+/// Where the engine is: the address that requests start with, and the key for it.
+#[derive(Clone, Copy)]
+pub struct Engine<'a> {
+    pub base_url: &'a str,
+    pub key: &'a ApiKey,
 }
 
-/// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server.
-pub fn tokens_per_gb(lmcache_url: &str, model: &str) -> Result<i64, String> {
+impl Engine<'_> {
+    /// The address of the list of models, and what came of asking for it.
+    fn models(&self) -> (String, Result<Value, Unanswered>) {
+        let url = format!("{}/models", self.base_url);
+        let answer = Asker::of_engine(self.key, PATIENT).get_json(&url);
+        (url, answer)
+    }
+
+    /// The first model that the engine lists.
+    pub fn first_model(&self) -> Result<String, String> {
+        let (url, answer) = self.models();
+        let answer = answer.map_err(|cause| {
+            // Whoever did not answer about models will answer no request either.
+            let instead = if cause.answered { ", or pass --model" } else { "" };
+            format!("Failed to fetch models from {url}: {cause}{instead}")
+        })?;
+        first_id(&answer).map_err(|why| format!("No models returned by {url}{why}; pass --model explicitly"))
+    }
+
+    /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter.
+    fn other_names(&self, model: &str) -> Result<Vec<String>, String> {
+        let (url, answer) = self.models();
+        let answer = answer.map_err(|cause| format!("{url}: {cause}"))?;
+        Ok(names_beside(&answer, model))
+    }
+}
+
+/// An error says in what the answer is not a list of models, if it is not simply empty.
+fn first_id(answer: &Value) -> Result<String, String> {
+    let Some(entries) = answer["data"].as_array() else {
+        let said = said_in(answer).unwrap_or_default();
+        return Err(match answer.get("data") {
+            Some(Value::Null) => String::new(),
+            _ => format!(", whose answer has no list \"data\" ({said})"),
+        });
+    };
+    match entries.first().map(|entry| entry["id"].as_str()) {
+        None => Err(String::new()),
+        Some(Some(id)) if !id.is_empty() => Ok(id.to_owned()),
+        Some(_) => Err(", whose first entry has no \"id\"".to_owned()),
+    }
+}
+
+fn names_beside(answer: &Value, model: &str) -> Vec<String> {
+    let entry = |id: &str| answer["data"].as_array()?.iter().find(|entry| entry["id"] == id);
+    let member = |id: &str, key: &str| entry(id).and_then(|entry| entry[key].as_str()).map(str::to_owned);
+    let parent = member(model, "parent");
+    let of_parent = parent.as_deref().and_then(|parent| member(parent, "root"));
+    [member(model, "root"), parent, of_parent]
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.is_empty() && name != model)
+        .collect()
+}
+
+/// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server. The engine is asked only when that
+/// server knows no such name: engines serve a model under any name, and LMCache knows the one that it was loaded from.
+pub fn tokens_per_gb(lmcache_url: &str, model: &str, engine: Engine) -> Result<i64, String> {
     let url = status_url(lmcache_url);
-    let status = Asker::plain(PATIENT).get_json(&url).map_err(|cause| {
-        format!(
-            "Cannot connect to LMCache server at {url}: {cause}; check --lmcache-url, or give --tokens-per-gb-kvcache"
-        )
+    let status = Asker::of_lmcache(PATIENT).get_json(&url).map_err(|cause| {
+        let what = if cause.answered {
+            "Cannot use the LMCache server"
+        } else {
+            "Cannot connect to LMCache server"
+        };
+        format!("{what} at {url}: {cause}, or give --tokens-per-gb-kvcache")
     })?;
-    from_status(&status, model)
+    from_status(&status, model, || engine.other_names(model))
 }
 
 fn status_url(lmcache_url: &str) -> String {
-    let trimmed = lmcache_url.trim_end_matches('/');
-    let scheme = if trimmed.contains("://") { "" } else { "http://" };
-    format!("{scheme}{trimmed}/status")
+    format!("{}/status", with_scheme(lmcache_url.trim_end_matches('/')))
 }
 
-fn from_status(status: &Value, model: &str) -> Result<i64, String> {
+/// `other_names` is asked for what the status does not have under `model`.
+fn from_status(
+    status: &Value,
+    model: &str,
+    other_names: impl FnOnce() -> Result<Vec<String>, String>,
+) -> Result<i64, String> {
     let entries = ["cache_context_meta", "cb_gpu_context_meta"]
         .into_iter()
         .filter_map(|key| status[key].as_object())
@@ -46,14 +106,33 @@ fn from_status(status: &Value, model: &str) -> Result<i64, String> {
         "No model info returned by LMCache server; is the server running with a model loaded? Give \
          --tokens-per-gb-kvcache otherwise",
     )?;
-    let entry = entries.values().find(|entry| entry["model_name"] == model);
-    let entry = entry.ok_or_else(|| {
-        let available = names(entries);
-        format!("Model {model:?} not found in the LMCache server. Available: {available}; give one of these as --model")
-    })?;
+    let entry_of = |name: &str| entries.values().find(|entry| entry["model_name"] == name);
+    if let Some(entry) = entry_of(model) {
+        return tokens_of(entry, model);
+    }
+    let others = other_names();
+    let known = others.iter().flatten().find_map(|name| Some((entry_of(name)?, name)));
+    if let Some((entry, name)) = known {
+        return tokens_of(entry, name);
+    }
+    let tried = match others {
+        Ok(names) if names.is_empty() => String::new(),
+        Ok(names) => format!(", nor is {}, which the engine names beside it", names.join(" or ")),
+        Err(cause) => format!(" (its other names could not be asked for: {cause})"),
+    };
+    Err(format!(
+        "Model {model:?} not found in the LMCache server{tried}. Available: {}; give --tokens-per-gb-kvcache, which needs no \
+         name",
+        names(entries)
+    ))
+}
+
+fn tokens_of(entry: &Value, model: &str) -> Result<i64, String> {
     let layout = &entry["kv_cache_layout"];
     if !layout.is_object() {
-        return Err(format!("No kv_cache_layout for model {model:?} in the LMCache server"));
+        return Err(format!(
+            "No kv_cache_layout for model {model:?} in the LMCache server; give --tokens-per-gb-kvcache instead"
+        ));
     }
     let bytes = layout["cache_size_per_token"].as_u64().filter(|&bytes| bytes > 0);
     let bytes = bytes.ok_or_else(|| {
@@ -89,22 +168,75 @@ mod tests {
         json!({"cache_context_meta": entries})
     }
 
+    /// The tokens of "m", which the status knows.
+    fn known(status: &Value) -> Result<i64, String> {
+        from_status(status, "m", || panic!("the engine is not asked"))
+    }
+
+    #[test]
+    fn a_name_that_only_the_engine_knows_is_followed_to_where_it_was_loaded_from() {
+        let status = status(json!({"0": entry("/models/m", json!({"cache_size_per_token": 131_072}))}));
+        let models = json!({"data": [
+            {"id": "alias", "root": "/models/m"},
+            {"id": "adapter", "root": "/adapters/a", "parent": "alias"},
+            {"id": "stranger", "root": "/models/z", "parent": null},
+            {"id": "bare"},
+        ]});
+        let ask = |name: &str| from_status(&status, name, || Ok(names_beside(&models, name)));
+        assert_eq!((ask("alias"), ask("adapter")), (Ok(8192), Ok(8192)));
+        let text = ask("stranger").unwrap_err();
+        assert!(text.contains("nor is /models/z, which"), "{text}");
+        assert!(
+            text.contains("Available: /models/m; give --tokens-per-gb-kvcache"),
+            "{text}"
+        );
+        assert!(
+            ask("bare")
+                .unwrap_err()
+                .starts_with("Model \"bare\" not found in the LMCache server. Available")
+        );
+        let text = from_status(&status, "m", || Err("it is away".into())).unwrap_err();
+        assert!(text.contains("could not be asked for: it is away"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_list_of_models_is_told() {
+        for (answer, why) in [
+            (json!({"data": []}), ""),
+            (json!({"data": null}), ""),
+            (json!({"data": [{"name": "m"}]}), ", whose first entry has no \"id\""),
+            (json!({"data": [{"id": ""}]}), ", whose first entry has no \"id\""),
+            (
+                json!([{"id": "m"}]),
+                ", whose answer has no list \"data\" ([{\"id\":\"m\"}])",
+            ),
+            (json!({"error": "off"}), ", whose answer has no list \"data\" (off)"),
+            (
+                json!({"data": "m"}),
+                ", whose answer has no list \"data\" ({\"data\":\"m\"})",
+            ),
+        ] {
+            assert_eq!(first_id(&answer), Err(why.to_owned()), "{answer}");
+        }
+        assert_eq!(first_id(&json!({"data": [{"id": "a"}, {"id": "b"}]})), Ok("a".into()));
+    }
+
     #[test]
     fn tokens_come_from_the_bytes_of_all_ranks() {
         let one = status(json!({"0": entry("m", json!({"cache_size_per_token": 131_072}))}));
-        assert_eq!(from_status(&one, "m"), Ok(8192));
+        assert_eq!(known(&one), Ok(8192));
         let mut two = one.clone();
         two["cache_context_meta"]["0"]["world_size"] = json!(3);
-        assert_eq!(from_status(&two, "m"), Ok(2730));
+        assert_eq!(known(&two), Ok(2730));
         let blended = json!({"cache_context_meta": {}, "cb_gpu_context_meta": one["cache_context_meta"]});
-        assert_eq!(from_status(&blended, "m"), Ok(8192));
+        assert_eq!(known(&blended), Ok(8192));
         let huge = status(json!({"0": entry("m", json!({"cache_size_per_token": u64::MAX}))}));
-        assert_eq!(from_status(&huge, "m"), Ok(0));
+        assert_eq!(known(&huge), Ok(0));
     }
 
     #[test]
     fn what_the_server_does_not_say_is_named() {
-        let refusal = |status: &Value| from_status(status, "m").expect_err("a refusal");
+        let refusal = |status: &Value| from_status(status, "m", || Ok(Vec::new())).expect_err("a refusal");
         assert!(refusal(&json!({"ok": true})).contains("No model info returned by LMCache server"));
         let others = status(json!({"0": entry("z", json!({})), "1": {"world_size": 1}, "2": entry("a", json!({}))}));
         assert!(
@@ -126,6 +258,6 @@ mod tests {
     #[test]
     fn addresses_of_servers_may_be_short() {
         assert_eq!(status_url("h:8080/"), "http://h:8080/status");
-        assert_eq!(status_url("https://h//"), "https://h/status");
+        assert_eq!(status_url("HTTPS://h//"), "https://h/status");
     }
 }

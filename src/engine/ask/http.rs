@@ -1,18 +1,22 @@
 //! Small questions over HTTP before a run: which models, which cache layout, how many tokens. Answers are bounded. Must never
 //! send a benchmark request.
 
+use std::fmt;
 use std::thread::Builder;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
-use ureq::Agent;
 use ureq::http::StatusCode;
 use ureq::tls::TlsConfig;
+use ureq::{Agent, Timeout};
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::trust;
-use crate::sys::signal;
+use crate::http::said::said;
+use crate::http::{answer, encoding};
+use crate::python::json;
+use crate::sys::{limits, signal};
 
 /// For a server whose answer the run needs.
 pub const PATIENT: Limits = Limits {
@@ -27,13 +31,9 @@ pub const BRIEF: Limits = Limits {
 /// A wait looks at signals this often.
 const TICK: Duration = Duration::from_millis(50);
 /// A list of tokens of a long text is the largest answer.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
-/// Characters of a server's message that are repeated to the user.
-const MESSAGE_CHARS_MAX: usize = 300;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 type Answer = ureq::http::Response<ureq::Body>;
-/// What a server said, whatever it said.
-type Answered = (StatusCode, String);
 
 /// How long a question may take.
 #[derive(Clone, Copy, Debug)]
@@ -42,24 +42,69 @@ pub struct Limits {
     whole: Duration,
 }
 
-/// Asks with the API key, or without any.
+/// Why a question has no answer. Leaves the address that was asked to the caller.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    pub cause: String,
+    /// What to do, where the cause does not say it itself.
+    advice: String,
+    /// Whether something answered, so that whoever is asked runs.
+    pub answered: bool,
+}
+
+impl Unanswered {
+    /// Nobody was asked, for a reason that says what to do.
+    fn unasked(cause: String) -> Unanswered {
+        Unanswered {
+            cause,
+            advice: String::new(),
+            answered: false,
+        }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)?;
+        if self.advice.is_empty() {
+            return Ok(());
+        }
+        write!(f, "; {}", self.advice)
+    }
+}
+
+/// What a server said, whatever it said.
+struct Answered {
+    status: StatusCode,
+    /// Where it points to.
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+/// Asks the engine with the API key, or the LMCache server without any: the key is none of its business.
 #[derive(Debug)]
 pub struct Asker {
     agent: Agent,
+    limits: Limits,
     key: Option<ApiKey>,
+    /// The flag that gave the address, and who is there.
+    flag: &'static str,
+    server: &'static str,
     /// Why no https server can be believed, if so.
     distrust: Option<String>,
 }
 
 impl Asker {
-    pub fn with_key(key: &ApiKey, limits: Limits) -> Asker {
+    pub fn of_engine(key: &ApiKey, limits: Limits) -> Asker {
         Asker {
             key: Some(key.clone()),
-            ..Asker::plain(limits)
+            flag: "--engine-url",
+            server: "the engine",
+            ..Asker::of_lmcache(limits)
         }
     }
 
-    pub fn plain(limits: Limits) -> Asker {
+    pub fn of_lmcache(limits: Limits) -> Asker {
         let (tls, distrust) = match trust::from_environment() {
             Ok(tls) => (tls, None),
             Err(cause) => (TlsConfig::default(), Some(cause)),
@@ -75,50 +120,170 @@ impl Asker {
             .build();
         Asker {
             agent: config.into(),
+            limits,
             key: None,
+            flag: "--lmcache-url",
+            server: "the LMCache server",
             distrust,
         }
     }
 
-    /// Errors of all questions leave the address to the caller.
-    pub fn get_json(&self, url: &str) -> Result<Value, String> {
-        json(self.get(url, "application/json")?)
+    pub fn get_json(&self, url: &str) -> Result<Value, Unanswered> {
+        let answered = self.get(url, "application/json")?;
+        self.json(url, answered)
     }
 
-    /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer at all.
-    pub fn get_page(&self, url: &str) -> Result<Option<String>, String> {
-        let (status, text) = self.get(url, "text/plain")?;
-        Ok(status.is_success().then_some(text))
+    /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer, or one that only
+    /// points elsewhere.
+    pub fn get_page(&self, url: &str) -> Result<Option<String>, Unanswered> {
+        let answered = self.get(url, "text/plain")?;
+        if answered.location.is_some() {
+            return Err(self.refusal(url, &answered));
+        }
+        let page = || String::from_utf8_lossy(json::without_mark(&answered.body)).into_owned();
+        Ok(answered.status.is_success().then(page))
     }
 
-    fn get(&self, url: &str, accept: &str) -> Result<Answered, String> {
+    fn get(&self, url: &str, accept: &str) -> Result<Answered, Unanswered> {
         self.check(url)?;
-        let mut request = self.agent.get(url).header("accept", accept);
+        let request = self.agent.get(url).header("accept", accept);
+        let mut request = request.header("accept-encoding", encoding::ACCEPT);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
-        awaited(move || read(request.call()))
+        self.asked(url, move || request.call())
     }
 
-    pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, String> {
+    pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, Unanswered> {
         self.check(url)?;
-        let mut request = self.agent.post(url).header("content-type", "application/json");
+        let request = self.agent.post(url).header("content-type", "application/json");
+        let mut request = request.header("accept-encoding", encoding::ACCEPT);
         if let Some(key) = &self.key {
             request = request.header("authorization", key.bearer());
         }
         let body = body.to_string();
-        json(awaited(move || read(request.send(body)))?)
+        let answered = self.asked(url, move || request.send(body))?;
+        self.json(url, answered)
     }
 
-    fn check(&self, url: &str) -> Result<(), String> {
-        match &self.distrust {
-            Some(cause) if url.starts_with("https:") => return Err(cause.clone()),
-            _ => {}
+    fn check(&self, url: &str) -> Result<(), Unanswered> {
+        let distrust = self.distrust.as_ref().filter(|_| url.starts_with("https:"));
+        let problem = distrust.cloned().or_else(|| self.key.as_ref()?.problem());
+        problem.map_or(Ok(()), |problem| Err(Unanswered::unasked(problem)))
+    }
+
+    fn asked(
+        &self,
+        url: &str,
+        question: impl FnOnce() -> Result<Answer, ureq::Error> + Send + 'static,
+    ) -> Result<Answered, Unanswered> {
+        let asked = url.to_owned();
+        let answered = awaited(move || Ok(question().map(|response| read(response, &asked))));
+        match answered.map_err(Unanswered::unasked)? {
+            Ok(Ok(answered)) => Ok(answered),
+            // The engine, or what stands before it, runs; what is wrong with its answer says so itself.
+            Ok(Err(cause)) => Err(Unanswered {
+                cause,
+                advice: String::new(),
+                answered: true,
+            }),
+            Err(error) => Err(self.unanswered(&error)),
         }
-        if self.key.as_ref().is_some_and(|key| !key.is_sendable()) {
-            return Err("OPENAI_API_KEY holds characters that no HTTP header can carry".to_owned());
+    }
+
+    fn unanswered(&self, error: &ureq::Error) -> Unanswered {
+        let Asker { flag, server, .. } = self;
+        let advice = format!("check {flag}, and that {server} runs");
+        let (cause, advice, answered) = match error {
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+                let cause = format!("timeout: no connection within {} s", self.limits.connect.as_secs_f64());
+                (cause, advice, false)
+            }
+            ureq::Error::Timeout(_) => {
+                let cause = format!("timeout: no answer within {} s", self.limits.whole.as_secs_f64());
+                (cause, advice, false)
+            }
+            ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
+                let cause = format!("what answers there does not speak HTTP: {}", answer::cause(error));
+                let advice = format!("check the port in {flag}, and whether it is one of https://");
+                (cause, advice, true)
+            }
+            _ => {
+                let cause = answer::cause(error);
+                let told = limits::are_told_in(&cause);
+                let cause = format!("{cause}{}", trust::advice(&cause));
+                (cause, if told { String::new() } else { advice }, false)
+            }
+        };
+        Unanswered {
+            cause,
+            advice,
+            answered,
         }
-        Ok(())
+    }
+
+    /// For an answer that is not the engine's, or not the LMCache server's.
+    fn stranger(&self, cause: String) -> Unanswered {
+        Unanswered {
+            cause,
+            advice: format!("check that {} is the address of {}", self.flag, self.server),
+            answered: true,
+        }
+    }
+
+    fn json(&self, url: &str, answered: Answered) -> Result<Value, Unanswered> {
+        if !answered.status.is_success() {
+            return Err(self.refusal(url, &answered));
+        }
+        json::loads(&answered.body).map_err(|cause| {
+            self.stranger(match self.said(&answered.body) {
+                Some(said) => format!("the answer is not JSON ({said})"),
+                None if answered.body.is_empty() => "the answer is empty".to_owned(),
+                None => format!("the answer is not JSON: {cause}"),
+            })
+        })
+    }
+
+    /// The status and the server's own words, if it has some.
+    fn refusal(&self, url: &str, answered: &Answered) -> Unanswered {
+        let status = answered.status;
+        if let Some(location) = &answered.location {
+            return self.moved(status, url, location);
+        }
+        let said = self.said(&answered.body);
+        let said = said.map_or_else(String::new, |said| format!(" ({said})"));
+        let refused = self.stranger(format!("it answered {status}{said}"));
+        let advice = match &self.key {
+            Some(key) if [401, 403].contains(&status.as_u16()) => key.advice().to_owned(),
+            // What a gateway says for a server that it does not reach.
+            _ if [502, 503, 504].contains(&status.as_u16()) => format!("check that {} behind it runs", self.server),
+            _ if status.is_server_error() => format!("look into the log of {}", self.server),
+            _ => return refused,
+        };
+        Unanswered { advice, ..refused }
+    }
+
+    /// A page that moved with its name tells the address that it has now; what else a server points to is a page to log in.
+    fn moved(&self, status: StatusCode, url: &str, location: &str) -> Unanswered {
+        let page = url.rsplit('/').next().unwrap_or_default();
+        let base = location.trim_end_matches('/').strip_suffix(page);
+        let base = base
+            .map(|base| base.trim_end_matches('/'))
+            .filter(|base| base.contains("://"));
+        let own = || format!("the address of {} itself", self.server);
+        Unanswered {
+            cause: format!("it answered {status} and points to {location}"),
+            advice: format!("give {} as {}", base.map_or_else(own, str::to_owned), self.flag),
+            answered: true,
+        }
+    }
+
+    /// What a server said, the key taken out before it is cut.
+    fn said(&self, body: &[u8]) -> Option<String> {
+        match &self.key {
+            Some(key) => said(key.hidden_in(String::from_utf8_lossy(body).into_owned()).as_bytes()),
+            None => said(body),
+        }
     }
 }
 
@@ -130,7 +295,7 @@ pub fn awaited<T: Send + 'static>(question: impl FnOnce() -> Result<T, String> +
         let _ = answer.send(question());
     };
     let thread = Builder::new().name("question".into()).spawn(ask);
-    thread.map_err(|error| format!("could not start a thread to ask: {error}"))?;
+    thread.map_err(|error| format!("could not start a thread to ask: {}", limits::thread_told(&error)))?;
     loop {
         match answered.recv_timeout(TICK) {
             Ok(answered) => return answered,
@@ -141,78 +306,16 @@ pub fn awaited<T: Send + 'static>(question: impl FnOnce() -> Result<T, String> +
     }
 }
 
-fn json((status, text): Answered) -> Result<Value, String> {
-    if !status.is_success() {
-        return Err(refusal(status, &text));
-    }
-    serde_json::from_str(&text).map_err(|cause| format!("the answer is not JSON: {cause}"))
-}
-
-fn read(answer: Result<Answer, ureq::Error>) -> Result<Answered, String> {
-    let mut response = answer.map_err(|error| {
-        let cause = cause(&error);
-        format!("{cause}{}", trust::advice(&cause))
-    })?;
+fn read(mut response: Answer, url: &str) -> Result<Answered, String> {
     let status = response.status();
-    let text = response
-        .body_mut()
-        .with_config()
-        .limit(ANSWER_BYTES_MAX)
-        .read_to_string()
-        .map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
-    Ok((status, text))
-}
-
-/// The error's own words, without the library's name for its kind.
-fn cause(error: &ureq::Error) -> String {
-    match error {
-        ureq::Error::Io(inner) => inner.to_string(),
-        other => other.to_string(),
-    }
-}
-
-/// The status and the server's own words, if it has some.
-fn refusal(status: StatusCode, text: &str) -> String {
-    let parsed: Value = serde_json::from_str(text).unwrap_or_default();
-    let candidates = [
-        &parsed["error"]["message"],
-        &parsed["message"],
-        &parsed["detail"],
-        &parsed["error"],
-    ];
-    let message = candidates.into_iter().find_map(Value::as_str).unwrap_or_default();
-    let message: String = message
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MESSAGE_CHARS_MAX)
-        .collect();
-    let after = if message.is_empty() {
-        String::new()
-    } else {
-        format!(" ({message})")
+    let location = answer::location(&response, url);
+    let body = match answer::body(&mut response, ANSWER_BYTES_MAX) {
+        // The status is what matters, also without its words.
+        Err(_) if !status.is_success() => Vec::new(),
+        body => body?,
     };
-    format!("it answered {status}{after}")
+    Ok(Answered { status, location, body })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-    use std::time::Instant;
-
-    use super::*;
-
-    /// Nobody accepts; the kernel completes the connection by itself.
-    #[test]
-    fn a_server_that_never_answers_costs_a_question_its_limit() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
-        let limits = Limits {
-            whole: Duration::from_millis(50),
-            ..BRIEF
-        };
-        let begin = Instant::now();
-        let text = Asker::plain(limits).get_page(&url).unwrap_err();
-        assert!(text.contains("timeout"), "{text}");
-        assert!(begin.elapsed() >= limits.whole);
-    }
-}
+mod tests;

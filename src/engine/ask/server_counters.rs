@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::http::{Asker, BRIEF};
 use crate::engine::api_key::ApiKey;
 use crate::report::model::{Entry, Section};
+use crate::url::with_scheme;
 
 const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
 const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
@@ -52,11 +53,7 @@ pub struct Snapshot {
 impl ServerCounters {
     /// `base_url` is the one of requests, with `/v1`.
     pub fn new(base_url: &str, lmcache_url: Option<&str>, key: &ApiKey) -> ServerCounters {
-        let metrics = |url: &str| {
-            let url = url.trim_end_matches('/');
-            let scheme = if url.contains("://") { "" } else { "http://" };
-            format!("{scheme}{url}/metrics")
-        };
+        let metrics = |url: &str| format!("{}/metrics", with_scheme(url.trim_end_matches('/')));
         ServerCounters {
             engine_url: metrics(base_url.strip_suffix("/v1").unwrap_or(base_url)),
             lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(metrics),
@@ -77,12 +74,12 @@ impl ServerCounters {
     fn ask(&self, engine: bool, cache: bool) -> Snapshot {
         let mut snapshot = Snapshot::default();
         if engine {
-            let asker = Asker::with_key(&self.key, BRIEF);
+            let asker = Asker::of_engine(&self.key, BRIEF);
             snapshot.engine = snapshot.page(&asker, &self.engine_url).as_deref().map(sources);
         }
         if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
             // The key is the engine's; another server has no business with it.
-            snapshot.cache = snapshot.page(&Asker::plain(BRIEF), url).as_deref().map(tiers);
+            snapshot.cache = snapshot.page(&Asker::of_lmcache(BRIEF), url).as_deref().map(tiers);
         }
         snapshot
     }

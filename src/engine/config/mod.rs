@@ -8,6 +8,7 @@ use crate::args::Format;
 use crate::args::big_int::BigInt;
 use crate::args::engine::{EngineArgs, WorkloadName};
 use crate::error::Error;
+use crate::url::with_scheme;
 
 mod workload;
 
@@ -139,18 +140,14 @@ impl Timeouts {
 
 /// The address that requests start with, by the reference's rules: no trailing slashes, `http://` where there is no
 /// scheme, `/v1` at the end. A port alone means this machine, as in the interactive mode; there is no host of that name.
+/// A scheme in capitals is one, unlike in the reference, which takes `HTTP` for a host.
 pub fn base_url(engine_url: &str) -> String {
     let url = engine_url.trim_end_matches('/');
     if !url.is_empty() && url.bytes().all(|byte| byte.is_ascii_digit()) {
         return format!("http://localhost:{url}/v1");
     }
-    let scheme = if url.starts_with("http://") || url.starts_with("https://") {
-        ""
-    } else {
-        "http://"
-    };
     let version = if url.ends_with("/v1") { "" } else { "/v1" };
-    format!("{scheme}{url}{version}")
+    format!("{}{version}", with_scheme(url))
 }
 
 /// The one flag that the reference checks against the workload: it has no meaning where answers have one token.
@@ -215,7 +212,8 @@ mod tests {
             ("https://h/v1/", "https://h/v1"),
             ("h:1/v1", "http://h:1/v1"),
             ("8000", "http://localhost:8000/v1"),
-            ("HTTP://h", "http://HTTP://h/v1"),
+            ("HTTP://h", "http://h/v1"),
+            ("HTTPS://h/v1/", "https://h/v1"),
         ] {
             assert_eq!(base_url(given), base);
         }

@@ -23,6 +23,7 @@ use crate::engine::wire::target::Target;
 use crate::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
 use crate::report::banner::Banner;
 use crate::stats::percentile::linear;
+use crate::sys::limits;
 
 /// What a replay takes, all of it.
 const REPLAY: Duration = Duration::from_secs(2);
@@ -150,7 +151,8 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
 fn read_log(path: &Path, requests: usize) -> Result<Vec<Served>, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let text = fs::read_to_string(path).map_err(|error| format!("could not read the mock's log: {error}"))?;
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("could not read the mock's log: {}", limits::told(&error)))?;
         if text.lines().count() >= requests || Instant::now() > deadline {
             let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
             return Ok(lines.collect());
@@ -178,7 +180,7 @@ impl Mock {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("could not start the built-in mock: {error}"))?;
+            .map_err(|error| format!("could not start the built-in mock: {}", limits::told(&error)))?;
         let stdout = child.stdout.take().expect("it was asked for a pipe");
         let mut mock = Mock {
             child,
@@ -220,7 +222,10 @@ impl Folder {
         );
         let path = std::env::temp_dir().join(name);
         let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| format!("could not create a temporary folder {}: {error}", path.display()))?;
+        made.map_err(|error| {
+            let (path, cause) = (path.display(), limits::told(&error));
+            format!("could not create a temporary folder {path}: {cause}; TMPDIR can name another place")
+        })?;
         Ok(Folder(path))
     }
 }

@@ -20,7 +20,7 @@ use crate::engine::wire::transport::LineConnector;
 use crate::engine::workload::{Finished, Phase, Request, Step, Workload};
 use crate::sys::queue::Queue;
 use crate::sys::socket::StampsOn;
-use crate::sys::{counters, signal};
+use crate::sys::{counters, limits, signal};
 
 /// For the kernel to begin stamping; it takes well under a millisecond where it does at all.
 const STAMPS_WAIT: Duration = Duration::from_millis(20);
@@ -116,7 +116,7 @@ impl Runner {
         let exchanger = Exchanger::new(Arc::clone(&self.target), connector);
         let number = self.lanes.len();
         let lane = Lane::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
-            let text = format!("could not start thread {number}: {error}; allow more threads or lower the concurrency");
+            let text = format!("could not start thread {number}: {}", limits::thread_told(&error));
             Failure::new(FailureClass::Connect, text)
         })?;
         self.lanes.push(lane);

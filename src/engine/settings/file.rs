@@ -13,6 +13,8 @@ use crate::args::flag::Kind;
 use crate::args::nearest::nearest;
 use crate::args::python_number::quoted;
 use crate::error::Error;
+use crate::python::json;
+use crate::url::literal_path_advice;
 
 /// No config file comes near this.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -38,14 +40,21 @@ const OURS: [&str; 11] = [
 /// What a file gives, and sentences about keys that it cannot give.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
     let complaint = |what: String| Error::Settings(format!("--config {}: {what}", path.display()));
-    let file = File::open(path).map_err(|cause| complaint(format!("could not open it: {cause}")))?;
-    let mut text = String::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+    let file = File::open(path).map_err(|cause| {
+        let advice = literal_path_advice(path).map_or_else(String::new, |advice| format!("; {advice}"));
+        complaint(format!("could not open it: {cause}{advice}"))
+    })?;
+    let mut text = Vec::new();
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
     read.map_err(|cause| complaint(format!("could not read it: {cause}")))?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(complaint("it is larger than 1 MiB, so it is no config file".into()));
     }
-    match serde_json::from_str(&text) {
+    if [&b"\xff\xfe"[..], b"\xfe\xff"].contains(&&text[..text.len().min(2)]) {
+        return Err(complaint("it is UTF-16; save it as UTF-8".into()));
+    }
+    // Strict beyond the mark: a NaN that were read as nothing would silently be the default.
+    match serde_json::from_slice(json::without_mark(&text)) {
         Ok(Value::Object(fields)) => given(&fields).map_err(complaint),
         Ok(_) => Err(complaint(
             "it holds no JSON object; give keys and values in braces".into(),
@@ -154,10 +163,9 @@ pub fn render(args: &EngineArgs, items: &[&'static Item]) -> String {
 
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(|cause| {
-        Error::Environment(format!(
-            "could not write the config file {}: {cause}; name a file in a writable folder",
-            path.display()
-        ))
+        let advice = literal_path_advice(path).unwrap_or_else(|| "name a file in a writable folder".to_owned());
+        let path = path.display();
+        Error::Environment(format!("could not write the config file {path}: {cause}; {advice}"))
     })
 }
 

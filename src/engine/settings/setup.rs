@@ -9,11 +9,12 @@ use super::items::Item;
 use crate::args::PROGRAM;
 use crate::args::engine::EngineArgs;
 use crate::engine::api_key::ApiKey;
-use crate::engine::ask::discover;
+use crate::engine::ask::discover::{self, Engine};
 use crate::engine::config::{EngineConfig, base_url, rag_is_absent};
 use crate::engine::settings::items::is_rag;
 use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
+use crate::url::literal_path_note;
 
 const EXPORT_DEFAULT: &str = "bench_config.json";
 
@@ -71,6 +72,7 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
     }
     let config = checked(&resolved)?;
     notes.extend(unused(args));
+    notes.extend(literal_paths(&config));
     Ok(Outcome::Run {
         config: Box::new(config),
         notes,
@@ -102,14 +104,18 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     let mut args = given.clone().or(EngineArgs::presets());
     check_address("--engine-url", args.engine_url.as_deref())?;
     check_address("--lmcache-url", args.lmcache_url.as_deref())?;
+    let base_url = base_url(args.engine_url.as_deref().unwrap_or_default());
+    let engine = Engine {
+        base_url: &base_url,
+        key,
+    };
     if args.model.as_ref().is_none_or(|model| model.is_empty()) {
-        let url = base_url(args.engine_url.as_deref().unwrap_or_default());
-        args.model = Some(discover::model(&url, key).map_err(Error::Environment)?);
+        args.model = Some(engine.first_model().map_err(Error::Environment)?);
     }
     if args.tokens_per_gb_kvcache.is_none() {
         let url = args.lmcache_url.as_deref().unwrap_or_default();
         let model = args.model.as_deref().unwrap_or_default();
-        args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(url, model).map_err(Error::Environment)?);
+        args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(url, model, engine).map_err(Error::Environment)?);
     }
     Ok(args)
 }
@@ -126,7 +132,7 @@ fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
         "holds a user or a password, which is not sent anyway; leave it out, a key goes into OPENAI_API_KEY".to_owned()
     } else if authority.is_empty() {
         "names no host; give one as in http://host:8000".to_owned()
-    } else if !["http", "https"].contains(&scheme) {
+    } else if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
         format!("{url} begins with {scheme}://; give an address of http:// or https://")
     } else if !port.is_empty() && port.parse::<u16>().is_err() {
         format!("{url} has the port {port}; give a number up to 65535")
@@ -166,6 +172,19 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     )]
 }
 
+/// Files that are written where nobody looks for them.
+fn literal_paths(config: &EngineConfig) -> Vec<String> {
+    let output = &config.output;
+    let folder = (output.csv || output.json_summary).then_some(&output.folder);
+    let given = [
+        ("--output-dir", folder),
+        ("--output", output.report_path.as_ref()),
+        ("--requests-jsonl", output.requests_jsonl.as_ref()),
+    ];
+    let note = |(flag, path): (&str, Option<&PathBuf>)| literal_path_note(flag, path?);
+    given.into_iter().filter_map(note).collect()
+}
+
 fn export(args: &EngineArgs, path: &Path, prompter: &mut Prompter) -> Result<(), Error> {
     // A file for LMCache may name the workload that only LMCache has.
     if !is_rag(args) {
@@ -202,10 +221,10 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
     };
     match action {
         Action::Start => {
-            let resolved = completed(&interview.args, key)?;
+            let config = checked(&completed(&interview.args, key)?)?;
             Ok(Outcome::Run {
-                config: Box::new(checked(&resolved)?),
-                notes: Vec::new(),
+                notes: literal_paths(&config),
+                config: Box::new(config),
             })
         }
         Action::Export => match export_interview(interview, key, prompter)? {
@@ -256,9 +275,13 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
         unresolved.push(text.clone());
         prompter.remark(&format!("Warning: {text}"))
     };
+    let base_url = base_url(args.engine_url.as_deref().unwrap_or_default());
+    let engine = Engine {
+        base_url: &base_url,
+        key,
+    };
     if args.model.as_ref().is_none_or(|model| model.is_empty()) {
-        let url = base_url(args.engine_url.as_deref().unwrap_or_default());
-        match discover::model(&url, key) {
+        match engine.first_model() {
             Ok(model) => args.model = Some(model),
             Err(why) => warn(prompter, format!("could not auto-detect model: {why}")).map_err(unwritable)?,
         }
@@ -268,7 +291,7 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
         .clone()
         .filter(|_| args.tokens_per_gb_kvcache.is_none());
     if let Some(url) = server {
-        match discover::tokens_per_gb(&url, args.model.as_deref().unwrap_or_default()) {
+        match discover::tokens_per_gb(&url, args.model.as_deref().unwrap_or_default(), engine) {
             Ok(tokens) => args.tokens_per_gb_kvcache = Some(tokens),
             Err(why) => {
                 warn(prompter, format!("could not resolve tokens_per_gb from LMCache: {why}")).map_err(unwritable)?;

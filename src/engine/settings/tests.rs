@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,6 +20,7 @@ use crate::report::prompt::{Ended, Key, Keyboard, Prompter};
 
 mod dialogues;
 mod files;
+mod servers;
 
 /// Lines from a pipe.
 struct Script(VecDeque<String>);
@@ -107,17 +108,27 @@ fn server(status: &'static str, answer: &'static str) -> u16 {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let mut stream = stream;
-            let mut request = Vec::new();
-            let mut byte = [0];
-            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
-                request.push(byte[0]);
-            }
-            let length = answer.len();
-            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-            let _ = stream.write_all(format!("{head}{answer}").as_bytes());
+            head_of(&mut stream);
+            answer_with(&mut stream, status, answer);
         }
     });
     port
+}
+
+/// The head of a request.
+fn head_of(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        request.push(byte[0]);
+    }
+    String::from_utf8(request).unwrap()
+}
+
+fn answer_with(stream: &mut TcpStream, status: &str, answer: &str) {
+    let length = answer.len();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+    let _ = stream.write_all(format!("{head}{answer}").as_bytes());
 }
 
 /// A port where nobody listens.

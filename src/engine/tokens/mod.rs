@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
+use crate::python::json;
+use crate::url::literal_path_advice;
 
 pub mod pool;
 pub mod remote;
@@ -41,7 +43,7 @@ impl Tokenizer {
         if let Some(path) = &config.tokenizer {
             return LocalTokenizer::load(path)
                 .map(Tokenizer::Local)
-                .map_err(|cause| Error::Environment(format!("--tokenizer {}: {cause}", path.display())));
+                .map_err(|cause| unusable(path, &cause));
         }
         let draws_tokens = matches!(
             config.workload,
@@ -130,7 +132,7 @@ impl LocalTokenizer {
             path.to_owned()
         };
         let bytes = fs::read(&file).map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes)
+        let mut inner = tokenizers::Tokenizer::from_bytes(json::without_mark(&bytes))
             .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
         inner
             .with_truncation(None)
@@ -180,11 +182,17 @@ impl LocalTokenizer {
     }
 }
 
+/// `--tokenizer` is not what it should be.
+fn unusable(path: &Path, cause: &str) -> Error {
+    let advice = literal_path_advice(path).unwrap_or_else(|| {
+        format!("give the model's folder or its {FILE_NAME}; a name in the Hugging Face cache goes into --model")
+    });
+    Error::Environment(format!("--tokenizer {}: {cause}; {advice}", path.display()))
+}
+
 /// The special tokens that a tokenizer_config.json declares; none if there is no such file.
 fn special_tokens(path: &Path) -> Vec<String> {
-    let parsed = fs::read(path)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let parsed = fs::read(path).ok().and_then(|bytes| json::loads(&bytes).ok());
     let Some(serde_json::Value::Object(fields)) = parsed else {
         return Vec::new();
     };

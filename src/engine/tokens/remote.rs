@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::{Asker, PATIENT};
+use crate::http::said::said_in;
 
 #[derive(Debug)]
 pub struct EngineTokenizer {
@@ -18,7 +19,7 @@ impl EngineTokenizer {
     pub fn connect(base_url: &str, model: &str, key: &ApiKey) -> Result<EngineTokenizer, String> {
         let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
         let engine = EngineTokenizer {
-            asker: Asker::with_key(key, PATIENT),
+            asker: Asker::of_engine(key, PATIENT),
             url: format!("{root}/tokenize"),
             model: model.to_string(),
         };
@@ -35,8 +36,15 @@ impl EngineTokenizer {
             "add_special": false,
         });
         let answer = self.asker.post_json(&self.url, &question);
-        let answer = answer.map_err(|cause| format!("{} does not count tokens: {cause}", self.url))?;
-        counted(&answer).ok_or_else(|| format!("{} answered without a count or a list of tokens", self.url))
+        let answer = answer.map_err(|why| match why.answered {
+            // Many engines have no such endpoint, and are the right ones all the same.
+            true => format!("{} does not count tokens: {}", self.url, why.cause),
+            false => format!("{} does not count tokens: {why}", self.url),
+        })?;
+        counted(&answer).ok_or_else(|| {
+            let said = said_in(&answer).unwrap_or_default();
+            format!("{} answered without a count or a list of tokens ({said})", self.url)
+        })
     }
 }
 

@@ -95,6 +95,10 @@ fn without_a_tokenizer_the_reason_is_told() {
         .map(|_| ())
         .expect_err("nothing there");
     assert!(missing.contains("could not read"), "{missing}");
+    let typed = unusable(Path::new("~/models/m"), &missing).to_string();
+    assert!(typed.ends_with("write $HOME/models/m"), "{typed}");
+    let named = unusable(Path::new("org/model"), &missing).to_string();
+    assert!(named.contains("goes into --model"), "{named}");
     let no_tokenizer = LocalTokenizer::load(&golden("rng-vectors.json"))
         .map(|_| ())
         .expect_err("no tokenizer");

@@ -19,6 +19,7 @@ use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::awaited;
 use crate::engine::trust;
 use crate::error::Error;
+use crate::sys::limits;
 
 /// TLS keeps a buffer of this size each way for every connection.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
@@ -56,8 +57,11 @@ impl Target {
             Err(cause) if uri.scheme_str() == Some("https") => return Err(Error::Environment(cause)),
             tls => tls.unwrap_or_default(),
         };
+        if let Some(problem) = key.problem() {
+            return Err(Error::Usage(problem));
+        }
         let mut authorization = HeaderValue::from_str(&key.bearer())
-            .map_err(|_| Error::Usage("OPENAI_API_KEY holds characters that no HTTP header can carry".into()))?;
+            .map_err(|error| Error::Internal(format!("a key without a problem is no header: {error}")))?;
         authorization.set_sensitive(true);
         Ok(Target {
             addresses,
@@ -100,13 +104,7 @@ impl Target {
 
     /// Takes the key out of a text that came from the engine.
     pub fn without_key(&self, text: String) -> String {
-        let bearer = self.key.bearer();
-        let key = bearer.trim_start_matches("Bearer ");
-        if text.contains(key) {
-            text.replace(key, "***")
-        } else {
-            text
-        }
+        self.key.hidden_in(text)
     }
 
     /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.
@@ -134,7 +132,7 @@ impl Target {
 
 /// Takes as long as the system's resolver likes.
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let found = (host, port).to_socket_addrs().map_err(|error| error.to_string())?;
+    let found = (host, port).to_socket_addrs().map_err(|error| limits::told(&error))?;
     Ok(found.take(ADDRESSES_MAX).collect())
 }
 

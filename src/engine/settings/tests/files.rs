@@ -225,6 +225,52 @@ fn what_is_no_config_file_is_refused_with_its_name() {
     );
 }
 
+/// Editors on Windows write it.
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let folder = Folder::new();
+    let text = r#"{"engine_url":"u","model":"m","workload":"random-prefill","tokens_per_gb_kvcache":10}"#;
+    let path = written(&folder, &format!("\u{feff}{text}"));
+    assert_eq!(config_of(resolved(&["--config", &path], "").0).0.model, "m");
+    let wide: Vec<u8> = format!("\u{feff}{text}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    fs::write(&path, wide).unwrap();
+    assert!(refusal(&["--config", &path]).ends_with("it is UTF-16; save it as UTF-8"));
+    // Nothing that a value can silently become.
+    written(&folder, &text.replace("10", "NaN"));
+    assert!(refusal(&["--config", &path]).contains("it is not JSON"));
+}
+
+#[test]
+fn paths_whose_beginning_nothing_replaces_are_told() {
+    let line = [
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+        "--output-dir=~/results",
+        "--requests-jsonl=file:///tmp/r.jsonl",
+    ];
+    let (_, notes) = config_of(resolved(&line, "").0);
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(notes[0].starts_with("--output-dir ~/results is taken as it stands: "));
+    assert!(notes[0].ends_with("write $HOME/results"));
+    assert!(notes[1].ends_with("write /tmp/r.jsonl"), "{notes:?}");
+    // Without files in the folder it does not matter.
+    let (_, notes) = config_of(resolved(&[&line[..9], &["--no-csv"]].concat(), "").0);
+    assert!(notes.is_empty(), "{notes:?}");
+    let told = refusal(&["--config=~/no-such-folder/c.json"]);
+    assert!(told.ends_with("write $HOME/no-such-folder/c.json"), "{told}");
+    let told = refusal(&[&line[..8], &["--export-config", "file:///tmp/c.json"]].concat());
+    assert!(told.ends_with("write /tmp/c.json"), "{told}");
+}
+
 #[test]
 fn missing_settings_are_listed() {
     assert!(refusal(&["--no-interactive"]).contains(
@@ -257,69 +303,6 @@ fn flags_of_other_workloads_are_told_to_have_no_effect() {
         ["--ldp-num-contexts, --mrc-qps has no effect with the workload random-prefill"]
     );
     assert!(Path::new(&golden("config-files.json")).exists() && EngineArgs::default().config.is_none());
-}
-
-#[test]
-fn servers_that_do_not_help_are_named() {
-    let closed = closed_port();
-    let url = format!("http://127.0.0.1:{closed}");
-    let line = [
-        "--engine-url",
-        &url,
-        "--workload",
-        "random-prefill",
-        "--tokens-per-gb-kvcache",
-        "1",
-    ];
-    let told = refusal(&line);
-    assert!(
-        told.contains(&format!("Failed to fetch models from {url}/v1/models: ")),
-        "{told}"
-    );
-    let unauthorised = server("401 Unauthorized", r#"{"error":{"message":"bad key"}}"#);
-    let url = format!("http://127.0.0.1:{unauthorised}");
-    let told = refusal(&[
-        "--engine-url",
-        &url,
-        "--workload",
-        "random-prefill",
-        "--tokens-per-gb-kvcache",
-        "1",
-    ]);
-    assert!(told.contains("answered 401 Unauthorized (bad key)"), "{told}");
-    assert!(!told.contains("sk-secret"));
-    let empty = server("200 OK", r#"{"data":[]}"#);
-    let url = format!("127.0.0.1:{empty}");
-    let told = refusal(&[
-        "--engine-url",
-        &url,
-        "--workload",
-        "random-prefill",
-        "--tokens-per-gb-kvcache",
-        "1",
-    ]);
-    assert!(
-        told.contains(&format!(
-            "No models returned by http://{url}/v1/models; pass --model explicitly"
-        )),
-        "{told}"
-    );
-    let status = server(
-        "200 OK",
-        r#"{"cache_context_meta":{"0":{"model_name":"m","kv_cache_layout":{"cache_size_per_token":131072}}}}"#,
-    );
-    let lmcache = format!("127.0.0.1:{status}/");
-    let line = [
-        "--engine-url",
-        "u",
-        "--model",
-        "m",
-        "--workload",
-        "random-prefill",
-        "--lmcache-url",
-        &lmcache,
-    ];
-    assert_eq!(config_of(resolved(&line, "").0).0.tokens_per_gb_kvcache, 8192);
 }
 
 /// Python reads every float to the nearest; a reader that is one bit off would not write the same file again.

@@ -1,0 +1,113 @@
+//! What a run finds out by itself: from servers that help, and from those that do not.
+
+use super::*;
+
+#[test]
+fn servers_that_do_not_help_are_named() {
+    let closed = closed_port();
+    let url = format!("http://127.0.0.1:{closed}");
+    let line = [
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ];
+    let told = refusal(&line);
+    assert!(
+        told.contains(&format!("Failed to fetch models from {url}/v1/models: ")),
+        "{told}"
+    );
+    let unauthorised = server("401 Unauthorized", r#"{"error":{"message":"bad key"}}"#);
+    let url = format!("http://127.0.0.1:{unauthorised}");
+    let told = refusal(&[
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ]);
+    assert!(told.contains("answered 401 Unauthorized (bad key)"), "{told}");
+    assert!(!told.contains("sk-secret"));
+    let empty = server("200 OK", r#"{"data":[]}"#);
+    let url = format!("127.0.0.1:{empty}");
+    let told = refusal(&[
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--tokens-per-gb-kvcache",
+        "1",
+    ]);
+    assert!(
+        told.contains(&format!(
+            "No models returned by http://{url}/v1/models; pass --model explicitly"
+        )),
+        "{told}"
+    );
+    let status = server(
+        "200 OK",
+        r#"{"cache_context_meta":{"0":{"model_name":"m","kv_cache_layout":{"cache_size_per_token":131072}}}}"#,
+    );
+    let lmcache = format!("127.0.0.1:{status}/");
+    let line = [
+        "--engine-url",
+        "u",
+        "--model",
+        "m",
+        "--workload",
+        "random-prefill",
+        "--lmcache-url",
+        &lmcache,
+    ];
+    assert_eq!(config_of(resolved(&line, "").0).0.tokens_per_gb_kvcache, 8192);
+}
+
+/// An engine and an LMCache server in one, which answer each path its own.
+fn by_path(models: &'static str, status: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head = head_of(&mut stream);
+            let answer = if head.starts_with("GET /v1/models ") {
+                models
+            } else {
+                status
+            };
+            answer_with(&mut stream, "200 OK", answer);
+        }
+    });
+    port
+}
+
+/// LMCache knows a model by the name that it was loaded from, the engine by the one that it is served under.
+#[test]
+fn a_served_alias_is_looked_up_under_its_root() {
+    let port = by_path(
+        r#"{"data":[{"id":"served","root":"/models/org/name"},{"id":"stranger","root":"/models/z"}]}"#,
+        r#"{"cache_context_meta":{"0":{"model_name":"/models/org/name","kv_cache_layout":{"cache_size_per_token":131072}}}}"#,
+    );
+    let url = format!("HTTP://127.0.0.1:{port}");
+    let line = [
+        "--engine-url",
+        &url,
+        "--workload",
+        "random-prefill",
+        "--lmcache-url",
+        &url,
+        "--model",
+        "served",
+    ];
+    for line in [&line[..6], &line[..]] {
+        let (config, _) = config_of(resolved(line, "").0);
+        assert_eq!((config.model.as_str(), config.tokens_per_gb_kvcache), ("served", 8192));
+    }
+    let told = refusal(&[&line[..7], &["stranger"]].concat());
+    assert!(
+        told.contains("nor is /models/z") && told.contains("give --tokens-per-gb-kvcache"),
+        "{told}"
+    );
+}

@@ -1,0 +1,70 @@
+//! Answers of services that are asked small questions: the whole body, decoded, and an HTTP library's error in its own
+//! words. Must never keep more of a body than its reader allows.
+
+use ureq::http::Response;
+use ureq::http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, LOCATION};
+use ureq::{Body, Error};
+
+use super::encoding;
+use crate::sys::limits;
+use crate::url::without_password;
+
+/// The body as it was before it was encoded, up to `bytes_max`.
+pub fn body(response: &mut Response<Body>, bytes_max: usize) -> Result<Vec<u8>, String> {
+    let encoding = encoding::of_header(text_of(response.headers(), &CONTENT_ENCODING))?;
+    let body = response.body_mut().with_config().limit(bytes_max as u64).read_to_vec();
+    let body = body.map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
+    encoding.decode(body, bytes_max)
+}
+
+/// Where an answer points to, as an absolute address if that can be known, without what may be secret in it.
+pub fn location(response: &Response<Body>, asked: &str) -> Option<String> {
+    let target = text_of(response.headers(), &LOCATION).filter(|_| response.status().is_redirection())?;
+    let target = without_password(target.split(['?', '#']).next().unwrap_or(target));
+    let scheme_ends = asked.find("://").map_or(0, |at| at + 3);
+    let path_begins = asked[scheme_ends..]
+        .find('/')
+        .map_or(asked.len(), |at| scheme_ends + at);
+    Some(match &target {
+        beside if beside.starts_with("//") => format!("{}{}", &asked[..scheme_ends.saturating_sub(2)], target),
+        below if below.starts_with('/') => format!("{}{target}", &asked[..path_begins]),
+        _ => target,
+    })
+}
+
+/// The error's own words, without the library's name for its kind.
+pub fn cause(error: &Error) -> String {
+    match error {
+        Error::Io(inner) => limits::told(inner),
+        other => other.to_string(),
+    }
+}
+
+/// A header that is no text has a value that nobody knows.
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or("?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_name_a_whole_address() {
+        for (target, want) in [
+            ("https://h/v1/models?token=x", "https://h/v1/models"),
+            ("https://u:word@h/v1", "https://u:***@h/v1"),
+            ("/elsewhere/v1/models", "http://asked:1/elsewhere/v1/models"),
+            ("//h/v1/models", "http://h/v1/models"),
+            ("models/", "models/"),
+        ] {
+            let answer = Response::builder().status(307).header("location", target);
+            let answer = answer.body(Body::builder().data("")).unwrap();
+            assert_eq!(location(&answer, "http://asked:1/v1/models").as_deref(), Some(want));
+        }
+        let found = Response::builder()
+            .header("location", "/x")
+            .body(Body::builder().data(""));
+        assert_eq!(location(&found.unwrap(), "http://h"), None);
+    }
+}
