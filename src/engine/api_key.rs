@@ -7,6 +7,9 @@ const VARIABLE: &str = "OPENAI_API_KEY";
 /// What the reference sends without a key.
 const NO_KEY: &str = "sk-dummy";
 
+/// Fewer characters of a key at the end of a text are taken for chance, and give nothing away.
+const CUT_CHARS_MIN: usize = 5;
+
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
@@ -76,11 +79,21 @@ impl ApiKey {
         // Servers see it without the blanks around it, and may name it without the word in front.
         let bare = self.0.trim();
         let bare = bare.strip_prefix("Bearer ").unwrap_or(bare).trim();
-        if !bare.is_empty() && text.contains(bare) {
+        if bare.is_empty() {
+            return text;
+        }
+        let mut text = if text.contains(bare) {
             text.replace(bare, "***")
         } else {
             text
+        };
+        // Texts are cut to a length, perhaps in the middle of the key.
+        let cut = |length: &usize| bare.get(..*length).is_some_and(|begin| text.ends_with(begin));
+        if let Some(length) = (CUT_CHARS_MIN..bare.len()).rev().find(cut) {
+            text.truncate(text.len() - length);
+            text.push_str("***");
         }
+        text
     }
 
     /// The value of the `authorization` header.
@@ -106,6 +119,8 @@ mod tests {
         assert!(!format!("{key:?}").contains("secret"));
         assert_eq!(ApiKey::new(String::new()).bearer(), "Bearer sk-dummy");
         assert_eq!(key.hidden_in("no sk-secret here".into()), "no *** here");
+        assert_eq!(key.hidden_in("no sk-sec".into()), "no ***");
+        assert_eq!(key.hidden_in("no sk".into()), "no sk");
         let odd = ApiKey::new(" Bearer sk-secret\t".into());
         assert_eq!(odd.hidden_in("no sk-secret here".into()), "no *** here");
         assert_ne!(key.advice(), ApiKey::new(String::new()).advice());

@@ -1,13 +1,19 @@
 //! Answers of services that are asked small questions: the whole body, decoded, and an HTTP library's error in its own
 //! words. Must never keep more of a body than its reader allows.
 
+use std::io::Read;
+
 use ureq::http::Response;
 use ureq::http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, LOCATION};
 use ureq::{Body, Error};
 
 use super::encoding;
+use super::said::said;
 use crate::sys::limits;
 use crate::url::without_password;
+
+/// What is read of the body of an error.
+const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// The body as it was before it was encoded, up to `bytes_max`.
 pub fn body(response: &mut Response<Body>, bytes_max: usize) -> Result<Vec<u8>, String> {
@@ -15,6 +21,19 @@ pub fn body(response: &mut Response<Body>, bytes_max: usize) -> Result<Vec<u8>, 
     let body = response.body_mut().with_config().limit(bytes_max as u64).read_to_vec();
     let body = body.map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
     encoding.decode(body, bytes_max)
+}
+
+/// What the server said in the body of an error: its beginning is enough, and whatever came of it counts.
+pub fn said_in(response: &mut Response<Body>) -> Option<String> {
+    let encoding = encoding::of_header(text_of(response.headers(), &CONTENT_ENCODING)).ok()?;
+    let mut body = Vec::new();
+    // A body that ends early still says something.
+    let _ = response
+        .body_mut()
+        .as_reader()
+        .take(ERROR_BYTES_MAX)
+        .read_to_end(&mut body);
+    said(&encoding.decode_opening(body))
 }
 
 /// Where an answer points to, as an absolute address if that can be known, without what may be secret in it.

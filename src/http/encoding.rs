@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Write};
 
 use flate2::write::MultiGzDecoder;
 
+/// A message stands at the beginning.
+const OPENING_BYTES_MAX: usize = 64 << 10;
 /// The value of `accept-encoding` in every request.
 pub const ACCEPT: &str = "identity";
 /// A body is inflated in pieces of this size, so that it is at most 1 MiB over its limit before that shows: deflate makes at
@@ -53,6 +55,22 @@ impl Encoding {
         }
         gunzip.end(&mut out)?;
         Ok(out)
+    }
+
+    /// What can be known from the beginning of a body, which may be damaged.
+    pub fn decode_opening(self, body: Vec<u8>) -> Vec<u8> {
+        if self == Encoding::Identity {
+            return body;
+        }
+        let mut gunzip = Gunzip::default();
+        let mut out = Vec::new();
+        let fits = |out: &Vec<u8>| out.len() <= OPENING_BYTES_MAX;
+        for piece in body.chunks(PIECE_BYTES) {
+            if gunzip.feed(piece, &mut out).is_err() || !fits(&out) {
+                break;
+            }
+        }
+        out
     }
 }
 
@@ -126,6 +144,17 @@ mod tests {
         assert_eq!(Encoding::Gzip.decode(two, MAX).unwrap(), format!("{text}!").as_bytes());
         let bomb = Encoding::Gzip.decode(gzip(&vec![0; 64 << 20]), MAX).unwrap_err();
         assert!(bomb.contains("longer than 1048576 bytes"), "{bomb}");
+    }
+
+    #[test]
+    fn the_beginning_of_a_body_is_what_can_be_had_of_it() {
+        let packed = gzip("a text that repeats, ".repeat(1000).as_bytes());
+        let opening = Encoding::Gzip.decode_opening(packed[..packed.len() / 2].to_vec());
+        assert!(opening.starts_with(b"a text that repeats, "));
+        assert_eq!(Encoding::Gzip.decode_opening(b"plain".to_vec()), b"");
+        assert_eq!(Encoding::Identity.decode_opening(b"plain".to_vec()), b"plain");
+        let bomb = Encoding::Gzip.decode_opening(gzip(&vec![0; 64 << 20]));
+        assert!(bomb.len() <= OPENING_BYTES_MAX + (1 << 20), "{}", bomb.len());
     }
 
     #[test]

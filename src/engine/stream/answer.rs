@@ -77,6 +77,11 @@ impl Answer {
         self.done.is_some()
     }
 
+    /// Nothing came that was an event.
+    pub fn is_empty(&self) -> bool {
+        self.first_event.is_none() && !self.is_done()
+    }
+
     /// A token came, or an end without one: from now on silence counts. A running count alone says only that the engine took
     /// the request up.
     pub fn has_begun(&self) -> bool {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ureq::http::Response;
-use ureq::http::header::{CONTENT_TYPE, LOCATION};
+use ureq::http::header::CONTENT_TYPE;
 use ureq::unversioned::resolver::Resolver;
 use ureq::unversioned::transport::time::{self, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, NextTimeout};
@@ -16,6 +16,7 @@ use ureq::{Agent, Body, Timeout};
 use super::line::{Line, Stop};
 use super::target::Target;
 use super::transport::LineConnector;
+use super::unpack::Unpack;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::samples::record::Record;
 use crate::engine::stream::answer::Answer;
@@ -25,12 +26,11 @@ use crate::engine::stream::sse::Decoder;
 use crate::engine::timestamp::Stamp;
 use crate::engine::trust;
 use crate::engine::workload::Request;
+use crate::http::answer;
 use crate::http::said::{one_line, said};
 
 /// One piece of an answer's body; token events are much smaller.
 const PIECE_BYTES: usize = 4 << 10;
-/// What is read of the body of an error.
-const ERROR_BODY_BYTES_MAX: u64 = 64 << 10;
 /// What is kept of an answer that may turn out to hold no event.
 const OPENING_BYTES_MAX: usize = 4 << 10;
 /// How long a connection may take to become free after `[DONE]`; then it is closed instead.
@@ -127,7 +127,7 @@ impl Exchanger {
             Some(done) if outcome.is_ok() => done,
             _ => self.line.clock.now(),
         };
-        record.failure = outcome.err();
+        record.failure = outcome.err().map(|failure| self.target.without_key(failure));
         before.take_difference(&self.line, &mut record);
         record.drop_impossible_counts(request.max_tokens);
         Some(record)
@@ -152,8 +152,9 @@ impl Exchanger {
             return Err(self.status_failure(&mut response));
         }
         let mut opening = Vec::new();
-        self.read_answer(&mut response, record, total_by, &mut opening)?;
-        if record.answer.first_event.is_none() {
+        let mut unpack = Unpack::of(&response)?;
+        self.read_answer(&mut response, &mut unpack, record, total_by, &mut opening)?;
+        if record.answer.is_empty() {
             self.check_type(&response, &opening)?;
         }
         ending::check(&record.answer)
@@ -165,6 +166,7 @@ impl Exchanger {
     fn read_answer(
         &mut self,
         response: &mut Response<Body>,
+        unpack: &mut Unpack,
         record: &mut Record,
         total_by: Stamp,
         opening: &mut Vec<u8>,
@@ -183,13 +185,14 @@ impl Exchanger {
             };
             let at = self.line.arrived();
             let answer = &mut record.answer;
-            decoder.feed(&piece[..bytes], &mut |event| answer.read_event(&mut chunks, event, at))?;
+            let body = unpack.take(&piece[..bytes])?;
+            decoder.feed(body, &mut |event| answer.read_event(&mut chunks, event, at))?;
+            if answer.is_empty() && opening.len() < OPENING_BYTES_MAX {
+                opening.extend_from_slice(&body[..body.len().min(OPENING_BYTES_MAX)]);
+            }
             if answer.is_done() {
                 self.drain(&mut reader, &mut piece);
                 return Ok(());
-            }
-            if answer.first_event.is_none() && opening.len() < OPENING_BYTES_MAX {
-                opening.extend_from_slice(&piece[..bytes]);
             }
             if let Some(progress) = answer.last_progress.filter(|_| answer.has_begun()) {
                 if std::mem::take(&mut waiting) {
@@ -273,24 +276,15 @@ impl Exchanger {
 
     fn status_failure(&self, response: &mut Response<Body>) -> Failure {
         let status = response.status().as_u16();
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let message = match location {
-            Some(location) if response.status().is_redirection() => {
-                Some(format!("it points to {location}; give that address as --engine-url"))
+        let message = match answer::location(response, &self.target.uri().to_string()) {
+            Some(location) => {
+                let base = location.strip_suffix("/chat/completions").unwrap_or(&location);
+                Some(format!("it points to {location}; give {base} as --engine-url"))
             }
-            _ => {
-                let mut body = Vec::new();
-                // Whatever came of it is read for a message; a body cut short has none.
-                let _ = response
-                    .body_mut()
-                    .as_reader()
-                    .take(ERROR_BODY_BYTES_MAX)
-                    .read_to_end(&mut body);
-                said(&body)
-            }
+            None => answer::said_in(response),
         };
         let text = match message {
-            Some(message) => format!("Error code: {status} - {}", self.target.without_key(message)),
+            Some(message) => format!("Error code: {status} - {message}"),
             None => format!("Error code: {status}"),
         };
         Failure::new(FailureClass::HttpStatus, text)
@@ -310,7 +304,7 @@ impl Exchanger {
             _ => "the engine's answer holds no event".to_owned(),
         };
         let text = match said(opening) {
-            Some(said) => format!("{what}: {}", self.target.without_key(said)),
+            Some(said) => format!("{what}: {said}"),
             None => what,
         };
         Err(Failure::protocol(text))
@@ -364,9 +358,5 @@ fn is_http_error(error: &std::io::Error) -> bool {
 
 /// The error's own words, on one line.
 fn cause(error: &ureq::Error) -> String {
-    let text = match error {
-        ureq::Error::Io(inner) => inner.to_string(),
-        other => other.to_string(),
-    };
-    one_line(&text)
+    one_line(&answer::cause(error))
 }

@@ -7,3 +7,4 @@ pub mod line;
 pub mod outgoing;
 pub mod target;
 pub mod transport;
+pub mod unpack;

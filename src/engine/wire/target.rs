@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ureq::SendBody;
 use ureq::config::Config;
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Request, Uri};
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -17,8 +17,10 @@ use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::awaited;
+use crate::engine::failure::Failure;
 use crate::engine::trust;
 use crate::error::Error;
+use crate::http::encoding;
 use crate::sys::limits;
 
 /// TLS keeps a buffer of this size each way for every connection.
@@ -91,6 +93,7 @@ impl Target {
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, self.authorization.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPT));
         // With a length the body goes out as it is, not in chunks.
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         request
@@ -102,9 +105,12 @@ impl Target {
         body_bytes + HEAD_BYTES + varying + self.authorization.len()
     }
 
-    /// Takes the key out of a text that came from the engine.
-    pub fn without_key(&self, text: String) -> String {
-        self.key.hidden_in(text)
+    /// Takes the key out of a failure, which may quote the engine.
+    pub fn without_key(&self, failure: Failure) -> Failure {
+        Failure {
+            text: self.key.hidden_in(failure.text),
+            ..failure
+        }
     }
 
     /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.
@@ -171,9 +177,11 @@ mod tests {
         let target = Target::new("http://127.0.0.1:8123/v1", &key("sk-secret")).unwrap();
         assert_eq!(target.uri().path(), "/v1/chat/completions");
         assert_eq!(target.address(), "http://127.0.0.1:8123");
-        assert_eq!(target.without_key("bad key sk-secret!".into()), "bad key ***!");
+        let failure = target.without_key(Failure::protocol("bad key sk-secret!"));
+        assert_eq!(failure.text, "bad key ***!");
         let request = target.request(b"{}".to_vec());
         assert_eq!(request.headers()["authorization"], "Bearer sk-secret");
+        assert_eq!(request.headers()["accept-encoding"], "identity");
         for text in [format!("{target:?}"), format!("{:?}", request.headers())] {
             assert!(!text.contains("secret"), "{text}");
         }

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use lmcache_bench::engine::failure::FailureClass;
 use lmcache_bench::engine::report::warning;
 use lmcache_bench::engine::results::detail::Detail;
@@ -148,6 +150,74 @@ fn what_python_takes_is_taken() {
         (record.answer.token_events, record.answer.finish_reason.as_deref()),
         (3, Some("stop"))
     );
+}
+
+/// Begins an event stream that says how it is encoded.
+fn begin_encoded(stream: &mut TcpStream, encoding: &str) {
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: {encoding}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let _ = stream.write_all(head.as_bytes());
+}
+
+/// Writes `text` so that all of it can be inflated.
+fn flushed(encoder: &mut GzEncoder<Vec<u8>>, text: &str) -> Vec<u8> {
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.flush().unwrap();
+    std::mem::take(encoder.get_mut())
+}
+
+#[test]
+fn a_compressed_stream_is_inflated_as_it_comes() {
+    let events: Vec<String> = (0..8)
+        .map(|_| token("a"))
+        .chain([STOP, &usage("8"), DONE].map(str::to_owned))
+        .collect();
+    let server = ScriptServer::start(move |request, stream| {
+        assert!(
+            request.head.to_ascii_lowercase().contains("accept-encoding: identity"),
+            "{}",
+            request.head
+        );
+        begin_encoded(stream, "gzip");
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        events
+            .iter()
+            .for_each(|event| chunk(stream, &flushed(&mut encoder, event)));
+        chunk(stream, &encoder.finish().unwrap());
+        let _ = stream.write_all(END);
+        After::Keep
+    });
+    let record = run_one(server.url(), timeouts());
+    assert!(record.succeeded(), "{:?}", record.why_failed());
+    assert_eq!((record.answer.token_events, record.output_tokens()), (8, 8));
+
+    // The first token is seen although nothing follows it: otherwise the limit of the first token would end this.
+    let server = ScriptServer::start(|_, stream| {
+        begin_encoded(stream, "x-gzip");
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        chunk(stream, &flushed(&mut encoder, &token("a")));
+        std::thread::park_timeout(Duration::from_secs(5));
+        After::Close
+    });
+    let mut limits = timeouts();
+    limits.stall = Duration::from_millis(150);
+    assert!(why(&run_one(server.url(), limits)).1.contains("--stall-timeout-s"));
+}
+
+#[test]
+fn an_encoding_that_nobody_asked_for_is_named() {
+    for (encoding, words) in [("br", "(Content-Encoding: br)"), ("gzip", "its bytes are not")] {
+        let server = ScriptServer::start(move |_, stream| {
+            begin_encoded(stream, encoding);
+            chunk(stream, token("a").as_bytes());
+            let _ = stream.write_all(END);
+            After::Keep
+        });
+        let (class, text) = why(&run_one(server.url(), timeouts()));
+        assert_eq!(class, FailureClass::Protocol);
+        assert!(text.contains(words), "{text}");
+    }
 }
 
 /// A body without a newline is no event; what it says still reaches the reader.
