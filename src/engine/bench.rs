@@ -53,6 +53,9 @@ pub fn run(args: &EngineArgs) -> Result<Status, Error> {
 
 fn run_to_the_end(args: &EngineArgs) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
+    if let Some(problem) = key.problem() {
+        return Err(Error::Usage(problem));
+    }
     let to_stderr = args.format == Some(Format::Json);
     let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
     let Outcome::Run { config, notes } = resolved else {

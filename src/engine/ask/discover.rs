@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::http::{Asker, PATIENT, Unanswered};
+use super::http::{Asker, PATIENT, Reached, Unanswered};
 use crate::engine::api_key::ApiKey;
 use crate::http::said::said_in;
 use crate::url::with_scheme;
@@ -30,8 +30,11 @@ impl Engine<'_> {
     pub fn first_model(&self) -> Result<String, String> {
         let (url, answer) = self.models();
         let answer = answer.map_err(|cause| {
-            // Whoever did not answer about models will answer no request either.
-            let instead = if cause.answered { ", or pass --model" } else { "" };
+            // Where nothing else will be answered either, a name is no help.
+            let instead = match cause.reached {
+                Reached::Server => ", or pass --model",
+                Reached::Nobody | Reached::Doorkeeper => "",
+            };
             format!("Failed to fetch models from {url}: {cause}{instead}")
         })?;
         first_id(&answer).map_err(|why| format!("No models returned by {url}{why}; pass --model explicitly"))
@@ -78,10 +81,9 @@ fn names_beside(answer: &Value, model: &str) -> Vec<String> {
 pub fn tokens_per_gb(lmcache_url: &str, model: &str, engine: Engine) -> Result<i64, String> {
     let url = status_url(lmcache_url);
     let status = Asker::of_lmcache(PATIENT).get_json(&url).map_err(|cause| {
-        let what = if cause.answered {
-            "Cannot use the LMCache server"
-        } else {
-            "Cannot connect to LMCache server"
+        let what = match cause.reached {
+            Reached::Nobody => "Cannot connect to LMCache server",
+            Reached::Doorkeeper | Reached::Server => "Cannot use the LMCache server",
         };
         format!("{what} at {url}: {cause}, or give --tokens-per-gb-kvcache")
     })?;

@@ -42,14 +42,23 @@ pub struct Limits {
     whole: Duration,
 }
 
+/// Who answered a question that got no answer of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    Nobody,
+    /// Whoever it was, every question will be answered so: a redirect, a key that is not taken, a gateway.
+    Doorkeeper,
+    /// Other questions may fare better.
+    Server,
+}
+
 /// Why a question has no answer. Leaves the address that was asked to the caller.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unanswered {
     pub cause: String,
     /// What to do, where the cause does not say it itself.
     advice: String,
-    /// Whether something answered, so that whoever is asked runs.
-    pub answered: bool,
+    pub reached: Reached,
 }
 
 impl Unanswered {
@@ -58,7 +67,7 @@ impl Unanswered {
         Unanswered {
             cause,
             advice: String::new(),
-            answered: false,
+            reached: Reached::Nobody,
         }
     }
 }
@@ -185,7 +194,7 @@ impl Asker {
             Ok(Err(cause)) => Err(Unanswered {
                 cause,
                 advice: String::new(),
-                answered: true,
+                reached: Reached::Server,
             }),
             Err(error) => Err(self.unanswered(&error)),
         }
@@ -194,32 +203,28 @@ impl Asker {
     fn unanswered(&self, error: &ureq::Error) -> Unanswered {
         let Asker { flag, server, .. } = self;
         let advice = format!("check {flag}, and that {server} runs");
-        let (cause, advice, answered) = match error {
+        let (cause, advice, reached) = match error {
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 let cause = format!("timeout: no connection within {} s", self.limits.connect.as_secs_f64());
-                (cause, advice, false)
+                (cause, advice, Reached::Nobody)
             }
             ureq::Error::Timeout(_) => {
                 let cause = format!("timeout: no answer within {} s", self.limits.whole.as_secs_f64());
-                (cause, advice, false)
+                (cause, advice, Reached::Nobody)
             }
             ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
                 let cause = format!("what answers there does not speak HTTP: {}", answer::cause(error));
                 let advice = format!("check the port in {flag}, and whether it is one of https://");
-                (cause, advice, true)
+                (cause, advice, Reached::Server)
             }
             _ => {
                 let cause = answer::cause(error);
                 let told = limits::are_told_in(&cause);
                 let cause = format!("{cause}{}", trust::advice(&cause));
-                (cause, if told { String::new() } else { advice }, false)
+                (cause, if told { String::new() } else { advice }, Reached::Nobody)
             }
         };
-        Unanswered {
-            cause,
-            advice,
-            answered,
-        }
+        Unanswered { cause, advice, reached }
     }
 
     /// For an answer that is not the engine's, or not the LMCache server's.
@@ -227,7 +232,7 @@ impl Asker {
         Unanswered {
             cause,
             advice: format!("check that {} is the address of {}", self.flag, self.server),
-            answered: true,
+            reached: Reached::Server,
         }
     }
 
@@ -257,10 +262,17 @@ impl Asker {
             Some(key) if [401, 403].contains(&status.as_u16()) => key.advice().to_owned(),
             // What a gateway says for a server that it does not reach.
             _ if [502, 503, 504].contains(&status.as_u16()) => format!("check that {} behind it runs", self.server),
-            _ if status.is_server_error() => format!("look into the log of {}", self.server),
+            _ if status.is_server_error() => {
+                let advice = format!("look into the log of {}", self.server);
+                return Unanswered { advice, ..refused };
+            }
             _ => return refused,
         };
-        Unanswered { advice, ..refused }
+        Unanswered {
+            advice,
+            reached: Reached::Doorkeeper,
+            ..refused
+        }
     }
 
     /// A page that moved with its name tells the address that it has now; what else a server points to is a page to log in.
@@ -274,7 +286,7 @@ impl Asker {
         Unanswered {
             cause: format!("it answered {status} and points to {location}"),
             advice: format!("give {} as {}", base.map_or_else(own, str::to_owned), self.flag),
-            answered: true,
+            reached: Reached::Doorkeeper,
         }
     }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
-use crate::engine::ask::http::{Asker, PATIENT};
+use crate::engine::ask::http::{Asker, PATIENT, Reached};
 use crate::http::said::said_in;
 
 #[derive(Debug)]
@@ -36,10 +36,10 @@ impl EngineTokenizer {
             "add_special": false,
         });
         let answer = self.asker.post_json(&self.url, &question);
-        let answer = answer.map_err(|why| match why.answered {
+        let answer = answer.map_err(|why| match why.reached {
             // Many engines have no such endpoint, and are the right ones all the same.
-            true => format!("{} does not count tokens: {}", self.url, why.cause),
-            false => format!("{} does not count tokens: {why}", self.url),
+            Reached::Server => format!("{} does not count tokens: {}", self.url, why.cause),
+            Reached::Nobody | Reached::Doorkeeper => format!("{} does not count tokens: {why}", self.url),
         })?;
         counted(&answer).ok_or_else(|| {
             let said = said_in(&answer).unwrap_or_default();

@@ -36,7 +36,7 @@ fn a_server_that_never_answers_costs_a_question_its_limit() {
     };
     let begin = Instant::now();
     let cause = Asker::of_lmcache(limits).get_page(&url).unwrap_err();
-    assert!(!cause.answered, "{cause}");
+    assert_eq!(cause.reached, Reached::Nobody);
     let told = "timeout: no answer within 0.05 s; check --lmcache-url, and that the LMCache server runs";
     assert_eq!(cause.to_string(), told);
     assert!(begin.elapsed() >= limits.whole);
@@ -127,7 +127,10 @@ fn a_redirect_names_the_address_to_give() {
         let base = url.trim_end_matches("/v1/models").to_owned();
         let text = asker("k").get_json(&url).unwrap_err().to_string();
         let page = asker("k").get_page(&url).unwrap_err();
-        assert!(page.answered && page.to_string() == text, "{page}");
+        assert!(
+            page.reached == Reached::Doorkeeper && page.to_string() == text,
+            "{page}"
+        );
         text.replace(&base, "BASE")
     };
     let head = "it answered 307 Temporary Redirect and points to";
@@ -150,7 +153,7 @@ fn what_does_not_speak_http_and_a_key_that_cannot_be_sent_say_so() {
     let (url, _) = models("SSH-2.0-OpenSSH_9.6\r\n\r\n");
     let cause = asker("k").get_json(&url).unwrap_err();
     assert!(
-        cause.answered && cause.to_string().contains("does not speak HTTP"),
+        cause.reached == Reached::Server && cause.to_string().contains("does not speak HTTP"),
         "{cause}"
     );
     let (url, questions) = models(with_body("200 OK", "", b"{}"));
