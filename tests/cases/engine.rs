@@ -1,13 +1,15 @@
 //! `engine` against small scripted servers, recorded streams and the mock engine. Nothing here waits for a time to pass.
 
+mod endings;
 mod faults;
 mod hints;
 mod interrupts;
+mod numbers;
 mod pacing;
 mod runs;
+mod streamed;
 mod streams;
 mod tls;
-mod truth;
 
 use std::sync::Arc;
 use std::time::Duration;

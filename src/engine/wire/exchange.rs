@@ -13,6 +13,7 @@ use ureq::unversioned::transport::time::{self, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, NextTimeout};
 use ureq::{Agent, Body, Timeout};
 
+use super::buffers::INPUT_BYTES_MAX;
 use super::line::{Line, Stop};
 use super::target::Target;
 use super::transport::LineConnector;
@@ -229,25 +230,37 @@ impl Exchanger {
         if let Some(stop) = self.line.stopped() {
             return self.timeout_failure(stop);
         }
+        let cause = cause(error);
         match error {
-            ureq::Error::Protocol(_) | ureq::Error::Http(_) | ureq::Error::LargeResponseHeader(_, _) => {
-                Failure::protocol(format!("the engine's answer is not HTTP: {}", cause(error)))
-            }
-            ureq::Error::Io(inner) if in_answer && is_http_error(inner) => {
-                Failure::protocol(format!("the engine's answer is not HTTP: {}", cause(error)))
-            }
+            ureq::Error::LargeResponseHeader(_, _) | ureq::Error::BodyStalled => Failure::protocol(format!(
+                "a head, a chunk's size or a trailer of the engine's answer is longer than {} KiB",
+                INPUT_BYTES_MAX >> 10
+            )),
+            ureq::Error::Protocol(_) | ureq::Error::Http(_) => self.not_http(&cause),
+            ureq::Error::Io(inner) if in_answer && is_http_error(inner) => self.not_http(&cause),
             _ if in_answer => Failure::new(
                 FailureClass::StreamBroken,
-                format!("Connection error: the answer was cut off: {}", cause(error)),
+                format!(
+                    "Connection error: the answer was cut off: {cause}; the engine's log, or that of a proxy before it, says why"
+                ),
             ),
             _ => Failure::new(
                 FailureClass::StreamBroken,
                 format!(
-                    "Connection error: the engine closed the connection without an answer: {}",
-                    cause(error)
+                    "Connection error: the engine closed the connection without an answer: {cause}; its log says why \
+                     (a port that speaks TLS closes http:// connections like this)"
                 ),
             ),
         }
+    }
+
+    /// A server that speaks TLS answers a request in the clear with an alert.
+    fn not_http(&self, cause: &str) -> Failure {
+        let advice = match self.target.uri().scheme_str() {
+            Some("http") => "; check the port of --engine-url, and use https:// if it speaks TLS",
+            _ => "; check the port of --engine-url",
+        };
+        Failure::protocol(format!("the engine's answer is not HTTP: {cause}{advice}"))
     }
 
     fn timeout_failure(&self, stop: Stop) -> Failure {

@@ -24,6 +24,7 @@ pub struct Body {
 #[derive(Debug, Deserialize)]
 struct StreamOptions {
     include_usage: Option<bool>,
+    continuous_usage_stats: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +72,13 @@ impl Body {
             .as_ref()
             .and_then(|options| options.include_usage)
             .unwrap_or(false)
+    }
+
+    /// The count with every event, as vLLM and SGLang give it; without `include_usage` they ignore the wish.
+    pub fn wants_running_usage(&self) -> bool {
+        let options = self.stream_options.as_ref();
+        let wish = options.and_then(|options| options.continuous_usage_stats);
+        wish.unwrap_or(false) && self.wants_usage()
     }
 
     /// Tokens to answer with: what was asked for, or `default`; at most `eos_after` unless that is to be ignored.

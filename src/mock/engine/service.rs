@@ -201,7 +201,10 @@ impl Service {
         Ok(self.deliver(head, &body, served, faults, chat))
     }
 
-    fn deliver(&self, head: &Head, body: &Body, served: Served, faults: Faults, chat: bool) -> Answer {
+    fn deliver(&self, head: &Head, body: &Body, served: Served, mut faults: Faults, chat: bool) -> Answer {
+        if body.wants_running_usage() && faults.usage == Usage::Own {
+            faults.usage = Usage::Every;
+        }
         let sources: Sources = served.prompt_sources;
         let per_event = self.config.tokens_per_event;
         let schedule = self

@@ -1,5 +1,4 @@
-//! Answers of engines and proxies that public bug reports tell of: how each ends, and what may be said about it. The servers
-//! say when tokens come; nothing here depends on how fast this machine is.
+//! How answers end, in the ways that public bug reports tell of. Nothing here depends on how fast this machine is.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -8,69 +7,10 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use lmcache_bench::engine::failure::FailureClass;
-use lmcache_bench::engine::report::warning;
-use lmcache_bench::engine::results::detail::Detail;
-use lmcache_bench::engine::results::figures::{Figures, Row};
-use lmcache_bench::engine::samples::phase::PhaseSamples;
-use lmcache_bench::engine::samples::record::Record;
-use lmcache_bench::engine::timestamp::Clock;
 
-use super::{Listed, run, run_one, timeouts};
+use super::streamed::{DONE, END, ROLE, STOP, finish, sent, token, usage, why};
+use super::{run_one, timeouts};
 use crate::support::script::{After, ScriptServer, begin_stream, chunk};
-
-const END: &[u8] = b"0\r\n\r\n";
-const DONE: &str = "data: [DONE]\n\n";
-const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
-const ROLE: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
-
-fn token(text: &str) -> String {
-    format!(
-        "data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
-    )
-}
-
-fn finish(reason: &str) -> String {
-    STOP.replace("\"stop\"", reason)
-}
-
-fn usage(tokens: &str) -> String {
-    format!("data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":30,\"completion_tokens\":{tokens}}}}}\n\n")
-}
-
-/// The record of a request whose engine says `events`, then ends the body cleanly.
-fn sent(events: &str) -> Record {
-    let events = events.to_owned();
-    let server = ScriptServer::start(move |_, stream| {
-        begin_stream(stream);
-        chunk(stream, events.as_bytes());
-        let _ = stream.write_all(END);
-        After::Keep
-    });
-    run_one(server.url(), timeouts())
-}
-
-fn why(record: &Record) -> (FailureClass, String) {
-    let failure = record.why_failed().expect("a failure");
-    (failure.class, failure.text)
-}
-
-/// What the report says about these records.
-fn warnings(records: Vec<Record>) -> Vec<(&'static str, String)> {
-    let mut samples = PhaseSamples::default();
-    records.iter().for_each(|record| samples.gaps.add(record));
-    samples.records = records;
-    let clock = Clock::start();
-    let rows: Vec<Row> = samples.records.iter().map(|record| Row::of(record, &clock)).collect();
-    let doubts = warning::doubts(&Detail::of(&samples, false), &Figures::of(&rows, 1.0));
-    doubts.iter().map(|doubt| (doubt.code(), doubt.text())).collect()
-}
-
-fn text_of(warnings: &[(&'static str, String)], code: &str) -> Option<String> {
-    warnings
-        .iter()
-        .find(|warning| warning.0 == code)
-        .map(|warning| warning.1.clone())
-}
 
 #[test]
 fn an_answer_succeeds_when_it_ended_well() {
@@ -289,108 +229,4 @@ fn pings_before_the_first_token_end_at_the_limit_of_the_whole_request() {
         text.contains("not finished within 0.15 s (--request-timeout-s)"),
         "{text}"
     );
-}
-
-#[test]
-fn answers_in_lumps_have_no_time_per_token_and_a_warning() {
-    let events = (0..8).map(|_| token("a")).collect::<String>() + STOP + &usage("8") + DONE;
-    let server = ScriptServer::start(move |_, stream| {
-        begin_stream(stream);
-        std::thread::park_timeout(Duration::from_millis(30));
-        chunk(stream, events.as_bytes());
-        let _ = stream.write_all(END);
-        After::Keep
-    });
-    let samples = run(server.url(), &mut Listed::new(&["{}".to_owned(), "{}".to_owned()], 1));
-    assert!(samples.records.iter().all(Record::succeeded));
-    let detail = Detail::of(&samples, false);
-    assert_eq!(
-        (
-            detail.lumped,
-            detail.tpot_ms.count,
-            detail.itl_ms.count,
-            detail.decode_mean
-        ),
-        (2, 0, 0, None)
-    );
-    let text = text_of(&warnings(samples.records), "buffered-stream").expect("a warning");
-    assert!(
-        text.contains("2 of 2 answers") && text.contains("proxy_buffering off"),
-        "{text}"
-    );
-}
-
-#[test]
-fn tokens_hidden_before_the_first_event_raise_a_warning_that_names_the_flag() {
-    let record = sent(
-        &[
-            token("word ").as_str(),
-            token("word ").as_str(),
-            STOP,
-            usage("8").as_str(),
-            DONE,
-        ]
-        .concat(),
-    );
-    let text = text_of(&warnings(vec![record]), "first-event-tokens").expect("a warning");
-    assert!(text.contains("--usage-per-event"), "{text}");
-    let plain = sent(
-        &[
-            token("a").as_str(),
-            token("b").as_str(),
-            STOP,
-            usage("3").as_str(),
-            DONE,
-        ]
-        .concat(),
-    );
-    assert_eq!(text_of(&warnings(vec![plain]), "first-event-tokens"), None);
-}
-
-#[test]
-fn counts_that_cannot_be_are_in_no_sum() {
-    for count in [
-        "9223372036854775808",
-        "-5",
-        "1e300",
-        "2.5",
-        "18446744073709551615",
-        "\"many\"",
-    ] {
-        let record = sent(
-            &[
-                token("a").as_str(),
-                token("b").as_str(),
-                STOP,
-                usage(count).as_str(),
-                DONE,
-            ]
-            .concat(),
-        );
-        assert_eq!(
-            (record.succeeded(), record.output_tokens(), record.input_tokens()),
-            (true, 2, 30)
-        );
-        let text = text_of(&warnings(vec![record]), "impossible-counts").expect("a warning");
-        assert!(text.contains("1 answers counted"), "{text}");
-    }
-    for count in ["2.0", "\"2\"", "\"2.0\""] {
-        let record = sent(&[token("ab").as_str(), STOP, usage(count).as_str(), DONE].concat());
-        assert_eq!(record.output_tokens(), 2, "{count}");
-        assert_eq!(text_of(&warnings(vec![record]), "impossible-counts"), None);
-    }
-}
-
-#[test]
-fn finish_reasons_are_kept_and_counted() {
-    let records: Vec<Record> = ["\"stop\"", "\"length\"", "\"length\"", "\"abort\""]
-        .iter()
-        .map(|reason| sent(&[token("a").as_str(), finish(reason).as_str(), DONE].concat()))
-        .collect();
-    let samples = PhaseSamples {
-        records,
-        ..PhaseSamples::default()
-    };
-    let wanted = [("length", 2), ("abort", 1), ("stop", 1)].map(|(reason, count)| (reason.to_owned(), count));
-    assert_eq!(Detail::of(&samples, false).finish_reasons, wanted);
 }
