@@ -8,7 +8,7 @@ use crate::engine::results::figures::Figures;
 const LUMPED_SHARE_MIN: f64 = 0.01;
 const UNPLACED_SHARE_MIN: f64 = 0.05;
 /// From here this client's own late reads may be what put tokens together.
-const OWN_LAG_MS_MIN: f64 = 0.5;
+const OWN_LAG_MS_MIN: f64 = 5.0;
 /// Tokens per second that no engine reaches: for one answer, and for a whole run.
 const ONE_ANSWER_MAX: f64 = 1e4;
 const WHOLE_RUN_MAX: f64 = 1e9;
@@ -51,7 +51,7 @@ impl StreamDoubt {
                 };
                 format!(
                     "{answers} of {all} answers came in lumps: most of their tokens arrived together, long after they were \
-                     made. TTFT and latencies are those of whatever holds them back, and TPOT and ITL of these answers are \
+                     made. TTFT, latencies and decode speed are those of whatever holds them back, and TPOT and ITL of these answers are \
                      left out. Ask the engine without the proxy or gateway between, or switch off its buffering (nginx: \
                      proxy_buffering off; X-Accel-Buffering: no) and compression, or the engine's own batching of events \
                      (stream interval, multi-step scheduling).{own}"
@@ -177,11 +177,11 @@ mod tests {
             all[3].text()
         );
         assert!(!all[0].text().contains("This client"));
-        detail.lag_ms_mean = 2.0;
+        detail.lag_ms_mean = 6.0;
         assert!(
             doubts(&detail, &figures)[0]
                 .text()
-                .contains("This client read 2.0 ms late")
+                .contains("This client read 6.0 ms late")
         );
     }
 }
