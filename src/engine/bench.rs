@@ -16,6 +16,7 @@ use crate::engine::report::warning::{self, Doubt};
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::{Figures, Row, SummaryConfig};
 use crate::engine::run::certificate::{self, ClientError};
+use crate::engine::run::evidence::{Evidence, StatedError};
 use crate::engine::run::live::Live;
 use crate::engine::run::runner::Runner;
 use crate::engine::samples::phase::PhaseSamples;
@@ -87,9 +88,9 @@ fn run_to_the_end(args: &EngineArgs) -> Result<Status, Error> {
             .for_each(|name| progress.line(&format!("Results also go to {name}"))),
     }
     let plan = workload.plan();
-    let client_error = run.certify(&plan, &mut progress);
+    let replay = run.certify(&plan, &mut progress);
     let samples = run.measure(&mut *workload, &plan, target, progress)?;
-    Ok(run.report(&samples, &*workload, client_error.as_ref(), &outputs))
+    Ok(run.report(&samples, &*workload, replay, &outputs))
 }
 
 fn progress_of(config: &EngineConfig) -> Progress {
@@ -121,8 +122,7 @@ impl Run<'_> {
         progress.line("Measuring this client's own error for 2 s (--no-certificate leaves it out)...");
         match certificate::measure(plan) {
             Ok(error) => {
-                progress.line(&format!("Client error: {}", error.sentence()));
-                self.doubts.extend(warning::client_bound(&error));
+                progress.line(&format!("Client error: {} in a replay of this plan", error.sentence()));
                 Some(error)
             }
             Err(_) if signal::received().is_some() => None,
@@ -187,7 +187,7 @@ impl Run<'_> {
         &mut self,
         samples: &PhaseSamples,
         workload: &dyn Workload,
-        client_error: Option<&ClientError>,
+        replay: Option<ClientError>,
         outputs: &Outputs,
     ) -> Status {
         let rows: Vec<Row> = samples
@@ -197,6 +197,9 @@ impl Run<'_> {
             .collect();
         let figures = Figures::of(&rows, samples.elapsed_s());
         let detail = Detail::of(samples, workload.plan().requests_per_second.is_some());
+        let run = Evidence::of(samples);
+        let client_error = StatedError { replay, run };
+        self.doubts.extend(warning::client_bound(&client_error));
         self.doubts.extend(warning::doubts(&detail, &figures));
         let turns = workload.skipped().turns;
         if turns > 0 {
@@ -210,7 +213,7 @@ impl Run<'_> {
             workload: &summary.workload,
             figures: &figures,
             detail: &detail,
-            client_error,
+            client_error: &client_error,
             prompt_sources: self.prompt_sources.take(),
             doubts: &self.doubts,
             interrupted: interrupted.map(signal::name),

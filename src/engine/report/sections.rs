@@ -4,6 +4,7 @@ use super::warning::Doubt;
 use crate::engine::results::detail::{Detail, Distribution};
 use crate::engine::results::figures::{Figures, Spread};
 use crate::engine::run::certificate::ClientError;
+use crate::engine::run::evidence::{Evidence, StatedError};
 use crate::report::model::{Column, Entry, Note, Report, Row, Section, Value};
 
 const WIDTH: usize = 56;
@@ -15,7 +16,7 @@ pub struct Facts<'a> {
     pub workload: &'a str,
     pub figures: &'a Figures,
     pub detail: &'a Detail,
-    pub client_error: Option<&'a ClientError>,
+    pub client_error: &'a StatedError,
     /// What the servers counted during the phase.
     pub prompt_sources: Option<Section>,
     pub doubts: &'a [Doubt],
@@ -210,12 +211,15 @@ fn mebibytes(bytes: u64) -> f64 {
 
 fn client(facts: &Facts) -> Vec<Entry> {
     let detail = facts.detail;
-    let error = match facts.client_error {
-        Some(error) => error.sentence(),
-        None => "not measured".to_owned(),
-    };
-    let mut entries = vec![Entry::text("error", "Client error", error)];
-    entries.extend(facts.client_error.map(replay).unwrap_or_default());
+    let error = facts.client_error;
+    let mut entries = vec![Entry::text("error", "Client error", error.sentence())];
+    entries.extend(
+        error
+            .basis()
+            .map(|basis| Entry::text("error_basis", "Stated by", basis)),
+    );
+    entries.extend(error.replay.as_ref().map(replay).unwrap_or_default());
+    entries.extend(own_part(&error.run));
     entries.extend([
         Entry::text("stamps", "Arrival stamps", detail.stamps()),
         Entry::number(
@@ -252,6 +256,15 @@ fn client(facts: &Facts) -> Vec<Entry> {
         ),
     ]);
     entries
+}
+
+/// What the run itself shows.
+fn own_part(run: &Evidence) -> [Entry; 3] {
+    [
+        Entry::number("run_own_ms_mean", "Own part of TTFT, mean (ms)", run.own_ms_mean, 3),
+        Entry::number("run_own_ms_p99", "Own part of TTFT, p99 (ms)", run.own_ms_p99, 3),
+        Entry::number("run_events_per_s", "Token events per second", run.events_per_s, 0),
+    ]
 }
 
 /// What the replay said.

@@ -2,7 +2,7 @@
 
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::Figures;
-use crate::engine::run::certificate::ClientError;
+use crate::engine::run::evidence::StatedError;
 
 mod stream;
 
@@ -17,9 +17,10 @@ const WALL_STEP_MS_MAX: f64 = 1.0;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Doubt {
-    /// The replay was off by more than a stated limit.
+    /// The replay was off by more than a stated limit, or the run itself shows that it was.
     ClientBound {
         ttft_ms_p99: f64,
+        in_run: bool,
         stay_below: u64,
     },
     /// The replay did not work out.
@@ -106,10 +107,12 @@ impl Doubt {
         match self {
             Doubt::ClientBound {
                 ttft_ms_p99,
+                in_run,
                 stay_below,
             } => format!(
                 "These numbers are bound by this client: its own TTFT error, late dispatch included, is \
-                 {ttft_ms_p99:.1} ms at p99 in a replay of this plan. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores."
+                 {ttft_ms_p99:.1} ms at p99 in {}. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores.",
+                if *in_run { "this run" } else { "a replay of this plan" }
             ),
             Doubt::NoCertificate { cause } => {
                 format!("The client's own error was not measured: {cause}. The run itself is not affected.")
@@ -225,15 +228,17 @@ pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<Doubt> {
     doubts
 }
 
-/// What the replay says about this plan.
-pub fn client_bound(error: &ClientError) -> Option<Doubt> {
-    if error.whole_ms_p99 <= CLIENT_TTFT_MS_MAX {
-        return None;
-    }
+/// What the replay and the run say about this client.
+pub fn client_bound(error: &StatedError) -> Option<Doubt> {
+    let ttft_ms_p99 = error.ttft_ms_p99().filter(|&error_ms| error_ms > CLIENT_TTFT_MS_MAX)?;
+    let in_run = error.is_of_run();
+    let replayed = error.replay.as_ref().map_or(0, |replay| replay.streams);
+    let streams = if in_run { error.run.streams } else { replayed };
     // The error grows about linearly with the streams that share the cores.
-    let stay_below = (error.streams as f64 * CLIENT_TTFT_MS_MAX / error.whole_ms_p99) as u64;
+    let stay_below = (streams as f64 * CLIENT_TTFT_MS_MAX / ttft_ms_p99) as u64;
     Some(Doubt::ClientBound {
-        ttft_ms_p99: error.whole_ms_p99,
+        ttft_ms_p99,
+        in_run,
         stay_below: stay_below.max(1),
     })
 }
@@ -241,13 +246,31 @@ pub fn client_bound(error: &ClientError) -> Option<Doubt> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::run::certificate::ClientError;
 
-    fn replay(whole_ms_p99: f64, streams: u64) -> ClientError {
-        ClientError {
-            whole_ms_p99,
-            streams,
-            ..ClientError::default()
+    fn replay(whole_ms_p99: f64, streams: u64) -> StatedError {
+        StatedError {
+            replay: Some(ClientError {
+                whole_ms_p99,
+                streams,
+                ..ClientError::default()
+            }),
+            ..StatedError::default()
         }
+    }
+
+    #[test]
+    fn a_run_that_shows_more_than_the_replay_is_bound_by_itself() {
+        let mut error = replay(0.1, 9000);
+        error.run.own_ms_p99 = 4.0 * CLIENT_TTFT_MS_MAX;
+        error.run.streams = 100;
+        let text = client_bound(&error).unwrap().text();
+        assert!(
+            text.contains("20.0 ms at p99 in this run. Stay at 25 requests in flight"),
+            "{text}"
+        );
+        error.replay = None;
+        assert_eq!(client_bound(&error), None, "it is not measured then");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct ClientError {
     pub lateness_ms_p99: f64,
     /// Both together, request by request, so that a request that left late cannot look exact.
     pub whole_ms_p99: f64,
+    /// From the arrival of the first token to the end of our read of it.
+    pub first_token_lag_ms_p99: f64,
     /// Time per token, the same, in percent of the mock's; nothing with one token per answer.
     pub decode_percent: Option<f64>,
     pub streams: u64,
@@ -110,7 +112,7 @@ struct Served {
 fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> Result<ClientError, String> {
     let by_id: HashMap<&str, &Served> = truth.iter().map(|served| (served.id.as_str(), served)).collect();
     let (mut ttft_ms, mut lateness_ms, mut whole_ms) = (Vec::new(), Vec::new(), Vec::new());
-    let mut decode_percent = Vec::new();
+    let (mut lag_ms, mut decode_percent) = (Vec::new(), Vec::new());
     let mut events = 0;
     for record in records {
         let name = record.answer.response_id.as_deref().unwrap_or("");
@@ -120,6 +122,7 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
         ttft_ms.push(off_ms);
         lateness_ms.push(record.lateness_s() * 1e3);
         whole_ms.push(off_ms + record.lateness_s() * 1e3);
+        lag_ms.push(record.first_token_lag_ns as f64 / 1e6);
         events += served.events;
         if let Some(tpot_s) = record.tpot_s().filter(|_| served.events > 1) {
             let span_ns = served.last_token_ns.saturating_sub(served.first_token_ns) as f64;
@@ -140,6 +143,7 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
         ttft_ms_p99: p99(&mut ttft_ms),
         lateness_ms_p99: p99(&mut lateness_ms),
         whole_ms_p99: p99(&mut whole_ms),
+        first_token_lag_ms_p99: p99(&mut lag_ms),
         decode_percent: (!decode_percent.is_empty()).then(|| mean(&decode_percent).abs()),
         streams,
         requests: ttft_ms.len() as u64,

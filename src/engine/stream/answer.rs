@@ -58,6 +58,8 @@ pub struct Answer {
     pub gaps: Vec<u32>,
     /// Gaps of about nothing: the events came together.
     pub empty_gaps: u64,
+    /// One read brought the first token event and the second: the first has the stamp of the second.
+    pub first_shares_its_stamp: bool,
     pub text: String,
     pub keeps_text: bool,
 }
@@ -196,6 +198,7 @@ impl Answer {
             Some(last) => {
                 let gap = at.ns_since(last) / GAP_UNIT_NS;
                 self.empty_gaps += u64::from(gap < EMPTY_GAP_UNITS);
+                self.first_shares_its_stamp |= self.token_events == 1 && at == last;
                 self.gaps.push(u32::try_from(gap).unwrap_or(u32::MAX));
             }
         }

@@ -298,6 +298,13 @@ fn the_certificate_stands_in_the_report() {
     assert!(client["error"].as_str().unwrap().starts_with("TTFT p99 "), "{client}");
     let number = |key: &str| client[key].as_f64().unwrap_or_else(|| panic!("{key} in {client}"));
     assert!(number("error_ttft_ms_mean") >= 0.0);
+    // The line never states less than the replay, and never less than the run itself shows.
+    let stated = client["error"].as_str().unwrap().split(' ').nth(2).unwrap();
+    let shown = number("error_whole_ms_p99").max(number("run_own_ms_p99"));
+    assert_eq!(stated, format!("{shown:.1}"), "{client}");
+    assert!(number("run_own_ms_p99") > 0.0 && number("run_events_per_s") > 0.0);
+    let basis = client["error_basis"].as_str().unwrap();
+    assert!(basis.starts_with("replay") || basis.starts_with("this run"), "{client}");
     assert!(number("error_whole_ms_p99") >= number("error_ttft_ms_p99").max(number("error_lateness_ms_p99")));
     assert!(
         number("lateness_ms_p50") <= number("lateness_ms_p99")

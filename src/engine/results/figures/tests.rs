@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::engine::report::sections::{Facts, report};
 use crate::engine::results::detail::Detail;
+use crate::engine::run::evidence::StatedError;
 use crate::report::{json, terminal};
 
 const VECTORS: &str = include_str!("../../../../tests/golden/engine/report-vectors.json");
@@ -88,7 +89,7 @@ fn the_references_reports_come_out_character_for_character() {
             workload: config("workload"),
             figures: &figures,
             detail: &Detail::default(),
-            client_error: None,
+            client_error: &StatedError::default(),
             prompt_sources: None,
             doubts: &[],
             interrupted: None,
