@@ -104,10 +104,13 @@ fn from_status(
         .into_iter()
         .filter_map(|key| status[key].as_object())
         .find(|entries| !entries.is_empty());
-    let entries = entries.ok_or(
-        "No model info returned by LMCache server; is the server running with a model loaded? Give \
-         --tokens-per-gb-kvcache otherwise",
-    )?;
+    let entries = entries.ok_or_else(|| {
+        let question = match status.get("cache_context_meta") {
+            Some(_) => "is the server running with a model loaded?",
+            None => "is --lmcache-url its HTTP address? What answers there says nothing of a cache.",
+        };
+        format!("No model info returned by LMCache server; {question} Give --tokens-per-gb-kvcache otherwise")
+    })?;
     let entry_of = |name: &str| entries.values().find(|entry| entry["model_name"] == name);
     if let Some(entry) = entry_of(model) {
         return tokens_of(entry, model);
@@ -142,8 +145,13 @@ fn tokens_of(entry: &Value, model: &str) -> Result<i64, String> {
     })?;
     // The size is that of one rank.
     let ranks = entry["world_size"].as_u64().unwrap_or(1).max(1);
-    let tokens = GIB / bytes.saturating_mul(ranks);
-    Ok(i64::try_from(tokens).expect("at most 2^30"))
+    match GIB / bytes.saturating_mul(ranks) {
+        0 => Err(format!(
+            "The LMCache server says {bytes} bytes per token for model {model:?} and {ranks} ranks, of which none fits a GB; \
+             give --tokens-per-gb-kvcache instead"
+        )),
+        tokens => Ok(i64::try_from(tokens).expect("at most 2^30")),
+    }
 }
 
 fn names(entries: &Map<String, Value>) -> String {
@@ -233,13 +241,14 @@ mod tests {
         let blended = json!({"cache_context_meta": {}, "cb_gpu_context_meta": one["cache_context_meta"]});
         assert_eq!(known(&blended), Ok(8192));
         let huge = status(json!({"0": entry("m", json!({"cache_size_per_token": u64::MAX}))}));
-        assert_eq!(known(&huge), Ok(0));
+        assert!(known(&huge).unwrap_err().contains("none fits a GB"));
     }
 
     #[test]
     fn what_the_server_does_not_say_is_named() {
         let refusal = |status: &Value| from_status(status, "m", || Ok(Vec::new())).expect_err("a refusal");
-        assert!(refusal(&json!({"ok": true})).contains("No model info returned by LMCache server"));
+        assert!(refusal(&json!({"ok": true})).contains("is --lmcache-url its HTTP address?"));
+        assert!(refusal(&status(json!({}))).contains("running with a model loaded?"));
         let others = status(json!({"0": entry("z", json!({})), "1": {"world_size": 1}, "2": entry("a", json!({}))}));
         assert!(
             refusal(&others).contains("Model \"m\" not found"),
