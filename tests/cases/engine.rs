@@ -1,5 +1,6 @@
 //! `engine` against small scripted servers, recorded streams and the mock engine. Nothing here waits for a time to pass.
 
+mod evidence;
 mod faults;
 mod hints;
 mod interrupts;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::http::{Asker, PATIENT, Reached, Unanswered};
 use crate::engine::api_key::ApiKey;
-use crate::http::said::said_in;
+use crate::http::said::{one_line, said_in};
 use crate::url::with_scheme;
 
 /// The reference's GB.
@@ -40,11 +40,12 @@ impl Engine<'_> {
         first_id(&answer).map_err(|why| format!("No models returned by {url}{why}; pass --model explicitly"))
     }
 
-    /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter.
+    /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter. An
+    /// error is a clause behind the model's name.
     fn other_names(&self, model: &str) -> Result<Vec<String>, String> {
         let (url, answer) = self.models();
-        let answer = answer.map_err(|cause| format!("{url}: {cause}"))?;
-        Ok(names_beside(&answer, model))
+        let answer = answer.map_err(|cause| format!(", whose other names could not be asked for ({url}: {cause})"))?;
+        names_beside(&answer, model)
     }
 }
 
@@ -64,16 +65,21 @@ fn first_id(answer: &Value) -> Result<String, String> {
     }
 }
 
-fn names_beside(answer: &Value, model: &str) -> Vec<String> {
+fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, String> {
+    let listed = answer["data"].as_array().into_iter().flatten();
+    let listed: Vec<&str> = listed.filter_map(|entry| entry["id"].as_str()).collect();
+    if !listed.is_empty() && !listed.contains(&model) {
+        return Err(format!(
+            ", and the engine lists {} instead",
+            one_line(&listed.join(", "))
+        ));
+    }
     let entry = |id: &str| answer["data"].as_array()?.iter().find(|entry| entry["id"] == id);
     let member = |id: &str, key: &str| entry(id).and_then(|entry| entry[key].as_str()).map(str::to_owned);
     let parent = member(model, "parent");
     let of_parent = parent.as_deref().and_then(|parent| member(parent, "root"));
-    [member(model, "root"), parent, of_parent]
-        .into_iter()
-        .flatten()
-        .filter(|name| !name.is_empty() && name != model)
-        .collect()
+    let names = [member(model, "root"), parent, of_parent].into_iter().flatten();
+    Ok(names.filter(|name| !name.is_empty() && name != model).collect())
 }
 
 /// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server. The engine is asked only when that
@@ -123,7 +129,7 @@ fn from_status(
     let tried = match others {
         Ok(names) if names.is_empty() => String::new(),
         Ok(names) => format!(", nor is {}, which the engine names beside it", names.join(" or ")),
-        Err(cause) => format!(" (its other names could not be asked for: {cause})"),
+        Err(clause) => clause,
     };
     Err(format!(
         "Model {model:?} not found in the LMCache server{tried}. Available: {}; give --tokens-per-gb-kvcache, which needs no \
@@ -192,7 +198,7 @@ mod tests {
             {"id": "stranger", "root": "/models/z", "parent": null},
             {"id": "bare"},
         ]});
-        let ask = |name: &str| from_status(&status, name, || Ok(names_beside(&models, name)));
+        let ask = |name: &str| from_status(&status, name, || names_beside(&models, name));
         assert_eq!((ask("alias"), ask("adapter")), (Ok(8192), Ok(8192)));
         let text = ask("stranger").unwrap_err();
         assert!(text.contains("nor is /models/z, which"), "{text}");
@@ -205,8 +211,10 @@ mod tests {
                 .unwrap_err()
                 .starts_with("Model \"bare\" not found in the LMCache server. Available")
         );
-        let text = from_status(&status, "m", || Err("it is away".into())).unwrap_err();
-        assert!(text.contains("could not be asked for: it is away"), "{text}");
+        let text = ask("typo").unwrap_err();
+        let listed =
+            "not found in the LMCache server, and the engine lists alias, adapter, stranger, bare instead. Available";
+        assert!(text.contains(listed), "{text}");
     }
 
     #[test]
