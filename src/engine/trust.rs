@@ -26,7 +26,12 @@ pub fn from_environment() -> Result<TlsConfig, String> {
 
 fn from_file(path: &OsStr) -> Result<TlsConfig, String> {
     let path = Path::new(path);
-    let refused = |why: &str| format!("{VARIABLE} {} cannot be used: {why}", path.display());
+    let refused = |why: &str| {
+        format!(
+            "{VARIABLE} {} cannot be used: {why}; name a PEM file of authorities there, or unset it",
+            path.display()
+        )
+    };
     let mut text = Vec::new();
     let file = File::open(path).map_err(|error| refused(&error.to_string()))?;
     let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);

@@ -1,6 +1,7 @@
 //! `engine` against small scripted servers, recorded streams and the mock engine. Nothing here waits for a time to pass.
 
 mod endings;
+mod evidence;
 mod faults;
 mod hints;
 mod interrupts;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::http::{Asker, PATIENT, Reached, Unanswered};
 use crate::engine::api_key::ApiKey;
-use crate::http::said::said_in;
+use crate::http::said::{one_line, said_in};
 use crate::url::with_scheme;
 
 /// The reference's GB.
@@ -40,11 +40,12 @@ impl Engine<'_> {
         first_id(&answer).map_err(|why| format!("No models returned by {url}{why}; pass --model explicitly"))
     }
 
-    /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter.
+    /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter. An
+    /// error is a clause behind the model's name.
     fn other_names(&self, model: &str) -> Result<Vec<String>, String> {
         let (url, answer) = self.models();
-        let answer = answer.map_err(|cause| format!("{url}: {cause}"))?;
-        Ok(names_beside(&answer, model))
+        let answer = answer.map_err(|cause| format!(", whose other names could not be asked for ({url}: {cause})"))?;
+        names_beside(&answer, model)
     }
 }
 
@@ -64,16 +65,21 @@ fn first_id(answer: &Value) -> Result<String, String> {
     }
 }
 
-fn names_beside(answer: &Value, model: &str) -> Vec<String> {
+fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, String> {
+    let listed = answer["data"].as_array().into_iter().flatten();
+    let listed: Vec<&str> = listed.filter_map(|entry| entry["id"].as_str()).collect();
+    if !listed.is_empty() && !listed.contains(&model) {
+        return Err(format!(
+            ", and the engine lists {} instead",
+            one_line(&listed.join(", "))
+        ));
+    }
     let entry = |id: &str| answer["data"].as_array()?.iter().find(|entry| entry["id"] == id);
     let member = |id: &str, key: &str| entry(id).and_then(|entry| entry[key].as_str()).map(str::to_owned);
     let parent = member(model, "parent");
     let of_parent = parent.as_deref().and_then(|parent| member(parent, "root"));
-    [member(model, "root"), parent, of_parent]
-        .into_iter()
-        .flatten()
-        .filter(|name| !name.is_empty() && name != model)
-        .collect()
+    let names = [member(model, "root"), parent, of_parent].into_iter().flatten();
+    Ok(names.filter(|name| !name.is_empty() && name != model).collect())
 }
 
 /// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server. The engine is asked only when that
@@ -104,10 +110,13 @@ fn from_status(
         .into_iter()
         .filter_map(|key| status[key].as_object())
         .find(|entries| !entries.is_empty());
-    let entries = entries.ok_or(
-        "No model info returned by LMCache server; is the server running with a model loaded? Give \
-         --tokens-per-gb-kvcache otherwise",
-    )?;
+    let entries = entries.ok_or_else(|| {
+        let question = match status.get("cache_context_meta") {
+            Some(_) => "is the server running with a model loaded?",
+            None => "is --lmcache-url its HTTP address? What answers there says nothing of a cache.",
+        };
+        format!("No model info returned by LMCache server; {question} Give --tokens-per-gb-kvcache otherwise")
+    })?;
     let entry_of = |name: &str| entries.values().find(|entry| entry["model_name"] == name);
     if let Some(entry) = entry_of(model) {
         return tokens_of(entry, model);
@@ -120,7 +129,7 @@ fn from_status(
     let tried = match others {
         Ok(names) if names.is_empty() => String::new(),
         Ok(names) => format!(", nor is {}, which the engine names beside it", names.join(" or ")),
-        Err(cause) => format!(" (its other names could not be asked for: {cause})"),
+        Err(clause) => clause,
     };
     Err(format!(
         "Model {model:?} not found in the LMCache server{tried}. Available: {}; give --tokens-per-gb-kvcache, which needs no \
@@ -142,8 +151,13 @@ fn tokens_of(entry: &Value, model: &str) -> Result<i64, String> {
     })?;
     // The size is that of one rank.
     let ranks = entry["world_size"].as_u64().unwrap_or(1).max(1);
-    let tokens = GIB / bytes.saturating_mul(ranks);
-    Ok(i64::try_from(tokens).expect("at most 2^30"))
+    match GIB / bytes.saturating_mul(ranks) {
+        0 => Err(format!(
+            "The LMCache server says {bytes} bytes per token for model {model:?} and {ranks} ranks, of which none fits a GB; \
+             give --tokens-per-gb-kvcache instead"
+        )),
+        tokens => Ok(i64::try_from(tokens).expect("at most 2^30")),
+    }
 }
 
 fn names(entries: &Map<String, Value>) -> String {
@@ -184,7 +198,7 @@ mod tests {
             {"id": "stranger", "root": "/models/z", "parent": null},
             {"id": "bare"},
         ]});
-        let ask = |name: &str| from_status(&status, name, || Ok(names_beside(&models, name)));
+        let ask = |name: &str| from_status(&status, name, || names_beside(&models, name));
         assert_eq!((ask("alias"), ask("adapter")), (Ok(8192), Ok(8192)));
         let text = ask("stranger").unwrap_err();
         assert!(text.contains("nor is /models/z, which"), "{text}");
@@ -197,8 +211,10 @@ mod tests {
                 .unwrap_err()
                 .starts_with("Model \"bare\" not found in the LMCache server. Available")
         );
-        let text = from_status(&status, "m", || Err("it is away".into())).unwrap_err();
-        assert!(text.contains("could not be asked for: it is away"), "{text}");
+        let text = ask("typo").unwrap_err();
+        let listed =
+            "not found in the LMCache server, and the engine lists alias, adapter, stranger, bare instead. Available";
+        assert!(text.contains(listed), "{text}");
     }
 
     #[test]
@@ -233,13 +249,14 @@ mod tests {
         let blended = json!({"cache_context_meta": {}, "cb_gpu_context_meta": one["cache_context_meta"]});
         assert_eq!(known(&blended), Ok(8192));
         let huge = status(json!({"0": entry("m", json!({"cache_size_per_token": u64::MAX}))}));
-        assert_eq!(known(&huge), Ok(0));
+        assert!(known(&huge).unwrap_err().contains("none fits a GB"));
     }
 
     #[test]
     fn what_the_server_does_not_say_is_named() {
         let refusal = |status: &Value| from_status(status, "m", || Ok(Vec::new())).expect_err("a refusal");
-        assert!(refusal(&json!({"ok": true})).contains("No model info returned by LMCache server"));
+        assert!(refusal(&json!({"ok": true})).contains("is --lmcache-url its HTTP address?"));
+        assert!(refusal(&status(json!({}))).contains("running with a model loaded?"));
         let others = status(json!({"0": entry("z", json!({})), "1": {"world_size": 1}, "2": entry("a", json!({}))}));
         assert!(
             refusal(&others).contains("Model \"m\" not found"),

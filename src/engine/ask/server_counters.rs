@@ -74,26 +74,26 @@ impl ServerCounters {
     fn ask(&self, engine: bool, cache: bool) -> Snapshot {
         let mut snapshot = Snapshot::default();
         if engine {
-            let asker = Asker::of_engine(&self.key, BRIEF);
-            snapshot.engine = snapshot.page(&asker, &self.engine_url).as_deref().map(sources);
+            let page = Asker::of_engine(&self.key, BRIEF).get_page(&self.engine_url);
+            // The engine answers requests, so its address is right whatever became of this page.
+            let page = page.map_err(|why| why.cause);
+            snapshot.engine = snapshot.page(&self.engine_url, page).as_deref().map(sources);
         }
         if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
             // The key is the engine's; another server has no business with it.
-            snapshot.cache = snapshot.page(&Asker::of_lmcache(BRIEF), url).as_deref().map(tiers);
+            let page = Asker::of_lmcache(BRIEF).get_page(url).map_err(|why| why.to_string());
+            snapshot.cache = snapshot.page(url, page).as_deref().map(tiers);
         }
         snapshot
     }
 }
 
 impl Snapshot {
-    fn page(&mut self, asker: &Asker, url: &str) -> Option<String> {
-        match asker.get_page(url) {
-            Ok(page) => page,
-            Err(cause) => {
-                self.unanswered.push(format!("{url}: {cause}"));
-                None
-            }
-        }
+    fn page(&mut self, url: &str, answer: Result<Option<String>, String>) -> Option<String> {
+        answer.unwrap_or_else(|why| {
+            self.unanswered.push(format!("{url}: {why}"));
+            None
+        })
     }
 }
 

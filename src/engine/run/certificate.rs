@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::live::Live;
 use super::runner::Runner;
 use crate::engine::api_key::ApiKey;
+use crate::engine::failure::FailureClass;
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
 use crate::engine::wire::line::Timeouts;
@@ -92,11 +93,20 @@ pub fn measure(plan: &Plan) -> Result<ClientError, String> {
     runner.open(streams).map_err(|failure| failure.text)?;
     let samples = runner.run(&mut Replay::new(&shape), Phase::Measured);
     if let Some(failure) = samples.records.iter().find_map(Record::why_failed) {
-        return Err(format!("the built-in mock failed: {}", failure.text));
+        return Err(match failure.class {
+            // Its text names the flag that would be the run's limit.
+            FailureClass::Timeout => too_slow("answered late"),
+            _ => format!("the built-in mock failed: {}", failure.text),
+        });
     }
     let seconds = samples.ended.seconds_since(samples.began);
     let truth = read_log(&log, samples.records.len())?;
     compare(&samples.records, &truth, shape.streams, seconds)
+}
+
+fn too_slow(what: &str) -> String {
+    let limit = PATIENCE.as_secs();
+    format!("the built-in mock {what} (its limit is {limit} s), so this machine is too busy for a replay")
 }
 
 /// What the mock says about one request.
@@ -199,7 +209,7 @@ impl Mock {
         });
         let line = received
             .recv_timeout(PATIENCE)
-            .map_err(|_| "the built-in mock did not start in time".to_owned())?;
+            .map_err(|_| too_slow("did not start in time"))?;
         let url = line.trim().strip_prefix("listening on ");
         url.ok_or("the built-in mock did not start")?.clone_into(&mut mock.url);
         Ok(mock)

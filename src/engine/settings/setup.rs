@@ -16,6 +16,8 @@ use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 use crate::url::literal_path_note;
 
+/// What stands behind an address in each question.
+const PAGES: [&str; 3] = ["/chat/completions", "/completions", "/v1/models"];
 const EXPORT_DEFAULT: &str = "bench_config.json";
 
 /// What a command line leads to.
@@ -132,10 +134,14 @@ fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
         "holds a user or a password, which is not sent anyway; leave it out, a key goes into OPENAI_API_KEY".to_owned()
     } else if authority.is_empty() {
         "names no host; give one as in http://host:8000".to_owned()
+    } else if let Some(odd) = url.chars().find(|c| !c.is_ascii_graphic()) {
+        format!("{url:?} holds {odd:?}, which no address can have; leave it out, or give it as %XX (in a host as xn--)")
     } else if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
         format!("{url} begins with {scheme}://; give an address of http:// or https://")
     } else if !port.is_empty() && port.parse::<u16>().is_err() {
         format!("{url} has the port {port}; give a number up to 65535")
+    } else if let Some(page) = PAGES.iter().find(|page| rest.trim_end_matches('/').ends_with(**page)) {
+        format!("{url} ends in {page}, which is added to it; leave that out")
     } else {
         return Ok(());
     };
@@ -201,7 +207,9 @@ fn replay(path: &Path) -> String {
 
 fn unwritable(ended: Ended) -> Error {
     match ended {
-        Ended::Failed(cause) => Error::Environment(format!("could not ask for the settings: {cause}")),
+        Ended::Failed(cause) => Error::Environment(format!(
+            "could not ask for the settings: {cause}; give them as flags, with --no-interactive"
+        )),
         Ended::Cancelled | Ended::EndOfInput => Error::Internal("a message was cancelled".into()),
     }
 }

@@ -18,6 +18,8 @@ pub mod remote;
 use remote::EngineTokenizer;
 
 const FILE_NAME: &str = "tokenizer.json";
+/// What a clone has in place of large files that were not fetched.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// The sources of token counts, best first.
 pub enum Tokenizer {
@@ -70,11 +72,9 @@ impl Tokenizer {
             return Ok(Tokenizer::Words(Some(why)));
         }
         let engine = EngineTokenizer::connect(&config.base_url(), &config.model, key);
-        engine.map(Tokenizer::Engine).map_err(|cause| {
-            Error::Environment(format!(
-                "--exact-lengths needs a tokenizer: {why}, and {cause}; give --tokenizer PATH, or leave --exact-lengths out"
-            ))
-        })
+        engine
+            .map(Tokenizer::Engine)
+            .map_err(|cause| uncounted(&format!("{why}, and {cause}")))
     }
 
     /// The tokenizer of a folder or of a tokenizer.json.
@@ -96,7 +96,7 @@ impl Tokenizer {
     pub fn count(&self, text: &str) -> Result<u64, Error> {
         match self {
             Tokenizer::Local(local) => Ok(local.encode(text)?.len() as u64),
-            Tokenizer::Engine(engine) => engine.count(text).map_err(Error::Environment),
+            Tokenizer::Engine(engine) => engine.count(text).map_err(|cause| uncounted(&cause)),
             Tokenizer::Words(_) => Ok(text.split_whitespace().count() as u64),
         }
     }
@@ -132,6 +132,12 @@ impl LocalTokenizer {
             path.to_owned()
         };
         let bytes = fs::read(&file).map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
+        if bytes.starts_with(LFS_POINTER) {
+            return Err(format!(
+                "{} is only a pointer of git lfs; get the file with git lfs pull",
+                file.display()
+            ));
+        }
         let mut inner = tokenizers::Tokenizer::from_bytes(json::without_mark(&bytes))
             .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
         inner
@@ -154,7 +160,7 @@ impl LocalTokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.inner.encode_fast(text, false).map_err(|cause| {
             Error::Environment(format!(
-                "the tokenizer {} could not encode a text: {cause}",
+                "the tokenizer {} could not encode a text: {cause}; name another one with --tokenizer",
                 self.path.display()
             ))
         })?;
@@ -180,6 +186,13 @@ impl LocalTokenizer {
             .filter(move |(_, id)| !special.contains(id))
             .map(|(text, _)| text)
     }
+}
+
+/// Nobody counts tokens, which only exact lengths need.
+fn uncounted(why: &str) -> Error {
+    Error::Environment(format!(
+        "--exact-lengths needs a tokenizer: {why}; give --tokenizer PATH, or leave --exact-lengths out"
+    ))
 }
 
 /// `--tokenizer` is not what it should be.

@@ -39,7 +39,7 @@ impl EngineTokenizer {
         let answer = answer.map_err(|why| match why.reached {
             // Many engines have no such endpoint, and are the right ones all the same.
             Reached::Server => format!("{} does not count tokens: {}", self.url, why.cause),
-            Reached::Nobody | Reached::Doorkeeper => format!("{} does not count tokens: {why}", self.url),
+            Reached::Nobody | Reached::Doorkeeper => format!("{} could not be asked for tokens: {why}", self.url),
         })?;
         counted(&answer).ok_or_else(|| {
             let said = said_in(&answer).unwrap_or_default();

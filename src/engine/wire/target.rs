@@ -42,7 +42,11 @@ pub struct Target {
 impl Target {
     /// `base` ends in `/v1`; `key` goes into the authorization header. Looks the name up, sends nothing.
     pub fn new(base: &str, key: &ApiKey) -> Result<Target, Error> {
-        let unusable = |cause: String| Error::Usage(format!("--engine-url {base} cannot be used: {cause}"));
+        let unusable = |cause: String| {
+            Error::Usage(format!(
+                "--engine-url {base} cannot be used: {cause}; give one as in http://host:8000"
+            ))
+        };
         let uri: Uri = format!("{base}/chat/completions")
             .parse()
             .map_err(|error| unusable(format!("{error}")))?;
@@ -51,8 +55,13 @@ impl Target {
         let port = uri.port_u16().unwrap_or(default_port);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let addresses = awaited(move || addresses(&host, port)).map_err(|cause| {
+            let advice = if limits::are_told_in(&cause) {
+                ""
+            } else {
+                "; check the name, and that this machine can look up names"
+            };
             Error::Environment(format!(
-                "could not find the host of --engine-url {base}: {cause}; check the name"
+                "could not find the host of --engine-url {base}: {cause}{advice}"
             ))
         })?;
         let tls = match trust::from_environment() {

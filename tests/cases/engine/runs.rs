@@ -111,6 +111,7 @@ fn an_engine_that_never_answers_about_its_counters_costs_only_these() {
     let warning = warnings.iter().find(|warning| warning["code"] == "no-counters");
     let text = warning.expect("it is told")["text"].as_str().unwrap();
     assert!(text.contains(&format!("{}/metrics: timeout", server.url())), "{text}");
+    assert!(!text.contains("--engine-url"), "the engine answers: {text}");
 }
 
 #[test]
@@ -241,6 +242,11 @@ fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
         ("ftp://h", "begins with ftp://"),
         ("http://h:65536/v1", "has the port 65536"),
         ("[::1]:x", "has the port x"),
+        ("http://127.0.0.1:9 ", "holds ' ', which no address can have"),
+        (
+            "http://127.0.0.1:9/v1/chat/completions/",
+            "ends in /chat/completions, which is added",
+        ),
     ] {
         let output = engine(url, &folder, &[]).output().unwrap();
         let said = stderr(&output);

@@ -1,0 +1,31 @@
+//! What a run keeps of its requests to tell its own error from.
+
+use lmcache_bench::engine::run::evidence::Evidence;
+
+use super::{Listed, run};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk, end_stream, token, usage};
+
+/// Two tokens of one write have one stamp: that the first may have waited for the second must be known after the run.
+#[test]
+fn tokens_that_came_together_stay_known() {
+    let server = ScriptServer::start(|_, stream| {
+        begin_stream(stream);
+        chunk(stream, &[token("a"), token("b"), token("c")].concat());
+        chunk(stream, &usage(7, 3));
+        chunk(stream, b"data: [DONE]\n\n");
+        end_stream(stream);
+        After::Keep
+    });
+    let samples = run(server.url(), &mut Listed::new(&["{}".to_owned()], 1));
+    let record = &samples.records[0];
+    assert_eq!(record.answer.gaps, [0], "one gap is enough, and all are too many");
+    let evidence = Evidence::of(&samples);
+    let lag_ms = record.first_token_lag_ns as f64 / 1e6;
+    let write_ms = record.first_write.unwrap().ns_since(record.dispatched) as f64 / 1e6;
+    let own_ms = record.lateness_s() * 1e3 + write_ms + lag_ms;
+    assert!(
+        lag_ms > 0.0 && (evidence.own_ms_p99 - own_ms).abs() < 1e-9,
+        "{evidence:?}"
+    );
+    assert_eq!(evidence.streams, 1);
+}
