@@ -1,4 +1,4 @@
-//! Fields of the `s3` type: LMCache's, and three of our own (`tls_ca_file` and two timeouts). An endpoint with a path,
+//! Fields of the `s3` type: LMCache's, and four of our own (`tls_ca_file`, `disable_multipart` and two timeouts). An endpoint with a path,
 //! `host/bucket`, asks for path-style requests, which LMCache does not have.
 
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ pub const TYPE: SpecType = SpecType {
         "aws_secret_access_key",
         "max_capacity_gb",
         "tls_ca_file",
+        "disable_multipart",
         "connection_timeout",
         "request_timeout",
     ]),
@@ -45,6 +46,8 @@ pub struct S3Config {
     pub secret_access_key: Option<Secret>,
     /// Trusted instead of the public authorities.
     pub tls_ca_file: Option<PathBuf>,
+    /// Every object in one PUT, for services that have no multipart upload.
+    pub disable_multipart: bool,
     pub connection_timeout: Duration,
     pub request_timeout: Duration,
 }
@@ -67,6 +70,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         access_key_id: secret(fields, "aws_access_key_id")?,
         secret_access_key: secret(fields, "aws_secret_access_key")?,
         tls_ca_file: field::optional_string(fields, "tls_ca_file")?.map(PathBuf::from),
+        disable_multipart: field::boolean(fields, "disable_multipart", false)?,
         connection_timeout: field::seconds(fields, "connection_timeout", CONNECTION_TIMEOUT_S)?,
         request_timeout: field::seconds(fields, "request_timeout", REQUEST_TIMEOUT_S)?,
     }))

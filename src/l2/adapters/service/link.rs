@@ -218,6 +218,11 @@ fn connect(address: &Address, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
+/// Whether the connection was lost: what an old one does that the other side has closed, and no answer that came or is due.
+pub fn is_loss(error: &io::Error) -> bool {
+    !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::InvalidData)
+}
+
 /// What to do about a connection that failed.
 pub fn advice(error: &io::Error) -> &'static str {
     let text = error.to_string();
