@@ -1,4 +1,7 @@
-//! What of an address may be shown. A password that stands in a URL is used, but it goes into no report and no message.
+//! Addresses and paths as people type them. A password that stands in a URL is used, but it goes into no report and no
+//! message.
+
+use std::path::Path;
 
 /// The URL with `***` for a password in front of its host.
 pub fn without_password(url: &str) -> String {
@@ -14,9 +17,58 @@ pub fn without_password(url: &str) -> String {
     }
 }
 
+/// What a reader should know about a path that looks as if something would replace its beginning: nothing does. `flag` is
+/// where it was given.
+pub fn literal_path_note(flag: &str, path: &Path) -> Option<String> {
+    let advice = literal_path_advice(path)?;
+    Some(format!("{flag} {} is taken as it stands: {advice}", path.display()))
+}
+
+/// The same behind an error that names the path.
+pub fn literal_path_advice(path: &Path) -> Option<String> {
+    let text = path.to_str()?;
+    let scheme = "file://";
+    let start = text.get(..scheme.len());
+    if start.is_some_and(|start| start.eq_ignore_ascii_case(scheme)) {
+        let rest = &text[scheme.len()..];
+        let rest = rest.strip_prefix("localhost").unwrap_or(rest);
+        return Some(format!(
+            "it is a path, in which file:// is a folder's name; write {rest}"
+        ));
+    }
+    let rest = text.strip_prefix('~')?;
+    let instead = if rest.is_empty() || rest.starts_with('/') {
+        format!("$HOME{rest}")
+    } else {
+        "the whole path".to_owned()
+    };
+    Some(format!(
+        "only a shell replaces ~, and only unquoted at the start of a word (not after =); write {instead}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nothing_replaces_in_a_path_is_told() {
+        let note = |path: &str| literal_path_note("--output", Path::new(path)).unwrap_or_default();
+        for (path, instead) in [
+            ("~/r.json", "write $HOME/r.json"),
+            ("~", "write $HOME"),
+            ("~other/r", "write the whole path"),
+            ("file:///tmp/r", "write /tmp/r"),
+            ("FILE://localhost/tmp/r", "write /tmp/r"),
+        ] {
+            let text = note(path);
+            assert!(text.starts_with(&format!("--output {path} ")), "{text}");
+            assert!(text.ends_with(instead), "{text}");
+        }
+        for path in ["/tmp/~", "r~", "./~/x", "file:/x", "", "\u{e9}\u{e9}\u{e9}\u{e9}"] {
+            assert_eq!(note(path), "", "{path}");
+        }
+    }
 
     #[test]
     fn only_the_password_goes() {

@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::url::literal_path_advice;
 
 /// Temporary names to try beside the target; another run's leftovers may hold some.
 const TEMP_NAMES: u32 = 16;
@@ -80,10 +81,9 @@ impl OutputFile {
 }
 
 fn failure(flag: &str, content: &str, path: &Path, cause: &io::Error) -> Error {
+    let advice = literal_path_advice(path).unwrap_or_else(|| "name a file in a writable folder".to_owned());
     let path = path.display();
-    Error::Environment(format!(
-        "could not write {content} to {flag} {path}: {cause}; name a file in a writable folder"
-    ))
+    Error::Environment(format!("could not write {content} to {flag} {path}: {cause}; {advice}"))
 }
 
 fn way(path: &Path) -> io::Result<Way> {

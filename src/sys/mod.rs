@@ -5,6 +5,7 @@ pub mod arena;
 pub mod counters;
 pub mod file_map;
 pub mod files;
+pub mod limits;
 pub mod mapping;
 pub mod poll;
 pub mod queue;

@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use super::limits;
+
 /// Sets an option whose value is a plain C structure or number.
 pub(super) fn set_option<T: Copy>(
     stream: &TcpStream,
@@ -77,7 +79,7 @@ fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     // SAFETY: no pointers; the result is checked before it is used as a descriptor.
     let fd = unsafe { libc::socket(family, kind, 0) };
     if fd < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(limits::explained(io::Error::last_os_error()));
     }
     // SAFETY: a fresh descriptor that nobody else owns.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };

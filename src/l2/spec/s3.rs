@@ -76,6 +76,16 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     }))
 }
 
+/// A config without keys.
+#[cfg(test)]
+pub fn config_for_test() -> S3Config {
+    let fields = serde_json::json!({"s3_endpoint": "kv.host", "s3_region": "r"});
+    match parse(fields.as_object().expect("an object")) {
+        Ok(AdapterKind::S3(config)) => config,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn secret(fields: &Map<String, Value>, name: &str) -> Result<Option<Secret>, String> {
     Ok(field::optional_string(fields, name)?.map(Secret::new))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{codes, refused, run};
 use crate::support::s3_server::S3Server;
+use crate::support::{bench, json, stderr};
 
 fn path(index: u64) -> String {
     format!("/bench-model%40{index:08x}%400%40{index:032x}")
@@ -318,6 +319,41 @@ fn a_lookup_that_may_not_list_is_told_so() {
     let server = S3Server::scripted(|_, _| Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned()));
     let (code, _, said) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
     assert!(code == Some(1) && said.contains("s3:ListBucket"), "{said}");
+}
+
+#[test]
+fn one_key_without_the_other_is_told() {
+    let server = S3Server::obedient();
+    let half = server.spec("").replace(",\"aws_secret_access_key\":\"TOPSECRET\"", "");
+    let mut command = bench();
+    command
+        .env("AWS_ACCESS_KEY_ID", "AKIDOTHER")
+        .env("AWS_SECRET_ACCESS_KEY", "OTHERSECRET");
+    command.args([
+        "l2",
+        "--num-keys",
+        "1",
+        "--data-size-kb",
+        "16",
+        "--only",
+        "store",
+        "--l2-adapter",
+        &half,
+    ]);
+    let (output, report) = json(&mut command);
+    assert!(output.status.success() && codes(&report["metrics"]).contains(&"half-credentials"));
+    assert!(server.seen("PUT")[0].headers["authorization"].contains("Credential=AKIDOTHER/"));
+    command.env_remove("AWS_SECRET_ACCESS_KEY");
+    let said = stderr(&command.output().unwrap());
+    assert!(
+        said.contains("the adapter JSON has aws_access_key_id and no aws_secret_access_key"),
+        "{said}"
+    );
+    assert!(
+        said.contains("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
+        "{said}"
+    );
+    assert!(!said.contains("AKID"), "a key was printed: {said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
-use crate::l2::adapters::service::link::{Address, Dial, Link};
+use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
@@ -82,7 +82,12 @@ pub struct HttpConnection {
 }
 
 fn not_http(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("the answer is not HTTP/1.1: {what}"))
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!(
+            "the answer is not HTTP/1.1: {what}; is s3_endpoint an S3 service, with or without TLS as disable_tls says?"
+        ),
+    )
 }
 
 impl HttpConnection {
@@ -131,6 +136,7 @@ impl HttpConnection {
                 self.consume(seen + end + 1);
                 return Ok(line);
             }
+            check_plain(self.unread())?;
             seen = self.unread().len();
             if seen > HEAD_BYTES_MAX {
                 return Err(not_http("a line does not end"));

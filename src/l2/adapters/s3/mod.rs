@@ -55,6 +55,7 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
     } else {
         "path style"
     };
+    let (credentials, doubt) = credentials::find(config)?;
     let setup = Arc::new(Setup {
         dial: Dial {
             connect_timeout: config.connection_timeout,
@@ -67,7 +68,7 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         root: endpoint.root,
         shown: format!("{}://{}", scheme, config.endpoint),
         region: config.region.clone(),
-        credentials: credentials::find(config)?,
+        credentials,
         put_bytes_max: put_bytes_max(config, environment)?,
         tally: Arc::new(Tally::default()),
     });
@@ -90,7 +91,7 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         steps: STEPS,
         cancelled,
         tally: Arc::clone(&setup.tally),
-        warnings: doubts(config),
+        warnings: doubts(config).into_iter().chain(doubt).collect(),
     })
 }
 
