@@ -7,15 +7,16 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use ureq::Agent;
 
+use crate::http::said::{one_line, said};
+use crate::python::json;
+use crate::sys::limits;
 use crate::url::without_password;
 
 /// More than any of the endpoints answers.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
-/// As much of a server's explanation as an error repeats.
-const DETAIL_CHARS_MAX: usize = 200;
 
 /// How long an address is listened to before the first request.
 const LOOK: Duration = Duration::from_millis(20);
@@ -54,6 +55,7 @@ impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HttpError::Unreachable(text) | HttpError::Missing(text) | HttpError::Malformed(text) => f.write_str(text),
+            HttpError::Refused { status, detail } if detail.is_empty() => write!(f, "the server answered {status}"),
             HttpError::Refused { status, detail } => write!(f, "the server answered {status}: {detail}"),
         }
     }
@@ -112,15 +114,15 @@ impl HttpApi {
     /// The release as the server names it, such as `0.5.6`.
     pub fn release(&self) -> Result<String, HttpError> {
         match self.get("/lmc_version")? {
-            Value::String(release) => Ok(release),
-            _ => Err(HttpError::Malformed(format!("{}/lmc_version is not text", self.shown))),
+            Value::String(release) => Ok(one_line(&release)),
+            other => Err(self.malformed("/lmc_version", "text", &other.to_string())),
         }
     }
 
     pub fn status(&self) -> Result<ServerStatus, HttpError> {
         let status = self.get("/status")?;
         if !status.is_object() {
-            return Err(HttpError::Malformed(format!("{}/status is not an object", self.shown)));
+            return Err(self.malformed("/status", "a JSON object", &status.to_string()));
         }
         let memory = &status["storage_manager"]["l1_manager"];
         let ids = |name: &str| {
@@ -144,7 +146,7 @@ impl HttpApi {
 
     /// MD5 digests of the blocks as hex, one per `chunk_blocks` blocks. 0.5.0 has another endpoint than later releases.
     pub fn checksums(&self, request: &ChecksumRequest) -> Result<Vec<String>, HttpError> {
-        let body = json!({
+        let body = serde_json::json!({
             "block_ids": request.block_ids,
             "chunk_size": request.chunk_blocks,
             "instance_id": request.instance_id,
@@ -157,7 +159,7 @@ impl HttpApi {
         if let Some(text) = answer["error"].as_str() {
             return Err(HttpError::Refused {
                 status: 200,
-                detail: shortened(text),
+                detail: one_line(text),
             });
         }
         let digests = answer["chunk_checksums"].as_array();
@@ -234,10 +236,7 @@ impl HttpApi {
         sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<Value, HttpError> {
         let unreachable = |error: ureq::Error| {
-            HttpError::Unreachable(format!(
-                "could not ask {}: {error}; does the server have its HTTP API on, and is --url its address?",
-                self.shown
-            ))
+            HttpError::Unreachable(format!("could not ask {}: {error}; {}", self.shown, advice(&error)))
         };
         let mut response = sent.map_err(unreachable)?;
         let status = response.status().as_u16();
@@ -247,23 +246,29 @@ impl HttpApi {
             .limit(ANSWER_BYTES_MAX)
             .read_to_string();
         let text = text.map_err(unreachable)?;
-        let value: Option<Value> = serde_json::from_str(&text).ok();
+        let value: Option<Value> = json::loads(text.as_bytes()).ok();
         let detail = value.as_ref().and_then(|value| value["detail"].as_str());
         let detail = detail.unwrap_or(&text).to_owned();
         match (status, value) {
             (200, Some(value)) => Ok(value),
-            (200, None) => Err(HttpError::Malformed(format!(
-                "{}{path} did not answer JSON",
-                self.shown
-            ))),
+            (200, None) => Err(self.malformed(path, "JSON", &text)),
             // An unknown instance is a 404 too, with other words.
             (405, _) => Err(self.missing(path)),
             (404, _) if detail == "Not Found" || !detail.contains("instance_id") => Err(self.missing(path)),
             _ => Err(HttpError::Refused {
                 status,
-                detail: shortened(&detail),
+                detail: said(text.as_bytes()).unwrap_or_default(),
             }),
         }
+    }
+
+    fn malformed(&self, path: &str, wanted: &str, answer: &str) -> HttpError {
+        let said = said(answer.as_bytes()).unwrap_or_default();
+        HttpError::Malformed(format!(
+            "{}{} did not answer {wanted} but \"{said}\"; is --url the address of the cache server?",
+            self.shown,
+            path.split('?').next().unwrap_or(path)
+        ))
     }
 
     fn missing(&self, path: &str) -> HttpError {
@@ -317,9 +322,18 @@ fn check_path(request: &ChecksumRequest) -> String {
     )
 }
 
-fn shortened(text: &str) -> String {
-    let printable = text.chars().filter(|c| !c.is_control());
-    printable.take(DETAIL_CHARS_MAX).collect()
+/// What to do about a request that got no answer.
+fn advice(error: &ureq::Error) -> &'static str {
+    let limit = match error {
+        ureq::Error::Io(error) => limits::advice(error),
+        _ => None,
+    };
+    limit.unwrap_or(match error {
+        ureq::Error::Timeout(_) => "it takes the connection and is too busy, or --url is another port of it",
+        ureq::Error::HostNotFound => "correct the host in --url",
+        ureq::Error::BodyExceedsLimit(_) => "no answer of a cache server is as long: is --url its address?",
+        _ => "does the server have its HTTP API on, and is --url its address?",
+    })
 }
 
 #[cfg(test)]
