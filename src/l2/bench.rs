@@ -26,6 +26,7 @@ use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::{counters, signal};
 use crate::units::bytes_text;
+use crate::url::literal_path_note;
 
 /// Runs `l2` as the command line asks. `started` is when the process began.
 pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
@@ -61,6 +62,14 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             "--no-skip-verify cannot check a null device, which keeps no data; give mock_bandwidth_gb a number".into(),
         ));
     }
+    if !keeps_data {
+        warnings.push(Warning::NullDevice);
+    }
+    let note = args
+        .output
+        .as_deref()
+        .and_then(|path| literal_path_note("--output", path));
+    warnings.extend(note.map(|note| Warning::LiteralPath { note }));
     if config.verify && !config.runs(Operation::Load) {
         warnings.push(Warning::NothingToVerify);
     }
@@ -335,8 +344,7 @@ fn write_report(report: &Report, args: &L2Args, output: Option<&OutputFile>) -> 
     };
     // The file first: it is the copy that outlives a closed pipe.
     let saved = output.map_or(Ok(()), |file| file.write(&text));
-    let shown = if args.quiet { Ok(()) } else { write_stdout(&text) };
-    saved.and(shown)
+    saved.and(write_stdout(&text))
 }
 
 /// What the exit code says, and the sentences for standard error.

@@ -25,6 +25,7 @@ use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
 use crate::sys::{counters, shm, signal};
+use crate::url::literal_path_note;
 
 /// The server digests the whole request in one answer.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +47,11 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     };
     let mut warnings = config.warnings.clone();
     warnings.extend(remove_abandoned());
+    let note = args
+        .output
+        .as_deref()
+        .and_then(|path| literal_path_note("--output", path));
+    warnings.extend(note.map(|note| Warning::LiteralPath { note }));
     progress.line(&format!(
         "Connecting to LMCache MP Server at {} (mode={}) ...",
         config.rpc_url,
@@ -202,12 +208,7 @@ fn write_report(report: &Report, args: &ServerArgs, output: Option<&OutputFile>)
     };
     // The file first: it is the copy that outlives a closed pipe.
     let saved = output.map_or(Ok(()), |file| file.write(&text));
-    // As the manual says: with -q the report is all there is, and with a file as well not even that.
-    let shown = match (args.quiet, output) {
-        (true, Some(_)) => Ok(()),
-        _ => write_stdout(&text),
-    };
-    saved.and(shown)
+    saved.and(write_stdout(&text))
 }
 
 /// What the exit code says, and the sentences for standard error. Ctrl-C is a clean end, as the manual says, if something
