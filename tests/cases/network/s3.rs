@@ -455,6 +455,28 @@ fn bodies_that_are_cut_off_or_of_another_size_are_not_loaded() {
 }
 
 #[test]
+fn a_body_that_was_left_unread_is_not_loaded() {
+    for head in [
+        "Content-Length: 9223372036854775808\r\n\r\n",
+        "Content-Length: 16385\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\n",
+    ] {
+        let server = S3Server::scripted(move |request, _| {
+            let range = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-16383/16384\r\nConnection: close\r\n";
+            (request.method == "GET").then(|| format!("{range}{head}{}", "x".repeat(16_400)))
+        });
+        assert_eq!(run(&server.spec(""), &["--only", "store"]).0, Some(0));
+        let (code, metrics, said) = run(&server.spec(""), &["--only", "load"]);
+        assert_eq!(
+            (code, &metrics["op_0"]["total_success"]),
+            (Some(1), &0.into()),
+            "{said}"
+        );
+        assert!(said.contains("bytes with the Content-Range"), "{said}");
+    }
+}
+
+#[test]
 fn silence_is_a_timeout_that_names_the_endpoint() {
     let server =
         S3Server::scripted(|request, _| (request.method == "GET" && request.target == path(5)).then(String::new));

@@ -66,22 +66,27 @@ pub fn longer(len: u64, wanted: usize) -> String {
     format!("the object is {len} bytes long instead of {wanted}; give the --data-size-kb it was stored with")
 }
 
-/// The size of the object from `bytes 0-99/1234`, which must begin where it was asked to.
-pub fn total_of(range: &str, begin: u64) -> Result<u64, String> {
-    let parts = range
-        .strip_prefix("bytes ")
-        .and_then(|range| range.split_once('/'))
-        .and_then(|(span, total)| Some((span.split_once('-')?.0.parse::<u64>().ok()?, total)))
-        .filter(|(first, _)| *first == begin);
-    match parts.map(|(_, total)| (total, total.parse())) {
-        Some((_, Ok(total))) => Ok(total),
-        Some(("*", _)) => Err(format!(
+/// Of `bytes 0-99/1234`, which must begin where it was asked to: the size of the whole object, which must come with so many
+/// bytes of it.
+pub fn total_of(range: &str, begin: u64, body_bytes: u64) -> Result<u64, String> {
+    const LET_BE: &str = "let no proxy change the service's answers";
+    let parts = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
+    let parts = parts.and_then(|(span, total)| {
+        let (first, last) = span.split_once('-')?;
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, total))
+    });
+    let parts = parts.filter(|(first, last, _)| *first == begin && last >= first);
+    match parts.map(|(first, last, total)| (last - first, total, total.parse())) {
+        Some((span, _, Ok(total))) if body_bytes.checked_sub(1) == Some(span) => Ok(total),
+        Some((_, _, Ok(_))) => Err(format!(
+            "the answer brings {body_bytes} bytes with the Content-Range {range:?}; {LET_BE}"
+        )),
+        Some((_, "*", _)) => Err(format!(
             "the answer's Content-Range {range:?} does not say how long the object is, so a whole one cannot be told from a \
-             part; let no proxy change the service's answers"
+             part; {LET_BE}"
         )),
         _ => Err(format!(
-            "the answer's Content-Range {range:?} is not what was asked for, bytes from {begin} on; let no proxy change the \
-             service's answers"
+            "the answer's Content-Range {range:?} is not what was asked for, bytes from {begin} on; {LET_BE}"
         )),
     }
 }
@@ -121,10 +126,20 @@ mod tests {
     }
 
     #[test]
-    fn ranges_must_begin_where_asked() {
-        assert_eq!(total_of("bytes 0-99/1234", 0), Ok(1234));
-        for bad in ["bytes 1-99/1234", "bytes 0-99/*", "0-99/1234", "bytes 0", "bytes 0-1/x"] {
-            assert!(total_of(bad, 0).is_err(), "{bad}");
+    fn ranges_must_begin_where_asked_and_be_all_there() {
+        assert_eq!(total_of("bytes 0-99/1234", 0, 100), Ok(1234));
+        assert_eq!(total_of("bytes 7-7/8", 7, 1), Ok(8));
+        for (bad, body_bytes) in [
+            ("bytes 1-99/1234", 99),
+            ("bytes 0-99/*", 100),
+            ("0-99/1234", 100),
+            ("bytes 0", 1),
+            ("bytes 0-1/x", 2),
+            ("bytes 0-99/1234", 99),
+            ("bytes 0-99/1234", u64::MAX),
+            ("bytes 0-18446744073709551615/18446744073709551615", 0),
+        ] {
+            assert!(total_of(bad, 0, body_bytes).is_err(), "{bad}");
         }
     }
 }

@@ -118,7 +118,7 @@ fn load(member: &mut Member, path: &str, slot: &mut [u8], lap: &mut Lap) -> Resu
         Err(trouble) => return missing_or(trouble),
     };
     let total = match (first.head.status, first.head.header("content-range")) {
-        (206, Some(range)) => answer::total_of(range, 0).map_err(Trouble::Lost)?,
+        (206, Some(range)) => answer::total_of(range, 0, first.body_bytes).map_err(Trouble::Lost)?,
         // A server without ranges sends everything.
         (200, _) => first.body_bytes,
         _ => return Err(without_range()),
@@ -160,7 +160,7 @@ fn load_part(
     let part_bytes = place.len() as u64;
     let answer = get(requester, path, begin, place, &mut own_clock())?;
     let total = match (answer.head.status, answer.head.header("content-range")) {
-        (206, Some(range)) => answer::total_of(range, begin as u64).map_err(Trouble::Lost)?,
+        (206, Some(range)) => answer::total_of(range, begin as u64, answer.body_bytes).map_err(Trouble::Lost)?,
         (206, None) => return Err(without_range()),
         _ => {
             return Err(Trouble::Lost(
