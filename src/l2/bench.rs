@@ -24,7 +24,7 @@ use crate::report::warning::{SpecDoubt, Warning};
 use crate::report::{json, terminal};
 use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
-use crate::sys::{counters, signal};
+use crate::sys::{counters, limits, signal};
 use crate::units::bytes_text;
 use crate::url::literal_path_note;
 
@@ -34,7 +34,8 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, counters::available_memory_bytes())?;
     let parsed = spec::parse_specs(&specs)?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
-    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    signal::install()
+        .map_err(|error| Error::Environment(format!("could not install signal handlers: {}", limits::told(&error))))?;
     let mut progress = match (args.quiet, args.format) {
         (true, _) => Progress::silent(),
         (false, Format::Terminal) => Progress::stdout(),
@@ -127,11 +128,11 @@ impl Slots {
         let bytes = config.buffer_bytes();
         let make = if shared { Arena::shared } else { Arena::new };
         let arena = make(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
-            let advice = if config.huge_pages {
+            let advice = limits::advice(&error).unwrap_or(if config.huge_pages {
                 "--l1-use-hugepages needs free 2 MiB pages: raise the sysctl vm.nr_hugepages"
             } else {
                 "lower --num-keys, --in-flight or --data-size-kb"
-            };
+            });
             Error::Environment(format!(
                 "could not allocate {} of L1 buffers: {error}; {advice}",
                 bytes_text(bytes as u64)

@@ -24,7 +24,7 @@ use crate::server::summary::{self, RunFacts, ServerFacts};
 use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
-use crate::sys::{counters, shm, signal};
+use crate::sys::{counters, limits, shm, signal};
 use crate::url::literal_path_note;
 
 /// The server digests the whole request in one answer.
@@ -35,7 +35,8 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
     Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
-    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    signal::install()
+        .map_err(|error| Error::Environment(format!("could not install signal handlers: {}", limits::told(&error))))?;
     let gpu = match config.mode {
         Mode::Cpu => None,
         Mode::Gpu => Some(Gpu::open(config.device).map_err(Error::Environment)?),
@@ -47,11 +48,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     };
     let mut warnings = config.warnings.clone();
     warnings.extend(remove_abandoned());
-    let note = args
-        .output
-        .as_deref()
-        .and_then(|path| literal_path_note("--output", path));
-    warnings.extend(note.map(|note| Warning::LiteralPath { note }));
+    warnings.extend(literal_output(args));
     progress.line(&format!(
         "Connecting to LMCache MP Server at {} (mode={}) ...",
         config.rpc_url,
@@ -118,6 +115,12 @@ fn machine() -> Machine {
 fn remove_abandoned() -> Option<Warning> {
     let names = shm::remove_abandoned(NAME_PREFIX).unwrap_or_default();
     (!names.is_empty()).then_some(Warning::AbandonedMemory { names })
+}
+
+/// An `--output` that only looks as if something would replace its beginning.
+fn literal_output(args: &ServerArgs) -> Option<Warning> {
+    let note = literal_path_note("--output", args.output.as_deref()?)?;
+    Some(Warning::LiteralPath { note })
 }
 
 /// The HTTP side, as far as there is one.

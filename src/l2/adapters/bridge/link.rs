@@ -97,7 +97,7 @@ impl Link {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Err(format!(
-                        "the Python helper read nothing for {} s",
+                        "the Python helper read nothing for {} s; look at the store behind LMCache's adapter",
                         SEND_TIMEOUT.as_secs()
                     ));
                 }
@@ -198,6 +198,7 @@ impl Drop for Link {
 
 fn status_text(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
+        (Some(9), _) => "was ended by signal 9, as the kernel does when memory runs out (see dmesg)".to_owned(),
         (Some(signal), _) => format!("was ended by signal {signal}"),
         (None, Some(code)) => format!("ended with exit code {code}"),
         (None, None) => "ended".to_owned(),
