@@ -59,21 +59,18 @@ impl Asked {
 
     /// What is missing in an answer of good status; `None` when nothing is.
     fn lack(self, head: &Head, text: &str) -> Option<Lack> {
-        let name = root(text);
         match self {
-            // S3's own answer is empty. Some stand-ins for it send the PutObjectResponse of its old SOAP form.
-            Asked::Put | Asked::Part
-                if !text.trim().is_empty() && !name.is_some_and(|name| name.starts_with("PutObject")) =>
-            {
+            // S3's own answer is empty. Stand-ins for it (moto) have sent a document that only says the same.
+            Asked::Put | Asked::Part if !text.trim().is_empty() && !is_of("PutObject", text) => {
                 Some(Lack::Form("is not the empty one that S3 gives for stored bytes"))
             }
             Asked::Part if head.header("etag").unwrap_or_default().is_empty() => {
                 Some(Lack::Form("has no ETag, without which an upload cannot be completed"))
             }
-            Asked::Begin if name != Some("InitiateMultipartUploadResult") || filled(text, "UploadId").is_none() => {
+            Asked::Begin if !is_of("InitiateMultipartUpload", text) || filled(text, "UploadId").is_none() => {
                 Some(Lack::Form("is no InitiateMultipartUploadResult with an UploadId"))
             }
-            Asked::Complete if name != Some("CompleteMultipartUploadResult") || filled(text, "ETag").is_none() => {
+            Asked::Complete if !is_of("CompleteMultipartUpload", text) || filled(text, "ETag").is_none() => {
                 Some(Lack::Form("is no CompleteMultipartUploadResult with an ETag"))
             }
             Asked::Head | Asked::Get => match head.compression() {
@@ -98,6 +95,12 @@ impl Asked {
             })),
         }
     }
+}
+
+/// Whether a document is the result of this operation: S3 calls it `...Result`, and moto from 5.2 on `...Response`.
+fn is_of(operation: &str, text: &str) -> bool {
+    let rest = root(text).and_then(|name| name.strip_prefix(operation));
+    matches!(rest, Some("Result" | "Response"))
 }
 
 /// What an answer of good status is not.

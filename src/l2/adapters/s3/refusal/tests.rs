@@ -26,6 +26,9 @@ fn a_yes_has_the_form_of_the_protocol() {
     ] {
         assert!(judge(asked, status, headers, text).is_ok(), "{asked:?} {status} {text}");
     }
+    // As moto 5.2.1 names it.
+    assert!(judge(Asked::Complete, 200, &[], &DONE.replace("Result", "Response")).is_ok());
+    assert!(judge(Asked::Complete, 200, &[], &DONE.replace("Complete", "Abort")).is_err());
     let spaced = format!("   \n<?xml version=\"1.0\"?>{DONE}");
     assert!(judge(Asked::Complete, 200, &[], &spaced).is_ok());
 }
