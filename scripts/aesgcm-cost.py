@@ -32,7 +32,7 @@ def ours(scratch, key, bits, size_kib):
         report = scratch / "report.json"
         subprocess.run([BINARY, "l2", "--apply-serde", "--l2-adapter", json.dumps(spec), "--num-keys", str(KEYS), "--in-flight", "1",
                         "--rounds", str(ROUNDS), "--data-size-kb", str(size_kib), "-q", "--format", "json", "--output", str(report)],
-                       check=True)
+                       check=True, stdout=subprocess.DEVNULL)
     serde = json.loads(report.read_text())["metrics"]["serde"]
     assert serde["encrypt_objects"] == serde["decrypt_objects"] == KEYS * (ROUNDS + 1), serde
     return {step: serde[f"{step}_us_p50"] for step in STEPS}

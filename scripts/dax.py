@@ -30,6 +30,7 @@ def run(path, size_kib, scratch):
         [BINARY, "l2", "--l2-adapter", spec, "--in-flight", "4", "--data-size-kb", str(size_kib), "--rounds", str(ROUNDS), "--probe",
          "-q", "--format", "json", "--output", str(report)],
         check=True,
+        stdout=subprocess.DEVNULL,
     )
     return json.loads(report.read_text())["metrics"]
 

@@ -47,6 +47,7 @@ def ours(device, size_kib, probe, keys=None, in_flight=IN_FLIGHT, rounds=ROUNDS)
              "--in-flight", str(in_flight), "--data-size-kb", str(size_kib), "--rounds", str(rounds), "--io-depth", str(DEPTH), "-q",
              "--format", "json", "--output", str(report), *(["--probe"] if probe else [])],
             check=True,
+            stdout=subprocess.DEVNULL,
         )
         metrics = json.loads(report.read_text())["metrics"]
     speed = {}

@@ -41,6 +41,7 @@ def probe(root, name, size_kib, rounds, *flags):
         [BINARY, "l2", "--l2-adapter", spec, "--in-flight", "4", "--data-size-kb", str(size_kib), "--rounds", str(rounds),
          "--probe", *flags, "-q", "--format", "json", "--output", str(report)],
         check=True,
+        stdout=subprocess.DEVNULL,
     )
     return json.loads(report.read_text())["metrics"]
 

@@ -23,7 +23,7 @@ def run(directory, *flags):
     """Runs l2 quietly; returns its metrics and the seconds it took."""
     report = os.path.join(directory, "report.json")
     begin = time.perf_counter()
-    subprocess.run([BINARY, "l2", *flags, "-q", "--format", "json", "--output", report], check=True)
+    subprocess.run([BINARY, "l2", *flags, "-q", "--format", "json", "--output", report], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begin
     with open(report, encoding="utf-8") as file:
         return json.load(file)["metrics"], seconds

@@ -24,8 +24,9 @@ use crate::report::warning::{SpecDoubt, Warning};
 use crate::report::{json, terminal};
 use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
-use crate::sys::{counters, signal};
+use crate::sys::{counters, limits, signal};
 use crate::units::bytes_text;
+use crate::url::literal_path_note;
 
 /// Runs `l2` as the command line asks. `started` is when the process began.
 pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
@@ -33,7 +34,8 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, counters::available_memory_bytes())?;
     let parsed = spec::parse_specs(&specs)?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
-    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    signal::install()
+        .map_err(|error| Error::Environment(format!("could not install signal handlers: {}", limits::told(&error))))?;
     let mut progress = match (args.quiet, args.format) {
         (true, _) => Progress::silent(),
         (false, Format::Terminal) => Progress::stdout(),
@@ -61,6 +63,14 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
             "--no-skip-verify cannot check a null device, which keeps no data; give mock_bandwidth_gb a number".into(),
         ));
     }
+    if !keeps_data {
+        warnings.push(Warning::NullDevice);
+    }
+    let note = args
+        .output
+        .as_deref()
+        .and_then(|path| literal_path_note("--output", path));
+    warnings.extend(note.map(|note| Warning::LiteralPath { note }));
     if config.verify && !config.runs(Operation::Load) {
         warnings.push(Warning::NothingToVerify);
     }
@@ -118,11 +128,11 @@ impl Slots {
         let bytes = config.buffer_bytes();
         let make = if shared { Arena::shared } else { Arena::new };
         let arena = make(bytes, config.align_bytes, config.huge_pages).map_err(|error| {
-            let advice = if config.huge_pages {
+            let advice = limits::advice(&error).unwrap_or(if config.huge_pages {
                 "--l1-use-hugepages needs free 2 MiB pages: raise the sysctl vm.nr_hugepages"
             } else {
                 "lower --num-keys, --in-flight or --data-size-kb"
-            };
+            });
             Error::Environment(format!(
                 "could not allocate {} of L1 buffers: {error}; {advice}",
                 bytes_text(bytes as u64)
@@ -335,8 +345,7 @@ fn write_report(report: &Report, args: &L2Args, output: Option<&OutputFile>) -> 
     };
     // The file first: it is the copy that outlives a closed pipe.
     let saved = output.map_or(Ok(()), |file| file.write(&text));
-    let shown = if args.quiet { Ok(()) } else { write_stdout(&text) };
-    saved.and(shown)
+    saved.and(write_stdout(&text))
 }
 
 /// What the exit code says, and the sentences for standard error.

@@ -72,7 +72,7 @@ impl RunConfig {
                 args.io_depth
             )));
         }
-        if args.lookup_max_hit_rate.is_nan() {
+        if !args.lookup_max_hit_rate.is_finite() {
             return Err(Error::Usage(
                 "--lookup-max-hit-rate is not a number; give one from 0 to 1".to_owned(),
             ));
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused_with_the_flag() {
         type Change = fn(&mut L2Args);
-        let cases: [(&str, Change); 12] = [
+        let cases: [(&str, Change); 13] = [
             ("--num-keys", |args| args.num_keys = 0),
             ("--in-flight", |args| args.in_flight = -1),
             ("--data-size-kb", |args| args.data_size_kb = i64::MAX),
@@ -242,6 +242,7 @@ mod tests {
             ("--l1-align-bytes must be positive", |args| args.l1_align_bytes = 0),
             ("multiple of --l1-align-bytes", |args| args.l1_align_bytes = 524_288),
             ("--lookup-max-hit-rate", |args| args.lookup_max_hit_rate = f64::NAN),
+            ("--lookup-max-hit-rate", |args| args.lookup_max_hit_rate = f64::INFINITY),
             ("only 1.0 GiB", |args| args.num_keys = 4096),
             ("--round-timeout-s", |args| args.round_timeout_s = Some(0.0)),
             ("--round-timeout-s", |args| args.round_timeout_s = Some(1e18)),

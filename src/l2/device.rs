@@ -78,8 +78,8 @@ impl DeviceMeter {
         let Some(pid) = self.helper_pid else { return Some(own) };
         let helper = counters::process_io(Some(pid))?;
         Some(ProcessIo {
-            read_bytes: own.read_bytes + helper.read_bytes,
-            write_bytes: own.write_bytes + helper.write_bytes,
+            read_bytes: own.read_bytes.saturating_add(helper.read_bytes),
+            write_bytes: own.write_bytes.saturating_add(helper.write_bytes),
         })
     }
 }
@@ -88,7 +88,7 @@ impl DeviceMeter {
 pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
     let grow = |total: &mut Option<u64>, from: Option<u64>, to: Option<u64>| {
         if let (Some(from), Some(to)) = (from, to) {
-            *total = Some(total.unwrap_or(0) + to.saturating_sub(from));
+            *total = Some(total.unwrap_or(0).saturating_add(to.saturating_sub(from)));
         }
     };
     let (from, to) = (before.process, after.process);

@@ -83,7 +83,7 @@ impl Runner<'_> {
                     operation.label()
                 )),
                 _ if lost => Some(format!(
-                    "{}: the adapter keeps buffers of a failed round, so the run ended early",
+                    "{}: the adapter keeps buffers of a failed round, so the run ended early; look at its log",
                     operation.label()
                 )),
                 _ => None,
@@ -340,7 +340,10 @@ impl Runner<'_> {
                 let tally = if counted { &mut samples.tally } else { &mut uncounted };
                 let faulty = count_outcome(tally, item, expected);
                 if faulty && (operation != Operation::Lookup || self.all_stored || is_error(&item.outcome)) {
-                    samples.failures.note(|| failure_sentence(operation, round, item));
+                    let stored = self.all_stored;
+                    samples
+                        .failures
+                        .note(|| failure_sentence(operation, round, item, stored));
                 }
             }
         }
@@ -385,13 +388,21 @@ fn is_error(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(_))
 }
 
-fn failure_sentence(operation: Operation, round: u64, item: &Item) -> String {
+/// `stored`: whether this run has stored every object.
+fn failure_sentence(operation: Operation, round: u64, item: &Item, stored: bool) -> String {
     let what = match &item.outcome {
         Outcome::Failed(sentence) => sentence.clone(),
-        Outcome::Missing => "not found".to_owned(),
+        Outcome::Missing if stored => {
+            "not found, though its store was reported as done; look at the store's log".to_owned()
+        }
+        Outcome::Missing => {
+            "not found; store it first, with the same --num-keys, --in-flight, --rounds and --warmup-rounds".to_owned()
+        }
         Outcome::Short { held_bytes } => {
             let wanted = item.slot.as_ref().map_or(0, Slot::len);
-            format!("truncated: it holds only {held_bytes} of {wanted} bytes")
+            format!(
+                "truncated: it holds only {held_bytes} of {wanted} bytes; give the --data-size-kb it was stored with"
+            )
         }
         other => format!("{other:?}"),
     };

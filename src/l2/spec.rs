@@ -44,6 +44,8 @@ pub use self::nixl_store_dynamic::NixlStoreDynamicConfig;
 pub use self::raw_block::{IoOptions, RawBlockConfig, UringOptions};
 pub use self::resp::RespConfig;
 pub use self::s3::S3Config;
+#[cfg(test)]
+pub use self::s3::config_for_test as s3_config_for_test;
 pub use self::secret::Secret;
 pub use self::serde::{AesGcmConfig, SerdeConfig};
 pub use self::valkey::ValkeyConfig;
@@ -136,8 +138,9 @@ pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     Ok(ParsedSpecs { first, warnings })
 }
 
-/// `flag` names the spec in messages.
+/// `flag` names the spec in messages. LMCache refuses a byte order mark, which editors on Windows put in front.
 fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
+    let raw = raw.strip_prefix('\u{feff}').unwrap_or(raw);
     let value = parse_json(flag, raw)?;
     let Some(fields) = value.as_object() else {
         return Err(format!(
@@ -157,6 +160,7 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
     let kind = check_fields(spec_type, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
     let mut warnings = field_warnings(spec_type, fields);
     warnings.extend(common::without_effect(fields));
+    common::literal_paths(&value, &mut warnings);
     if let AdapterKind::FaultInject(config) = &kind {
         warnings.extend(config.inner_warnings.clone());
     }

@@ -9,7 +9,7 @@ pub use self::probe::ProbeDoubt;
 pub use self::recovery::RecoveryDoubt;
 pub use self::spec::SpecDoubt;
 
-use crate::units::{KIB, bytes_text};
+use crate::units::bytes_text;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
@@ -28,14 +28,15 @@ pub enum Warning {
         size: u64,
         block: u64,
     },
-    /// The memory lock limit is too small for the buffers.
+    /// Most often the limit of locked memory is too small for the buffers.
     RegisteredBuffersRefused {
         reason: String,
-        limit_bytes: Option<u64>,
         needed_bytes: u64,
+        advice: String,
     },
     UringUnavailable {
         reason: String,
+        advice: String,
     },
     /// A store moved nothing for `keys` keys, because their objects were there.
     AlreadyStored {
@@ -45,6 +46,12 @@ pub enum Warning {
     Recovery(RecoveryDoubt),
     /// The adapter's JSON asks for something that is not done.
     Spec(SpecDoubt),
+    /// A path begins with what only a shell or a browser replaces.
+    LiteralPath {
+        note: String,
+    },
+    /// Nothing was copied anywhere.
+    NullDevice,
     SingleRound,
     /// Verification was asked for in a run without loads.
     NothingToVerify,
@@ -100,6 +107,8 @@ impl Warning {
             Warning::AlreadyStored { .. } => "already-stored",
             Warning::Recovery(doubt) => doubt.code(),
             Warning::Spec(doubt) => doubt.code(),
+            Warning::LiteralPath { .. } => "literal-path",
+            Warning::NullDevice => "null-device",
             Warning::SingleRound => "single-round",
             Warning::NothingToVerify => "nothing-to-verify",
             Warning::DeviceUnknown { .. } => "device-unknown",
@@ -131,19 +140,27 @@ impl Warning {
             ),
             Warning::RegisteredBuffersRefused {
                 reason,
-                limit_bytes,
                 needed_bytes,
-            } => registration_refused(reason, *limit_bytes, *needed_bytes),
-            Warning::UringUnavailable { reason } => format!(
-                "io_uring could not be used ({reason}), so plain threads did the I/O; allow it with the sysctl \
-                 kernel.io_uring_disabled=0 and in the container's seccomp profile"
+                advice,
+            } => format!(
+                "io_uring could not register {} of buffers ({reason}), so each transfer costs more CPU; {advice}",
+                bytes_text(*needed_bytes)
             ),
+            Warning::UringUnavailable { reason, advice } => {
+                format!("io_uring could not be used ({reason}), so plain threads did the I/O; {advice}")
+            }
             Warning::AlreadyStored { keys } => format!(
                 "{keys} keys were in the store already and nothing was written for them, so the store figures are \
                  not write speed; use a fresh base_path, or delete the objects of the earlier run"
             ),
             Warning::Recovery(doubt) => doubt.text(),
             Warning::Spec(doubt) => doubt.text(),
+            Warning::LiteralPath { note } => note.clone(),
+            Warning::NullDevice => {
+                "the null device copies nothing, so its MB/s are of bytes that never moved and show this \
+                                    program alone; give mock_bandwidth_gb a number"
+                    .into()
+            }
             Warning::SingleRound => "percentiles over one measured round are that round; use --rounds 5 or more".into(),
             Warning::NothingToVerify => {
                 "--no-skip-verify checks what loads bring back, and this run has none; leave --only out".into()
@@ -173,16 +190,6 @@ fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> String {
     )
 }
 
-fn registration_refused(reason: &str, limit_bytes: Option<u64>, needed_bytes: u64) -> String {
-    format!(
-        "io_uring could not register {} of buffers ({reason}; the memory lock limit is {}), so each transfer costs more \
-         CPU; raise it with `ulimit -l {}`",
-        bytes_text(needed_bytes),
-        limit_bytes.map_or("unlimited".to_owned(), bytes_text),
-        needed_bytes.div_ceil(KIB)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,10 +209,13 @@ mod tests {
             },
             Warning::RegisteredBuffersRefused {
                 reason: text(),
-                limit_bytes: Some(8 << 20),
                 needed_bytes: (64 << 20) + 1,
+                advice: text(),
             },
-            Warning::UringUnavailable { reason: text() },
+            Warning::UringUnavailable {
+                reason: text(),
+                advice: text(),
+            },
             Warning::AlreadyStored { keys: 32 },
             Warning::Recovery(RecoveryDoubt::CheckpointIgnored {
                 path: text(),
@@ -226,6 +236,13 @@ mod tests {
                 field: text(),
                 why: text(),
             }),
+            Warning::Spec(SpecDoubt::HalfCredentials {
+                given: text(),
+                missing: text(),
+                instead: text(),
+            }),
+            Warning::LiteralPath { note: "a; b".into() },
+            Warning::NullDevice,
             Warning::SingleRound,
             Warning::NothingToVerify,
             Warning::DeviceUnknown { path: text() },
@@ -275,11 +292,11 @@ mod tests {
     fn texts_carry_their_data() {
         let text = Warning::RegisteredBuffersRefused {
             reason: "out of memory".into(),
-            limit_bytes: Some(8 << 20),
-            needed_bytes: (64 << 20) + 1,
+            needed_bytes: 64 << 20,
+            advice: "raise it".into(),
         }
         .text();
-        assert!(text.contains("8.0 MiB") && text.contains("`ulimit -l 65537`"), "{text}");
+        assert!(text.contains("64.0 MiB") && text.ends_with("; raise it"), "{text}");
         let doubt = SpecDoubt::UnknownField {
             field: "use_odirct".into(),
             nearest: Some("use_odirect".into()),

@@ -24,7 +24,8 @@ use crate::server::summary::{self, RunFacts, ServerFacts};
 use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
-use crate::sys::{counters, shm, signal};
+use crate::sys::{counters, limits, shm, signal};
+use crate::url::literal_path_note;
 
 /// The server digests the whole request in one answer.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,7 +35,8 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
     Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
-    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
+    signal::install()
+        .map_err(|error| Error::Environment(format!("could not install signal handlers: {}", limits::told(&error))))?;
     let gpu = match config.mode {
         Mode::Cpu => None,
         Mode::Gpu => Some(Gpu::open(config.device).map_err(Error::Environment)?),
@@ -46,6 +48,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     };
     let mut warnings = config.warnings.clone();
     warnings.extend(remove_abandoned());
+    warnings.extend(literal_output(args));
     progress.line(&format!(
         "Connecting to LMCache MP Server at {} (mode={}) ...",
         config.rpc_url,
@@ -112,6 +115,12 @@ fn machine() -> Machine {
 fn remove_abandoned() -> Option<Warning> {
     let names = shm::remove_abandoned(NAME_PREFIX).unwrap_or_default();
     (!names.is_empty()).then_some(Warning::AbandonedMemory { names })
+}
+
+/// An `--output` that only looks as if something would replace its beginning.
+fn literal_output(args: &ServerArgs) -> Option<Warning> {
+    let note = literal_path_note("--output", args.output.as_deref()?)?;
+    Some(Warning::LiteralPath { note })
 }
 
 /// The HTTP side, as far as there is one.
@@ -202,12 +211,7 @@ fn write_report(report: &Report, args: &ServerArgs, output: Option<&OutputFile>)
     };
     // The file first: it is the copy that outlives a closed pipe.
     let saved = output.map_or(Ok(()), |file| file.write(&text));
-    // As the manual says: with -q the report is all there is, and with a file as well not even that.
-    let shown = match (args.quiet, output) {
-        (true, Some(_)) => Ok(()),
-        _ => write_stdout(&text),
-    };
-    saved.and(shown)
+    saved.and(write_stdout(&text))
 }
 
 /// What the exit code says, and the sentences for standard error. Ctrl-C is a clean end, as the manual says, if something

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use ureq::Agent;
 
 use crate::http::said::{one_line, said};
@@ -116,15 +116,15 @@ impl HttpApi {
     /// The release as the server names it, such as `0.5.6`.
     pub fn release(&self) -> Result<String, HttpError> {
         match self.get("/lmc_version")? {
-            Value::String(release) => Ok(release),
-            _ => Err(HttpError::Malformed(format!("{}/lmc_version is not text", self.shown))),
+            Value::String(release) => Ok(one_line(&release)),
+            other => Err(self.malformed("/lmc_version", "text", &one_line(&other.to_string()))),
         }
     }
 
     pub fn status(&self) -> Result<ServerStatus, HttpError> {
         let status = self.get("/status")?;
         if !status.is_object() {
-            return Err(HttpError::Malformed(format!("{}/status is not an object", self.shown)));
+            return Err(self.malformed("/status", "a JSON object", &one_line(&status.to_string())));
         }
         let memory = &status["storage_manager"]["l1_manager"];
         let ids = |name: &str| {
@@ -148,7 +148,7 @@ impl HttpApi {
 
     /// MD5 digests of the blocks as hex, one per `chunk_blocks` blocks. 0.5.0 has another endpoint than later releases.
     pub fn checksums(&self, request: &ChecksumRequest) -> Result<Vec<String>, HttpError> {
-        let body = json!({
+        let body = serde_json::json!({
             "block_ids": request.block_ids,
             "chunk_size": request.chunk_blocks,
             "instance_id": request.instance_id,
@@ -255,9 +255,7 @@ impl HttpApi {
         let detail = said(&body).unwrap_or_default();
         match (status, python::json::loads(&body)) {
             (200, Ok(value)) => Ok(value),
-            (200, Err(_)) => Err(HttpError::Malformed(format!(
-                "{url} did not answer JSON ({detail}); is --url the address of the cache server?"
-            ))),
+            (200, Err(_)) => Err(self.malformed(path, "JSON", &detail)),
             // An unknown instance is a 404 too, with other words.
             (405, _) => Err(self.missing(path)),
             (404, _) if detail == "Not Found" || !detail.contains("instance_id") => Err(self.missing(path)),
@@ -268,12 +266,20 @@ impl HttpApi {
     fn unreachable(&self, error: &ureq::Error) -> HttpError {
         let cause = answer::cause(error);
         // What this machine lacks is no fault of the server.
-        let question = if limits::are_told_in(&cause) {
-            ""
-        } else {
-            "; does the server have its HTTP API on, and is --url its address?"
+        let advice = match limits::are_told_in(&cause) {
+            true => String::new(),
+            false => format!("; {}", advice(error)),
         };
-        HttpError::Unreachable(format!("could not ask {}: {cause}{question}", self.shown))
+        HttpError::Unreachable(format!("could not ask {}: {cause}{advice}", self.shown))
+    }
+
+    /// `detail` is what it said instead.
+    fn malformed(&self, path: &str, wanted: &str, detail: &str) -> HttpError {
+        HttpError::Malformed(format!(
+            "{}{} did not answer {wanted} but \"{detail}\"; is --url the address of the cache server?",
+            self.shown,
+            path.split('?').next().unwrap_or(path)
+        ))
     }
 
     fn missing(&self, path: &str) -> HttpError {
@@ -325,6 +331,15 @@ fn check_path(request: &ChecksumRequest) -> String {
         request.chunk_blocks,
         request.instance_id
     )
+}
+
+/// What to do about a request that got no answer.
+fn advice(error: &ureq::Error) -> &'static str {
+    match error {
+        ureq::Error::Timeout(_) => "it takes the connection and is too busy, or --url is another port of it",
+        ureq::Error::HostNotFound => "correct the host in --url",
+        _ => "does the server have its HTTP API on, and is --url its address?",
+    }
 }
 
 #[cfg(test)]

@@ -222,7 +222,7 @@ impl<'a> Runner<'a> {
     fn store(&mut self, request: &Request, chunks: (usize, usize), failures: &mut Failures) -> Result<(), RpcError> {
         let (cpu, begun) = (counters::process_cpu(), Instant::now());
         let transfer = self.session.store(request, chunks)?;
-        let (latency, cpu) = (begun.elapsed(), counters::process_cpu() - cpu);
+        let (latency, cpu) = (begun.elapsed(), counters::process_cpu().saturating_sub(cpu));
         self.samples
             .of_mut(Measured::ColdStore)
             .record_transfer(latency, cpu, &transfer);
@@ -266,7 +266,7 @@ impl<'a> Runner<'a> {
     ) -> Result<bool, RpcError> {
         let (cpu, begun) = (counters::process_cpu(), Instant::now());
         let transfer = self.session.retrieve(request, chunks, pass)?;
-        let (latency, cpu) = (begun.elapsed(), counters::process_cpu() - cpu);
+        let (latency, cpu) = (begun.elapsed(), counters::process_cpu().saturating_sub(cpu));
         if pass == Pass::Warm {
             self.samples
                 .of_mut(Measured::WarmRetrieve)

@@ -11,6 +11,7 @@ use super::memory::Layout;
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
 use crate::error::Error;
+use crate::sys::limits;
 use crate::units::bytes_text;
 
 /// Between two questions whether a lookup is done: at first, and at most.
@@ -89,8 +90,12 @@ impl Session {
         let layout = Layout::new(&config.shape);
         let bytes = layout.bytes as u64;
         let tensors = self.transport.allocate(layout, rank).map_err(|error| {
+            let advice = match limits::are_told_in(&error) {
+                true => "",
+                false => "; use a smaller --kvcache-shape-spec",
+            };
             Error::Environment(format!(
-                "could not allocate {} of KV tensors for rank {rank}: {error}; use a smaller --kvcache-shape-spec",
+                "could not allocate {} of KV tensors for rank {rank}: {error}{advice}",
                 bytes_text(bytes)
             ))
         })?;

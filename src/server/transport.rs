@@ -104,3 +104,15 @@ pub fn create(config: &RunConfig, run_id: &str, gpu: Option<Rc<Gpu>>) -> Box<dyn
         Driver::Lmcache => Box::new(lmcache_driven::LmcacheDriven::new(&config.shape, run_id, gpu)),
     }
 }
+
+/// The sentence of a registration that failed. `advice` is for a server that got the request and did not do it; where that is
+/// not so it would lead astray.
+fn not_registered(operation: &str, rank: u32, error: &RpcError, advice: &str) -> Error {
+    let advice = match error {
+        RpcError::Refused { .. } | RpcError::Malformed { .. } | RpcError::TimedOut { answers: true, .. } => {
+            format!("; {advice}")
+        }
+        _ => String::new(),
+    };
+    Error::Environment(format!("{operation} failed for rank {rank}: {error}{advice}"))
+}

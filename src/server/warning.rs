@@ -39,6 +39,10 @@ pub enum Warning {
     FewSequences {
         sequences: u64,
     },
+    /// A path begins with what only a shell or a browser replaces.
+    LiteralPath {
+        note: String,
+    },
 }
 
 impl Warning {
@@ -53,6 +57,7 @@ impl Warning {
             Warning::LateCommits { .. } => "late-commits",
             Warning::LeftBehind { .. } => "left-behind",
             Warning::FewSequences { .. } => "few-sequences",
+            Warning::LiteralPath { .. } => "literal-path",
         }
     }
 
@@ -88,6 +93,7 @@ impl Warning {
             Warning::FewSequences { sequences } => format!(
                 "percentiles over {sequences} sequences are single requests; use --end 100 or more and a short --interval"
             ),
+            Warning::LiteralPath { note } => note.clone(),
         }
     }
 
@@ -125,6 +131,7 @@ mod tests {
             },
             Warning::LeftBehind { what: "x".into() },
             Warning::FewSequences { sequences: 3 },
+            Warning::LiteralPath { note: "a; b".into() },
         ];
         let mut codes: Vec<_> = all.iter().map(Warning::code).collect();
         codes.sort_unstable();

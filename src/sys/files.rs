@@ -34,6 +34,17 @@ pub fn block_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bsize)
 }
 
+/// The unit of places and lengths that O_DIRECT takes in `file`, where kernel (6.1) and file system say it.
+pub fn direct_align_bytes(file: &File) -> Option<u64> {
+    // SAFETY: an all-zero statx is a valid value to fill in.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (fd, flags) = (file.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: the path is NUL-terminated, `stat` is writable for the whole call, and the descriptor is open as long as `file`.
+    checked(unsafe { libc::statx(fd, c"".as_ptr(), flags, libc::STATX_DIOALIGN, &mut stat) }).ok()?;
+    let said = stat.stx_mask & libc::STATX_DIOALIGN != 0 && stat.stx_dio_offset_align > 0;
+    said.then_some(u64::from(stat.stx_dio_offset_align))
+}
+
 /// Whether `path` lies on ext4 (or ext2 or ext3, which the same driver serves and which share its number).
 pub fn is_ext4(path: &Path) -> io::Result<bool> {
     let path = CString::new(path.as_os_str().as_bytes())?;

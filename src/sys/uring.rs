@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use io_uring::{IoUring, opcode, squeue, types};
 
+pub mod refusal;
+
 use super::arena::{Arena, Slot};
 
 /// The kernel takes at most this much in one registered buffer.

@@ -22,8 +22,16 @@ fn a_leading_bench_and_a_symlink_named_lmcache_are_drop_ins() {
         "4",
         "-q",
     ];
-    assert!(Command::new(&link).arg("bench").args(flags).status().unwrap().success());
-    assert!(bench().arg("bench").args(flags).status().unwrap().success());
+    assert!(
+        Command::new(&link)
+            .arg("bench")
+            .args(flags)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    assert!(bench().arg("bench").args(flags).output().unwrap().status.success());
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn foreign_files_are_left_alone() {
     let dir = Dir::new();
     fs::create_dir(dir.join("store")).unwrap();
     fs::write(dir.join("store/notes.txt"), "mine").unwrap();
-    assert!(l2(&dir.join("store")).arg("-q").status().unwrap().success());
+    assert!(l2(&dir.join("store")).arg("-q").output().unwrap().status.success());
     assert_eq!(fs::read_to_string(dir.join("store/notes.txt")).unwrap(), "mine");
 }
 
@@ -177,6 +177,36 @@ fn a_full_disk_leaves_no_partial_object() {
             assert!(name.ends_with(".data") && bytes == 300 << 10, "{name}: {bytes}");
         }
     }
+}
+
+#[test]
+fn too_few_open_files_fail_keys_with_the_limit_to_raise() {
+    let dir = Dir::new();
+    let spec = crate::support::fs_spec(&dir.join("store"));
+    // The fourth descriptor is the lock on the folder.
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -n 4; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_lmcache-bench"),
+            "l2",
+        ])
+        .args([
+            "--num-keys",
+            "2",
+            "--data-size-kb",
+            "64",
+            "--only",
+            "store",
+            "--l2-adapter",
+            &spec,
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = "Too many open files (os error 24); raise this process's limit of open files (ulimit -n)";
+    assert!(stderr(&output).contains(told), "{}", stderr(&output));
 }
 
 #[test]
@@ -269,7 +299,14 @@ fn verification_without_loads_is_doubted() {
 fn a_pipe_with_the_name_of_an_object_fails_its_key_and_holds_nothing_up() {
     let dir = Dir::new();
     let store = dir.join("store");
-    assert!(l2(&store).args(["-q", "--only", "store"]).status().unwrap().success());
+    assert!(
+        l2(&store)
+            .args(["-q", "--only", "store"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let object = fs::read_dir(&store).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&object).unwrap();
     assert!(Command::new("mkfifo").arg(&object).status().unwrap().success());

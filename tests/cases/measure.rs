@@ -257,6 +257,11 @@ fn the_mock_keeps_to_its_bandwidth_and_the_null_device_moves_nothing() {
     let (output, value) = mock(null, &[]);
     assert!(output.status.success());
     assert_eq!(value["metrics"]["op_2"]["total_success"], 32);
+    let warnings = value["metrics"]["warnings"].to_string();
+    assert!(
+        warnings.contains("null-device") && warnings.contains("never moved"),
+        "{warnings}"
+    );
     let refused = bench()
         .args(["l2", "--l2-adapter", null, "--no-skip-verify"])
         .output()

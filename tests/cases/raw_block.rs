@@ -186,7 +186,7 @@ fn the_older_checkpoint_serves_when_the_newer_is_torn() {
     let device = device(&dir, 4 * MIB);
     stored(&device);
     let more = ["--only", "store", "--rounds", "2", "-q"];
-    assert!(l2(&spec(&device, ""), &more).status().unwrap().success());
+    assert!(l2(&spec(&device, ""), &more).output().unwrap().status.success());
     // The second checkpoint is in the second container.
     let second = META / 2;
     assert_eq!(bytes(&device, second + 12, 8), 2u64.to_le_bytes());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{Dir, json, l2, stderr, stdout};
+use crate::support::{Dir, bench, json, l2, stderr, stdout};
 
 /// Lines of the reference's own sections, with figures replaced: the shape that scripts rely on.
 fn shape(text: &str) -> String {
@@ -139,7 +139,7 @@ fn progress_speaks_the_references_words() {
 }
 
 #[test]
-fn quiet_prints_nothing_and_still_writes_the_file() {
+fn quiet_is_the_report_alone_on_standard_output_and_in_the_file() {
     let dir = Dir::new();
     let file = dir.join("report.json");
     let output = l2(&dir.join("store"))
@@ -148,8 +148,47 @@ fn quiet_prints_nothing_and_still_writes_the_file() {
         .output()
         .unwrap();
     assert!(output.status.success());
-    assert!(output.stdout.is_empty() && output.stderr.is_empty());
-    assert!(fs::read_to_string(file).unwrap().starts_with("{\n  \"title\""));
+    assert!(output.stderr.is_empty(), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("{\n  \"title\""), "{}", stdout(&output));
+    assert_eq!(fs::read_to_string(file).unwrap(), stdout(&output));
+    let output = l2(&dir.join("store")).arg("-q").output().unwrap();
+    assert!(stdout(&output).starts_with("====") && !stdout(&output).contains("[Init]"));
+}
+
+#[test]
+fn paths_that_no_shell_has_expanded_are_told_and_taken_as_they_stand() {
+    let dir = Dir::new();
+    fs::create_dir(dir.join("~")).unwrap();
+    let spec = "\u{feff}{\"type\":\"fs\",\"base_path\":\"~/store\"}";
+    let output = bench()
+        .args([
+            "l2",
+            "--num-keys",
+            "2",
+            "--data-size-kb",
+            "4",
+            "--output",
+            "~/report.txt",
+            "--l2-adapter",
+            spec,
+        ])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for part in [
+        "base_path in the adapter JSON: ~/store is taken as it stands",
+        "write $HOME/store",
+        "--output ~/report.txt is taken as it stands",
+    ] {
+        // The terminal wraps long lines.
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(&text).contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('\u{feff}'));
+    assert_eq!(dir.names("~/store").len(), 4);
+    assert!(dir.join("~/report.txt").exists());
 }
 
 #[test]

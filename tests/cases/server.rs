@@ -345,8 +345,9 @@ fn the_report_goes_where_it_is_asked_for() {
         .arg(&path)
         .output()
         .unwrap();
-    assert_eq!((stdout(&output), stderr(&output)), (String::new(), String::new()));
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(stderr(&output), "");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), stdout(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(report["title"], "Server Bench Result");
     let text = stdout(&server.client().output().unwrap());
     for line in [

@@ -23,8 +23,8 @@ fn interrupted(dir: &Dir, phase: &str, signal: &str) -> (Option<i32>, String) {
                 "--l2-adapter",
                 &spec,
             ])
-            .status();
-        assert!(stored.unwrap().success());
+            .output();
+        assert!(stored.unwrap().status.success());
     }
     let mut child = bench()
         .args([

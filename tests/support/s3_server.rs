@@ -134,7 +134,11 @@ impl S3 {
                 objects.insert(path.to_owned(), body);
                 plain("200 OK", "", "")
             }
-            "POST" if query == "uploads=" => plain("200 OK", "", "<R><UploadId>up/1</UploadId></R>"),
+            "POST" if query == "uploads=" => plain(
+                "200 OK",
+                "",
+                "<InitiateMultipartUploadResult><UploadId>up/1</UploadId></InitiateMultipartUploadResult>",
+            ),
             "POST" => {
                 let parts = std::mem::take(&mut *self.parts.lock().unwrap());
                 let tags = parts
@@ -152,7 +156,11 @@ impl S3 {
                     return plain("400 Bad Request", "", "<Error><Code>InvalidPart</Code></Error>");
                 }
                 objects.insert(path.to_owned(), parts.into_values().flatten().collect());
-                plain("200 OK", "", "<CompleteMultipartUploadResult/>")
+                plain(
+                    "200 OK",
+                    "",
+                    "<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>",
+                )
             }
             "DELETE" => {
                 self.parts.lock().unwrap().clear();

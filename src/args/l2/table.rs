@@ -232,8 +232,8 @@ const FLAGS: &[Flag<L2Args>] = &[
             short: Some('q'),
             kind: Kind::Switch,
             group: &REFERENCE,
-            help: "Print neither progress nor report",
-            detail: "`--output` is still written, and the exit code still tells how it went.",
+            help: "Print no progress lines",
+            detail: "The report still goes to standard output, also when `--output` names a file for it.",
             ..FlagSpec::BLANK
         },
         set: |args, text| on_off(text).map(|on| args.quiet = on),

@@ -255,7 +255,7 @@ const FLAGS: &[Flag<ServerArgs>] = &[
             kind: Kind::Switch,
             group: &REFERENCE,
             help: "Print no progress lines",
-            detail: "The report still goes to standard output, unless `--output` names a file for it.",
+            detail: "The report still goes to standard output, also when `--output` names a file for it.",
             ..FlagSpec::BLANK
         },
         set: |args, text| on_off(text).map(|on| args.quiet = on),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::l2::adapter::Residency;
 use crate::l2::keys::ObjectKey;
-use crate::sys::files;
+use crate::sys::{files, limits};
 
 /// Syncs the file system of `base`, then drops and counts the pages of the keys' files, whose paths `path_of` writes.
 pub fn drop_pages(
@@ -16,7 +16,13 @@ pub fn drop_pages(
     keys: &mut dyn Iterator<Item = ObjectKey>,
     path_of: impl Fn(&ObjectKey, &mut String),
 ) -> Result<Residency, String> {
-    let refused = |error: io::Error| format!("--cold: could not sync {}: {error}", base.display());
+    let refused = |error: io::Error| {
+        let told = limits::told(&error);
+        format!(
+            "--cold: could not sync {}: {told}; without --cold nothing is synced",
+            base.display()
+        )
+    };
     files::sync_file_system(&File::open(base).map_err(refused)?).map_err(refused)?;
     let mut residency = Residency::default();
     let mut path = String::new();

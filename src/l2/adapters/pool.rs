@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
+use crate::sys::limits;
+
 /// Enough for a few system calls and their paths; the default of 8 MiB each would be address space for nothing.
 const STACK_BYTES: usize = 256 << 10;
 /// How long the end of a run waits for what the threads still do. A server of a network file system that is gone would hold
@@ -42,7 +44,12 @@ impl<Job: Send + 'static> Pool<Job> {
                 .name(format!("{name}-{index}"))
                 .stack_size(STACK_BYTES)
                 .spawn(run)
-                .map_err(|error| format!("could not start {count} I/O threads: {error}; lower --io-depth"))?;
+                .map_err(|error| {
+                    format!(
+                        "could not start {count} I/O threads: {} (lower --io-depth or the adapter's workers)",
+                        limits::thread_told(&error)
+                    )
+                })?;
             workers.push(worker);
         }
         Ok(Pool {

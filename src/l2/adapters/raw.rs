@@ -6,11 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::l2::adapter::Item;
-use crate::sys::uring::{Direction, Ring, Transfer};
+use crate::report::warning::Warning;
+use crate::sys::arena::Arena;
+use crate::sys::counters;
+use crate::sys::uring::{Direction, Ring, Transfer, refusal};
 
 /// The sentence for objects whose ring the kernel does not serve any more.
 pub fn broken_ring(error: &io::Error) -> String {
-    format!("the kernel refuses the io_uring ({error}); use --io-engine threads")
+    let advice = refusal::advice(error);
+    format!("the kernel refuses the io_uring ({error}): {advice}; or use --io-engine threads")
+}
+
+/// Registers the run's buffers with a ring, which works without too: then a warning says why and what it costs.
+pub fn register(ring: &mut Ring, arena: &Arc<Arena>, object_bytes: usize) -> Option<Warning> {
+    let error = ring.register(arena, object_bytes).err()?;
+    let needed_bytes = arena.raw_parts().1 as u64;
+    Some(Warning::RegisteredBuffersRefused {
+        reason: error.to_string(),
+        needed_bytes,
+        advice: refusal::register_advice(&error, needed_bytes, counters::locked_memory_limit_bytes()),
+    })
 }
 
 /// What a probe moves through the ring: whole slots against given places of given files.
@@ -42,7 +57,7 @@ pub fn move_raw(
             next += 1;
         }
         ring.wait(Duration::from_secs(1))
-            .map_err(|error| format!("the probe's ring failed: {error}"))?;
+            .map_err(|error| format!("the probe's ring failed: {}", refusal::told(&error)))?;
         while let Some(finished) = ring.next_finished() {
             done += 1;
             if let Err(error) = finished.outcome {

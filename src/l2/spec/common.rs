@@ -1,11 +1,14 @@
 //! The fields every adapter type takes, and the doubts about fields. Messages are LMCache's, without the prefix that names
 //! the spec.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use super::field::given;
 use super::python_value::{number, repr, type_name};
 use crate::report::warning::{SpecDoubt, Warning};
+use crate::url::literal_path_note;
 
 const FIELDS: [&str; 6] = ["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
 const POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
@@ -84,6 +87,23 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
         .collect()
 }
 
+/// Paths at any depth of a spec that look as if something would replace their beginning. The parser bounds the depth.
+pub fn literal_paths(value: &Value, warnings: &mut Vec<Warning>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let is_path = name.ends_with("_path") || name == "tls_ca_file";
+                let path = value.as_str().filter(|_| is_path).map(Path::new);
+                let note = path.and_then(|path| literal_path_note(&format!("{name} in the adapter JSON:"), path));
+                warnings.extend(note.map(|note| Warning::LiteralPath { note }));
+                literal_paths(value, warnings);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| literal_paths(item, warnings)),
+        _ => {}
+    }
+}
+
 /// Fields that neither the type, which knows `own`, nor the common part knows.
 pub fn unknown(fields: &Map<String, Value>, own: &[&str]) -> Vec<Warning> {
     let known: Vec<&str> = own.iter().chain(&FIELDS).copied().collect();
@@ -136,6 +156,18 @@ mod tests {
         for (from, to, distance) in cases {
             assert_eq!(edit_distance(from, to), distance, "{from} {to}");
         }
+    }
+
+    #[test]
+    fn paths_that_nothing_expands_are_told() {
+        let spec = serde_json::json!({"type": "fs", "base_path": "~/kv", "devices": [{"device_path": "file:///dev/x"}],
+            "model": "~", "inner": {"base_path": "/kv/~"}});
+        let mut warnings = Vec::new();
+        literal_paths(&spec, &mut warnings);
+        let texts: Vec<String> = warnings.iter().map(Warning::text).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[0].starts_with("base_path in the adapter JSON: ~/kv ") && texts[0].ends_with("write $HOME/kv"));
+        assert!(texts[1].ends_with("write /dev/x"), "{texts:?}");
     }
 
     #[test]

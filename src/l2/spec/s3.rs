@@ -1,4 +1,4 @@
-//! Fields of the `s3` type: LMCache's, and three of our own (`tls_ca_file` and two timeouts). An endpoint with a path,
+//! Fields of the `s3` type: LMCache's, and four of our own (`tls_ca_file`, `disable_multipart` and two timeouts). An endpoint with a path,
 //! `host/bucket`, asks for path-style requests, which LMCache does not have.
 
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ pub const TYPE: SpecType = SpecType {
         "aws_secret_access_key",
         "max_capacity_gb",
         "tls_ca_file",
+        "disable_multipart",
         "connection_timeout",
         "request_timeout",
     ]),
@@ -45,6 +46,8 @@ pub struct S3Config {
     pub secret_access_key: Option<Secret>,
     /// Trusted instead of the public authorities.
     pub tls_ca_file: Option<PathBuf>,
+    /// Every object in one PUT, for services that have no multipart upload.
+    pub disable_multipart: bool,
     pub connection_timeout: Duration,
     pub request_timeout: Duration,
 }
@@ -67,9 +70,20 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         access_key_id: secret(fields, "aws_access_key_id")?,
         secret_access_key: secret(fields, "aws_secret_access_key")?,
         tls_ca_file: field::optional_string(fields, "tls_ca_file")?.map(PathBuf::from),
+        disable_multipart: field::boolean(fields, "disable_multipart", false)?,
         connection_timeout: field::seconds(fields, "connection_timeout", CONNECTION_TIMEOUT_S)?,
         request_timeout: field::seconds(fields, "request_timeout", REQUEST_TIMEOUT_S)?,
     }))
+}
+
+/// A config without keys.
+#[cfg(test)]
+pub fn config_for_test() -> S3Config {
+    let fields = serde_json::json!({"s3_endpoint": "kv.host", "s3_region": "r"});
+    match parse(fields.as_object().expect("an object")) {
+        Ok(AdapterKind::S3(config)) => config,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn secret(fields: &Map<String, Value>, name: &str) -> Result<Option<Secret>, String> {

@@ -2,9 +2,23 @@
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum SpecDoubt {
-    OnlyFirstAdapter { given: usize },
-    UnknownField { field: String, nearest: Option<String> },
-    FieldWithoutEffect { field: String, why: String },
+    OnlyFirstAdapter {
+        given: usize,
+    },
+    UnknownField {
+        field: String,
+        nearest: Option<String>,
+    },
+    FieldWithoutEffect {
+        field: String,
+        why: String,
+    },
+    /// Of a name and its password, or of two keys, only one.
+    HalfCredentials {
+        given: String,
+        missing: String,
+        instead: String,
+    },
 }
 
 impl SpecDoubt {
@@ -13,11 +27,17 @@ impl SpecDoubt {
             SpecDoubt::OnlyFirstAdapter { .. } => "only-first-adapter",
             SpecDoubt::UnknownField { .. } => "unknown-field",
             SpecDoubt::FieldWithoutEffect { .. } => "field-without-effect",
+            SpecDoubt::HalfCredentials { .. } => "half-credentials",
         }
     }
 
     pub fn text(&self) -> String {
         match self {
+            SpecDoubt::HalfCredentials {
+                given,
+                missing,
+                instead,
+            } => format!("{given} is given without {missing}, so {instead}; give both, or neither"),
             SpecDoubt::OnlyFirstAdapter { given } => {
                 format!("of {given} adapters only the first is measured; run each alone")
             }

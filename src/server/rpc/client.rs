@@ -262,8 +262,7 @@ fn open(endpoint: &Endpoint, url: &str, wait: Wait) -> Result<Connection, RpcErr
     let failed = |text: String| RpcError::Unreachable(format!("could not reach the cache server at {url}: {text}"));
     let greet = |wait: Wait| -> Result<Result<Connection, Fault>, RpcError> {
         let stream = endpoint.open(wait.until);
-        let advice = "is it running, and is --rpc-url its ZMQ address?";
-        let stream = stream.map_err(|error| failed(format!("{error}; {advice}")))?;
+        let stream = stream.map_err(|error| failed(format!("{error}; {}", Endpoint::advice(&error))))?;
         Ok(Connection::greet(stream, "DEALER", wait))
     };
     let soon = Wait {

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::zmtp::Stream;
+use crate::sys::limits;
 
 /// A parsed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,20 @@ impl Endpoint {
             Endpoint::Unix { path } => UnixStream::connect(path).map(Stream::Unix),
             Endpoint::Tcp { host, port } => open_tcp(host, *port, until).map(Stream::Tcp),
         }
+    }
+
+    /// What to do about a stream that could not be opened.
+    pub fn advice(error: &io::Error) -> &'static str {
+        limits::advice(error).unwrap_or_else(|| match error.kind() {
+            io::ErrorKind::PermissionDenied => "you must be allowed to write to the server's socket: run as its user",
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                "correct --rpc-url, or look at the network between"
+            }
+            _ if error.to_string().contains("failed to lookup address") => {
+                "correct the host in --rpc-url, or see why this machine cannot resolve it"
+            }
+            _ => "is it running, and is --rpc-url its ZMQ address?",
+        })
     }
 
     /// Names what answers at the address, if it is one of the usual mistakes. `first_bytes` is what it said by itself.

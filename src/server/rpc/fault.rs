@@ -8,6 +8,7 @@ use super::version::Operation;
 use super::zmtp::Fault;
 use crate::cuda::CudaError;
 use crate::error::Error;
+use crate::sys::limits;
 
 /// Why a request brought no result.
 #[derive(Debug)]
@@ -56,18 +57,22 @@ impl fmt::Display for RpcError {
             ),
             RpcError::Refused { operation } => write!(
                 f,
-                "the server could not do {} and says so only in its log",
+                "the server could not do {} and says so only in its log; look there",
                 operation.name()
             ),
             RpcError::Disconnected { operation, cause } => {
-                write!(
-                    f,
-                    "{} lost its connection: {cause}; is the server still running?",
-                    operation.name()
-                )
+                let question = match limits::are_told_in(cause) {
+                    true => "",
+                    false => "; is the server still running?",
+                };
+                write!(f, "{} lost its connection: {cause}{question}", operation.name())
             }
             RpcError::Malformed { operation, detail } => {
-                write!(f, "the reply to {} is malformed: {detail}", operation.name())
+                write!(
+                    f,
+                    "the reply to {} is malformed: {detail}; is it an LMCache server of 0.5.0 to 0.5.6?",
+                    operation.name()
+                )
             }
             RpcError::Interrupted => f.write_str("a signal asked for the end"),
             RpcError::Invalid(text) | RpcError::Local(text) | RpcError::Unreachable(text) => f.write_str(text),

@@ -63,7 +63,9 @@ pub(super) fn detect(client: &mut Client, wait: Wait, deadline: Duration) -> Res
         }
     };
     match server.chunk_size {
-        0 => Err(RpcError::Unreachable("the server says that its chunk size is 0".into())),
+        0 => Err(RpcError::Unreachable(
+            "the server says that its chunk size is 0; restart it with a --chunk-size above 0".into(),
+        )),
         _ => Ok(server),
     }
 }

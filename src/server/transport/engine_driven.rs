@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::{Registration, Transfer, Transport, Worker};
+use super::{Registration, Transfer, Transport, Worker, not_registered};
 use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu, Staging};
 use crate::server::memory::{Blocks, KvTensors, Layout};
@@ -125,11 +125,8 @@ impl Transport for EngineDriven {
             num_physical_slots: registration.chunk_tokens as u64,
         });
         let pool = pool.map_err(|error| {
-            Error::Environment(format!(
-                "REGISTER_KV_CACHE_ENGINE_DRIVEN_CONTEXT failed for rank {}: {error}; does the server run with \
-                 --supported-transfer-mode auto or engine_driven?",
-                worker.rank
-            ))
+            let advice = "does the server run with --supported-transfer-mode auto or engine_driven?";
+            not_registered("REGISTER_KV_CACHE_ENGINE_DRIVEN_CONTEXT", worker.rank, &error, advice)
         })?;
         if let (Tensors::Device(tensors), None) = (&worker.tensors, &self.staging) {
             let chunk_bytes = self.chunk_layout(registration.chunk_tokens as u64, 1).chunk_bytes();

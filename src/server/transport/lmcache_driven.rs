@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Registration, Transfer, Transport, Worker};
+use super::{Registration, Transfer, Transport, Worker, not_registered};
 use crate::cuda::CudaError;
 use crate::cuda::stream::Event;
 use crate::error::Error;
@@ -15,6 +15,7 @@ use crate::server::rpc::{
 };
 use crate::server::shape::{self, Shape};
 use crate::server::tensors::Tensors;
+use crate::sys::limits;
 
 /// What every name of ours begins with, so that leftovers of killed runs are found.
 pub const NAME_PREFIX: &str = "lmcache-bench-kv-";
@@ -126,7 +127,7 @@ impl Transport for LmcacheDriven {
         }
         let name = format!("{NAME_PREFIX}{}-{}-{rank}", std::process::id(), self.run_id);
         let shared = KvTensors::shared(layout, &name);
-        shared.map(Tensors::Host).map_err(|error| error.to_string())
+        shared.map(Tensors::Host).map_err(|error| limits::told(&error))
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
@@ -147,11 +148,9 @@ impl Transport for LmcacheDriven {
             groups: self.groups(),
         });
         registered.map_err(|error| {
-            Error::Environment(format!(
-                "REGISTER_KV_CACHE failed for rank {}: {error}; the server must run on this host as this user, with a \
-                 --supported-transfer-mode that includes lmcache_driven, and know these shapes",
-                worker.rank
-            ))
+            let advice = "the server must run on this host as this user, with a --supported-transfer-mode that includes \
+                          lmcache_driven, and know these shapes";
+            not_registered("REGISTER_KV_CACHE", worker.rank, &error, advice)
         })?;
         match &mut worker.tensors {
             Tensors::Device(_) => Ok(()),

@@ -1,9 +1,11 @@
 //! The `resp` adapter.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use super::{codes, refused, run, wire};
 use crate::support::resp_server::{Instead, RespServer};
+use crate::support::stderr;
 
 fn error(text: &'static str) -> Option<Instead> {
     Some(Instead::Reply(format!("-{text}\r\n")))
@@ -142,7 +144,19 @@ fn refused_stores_fail_their_keys_alone() {
 
 #[test]
 fn an_answer_other_than_ok_is_not_a_store() {
-    for reply in [":1\r\n", "+QUEUED\r\n", "$-1\r\n", "HTTP/1.1 400\r\n"] {
+    for (reply, shown) in [
+        (":1\r\n", "the answer to SET is :1 instead of +OK"),
+        ("+QUEUED\r\n", "the answer to SET is +QUEUED instead of +OK"),
+        ("$2\r\nOK\r\n", "the answer to SET is the value \"OK\" instead of +OK"),
+        ("$-1\r\n", "the answer to SET is nil instead of +OK"),
+        ("*1\r\n+OK\r\n", "the answer to SET is an array of 1 instead of +OK"),
+        ("+ok\r\n", "the answer to SET is +ok instead of +OK"),
+        (
+            "HTTP/1.1 400\r\n",
+            "the answer is not RESP: it begins with \"HTTP/1.1 400\"",
+        ),
+        ("\x15\x03\x01\0\x02\x02F", "the server speaks TLS there"),
+    ] {
         let server = RespServer::scripted(move |words, _| match words[0].as_str() {
             "SET" => Some(Instead::Reply(reply.to_owned())),
             _ => None,
@@ -153,7 +167,80 @@ fn an_answer_other_than_ok_is_not_a_store() {
             (Some(1), &0.into()),
             "{reply}: {said}"
         );
+        assert!(said.contains(shown), "{shown}: {said}");
     }
+}
+
+#[test]
+fn an_answer_that_came_is_not_asked_for_twice() {
+    let server = RespServer::scripted(|words, before| {
+        (words[0] == "SET" && before == 3).then(|| Instead::Reply("+QUEUED\r\n".to_owned()))
+    });
+    let (code, metrics, said) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &7.into()),
+        "{said}"
+    );
+    assert_eq!(server.seen("SET").len(), 8);
+    assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");
+}
+
+#[test]
+fn answers_to_other_commands_have_their_form_too() {
+    for (name, reply, shown) in [
+        ("EXISTS", "+OK\r\n", "the answer to EXISTS is +OK instead of :0 or :1"),
+        ("EXISTS", ":2\r\n", "the answer to EXISTS is :2 instead of :0 or :1"),
+        ("EXISTS", "$-1\r\n", "the answer to EXISTS is nil"),
+        ("GET", "+OK\r\n", "the answer to GET is +OK instead of a value or nil"),
+        ("GET", ":1\r\n", "the answer to GET is :1 instead of a value or nil"),
+    ] {
+        let server = RespServer::scripted(move |words, _| (words[0] == name).then(|| Instead::Reply(reply.to_owned())));
+        let only = if name == "GET" { "load" } else { "lookup" };
+        let flags = ["--only", only, "--lookup-max-hit-rate", "1"];
+        for more in [r#""num_workers":1"#, r#""num_workers":1,"pipeline":4"#] {
+            let (code, metrics, said) = run(&server.spec(more), &flags);
+            assert_eq!(
+                (code, &metrics["op_0"]["total_success"]),
+                (Some(1), &0.into()),
+                "{said}"
+            );
+            assert!(said.contains(shown), "{shown}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_name_without_a_password_is_told_wherever_it_stands() {
+    let server = RespServer::obedient();
+    let (code, metrics, said) = run(&server.spec(r#""username":"u""#), &["--only", "store"]);
+    assert!(
+        code == Some(0) && codes(&metrics).contains(&"half-credentials"),
+        "{said}"
+    );
+    assert!(said.contains("username is given without password"), "{said}");
+}
+
+#[test]
+fn too_few_open_files_are_told_as_such() {
+    let server = RespServer::obedient();
+    let spec = server.spec(r#""num_workers":64"#);
+    let script = "ulimit -n 32; exec \"$@\"";
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            script,
+            "sh",
+            env!("CARGO_BIN_EXE_lmcache-bench"),
+            "l2",
+            "--l2-adapter",
+        ])
+        .arg(spec)
+        .output()
+        .unwrap();
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(1) && said.contains("ulimit -n"), "{said}");
+    assert!(said.contains(&format!("127.0.0.1:{}", server.port)), "{said}");
 }
 
 #[test]

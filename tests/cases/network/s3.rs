@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{codes, refused, run};
 use crate::support::s3_server::S3Server;
+use crate::support::{bench, json, stderr};
 
 fn path(index: u64) -> String {
     format!("/bench-model%40{index:08x}%400%40{index:032x}")
@@ -185,26 +186,196 @@ fn an_upload_that_fails_is_taken_back() {
     let late_error = "<Error><Code>InternalError</Code><Message>try later</Message></Error>";
     let server = S3Server::scripted(move |request, _| {
         let completes = request.method == "POST" && request.target.contains("uploadId");
-        completes.then(|| answer("200 OK", "", late_error))
+        completes.then(|| answer("200 OK", "Retry-After: 0\r\n", late_error))
     });
-    let flags = [
-        "--data-size-kb",
-        "9216",
-        "--num-keys",
-        "1",
-        "--in-flight",
-        "1",
-        "--only",
-        "store",
-    ];
-    let (code, metrics, said) = run(&server.spec(""), &flags);
+    let (code, metrics, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &0.into()),
         "{said}"
     );
     assert!(said.contains("InternalError, try later"), "{said}");
+    assert_eq!(server.seen("POST").len(), 1 + 4, "its code asks to try again");
     assert_eq!(server.seen("DELETE").len(), 1, "the parts are given up");
+}
+
+#[test]
+fn an_error_inside_a_completed_upload_is_tried_again() {
+    let late_error = "   \n<?xml version=\"1.0\"?>\n<Error>\n <Code>SlowDown</Code></Error>";
+    let server = S3Server::scripted(move |request, before| {
+        (request.method == "POST" && before == 1).then(|| answer("200 OK", "Retry-After: 0\r\n", late_error))
+    });
+    let (code, metrics, said) = run(&server.spec(""), &LARGE);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
+    assert!(codes(&metrics).contains(&"requests-repeated"), "{said}");
+}
+
+/// What the store says when `name` of its requests is answered so.
+fn refused_store(name: &'static str, raw: String) -> String {
+    let server = S3Server::scripted(move |request, _| {
+        let step = match (request.method.as_str(), request.target.split_once('?')) {
+            ("PUT", None) => "put",
+            ("PUT", Some(_)) => "part",
+            ("POST", Some((_, "uploads="))) => "begin",
+            ("POST", _) => "complete",
+            _ => "",
+        };
+        (step == name).then(|| raw.clone())
+    });
+    let mut flags = LARGE;
+    if name == "put" {
+        flags[1] = "16";
+    }
+    let (code, metrics, said) = run(&server.spec(""), &[&flags[..], &["--only", "store"]].concat());
+    assert_eq!(
+        (code, &metrics["op_0"]["total_success"]),
+        (Some(1), &0.into()),
+        "{name}: {said}"
+    );
+    said
+}
+
+#[test]
+fn a_good_status_alone_is_no_store() {
+    let html = "<html><head><title>Sign in</title></head></html>";
+    let etag = "ETag: \"x\"\r\n";
+    for (name, raw, part) in [
+        ("put", answer("200 OK", etag, html), "(it says \\\"Sign in\\\")"),
+        (
+            "put",
+            answer("200 OK", "", "{\"error\":\"who?\"}"),
+            "(it says \\\"who?\\\")",
+        ),
+        ("put", answer("202 Accepted", "", ""), "202 Accepted"),
+        (
+            "put",
+            answer("200 OK", etag, "<Error><Code>AccessDenied</Code></Error>"),
+            "an error inside the answer 200",
+        ),
+        (
+            "begin",
+            answer("200 OK", "", ""),
+            "no InitiateMultipartUploadResult with an UploadId (it is empty)",
+        ),
+        ("part", answer("200 OK", "", ""), "has no ETag"),
+        (
+            "complete",
+            answer("200 OK", "", ""),
+            "no CompleteMultipartUploadResult with an ETag (it is empty)",
+        ),
+        (
+            "complete",
+            answer("200 OK", "", html),
+            "no CompleteMultipartUploadResult",
+        ),
+        (
+            "complete",
+            answer("200 OK", "", "<CompleteMultipartUploadResult/>"),
+            "with an ETag",
+        ),
+    ] {
+        let said = refused_store(name, raw);
+        assert!(said.contains(&part.replace("\\\"", "\"")), "{name}, {part}: {said}");
+    }
+}
+
+#[test]
+fn a_service_without_multipart_uploads_can_still_take_whole_objects() {
+    let no_uploads = || {
+        S3Server::scripted(|request, _| {
+            let refusal = "<Error><Code>NotImplemented</Code><Message>A header you provided</Message></Error>";
+            request
+                .target
+                .contains('?')
+                .then(|| answer("501 Not Implemented", "", refusal))
+        })
+    };
+    let server = no_uploads();
+    let (code, _, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
+    assert!(
+        code == Some(1) && said.contains("no multipart upload") && said.contains("\"disable_multipart\": true"),
+        "{said}"
+    );
+    assert!(!said.contains("overloaded"), "{said}");
+    let server = no_uploads();
+    let spec = server
+        .spec("")
+        .replace("\"type\"", "\"disable_multipart\":true,\"type\"");
+    let (code, metrics, said) = run(&spec, &LARGE);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
+    assert_eq!(
+        (server.seen("PUT").len(), server.object(&path(0)).unwrap().len()),
+        (1, 20 << 20)
+    );
+    assert_eq!(
+        metrics["detail_0"]["io_path"],
+        "S3 over HTTP/1.1, virtual host, one PUT each, ranges of 8 MiB, 2 connections"
+    );
+    assert!(!said.contains("unknown-field"), "{said}");
+}
+
+#[test]
+fn a_lookup_that_may_not_list_is_told_so() {
+    let server = S3Server::scripted(|_, _| Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned()));
+    let (code, _, said) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
+    assert!(code == Some(1) && said.contains("s3:ListBucket"), "{said}");
+}
+
+#[test]
+fn one_key_without_the_other_is_told() {
+    let server = S3Server::obedient();
+    let half = server.spec("").replace(",\"aws_secret_access_key\":\"TOPSECRET\"", "");
+    let mut command = bench();
+    command
+        .env("AWS_ACCESS_KEY_ID", "AKIDOTHER")
+        .env("AWS_SECRET_ACCESS_KEY", "OTHERSECRET");
+    command.args([
+        "l2",
+        "--num-keys",
+        "1",
+        "--data-size-kb",
+        "16",
+        "--only",
+        "store",
+        "--l2-adapter",
+        &half,
+    ]);
+    let (output, report) = json(&mut command);
+    assert!(output.status.success() && codes(&report["metrics"]).contains(&"half-credentials"));
+    assert!(server.seen("PUT")[0].headers["authorization"].contains("Credential=AKIDOTHER/"));
+    command.env_remove("AWS_SECRET_ACCESS_KEY");
+    let said = stderr(&command.output().unwrap());
+    assert!(
+        said.contains("the adapter JSON has aws_access_key_id and no aws_secret_access_key"),
+        "{said}"
+    );
+    assert!(
+        said.contains("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
+        "{said}"
+    );
+    assert!(!said.contains("AKID"), "a key was printed: {said}");
+}
+
+#[test]
+fn a_web_page_is_no_object() {
+    let page = |more: &str, body: &str| {
+        let head = format!("Content-Type: text/html\r\n{more}");
+        answer("200 OK", &head, body)
+    };
+    let server = S3Server::scripted(move |request, _| match request.method.as_str() {
+        "HEAD" => Some(page("Connection: close\r\n", "").replace("Content-Length: 0", "Content-Length: 9")),
+        _ => Some(page("", "<html><title>Sign in</title>")),
+    });
+    for operation in ["lookup", "load"] {
+        let flags = ["--only", operation, "--lookup-max-hit-rate", "1"];
+        let (code, metrics, said) = run(&server.spec(""), &flags);
+        assert_eq!(
+            (code, &metrics["op_0"]["total_success"]),
+            (Some(1), &0.into()),
+            "{said}"
+        );
+        assert!(said.contains("web page and no object"), "{operation}: {said}");
+    }
 }
 
 #[test]
@@ -280,6 +451,28 @@ fn bodies_that_are_cut_off_or_of_another_size_are_not_loaded() {
         "00000004.data: not found",
     ] {
         assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_body_that_was_left_unread_is_not_loaded() {
+    for head in [
+        "Content-Length: 9223372036854775808\r\n\r\n",
+        "Content-Length: 16385\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\n",
+    ] {
+        let server = S3Server::scripted(move |request, _| {
+            let range = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-16383/16384\r\nConnection: close\r\n";
+            (request.method == "GET").then(|| format!("{range}{head}{}", "x".repeat(16_400)))
+        });
+        assert_eq!(run(&server.spec(""), &["--only", "store"]).0, Some(0));
+        let (code, metrics, said) = run(&server.spec(""), &["--only", "load"]);
+        assert_eq!(
+            (code, &metrics["op_0"]["total_success"]),
+            (Some(1), &0.into()),
+            "{said}"
+        );
+        assert!(said.contains("bytes with the Content-Range"), "{said}");
     }
 }
 

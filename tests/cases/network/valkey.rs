@@ -104,6 +104,7 @@ fn no_cluster_and_no_tls_are_said_at_once() {
     });
     let (code, text) = refused(&spec(&[&server], r#","cluster_mode":true"#));
     assert!(code == Some(1) && text.contains("cluster support disabled"), "{text}");
+    assert!(text.contains("set \"cluster_mode\" to false"), "{text}");
     let (code, text) = refused(&spec(&[&server], r#","tls_enable":true,"connection_timeout":2"#));
     assert!(
         code == Some(1) && text.contains("could not connect to 127.0.0.1:"),
@@ -114,6 +115,20 @@ fn no_cluster_and_no_tls_are_said_at_once() {
         code == Some(1) && text.contains("could not read tls_ca_file /nowhere"),
         "{text}"
     );
+}
+
+#[test]
+fn a_name_without_a_password_is_told() {
+    let server = RespServer::obedient();
+    let (code, metrics, said) = run(&spec(&[&server], r#","username":"u""#), &["--only", "store"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        codes(&metrics).contains(&"half-credentials") && said.contains("nobody logs in"),
+        "{said}"
+    );
+    assert!(server.seen("AUTH").is_empty());
+    let (_, metrics, said) = run(&spec(&[&server], r#","password":"p""#), &["--only", "store"]);
+    assert!(!codes(&metrics).contains(&"half-credentials"), "{said}");
 }
 
 #[test]

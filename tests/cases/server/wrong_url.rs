@@ -10,6 +10,7 @@ use lmcache_bench::server::rpc::Endpoint;
 
 use super::warnings;
 use crate::support::mock_server::{DEADLINE, MockServer};
+use crate::support::s3_server::S3Server;
 use crate::support::{json, stderr};
 
 /// What a ZMTP 3 server says to whoever connects, before it has read anything.
@@ -56,6 +57,49 @@ fn nothing_is_sent_by_https_either() {
     let api = HttpApi::new(&format!("https://127.0.0.1:{port}"), DEADLINE).unwrap();
     assert!(matches!(api.release(), Err(HttpError::Unreachable(_))));
     assert_eq!(heard.join().unwrap(), b"");
+}
+
+#[test]
+fn what_a_server_says_about_itself_is_repeated() {
+    let page = |status: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let long = "x".repeat(1000);
+    for (answer, told) in [
+        (
+            page("502 Bad Gateway", "<html><title>502 down</title></html>"),
+            "the server answered 502: 502 down".to_owned(),
+        ),
+        (
+            page("401 Unauthorized", "{\"error\":{\"message\":\"who?\"}}"),
+            "the server answered 401: who?".to_owned(),
+        ),
+        (page("302 Found", ""), "the server answered 302".to_owned()),
+        (
+            page("200 OK", "<title>Sign in</title>"),
+            "/lmc_version did not answer JSON but \"Sign in\"".to_owned(),
+        ),
+        (
+            page("200 OK", "[1]"),
+            "/lmc_version did not answer text but \"[1]\"".to_owned(),
+        ),
+        (
+            page("500 Oops", &long),
+            format!("the server answered 500: {}", "x".repeat(200)),
+        ),
+    ] {
+        let server = S3Server::scripted(move |_, _| Some(answer.clone()));
+        let api = HttpApi::new(&format!("http://127.0.0.1:{}", server.port), DEADLINE).unwrap();
+        let error = api.release().unwrap_err().to_string();
+        assert!(error.contains(&told), "{told}: {error}");
+        assert!(!error.contains(&"x".repeat(201)), "{error}");
+    }
+    let server = S3Server::scripted(move |_, _| Some(page("200 OK", &format!("\"{long}\""))));
+    let api = HttpApi::new(&format!("http://127.0.0.1:{}", server.port), DEADLINE).unwrap();
+    assert_eq!(api.release().unwrap(), "x".repeat(200));
 }
 
 /// The greeting of a busy server may come late, so the port of `--rpc-url` is not even visited.

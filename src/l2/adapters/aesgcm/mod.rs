@@ -22,7 +22,9 @@ use crate::report::model::{Entry, Section};
 use crate::report::warning::Warning;
 use crate::stats::histogram::LatencyHistogram;
 use crate::sys::arena::{Arena, Slot};
+use crate::sys::limits;
 use crate::units::{GIB, duration_ns};
+use crate::url::literal_path_advice;
 
 /// A key is some dozens of bytes; whatever is longer is another file.
 const MASTER_KEY_BYTES_MAX: u64 = 1 << 20;
@@ -38,7 +40,8 @@ impl Frames {
         let frame_bytes = object_bytes + OVERHEAD_BYTES;
         let make = if shared { Arena::shared } else { Arena::new };
         let arena = make(objects * frame_bytes, align, false).map_err(|error| {
-            format!("could not allocate the buffers for encrypted objects: {error}; lower --num-keys")
+            let advice = limits::advice(&error).unwrap_or("lower --num-keys, --in-flight or --data-size-kb");
+            format!("could not allocate the buffers for encrypted objects: {error}; {advice}")
         })?;
         let (arena, slots) = arena.into_slots(frame_bytes);
         Ok(Frames { arena, slots })
@@ -228,7 +231,12 @@ fn master_key(path: &Path) -> Result<Vec<u8>, String> {
     let mut key = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MASTER_KEY_BYTES_MAX + 1).read_to_end(&mut key))
-        .map_err(|error| refused(&format!("{error}; name the file with the master key")))?;
+        .map_err(|error| {
+            let literal = literal_path_advice(path);
+            let advice = limits::advice(&error).or(literal.as_deref());
+            let advice = advice.unwrap_or("name the file with the master key, which this user may read");
+            refused(&format!("{error}; {advice}"))
+        })?;
     match key.len() as u64 {
         0 => Err(refused("the file is empty; LMCache refuses an empty master key")),
         length if length > MASTER_KEY_BYTES_MAX => Err(refused("the file is too long for a key; name another")),

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::frame::{self, Reply};
 use super::log::Log;
+use crate::sys::limits;
+use crate::url::literal_path_advice;
 
 /// The whole program; nothing is written to disk for it.
 const HELPER: &str = include_str!("helper.py");
@@ -35,7 +37,9 @@ pub struct Link {
 impl Link {
     /// Starts the helper with `memory` as its standard output and a socket as its standard input.
     pub fn start(python: &Path, memory: BorrowedFd<'_>) -> Result<Link, String> {
-        let could_not = |what: &str, error: std::io::Error| format!("could not {what} for the Python helper: {error}");
+        let could_not = |what: &str, error: std::io::Error| {
+            format!("could not {what} for the Python helper: {}", limits::told(&error))
+        };
         let (stream, theirs) = UnixStream::pair().map_err(|error| could_not("make a socket", error))?;
         let memory = memory
             .try_clone_to_owned()
@@ -52,9 +56,12 @@ impl Link {
             .process_group(0)
             .spawn()
             .map_err(|error| {
+                let literal = literal_path_advice(python);
+                let advice = limits::advice(&error).or(literal.as_deref());
                 format!(
-                    "could not start {}: {error}; name a Python that has lmcache with --python or LMCACHE_PYTHON",
-                    python.display()
+                    "could not start {}: {error}; {}",
+                    python.display(),
+                    advice.unwrap_or("name a Python that has lmcache with --python or LMCACHE_PYTHON")
                 )
             })?;
         let log = Log::of(child.stderr.take());
@@ -90,7 +97,7 @@ impl Link {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Err(format!(
-                        "the Python helper read nothing for {} s",
+                        "the Python helper read nothing for {} s; look at the store behind LMCache's adapter",
                         SEND_TIMEOUT.as_secs()
                     ));
                 }
@@ -191,6 +198,7 @@ impl Drop for Link {
 
 fn status_text(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
+        (Some(9), _) => "was ended by signal 9, as the kernel does when memory runs out (see dmesg)".to_owned(),
         (Some(signal), _) => format!("was ended by signal {signal}"),
         (None, Some(code)) => format!("ended with exit code {code}"),
         (None, None) => "ended".to_owned(),

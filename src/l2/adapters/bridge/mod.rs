@@ -204,7 +204,8 @@ impl BridgeAdapter {
         if let Some(adapter_ns) = adapter_ns {
             self.cost.add(pending.operation, whole, adapter_ns);
         }
-        let adapter_ns = adapter_ns.unwrap_or(0);
+        // A part of the whole, whatever the helper's clock says.
+        let adapter_ns = adapter_ns.unwrap_or(0).min(duration_ns(whole));
         let mut items = pending.items;
         let keys = items.len().max(1) as u64;
         for (item, outcome) in items.iter_mut().zip(outcomes) {

@@ -3,9 +3,12 @@
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use crate::l2::spec::DaxDevice;
 use crate::sys::file_map::{FileMap, Piece};
+use crate::sys::limits;
+use crate::url::literal_path_advice;
 
 struct Device {
     mapping: FileMap,
@@ -39,7 +42,8 @@ impl Devices {
         let mut devices = Vec::new();
         for device in configured {
             let path = &device.path;
-            let refused = |error: io::Error| format!("Failed to open dax device {path}: {error}{}", advice(&error));
+            let refused =
+                |error: io::Error| format!("Failed to open dax device {path}: {error}{}", advice(path, &error));
             let metadata = fs::metadata(path).map_err(refused)?;
             let identity = Identity::of(&metadata);
             if seen.contains(&identity) {
@@ -101,12 +105,15 @@ impl Devices {
     }
 }
 
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "; name a device, or make a file with `truncate -s 8G`",
-        io::ErrorKind::PermissionDenied => "; you must be allowed to read and write it",
-        _ => "",
-    }
+fn advice(path: &str, error: &io::Error) -> String {
+    let literal = literal_path_advice(Path::new(path));
+    let advice = limits::advice(error).or(literal.as_deref());
+    let advice = advice.unwrap_or_else(|| match error.kind() {
+        io::ErrorKind::NotFound => "name a device, or make a file with `truncate -s 8G`",
+        io::ErrorKind::PermissionDenied => "you must be allowed to read and write it",
+        _ => "name a device-dax device, or a file",
+    });
+    format!("; {advice}")
 }
 
 fn map(device: &DaxDevice, file: &File, metadata: &Metadata, slot_bytes: u64) -> Result<Device, String> {
@@ -125,7 +132,12 @@ fn map(device: &DaxDevice, file: &File, metadata: &Metadata, slot_bytes: u64) ->
     let mapped_bytes =
         usize::try_from(mapped).map_err(|_| format!("max_dax_size_gb of {path} is beyond the address space"))?;
     let mapping = FileMap::new(file, mapped_bytes)
-        .map_err(|error| format!("Failed to mmap dax arena ({mapped} bytes) from {path}: {error}"))?;
+        .map_err(|error| {
+            format!(
+                "Failed to mmap dax arena ({mapped} bytes) from {path}: {error}; lower max_dax_size_gb, make it a multiple of \
+                 the device's alignment, or name another device"
+            )
+        })?;
     Ok(Device {
         mapping,
         max_slots: mapped / slot_bytes,

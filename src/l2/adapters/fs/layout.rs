@@ -14,7 +14,8 @@ use super::setup::{Names, Setup, Temporary};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 use crate::sys::arena::Arena;
-use crate::sys::files;
+use crate::sys::{files, limits};
+use crate::url::literal_path_advice;
 
 /// From this size on, reserving a file's space in one piece costs less than ext4's delayed allocation, which books every
 /// 4 KiB block of a buffered write on its own (docs/results/kernel-floor.md).
@@ -44,6 +45,8 @@ pub struct Layout {
 }
 
 fn refused(what: &str, path: &Path, error: &io::Error, advice: &str) -> String {
+    let literal = literal_path_advice(path);
+    let advice = limits::advice(error).or(literal.as_deref()).unwrap_or(advice);
     format!("could not {what} {}: {error}; {advice}", path.display())
 }
 
@@ -105,6 +108,7 @@ impl Layout {
         }
         match self.try_direct(block) {
             Ok(()) => Ok(true),
+            Err(error) if limits::advice(&error).is_some() => Err(refused("try O_DIRECT in", &self.base, &error, "")),
             Err(error) => {
                 let path = self.base.display().to_string();
                 warnings.push(Warning::ODirectRefused {

@@ -28,10 +28,11 @@ use crate::l2::adapter::{
 use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::cold;
 use crate::l2::adapters::pool::Pool;
+use crate::l2::adapters::raw::register;
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
-use crate::sys::uring::Ring;
-use crate::sys::{counters, files};
+use crate::sys::uring::{Ring, refusal};
+use crate::sys::{files, limits};
 use crate::units::MIB;
 
 /// Transfers in the ring at a time; more gains nothing on one device queue and makes every latency longer.
@@ -124,16 +125,12 @@ impl FsAdapter {
         let mut ring = Ring::new(depth)?;
         let arena = &self.environment.arena;
         if self.layout.direct
-            && let Err(error) = ring.register(arena, self.environment.object_bytes)
+            && let Some(warning) = register(&mut ring, arena, self.environment.object_bytes)
         {
             // Rings of several depths may be refused for the one reason.
             self.warnings
                 .retain(|warning| !matches!(warning, Warning::RegisteredBuffersRefused { .. }));
-            self.warnings.push(Warning::RegisteredBuffersRefused {
-                reason: error.to_string(),
-                needed_bytes: arena.raw_parts().1 as u64,
-                limit_bytes: counters::locked_memory_limit_bytes(),
-            });
+            self.warnings.push(warning);
         }
         Ok(RingEngine::new(ring, depth, &self.layout, &self.cancelled))
     }
@@ -148,11 +145,13 @@ impl FsAdapter {
                 Ok(true)
             }
             Err(error) if self.environment.io_engine == IoEngine::Uring => Err(format!(
-                "--io-engine uring: the kernel gives no io_uring ({error}); use --io-engine threads"
+                "--io-engine uring: the kernel gives no io_uring ({}); or use --io-engine threads",
+                refusal::told(&error)
             )),
             Err(error) => {
                 self.warnings.push(Warning::UringUnavailable {
                     reason: error.to_string(),
+                    advice: refusal::advice(&error),
                 });
                 Ok(false)
             }
@@ -193,8 +192,9 @@ fn lock_for_storing(layout: &Layout) -> Result<File, String> {
     let base = layout.base();
     let directory = File::open(base).map_err(|error| {
         format!(
-            "could not open base_path {}: {error}; check its permissions",
-            base.display()
+            "could not open base_path {}: {error}; {}",
+            base.display(),
+            limits::advice(&error).unwrap_or("check its permissions")
         )
     })?;
     match files::lock_exclusive(&directory) {
@@ -301,7 +301,12 @@ impl Adapter for FsAdapter {
         if self.ring.as_ref().is_none_or(|ring| ring.depth() != depth) {
             match self.open_ring(depth) {
                 Ok(ring) => self.ring = Some(ring),
-                Err(error) => return (items, Err(format!("the probe needs io_uring: {error}"))),
+                Err(error) => {
+                    return (
+                        items,
+                        Err(format!("the probe needs io_uring: {}", refusal::told(&error))),
+                    );
+                }
             }
         }
         let ring = self.ring.as_mut().expect("made above");

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::layout::Layout;
 use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
-use crate::sys::files;
+use crate::sys::{files, limits};
 use crate::units::duration_ns;
 
 /// Stops the clock of one step and starts that of the next.
@@ -227,12 +227,15 @@ fn read_fully(file: &File, bytes: &mut [u8], start: usize) -> io::Result<usize> 
 
 /// The sentence for a key that could not be handled.
 pub fn failed(action: &str, path: &str, error: &io::Error) -> Outcome {
-    let advice = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space or name another base_path",
-        ErrorKind::PermissionDenied => "; check the permissions of base_path",
-        ErrorKind::ReadOnlyFilesystem => "; mount it writable or name another base_path",
-        ErrorKind::CrossesDevices => "; relative_tmp_dir must be on the same file system as base_path",
-        _ => "",
-    };
-    Outcome::Failed(format!("could not {action} {path}: {error}{advice}"))
+    let advice = limits::advice(error).unwrap_or_else(|| match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space or name another base_path",
+        ErrorKind::PermissionDenied => "check the permissions of base_path",
+        ErrorKind::ReadOnlyFilesystem => "mount it writable or name another base_path",
+        ErrorKind::CrossesDevices => "relative_tmp_dir must be on the same file system as base_path",
+        ErrorKind::FileTooLarge => "raise `ulimit -f`, or lower --data-size-kb",
+        ErrorKind::NotFound | ErrorKind::NotADirectory => "base_path was removed or replaced while the run used it",
+        ErrorKind::InvalidFilename => "the file system takes no name of this length",
+        _ => "look at the file system of base_path and at the kernel's log",
+    });
+    Outcome::Failed(format!("could not {action} {path}: {error}; {advice}"))
 }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use super::layout::Layout;
 use crate::l2::adapter::{Item, ProbeSlice};
 use crate::l2::adapters::raw::move_raw;
-use crate::sys::files;
 use crate::sys::uring::{Direction, Ring};
+use crate::sys::{files, limits};
 
 /// Files of one round's size: one that was written before, and one more for every slice on fresh space.
 pub struct Probe {
@@ -73,7 +73,10 @@ impl Probe {
 fn create(layout: &Layout, bytes: u64, number: usize) -> Result<(PathBuf, Arc<File>), String> {
     let name = format!(".lmcache-bench-probe-{}-{number}.tmp", std::process::id());
     let path = layout.base().join(name);
-    let refused = |error: std::io::Error| format!("could not make the probe file {}: {error}", path.display());
+    let refused = |error: std::io::Error| {
+        let advice = limits::advice(&error).unwrap_or("free space for it, or leave --probe out");
+        format!("could not make the probe file {}: {error}; {advice}", path.display())
+    };
     let mut options = File::options();
     options
         .write(true)
@@ -100,9 +103,9 @@ pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) 
         for item in batch.iter() {
             layout.final_path(&item.key, &mut path);
             let file = File::options().read(true).custom_flags(files::O_DIRECT).open(&path);
-            open.push(Arc::new(
-                file.map_err(|error| format!("the probe could not open {path}: {error}"))?,
-            ));
+            open.push(Arc::new(file.map_err(|error| {
+                format!("the probe could not open {path}: {}", limits::told(&error))
+            })?));
         }
         let begin = Instant::now();
         move_raw(ring, depth, Direction::Read, batch, |index| {

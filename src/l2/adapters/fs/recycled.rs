@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sys::arena::Arena;
-use crate::sys::{files, signal};
+use crate::sys::{files, limits, signal};
 use crate::units::bytes_text;
 
 /// What the files hold until they are overwritten: no zeros, which some devices do not really write.
@@ -37,9 +37,8 @@ impl Recycled {
         };
         let refused = |error: io::Error| {
             let bytes = bytes_text(object_bytes as u64 * count as u64);
-            format!(
-                "--recycle: could not write {count} files ({bytes}) into {base_text}: {error}; free space, or lower --rounds"
-            )
+            let advice = limits::advice(&error).unwrap_or("free space, or lower --rounds");
+            format!("--recycle: could not write {count} files ({bytes}) into {base_text}: {error}; {advice}")
         };
         let arena = Arena::new(object_bytes, ALIGN_BYTES, false).map_err(refused)?;
         let (_arena, mut slots) = arena.into_slots(object_bytes);

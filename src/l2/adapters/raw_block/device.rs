@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 use super::geometry::Geometry;
 use crate::l2::spec::RawBlockConfig;
 use crate::sys::arena::{Arena, Slot};
-use crate::sys::files;
+use crate::sys::{files, limits};
+use crate::url::literal_path_advice;
 
 const PATIENCE: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(10);
@@ -20,24 +22,64 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct Device {
     pub file: Arc<File>,
     pub bytes: u64,
+    /// As configured.
+    blocks: Blocks,
+}
+
+/// What decides whether O_DIRECT takes a transfer.
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    direct: bool,
+    block_align: u64,
+    /// What the kernel says that it wants, if it says so.
+    needed: Option<u64>,
+}
+
+impl Blocks {
+    /// What to do about a refused transfer, behind a semicolon. A file has the blocks of the disk below it.
+    fn advice(self, error: &io::Error) -> String {
+        let aligned = self.block_align;
+        match (error.kind(), self.needed) {
+            (ErrorKind::InvalidInput, Some(needed)) if self.direct && needed > aligned => format!(
+                "; block_align is {aligned}, and what lies below takes O_DIRECT in whole blocks of {needed} bytes only: set \
+                 \"block_align\": {needed} (slot_bytes, header_bytes and meta_total_bytes are multiples of it), and \
+                 --l1-align-bytes {needed}"
+            ),
+            (ErrorKind::InvalidInput, None) if self.direct => format!(
+                "; block_align {aligned} may be smaller than the blocks of the disk below: set \"block_align\": 4096 \
+                 (slot_bytes, header_bytes and meta_total_bytes are multiples of it) and --l1-align-bytes 4096, or \
+                 \"use_odirect\": false"
+            ),
+            (ErrorKind::InvalidInput, Some(_)) if self.direct => {
+                "; it may not take O_DIRECT: set \"use_odirect\": false".to_owned()
+            }
+            (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => {
+                "; the file is sparse and its file system is full: free space".to_owned()
+            }
+            (ErrorKind::UnexpectedEof, _) => "; the file is shorter than it was when the run began".to_owned(),
+            _ => match limits::advice(error) {
+                Some(advice) => format!("; {advice}"),
+                None => "; look at the device and at the kernel's log".to_owned(),
+            },
+        }
+    }
 }
 
 impl Device {
     pub fn open(config: &RawBlockConfig) -> Result<Device, String> {
         let path = &config.device_path;
         let refused = |what: &str, error: io::Error| {
-            let advice = match error.kind() {
-                ErrorKind::NotFound => {
-                    "; it is never created: name a block device, or make a file with `truncate -s 8G`"
-                }
-                ErrorKind::PermissionDenied => "; you must be allowed to read and write it",
-                ErrorKind::ResourceBusy => "; it is mounted or in use: name a device that nothing else uses",
-                ErrorKind::InvalidInput if config.use_odirect => {
-                    "; it may not take O_DIRECT: set \"use_odirect\": false"
-                }
-                _ => "",
-            };
-            format!("could not {what} device_path {path}: {error}{advice}")
+            let literal = literal_path_advice(Path::new(path));
+            let advice = limits::advice(&error).or(literal.as_deref());
+            let advice = advice.unwrap_or_else(|| match error.kind() {
+                ErrorKind::NotFound => "it is never created: name a block device, or make a file with `truncate -s 8G`",
+                ErrorKind::PermissionDenied => "you must be allowed to read and write it",
+                ErrorKind::ResourceBusy => "it is mounted or in use: name a device that nothing else uses",
+                ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only: name another one",
+                ErrorKind::InvalidInput if config.use_odirect => "it may not take O_DIRECT: set \"use_odirect\": false",
+                _ => "name a block device, or a plain file that is large enough",
+            });
+            format!("could not {what} device_path {path}: {error}; {advice}")
         };
         let kind = fs::metadata(path).map_err(|error| refused("open", error))?.file_type();
         if !kind.is_file() && !kind.is_block_device() {
@@ -67,10 +109,21 @@ impl Device {
         let bytes = file
             .seek(SeekFrom::End(0))
             .map_err(|error| refused("find the size of", error))?;
+        let blocks = Blocks {
+            direct: config.use_odirect,
+            block_align: config.block_align.unsigned_abs(),
+            needed: files::direct_align_bytes(&file),
+        };
         Ok(Device {
             file: Arc::new(file),
             bytes,
+            blocks,
         })
+    }
+
+    /// What to do about a transfer that the kernel refused, behind a semicolon.
+    pub fn advice(&self, error: &io::Error) -> String {
+        self.blocks.advice(error)
     }
 
     /// Reads so many bytes; `geometry` says in which units.
@@ -114,4 +167,42 @@ pub fn buffer(bytes: u64, align: u64) -> io::Result<Slot> {
     slots
         .pop()
         .ok_or_else(|| io::Error::other("an empty buffer was asked for"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_larger_than_block_align_are_named() {
+        let invalid = io::Error::from(ErrorKind::InvalidInput);
+        let advice = |direct, block_align, needed| {
+            let blocks = Blocks {
+                direct,
+                block_align,
+                needed,
+            };
+            blocks.advice(&invalid)
+        };
+        let told = advice(true, 512, Some(4096));
+        for part in [
+            "block_align is 512",
+            "blocks of 4096",
+            "\"block_align\": 4096",
+            "--l1-align-bytes 4096",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(advice(true, 512, None).contains("may be smaller than the blocks"));
+        assert!(advice(true, 4096, Some(512)).contains("\"use_odirect\": false"));
+        assert!(!advice(false, 512, Some(4096)).contains("block_align"));
+        let full = io::Error::from(ErrorKind::StorageFull);
+        let blocks = Blocks {
+            direct: true,
+            block_align: 512,
+            needed: Some(4096),
+        };
+        assert!(blocks.advice(&full).contains("sparse"));
+        assert!(blocks.advice(&io::Error::from_raw_os_error(24)).contains("ulimit -n"));
+    }
 }

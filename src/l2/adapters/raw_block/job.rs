@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
+use super::shared::Shared;
 use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
 use crate::l2::adapters::assembly::Place;
 use crate::units::duration_ns;
@@ -31,7 +32,7 @@ impl Job {
     }
 
     /// Notes what came of the transfer of the whole object.
-    pub fn end(&mut self, outcome: io::Result<()>, device_path: &str) {
+    pub fn end(&mut self, outcome: io::Result<()>, shared: &Shared) {
         let spent = duration_ns(self.begun.elapsed());
         self.item.times.transfer_ns = spent;
         self.item.times.service_ns = spent;
@@ -40,13 +41,15 @@ impl Job {
             (Ok(()), _) => Outcome::Loaded,
             (Err(error), operation) => {
                 let action = if operation == Operation::Store { "write" } else { "read" };
-                let advice = match error.kind() {
-                    ErrorKind::StorageFull => "; the file is sparse and its file system is full: free space",
-                    _ => "",
+                // What this program says about its own ring has its advice already.
+                let advice = match error.raw_os_error() {
+                    None if error.kind() == ErrorKind::Other => String::new(),
+                    _ => shared.device.advice(&error),
                 };
                 let (slot, offset) = (self.slot, self.slot_offset);
                 Outcome::Failed(format!(
-                    "could not {action} slot {slot} at byte {offset} of {device_path}: {error}{advice}"
+                    "could not {action} slot {slot} at byte {offset} of {}: {error}{advice}",
+                    shared.geometry.device_path
                 ))
             }
         };

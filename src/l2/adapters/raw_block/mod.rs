@@ -31,11 +31,12 @@ use crate::l2::adapter::{
 };
 use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
+use crate::l2::adapters::raw::register;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::{IoOptions, RawBlockConfig};
 use crate::report::warning::Warning;
-use crate::sys::uring::Ring;
-use crate::sys::{counters, files};
+use crate::sys::uring::{Ring, refusal};
+use crate::sys::{files, limits};
 
 /// More transfers than this gain nothing on any device and cost a header of memory each.
 const RING_DEPTH_MAX: usize = 1024;
@@ -134,19 +135,16 @@ impl RawBlockAdapter {
 
     fn open_ring(&mut self, depth: usize) -> Result<RingEngine, String> {
         let made = Ring::new(2 * depth).map_err(|error| {
-            format!("io_engine io_uring: the kernel gives no io_uring ({error}); use \"io_engine\": \"posix\"")
+            let told = refusal::told(&error);
+            format!("io_engine io_uring: the kernel gives no io_uring ({told}); or use \"io_engine\": \"posix\"")
         });
         let mut ring = made?;
         let arena = &self.environment.arena;
         // Without O_DIRECT the kernel copies anyway, and pinned buffers gain nothing.
         if self.shared.geometry.direct
-            && let Err(error) = ring.register(arena, self.environment.object_bytes)
+            && let Some(warning) = register(&mut ring, arena, self.environment.object_bytes)
         {
-            self.warnings.push(Warning::RegisteredBuffersRefused {
-                reason: error.to_string(),
-                needed_bytes: arena.raw_parts().1 as u64,
-                limit_bytes: counters::locked_memory_limit_bytes(),
-            });
+            self.warnings.push(warning);
         }
         // Only a shortcut: what is refused costs a look-up per transfer.
         let _ = ring.register_file(&self.shared.device.file);
@@ -374,7 +372,10 @@ impl Adapter for RawBlockAdapter {
 
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
         let (file, bytes) = (&self.shared.device.file, self.shared.device.bytes);
-        let refused = |what: &str, error: std::io::Error| format!("--cold: could not {what} the device: {error}");
+        let refused = |what: &str, error: std::io::Error| {
+            let told = limits::told(&error);
+            format!("--cold: could not {what} device_path: {told}; without --cold nothing is dropped")
+        };
         file.sync_data().map_err(|error| refused("sync", error))?;
         let resident = || files::resident_pages(file, bytes).map_err(|error| refused("look at the pages of", error));
         let resident_pages_before = resident()?;

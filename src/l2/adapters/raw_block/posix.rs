@@ -34,7 +34,7 @@ pub fn start(
                 Ok(header) => move_object(&shared, job, header, flush),
                 Err(error) => Err(io::Error::from(error.kind())),
             };
-            job.end(outcome, &shared.geometry.device_path);
+            job.end(outcome, &shared);
         }
     })
 }

@@ -92,11 +92,11 @@ type Container = Result<(Header, Vec<u8>), Invalid>;
 
 /// The outer error is a device that cannot be read, where going on would overwrite what it may hold.
 fn read_container(device: &Device, geometry: &Geometry, offset: u64) -> Result<Container, String> {
-    let unreadable = |error| {
+    let unreadable = |error: std::io::Error| {
         format!(
-            "could not read the checkpoint at byte {offset} of device_path {}: {error}; block_align may be smaller than \
-             the device's blocks",
-            geometry.device_path
+            "could not read the checkpoint at byte {offset} of device_path {}: {error}{}",
+            geometry.device_path,
+            device.advice(&error)
         )
     };
     let block = device

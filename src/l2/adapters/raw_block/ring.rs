@@ -114,9 +114,8 @@ impl RingEngine {
 
     fn start(&mut self, mut job: Job) {
         job.begin();
-        let path = &self.shared.geometry.device_path;
         let Some(slot) = job.item.slot.take() else {
-            job.end(Err(io::Error::other("no buffer came with this key")), path);
+            job.end(Err(io::Error::other("no buffer came with this key")), &self.shared);
             self.finished.push_back(job);
             return;
         };
@@ -187,10 +186,9 @@ impl RingEngine {
             self.broken = Some(broken_ring(&error));
         }
         let Some(sentence) = &self.broken else { return };
-        let path = &self.shared.geometry.device_path;
         let moving = self.moving.iter_mut().filter_map(Option::take);
         for mut job in self.pending.drain(..).chain(moving.map(|moving| moving.job)) {
-            job.end(Err(io::Error::other(sentence.clone())), path);
+            job.end(Err(io::Error::other(sentence.clone())), &self.shared);
             self.finished.push_back(job);
         }
     }
@@ -222,7 +220,7 @@ impl RingEngine {
             Operation::Store if self.flush => self.shared.device.file.sync_data(),
             _ => Ok(()),
         });
-        job.end(outcome, &self.shared.geometry.device_path);
+        job.end(outcome, &self.shared);
         self.finished.push_back(job);
     }
 }

@@ -13,6 +13,7 @@ use super::geometry::Geometry;
 use super::index::Index;
 use super::recovery::Recovery;
 use crate::report::warning::{RecoveryDoubt, Warning};
+use crate::sys::limits;
 
 pub struct State {
     pub index: Index,
@@ -98,7 +99,8 @@ impl Shared {
         }
         self.write(&text, sequence).map_err(|error| {
             let path = &self.geometry.device_path;
-            format!("could not write a checkpoint to device_path {path}: {error}; the last one is still there")
+            let advice = self.device.advice(&error);
+            format!("could not write a checkpoint to device_path {path}: {error}{advice}; the last one is still there")
         })?;
         let mut state = self.state();
         state.sequence = sequence;
@@ -144,7 +146,8 @@ impl Checkpointer {
             }
         };
         let thread = Builder::new().name("checkpoint".to_owned()).spawn(run);
-        let thread = thread.map_err(|error| format!("could not start the checkpoint thread: {error}"))?;
+        let thread = thread
+            .map_err(|error| format!("could not start the checkpoint thread: {}", limits::thread_told(&error)))?;
         Ok(Checkpointer {
             stop: Some(stop),
             thread: Some(thread),

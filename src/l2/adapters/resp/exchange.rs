@@ -1,7 +1,7 @@
 //! One command and its reply, and several at once. Values go straight between slots and the socket; a store is one only
 //! after `+OK`.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 
 use super::answer;
 use super::wire::{self, Body, Connection, Reply};
@@ -74,9 +74,15 @@ pub fn exchange(
         IoSlice::new(&tail),
     ])?;
     let sent_ns = lap.lap_ns();
-    if asking && let Reply::Error(text) = connection.reply()? {
-        connection.reply()?;
-        return Ok(Attempt::Refused(text));
+    if asking {
+        match connection.reply()? {
+            Reply::Simple(text) if text == "OK" => {}
+            Reply::Error(text) => {
+                connection.reply()?;
+                return Ok(Attempt::Refused(text));
+            }
+            other => return Err(wire::unexpected("ASKING", "+OK", &other.shown())),
+        }
     }
     let attempt = receive(connection, operation, item);
     let answered_ns = lap.lap_ns();
@@ -130,11 +136,7 @@ pub fn receive(connection: &mut Connection, operation: Operation, item: &mut Ite
         (Operation::Lookup, Reply::Integer(1)) => Attempt::Done(Outcome::Found),
         (Operation::Lookup, Reply::Integer(0)) => Attempt::Done(Outcome::Missing),
         (_, Reply::Error(text)) => Attempt::Refused(text),
-        (_, other) => {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                format!("unexpected answer {other:?}"),
-            ));
-        }
+        (Operation::Store, other) => return Err(wire::unexpected("SET", "+OK", &other.shown())),
+        (_, other) => return Err(wire::unexpected("EXISTS", ":0 or :1", &other.shown())),
     })
 }

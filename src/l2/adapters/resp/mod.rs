@@ -18,10 +18,12 @@ use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
 use crate::l2::spec::{RespConfig, Secret};
-use crate::report::warning::Warning;
+use crate::report::warning::{SpecDoubt, Warning};
 
 /// More would only fill the server's buffers.
 const PIPELINE_MAX: u64 = 1024;
+const USERNAME: &str = "LMCACHE_RESP_USERNAME";
+const PASSWORD: &str = "LMCACHE_RESP_PASSWORD";
 pub const STEPS: [StepLabels; 2] = [["Connect", "Send", "Reply"], ["Request", "Value", ""]];
 
 pub fn open(config: &RespConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
@@ -32,6 +34,14 @@ pub fn open(config: &RespConfig, environment: &Environment) -> Result<ServiceAda
             value.to_owned()
         }
     };
+    let username = or_environment(&config.username, USERNAME);
+    let password = Secret::new(or_environment(config.password.expose(), PASSWORD));
+    let given = if config.username.is_empty() {
+        USERNAME
+    } else {
+        "username"
+    };
+    let doubt = nobody_logs_in(given, &format!("password ({PASSWORD})"), &username, &password);
     let cancelled = Arc::new(AtomicBool::new(false));
     let setup = Setup {
         dial: Dial {
@@ -40,8 +50,8 @@ pub fn open(config: &RespConfig, environment: &Environment) -> Result<ServiceAda
             tls: None,
             cancelled: Arc::clone(&cancelled),
         },
-        username: or_environment(&config.username, "LMCACHE_RESP_USERNAME"),
-        password: Secret::new(or_environment(config.password.expose(), "LMCACHE_RESP_PASSWORD")),
+        username,
+        password,
         database: None,
         key_prefix: String::new(),
         ttl_seconds: None,
@@ -56,7 +66,19 @@ pub fn open(config: &RespConfig, environment: &Environment) -> Result<ServiceAda
         workers,
         pipeline: config.pipeline,
     };
-    start(setup, &shape, environment, cancelled, Vec::new())
+    start(setup, &shape, environment, cancelled, doubt.into_iter().collect())
+}
+
+/// A name without a password logs nobody in, as in LMCache. A password alone is the default user's.
+pub fn nobody_logs_in(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
+    let half = !username.is_empty() && password.is_empty();
+    half.then(|| {
+        Warning::Spec(SpecDoubt::HalfCredentials {
+            given: given.to_owned(),
+            missing: missing.to_owned(),
+            instead: "nobody logs in and the server's default user is measured".to_owned(),
+        })
+    })
 }
 
 /// How a RESP adapter is laid out and named.

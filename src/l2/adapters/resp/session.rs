@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::answer;
 use super::cluster::{Cluster, Redirection, redirection};
 use super::exchange::{Attempt, exchange, receive, send_all};
-use super::wire::{Connection, Reply};
+use super::wire::{self, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
 use crate::l2::adapters::service::lap::Lap;
-use crate::l2::adapters::service::link::{Address, Dial, advice};
+use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
 use crate::l2::adapters::service::pool::Session;
 use crate::l2::adapters::service::tally::Tally;
 use crate::l2::spec::Secret;
@@ -87,7 +87,11 @@ impl RespSession {
             match reply {
                 Ok(Reply::Error(text)) => last = answer::sentence("ask for the slots of", node, &text),
                 Ok(reply) if cluster.learn(&reply, node) => return Ok(()),
-                Ok(_) => last = format!("the cluster at {node} has no slots; finish setting it up"),
+                Ok(Reply::Array(_)) => last = format!("the cluster at {node} has no slots; finish setting it up"),
+                Ok(other) => {
+                    let told = wire::unexpected("CLUSTER SLOTS", "an array", &other.shown());
+                    last = format!("could not ask for the slots of {node}: {told}");
+                }
                 Err(sentence) => {
                     self.connections.remove(node);
                     last = sentence;
@@ -206,7 +210,7 @@ impl RespSession {
             Ok(attempt) => attempt,
             Err(error) => {
                 self.connections.remove(node);
-                let stale = stale && error.kind() != ErrorKind::TimedOut;
+                let stale = stale && is_loss(&error);
                 Attempt::Broken { error, stale }
             }
         }
@@ -324,7 +328,10 @@ fn expect_ok(reply: io::Result<Reply>, action: &str, node: &Address) -> Result<(
     match reply {
         Ok(Reply::Simple(text)) if text == "OK" => Ok(()),
         Ok(Reply::Error(text)) => Err(answer::sentence(action, node, &text)),
-        Ok(other) => Err(format!("could not {action} {node}: it answered {other:?}")),
+        Ok(other) => {
+            let told = wire::unexpected("the command", "+OK", &other.shown());
+            Err(format!("could not {action} {node}: {told}"))
+        }
         Err(error) => Err(format!("could not {action} {node}: {error}{}", advice(&error))),
     }
 }

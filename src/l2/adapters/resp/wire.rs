@@ -4,7 +4,8 @@
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use crate::l2::adapters::service::link::{Address, Dial, Link};
+use crate::http::said::one_line;
+use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
 
 /// Simple strings, errors and headers are short; so is what CLUSTER SLOTS calls a node.
 const LINE_BYTES_MAX: usize = 64 << 10;
@@ -25,6 +26,20 @@ pub enum Reply {
     Bulk(Vec<u8>),
     Nil,
     Array(Vec<Reply>),
+}
+
+impl Reply {
+    /// For messages, as it looks on the wire.
+    pub fn shown(&self) -> String {
+        match self {
+            Reply::Simple(text) => format!("+{}", one_line(text)),
+            Reply::Error(text) => format!("-{}", one_line(text)),
+            Reply::Integer(number) => format!(":{number}"),
+            Reply::Bulk(bytes) => format!("the value \"{}\"", one_line(&String::from_utf8_lossy(bytes))),
+            Reply::Nil => "nil".to_owned(),
+            Reply::Array(elements) => format!("an array of {}", elements.len()),
+        }
+    }
 }
 
 /// What came back for a GET.
@@ -50,7 +65,20 @@ pub struct Connection {
 }
 
 fn not_resp(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("the answer is not RESP: {what}"))
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!("the answer is not RESP: {what}; is a Redis or Valkey server at this address?"),
+    )
+}
+
+/// An answer that RESP allows and that is not one to this command.
+pub fn unexpected(command: &str, wanted: &str, got: &str) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!(
+            "the answer to {command} is {got} instead of {wanted}; does a proxy between speak another protocol than Redis's?"
+        ),
+    )
 }
 
 /// The start of a command of `count` words.
@@ -130,6 +158,7 @@ impl Connection {
                 self.consume(seen + end + 2);
                 return Ok(line);
             }
+            check_plain(self.unread())?;
             seen = self.unread().len().saturating_sub(1);
             if seen > LINE_BYTES_MAX {
                 return Err(not_resp("a line does not end"));
@@ -189,7 +218,8 @@ impl Connection {
                         .collect::<io::Result<_>>()?,
                 )),
             },
-            _ => Err(not_resp("unknown kind of reply")),
+            '*' => Err(not_resp("it nests too deeply")),
+            _ => Err(not_resp(&format!("it begins with \"{}\"", one_line(&line)))),
         }
     }
 
@@ -244,7 +274,8 @@ impl Connection {
         match kind {
             '-' => return Ok(Body::Error(rest.to_owned())),
             '$' => {}
-            _ => return Err(not_resp("GET was not answered with a value")),
+            '+' | ':' | '*' => return Err(unexpected("GET", "a value or nil", &one_line(&line))),
+            _ => return Err(not_resp(&format!("it begins with \"{}\"", one_line(&line)))),
         }
         let Some(len) = length(rest, usize::MAX)? else {
             return Ok(Body::Nil);

@@ -1,16 +1,39 @@
-//! What an S3 service said: elements of its small XML documents, content ranges, and refusals as sentences.
-
-use std::fmt;
+//! What an S3 service said: elements of its small XML documents, content ranges. What is a yes and what is a no stands in
+//! `refusal`.
 
 use crate::l2::adapter::Operation;
 
-const SHOWN_CHARS_MAX: usize = 200;
+/// The name at the start of a tag's text, without its namespace's prefix.
+fn tag_name(tag: &str) -> &str {
+    let end = tag.find(|c: char| c.is_whitespace() || c == '>' || c == '/');
+    let name = &tag[..end.unwrap_or(tag.len())];
+    name.rsplit(':').next().unwrap_or(name)
+}
+
+/// The name of a document's outermost element. Blanks may precede it, with which services keep a connection alive, and so may
+/// the declaration and comments.
+pub fn root(xml: &str) -> Option<&str> {
+    let mut rest = xml.trim_start_matches('\u{feff}').trim_start();
+    loop {
+        let tag = rest.strip_prefix('<')?;
+        let end = match tag.as_bytes().first()? {
+            b'?' => "?>",
+            b'!' if tag.starts_with("!--") => "-->",
+            b'!' => ">",
+            _ => return Some(tag_name(tag)).filter(|name| !name.is_empty()),
+        };
+        rest = tag.split_once(end)?.1.trim_start();
+    }
+}
 
 /// The text of the first element of this name. S3's documents are flat enough for that.
 pub fn element(xml: &str, name: &str) -> Option<String> {
-    let begin = xml.find(&format!("<{name}>"))? + name.len() + 2;
-    let len = xml[begin..].find(&format!("</{name}>"))?;
-    let text = &xml[begin..begin + len];
+    let begin = xml.match_indices('<').find_map(|(at, _)| {
+        let tag = &xml[at + 1..];
+        let end = tag.find('>')?;
+        (tag_name(tag) == name && !tag[..end].ends_with('/')).then_some(at + end + 2)
+    })?;
+    let text = &xml[begin..begin + xml[begin..].find("</")?];
     let plain = [
         ("&quot;", "\""),
         ("&lt;", "<"),
@@ -25,59 +48,9 @@ pub fn element(xml: &str, name: &str) -> Option<String> {
     )
 }
 
-/// An answer other than success.
-#[derive(Debug)]
-pub struct Refusal {
-    status: u16,
-    code: String,
-    message: String,
-}
-
-impl Refusal {
-    /// HEAD and proxies give no document; then the reason of the status line has to do.
-    pub fn new(status: u16, reason: &str, xml: &str) -> Refusal {
-        let printable = |text: String| text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS_MAX).collect();
-        Refusal {
-            status,
-            code: printable(element(xml, "Code").unwrap_or_else(|| reason.to_owned())),
-            message: printable(element(xml, "Message").unwrap_or_default()),
-        }
-    }
-
-    /// Whether the same request may succeed in a moment.
-    pub fn is_passing(&self) -> bool {
-        matches!(self.status, 429 | 500 | 502 | 503 | 504)
-    }
-
-    pub fn is_missing_object(&self) -> bool {
-        self.status == 404 && self.code != "NoSuchBucket"
-    }
-
-    pub fn advice(&self) -> &'static str {
-        match (self.status, self.code.as_str()) {
-            (_, "NoSuchBucket" | "InvalidBucketName") => "; make the bucket, or correct s3_endpoint",
-            (_, "RequestTimeTooSkewed") => "; set this machine's clock",
-            (301 | 307 | 308, _) => "; name the bucket's own region in s3_endpoint and s3_region",
-            (400 | 401 | 403, _) => "; check the access key, its rights on this bucket, and s3_region",
-            (404, _) => "; does the bucket exist, and is s3_endpoint bucket.host or host/bucket?",
-            (429 | 500..=504, _) => "; the service is overloaded, lower --in-flight or look at it",
-            (507, _) => "; the service is full",
-            _ => "; see the service's log",
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.status)?;
-        if !self.code.is_empty() {
-            write!(f, " {}", self.code)?;
-        }
-        if !self.message.is_empty() {
-            write!(f, ", {}", self.message)?;
-        }
-        Ok(())
-    }
+/// The same, if the element is not empty.
+pub fn filled(xml: &str, name: &str) -> Option<String> {
+    element(xml, name).filter(|text| !text.trim().is_empty())
 }
 
 /// Behind "could not", before the address.
@@ -93,16 +66,27 @@ pub fn longer(len: u64, wanted: usize) -> String {
     format!("the object is {len} bytes long instead of {wanted}; give the --data-size-kb it was stored with")
 }
 
-/// The size of the object from `bytes 0-99/1234`, which must begin where it was asked to.
-pub fn total_of(range: &str, begin: u64) -> Result<u64, String> {
-    let parts = range
-        .strip_prefix("bytes ")
-        .and_then(|range| range.split_once('/'))
-        .and_then(|(span, total)| Some((span.split_once('-')?.0.parse::<u64>().ok()?, total.parse().ok()?)));
-    match parts {
-        Some((first, total)) if first == begin => Ok(total),
+/// Of `bytes 0-99/1234`, which must begin where it was asked to: the size of the whole object, which must come with so many
+/// bytes of it.
+pub fn total_of(range: &str, begin: u64, body_bytes: u64) -> Result<u64, String> {
+    const LET_BE: &str = "let no proxy change the service's answers";
+    let parts = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
+    let parts = parts.and_then(|(span, total)| {
+        let (first, last) = span.split_once('-')?;
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, total))
+    });
+    let parts = parts.filter(|(first, last, _)| *first == begin && last >= first);
+    match parts.map(|(first, last, total)| (last - first, total, total.parse())) {
+        Some((span, _, Ok(total))) if body_bytes.checked_sub(1) == Some(span) => Ok(total),
+        Some((_, _, Ok(_))) => Err(format!(
+            "the answer brings {body_bytes} bytes with the Content-Range {range:?}; {LET_BE}"
+        )),
+        Some((_, "*", _)) => Err(format!(
+            "the answer's Content-Range {range:?} does not say how long the object is, so a whole one cannot be told from a \
+             part; {LET_BE}"
+        )),
         _ => Err(format!(
-            "the answer's Content-Range {range:?} is not what was asked for"
+            "the answer's Content-Range {range:?} is not what was asked for, bytes from {begin} on; {LET_BE}"
         )),
     }
 }
@@ -113,30 +97,49 @@ mod tests {
 
     #[test]
     fn elements_are_found_and_unescaped() {
-        let xml = "<?xml?><R xmlns=\"x\"><UploadId>a&amp;b</UploadId><ETag>&quot;e&quot;</ETag></R>";
+        let xml =
+            "<?xml?><R xmlns=\"x\"><UploadId>a&amp;b</UploadId><ns:ETag a=\"1\">&quot;e&quot;</ns:ETag><Key/></R>";
         assert_eq!(element(xml, "UploadId").as_deref(), Some("a&b"));
         assert_eq!(element(xml, "ETag").as_deref(), Some("\"e\""));
-        assert_eq!(element(xml, "Nothing"), None);
+        assert_eq!((element(xml, "Nothing"), element(xml, "Key")), (None, None));
         assert_eq!(element("<Code>cut", "Code"), None);
+        assert_eq!(filled("<ETag> </ETag>", "ETag"), None);
     }
 
     #[test]
-    fn ranges_must_begin_where_asked() {
-        assert_eq!(total_of("bytes 0-99/1234", 0), Ok(1234));
-        for bad in ["bytes 1-99/1234", "bytes 0-99/*", "0-99/1234", "bytes 0"] {
-            assert!(total_of(bad, 0).is_err(), "{bad}");
+    fn the_outermost_element_is_found_behind_what_may_precede_it() {
+        for (xml, name) in [
+            ("<Error><Code>x</Code></Error>", Some("Error")),
+            (" \r\n <?xml version=\"1.0\"?>\n\n<!-- a > b --><Error>", Some("Error")),
+            ("<ns2:Done xmlns:ns2=\"u\"/>", Some("Done")),
+            ("\u{feff}<!DOCTYPE html><html>", Some("html")),
+            ("<Done/>", Some("Done")),
+            ("", None),
+            ("  ", None),
+            ("Error", None),
+            ("{\"Error\": 1}", None),
+            ("<", None),
+            ("<?xml", None),
+        ] {
+            assert_eq!(root(xml), name, "{xml}");
         }
     }
 
     #[test]
-    fn refusals_say_what_the_service_said() {
-        let xml = "<Error><Code>SlowDown</Code><Message>Reduce your\nrate</Message></Error>";
-        let refusal = Refusal::new(503, "Service Unavailable", xml);
-        assert_eq!(
-            (refusal.to_string().as_str(), refusal.is_passing()),
-            ("503 SlowDown, Reduce yourrate", true)
-        );
-        let bucket = Refusal::new(404, "Not Found", "<Code>NoSuchBucket</Code>");
-        assert!(!bucket.is_missing_object() && Refusal::new(404, "Not Found", "").is_missing_object());
+    fn ranges_must_begin_where_asked_and_be_all_there() {
+        assert_eq!(total_of("bytes 0-99/1234", 0, 100), Ok(1234));
+        assert_eq!(total_of("bytes 7-7/8", 7, 1), Ok(8));
+        for (bad, body_bytes) in [
+            ("bytes 1-99/1234", 99),
+            ("bytes 0-99/*", 100),
+            ("0-99/1234", 100),
+            ("bytes 0", 1),
+            ("bytes 0-1/x", 2),
+            ("bytes 0-99/1234", 99),
+            ("bytes 0-99/1234", u64::MAX),
+            ("bytes 0-18446744073709551615/18446744073709551615", 0),
+        ] {
+            assert!(total_of(bad, 0, body_bytes).is_err(), "{bad}");
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! Who signs the requests: the spec's keys when both are given, else the environment, else the shared credentials file. The
-//! rest of boto3's chain needs services that a benchmark should not have to ask.
+//! rest of boto3's chain needs services that a benchmark should not have to ask. Half a pair is never passed over in silence.
 
 use std::env;
-use std::fs;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use crate::l2::spec::{S3Config, Secret};
+use crate::python::json::without_mark;
+use crate::report::warning::{SpecDoubt, Warning};
+use crate::sys::limits;
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -16,85 +20,241 @@ pub struct Credentials {
     pub session_token: Option<Secret>,
 }
 
-pub fn find(config: &S3Config) -> Result<Credentials, String> {
-    let filled = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.is_empty());
-    if let (Some(access_key_id), Some(secret_access_key)) =
-        (filled(&config.access_key_id), filled(&config.secret_access_key))
-    {
-        return Ok(Credentials {
-            access_key_id,
-            secret_access_key,
-            session_token: None,
-        });
-    }
+/// The keys, and a doubt where the spec has only one of them.
+pub fn find(config: &S3Config) -> Result<(Credentials, Option<Warning>), String> {
     let variable = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
-    if let (Some(id), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-        return Ok(Credentials {
+    find_with(config, &variable)
+}
+
+fn find_with(
+    config: &S3Config,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Credentials, Option<Warning>), String> {
+    let filled = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.is_empty());
+    let (id, secret) = ("aws_access_key_id", "aws_secret_access_key");
+    let half = match (filled(&config.access_key_id), filled(&config.secret_access_key)) {
+        (Some(access_key_id), Some(secret_access_key)) => {
+            let credentials = Credentials {
+                access_key_id,
+                secret_access_key,
+                session_token: None,
+            };
+            return Ok((credentials, None));
+        }
+        (Some(_), None) => Some((id, secret)),
+        (None, Some(_)) => Some((secret, id)),
+        (None, None) => None,
+    };
+    let elsewhere = from_environment(variable).and_then(|found| match found {
+        Some(credentials) => Ok((credentials, "the environment")),
+        None => from_file(variable).map(|credentials| (credentials, "the shared credentials file")),
+    });
+    match (elsewhere, half) {
+        (Ok((credentials, _)), None) => Ok((credentials, None)),
+        // As LMCache, which takes neither of them then.
+        (Ok((credentials, source)), Some((given, missing))) => {
+            let doubt = SpecDoubt::HalfCredentials {
+                given: given.to_owned(),
+                missing: missing.to_owned(),
+                instead: format!("the keys are those of {source}"),
+            };
+            Ok((credentials, Some(Warning::Spec(doubt))))
+        }
+        (Err(why), None) => Err(why),
+        (Err(why), Some((given, missing))) => Err(format!(
+            "the adapter JSON has {given} and no {missing}; give both (else: {why})"
+        )),
+    }
+}
+
+fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Credentials>, String> {
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+    let half = |given: &str, missing: &str| Err(format!("{given} is set and {missing} is not; set both, or neither"));
+    match (variable(id), variable(secret)) {
+        (Some(id), Some(secret)) => Ok(Some(Credentials {
             access_key_id: Secret::new(id),
             secret_access_key: Secret::new(secret),
             session_token: variable("AWS_SESSION_TOKEN").map(Secret::new),
-        });
+        })),
+        (Some(_), None) => half(id, secret),
+        (None, Some(_)) => half(secret, id),
+        (None, None) => Ok(None),
     }
+}
+
+fn from_file(variable: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, String> {
     let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
-    from_file(&profile).ok_or_else(|| {
+    let nothing = |why: &str| {
         format!(
-            "found no credentials: give aws_access_key_id and aws_secret_access_key, or set AWS_ACCESS_KEY_ID and \
+            "found no credentials{why}: give aws_access_key_id and aws_secret_access_key, or set AWS_ACCESS_KEY_ID and \
              AWS_SECRET_ACCESS_KEY, or write profile {profile} into the shared credentials file (container, web \
              identity and instance credentials are not read: `aws configure export-credentials --format env` exports \
              them)"
         )
-    })
+    };
+    let home = variable("HOME").map(PathBuf::from);
+    let path = match (variable("AWS_SHARED_CREDENTIALS_FILE"), home) {
+        // As boto3 reads it.
+        (Some(path), Some(home)) if path.starts_with("~/") => home.join(&path[2..]),
+        (Some(path), _) => PathBuf::from(path),
+        (None, Some(home)) => home.join(".aws/credentials"),
+        (None, None) => return Err(nothing("")),
+    };
+    let shown = path.display();
+    let text = match read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(nothing("")),
+        Err(error) => {
+            let advice = limits::advice(&error).unwrap_or(
+                "let this user read it, or name another with \
+                                                           AWS_SHARED_CREDENTIALS_FILE",
+            );
+            return Err(format!(
+                "could not read the shared credentials file {shown}: {error}; {advice}"
+            ));
+        }
+    };
+    let half = |given: &str, missing: &str| {
+        Err(format!(
+            "profile {profile} of {shown} has {given} and no {missing}; write both there"
+        ))
+    };
+    match section(&text, &profile) {
+        Some((Some(access_key_id), Some(secret_access_key), session_token)) => Ok(Credentials {
+            access_key_id,
+            secret_access_key,
+            session_token,
+        }),
+        Some((Some(_), None, _)) => half("aws_access_key_id", "aws_secret_access_key"),
+        Some((None, Some(_), _)) => half("aws_secret_access_key", "aws_access_key_id"),
+        Some((None, None, _)) => Err(nothing(&format!(" in profile {profile} of {shown}"))),
+        None => Err(nothing(&format!(", and {shown} has no profile {profile}"))),
+    }
 }
 
-fn from_file(profile: &str) -> Option<Credentials> {
-    let path = match env::var_os("AWS_SHARED_CREDENTIALS_FILE") {
-        Some(path) => PathBuf::from(path),
-        None => PathBuf::from(env::var_os("HOME")?).join(".aws/credentials"),
-    };
-    let small = fs::metadata(&path).is_ok_and(|file| file.len() <= FILE_BYTES_MAX);
-    let text = if small {
-        fs::read_to_string(&path).ok()?
-    } else {
-        return None;
-    };
-    section(&text, profile)
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other("it is longer than 1 MiB"));
+    }
+    Ok(String::from_utf8_lossy(without_mark(&bytes)).into_owned())
 }
 
-/// One profile of a credentials file.
-fn section(text: &str, profile: &str) -> Option<Credentials> {
-    let (mut inside, mut id, mut secret, mut token) = (false, None, None, None);
+type Keys = (Option<Secret>, Option<Secret>, Option<Secret>);
+
+/// One profile of a credentials file, if it has that: key, secret and session token.
+fn section(text: &str, profile: &str) -> Option<Keys> {
+    let (mut inside, mut found) = (false, None::<Keys>);
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             inside = name.trim() == profile;
+            if inside {
+                found.get_or_insert_default();
+            }
         } else if let Some((name, value)) = line.split_once('=').filter(|_| inside) {
-            let value = Some(Secret::new(value.trim()));
+            let value = Some(Secret::new(value.trim())).filter(|secret| !secret.is_empty());
+            let keys = found.get_or_insert_default();
             match name.trim() {
-                "aws_access_key_id" => id = value,
-                "aws_secret_access_key" => secret = value,
-                "aws_session_token" => token = value,
+                "aws_access_key_id" => keys.0 = value,
+                "aws_secret_access_key" => keys.1 = value,
+                "aws_session_token" => keys.2 = value,
                 _ => {}
             }
         }
     }
-    Some(Credentials {
-        access_key_id: id?,
-        secret_access_key: secret?,
-        session_token: token,
-    })
+    found
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::l2::spec::s3_config_for_test;
+
+    const FILE: &str = "\u{feff}[default]\naws_access_key_id = A\n# note\n[ci]\naws_access_key_id=B\n\
+                        aws_secret_access_key = s = 1\naws_session_token=t\n[none]\nregion=x\n";
 
     #[test]
     fn a_profile_is_read_from_its_own_section() {
-        let text = "[default]\naws_access_key_id = A\n# note\n[ci]\naws_access_key_id=B\naws_secret_access_key = s = 1\n\
-                    aws_session_token=t\n";
-        let found = section(text, "ci").unwrap();
-        let shown = [&found.access_key_id, &found.secret_access_key].map(Secret::expose);
-        assert_eq!(shown, ["B", "s = 1"]);
-        assert_eq!(found.session_token, Some(Secret::new("t")));
-        assert!(section(text, "default").is_none(), "a profile without a secret is none");
+        let (id, secret, token) = section(FILE, "ci").unwrap();
+        let shown = [&id, &secret, &token].map(|key| key.clone().unwrap());
+        assert_eq!(shown.each_ref().map(Secret::expose), ["B", "s = 1", "t"]);
+        assert!(section(FILE, "other").is_none());
+    }
+
+    /// What is found with these keys in the spec and these variables, and a credentials file.
+    fn found(keys: [&str; 2], variables: &[(&str, &str)], file: &str) -> Result<(String, Option<String>), String> {
+        let path = env::temp_dir().join(format!("lmcache-bench-keys-{}-{}", std::process::id(), file.len()));
+        fs::write(&path, file).unwrap();
+        let key = |text: &str| Some(Secret::new(text)).filter(|secret| !secret.is_empty());
+        let config = S3Config {
+            access_key_id: key(keys[0]),
+            secret_access_key: key(keys[1]),
+            ..s3_config_for_test()
+        };
+        let variable = |name: &str| {
+            let given = variables.iter().find(|(known, _)| *known == name);
+            let given = given.map(|(_, value)| (*value).to_owned());
+            given.or_else(|| (name == "AWS_SHARED_CREDENTIALS_FILE").then(|| path.display().to_string()))
+        };
+        let found = find_with(&config, &variable);
+        fs::remove_file(&path).unwrap();
+        found.map(|(found, doubt)| (found.access_key_id.expose().to_owned(), doubt.map(|doubt| doubt.text())))
+    }
+
+    #[test]
+    fn the_first_whole_pair_is_taken() {
+        let ci = [("AWS_PROFILE", "ci")];
+        let both = [("AWS_ACCESS_KEY_ID", "E"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        assert_eq!(found(["S", "s"], &both, FILE), Ok(("S".to_owned(), None)));
+        assert_eq!(found(["", ""], &both, FILE), Ok(("E".to_owned(), None)));
+        // The byte order mark of the file is no part of its first section.
+        assert_eq!(
+            found(["", ""], &ci, FILE.split_once("# note\n").unwrap().1),
+            Ok(("B".to_owned(), None))
+        );
+        let marked = FILE.replace("# note", "aws_secret_access_key=s");
+        assert_eq!(found(["", ""], &[], &marked), Ok(("A".to_owned(), None)));
+    }
+
+    #[test]
+    fn half_a_pair_is_told() {
+        let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+        let both = [(id, "E"), (secret, "s")];
+        for (keys, given) in [(["S", ""], "aws_access_key_id"), (["", "S"], "aws_secret_access_key")] {
+            let (key, doubt) = found(keys, &both, "").unwrap();
+            let doubt = doubt.unwrap();
+            assert!(
+                key == "E" && doubt.contains(given) && doubt.contains("those of the environment"),
+                "{doubt}"
+            );
+            let error = found(keys, &[], "").unwrap_err();
+            assert!(
+                error.starts_with(&format!("the adapter JSON has {given} and no ")),
+                "{error}"
+            );
+        }
+        for (variables, part) in [
+            (
+                &[(id, "E")][..],
+                "AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not",
+            ),
+            (
+                &[(secret, "E")],
+                "AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not",
+            ),
+            (&[], "profile default of "),
+            (&[("AWS_PROFILE", "none")], "in profile none of "),
+            (&[("AWS_PROFILE", "gone")], "has no profile gone"),
+            (
+                &[("AWS_SHARED_CREDENTIALS_FILE", "/")],
+                "could not read the shared credentials file /: ",
+            ),
+        ] {
+            let error = found(["", ""], variables, FILE).unwrap_err();
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
-use crate::l2::adapters::service::link::{Address, Dial, Link};
+use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
@@ -39,6 +39,35 @@ impl Head {
     pub fn content_length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
+
+    /// How the body was compressed on its way. `aws-chunked` is no compression: it stays with objects that were sent so.
+    pub fn compression(&self) -> Option<&str> {
+        let value = self.header("content-encoding")?;
+        let known = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress"];
+        let mut names = value.split(',').map(str::trim);
+        names
+            .any(|name| known.iter().any(|known| name.eq_ignore_ascii_case(known)))
+            .then_some(value)
+    }
+
+    /// Whether the body is written for people; objects are not.
+    pub fn is_page(&self) -> bool {
+        self.header("content-type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
+    }
+
+    #[cfg(test)]
+    pub fn made(status: u16, reason: &str, headers: &[(&str, &str)]) -> Head {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Head {
+            status,
+            reason: reason.to_owned(),
+            headers: headers.collect(),
+            framing: Framing::Length(0),
+        }
+    }
 }
 
 pub struct HttpConnection {
@@ -53,7 +82,12 @@ pub struct HttpConnection {
 }
 
 fn not_http(what: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("the answer is not HTTP/1.1: {what}"))
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!(
+            "the answer is not HTTP/1.1: {what}; is s3_endpoint an S3 service, with or without TLS as disable_tls says?"
+        ),
+    )
 }
 
 impl HttpConnection {
@@ -102,6 +136,7 @@ impl HttpConnection {
                 self.consume(seen + end + 1);
                 return Ok(line);
             }
+            check_plain(self.unread())?;
             seen = self.unread().len();
             if seen > HEAD_BYTES_MAX {
                 return Err(not_http("a line does not end"));
@@ -204,6 +239,7 @@ impl HttpConnection {
             }
             let Some(part) = place.get_mut(got..).and_then(|rest| rest.get_mut(..size)) else {
                 self.reusable = false;
+                self.exactly(&mut place[got..])?;
                 return Ok((got as u64).saturating_add(size as u64).max(place.len() as u64 + 1));
             };
             self.exactly(part)?;
@@ -223,6 +259,7 @@ impl HttpConnection {
             }
             let ready = self.unread().len();
             let Some(part) = place.get_mut(got..got + ready) else {
+                self.exactly(&mut place[got..])?;
                 return Ok((got + ready) as u64);
             };
             part.copy_from_slice(&self.pending[self.at..]);
@@ -231,15 +268,22 @@ impl HttpConnection {
         }
     }
 
-    /// A short body as text; a long one counts as none.
+    /// A body as text; of a long one the beginning.
     pub fn text(&mut self, head: &Head) -> io::Result<String> {
         let len = match head.framing {
             Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX).min(TEXT_BYTES_MAX),
             _ => TEXT_BYTES_MAX,
         };
         let mut bytes = vec![0; len];
-        let got = self.body_into(head, &mut bytes)?;
-        let got = usize::try_from(got).ok().filter(|got| *got <= len).unwrap_or(0);
+        let got = match head.framing {
+            Framing::Length(all) if all > len as u64 => {
+                self.reusable = false;
+                self.exactly(&mut bytes)?;
+                all
+            }
+            _ => self.body_into(head, &mut bytes)?,
+        };
+        let got = usize::try_from(got).unwrap_or(len).min(len);
         Ok(String::from_utf8_lossy(&bytes[..got]).into_owned())
     }
 }

@@ -5,6 +5,7 @@ mod answer;
 mod credentials;
 mod crew;
 mod http;
+mod refusal;
 mod requester;
 mod session;
 mod sign;
@@ -23,7 +24,10 @@ use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
 use crate::l2::spec::S3Config;
 use crate::report::warning::{SpecDoubt, Warning};
+use crate::units::{GIB, bytes_text};
 
+/// S3's own limit.
+const SINGLE_PUT_BYTES_MAX: u64 = 5 * GIB;
 const STEPS: [StepLabels; 2] = [["Connect", "Send", "Answer"], ["First byte", "Body", ""]];
 
 pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapter, String> {
@@ -51,6 +55,7 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
     } else {
         "path style"
     };
+    let (credentials, doubt) = credentials::find(config)?;
     let setup = Arc::new(Setup {
         dial: Dial {
             connect_timeout: config.connection_timeout,
@@ -63,17 +68,18 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         root: endpoint.root,
         shown: format!("{}://{}", scheme, config.endpoint),
         region: config.region.clone(),
-        credentials: credentials::find(config)?,
+        credentials,
+        put_bytes_max: put_bytes_max(config, environment)?,
         tally: Arc::new(Tally::default()),
     });
     let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
     let crew = Crew::new(&setup, count);
     // So that a wrong endpoint is known before the run.
     crew.take().connect()?;
-    let parts = if environment.object_bytes > PART_BYTES {
-        "parts of 8 MiB, "
-    } else {
-        ""
+    let parts = match environment.object_bytes > PART_BYTES {
+        true if config.disable_multipart => "one PUT each, ranges of 8 MiB, ",
+        true => "parts of 8 MiB, ",
+        false => "",
     };
     let session = |_| Box::new(S3Session::new(&crew)) as Box<dyn Session>;
     ServiceAdapter::start(Service {
@@ -85,8 +91,21 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         steps: STEPS,
         cancelled,
         tally: Arc::clone(&setup.tally),
-        warnings: doubts(config),
+        warnings: doubts(config).into_iter().chain(doubt).collect(),
     })
+}
+
+/// How much goes into one PUT.
+fn put_bytes_max(config: &S3Config, environment: &Environment) -> Result<usize, String> {
+    match (config.disable_multipart, environment.object_bytes) {
+        (false, _) => Ok(PART_BYTES),
+        (true, bytes) if bytes as u64 > SINGLE_PUT_BYTES_MAX => Err(format!(
+            "disable_multipart: S3 takes at most 5 GiB in one PUT but an object has {}; lower --data-size-kb or leave \
+             disable_multipart out",
+            bytes_text(bytes as u64)
+        )),
+        (true, bytes) => Ok(bytes),
+    }
 }
 
 fn doubts(config: &S3Config) -> Vec<Warning> {

@@ -1,18 +1,18 @@
 //! Requests to an S3 endpoint over one connection: signed, and repeated where the service asks for that or an old connection
 //! turns out to be dead. It must not know what objects are made of.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::answer::Refusal;
 use super::credentials::Credentials;
 use super::http::{Head, HttpConnection};
+use super::refusal::{Asked, Refusal};
 use super::sign;
 use crate::l2::adapters::service::lap::Lap;
-use crate::l2::adapters::service::link::{Address, Dial, advice};
+use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
 use crate::l2::adapters::service::tally::Tally;
 
 const ATTEMPTS_MAX: u32 = 4;
@@ -33,6 +33,8 @@ pub struct Setup {
     pub shown: String,
     pub region: String,
     pub credentials: Credentials,
+    /// Larger objects are stored in parts.
+    pub put_bytes_max: usize,
     pub tally: Arc<Tally>,
 }
 
@@ -43,7 +45,7 @@ pub struct Requester {
 
 /// One request but for what every request has.
 pub struct Call<'a> {
-    pub method: &'a str,
+    pub asked: Asked,
     pub path: &'a str,
     pub query: &'a str,
     /// Lower-case names.
@@ -54,7 +56,7 @@ pub struct Call<'a> {
 /// Why a request came to nothing.
 pub enum Trouble {
     /// The service's answer is no.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// A sentence: no connection, or it broke, or the answer made no sense.
     Lost(String),
 }
@@ -103,19 +105,20 @@ impl Requester {
         if let Some(token) = &setup.credentials.session_token {
             headers.push(("x-amz-security-token", token.expose().to_owned()));
         }
-        if call.method == "PUT" || call.method == "POST" {
+        let method = call.asked.method();
+        if method == "PUT" || method == "POST" {
             headers.push(("content-length", call.body.len().to_string()));
         }
         headers.sort();
         let request = sign::Request {
-            method: call.method,
+            method,
             path: call.path,
             query: call.query,
             headers: &headers,
         };
         let authorization = sign::authorization(&request, &setup.credentials, &setup.region, &timestamp);
         let mark = if call.query.is_empty() { "" } else { "?" };
-        let mut head = format!("{} {}{mark}{} HTTP/1.1\r\n", call.method, call.path, call.query);
+        let mut head = format!("{method} {}{mark}{} HTTP/1.1\r\n", call.path, call.query);
         for (name, value) in &headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -124,7 +127,7 @@ impl Requester {
     }
 
     /// Sends a request until it is answered for good: again at once when an old connection turns out to be dead, again after
-    /// a pause when the service is overloaded.
+    /// a pause when the service is overloaded. A yes has the form that the request's answer must have.
     pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, lap: &mut Lap) -> Result<Answer, Trouble> {
         let mut pause = FIRST_PAUSE;
         let mut lost_before = false;
@@ -134,9 +137,10 @@ impl Requester {
             lap.times.open_ns += lap.lap_ns();
             let shown = self.setup.shown.clone();
             match self.exchange(call, &mut sink, lap) {
-                Ok(answer) if answer.head.status < 300 => return Ok(answer),
                 Ok(answer) => {
-                    let refusal = Refusal::new(answer.head.status, &answer.head.reason, &answer.text);
+                    let Err(refusal) = call.asked.judge(&answer.head, &answer.text) else {
+                        return Ok(answer);
+                    };
                     let asked = answer.head.header("retry-after").and_then(|text| text.parse().ok());
                     let wait = asked.map_or(pause, Duration::from_secs);
                     if !refusal.is_passing() || attempt == ATTEMPTS_MAX || wait > PAUSE_MAX || !self.rest(wait) {
@@ -147,7 +151,7 @@ impl Requester {
                 }
                 Err(error) => {
                     self.connection = None;
-                    if lost_before || !stale || error.kind() == ErrorKind::TimedOut {
+                    if lost_before || !stale || !is_loss(&error) {
                         return Err(Trouble::Lost(format!("{error}{}", advice(&error))));
                     }
                     lost_before = true;
@@ -175,7 +179,7 @@ impl Requester {
         let connection = self.connection.as_mut().expect("connect() came before");
         let sent = connection.send(&request, call.body);
         let sent_ns = lap.lap_ns();
-        let head = match (connection.head(call.method), sent) {
+        let head = match (connection.head(call.asked.method()), sent) {
             (Ok(head), Ok(())) => head,
             // An answer in spite of a broken pipe is a refusal; anything else is the broken pipe's fault.
             (Ok(head), Err(_)) if head.status >= 300 => {
@@ -190,7 +194,7 @@ impl Requester {
             Sink::Buffer(place) if head.status < 300 => (String::new(), connection.body_into(&head, place)?),
             _ => (connection.text(&head)?, 0),
         };
-        if call.method == "GET" {
+        if call.asked == Asked::Get {
             lap.times.open_ns += sent_ns + head_ns;
             lap.times.transfer_ns += lap.lap_ns();
         } else {
@@ -204,9 +208,17 @@ impl Requester {
         &self.setup
     }
 
-    pub fn put(&mut self, path: &str, query: &str, body: &[u8], lap: &mut Lap) -> Result<Answer, Trouble> {
+    /// A whole object, or a part of one.
+    pub fn put(
+        &mut self,
+        asked: Asked,
+        path: &str,
+        query: &str,
+        body: &[u8],
+        lap: &mut Lap,
+    ) -> Result<Answer, Trouble> {
         let call = Call {
-            method: "PUT",
+            asked,
             path,
             query,
             headers: vec![("content-type", "application/octet-stream".to_owned())],

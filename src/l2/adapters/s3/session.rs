@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answer::{self, Refusal};
+use super::answer;
 use super::crew::{Crew, Member};
+use super::refusal::Asked;
 use super::requester::{Answer, Call, Requester, Sink, Trouble};
 use super::sign;
+use crate::http::said::said;
 use crate::l2::adapter::{Item, Operation, Outcome};
 use crate::l2::adapters::service::lap::Lap;
 use crate::l2::adapters::service::pool::Session;
@@ -35,33 +37,25 @@ fn own_clock() -> Lap {
 }
 
 fn store(member: &mut Member, path: &str, bytes: &[u8], lap: &mut Lap) -> Result<(), Trouble> {
-    if bytes.len() > PART_BYTES {
+    if bytes.len() > member.setup().put_bytes_max {
         return store_in_parts(member, path, bytes, lap);
     }
-    member.put(path, "", bytes, lap).map(drop)
+    member.put(Asked::Put, path, "", bytes, lap).map(drop)
 }
 
 /// Nothing is visible before the last request; a failed upload is taken back.
 fn store_in_parts(member: &mut Member, path: &str, bytes: &[u8], lap: &mut Lap) -> Result<(), Trouble> {
-    let begun = member.call(&bare("POST", path, "uploads=", &[]), Sink::Text, lap)?;
-    let Some(id) = answer::element(&begun.text, "UploadId").map(|id| sign::encode_query(&id)) else {
-        return Err(Trouble::Lost(
-            "the answer to a multipart upload names no UploadId".to_owned(),
-        ));
-    };
+    let begun = member.call(&bare(Asked::Begin, path, "uploads=", &[]), Sink::Text, lap)?;
+    let id = sign::encode_query(&answer::element(&begun.text, "UploadId").unwrap_or_default());
     let whole_upload = format!("uploadId={id}");
     let outcome = send_parts(member, path, &id, bytes, lap).and_then(|tags| {
         let list = part_list(&tags);
-        let done = member.call(&bare("POST", path, &whole_upload, list.as_bytes()), Sink::Text, lap)?;
-        // This one answer may begin with 200 and still carry an error.
-        match answer::element(&done.text, "Error").is_some() {
-            true => Err(Trouble::Refused(Refusal::new(200, "OK", &done.text))),
-            false => Ok(()),
-        }
+        let call = bare(Asked::Complete, path, &whole_upload, list.as_bytes());
+        member.call(&call, Sink::Text, lap).map(drop)
     });
     if outcome.is_err() {
         // The first error is the one to report.
-        let _ = member.call(&bare("DELETE", path, &whole_upload, &[]), Sink::Text, lap);
+        let _ = member.call(&bare(Asked::GiveUp, path, &whole_upload, &[]), Sink::Text, lap);
     }
     outcome
 }
@@ -70,7 +64,7 @@ fn store_in_parts(member: &mut Member, path: &str, bytes: &[u8], lap: &mut Lap) 
 fn send_parts(member: &mut Member, path: &str, id: &str, bytes: &[u8], lap: &mut Lap) -> Result<Vec<String>, Trouble> {
     let tags = member.share(bytes.chunks(PART_BYTES).collect(), |requester, index, part| {
         let query = format!("partNumber={}&uploadId={id}", index + 1);
-        let answer = requester.put(path, &query, part, &mut own_clock())?;
+        let answer = requester.put(Asked::Part, path, &query, part, &mut own_clock())?;
         Ok(answer.head.header("etag").unwrap_or_default().to_owned())
     });
     lap.times.transfer_ns += lap.lap_ns();
@@ -90,7 +84,7 @@ fn part_list(tags: &[String]) -> String {
 }
 
 fn lookup(member: &mut Member, path: &str, lap: &mut Lap) -> Result<Outcome, Trouble> {
-    match member.call(&bare("HEAD", path, "", &[]), Sink::Text, lap) {
+    match member.call(&bare(Asked::Head, path, "", &[]), Sink::Text, lap) {
         // As LMCache: an empty object is none.
         Ok(answer) if answer.head.content_length().is_some_and(|len| len > 0) => Ok(Outcome::Found),
         Ok(_) => Ok(Outcome::Missing),
@@ -107,7 +101,7 @@ fn get(
     lap: &mut Lap,
 ) -> Result<Answer, Trouble> {
     let call = Call {
-        method: "GET",
+        asked: Asked::Get,
         path,
         query: "",
         headers: vec![("range", format!("bytes={begin}-{}", begin + PART_BYTES - 1))],
@@ -124,11 +118,15 @@ fn load(member: &mut Member, path: &str, slot: &mut [u8], lap: &mut Lap) -> Resu
         Err(trouble) => return missing_or(trouble),
     };
     let total = match (first.head.status, first.head.header("content-range")) {
-        (206, Some(range)) => answer::total_of(range, 0).map_err(Trouble::Lost)?,
+        (206, Some(range)) => answer::total_of(range, 0, first.body_bytes).map_err(Trouble::Lost)?,
         // A server without ranges sends everything.
         (200, _) => first.body_bytes,
-        (status, _) => return Err(unexpected(status)),
+        _ => return Err(without_range()),
     };
+    if total < wanted as u64 && first.head.is_page() {
+        let place = usize::try_from(total).unwrap_or(0);
+        return Err(Trouble::Lost(page(&slot[..place])));
+    }
     if total > wanted as u64 {
         return Err(Trouble::Lost(answer::longer(total, wanted)));
     }
@@ -162,26 +160,44 @@ fn load_part(
     let part_bytes = place.len() as u64;
     let answer = get(requester, path, begin, place, &mut own_clock())?;
     let total = match (answer.head.status, answer.head.header("content-range")) {
-        (206, Some(range)) => answer::total_of(range, begin as u64).map_err(Trouble::Lost)?,
-        (status, _) => return Err(unexpected(status)),
+        (206, Some(range)) => answer::total_of(range, begin as u64, answer.body_bytes).map_err(Trouble::Lost)?,
+        (206, None) => return Err(without_range()),
+        _ => {
+            return Err(Trouble::Lost(
+                "the answer to a later range is the whole object, though the first was not; let no proxy change the \
+                 service's answers"
+                    .to_owned(),
+            ));
+        }
     };
     if total != wanted as u64 || answer.body_bytes != part_bytes {
         return Err(Trouble::Lost(format!(
-            "the part at {begin} came with {} bytes of an object of {total} instead of {part_bytes} of {wanted}",
+            "the part at {begin} came with {} bytes of an object of {total} instead of {part_bytes} of {wanted}; does \
+             somebody else write this object, or a proxy change the answers?",
             answer.body_bytes
         )));
     }
     Ok(())
 }
 
-fn unexpected(status: u16) -> Trouble {
-    Trouble::Lost(format!("an unexpected {status} for a range"))
+fn without_range() -> Trouble {
+    Trouble::Lost(
+        "the answer is 206 without a Content-Range, so how long the object is cannot be told; let no proxy change the \
+         service's answers"
+            .to_owned(),
+    )
+}
+
+/// What a login or an error page with a good status says.
+fn page(text: &[u8]) -> String {
+    let said = said(text).unwrap_or_default();
+    format!("the answer is a web page and no object (it says \"{said}\"); is s3_endpoint the S3 service itself?")
 }
 
 /// A request without headers of its own.
-fn bare<'a>(method: &'a str, path: &'a str, query: &'a str, body: &'a [u8]) -> Call<'a> {
+fn bare<'a>(asked: Asked, path: &'a str, query: &'a str, body: &'a [u8]) -> Call<'a> {
     Call {
-        method,
+        asked,
         path,
         query,
         headers: Vec::new(),

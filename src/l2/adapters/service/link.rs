@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::tls::TlsSetup;
-use crate::sys::tcp;
+use crate::sys::{limits, tcp};
 
 /// How often a socket that gives nothing looks at the deadline and at a cancellation.
 const TICK: Duration = Duration::from_millis(200);
@@ -218,18 +218,92 @@ fn connect(address: &Address, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// What to do about a connection that failed.
-pub fn advice(error: &io::Error) -> &'static str {
+/// Whether the connection was lost: what an old one does that the other side has closed, and no answer that came or is due.
+pub fn is_loss(error: &io::Error) -> bool {
+    !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::InvalidData)
+}
+
+/// The record that a TLS server answers plain bytes with. No service's own answer begins so.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
+
+/// What a plain connection finds at a port that speaks TLS.
+pub fn check_plain(received: &[u8]) -> io::Result<()> {
+    if received.starts_with(&TLS_ALERT) {
+        let told = "the server speaks TLS there; switch it on in the adapter JSON (valkey: \"tls_enable\": true, s3: \
+                    \"disable_tls\": false)";
+        return Err(io::Error::new(ErrorKind::InvalidData, told));
+    }
+    Ok(())
+}
+
+/// What to do about a connection that failed, behind a semicolon. Answers that make no sense say so themselves.
+pub fn advice(error: &io::Error) -> String {
+    match limits::advice(error).or_else(|| cure(error)) {
+        Some(advice) => format!("; {advice}"),
+        None => String::new(),
+    }
+}
+
+fn cure(error: &io::Error) -> Option<&'static str> {
+    const NO_TLS: &str = "does this port speak TLS? if not, switch it off in the adapter JSON";
     let text = error.to_string();
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "; start the server or correct the address",
-        ErrorKind::TimedOut => "; look at the server, or raise connection_timeout or request_timeout",
-        ErrorKind::InvalidData if text.contains("UnknownIssuer") => {
-            "; name the authority that signed its certificate in tls_ca_file"
+    let says = |part: &str| text.contains(part);
+    Some(match error.kind() {
+        ErrorKind::ConnectionRefused => "start the server or correct the address",
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
+            "correct the address, or look at the network between"
         }
-        ErrorKind::InvalidData if text.contains("NotValidForName") => "; use a host name that its certificate names",
-        ErrorKind::InvalidData => "; does this port speak TLS?",
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "; look at the server's log",
-        _ => "",
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no port left for another connection: use fewer workers, or wait"
+        }
+        ErrorKind::TimedOut if says("TLS handshake") => NO_TLS,
+        ErrorKind::TimedOut => "look at the server, or raise connection_timeout or request_timeout",
+        ErrorKind::UnexpectedEof if says("handshake") => NO_TLS,
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "look at the server's log",
+        _ if says("failed to lookup address") => "correct the host name, or see why this machine cannot resolve it",
+        _ if !error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => return None,
+        _ if says("UnknownIssuer") => "name the authority that signed its certificate in tls_ca_file",
+        _ if says("NotValidForName") => "use a host name that its certificate names",
+        _ if says("Expired") || says("NotValidYet") => "renew its certificate, or set this machine's clock",
+        _ if says("CertificateRequired") => "it asks for a client's certificate, and none is offered here",
+        _ => NO_TLS,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_names_the_true_cause() {
+        let tls = |error: rustls::Error| io::Error::new(ErrorKind::InvalidData, error);
+        let certificate = |error| tls(rustls::Error::InvalidCertificate(error));
+        for (error, part) in [
+            (io::Error::from_raw_os_error(24), "ulimit -n"),
+            (io::Error::from_raw_os_error(23), "fs.file-max"),
+            (ErrorKind::ConnectionRefused.into(), "start the server"),
+            (ErrorKind::HostUnreachable.into(), "network between"),
+            (
+                io::Error::new(ErrorKind::TimedOut, "no answer in time"),
+                "request_timeout",
+            ),
+            (
+                io::Error::new(ErrorKind::TimedOut, "no TLS handshake in time"),
+                "speak TLS",
+            ),
+            (
+                io::Error::other("failed to lookup address information: x"),
+                "correct the host name",
+            ),
+            (tls(rustls::Error::DecryptError), "speak TLS"),
+            (certificate(rustls::CertificateError::UnknownIssuer), "tls_ca_file"),
+            (certificate(rustls::CertificateError::Expired), "this machine's clock"),
+        ] {
+            let text = advice(&error);
+            assert!(text.starts_with("; ") && text.contains(part), "{error}: {text}");
+        }
+        let own = io::Error::new(ErrorKind::InvalidData, "the answer is not RESP: an empty line");
+        assert_eq!(advice(&own), "", "it says itself what to do");
+        assert!(check_plain(b"+OK\r\n").is_ok() && check_plain(b"\x15\x03\x01\x00\x02\x02\x46").is_err());
     }
 }

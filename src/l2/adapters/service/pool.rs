@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::l2::adapter::{Completion, Item, Operation, Outcome};
+use crate::sys::limits;
 
 /// A TLS handshake is the deepest that a worker gets.
 const STACK_BYTES: usize = 1 << 20;
@@ -81,7 +82,10 @@ impl Pool {
                 .name(format!("service-{index}"))
                 .stack_size(STACK_BYTES)
                 .spawn(move || work(session, batch.max(1), &cancelled, &inbox, &outbox))
-                .map_err(|error| format!("could not start connection thread {index}: {error}; use fewer workers"))?;
+                .map_err(|error| {
+                    let told = limits::thread_told(&error);
+                    format!("could not start connection thread {index}: {told} (fewer workers)")
+                })?;
             workers.push(worker);
         }
         Ok(Pool {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::resp::cluster::Cluster;
 use super::resp::session::Setup;
-use super::resp::{Shape, start};
+use super::resp::{Shape, nobody_logs_in, start};
 use super::service::link::{Address, Dial};
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
@@ -54,7 +54,14 @@ pub fn open(config: &ValkeyConfig, environment: &Environment) -> Result<ServiceA
         cluster: config.cluster_mode.then(|| Cluster::new(nodes)),
         tally: Arc::new(Tally::default()),
     };
-    start(setup, &shape, environment, cancelled, doubts(config))
+    let mut warnings = doubts(config);
+    warnings.extend(nobody_logs_in(
+        "username",
+        "password",
+        &config.username,
+        &config.password,
+    ));
+    start(setup, &shape, environment, cancelled, warnings)
 }
 
 /// Fields that have no effect in this mode; LMCache logs the first two.

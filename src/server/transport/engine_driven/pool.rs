@@ -9,6 +9,7 @@ use crate::server::device::Staging;
 use crate::server::memory::{Blocks, KvTensors, Run};
 use crate::server::rpc::{ChunkLayout, Client, Key, Operation, RpcError, SharedPool, Slot};
 use crate::server::tensors::Tensors;
+use crate::sys::limits;
 use crate::sys::shm::Segment;
 
 /// Why nothing was stored.
@@ -30,14 +31,20 @@ impl From<RpcError> for Unstored {
 /// Maps the whole pool.
 pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
     let failed = |cause: String| {
+        let advice = match limits::are_told_in(&cause) {
+            true => "",
+            false => {
+                "; run on the server's host as its user, or start it without --shm-name to have chunks sent inside the \
+                 messages"
+            }
+        };
+        let name = &pool.shm_name;
         Error::Environment(format!(
-            "could not open the server's shared memory /{}: {cause}; run on the server's host as its user, or start it \
-             without --shm-name to have chunks sent inside the messages",
-            pool.shm_name
+            "could not open the server's shared memory /{name}: {cause}{advice}"
         ))
     };
     let bytes = usize::try_from(pool.pool_bytes).map_err(|_| failed("its size is beyond this machine".into()))?;
-    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(error.to_string()))
+    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(limits::told(&error)))
 }
 
 /// Has slots set aside, fills them and commits.
