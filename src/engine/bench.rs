@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::args::Format;
 use crate::args::engine::EngineArgs;
 use crate::engine::api_key::ApiKey;
-use crate::engine::ask::server_counters::{self, ServerCounters};
+use crate::engine::ask::server_counters::{Counted, ServerCounters};
 use crate::engine::config::EngineConfig;
 use crate::engine::report::display::Display;
 use crate::engine::report::outputs::{Outputs, Results};
 use crate::engine::report::sections::{Facts, report};
-use crate::engine::report::warning::{self, Doubt};
+use crate::engine::report::warning::{self, Doubt, StreamDoubt};
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::{Figures, Row, SummaryConfig};
 use crate::engine::run::certificate::{self, ClientError};
@@ -172,7 +172,13 @@ impl Run<'_> {
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
                 let after = self.counters.read_again(&before);
-                self.prompt_sources = server_counters::section(&before, &after);
+                let counted = Counted::between(&before, &after, samples.elapsed_s());
+                self.prompt_sources = counted.section;
+                if !counted.impossible.is_empty() {
+                    let counters = counted.impossible.join(", ");
+                    let doubt = StreamDoubt::ImpossibleCounters { counters };
+                    self.doubts.push(Doubt::Stream(doubt));
+                }
                 let unanswered = before.unanswered.into_iter().chain(after.unanswered);
                 self.doubts.extend(unanswered.map(|page| Doubt::NoCounters { page }));
             }

@@ -13,6 +13,8 @@ const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
 const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
 const HIT_L1: &str = "lmcache_mp_lookup_hit_l1_tokens_total";
 const HIT_L2: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
+/// No servers together look up or compute more.
+const TOKENS_PER_S_MAX: f64 = 1e9;
 /// What is counted at the server, with key and label of the report.
 type Row = (&'static str, &'static str, &'static str);
 
@@ -122,26 +124,52 @@ fn sum(page: &str, name: &str, label: &str) -> Option<f64> {
         .reduce(|one, two| one + two)
 }
 
-/// What was counted between two moments; nothing when no server counts.
-pub fn section(before: &Snapshot, after: &Snapshot) -> Option<Section> {
-    let engine = entries(&SOURCES, &before.engine, &after.engine);
-    let cache = entries(&TIERS, &before.cache, &after.cache);
-    let entries: Vec<Entry> = engine.into_iter().chain(cache).collect();
-    (!entries.is_empty()).then(|| Section::entries("prompt_sources", "Prompt Tokens, by the Servers", entries))
+/// What was counted between two moments.
+#[derive(Debug, Default)]
+pub struct Counted {
+    /// Nothing when no server counts.
+    pub section: Option<Section>,
+    /// Counters that grew by more than any server can do, each with by how much; they are not in the section.
+    pub impossible: Vec<String>,
 }
 
-/// One server's. Without either moment the difference is unknown.
-fn entries(rows: &'static [Row], before: &Option<Counts>, after: &Option<Counts>) -> Vec<Entry> {
-    let (Some(before), Some(after)) = (before, after) else {
-        return Vec::new();
-    };
-    let entry = |(_, key, label): &'static Row| {
-        // A counter that appears during the phase began at 0.
-        let counted = after.get(key)? - before.get(key).unwrap_or(&0.0);
-        // A server that was started anew in between counts from 0 again and tells nothing.
-        (counted >= 0.0).then(|| Entry::count(*key, *label, counted.round() as u64))
-    };
-    rows.iter().filter_map(entry).collect()
+impl Counted {
+    /// `seconds` lie between the two moments.
+    pub fn between(before: &Snapshot, after: &Snapshot, seconds: f64) -> Counted {
+        let mut counted = Counted::default();
+        let most = TOKENS_PER_S_MAX * seconds.max(1.0);
+        let mut entries = counted.entries(&SOURCES, &before.engine, &after.engine, most);
+        entries.extend(counted.entries(&TIERS, &before.cache, &after.cache, most));
+        if !entries.is_empty() {
+            let section = Section::entries("prompt_sources", "Prompt Tokens, by the Servers", entries);
+            counted.section = Some(section);
+        }
+        counted
+    }
+
+    /// One server's. Without either moment the difference is unknown.
+    fn entries(
+        &mut self,
+        rows: &'static [Row],
+        before: &Option<Counts>,
+        after: &Option<Counts>,
+        most: f64,
+    ) -> Vec<Entry> {
+        let (Some(before), Some(after)) = (before, after) else {
+            return Vec::new();
+        };
+        let entry = |(_, key, label): &'static Row| {
+            // A counter that appears during the phase began at 0.
+            let grew = after.get(key)? - before.get(key).unwrap_or(&0.0);
+            if grew > most {
+                self.impossible.push(format!("{key} {grew:.3e}"));
+                return None;
+            }
+            // A server that was started anew in between counts from 0 again and tells nothing.
+            (grew >= 0.0).then(|| Entry::count(*key, *label, grew.round() as u64))
+        };
+        rows.iter().filter_map(entry).collect()
+    }
 }
 
 #[cfg(test)]
@@ -178,12 +206,28 @@ mod tests {
         let counts = after.engine.as_mut().unwrap();
         counts.insert("computed", 3700.0);
         counts.insert("engine_cache", 3.0);
-        let shown = format!("{:?}", section(&before, &after).unwrap());
+        let shown = format!("{:?}", Counted::between(&before, &after, 1.0).section.unwrap());
         assert!(shown.contains("76") && shown.contains("lmcache_l1"), "{shown}");
         assert!(
             !shown.contains("engine_cache") && !shown.contains("external"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn counters_that_grew_by_more_than_can_be_are_named_and_not_shown() {
+        let before = Snapshot {
+            engine: Some(sources(PAGE)),
+            ..Snapshot::default()
+        };
+        let mut after = before.clone();
+        let counts = after.engine.as_mut().unwrap();
+        counts.insert("computed", 9.3e18);
+        counts.insert("engine_cache", 17.0);
+        let counted = Counted::between(&before, &after, 2.0);
+        let shown = format!("{:?}", counted.section.unwrap());
+        assert!(shown.contains("engine_cache") && !shown.contains("computed"), "{shown}");
+        assert_eq!(counted.impossible, ["computed 9.300e18"]);
     }
 
     /// Its first counters would be everything since it was started.
@@ -195,7 +239,7 @@ mod tests {
             ..Snapshot::default()
         };
         for (before, after) in [(Snapshot::default(), read.clone()), (read.clone(), Snapshot::default())] {
-            assert!(section(&before, &after).is_none());
+            assert!(Counted::between(&before, &after, 1.0).section.is_none());
         }
     }
 

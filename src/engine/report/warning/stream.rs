@@ -21,6 +21,8 @@ pub enum StreamDoubt {
     FirstEventTokens { share_percent: f64 },
     /// Counts that were left out, with the first of them.
     ImpossibleCounts { answers: u64, first: String },
+    /// Counters of the servers' own that grew by more than any server can do.
+    ImpossibleCounters { counters: String },
     /// Figures larger than physics allows, or below zero.
     ImpossibleFigures { figures: String },
 }
@@ -31,6 +33,7 @@ impl StreamDoubt {
             StreamDoubt::Buffered { .. } => "buffered-stream",
             StreamDoubt::FirstEventTokens { .. } => "first-event-tokens",
             StreamDoubt::ImpossibleCounts { .. } => "impossible-counts",
+            StreamDoubt::ImpossibleCounters { .. } => "impossible-counters",
             StreamDoubt::ImpossibleFigures { .. } => "impossible-figures",
         }
     }
@@ -65,6 +68,10 @@ impl StreamDoubt {
             StreamDoubt::ImpossibleCounts { answers, first } => format!(
                 "{answers} answers counted what their bytes and time rule out (the first: {first}); these counts are in no \
                  sum, and output tokens are events with text instead. Mend the engine's usage."
+            ),
+            StreamDoubt::ImpossibleCounters { counters } => format!(
+                "Counters of the servers grew by more than any server can do ({counters}); they are left out of the prompt \
+                 tokens by the servers. Mend what exports them."
             ),
             StreamDoubt::ImpossibleFigures { figures } => format!(
                 "These figures cannot be: {figures}. The reference's decode speed divides all tokens by the time from the \
