@@ -39,15 +39,18 @@ def command(url, streams, requests, tokens, document_tokens, *more):
             "--format", "json", *more]
 
 
+def report(run):
+    return json.loads(subprocess.run(run, check=True, capture_output=True).stdout)["metrics"]
+
+
 def flat_out(streams):
     requests, tokens = FLAT_OUT[streams]
     process, url = mock("--flat-out", "--ttft-ms", "1")
     try:
-        out = subprocess.run(command(url, streams, requests, tokens, 40), check=True, capture_output=True).stdout
+        metrics = report(command(url, streams, requests, tokens, 40))
     finally:
         process.terminate()
         process.wait()
-    metrics = json.loads(out)["metrics"]
     return {"rate": requests * tokens / metrics["results"]["duration"], "cpu": metrics["client"]["cpu_us_per_event"]}
 
 

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Two builds of the engine benchmark against the same mock, in turns: CPU per event flat out, and TTFT error.
+
+Usage: engine-ab.py BEFORE AFTER [--flat 1,64,1000] [--truth 20/5:64,20/5:256] [--rounds N] [--out FILE]
+
+BEFORE and AFTER are binaries; the mock is BEFORE's for both. A ratio is AFTER's median over BEFORE's, of rounds in the order
+A B B A A B ..., so that a machine that slows down meets both alike. How a figure is made is what engine-floor.py (flat out) and
+engine-truth.py (a cell of it) say.
+"""
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), os.path.join(HERE, name + ".py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+floor, truth = script("engine-floor"), script("engine-truth")
+
+
+def flat_out(client, mock, streams):
+    """CPU per token event in us."""
+    requests, tokens = floor.FLAT_OUT[streams]
+    floor.BINARY = mock
+    process, url = floor.mock("--flat-out", "--ttft-ms", "1")
+    floor.BINARY = client
+    try:
+        metrics = floor.report(floor.command(url, streams, requests, tokens, 40))
+    finally:
+        process.terminate()
+        process.wait()
+    return metrics["client"]["cpu_us_per_event"]
+
+
+def ttft_error(client, mock, cell):
+    """Mean distance of TTFT from the mock's log in ms."""
+    directory = tempfile.mkdtemp(prefix="lmcache-bench-ab-")
+    truth.BINARY = mock
+    process, url, log = truth.mock(cell, directory)
+    truth.BINARY = client
+    try:
+        got, key = truth.run_ours(url, directory, cell)
+        true = truth.read_truth(log, cell)
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(directory)
+    errors = [abs(got[line[key]][0] - (line["first_token_ns"] - line["arrival_ns"]) / 1e6) for line in true if line[key] in got]
+    return statistics.mean(errors)
+
+
+def compare(name, unit, measure, before, after, rounds):
+    values = {before: [], after: []}
+    for number in range(rounds):
+        for client in (before, after) if number % 2 == 0 else (after, before):
+            values[client].append(measure(client, before))
+    medians = [statistics.median(values[client]) for client in (before, after)]
+    spreads = [f"{min(values[client]):.3g} to {max(values[client]):.3g}" for client in (before, after)]
+    pairs = sorted(b / a for a, b in zip(values[before], values[after]))
+    row = (f"| {name} | {unit} | {medians[0]:.3f} | {spreads[0]} | {medians[1]:.3f} | {spreads[1]} | "
+           f"{medians[1] / medians[0]:.3f} | {statistics.median(pairs):.3f} |")
+    print(row, flush=True)
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("before")
+    parser.add_argument("after")
+    parser.add_argument("--flat", default="1,64,256,1000")
+    parser.add_argument("--truth", default="20/5:64,20/5:256")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    rows = ["| figure | unit | before | spread | after | spread | ratio of medians | median of paired ratios |", "|---|---|---|---|---|---|---|---|"]
+    print("\n".join(rows))
+    for streams in filter(None, args.flat.split(",")):
+        measure = lambda client, mock: flat_out(client, mock, int(streams))
+        rows.append(compare(f"CPU per event flat out, {streams} streams", "us", measure, args.before, args.after, args.rounds))
+    cells = {cell.name: cell for cell in truth.cells()}
+    for name in filter(None, args.truth.split(",")):
+        measure = lambda client, mock: ttft_error(client, mock, cells[name])
+        rows.append(compare(f"TTFT error, mean, {name}", "ms", measure, args.before, args.after, args.rounds))
+    if args.out:
+        with open(args.out, "w", encoding="utf-8") as file:
+            file.write("# Two builds of the engine benchmark in one run\n\n")
+            file.write(f"Made by `scripts/engine-ab.py`, {args.rounds} rounds; Linux {platform.release()}, {os.cpu_count()} cores, "
+                       "mock and client share them. The mock is the same for both.\n\n")
+            file.write("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
