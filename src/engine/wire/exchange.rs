@@ -191,13 +191,15 @@ impl Exchanger {
             if answer.is_empty() && opening.len() < OPENING_BYTES_MAX {
                 opening.extend_from_slice(&body[..body.len().min(OPENING_BYTES_MAX)]);
             }
+            if waiting && answer.has_begun() {
+                record.first_token_lag_ns = self.line.counts.lag_ns.load(Relaxed);
+            }
             if answer.is_done() {
                 self.drain(&mut reader, &mut piece);
                 return Ok(());
             }
             if let Some(progress) = answer.last_progress.filter(|_| answer.has_begun()) {
                 if std::mem::take(&mut waiting) {
-                    record.first_token_lag_ns = self.line.counts.lag_ns.load(Relaxed);
                     self.line.limit(total_by, Stop::Total);
                 }
                 self.line.progressed(progress);
