@@ -37,6 +37,8 @@ install_mooncake() {
     local dir=$peers/mooncake-$MOONCAKE_VERSION
     [ -d "$dir/mooncake" ] || wheels_into "$dir" "mooncake-transfer-engine-non-cuda==$MOONCAKE_VERSION"
     chmod +x "$dir/mooncake/mooncake_master"
+    # The wheel's programs are linked to the system's RDMA library, also where only TCP is used.
+    ! ldd "$dir/mooncake/mooncake_master" | grep -q 'libibverbs.* not found' || from_distribution libibverbs1
     printf '%s\n' "$dir"
 }
 
