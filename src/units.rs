@@ -20,3 +20,36 @@ pub fn bytes_text(bytes: u64) -> String {
         _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
     }
 }
+
+/// A number as peers write it: digits alone. What `parse` allows beside them, a sign, is no part of any protocol read here.
+pub fn decimal(text: &str) -> Option<u64> {
+    let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_decimal.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimal;
+
+    #[test]
+    fn only_digits_are_a_number() {
+        assert_eq!(
+            (decimal("0"), decimal("007"), decimal("18446744073709551615")),
+            (Some(0), Some(7), Some(u64::MAX))
+        );
+        for bad in [
+            "",
+            "+1",
+            "-1",
+            " 1",
+            "1 ",
+            "1_0",
+            "0x1",
+            "1.0",
+            "\u{0661}",
+            "18446744073709551616",
+        ] {
+            assert_eq!(decimal(bad), None, "{bad:?}");
+        }
+    }
+}

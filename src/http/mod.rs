@@ -1,6 +1,7 @@
 //! What all clients of HTTP services share, whatever the service.
 
 pub mod answer;
+pub mod client;
 pub mod encoding;
 pub mod said;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Runs the rounds of one phase and takes the samples. It never prints: what people may want to see on the way goes out as
 //! events. Buffers are stamped, zeroed and checked outside the timed part of a round (docs/measurement.md).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::l2::adapter::{Adapter, Completion, Item, Operation, Outcome, ProbeSlice, Submit, Task};
+use crate::l2::adapter::{Adapter, Item, Operation, Outcome, ProbeSlice, Task};
 use crate::l2::config::RunConfig;
 use crate::l2::device::{self, DeviceMeter};
 use crate::l2::keys::{ObjectKey, bench_key};
@@ -13,31 +13,10 @@ use crate::sys::arena::Slot;
 use crate::sys::signal;
 
 mod event;
+mod timed;
 
 pub use event::Event;
-
-/// How often a wait looks for a signal.
-const SIGNAL_POLL: Duration = Duration::from_millis(50);
-/// How long keys at work may take to finish after a signal.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
-/// How long a timed-out round waits for its late tasks, whose buffers the next round needs, unless its own limit is shorter.
-const LATE_GRACE_MAX: Duration = Duration::from_secs(30);
-
-/// How a round ended.
-enum End {
-    Complete,
-    TimedOut,
-    /// Timed out, and some tasks did not come back in the time given after that either.
-    Stuck,
-    Interrupted(i32),
-}
-
-/// One round's completions, in the order of the submits.
-struct Wave {
-    completions: Vec<Option<Completion>>,
-    duration: Duration,
-    end: End,
-}
+use timed::{End, Wave};
 
 /// The run's machinery around one adapter.
 pub struct Runner<'a> {
@@ -218,97 +197,6 @@ impl Runner<'_> {
             Operation::Load => payload::zero_all(items),
             _ => {}
         }
-    }
-
-    /// The timed part: submits every task from this thread, then waits for all of them.
-    fn wave(&mut self, operation: Operation, tasks: Vec<Task>, samples: &mut PhaseSamples) -> Wave {
-        let mut completions: Vec<Option<Completion>> = tasks.iter().map(|_| None).collect();
-        let mut left = tasks.len();
-        let timeout = self.config.timeout(operation);
-        let begin = Instant::now();
-        samples
-            .first_submit
-            .get_or_insert_with(|| begin.duration_since(self.started));
-        let mut end = End::Complete;
-        let mut place = |completion: Completion, left: &mut usize| {
-            *left -= 1;
-            let id = completion.id;
-            completions[id] = Some(completion);
-        };
-        let refused = self.submit_all(tasks, timeout, &mut |completion| place(completion, &mut left));
-        left -= refused;
-        if refused > 0 {
-            end = End::TimedOut;
-        }
-        let mut deadline = Instant::now() + timeout;
-        while left > 0 {
-            let now = Instant::now();
-            match self
-                .adapter
-                .wait(SIGNAL_POLL.min(deadline.saturating_duration_since(now)))
-            {
-                Some(completion) => {
-                    place(completion, &mut left);
-                    deadline = Instant::now() + timeout;
-                    continue;
-                }
-                None if now < deadline => {}
-                None if matches!(end, End::Complete) => {
-                    // The round is lost, but its buffers are needed for the next one.
-                    end = End::TimedOut;
-                    deadline = now + timeout.min(LATE_GRACE_MAX);
-                }
-                None => {
-                    if matches!(end, End::TimedOut) {
-                        end = End::Stuck;
-                    }
-                    break;
-                }
-            }
-            if let (Some(signal), End::Complete | End::TimedOut) = (signal::received(), &end) {
-                end = End::Interrupted(signal);
-                self.adapter.cancel();
-                deadline = Instant::now() + INTERRUPT_GRACE;
-            }
-        }
-        let duration = begin.elapsed();
-        Wave {
-            completions,
-            duration,
-            end,
-        }
-    }
-
-    /// Hands every task to the adapter. How many it did not take, because it was full for the whole of a timeout or until a
-    /// signal came: their buffers are lost to the run.
-    fn submit_all(&mut self, tasks: Vec<Task>, timeout: Duration, done: &mut dyn FnMut(Completion)) -> usize {
-        let mut rest = tasks.into_iter();
-        while let Some(task) = rest.next() {
-            let mut full_since = Instant::now();
-            let mut task = Task {
-                created: full_since,
-                ..task
-            };
-            loop {
-                task = match self.adapter.submit(task) {
-                    Submit::Queued => break,
-                    Submit::Done(completion) => {
-                        done(completion);
-                        break;
-                    }
-                    Submit::Busy(same) => same,
-                };
-                match self.adapter.wait(SIGNAL_POLL) {
-                    Some(completion) => {
-                        done(completion);
-                        full_since = Instant::now();
-                    }
-                    None if signal::received().is_some() || full_since.elapsed() >= timeout => return rest.len() + 1,
-                    None => {}
-                }
-            }
-        }
-        0
     }
 
     /// Counts what became of the keys of a round.

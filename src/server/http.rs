@@ -4,16 +4,19 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::Agent;
 
 use crate::http::said::{one_line, said};
-use crate::http::{answer, encoding};
+use crate::http::{answer, client, encoding};
 use crate::python;
+use crate::sys::apart::resolve;
+use crate::sys::deadline::Deadline;
 use crate::sys::limits;
+use crate::sys::stream::Stream;
 use crate::url::{with_scheme, without_password};
 
 /// More than any of the endpoints answers.
@@ -26,9 +29,12 @@ const LOOK_CONNECT: Duration = Duration::from_secs(2);
 const ADDRESSES_MAX: usize = 8;
 const ZMTP_FIRST_BYTE: u8 = 0xff;
 
+type Answer = ureq::http::Response<ureq::Body>;
+
 /// The HTTP side of one server.
 pub struct HttpApi {
     agent: Agent,
+    timeout: Duration,
     /// Without a slash at the end.
     base: String,
     /// The same for messages.
@@ -103,9 +109,11 @@ impl HttpApi {
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
+            .max_response_header_size(client::HEAD_BYTES_MAX)
             .build();
         Ok(HttpApi {
-            agent: config.new_agent(),
+            agent: client::agent(config),
+            timeout,
             base,
             shown,
             looked_at: Cell::new(false),
@@ -222,32 +230,40 @@ impl HttpApi {
     fn get(&self, path: &str) -> Result<Value, HttpError> {
         self.look()?;
         let request = self.agent.get(format!("{}{path}", self.base));
-        let sent = request.header("accept-encoding", encoding::ACCEPT).call();
-        self.answer(path, sent)
+        let request = request.header("accept-encoding", encoding::ACCEPT);
+        self.answer(path, move || request.call())
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
         self.look()?;
         let request = self.agent.post(format!("{}{path}", self.base));
         let request = request.header("accept-encoding", encoding::ACCEPT);
-        let sent = request.content_type("application/json").send(body.to_string());
-        self.answer(path, sent)
+        let (request, body) = (request.content_type("application/json"), body.to_string());
+        self.answer(path, move || request.send(body))
     }
 
     fn answer(
         &self,
         path: &str,
-        sent: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+        question: impl FnOnce() -> Result<Answer, ureq::Error> + Send + 'static,
     ) -> Result<Value, HttpError> {
-        let mut response = sent.map_err(|error| self.unreachable(&error))?;
-        let status = response.status().as_u16();
         let url = format!("{}{path}", self.shown);
-        if let Some(location) = answer::location(&response, &url) {
+        let asked = url.clone();
+        let answered = client::asked(self.timeout, move || {
+            question().map(|mut response| {
+                let location = answer::location(&response, &asked);
+                let body = answer::body(&mut response, ANSWER_BYTES_MAX);
+                (response.status().as_u16(), location, body)
+            })
+        });
+        let answered = answered.map_err(|cause| HttpError::Unreachable(format!("{url}: {cause}")))?;
+        let (status, location, body) = answered.map_err(|error| self.unreachable(&error))?;
+        if let Some(location) = location {
             return Err(HttpError::Missing(format!(
                 "{url} answered {status} and points to {location}; give the address of the cache server itself as --url"
             )));
         }
-        let body = match answer::body(&mut response, ANSWER_BYTES_MAX) {
+        let body = match body {
             // The status is what matters, also without its words.
             Err(_) if status != 200 => Vec::new(),
             body => body.map_err(|cause| HttpError::Malformed(format!("{url}: {cause}")))?,
@@ -299,8 +315,7 @@ fn addresses_of(base: &str) -> io::Result<Vec<SocketAddr>> {
         Some("https") => 443,
         _ => 80,
     });
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Ok((host, port).to_socket_addrs()?.collect())
+    resolve(host, port, &Deadline::after(LOOK_CONNECT))
 }
 
 /// Whether two addresses reach the same port. The unspecified address means this host.
@@ -315,9 +330,9 @@ fn speaks_zmtp(address: SocketAddr) -> bool {
     let mut first = [0];
     let mut listen = || -> io::Result<usize> {
         let begun = Instant::now();
-        let stream = TcpStream::connect_timeout(&address, LOOK_CONNECT)?;
-        stream.set_read_timeout(Some(LOOK + 2 * begun.elapsed()))?;
-        (&stream).read(&mut first)
+        let mut stream = Stream::connect(&[address], LOOK_CONNECT, Deadline::after(LOOK_CONNECT))?;
+        stream.limits = Deadline::after(LOOK + 2 * begun.elapsed());
+        stream.read(&mut first)
     };
     matches!(listen(), Ok(1)) && first[0] == ZMTP_FIRST_BYTE
 }

@@ -11,6 +11,7 @@ use super::memory::Layout;
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
 use crate::error::Error;
+use crate::sys::deadline::{CLOSE_GRACE, OnSignal, WORK_GRACE};
 use crate::sys::limits;
 use crate::units::bytes_text;
 
@@ -145,13 +146,13 @@ impl Session {
             locked: None,
         };
         // A lookup that a signal cuts short is asked for again when the session closes.
-        self.client.set_stop_on_signal(true);
+        self.client.set_on_signal(OnSignal::End);
         let begun = Instant::now();
         let found = self
             .client
             .lookup(&key, self.ranks.count)
             .and_then(|()| self.await_status(request_id));
-        self.client.set_stop_on_signal(false);
+        self.client.set_on_signal(OnSignal::GoOn(WORK_GRACE));
         let (hits, latency) = (found?, begun.elapsed());
         self.open.asked = None;
         let hits = usize::try_from(hits).ok().filter(|hits| *hits <= self.plan.chunks);
@@ -288,7 +289,7 @@ impl Session {
     /// Ends the request under way and takes the workers away; sentences about what could not be given back. Stops asking
     /// a server that does not answer. Does nothing the second time.
     pub fn close(&mut self) -> Vec<String> {
-        self.client.set_stop_on_signal(false);
+        self.client.set_on_signal(OnSignal::GoOn(CLOSE_GRACE));
         self.client.set_reply_timeout(self.rpc_timeout.min(CLOSING_TIMEOUT));
         let mut problems = Vec::new();
         if let Err(error) = self.end_request() {

@@ -1,8 +1,11 @@
 //! The operating system, wrapped thinly: the only room besides `cuda` where `unsafe` is allowed (tests/tidy.rs lists the
 //! files). Nothing here knows what a key, a round or a report is.
 
+pub mod apart;
 pub mod arena;
+mod connect;
 pub mod counters;
+pub mod deadline;
 pub mod file_map;
 pub mod files;
 pub mod limits;
@@ -12,6 +15,7 @@ pub mod queue;
 pub mod shm;
 pub mod signal;
 pub mod socket;
-pub mod tcp;
+pub mod stream;
+mod tcp;
 pub mod terminal;
 pub mod uring;

@@ -1,13 +1,26 @@
 //! The signals that ask for an end as a flag that loops look at. It must never do anything in the handler but store the
-//! number.
+//! number and the time.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
+use std::time::Duration;
 
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
+/// When, on the monotonic clock.
+static RECEIVED_AT_NS: AtomicI64 = AtomicI64::new(0);
+
+/// May be called in a signal handler.
+fn monotonic_ns() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is writable for the whole call. It cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
 
 extern "C" fn remember(signal: libc::c_int) {
+    // The first one's time stays.
+    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
     // A second signal means that the orderly end takes too long for the user: give the default action back to the kernel
     // so that the third one ends the process at once.
     if RECEIVED.swap(signal, Ordering::SeqCst) != 0 {
@@ -35,8 +48,8 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<libc::sig
     // SAFETY: an all-zero sigaction is a valid value to fill in.
     let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
-    // SAFETY: both structures are initialised; the handler is SIG_IGN or `remember`, which only touches an atomic and calls
-    // signal(2), both async-signal-safe.
+    // SAFETY: both structures are initialised; the handler is SIG_IGN or `remember`, which touches atomics and calls
+    // clock_gettime(2) and signal(2), all async-signal-safe.
     match unsafe { libc::sigaction(signal, &action, &mut before) } {
         0 => Ok(before.sa_sigaction),
         _ => Err(io::Error::last_os_error()),
@@ -51,8 +64,16 @@ pub fn received() -> Option<i32> {
     }
 }
 
+/// How long ago the first one came, if one came.
+pub fn since_received() -> Option<Duration> {
+    received()?;
+    let at_ns = RECEIVED_AT_NS.load(Ordering::SeqCst);
+    Some(Duration::from_nanos(u64::try_from(monotonic_ns() - at_ns).unwrap_or(0)))
+}
+
 /// Asks for an end as SIGPIPE would, had this process not chosen to see broken pipes as errors.
 pub fn reader_left() {
+    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
     // A signal that came before stays the reason.
     let _ = RECEIVED.compare_exchange(0, libc::SIGPIPE, Ordering::SeqCst, Ordering::SeqCst);
 }

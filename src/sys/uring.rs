@@ -14,6 +14,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 pub mod refusal;
 
 use super::arena::{Arena, Slot};
+use super::deadline::{TICK, closing};
 
 /// The kernel takes at most this much in one registered buffer.
 const REGISTERED_BUFFER_LIMIT_BYTES: usize = 1 << 30;
@@ -301,9 +302,9 @@ fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        let end = std::time::Instant::now() + DRAIN_TIMEOUT;
+        let end = std::time::Instant::now() + closing(DRAIN_TIMEOUT);
         while self.in_flight() > 0 && std::time::Instant::now() < end {
-            if self.wait(Duration::from_millis(100)).is_err() {
+            if self.wait(TICK).is_err() {
                 break;
             }
             self.finished.clear();

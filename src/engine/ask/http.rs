@@ -2,10 +2,8 @@
 //! send a benchmark request.
 
 use std::fmt;
-use std::thread::Builder;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 use ureq::http::StatusCode;
 use ureq::tls::TlsConfig;
@@ -14,9 +12,9 @@ use ureq::{Agent, Timeout};
 use crate::engine::api_key::ApiKey;
 use crate::engine::trust;
 use crate::http::said::said;
-use crate::http::{answer, encoding};
+use crate::http::{answer, client, encoding};
 use crate::python::json;
-use crate::sys::{limits, signal};
+use crate::sys::limits;
 
 /// For a server whose answer the run needs.
 pub const PATIENT: Limits = Limits {
@@ -28,8 +26,6 @@ pub const BRIEF: Limits = Limits {
     connect: Duration::from_secs(1),
     whole: Duration::from_secs(5),
 };
-/// A wait looks at signals this often.
-const TICK: Duration = Duration::from_millis(50);
 /// A list of tokens of a long text is the largest answer.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -126,9 +122,10 @@ impl Asker {
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
+            .max_response_header_size(client::HEAD_BYTES_MAX)
             .build();
         Asker {
-            agent: config.into(),
+            agent: client::agent(config),
             limits,
             key: None,
             flag: "--lmcache-url",
@@ -187,7 +184,9 @@ impl Asker {
         question: impl FnOnce() -> Result<Answer, ureq::Error> + Send + 'static,
     ) -> Result<Answered, Unanswered> {
         let asked = url.to_owned();
-        let answered = awaited(move || Ok(question().map(|response| read(response, &asked))));
+        let answered = client::asked(self.limits.whole, move || {
+            question().map(|response| read(response, &asked))
+        });
         match answered.map_err(Unanswered::unasked)? {
             Ok(Ok(answered)) => Ok(answered),
             // The engine, or what stands before it, runs; what is wrong with its answer says so itself.
@@ -295,25 +294,6 @@ impl Asker {
         match &self.key {
             Some(key) => said(key.hidden_in(String::from_utf8_lossy(body).into_owned()).as_bytes()),
             None => said(body),
-        }
-    }
-}
-
-/// Asks on a thread of its own, so that a signal ends the wait. The thread ends by its own limit, or with the program.
-pub fn awaited<T: Send + 'static>(question: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    let (answer, answered) = bounded(1);
-    let ask = move || {
-        // Nobody may be waiting any more.
-        let _ = answer.send(question());
-    };
-    let thread = Builder::new().name("question".into()).spawn(ask);
-    thread.map_err(|error| format!("could not start a thread to ask: {}", limits::thread_told(&error)))?;
-    loop {
-        match answered.recv_timeout(TICK) {
-            Ok(answered) => return answered,
-            Err(RecvTimeoutError::Timeout) if signal::received().is_none() => {}
-            Err(RecvTimeoutError::Timeout) => return Err("the run was ended".to_owned()),
-            Err(RecvTimeoutError::Disconnected) => return Err("the question was never asked".to_owned()),
         }
     }
 }

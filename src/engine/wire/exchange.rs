@@ -148,6 +148,7 @@ impl Exchanger {
         record.sent = Some(self.line.sent()).filter(|sent| *sent >= record.dispatched);
         let mut response = answered.map_err(|error| self.failure(&error, false))?;
         record.headers = Some(self.line.arrived());
+        self.line.used();
         record.status = Some(response.status().as_u16());
         if response.status() != 200 {
             return Err(self.status_failure(&mut response));
@@ -185,6 +186,7 @@ impl Exchanger {
                 Err(error) => return Err(self.failure(&ureq::Error::Io(error), true)),
             };
             let at = self.line.arrived();
+            self.line.used();
             let answer = &mut record.answer;
             let body = unpack.take(&piece[..bytes])?;
             decoder.feed(body, &mut |event| answer.read_event(&mut chunks, event, at))?;
@@ -233,13 +235,12 @@ impl Exchanger {
             return self.timeout_failure(stop);
         }
         let cause = cause(error);
-        match error {
+        match unwrapped(error) {
             ureq::Error::LargeResponseHeader(_, _) | ureq::Error::BodyStalled => Failure::protocol(format!(
-                "a head, a chunk's size or a trailer of the engine's answer is longer than {} KiB",
+                "heads, sizes of chunks or trailers of the engine's answer go on for more than {} KiB",
                 INPUT_BYTES_MAX >> 10
             )),
             ureq::Error::Protocol(_) | ureq::Error::Http(_) => self.not_http(&cause),
-            ureq::Error::Io(inner) if in_answer && is_http_error(inner) => self.not_http(&cause),
             _ if in_answer => Failure::new(
                 FailureClass::StreamBroken,
                 format!(
@@ -366,9 +367,14 @@ fn is_timeout(error: &ureq::Error) -> bool {
 }
 
 /// ureq wraps its own errors into I/O errors when a body is read.
-fn is_http_error(error: &std::io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
-    matches!(inner, Some(ureq::Error::Protocol(_)))
+fn unwrapped(error: &ureq::Error) -> &ureq::Error {
+    match error {
+        ureq::Error::Io(outer) => {
+            let inner = outer.get_ref().and_then(|inner| inner.downcast_ref());
+            inner.unwrap_or(error)
+        }
+        _ => error,
+    }
 }
 
 /// The error's own words, on one line.

@@ -2,6 +2,7 @@
 //! Only plain atomics: the transport runs inside ureq, on the lane's own thread.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -10,9 +11,13 @@ use std::time::Duration;
 use ureq::unversioned::transport::Transport;
 
 use crate::engine::timestamp::{Clock, Stamp};
+use crate::sys::deadline::{Limits, too_late};
 
 /// No stamp is this old.
 const NOT_YET: i64 = i64::MIN;
+
+/// Heads with those of interim answers, sizes of chunks, trailers: what may come before there is something to use.
+pub const UNUSED_BYTES_MAX: usize = 128 << 10;
 
 /// How long a request may take, step by step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,8 @@ pub struct Line {
     polling: AtomicBool,
     /// Of the request under way, head and body.
     request_bytes: AtomicUsize,
+    /// Received since something of the answer could be used: heads, sizes of chunks, trailers.
+    unused_bytes: AtomicUsize,
     first_write: AtomicI64,
     sent: AtomicI64,
     pub counts: Counts,
@@ -106,6 +113,7 @@ impl Line {
             handshaking: AtomicBool::new(false),
             polling: AtomicBool::new(false),
             request_bytes: AtomicUsize::new(0),
+            unused_bytes: AtomicUsize::new(0),
             first_write: AtomicI64::new(NOT_YET),
             sent: AtomicI64::new(0),
             counts: Counts::default(),
@@ -155,6 +163,7 @@ impl Line {
         let arrived = kernel.unwrap_or(now);
         let lag_ns = now.ns_since(arrived);
         self.arrived.store(arrived.0, Relaxed);
+        self.unused_bytes.fetch_add(bytes, Relaxed);
         self.counts.bytes_received.fetch_add(bytes as u64, Relaxed);
         self.counts.reads.fetch_add(1, Relaxed);
         self.counts.lag_ns.store(lag_ns, Relaxed);
@@ -187,8 +196,19 @@ impl Line {
         self.polling.load(Relaxed)
     }
 
+    /// What was received so far brought a head, or a piece of a body.
+    pub fn used(&self) {
+        self.unused_bytes.store(0, Relaxed);
+    }
+
+    /// Whether more came than the frame of an answer may have, without anything in it.
+    pub fn is_unused(&self) -> bool {
+        self.unused_bytes.load(Relaxed) > UNUSED_BYTES_MAX
+    }
+
     /// A request of about `bytes` begins: nothing of it was written.
     pub fn begin_request(&self, bytes: usize) {
+        self.used();
         self.request_bytes.store(bytes, Relaxed);
         self.first_write.store(NOT_YET, Relaxed);
     }
@@ -225,6 +245,15 @@ impl Line {
 
     pub fn take_kept(&self) -> Option<Box<dyn Transport>> {
         self.kept.lock().expect("no thread panics with this lock").take()
+    }
+}
+
+impl Limits for Line {
+    fn check(&self) -> io::Result<()> {
+        match self.overdue(self.clock.now()) {
+            Some(_) => Err(too_late()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //! printed nor in a message.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ureq::SendBody;
 use ureq::config::Config;
@@ -16,17 +17,20 @@ use ureq::unversioned::transport::NextTimeout;
 use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
 use crate::engine::api_key::ApiKey;
-use crate::engine::ask::http::awaited;
 use crate::engine::failure::Failure;
 use crate::engine::trust;
 use crate::error::Error;
 use crate::http::encoding;
+use crate::sys::apart::resolve;
+use crate::sys::deadline::Deadline;
 use crate::sys::limits;
 
 /// TLS keeps a buffer of this size each way for every connection.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
 /// A request's head besides the key and the path, with room to spare.
 const HEAD_BYTES: usize = 512;
+/// How long the engine's name may be looked up.
+const RESOLVE_MAX: Duration = Duration::from_secs(30);
 /// ureq keeps at most this many addresses of a name.
 const ADDRESSES_MAX: usize = 16;
 
@@ -53,8 +57,7 @@ impl Target {
         let host = uri.host().ok_or_else(|| unusable("it has no host".into()))?;
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let addresses = awaited(move || addresses(&host, port)).map_err(|cause| {
+        let addresses = addresses(host, port).map_err(|cause| {
             let advice = if limits::are_told_in(&cause) {
                 ""
             } else {
@@ -145,10 +148,9 @@ impl Target {
     }
 }
 
-/// Takes as long as the system's resolver likes.
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let found = (host, port).to_socket_addrs().map_err(|error| limits::told(&error))?;
-    Ok(found.take(ADDRESSES_MAX).collect())
+    let found = resolve(host, port, &Deadline::after(RESOLVE_MAX)).map_err(|error| limits::told(&error))?;
+    Ok(found.into_iter().take(ADDRESSES_MAX).collect())
 }
 
 impl fmt::Debug for Target {

@@ -1,11 +1,10 @@
-//! The connection under ureq: reads through `sys::socket`, so that the kernel's arrival time of every byte is known; ends
-//! waits at the request's own limits; goes back to its line when ureq is done with it. TLS is ureq's own, on top of this.
+//! The connection under ureq: reads through `sys::stream`, so that the kernel's arrival time of every byte is known and
+//! the request's own limits hold; goes back to its line when ureq is done with it. TLS is ureq's own, on top of this.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ureq::Error;
 use ureq::unversioned::transport::{
@@ -14,14 +13,11 @@ use ureq::unversioned::transport::{
 
 use super::buffers::StreamBuffers;
 use super::line::{Line, Stop};
-use crate::sys::{socket, tcp};
-
-/// A wait looks at its limits this often, so it ends at most this much late.
-const TICK: Duration = Duration::from_millis(100);
+use crate::sys::stream::Stream;
 
 /// One TCP connection.
 pub struct StampedTransport {
-    stream: TcpStream,
+    stream: Stream<Arc<Line>>,
     buffers: StreamBuffers,
     line: Arc<Line>,
     /// Nothing was written since the last read: the next write is a request's head and waits for its body.
@@ -30,12 +26,9 @@ pub struct StampedTransport {
 
 impl StampedTransport {
     fn connect(addresses: &[SocketAddr], line: Arc<Line>) -> io::Result<StampedTransport> {
-        let stream = connect_to_any(addresses, &line)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TICK))?;
-        stream.set_write_timeout(Some(TICK))?;
+        let stream = Stream::connect(addresses, line.timeouts.connect, Arc::clone(&line))?;
         // Without stamps the clock is read right after the read; the report says so.
-        let _ = socket::enable_receive_stamps(&stream);
+        let _ = stream.enable_receive_stamps();
         Ok(StampedTransport {
             stream,
             buffers: StreamBuffers::default(),
@@ -60,7 +53,6 @@ impl StampedTransport {
                         handed_over = self.line.clock.now();
                     }
                 }
-                Err(error) if is_tick(&error) => self.check()?,
                 Err(error) => return Err(error),
             }
         }
@@ -68,41 +60,6 @@ impl StampedTransport {
         self.buffers.sent();
         Ok(())
     }
-
-    fn check(&self) -> io::Result<()> {
-        match self.line.overdue(self.line.clock.now()) {
-            Some(_) => Err(io::ErrorKind::TimedOut.into()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The first address that takes the connection; each gets its share of the time that is left.
-fn connect_to_any(addresses: &[SocketAddr], line: &Line) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    let share = line.timeouts.connect / u32::try_from(addresses.len().max(1)).unwrap_or(1);
-    for address in addresses {
-        let by = line.clock.now().plus(share);
-        let goes_on = || {
-            let now = line.clock.now();
-            line.overdue(now).is_none() && now < by
-        };
-        match tcp::connect(address, TICK, goes_on) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-        if line.stopped().is_some() {
-            break;
-        }
-    }
-    Err(last)
-}
-
-fn is_tick(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-    )
 }
 
 impl Transport for StampedTransport {
@@ -128,46 +85,36 @@ impl Transport for StampedTransport {
         if !std::mem::replace(&mut self.begins, true) {
             self.buffers.release_output();
         }
-        if self.line.is_polling() && socket::is_idle_and_open(&self.stream) {
+        if self.line.is_polling() && self.stream.is_idle_and_open() {
             return Err(io::Error::from(io::ErrorKind::WouldBlock).into());
         }
         let room = self.buffers.input_append_buf();
         if room.is_empty() {
             return Err(Error::BodyStalled);
         }
-        loop {
-            match socket::receive(&self.stream, room) {
-                Ok(received) => {
-                    let now = self.line.clock.now();
-                    let kernel = received
-                        .kernel_wall_ns
-                        .map(|wall_ns| self.line.clock.of_wall_ns(wall_ns));
-                    if received.bytes > 0 {
-                        self.line.received(received.bytes, kernel, now);
-                    }
-                    self.buffers.input_appended(received.bytes);
-                    return Ok(received.bytes > 0);
-                }
-                Err(error) if is_tick(&error) => {
-                    if self.line.overdue(self.line.clock.now()).is_some() {
-                        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
+        if self.line.is_unused() {
+            return Err(Error::BodyStalled);
         }
+        let received = self.stream.read_stamped(room)?;
+        let now = self.line.clock.now();
+        let kernel = received
+            .kernel_wall_ns
+            .map(|wall_ns| self.line.clock.of_wall_ns(wall_ns));
+        if received.bytes > 0 {
+            self.line.received(received.bytes, kernel, now);
+        }
+        self.buffers.input_appended(received.bytes);
+        Ok(received.bytes > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.buffers.input().is_empty() && socket::is_idle_and_open(&self.stream)
+        self.buffers.input().is_empty() && self.stream.is_idle_and_open()
     }
 }
 
 impl fmt::Debug for StampedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StampedTransport")
-            .field("stream", &self.stream)
-            .finish()
+        f.debug_struct("StampedTransport").field("line", &self.line).finish()
     }
 }
 
@@ -286,6 +233,7 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
     use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
 
     use super::super::line::Timeouts;
     use super::*;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::l2::adapter::Residency;
 use crate::l2::keys::ObjectKey;
-use crate::sys::{files, limits};
+use crate::sys::{files, limits, signal};
 
 /// Syncs the file system of `base`, then drops and counts the pages of the keys' files, whose paths `path_of` writes.
 pub fn drop_pages(
@@ -27,6 +27,9 @@ pub fn drop_pages(
     let mut residency = Residency::default();
     let mut path = String::new();
     for key in keys {
+        if signal::received().is_some() {
+            break;
+        }
         path_of(&key, &mut path);
         // A key that is not there has no pages; the load will say that it is missing.
         let opened = File::options().read(true).custom_flags(files::O_NONBLOCK).open(&path);

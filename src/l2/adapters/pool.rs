@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
+use crate::sys::deadline::closing;
 use crate::sys::limits;
 
 /// Enough for a few system calls and their paths; the default of 8 MiB each would be address space for nothing.
@@ -97,7 +98,7 @@ impl<Job> Pool<Job> {
 
 impl<Job> Drop for Pool<Job> {
     fn drop(&mut self) {
-        self.stop(STOP_GRACE);
+        self.stop(closing(STOP_GRACE));
     }
 }
 

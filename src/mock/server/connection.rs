@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use super::config::FaultKind;
 use super::service::{Outcome, Service};
 use crate::server::rpc::msgpack::{Decoder, Head};
-use crate::server::rpc::zmtp::{Connection, Fault, Stream, Wait};
+use crate::server::rpc::zmtp::{Connection, Fault};
 use crate::server::rpc::{Generation, Operation};
+use crate::sys::deadline::Deadline;
+use crate::sys::stream::Stream;
 
 /// Parameters of the longest operation, its id and the request id, with room to be wrong.
 const FRAMES_MAX: usize = 16;
@@ -39,12 +41,11 @@ pub fn serve(stream: TcpStream, service: &Mutex<Service>, dead: &AtomicBool) {
 }
 
 fn converse(stream: TcpStream, service: &Mutex<Service>, dead: &AtomicBool) -> Result<(), Fault> {
-    let mut connection = Connection::greet(Stream::Tcp(stream), "ROUTER", Wait::at_most(GREETING))?;
+    let wait = Deadline::after(GREETING);
+    let stream = Stream::tcp(stream, wait).map_err(|error| Fault::Closed(error.to_string()))?;
+    let mut connection = Connection::greet(stream, "ROUTER", wait)?;
     loop {
-        let wait = Wait {
-            until: Instant::now() + IDLE,
-            stop_on_signal: true,
-        };
+        let wait = Deadline::after(IDLE);
         let frames = message(&mut connection, wait)?;
         let arrived = Instant::now();
         if dead.load(Ordering::Relaxed) {
@@ -128,7 +129,7 @@ fn asked(frames: &[Vec<u8>], generation: Generation) -> Asked {
     }
 }
 
-fn message(connection: &mut Connection, wait: Wait) -> Result<Vec<Vec<u8>>, Fault> {
+fn message(connection: &mut Connection, wait: Deadline) -> Result<Vec<Vec<u8>>, Fault> {
     let mut frames = Vec::new();
     let mut bytes = 0u64;
     loop {

@@ -9,7 +9,8 @@ use super::messages::{self, Request};
 use super::msgpack::Decoder;
 use super::replies::{FrameSource, ignored};
 use super::version::{Generation, Operation};
-use super::zmtp::{Connection, Fault, Wait};
+use super::zmtp::{Connection, Fault};
+use crate::sys::deadline::{Deadline, OnSignal, WORK_GRACE, is_cancelled};
 
 /// What the reference waits for a reply.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +41,7 @@ pub struct Client {
     pub(super) server: Server,
     next_id: u64,
     pub(super) reply_timeout: Duration,
-    pub(super) stop_on_signal: bool,
+    pub(super) on_signal: OnSignal,
     pub(super) timing: Timing,
     disconnects: u32,
 }
@@ -61,9 +62,9 @@ impl Client {
     /// Connects and finds out what is there, all within `deadline` from now.
     pub fn connect(url: &str, deadline: Duration) -> Result<Client, RpcError> {
         let endpoint = Endpoint::parse(url).map_err(RpcError::Unreachable)?;
-        let wait = Wait {
-            until: Instant::now() + deadline,
-            stop_on_signal: true,
+        let wait = Deadline {
+            at: Instant::now() + deadline,
+            on_signal: OnSignal::End,
         };
         let connection = open(&endpoint, url, wait)?;
         let unknown = Server {
@@ -73,22 +74,22 @@ impl Client {
             is_0_5_0: false,
         };
         let mut client = Client::over(connection, endpoint, url.to_string(), unknown);
-        client.stop_on_signal = true;
+        client.on_signal = OnSignal::End;
         client.server = super::probe::detect(&mut client, wait, deadline)?;
-        client.stop_on_signal = false;
+        client.on_signal = OnSignal::GoOn(WORK_GRACE);
         Ok(client)
     }
 
     /// A second connection to the same server, without asking again what it is.
     pub fn another(&self) -> Result<Client, RpcError> {
-        let wait = Wait {
-            until: Instant::now() + RECONNECT_TIMEOUT,
-            stop_on_signal: self.stop_on_signal,
+        let wait = Deadline {
+            at: Instant::now() + RECONNECT_TIMEOUT,
+            on_signal: self.on_signal,
         };
         let connection = open(&self.endpoint, &self.url, wait)?;
         let mut client = Client::over(connection, self.endpoint.clone(), self.url.clone(), self.server.clone());
         client.reply_timeout = self.reply_timeout;
-        client.stop_on_signal = self.stop_on_signal;
+        client.on_signal = self.on_signal;
         Ok(client)
     }
 
@@ -101,7 +102,7 @@ impl Client {
             server,
             next_id: 1,
             reply_timeout: REPLY_TIMEOUT,
-            stop_on_signal: false,
+            on_signal: OnSignal::GoOn(WORK_GRACE),
             timing: Timing {
                 begun: now,
                 sent: now,
@@ -126,10 +127,10 @@ impl Client {
         self.reply_timeout = timeout;
     }
 
-    /// Whether SIGINT and SIGTERM end a wait for a reply. Off at first, so that cleaning up goes on; on it is right for
+    /// What a signal does to a wait for a reply. At first what is under way may finish; to end at once is right for
     /// operations that leave nothing half done.
-    pub fn set_stop_on_signal(&mut self, stop: bool) {
-        self.stop_on_signal = stop;
+    pub fn set_on_signal(&mut self, on_signal: OnSignal) {
+        self.on_signal = on_signal;
     }
 
     /// Clock readings of the last request that was answered.
@@ -144,10 +145,10 @@ impl Client {
 
     // ---- the core ----------------------------------------------------------------------------------------------------
 
-    pub(super) fn wait(&self) -> Wait {
-        Wait {
-            until: Instant::now() + self.reply_timeout,
-            stop_on_signal: self.stop_on_signal,
+    pub(super) fn wait(&self) -> Deadline {
+        Deadline {
+            at: Instant::now() + self.reply_timeout,
+            on_signal: self.on_signal,
         }
     }
 
@@ -195,7 +196,7 @@ impl Client {
     }
 
     /// Sends a whole request; its id.
-    pub(super) fn send(&mut self, request: &Request, wait: Wait) -> Result<u64, RpcError> {
+    pub(super) fn send(&mut self, request: &Request, wait: Deadline) -> Result<u64, RpcError> {
         let number = self.server.generation.id(request.operation).ok_or_else(|| {
             let (operation, release) = (request.operation.name(), self.server.generation.label());
             RpcError::Invalid(format!("servers of release {release} have no {operation}"))
@@ -208,7 +209,7 @@ impl Client {
         operation: Operation,
         number: u8,
         payloads: &[Vec<u8>],
-        wait: Wait,
+        wait: Deadline,
     ) -> Result<u64, RpcError> {
         let id = self.begin(operation, number, !payloads.is_empty())?;
         for (index, payload) in payloads.iter().enumerate() {
@@ -230,7 +231,7 @@ impl Client {
         Ok(id)
     }
 
-    pub(super) fn finish(&mut self, operation: Operation, wait: Wait) -> Result<(), RpcError> {
+    pub(super) fn finish(&mut self, operation: Operation, wait: Deadline) -> Result<(), RpcError> {
         let sent = self.connection.flush(wait);
         sent.map_err(|fault| self.told(operation, fault, wait))?;
         self.timing.sent = Instant::now();
@@ -239,9 +240,9 @@ impl Client {
 
     fn reconnect(&mut self, operation: Operation) -> Result<(), RpcError> {
         self.disconnects += 1;
-        let wait = Wait {
-            until: Instant::now() + RECONNECT_TIMEOUT,
-            stop_on_signal: self.stop_on_signal,
+        let wait = Deadline {
+            at: Instant::now() + RECONNECT_TIMEOUT,
+            on_signal: self.on_signal,
         };
         match open(&self.endpoint, &self.url, wait) {
             Ok(connection) => {
@@ -258,28 +259,31 @@ impl Client {
 }
 
 /// Opens and greets; whatever is not a ZeroMQ server is named.
-fn open(endpoint: &Endpoint, url: &str, wait: Wait) -> Result<Connection, RpcError> {
+fn open(endpoint: &Endpoint, url: &str, wait: Deadline) -> Result<Connection, RpcError> {
     let failed = |text: String| RpcError::Unreachable(format!("could not reach the cache server at {url}: {text}"));
-    let greet = |wait: Wait| -> Result<Result<Connection, Fault>, RpcError> {
-        let stream = endpoint.open(wait.until);
-        let stream = stream.map_err(|error| failed(format!("{error}; {}", Endpoint::advice(&error))))?;
+    let greet = |wait: Deadline| -> Result<Result<Connection, Fault>, RpcError> {
+        let stream = endpoint.open(wait).map_err(|error| match is_cancelled(&error) {
+            true => RpcError::Interrupted,
+            false => failed(format!("{error}; {}", Endpoint::advice(&error))),
+        })?;
         Ok(Connection::greet(stream, "DEALER", wait))
     };
-    let soon = Wait {
-        until: wait.until.min(Instant::now() + GREETING_TIMEOUT),
+    let soon = Deadline {
+        // The other half is for finding out what is there instead.
+        at: Instant::now() + GREETING_TIMEOUT.min(wait.left() / 2),
         ..wait
     };
     let mut greeted = greet(soon)?;
     // ZeroMQ servers speak first. One that does not is something else, or slow: then it gets the rest of the time.
     if let Err(Fault::TimedOut | Fault::Closed(_)) = greeted {
-        if let Some(other) = endpoint.identify(&[], wait.until) {
+        if let Some(other) = endpoint.identify(&[], wait) {
             return Err(failed(other.into()));
         }
         greeted = greet(wait)?;
     }
     greeted.map_err(|fault| match fault {
         Fault::Interrupted => RpcError::Interrupted,
-        Fault::NotZmtp(first_bytes) => failed(endpoint.identify(&first_bytes, wait.until).unwrap_or(STRANGER).into()),
+        Fault::NotZmtp(first_bytes) => failed(endpoint.identify(&first_bytes, wait).unwrap_or(STRANGER).into()),
         Fault::TimedOut => failed(format!("it takes the connection and says nothing; {STRANGER}")),
         Fault::Closed(text) | Fault::Broken(text) => failed(text),
     })

@@ -2,12 +2,17 @@
 //! must never wait without a deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::zmtp::Stream;
+use crate::sys::apart::resolve;
+use crate::sys::deadline::Deadline;
 use crate::sys::limits;
+use crate::sys::stream::Stream;
+
+/// How long the names of addresses that only might matter are looked up.
+const RESOLVE: Duration = Duration::from_secs(2);
 
 /// A parsed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,18 +72,15 @@ impl Endpoint {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         match self {
             Endpoint::Unix { .. } => Vec::new(),
-            Endpoint::Tcp { host, port } => {
-                let found = (host.as_str(), *port).to_socket_addrs();
-                found.map(Iterator::collect).unwrap_or_default()
-            }
+            Endpoint::Tcp { host, port } => resolve(host, *port, &Deadline::after(RESOLVE)).unwrap_or_default(),
         }
     }
 
     /// Opens a stream, trying every address of the host until the deadline.
-    pub fn open(&self, until: Instant) -> io::Result<Stream> {
+    pub fn open(&self, wait: Deadline) -> io::Result<Stream<Deadline>> {
         match self {
-            Endpoint::Unix { path } => UnixStream::connect(path).map(Stream::Unix),
-            Endpoint::Tcp { host, port } => open_tcp(host, *port, until).map(Stream::Tcp),
+            Endpoint::Unix { path } => Stream::connect_unix(Path::new(path), wait),
+            Endpoint::Tcp { host, port } => Stream::connect(&resolve(host, *port, &wait)?, wait.left(), wait),
         }
     }
 
@@ -97,7 +99,7 @@ impl Endpoint {
     }
 
     /// Names what answers at the address, if it is one of the usual mistakes. `first_bytes` is what it said by itself.
-    pub fn identify(&self, first_bytes: &[u8], until: Instant) -> Option<&'static str> {
+    pub fn identify(&self, first_bytes: &[u8], wait: Deadline) -> Option<&'static str> {
         const GRPC: &str = "a gRPC (HTTP/2) server is there; only the ZMQ transport is supported, so start the server \
                             without --transport grpc";
         const HTTP: &str = "an HTTP server is there; name the server's ZMQ port (5555 by default), and the HTTP address \
@@ -115,39 +117,25 @@ impl Endpoint {
             b"GET / HTTP/1.0\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
         ];
-        said(first_bytes).or_else(|| probes.iter().find_map(|probe| said(&self.answer(probe, until))))
+        said(first_bytes).or_else(|| probes.iter().find_map(|probe| said(&self.answer(probe, wait))))
     }
 
     /// The first bytes of the answer to a probe on a connection of its own.
-    fn answer(&self, probe: &[u8], until: Instant) -> Vec<u8> {
+    fn answer(&self, probe: &[u8], wait: Deadline) -> Vec<u8> {
         const ANSWER: Duration = Duration::from_millis(500);
-        let Endpoint::Tcp { host, port } = self else {
+        let Endpoint::Tcp { .. } = self else {
             return Vec::new();
         };
         let mut first = [0; 16];
         let mut ask = || -> io::Result<usize> {
-            let mut stream = open_tcp(host, *port, until)?;
-            stream.set_read_timeout(Some(ANSWER))?;
-            stream.set_write_timeout(Some(ANSWER))?;
+            let mut stream = self.open(wait)?;
+            stream.limits.at = wait.at.min(Instant::now() + ANSWER);
             stream.write_all(probe)?;
             stream.read(&mut first)
         };
         let bytes = ask().unwrap_or(0);
         first[..bytes].to_vec()
     }
-}
-
-fn open_tcp(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        let left = until.saturating_duration_since(Instant::now());
-        // Zero is not a timeout that the call takes.
-        match TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ pub mod pickle;
 mod probe;
 mod records;
 mod replies;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -14,7 +14,8 @@ use super::records::{
 };
 use super::replies::FrameSource;
 use super::version::Operation;
-use super::zmtp::{Connection, Fault, Wait};
+use super::zmtp::{Connection, Fault};
+use crate::sys::deadline::Deadline;
 
 /// MessagePack counts the bytes of a byte string with 32 bits.
 pub const INLINE_BYTES_MAX: u64 = u32::MAX as u64;
@@ -327,7 +328,7 @@ fn send_chunks(
     head: &[u8],
     pickle: &ChunkPickle,
     source: &mut ChunkSource,
-    wait: Wait,
+    wait: Deadline,
 ) -> Result<(), Fault> {
     connection.put(head, wait)?;
     pickle.write(source, &mut |piece| connection.put(piece, wait))

@@ -9,7 +9,8 @@ use super::messages;
 use super::msgpack::{Decoder, Head, Source};
 use super::replies::ignored;
 use super::version::{Generation, Operation};
-use super::zmtp::{Fault, Wait};
+use super::zmtp::Fault;
+use crate::sys::deadline::Deadline;
 
 /// Id 21: `NOOP` at first, `GET_CHUNK_SIZE` since 0.5.3.
 const FIRST: u8 = 21;
@@ -24,7 +25,7 @@ enum First {
     Other(String),
 }
 
-pub(super) fn detect(client: &mut Client, wait: Wait, deadline: Duration) -> Result<Server, RpcError> {
+pub(super) fn detect(client: &mut Client, wait: Deadline, deadline: Duration) -> Result<Server, RpcError> {
     let id = client.send_numbered(Operation::GetChunkSize, FIRST, &[], wait)?;
     let reply = match client.next_reply(&[id], wait) {
         Ok(reply) => reply,
@@ -82,7 +83,7 @@ fn first_numbering(client: &mut Client) -> Result<Server, RpcError> {
 
 /// Ids 32 and 24, which are answered in order of arrival: the first is silent before 0.5.5. If it does not settle the
 /// matter, ids 11 and 22: the first is silent since 0.5.6 (and makes it log an error, so it is asked last).
-fn second_numbering(client: &mut Client, chunk_size: u64, wait: Wait) -> Result<Server, RpcError> {
+fn second_numbering(client: &mut Client, chunk_size: u64, wait: Deadline) -> Result<Server, RpcError> {
     let found = |generation, experimental| Server {
         generation,
         chunk_size,
@@ -110,7 +111,7 @@ fn second_numbering(client: &mut Client, chunk_size: u64, wait: Wait) -> Result<
     client.read(Operation::Ping, &reply, wait, ignored)?;
     if reply.id == ping {
         let mut silence = wait;
-        silence.until = Instant::now() + SILENCE;
+        silence.at = Instant::now() + SILENCE;
         reply = match client.next_reply(&[hits], silence) {
             Ok(reply) => reply,
             Err(Fault::TimedOut) => return Ok(found(Generation::V0_5_6, experimental)),

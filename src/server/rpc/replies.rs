@@ -7,7 +7,8 @@ use super::client::Client;
 use super::fault::{ReplyFault, RpcError};
 use super::msgpack::{Decoder, Source};
 use super::version::Operation;
-use super::zmtp::{Connection, Fault, Wait};
+use super::zmtp::{Connection, Fault};
+use crate::sys::deadline::Deadline;
 
 /// How long a `NOOP` may take that tells a dead server from one that failed a request.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(super) struct Reply {
 pub(super) struct FrameSource<'a> {
     connection: &'a mut Connection,
     left: u64,
-    wait: Wait,
+    wait: Deadline,
 }
 
 impl Source for FrameSource<'_> {
@@ -61,14 +62,14 @@ pub(super) fn ignored(reply: Option<&mut Decoder<FrameSource>>) -> Result<(), Re
 
 impl Client {
     /// Waits for the reply to one of `ids`; replies to earlier requests are read past.
-    pub(super) fn receive(&mut self, operation: Operation, ids: &[u64], wait: Wait) -> Result<Reply, RpcError> {
+    pub(super) fn receive(&mut self, operation: Operation, ids: &[u64], wait: Deadline) -> Result<Reply, RpcError> {
         match self.next_reply(ids, wait) {
             Ok(reply) => Ok(reply),
             Err(fault) => Err(self.told(operation, fault, wait)),
         }
     }
 
-    pub(super) fn next_reply(&mut self, ids: &[u64], wait: Wait) -> Result<Reply, Fault> {
+    pub(super) fn next_reply(&mut self, ids: &[u64], wait: Deadline) -> Result<Reply, Fault> {
         for _ in 0..LATE_REPLIES_MAX {
             let (name, more) = self.name_frame(wait)?;
             // From here on a message is under way: without its rest nothing after it can be understood.
@@ -92,7 +93,7 @@ impl Client {
         Err(self.broken("too many replies to other requests"))
     }
 
-    fn name_frame(&mut self, wait: Wait) -> Result<(Vec<u8>, bool), Fault> {
+    fn name_frame(&mut self, wait: Deadline) -> Result<(Vec<u8>, bool), Fault> {
         let head = self.connection.head(wait)?;
         if head.bytes > NAME_BYTES_MAX {
             return Err(self.broken(&format!("a frame of {} bytes instead of a request id", head.bytes)));
@@ -102,7 +103,7 @@ impl Client {
     }
 
     /// The length of the third frame, which must be the last.
-    fn last_frame(&mut self, more: bool, wait: Wait) -> Result<Option<u64>, Fault> {
+    fn last_frame(&mut self, more: bool, wait: Deadline) -> Result<Option<u64>, Fault> {
         if !more {
             return Ok(None);
         }
@@ -124,7 +125,7 @@ impl Client {
         &mut self,
         operation: Operation,
         reply: &Reply,
-        wait: Wait,
+        wait: Deadline,
         decode: impl FnOnce(Option<&mut Decoder<FrameSource>>) -> Result<T, ReplyFault>,
     ) -> Result<T, RpcError> {
         let Some(bytes) = reply.bytes else {
@@ -147,7 +148,7 @@ impl Client {
         decoded.map_err(|fault| self.undecoded(operation, fault, wait))
     }
 
-    fn undecoded(&mut self, operation: Operation, fault: ReplyFault, wait: Wait) -> RpcError {
+    fn undecoded(&mut self, operation: Operation, fault: ReplyFault, wait: Deadline) -> RpcError {
         match fault {
             ReplyFault::Malformed(malformed) => RpcError::Malformed {
                 operation,
@@ -161,12 +162,12 @@ impl Client {
     }
 
     /// A fault of the connection as an error of the request; after a timeout the server is asked whether it lives.
-    pub(super) fn told(&mut self, operation: Operation, fault: Fault, wait: Wait) -> RpcError {
+    pub(super) fn told(&mut self, operation: Operation, fault: Fault, wait: Deadline) -> RpcError {
         match fault {
             Fault::Interrupted => RpcError::Interrupted,
             Fault::TimedOut => RpcError::TimedOut {
                 operation,
-                waited: Instant::now().saturating_duration_since(wait.until) + self.reply_timeout,
+                waited: Instant::now().saturating_duration_since(wait.at) + self.reply_timeout,
                 answers: self.answers(),
             },
             Fault::Closed(cause) => RpcError::Disconnected { operation, cause },
@@ -180,9 +181,9 @@ impl Client {
 
     /// Whether a `NOOP` is answered, on a new connection should this one be unusable.
     fn answers(&mut self) -> bool {
-        let wait = Wait {
-            until: Instant::now() + LIVENESS_TIMEOUT,
-            stop_on_signal: self.stop_on_signal,
+        let wait = Deadline {
+            at: Instant::now() + LIVENESS_TIMEOUT,
+            on_signal: self.on_signal,
         };
         let Some(number) = self.server.generation.id(Operation::Noop) else {
             return false;

@@ -2,11 +2,10 @@
 //! directions through a buffer of fixed size. It must never allocate by a length that came over the wire, and knows
 //! nothing of requests.
 
-use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::io::{self, ErrorKind, Read, Write};
 
-pub use super::stream::Stream;
-use crate::sys::signal;
+use crate::sys::deadline::{Deadline, is_cancelled};
+use crate::sys::stream::Stream;
 
 /// What one read or write takes at most; also the largest frame that is read whole.
 pub const BUFFER_BYTES: usize = 256 << 10;
@@ -15,20 +14,9 @@ const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
 const DIRECT_BYTES: usize = 32 << 10;
 /// Frames of control traffic (READY, PING) that are accepted; peers send some 30 bytes.
 const COMMAND_BYTES_MAX: u64 = 512;
-
-/// How long bytes may go on flowing after the time that was set for them: a large transfer ends late rather than not at all,
-/// and a stream that trickles does not hold the run for ever.
-const FLOW_MAX: Duration = Duration::from_secs(60);
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
-
-/// Until when to wait, and whether a signal ends the wait.
-#[derive(Clone, Copy, Debug)]
-pub struct Wait {
-    pub until: Instant,
-    pub stop_on_signal: bool,
-}
 
 /// Why a connection could not do what was asked.
 #[derive(Debug)]
@@ -52,7 +40,7 @@ pub struct FrameHead {
 
 /// One greeted connection.
 pub struct Connection {
-    stream: Stream,
+    stream: Stream<Deadline>,
     input: Box<[u8]>,
     begin: usize,
     end: usize,
@@ -63,10 +51,7 @@ pub struct Connection {
 
 impl Connection {
     /// Greets the other side, whose socket type we then know to be there. `socket_type` is ours: `DEALER` or `ROUTER`.
-    pub fn greet(stream: Stream, socket_type: &str, wait: Wait) -> Result<Connection, Fault> {
-        stream
-            .prepare()
-            .map_err(|error| Fault::Closed(format!("could not set up the socket: {error}")))?;
+    pub fn greet(stream: Stream<Deadline>, socket_type: &str, wait: Deadline) -> Result<Connection, Fault> {
         let mut connection = Connection {
             stream,
             input: vec![0; BUFFER_BYTES].into_boxed_slice(),
@@ -91,7 +76,7 @@ impl Connection {
         Ok(connection)
     }
 
-    fn check_signature(&mut self, wait: Wait) -> Result<(), Fault> {
+    fn check_signature(&mut self, wait: Deadline) -> Result<(), Fault> {
         while self.end < SIGNATURE.len() {
             match self.fill(wait) {
                 Ok(()) => {}
@@ -108,7 +93,7 @@ impl Connection {
         Ok(())
     }
 
-    fn send_greeting(&mut self, wait: Wait) -> Result<(), Fault> {
+    fn send_greeting(&mut self, wait: Deadline) -> Result<(), Fault> {
         self.output.extend_from_slice(&SIGNATURE);
         self.output.extend_from_slice(&[3, 0]);
         self.output.extend_from_slice(b"NULL");
@@ -116,7 +101,7 @@ impl Connection {
         self.flush(wait)
     }
 
-    fn check_greeting(&mut self, wait: Wait) -> Result<(), Fault> {
+    fn check_greeting(&mut self, wait: Deadline) -> Result<(), Fault> {
         let greeting = self.take(64, wait)?;
         let (version, mechanism) = (greeting[10], greeting[12..32].to_vec());
         if version < 3 {
@@ -130,7 +115,7 @@ impl Connection {
         Ok(())
     }
 
-    fn send_ready(&mut self, socket_type: &str, wait: Wait) -> Result<(), Fault> {
+    fn send_ready(&mut self, socket_type: &str, wait: Deadline) -> Result<(), Fault> {
         let mut body = Vec::from(*b"\x05READY");
         for (name, value) in [("Socket-Type", socket_type), ("Identity", "")] {
             body.push(name.len() as u8);
@@ -143,7 +128,7 @@ impl Connection {
         self.flush(wait)
     }
 
-    fn expect_ready(&mut self, wait: Wait) -> Result<(), Fault> {
+    fn expect_ready(&mut self, wait: Deadline) -> Result<(), Fault> {
         let (flags, bytes) = self.raw_head(wait)?;
         let body = self.command(flags, bytes, wait)?;
         match body.strip_prefix(b"\x05READY") {
@@ -169,7 +154,7 @@ impl Connection {
     // ---- reading -----------------------------------------------------------------------------------------------------
 
     /// The next frame of a message. Control traffic between messages is dealt with on the way.
-    pub fn head(&mut self, wait: Wait) -> Result<FrameHead, Fault> {
+    pub fn head(&mut self, wait: Deadline) -> Result<FrameHead, Fault> {
         loop {
             let (flags, bytes) = self.raw_head(wait)?;
             if flags & COMMAND == 0 {
@@ -188,7 +173,7 @@ impl Connection {
         }
     }
 
-    fn raw_head(&mut self, wait: Wait) -> Result<(u8, u64), Fault> {
+    fn raw_head(&mut self, wait: Deadline) -> Result<(u8, u64), Fault> {
         let flags = self.take(1, wait)?[0];
         if flags & !(MORE | LONG | COMMAND) != 0 {
             return self.fail(format!("a frame begins with the unknown flags {flags:#04x}"));
@@ -203,7 +188,7 @@ impl Connection {
         Ok((flags, bytes))
     }
 
-    fn command(&mut self, flags: u8, bytes: u64, wait: Wait) -> Result<Vec<u8>, Fault> {
+    fn command(&mut self, flags: u8, bytes: u64, wait: Deadline) -> Result<Vec<u8>, Fault> {
         if flags & COMMAND == 0 || bytes > COMMAND_BYTES_MAX {
             return self.fail(format!(
                 "a command of {bytes} bytes where at most {COMMAND_BYTES_MAX} can be"
@@ -218,7 +203,7 @@ impl Connection {
     }
 
     /// Exactly `bytes` bytes, at most `BUFFER_BYTES`.
-    pub fn take(&mut self, bytes: usize, wait: Wait) -> Result<&[u8], Fault> {
+    pub fn take(&mut self, bytes: usize, wait: Deadline) -> Result<&[u8], Fault> {
         assert!(bytes <= BUFFER_BYTES, "only small frames are read whole");
         while self.end - self.begin < bytes {
             self.fill(wait)?;
@@ -229,7 +214,7 @@ impl Connection {
     }
 
     /// Some of the bytes that are next, at least one and at most `bytes`, which is not zero.
-    pub fn piece(&mut self, bytes: u64, wait: Wait) -> Result<&[u8], Fault> {
+    pub fn piece(&mut self, bytes: u64, wait: Deadline) -> Result<&[u8], Fault> {
         if self.begin == self.end {
             self.fill(wait)?;
         }
@@ -240,7 +225,7 @@ impl Connection {
     }
 
     /// Reads past `bytes` bytes.
-    pub fn skip(&mut self, mut bytes: u64, wait: Wait) -> Result<(), Fault> {
+    pub fn skip(&mut self, mut bytes: u64, wait: Deadline) -> Result<(), Fault> {
         while bytes > 0 {
             bytes -= self.piece(bytes, wait)?.len() as u64;
         }
@@ -248,38 +233,30 @@ impl Connection {
     }
 
     /// At least one more byte, unless there is no room left.
-    fn fill(&mut self, wait: Wait) -> Result<(), Fault> {
-        wait.flows()?;
+    fn fill(&mut self, wait: Deadline) -> Result<(), Fault> {
         if self.begin == self.end {
             (self.begin, self.end) = (0, 0);
         } else if self.end == self.input.len() {
             self.input.copy_within(self.begin..self.end, 0);
             (self.begin, self.end) = (0, self.end - self.begin);
         }
-        let mut spun = self.stream.read_soon(&mut self.input[self.end..]);
-        loop {
-            let read = match spun.take() {
-                Some(read) => read,
-                None => self.stream.read(&mut self.input[self.end..]),
-            };
-            match read {
-                Ok(0) => {
-                    self.broken = true;
-                    return Err(Fault::Closed("the other side closed the connection".into()));
-                }
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(());
-                }
-                Err(error) => check(error, wait).inspect_err(|fault| self.note(fault))?,
+        self.stream.limits = wait;
+        let room = &mut self.input[self.end..];
+        let read = match self.stream.read_soon(room) {
+            Ok(None) => self.stream.read(room),
+            Ok(Some(read)) => Ok(read),
+            Err(error) => Err(error),
+        };
+        let fault = match read {
+            Ok(0) => Fault::Closed("the other side closed the connection".into()),
+            Ok(read) => {
+                self.end += read;
+                return Ok(());
             }
-        }
-    }
-
-    fn note(&mut self, fault: &Fault) {
-        if matches!(fault, Fault::Closed(_)) {
-            self.broken = true;
-        }
+            Err(error) => fault_of(error),
+        };
+        self.broken |= matches!(fault, Fault::Closed(_));
+        Err(fault)
     }
 
     // ---- writing -----------------------------------------------------------------------------------------------------
@@ -303,7 +280,7 @@ impl Connection {
     }
 
     /// Sends bytes of a frame body soon, those of large pieces at once.
-    pub fn put(&mut self, piece: &[u8], wait: Wait) -> Result<(), Fault> {
+    pub fn put(&mut self, piece: &[u8], wait: Deadline) -> Result<(), Fault> {
         if piece.len() < DIRECT_BYTES {
             self.output.extend_from_slice(piece);
             if self.output.len() < BUFFER_BYTES {
@@ -318,7 +295,7 @@ impl Connection {
     }
 
     /// Sends what was appended.
-    pub fn flush(&mut self, wait: Wait) -> Result<(), Fault> {
+    pub fn flush(&mut self, wait: Deadline) -> Result<(), Fault> {
         let sent = write_all(&mut self.stream, &self.output, wait);
         self.output.clear();
         // Half a message went out, perhaps: nothing can follow it.
@@ -327,84 +304,54 @@ impl Connection {
     }
 }
 
-fn write_all(stream: &mut Stream, mut bytes: &[u8], wait: Wait) -> Result<(), Fault> {
-    while !bytes.is_empty() {
-        wait.flows()?;
-        match stream.write(bytes) {
-            Ok(0) => return Err(Fault::Closed("the connection takes no more bytes".into())),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) => check(error, wait)?,
-        }
-    }
-    Ok(())
+fn write_all(stream: &mut Stream<Deadline>, bytes: &[u8], wait: Deadline) -> Result<(), Fault> {
+    stream.limits = wait;
+    stream.write_all(bytes).map_err(fault_of)
 }
 
-/// Whether to go on waiting after a system call that moved nothing.
-fn check(error: io::Error, wait: Wait) -> Result<(), Fault> {
+fn fault_of(error: io::Error) -> Fault {
     match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {
-            if wait.stop_on_signal && signal::received().is_some() {
-                return Err(Fault::Interrupted);
-            }
-            if Instant::now() >= wait.until {
-                return Err(Fault::TimedOut);
-            }
-            Ok(())
-        }
-        _ => Err(Fault::Closed(error.to_string())),
-    }
-}
-
-impl Wait {
-    /// Whether what is on its way may still take up time.
-    fn flows(self) -> Result<(), Fault> {
-        match Instant::now().saturating_duration_since(self.until) < FLOW_MAX {
-            true => Ok(()),
-            false => Err(Fault::TimedOut),
-        }
-    }
-
-    /// Waits this long from now on, through signals.
-    pub fn at_most(duration: Duration) -> Wait {
-        Wait {
-            until: Instant::now() + duration,
-            stop_on_signal: false,
-        }
+        _ if is_cancelled(&error) => Fault::Interrupted,
+        ErrorKind::TimedOut => Fault::TimedOut,
+        ErrorKind::WriteZero => Fault::Closed("the connection takes no more bytes".into()),
+        _ => Fault::Closed(error.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::os::unix::net::UnixStream;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
     /// A greeted connection and its other end.
     fn connected() -> (Connection, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let wait = Wait::at_most(Duration::from_secs(60));
+        let wait = Deadline::after(Duration::from_secs(60));
         let mut hello = SIGNATURE.to_vec();
         hello.extend_from_slice(b"\x03\0NULL");
         hello.resize(64, 0);
         hello.extend_from_slice(b"\x04\x06\x05READY");
         theirs.write_all(&hello).unwrap();
-        let connection = Connection::greet(Stream::Unix(ours), "DEALER", wait).unwrap();
+        let connection = Connection::greet(Stream::unix(ours, wait).unwrap(), "DEALER", wait).unwrap();
         (connection, theirs)
     }
 
     #[test]
-    fn what_keeps_flowing_ends_late_but_it_ends() {
+    fn what_keeps_flowing_ends_at_the_deadline() {
         let (mut connection, mut theirs) = connected();
         theirs.write_all(&[0; 64]).unwrap();
-        let ago = |seconds| Wait {
-            until: Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap(),
-            stop_on_signal: false,
+        connection.skip(32, Deadline::after(Duration::from_secs(60))).unwrap();
+        let over = Deadline {
+            at: Instant::now(),
+            ..Deadline::after(Duration::ZERO)
         };
-        connection.skip(32, ago(1)).unwrap();
-        connection.skip(32, ago(1)).unwrap();
+        connection.skip(32, over).unwrap();
         theirs.write_all(&[0; 64]).unwrap();
-        let ended = connection.skip(u64::MAX, ago(61));
+        let ended = connection.skip(64, over);
+        assert!(matches!(ended, Err(Fault::TimedOut)), "{ended:?}");
+        let ended = connection.put(&[0; DIRECT_BYTES], over);
         assert!(matches!(ended, Err(Fault::TimedOut)), "{ended:?}");
     }
 }

@@ -1,7 +1,6 @@
 //! The helper process and the socket to it. Every wait has an end, and the process never outlives this value.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -12,24 +11,23 @@ use std::time::{Duration, Instant};
 
 use super::frame::{self, Reply};
 use super::log::Log;
+use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, TICK, WORK_GRACE, closing, is_cancelled};
 use crate::sys::limits;
+use crate::sys::signal;
+use crate::sys::stream::Stream;
 use crate::url::literal_path_advice;
 
 /// The whole program; nothing is written to disk for it.
 const HELPER: &str = include_str!("helper.py");
 /// How long a helper that reads nothing is written to.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the kernel may hold one write before this side looks for replies, so that neither waits for the other.
-const SEND_SLICE: Duration = Duration::from_millis(50);
-/// A read timeout of zero would mean none.
-const RECEIVE_MIN: Duration = Duration::from_micros(1);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(5);
 const READ_BYTES: usize = 4096;
 
 pub struct Link {
     child: Child,
-    stream: UnixStream,
+    stream: Stream<Deadline>,
     received: Vec<u8>,
     log: Log,
 }
@@ -44,9 +42,8 @@ impl Link {
         let memory = memory
             .try_clone_to_owned()
             .map_err(|error| could_not("share the L1 buffers", error))?;
-        stream
-            .set_write_timeout(Some(SEND_SLICE))
-            .map_err(|error| could_not("set up a socket", error))?;
+        let stream =
+            Stream::unix(stream, Deadline::after(TICK)).map_err(|error| could_not("set up a socket", error))?;
         let mut child = Command::new(python)
             .args(["-c", HELPER])
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -85,17 +82,25 @@ impl Link {
         if frame.len() > frame::FRAME_BYTES_MAX {
             return Err("a submit is too long for the bridge; lower --num-keys".to_owned());
         }
-        let end = Instant::now() + SEND_TIMEOUT;
+        let whole = Deadline {
+            at: Instant::now() + SEND_TIMEOUT,
+            on_signal: OnSignal::GoOn(CLOSE_GRACE),
+        };
         let mut rest = frame;
         while !rest.is_empty() {
+            // One tick at a time: this side looks for replies meanwhile, so that neither waits for the other.
+            self.stream.limits = Deadline {
+                at: whole.at.min(Instant::now() + TICK),
+                ..whole
+            };
             match self.stream.write(rest) {
                 Ok(0) => return Err(self.death()),
                 Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < end => {
-                    self.read_some(RECEIVE_MIN)?;
+                Err(error) if error.kind() == ErrorKind::TimedOut && whole.check().is_ok() => {
+                    self.read_what_is_there()?;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(error) if is_cancelled(&error) => return Err(error.to_string()),
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
                     return Err(format!(
                         "the Python helper read nothing for {} s; look at the store behind LMCache's adapter",
                         SEND_TIMEOUT.as_secs()
@@ -107,9 +112,15 @@ impl Link {
         Ok(())
     }
 
-    /// The next reply, or `None` when `timeout` is over or a signal came.
+    /// The next reply, or `None` when `timeout` is over, or soon after a signal.
     pub fn receive(&mut self, timeout: Duration) -> Result<Option<Reply>, String> {
-        let end = Instant::now() + timeout;
+        self.receive_by(Deadline {
+            at: Instant::now() + timeout,
+            on_signal: OnSignal::GoOn(WORK_GRACE),
+        })
+    }
+
+    fn receive_by(&mut self, limits: Deadline) -> Result<Option<Reply>, String> {
         loop {
             let confused = |why| format!("the Python helper is confused: {why}");
             if let Some(length) = frame::first_frame(&self.received).map_err(confused)? {
@@ -117,26 +128,32 @@ impl Link {
                 self.received.drain(..length);
                 return Ok(Some(reply));
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if !self.read_some(left.max(RECEIVE_MIN))? && Instant::now() >= end {
-                return Ok(None);
+            let mut buffer = [0; READ_BYTES];
+            self.stream.limits = limits;
+            match self.stream.read(&mut buffer) {
+                Err(error) if is_cancelled(&error) || error.kind() == ErrorKind::TimedOut => return Ok(None),
+                read => self.take(&buffer, read)?,
             }
         }
     }
 
-    /// Whether anything came.
-    fn read_some(&mut self, timeout: Duration) -> Result<bool, String> {
-        let refused = |error| format!("could not wait for the Python helper: {error}");
-        self.stream.set_read_timeout(Some(timeout)).map_err(refused)?;
+    fn read_what_is_there(&mut self) -> Result<(), String> {
         let mut buffer = [0; READ_BYTES];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => Err(self.death()),
-            Ok(length) => {
-                self.received.extend(&buffer[..length]);
-                Ok(true)
+        self.stream.limits.at = Instant::now() + TICK;
+        match self.stream.read_soon(&mut buffer) {
+            Ok(None) => Ok(()),
+            Ok(Some(bytes)) => self.take(&buffer, Ok(bytes)),
+            Err(error) => self.take(&buffer, Err(error)),
+        }
+    }
+
+    fn take(&mut self, buffer: &[u8], read: io::Result<usize>) -> Result<(), String> {
+        match read {
+            Ok(0) | Err(_) => Err(self.death()),
+            Ok(bytes) => {
+                self.received.extend(&buffer[..bytes]);
+                Ok(())
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
-            Err(_) => Err(self.death()),
         }
     }
 
@@ -153,7 +170,7 @@ impl Link {
     }
 
     fn wait_for_end(&mut self) -> Option<ExitStatus> {
-        let end = Instant::now() + END_TIMEOUT;
+        let end = Instant::now() + closing(END_TIMEOUT);
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
@@ -166,31 +183,30 @@ impl Link {
     /// Asks the helper to close its adapter and waits for it.
     pub fn close(mut self) -> Result<(), String> {
         self.send(&frame::close())?;
-        let end = Instant::now() + END_TIMEOUT;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            match self.receive(left)? {
-                Some(Reply::Closed) => break,
-                // Answers of tasks that nobody waits for any more.
-                Some(_) => {}
-                None if left.is_zero() => {
-                    return Err(format!(
-                        "LMCache's adapter did not close within {} s, so its process was ended",
-                        END_TIMEOUT.as_secs()
-                    ));
-                }
-                None => {}
+        let limits = Deadline {
+            at: Instant::now() + END_TIMEOUT,
+            on_signal: OnSignal::GoOn(CLOSE_GRACE),
+        };
+        // Before it come answers of tasks that nobody waits for any more.
+        while let Some(reply) = self.receive_by(limits)? {
+            if reply == Reply::Closed {
+                self.wait_for_end();
+                return Ok(());
             }
         }
-        self.wait_for_end();
-        Ok(())
+        if signal::received().is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "LMCache's adapter did not close within {} s, so its process was ended",
+            END_TIMEOUT.as_secs()
+        ))
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         // Failure means that it is gone already.
-        self.stream.shutdown(Shutdown::Both).ok();
         self.child.kill().ok();
         self.child.wait().ok();
     }

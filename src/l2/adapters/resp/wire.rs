@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::http::said::one_line;
 use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
+use crate::units::decimal;
 
 /// Simple strings, errors and headers are short; so is what CLUSTER SLOTS calls a node.
 const LINE_BYTES_MAX: usize = 64 << 10;
@@ -307,16 +308,21 @@ fn split_kind(line: &str) -> io::Result<(char, &str)> {
 }
 
 fn number(text: &str) -> io::Result<i64> {
-    text.parse().map_err(|_| not_resp("a number is none"))
+    let none = || not_resp("a number is none");
+    // A sign may stand in front of an integer, as the protocol says.
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    decimal(digits).ok_or_else(none)?;
+    text.parse().map_err(|_| none())
 }
 
 /// `None` for -1, which is how RESP2 says nil.
 fn length(text: &str, most: usize) -> io::Result<Option<usize>> {
-    match number(text)? {
-        -1 => Ok(None),
-        len => match usize::try_from(len) {
-            Ok(len) if len <= most => Ok(Some(len)),
-            _ => Err(not_resp("a length is out of range")),
-        },
+    if text == "-1" {
+        return Ok(None);
+    }
+    match decimal(text).map(usize::try_from) {
+        Some(Ok(len)) if len <= most => Ok(Some(len)),
+        Some(_) => Err(not_resp("a length is out of range")),
+        None => Err(not_resp("a number is none")),
     }
 }

@@ -4,9 +4,16 @@
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
 use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
+use crate::units::decimal;
 
+/// Of one head, and of the trailers of a body.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
+/// The size of a chunk with its extensions.
+const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+/// Hexadecimal digits of a chunk's size.
+const CHUNK_DIGITS_MAX: usize = 16;
+const LINE_END_BYTES: usize = 2;
 /// Answers other than objects: error documents and upload ids.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 const RECEIVE_BYTES: usize = 2048;
@@ -37,7 +44,7 @@ impl Head {
 
     /// What the head says about the body, also where a HEAD request brings none.
     pub fn content_length(&self) -> Option<u64> {
-        self.header("content-length")?.parse().ok()
+        decimal(self.header("content-length")?)
     }
 
     /// How the body was compressed on its way. `aws-chunked` is no compression: it stays with objects that were sent so.
@@ -127,20 +134,24 @@ impl HttpConnection {
         Ok(())
     }
 
-    fn line(&mut self) -> io::Result<String> {
+    /// The next line without its end, which is taken off what `room` says may still come.
+    fn line(&mut self, room: &mut usize) -> io::Result<String> {
         let mut seen = 0;
         loop {
-            if let Some(end) = self.unread()[seen..].iter().position(|byte| *byte == b'\n') {
-                let line = String::from_utf8_lossy(&self.unread()[..seen + end]);
+            let end = self.unread()[seen..].iter().position(|byte| *byte == b'\n');
+            let bytes = end.map_or(self.unread().len(), |end| seen + end + 1);
+            if bytes > *room {
+                return Err(not_http("a head, a chunk's size or its trailers do not end"));
+            }
+            if end.is_some() {
+                let line = String::from_utf8_lossy(&self.unread()[..bytes - 1]);
                 let line = line.strip_suffix('\r').unwrap_or(&line).to_owned();
-                self.consume(seen + end + 1);
+                self.consume(bytes);
+                *room -= bytes;
                 return Ok(line);
             }
             check_plain(self.unread())?;
-            seen = self.unread().len();
-            if seen > HEAD_BYTES_MAX {
-                return Err(not_http("a line does not end"));
-            }
+            seen = bytes;
             self.receive_more()?;
         }
     }
@@ -162,25 +173,18 @@ impl HttpConnection {
     }
 
     fn one_head(&mut self, method: &str) -> io::Result<Head> {
-        let line = self.line()?;
-        let rest = line.strip_prefix("HTTP/1.").ok_or_else(|| not_http("no status line"))?;
-        let mut words = rest.splitn(3, ' ').skip(1);
-        let status: u16 = words
-            .next()
-            .and_then(|word| word.parse().ok())
-            .ok_or_else(|| not_http("no status"))?;
-        let reason = words.next().unwrap_or_default().to_owned();
+        let mut room = HEAD_BYTES_MAX;
+        let (status, reason) = status_of(&self.line(&mut room)?)?;
         let mut headers = Vec::new();
         loop {
-            let line = self.line()?;
+            let line = self.line(&mut room)?;
             if line.is_empty() {
                 break;
             }
             if headers.len() == HEADERS_MAX {
                 return Err(not_http("too many headers"));
             }
-            let (name, value) = line.split_once(':').ok_or_else(|| not_http("a header has no colon"))?;
-            headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+            headers.push(header_of(&line)?);
         }
         let framing = framing(method, status, &headers)?;
         Ok(Head {
@@ -225,17 +229,12 @@ impl HttpConnection {
     fn chunks_into(&mut self, place: &mut [u8]) -> io::Result<u64> {
         let mut got = 0;
         loop {
-            let line = self.line()?;
-            let size = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(size, 16).map_err(|_| not_http("a chunk has no size"))?;
+            let size = chunk_size(&self.line(&mut { CHUNK_LINE_BYTES_MAX })?)?;
             if size == 0 {
                 // Trailers end with an empty line.
-                for _ in 0..HEADERS_MAX {
-                    if self.line()?.is_empty() {
-                        return Ok(got as u64);
-                    }
-                }
-                return Err(not_http("too many trailers"));
+                let mut room = HEAD_BYTES_MAX;
+                while !self.line(&mut room)?.is_empty() {}
+                return Ok(got as u64);
             }
             let Some(part) = place.get_mut(got..).and_then(|rest| rest.get_mut(..size)) else {
                 self.reusable = false;
@@ -244,7 +243,9 @@ impl HttpConnection {
             };
             self.exactly(part)?;
             got += size;
-            self.line()?;
+            if !self.line(&mut { LINE_END_BYTES })?.is_empty() {
+                return Err(not_http("a chunk is longer than its size says"));
+            }
         }
     }
 
@@ -288,19 +289,126 @@ impl HttpConnection {
     }
 }
 
+fn status_of(line: &str) -> io::Result<(u16, String)> {
+    let none = || not_http("no status line");
+    let rest = line.strip_prefix("HTTP/1.").ok_or_else(none)?;
+    let mut words = rest.splitn(3, ' ');
+    let minor = words.next().unwrap_or_default();
+    let status = words.next().filter(|word| word.len() == 3).and_then(decimal);
+    match (minor, status.and_then(|status| u16::try_from(status).ok())) {
+        ("0" | "1", Some(status)) if status >= 100 => Ok((status, words.next().unwrap_or_default().to_owned())),
+        _ => Err(none()),
+    }
+}
+
+/// A header in its one line: none goes on in the next one any more.
+fn header_of(line: &str) -> io::Result<(String, String)> {
+    let (name, value) = line.split_once(':').ok_or_else(|| not_http("a header has no colon"))?;
+    if name.is_empty() || name.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        return Err(not_http("a header has no name"));
+    }
+    Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
+}
+
+fn chunk_size(line: &str) -> io::Result<usize> {
+    let digits = line.split(';').next().unwrap_or_default().trim_end();
+    let is_hex = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_hex || digits.len() > CHUNK_DIGITS_MAX {
+        return Err(not_http("a chunk has no size"));
+    }
+    usize::from_str_radix(digits, 16).map_err(|_| not_http("a chunk has no size"))
+}
+
+/// Where a body ends must be said once, or the same each time.
 fn framing(method: &str, status: u16, headers: &[(String, String)]) -> io::Result<Framing> {
-    let value = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let values = |name: &'static str| {
+        let named = headers.iter().filter(move |(known, _)| known == name);
+        named.flat_map(|(_, value)| value.split(',')).map(str::trim)
+    };
+    let mut lengths = values("content-length");
+    let length = match lengths.next() {
+        None => None,
+        Some(first) => {
+            let length = decimal(first).ok_or_else(|| not_http("a content-length is no number"))?;
+            if lengths.any(|other| decimal(other) != Some(length)) {
+                return Err(not_http("two lengths that differ"));
+            }
+            Some(length)
+        }
+    };
+    let mut codings = values("transfer-encoding").peekable();
+    let is_chunked = codings.peek().is_some();
+    if codings.any(|coding| !coding.eq_ignore_ascii_case("chunked")) {
+        return Err(not_http("an unknown transfer-encoding"));
+    }
     if method == "HEAD" || status == 204 || status == 304 || status < 200 {
         return Ok(Framing::Length(0));
     }
-    if value("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked")) {
-        return Ok(Framing::Chunked);
+    match (is_chunked, length) {
+        (true, Some(_)) => Err(not_http("a length and chunks")),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(length)) => Ok(Framing::Length(length)),
+        (false, None) => Ok(Framing::UntilClose),
     }
-    match value("content-length") {
-        None => Ok(Framing::UntilClose),
-        Some(len) => len
-            .parse()
-            .map(Framing::Length)
-            .map_err(|_| not_http("a content-length is no number")),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(headers: &[(&str, &str)]) -> io::Result<Framing> {
+        let headers: Vec<(String, String)> = headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        framing("GET", 200, &headers)
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_known_or_refused() {
+        const LENGTH: &str = "content-length";
+        const CODING: &str = "transfer-encoding";
+        assert_eq!(framed(&[(LENGTH, "5"), (LENGTH, "5, 5")]).unwrap(), Framing::Length(5));
+        assert_eq!(framed(&[(CODING, "Chunked")]).unwrap(), Framing::Chunked);
+        assert_eq!(framed(&[]).unwrap(), Framing::UntilClose);
+        for bad in [
+            &[(LENGTH, "5"), (LENGTH, "6")][..],
+            &[(LENGTH, "5, 6")],
+            &[(LENGTH, "+5")],
+            &[(LENGTH, "-1")],
+            &[(LENGTH, "")],
+            &[(LENGTH, "0x5")],
+            &[(LENGTH, "18446744073709551616")],
+            &[(LENGTH, "5"), (CODING, "chunked")],
+            &[(CODING, "gzip, chunked")],
+            &[(CODING, "identity")],
+        ] {
+            assert!(framed(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_read_strictly() {
+        assert_eq!(
+            status_of("HTTP/1.1 206 Partial Content").unwrap(),
+            (206, "Partial Content".into())
+        );
+        assert_eq!(status_of("HTTP/1.0 200").unwrap(), (200, String::new()));
+        for bad in [
+            "HTTP/1.1",
+            "HTTP/1.1 +20",
+            "HTTP/1.1 2000",
+            "HTTP/1.1  200",
+            "HTTP/2 200",
+            "HTTP/1.11 200",
+            "",
+        ] {
+            assert!(status_of(bad).is_err(), "{bad}");
+        }
+        assert_eq!(header_of("A-b:  c: d ").unwrap(), ("a-b".into(), "c: d".into()));
+        for bad in ["a", ": b", "a b: c", " a: b", "\ta: b", "a : b"] {
+            assert!(header_of(bad).is_err(), "{bad}");
+        }
+        assert_eq!((chunk_size("1f").unwrap(), chunk_size("A ;x=1").unwrap()), (31, 10));
+        for bad in ["", ";x", "+5", "-5", " 5", "5 5", "0x5", "g", "10000000000000000"] {
+            assert!(chunk_size(bad).is_err(), "{bad}");
+        }
     }
 }

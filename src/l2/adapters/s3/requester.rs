@@ -14,6 +14,7 @@ use super::sign;
 use crate::l2::adapters::service::lap::Lap;
 use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
 use crate::l2::adapters::service::tally::Tally;
+use crate::units::decimal;
 
 const ATTEMPTS_MAX: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -84,14 +85,18 @@ impl Requester {
 
     /// Opens the connection, so that a wrong endpoint is known before the run.
     pub fn connect(&mut self) -> Result<&mut HttpConnection, String> {
-        let setup = &self.setup;
         let usable = self.connection.take().filter(|connection| connection.reusable);
         let connection = match usable {
             Some(connection) => connection,
-            None => HttpConnection::open(&setup.address, &setup.dial)
-                .map_err(|error| format!("could not connect to {}: {error}{}", setup.address, advice(&error)))?,
+            None => self.open(&self.setup.dial)?,
         };
         Ok(self.connection.insert(connection))
+    }
+
+    fn open(&self, dial: &Dial) -> Result<HttpConnection, String> {
+        let address = &self.setup.address;
+        HttpConnection::open(address, dial)
+            .map_err(|error| format!("could not connect to {address}: {error}{}", advice(&error)))
     }
 
     /// The request's head with its signature.
@@ -132,6 +137,9 @@ impl Requester {
         let mut pause = FIRST_PAUSE;
         let mut lost_before = false;
         let mut attempt = 1;
+        if let (Asked::GiveUp, Some(dial)) = (call.asked, self.setup.dial.of_last_word()) {
+            self.connection = Some(self.open(&dial).map_err(Trouble::Lost)?);
+        }
         loop {
             let stale = self.connect().map_err(Trouble::Lost)?.proven;
             lap.times.open_ns += lap.lap_ns();
@@ -141,7 +149,7 @@ impl Requester {
                     let Err(refusal) = call.asked.judge(&answer.head, &answer.text) else {
                         return Ok(answer);
                     };
-                    let asked = answer.head.header("retry-after").and_then(|text| text.parse().ok());
+                    let asked = answer.head.header("retry-after").and_then(decimal);
                     let wait = asked.map_or(pause, Duration::from_secs);
                     if !refusal.is_passing() || attempt == ATTEMPTS_MAX || wait > PAUSE_MAX || !self.rest(wait) {
                         return Err(Trouble::Refused(refusal));

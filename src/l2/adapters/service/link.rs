@@ -1,9 +1,8 @@
 //! One TCP connection, plain or TLS, with a deadline for each request. Large values go from a slot to the socket and back
-//! without a copy in between. It never blocks past its deadline, nor for long once the run is cancelled.
+//! without a copy in between. It ends at its deadline, and soon once the run is cancelled, also while bytes flow.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,10 +10,13 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::tls::TlsSetup;
-use crate::sys::{limits, tcp};
+use crate::sys::apart::resolve;
+use crate::sys::deadline::{Limits, cancelled, too_late};
+use crate::sys::limits;
+use crate::sys::stream::Stream;
 
-/// How often a socket that gives nothing looks at the deadline and at a cancellation.
-const TICK: Duration = Duration::from_millis(200);
+/// What connecting and what asking may take, each, to take something back after the run was cancelled.
+const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// Where a service listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,146 +57,119 @@ pub struct Dial {
     pub cancelled: Arc<AtomicBool>,
 }
 
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+/// Until when the request under way may go on.
+struct RequestLimits {
+    until: Instant,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Limits for RequestLimits {
+    fn check(&self) -> io::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(cancelled());
+        }
+        match Instant::now() < self.until {
+            true => Ok(()),
+            false => Err(too_late()),
+        }
+    }
+}
+
+impl Dial {
+    /// For a request that takes something back, which is sent also in a run that was cancelled; `None` where any connection
+    /// will do.
+    pub fn of_last_word(&self) -> Option<Dial> {
+        self.cancelled.load(Ordering::Relaxed).then(|| Dial {
+            connect_timeout: self.connect_timeout.min(LAST_WORD),
+            request_timeout: self.request_timeout.min(LAST_WORD),
+            tls: self.tls.clone(),
+            cancelled: Arc::default(),
+        })
+    }
+}
+
+enum Transport {
+    Plain(Stream<RequestLimits>),
+    Tls(Box<StreamOwned<ClientConnection, Stream<RequestLimits>>>),
 }
 
 pub struct Link {
-    stream: Stream,
-    deadline: Instant,
+    transport: Transport,
     request_timeout: Duration,
-    cancelled: Arc<AtomicBool>,
 }
 
 impl Link {
     pub fn open(address: &Address, dial: &Dial) -> io::Result<Link> {
-        let deadline = Instant::now() + dial.connect_timeout;
-        let tcp = connect(address, deadline)?;
-        tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(TICK))?;
-        tcp.set_write_timeout(Some(TICK))?;
-        let stream = match &dial.tls {
-            None => Stream::Plain(tcp),
-            Some(setup) => Stream::Tls(Box::new(StreamOwned::new(setup.session(&address.host)?, tcp))),
-        };
-        let mut link = Link {
-            stream,
-            deadline,
-            request_timeout: dial.request_timeout,
+        let limits = RequestLimits {
+            until: Instant::now() + dial.connect_timeout,
             cancelled: Arc::clone(&dial.cancelled),
         };
-        link.shake_hands()?;
-        Ok(link)
+        let addresses = resolve(&address.host, address.port, &limits)?;
+        let stream = Stream::connect(&addresses, dial.connect_timeout, limits)?;
+        let transport = match &dial.tls {
+            None => Transport::Plain(stream),
+            Some(setup) => {
+                let mut tls = StreamOwned::new(setup.session(&address.host)?, stream);
+                shake_hands(&mut tls)?;
+                Transport::Tls(Box::new(tls))
+            }
+        };
+        Ok(Link {
+            transport,
+            request_timeout: dial.request_timeout,
+        })
     }
 
-    /// TLS only: certificates are checked here, while the connect timeout runs.
-    fn shake_hands(&mut self) -> io::Result<()> {
-        loop {
-            let Stream::Tls(tls) = &mut self.stream else {
-                return Ok(());
-            };
-            if !tls.conn.is_handshaking() {
-                return Ok(());
-            }
-            if Instant::now() >= self.deadline {
-                return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake in time"));
-            }
-            match tls.conn.complete_io(&mut tls.sock) {
-                Ok(_) => {}
-                Err(error) => self.tolerate(error)?,
-            }
+    fn stream(&mut self) -> &mut Stream<RequestLimits> {
+        match &mut self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Tls(tls) => &mut tls.sock,
         }
     }
 
     /// Starts the clock of a request.
     pub fn begin_request(&mut self) {
-        self.deadline = Instant::now() + self.request_timeout;
-    }
-
-    /// An error that only says "nothing yet" is none before the deadline.
-    fn tolerate(&self, error: io::Error) -> io::Result<()> {
-        match error.kind() {
-            ErrorKind::Interrupted => Ok(()),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut if self.cancelled.load(Ordering::Relaxed) => {
-                Err(io::Error::other("the run was interrupted"))
-            }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => self.check_deadline(),
-            _ => Err(error),
-        }
-    }
-
-    /// Looked at before every system call, so that a peer that sends a byte now and then cannot hold a request up either.
-    fn check_deadline(&self) -> io::Result<()> {
-        if Instant::now() >= self.deadline {
-            Err(io::Error::new(ErrorKind::TimedOut, "no answer in time"))
-        } else {
-            Ok(())
-        }
+        self.stream().limits.until = Instant::now() + self.request_timeout;
     }
 
     /// Sends every part, in order.
     pub fn send(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            self.check_deadline()?;
-            let written = match &mut self.stream {
-                Stream::Plain(tcp) => tcp.write_vectored(parts),
-                Stream::Tls(tls) => tls.write_vectored(parts),
+            let written = match &mut self.transport {
+                Transport::Plain(stream) => stream.write_vectored(parts),
+                Transport::Tls(tls) => tls.write_vectored(parts),
             };
             match written {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => IoSlice::advance_slices(&mut parts, count),
-                Err(error) => self.tolerate(error)?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        self.flush()
-    }
-
-    /// TLS keeps records that the socket did not take yet.
-    fn flush(&mut self) -> io::Result<()> {
-        loop {
-            let Stream::Tls(tls) = &mut self.stream else {
-                return Ok(());
-            };
-            match tls.flush() {
-                Ok(()) => return Ok(()),
-                Err(error) => self.tolerate(error)?,
-            }
+        match &mut self.transport {
+            Transport::Plain(_) => Ok(()),
+            // TLS keeps records that the socket did not take yet.
+            Transport::Tls(tls) => tls.flush(),
         }
     }
 
     /// At least one byte into the parts, in order; the end of the stream is an error.
     pub fn receive(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        loop {
-            self.check_deadline()?;
-            let got = match &mut self.stream {
-                Stream::Plain(tcp) => tcp.read_vectored(parts),
-                Stream::Tls(tls) => tls.read_vectored(parts),
-            };
-            match got {
-                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the connection was closed")),
-                Ok(count) => return Ok(count),
-                Err(error) => self.tolerate(error)?,
-            }
-        }
-    }
-
-    /// Acknowledges what has arrived. A server that leaves Nagle's algorithm on holds the next piece of a body back until the
-    /// last one is acknowledged, which the kernel would put off for 40 ms.
-    fn acknowledge_now(&self) {
-        let tcp = match &self.stream {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => &tls.sock,
+        let got = match &mut self.transport {
+            Transport::Plain(stream) => stream.read_vectored(parts),
+            Transport::Tls(tls) => tls.read_vectored(parts),
         };
-        // Only slower without.
-        let _ = tcp::acknowledge_now(tcp);
+        match got {
+            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the connection was closed")),
+            got => got,
+        }
     }
 
     /// Fills `bytes` whole.
     pub fn receive_exact(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.acknowledge_now();
+            self.stream().acknowledge_now();
             let got = self.receive(&mut [IoSliceMut::new(bytes)])?;
             bytes = &mut bytes[got..];
         }
@@ -202,20 +177,17 @@ impl Link {
     }
 }
 
-/// Tries each address of the name, until the deadline.
-fn connect(address: &Address, deadline: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
-    for target in (address.host.as_str(), address.port).to_socket_addrs()? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::new(ErrorKind::TimedOut, "no connection in time"));
-        }
-        match TcpStream::connect_timeout(&target, left) {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
+/// Certificates are checked here, while the connect timeout runs.
+fn shake_hands(tls: &mut StreamOwned<ClientConnection, Stream<RequestLimits>>) -> io::Result<()> {
+    while tls.conn.is_handshaking() {
+        match tls.conn.complete_io(&mut tls.sock) {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                return Err(io::Error::new(ErrorKind::TimedOut, "no TLS handshake in time"));
+            }
+            done => drop(done?),
         }
     }
-    Err(last)
+    Ok(())
 }
 
 /// Whether the connection was lost: what an old one does that the other side has closed, and no answer that came or is due.

@@ -1,0 +1,223 @@
+//! Opening connections with an end to the wait. Sockets come back in blocking mode.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::deadline::{Limits, TICK, too_late};
+use super::limits;
+
+/// Between two attempts at a server whose queue of connections is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The first address that takes the connection, each of which gets its share of `patience`.
+pub fn tcp(addresses: &[SocketAddr], patience: Duration, limits: &impl Limits) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    for address in addresses {
+        limits.check()?;
+        match tcp_to(address, Instant::now() + share, limits) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    limits.check()?;
+    Err(last)
+}
+
+fn tcp_to(address: &SocketAddr, until: Instant, limits: &impl Limits) -> io::Result<TcpStream> {
+    let stream = begin_connect(address)?;
+    let mut ready = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    loop {
+        let tick = TICK.min(until.saturating_duration_since(Instant::now()));
+        let tick_ms = libc::c_int::try_from(tick.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one initialised pollfd, as the count says; it is writable for the whole call.
+        let count = unsafe { libc::poll(&mut ready, 1, tick_ms) };
+        if count > 0 {
+            break;
+        }
+        if count < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return Err(io::Error::last_os_error());
+        }
+        limits.check()?;
+        if Instant::now() >= until {
+            return Err(too_late());
+        }
+    }
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// A stream to the socket file at `path`. A server that takes nothing off its full queue is asked again until the limits say
+/// no.
+pub fn unix(path: &Path, limits: &impl Limits) -> io::Result<UnixStream> {
+    let socket = socket(libc::AF_UNIX)?;
+    let mut name = libc::sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; 108],
+    };
+    let bytes = path.as_os_str().as_bytes();
+    // The last byte stays zero.
+    if bytes.len() >= name.sun_path.len() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "its path is longer than the 107 bytes that a socket's may have",
+        ));
+    }
+    for (place, byte) in name.sun_path.iter_mut().zip(bytes) {
+        *place = byte.cast_signed();
+    }
+    loop {
+        match connect_to(&socket, &name) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                limits.check()?;
+                thread::sleep(QUEUE_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+/// A socket that does not block.
+fn socket(family: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers; the result is checked before it is used as a descriptor.
+    let fd = unsafe { libc::socket(family, kind, 0) };
+    if fd < 0 {
+        return Err(limits::explained(io::Error::last_os_error()));
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A socket that is on its way to `address`.
+fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let socket = socket(family)?;
+    let status = match address {
+        SocketAddr::V4(address) => {
+            let name = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(address.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            };
+            connect_to(&socket, &name)
+        }
+        SocketAddr::V6(address) => {
+            let name = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            };
+            connect_to(&socket, &name)
+        }
+    };
+    match status {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from(socket)),
+    }
+}
+
+/// `T` is the socket address of the socket's family.
+fn connect_to<T>(socket: &OwnedFd, name: &T) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(mem::size_of::<T>()).expect("addresses are small");
+    // SAFETY: the descriptor is open for as long as `socket` lives; `name` is readable for `len` bytes during the call.
+    match unsafe { libc::connect(socket.as_raw_fd(), std::ptr::from_ref(name).cast(), len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::deadline::Deadline;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn open(address: SocketAddr) -> io::Result<TcpStream> {
+        tcp(&[address], PATIENCE, &Deadline::after(PATIENCE))
+    }
+
+    #[test]
+    fn connections_of_both_families_carry_bytes_and_block() {
+        use std::io::{Read, Write};
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            // Not every machine has IPv6.
+            let Ok(listener) = TcpListener::bind(host) else {
+                continue;
+            };
+            let mut client = open(listener.local_addr().unwrap()).unwrap();
+            let mut server = listener.accept().unwrap().0;
+            assert_eq!(client.peer_addr().unwrap(), listener.local_addr().unwrap());
+            let writer = std::thread::spawn(move || server.write_all(b"x").unwrap());
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            writer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_port_without_a_listener_refuses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = open(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_server_that_takes_no_connection_is_not_waited_for_for_ever() {
+        let folder = std::env::temp_dir().join(format!("lmcache-bench-connect-{}", std::process::id()));
+        let listener = std::os::unix::net::UnixListener::bind(&folder).unwrap();
+        let mut kept = Vec::new();
+        let ended = loop {
+            match unix(&folder, &Deadline::after(Duration::from_millis(30))) {
+                Ok(stream) => kept.push(stream),
+                Err(error) => break error,
+            }
+            assert!(kept.len() < 100_000, "the queue has no end");
+        };
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut, "{ended}");
+        drop(listener);
+        std::fs::remove_file(&folder).unwrap();
+        let long = Path::new("/tmp").join("x".repeat(200));
+        assert!(
+            unix(&long, &Deadline::after(PATIENCE))
+                .unwrap_err()
+                .to_string()
+                .contains("107")
+        );
+    }
+}

@@ -1,0 +1,262 @@
+//! The one way to read from and write to a socket: a stream that asks its limits before every system call, so that a
+//! deadline holds and a signal counts whether the peer is silent or never pauses. What the bytes mean is not known here.
+
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::deadline::{Limits, TICK, is_tick};
+use super::socket::{self, Received};
+use super::{connect, tcp};
+
+/// How long `read_soon` asks again before it gives up.
+const SPIN: Duration = Duration::from_micros(100);
+/// What one write takes at most: a peer that reads as fast as we write must not keep us from the limits.
+const WRITE_BYTES_MAX: usize = 8 << 20;
+/// Heads before a long value that go out in one write with its beginning.
+const SHORTENED_PARTS: usize = 4;
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connected socket with limits, which may be changed between two calls.
+pub struct Stream<L> {
+    socket: Socket,
+    pub limits: L,
+}
+
+impl<L: Limits> Stream<L> {
+    /// Small messages are sent at once.
+    pub fn tcp(stream: TcpStream, limits: L) -> io::Result<Stream<L>> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TICK))?;
+        stream.set_write_timeout(Some(TICK))?;
+        let socket = Socket::Tcp(stream);
+        Ok(Stream { socket, limits })
+    }
+
+    pub fn unix(stream: UnixStream, limits: L) -> io::Result<Stream<L>> {
+        stream.set_read_timeout(Some(TICK))?;
+        stream.set_write_timeout(Some(TICK))?;
+        let socket = Socket::Unix(stream);
+        Ok(Stream { socket, limits })
+    }
+
+    /// Connects to the first address that takes it, each of which gets its share of `patience`.
+    pub fn connect(addresses: &[SocketAddr], patience: Duration, limits: L) -> io::Result<Stream<L>> {
+        let stream = connect::tcp(addresses, patience, &limits)?;
+        Stream::tcp(stream, limits)
+    }
+
+    pub fn connect_unix(path: &Path, limits: L) -> io::Result<Stream<L>> {
+        let stream = connect::unix(path, &limits)?;
+        Stream::unix(stream, limits)
+    }
+
+    /// Repeats a call that only says "nothing yet" until the limits end that.
+    fn patiently<T>(&mut self, mut call: impl FnMut(&mut Socket) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            self.limits.check()?;
+            match call(&mut self.socket) {
+                Err(error) if is_tick(&error) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Reads what comes within `SPIN`, without sleeping, nothing if nothing does: waking a sleeping thread on an idle machine
+    /// can take longer than the answer.
+    pub fn read_soon(&mut self, to: &mut [u8]) -> io::Result<Option<usize>> {
+        self.limits.check()?;
+        self.socket.set_nonblocking(true)?;
+        let until = Instant::now() + SPIN;
+        let read = loop {
+            match self.socket.read(to) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
+                    std::hint::spin_loop();
+                }
+                Err(error) if is_tick(&error) => break Ok(None),
+                read => break read.map(Some),
+            }
+        };
+        self.socket.set_nonblocking(false)?;
+        read
+    }
+
+    /// As `read`, with the time at which the kernel received the bytes.
+    pub fn read_stamped(&mut self, to: &mut [u8]) -> io::Result<Received> {
+        self.patiently(|socket| match socket {
+            Socket::Tcp(stream) => socket::receive(stream, to),
+            Socket::Unix(stream) => stream.read(to).map(|bytes| Received {
+                bytes,
+                kernel_wall_ns: None,
+            }),
+        })
+    }
+
+    /// Asks the kernel to stamp what arrives from now on.
+    pub fn enable_receive_stamps(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(stream) => socket::enable_receive_stamps(stream),
+            Socket::Unix(_) => Err(ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Whether a connection that waits for nothing can still be used: nothing to read, not closed, no error.
+    pub fn is_idle_and_open(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(stream) => socket::is_idle_and_open(stream),
+            Socket::Unix(_) => true,
+        }
+    }
+
+    /// Acknowledges what has arrived. A server that leaves Nagle's algorithm on holds the next piece of a body back until the
+    /// last one is acknowledged, which the kernel would put off for 40 ms.
+    pub fn acknowledge_now(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            // Only slower without.
+            let _ = tcp::acknowledge_now(stream);
+        }
+    }
+}
+
+impl Socket {
+    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.set_nonblocking(on),
+            Socket::Unix(stream) => stream.set_nonblocking(on),
+        }
+    }
+
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(to),
+            Socket::Unix(stream) => stream.read(to),
+        }
+    }
+}
+
+impl<L: Limits> Read for Stream<L> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        self.patiently(|socket| socket.read(to))
+    }
+
+    fn read_vectored(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.patiently(|socket| match socket {
+            Socket::Tcp(stream) => stream.read_vectored(parts),
+            Socket::Unix(stream) => stream.read_vectored(parts),
+        })
+    }
+}
+
+impl<L: Limits> Write for Stream<L> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let from = &from[..from.len().min(WRITE_BYTES_MAX)];
+        self.patiently(|socket| match socket {
+            Socket::Tcp(stream) => stream.write(from),
+            Socket::Unix(stream) => stream.write(from),
+        })
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut room = WRITE_BYTES_MAX;
+        let fits = |part: &&IoSlice<'_>| {
+            let fits = part.len() <= room;
+            room = room.saturating_sub(part.len());
+            fits
+        };
+        let whole = parts.iter().take_while(fits).count();
+        let mut short = [IoSlice::new(&[]); SHORTENED_PARTS];
+        let parts = match parts.get(whole) {
+            // The first that does not fit, shortened, goes along with the few before it.
+            Some(long) if whole < SHORTENED_PARTS => {
+                let before: usize = parts[..whole].iter().map(|part| part.len()).sum();
+                short[..whole].copy_from_slice(&parts[..whole]);
+                short[whole] = IoSlice::new(&long[..WRITE_BYTES_MAX - before]);
+                &short[..=whole]
+            }
+            Some(_) => &parts[..whole],
+            None => parts,
+        };
+        self.patiently(|socket| match socket {
+            Socket::Tcp(stream) => stream.write_vectored(parts),
+            Socket::Unix(stream) => stream.write_vectored(parts),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deadline::Deadline;
+    use super::*;
+
+    fn pair() -> (Stream<Deadline>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::unix(ours, Deadline::after(Duration::from_secs(60))).unwrap();
+        (stream, theirs)
+    }
+
+    fn end(stream: &mut Stream<Deadline>) {
+        stream.limits.at = Instant::now();
+    }
+
+    #[test]
+    fn what_is_there_is_not_read_after_the_deadline() {
+        let (mut stream, mut theirs) = pair();
+        theirs.write_all(b"abcdef").unwrap();
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        assert_eq!(stream.read_soon(&mut byte).unwrap(), Some(1));
+        assert_eq!(stream.read_stamped(&mut byte).unwrap().bytes, 1);
+        end(&mut stream);
+        let mut parts = [IoSliceMut::new(&mut byte)];
+        assert_eq!(
+            stream.read_vectored(&mut parts).unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+        assert_eq!(stream.read(&mut byte).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(stream.read_soon(&mut byte).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(stream.read_stamped(&mut byte).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(stream.write(&byte).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_peer_that_reads_nothing_is_written_to_until_the_deadline() {
+        let (mut stream, _theirs) = pair();
+        stream.limits.at = Instant::now() + Duration::from_millis(10);
+        let value = vec![0; 1 << 20];
+        assert_eq!(stream.write_all(&value).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn long_values_go_out_in_pieces_and_in_order() {
+        let (mut stream, mut theirs) = pair();
+        let long = vec![7; WRITE_BYTES_MAX + 10];
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).unwrap();
+            all
+        });
+        for short in [1, SHORTENED_PARTS + 1] {
+            let mut parts = vec![IoSlice::new(b"head"); short];
+            parts.extend([IoSlice::new(&long), IoSlice::new(b"end")]);
+            let mut rest = &mut parts[..];
+            while !rest.is_empty() {
+                let written = stream.write_vectored(rest).unwrap();
+                assert!(written <= WRITE_BYTES_MAX);
+                IoSlice::advance_slices(&mut rest, written);
+            }
+        }
+        drop(stream);
+        let whole = |short: usize| [b"head".repeat(short), long.clone(), b"end".to_vec()].concat();
+        assert!(reader.join().unwrap() == [whole(1), whole(SHORTENED_PARTS + 1)].concat());
+    }
+}
