@@ -1,8 +1,10 @@
 //! The runner against an adapter that misbehaves on purpose: no room, late, never.
 
+use std::time::Duration;
+
 use super::*;
 use crate::args::l2::{L2Args, Operation as Only};
-use crate::l2::adapter::{Capabilities, IoPath};
+use crate::l2::adapter::{Capabilities, Completion, IoPath, Submit};
 use crate::report::warning::Warning;
 use crate::sys::arena::Arena;
 
