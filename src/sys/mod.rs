@@ -15,3 +15,4 @@ pub mod socket;
 pub mod tcp;
 pub mod terminal;
 pub mod uring;
+pub mod whole_file;

@@ -1,8 +1,8 @@
 //! Config files: JSON objects that LMCache reads and writes too. Must never hold a URL, a key or an output setting when
 //! written, and never trust a type when read.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -14,10 +14,11 @@ use crate::args::nearest::nearest;
 use crate::args::python_number::quoted;
 use crate::error::Error;
 use crate::python::json;
+use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
 /// No config file comes near this.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 4 << 20;
 /// What is about the command line itself, so that a file cannot give it.
 const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
 /// Keys that LMCache keeps in files or hands around, and that say nothing here.
@@ -40,16 +41,15 @@ const OURS: [&str; 11] = [
 /// What a file gives, and sentences about keys that it cannot give.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
     let complaint = |what: String| Error::Settings(format!("--config {}: {what}", path.display()));
-    let file = File::open(path).map_err(|cause| {
+    let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|cause| {
+        if cause.kind() == ErrorKind::FileTooLarge {
+            return complaint(format!("{cause}, so it is no config file; name the right one"));
+        }
         let advice = literal_path_advice(path).map_or_else(String::new, |advice| format!("; {advice}"));
-        complaint(format!("could not open it: {cause}{advice}"))
+        let is_out_of_reach = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
+        let verb = if is_out_of_reach { "open" } else { "read" };
+        complaint(format!("could not {verb} it: {cause}{advice}"))
     })?;
-    let mut text = Vec::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
-    read.map_err(|cause| complaint(format!("could not read it: {cause}")))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(complaint("it is larger than 1 MiB, so it is no config file".into()));
-    }
     if [&b"\xff\xfe"[..], b"\xfe\xff"].contains(&&text[..text.len().min(2)]) {
         return Err(complaint("it is UTF-16; save it as UTF-8".into()));
     }

@@ -2,7 +2,6 @@
 //! Must never download anything.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
 use crate::python::json;
+use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
 pub mod pool;
@@ -18,6 +18,12 @@ pub mod remote;
 use remote::EngineTokenizer;
 
 const FILE_NAME: &str = "tokenizer.json";
+/// The largest known, of 262,144 tokens, has 33 MB.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Of a tokenizer_config.json, which lists each special token once.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// The name of a commit.
+const REVISION_BYTES_MAX: u64 = 4096;
 /// What a clone has in place of large files that were not fetched.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
@@ -131,7 +137,8 @@ impl LocalTokenizer {
         } else {
             path.to_owned()
         };
-        let bytes = fs::read(&file).map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
+        let bytes = whole_file::read(&file, FILE_BYTES_MAX)
+            .map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
         if bytes.starts_with(LFS_POINTER) {
             return Err(format!(
                 "{} is only a pointer of git lfs; get the file with git lfs pull",
@@ -205,7 +212,9 @@ fn unusable(path: &Path, cause: &str) -> Error {
 
 /// The special tokens that a tokenizer_config.json declares; none if there is no such file.
 fn special_tokens(path: &Path) -> Vec<String> {
-    let parsed = fs::read(path).ok().and_then(|bytes| json::loads(&bytes).ok());
+    let parsed = whole_file::read(path, CONFIG_BYTES_MAX)
+        .ok()
+        .and_then(|bytes| json::loads(&bytes).ok());
     let Some(serde_json::Value::Object(fields)) = parsed else {
         return Vec::new();
     };
@@ -236,7 +245,8 @@ fn find(model: &str) -> Option<PathBuf> {
         return Some(own);
     }
     let folder = cache()?.join(format!("models--{}", model.replace('/', "--")));
-    let revision = fs::read_to_string(folder.join("refs/main")).ok()?;
+    let revision = whole_file::read(&folder.join("refs/main"), REVISION_BYTES_MAX).ok()?;
+    let revision = String::from_utf8(revision).ok()?;
     let file = folder.join("snapshots").join(revision.trim()).join(FILE_NAME);
     file.is_file().then_some(file)
 }
