@@ -7,6 +7,8 @@ pub mod file_map;
 pub mod files;
 pub mod limits;
 pub mod mapping;
+pub mod panic;
+pub mod parallel;
 pub mod poll;
 pub mod queue;
 pub mod shm;

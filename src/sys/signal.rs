@@ -5,6 +5,9 @@
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+/// Stands for a panic of this program where the reason for an early end is a signal's number.
+pub const PANIC: i32 = libc::SIGABRT;
+
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
 extern "C" fn remember(signal: libc::c_int) {
@@ -57,6 +60,11 @@ pub fn reader_left() {
     let _ = RECEIVED.compare_exchange(0, libc::SIGPIPE, Ordering::SeqCst, Ordering::SeqCst);
 }
 
+/// Asks for an end because this program has a fault.
+pub fn panicked() {
+    let _ = RECEIVED.compare_exchange(0, PANIC, Ordering::SeqCst, Ordering::SeqCst);
+}
+
 /// The signal's name, for messages.
 pub fn name(signal: i32) -> &'static str {
     match signal {
@@ -64,6 +72,7 @@ pub fn name(signal: i32) -> &'static str {
         libc::SIGTERM => "SIGTERM",
         libc::SIGHUP => "SIGHUP",
         libc::SIGPIPE => "SIGPIPE",
+        PANIC => "a panic",
         _ => "a signal",
     }
 }

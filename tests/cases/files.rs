@@ -48,7 +48,10 @@ fn commands(path: &Path) -> Vec<(&'static str, Command)> {
         .env("AWS_SHARED_CREDENTIALS_FILE", path)
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY");
+    let mut mock = bench();
+    mock.args(["mock", "engine", "--port=0", "--tokenizer", &text]);
     vec![
+        ("tokenizer of the mock", mock),
         ("config", engine(&["--config", &text])),
         ("tokenizer", with("--tokenizer")),
         ("authorities", authorities),
@@ -150,5 +153,25 @@ fn pipes_of_a_shell_are_files() {
         r#"exec "$1" engine --engine-url x --export-config "$2" --config /dev/stdin < "$0""#,
     ] {
         assert!(exported(shell).status.success(), "{shell}");
+    }
+}
+
+/// What the tokenizers library panics on.
+#[test]
+fn a_tokenizer_that_its_library_gives_up_on_is_one_sentence() {
+    for name in ["tokenizer-truncated-decoder.json", "tokenizer-bad-base64.json"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden/engine/hostile")
+            .join(name);
+        for (what, command) in commands(&path) {
+            if !what.starts_with("tokenizer") {
+                continue;
+            }
+            let output = start(command).wait_with_output().unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{what}: {said}");
+            assert_eq!(said.lines().count(), 1, "{what}: {said}");
+            assert!(said.contains(name) && said.contains("--tokenizer"), "{what}: {said}");
+        }
     }
 }

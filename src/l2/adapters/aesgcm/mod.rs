@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use self::cipher::Keys;
@@ -21,7 +20,7 @@ use crate::report::model::{Entry, Section};
 use crate::report::warning::Warning;
 use crate::stats::histogram::LatencyHistogram;
 use crate::sys::arena::{Arena, Slot};
-use crate::sys::{limits, whole_file};
+use crate::sys::{limits, parallel, whole_file};
 use crate::units::{GIB, duration_ns};
 use crate::url::literal_path_advice;
 
@@ -209,14 +208,9 @@ fn crypt(
     let times: Vec<(Duration, u64)> = if workers <= 1 {
         part(items, own)
     } else {
-        thread::scope(|scope| {
-            let parts = items.chunks_mut(share).zip(own.chunks_mut(share));
-            let running: Vec<_> = parts.map(|(items, own)| scope.spawn(|| part(items, own))).collect();
-            let joined = running.into_iter().map(|worker| worker.join());
-            joined
-                .flat_map(|times| times.expect("encryption does not panic"))
-                .collect()
-        })
+        let parts = items.chunks_mut(share).zip(own.chunks_mut(share));
+        let times = parallel::each(parts, |(items, own)| part(items, own));
+        times.into_iter().flatten().collect()
     };
     for (spent, bytes) in times {
         cost.per_object.record_ns(duration_ns(spent));

@@ -1,13 +1,12 @@
 //! What a device holds when it is opened: the newest valid checkpoint, checked against the slot headers. Nothing is written.
 
-use std::thread;
-
 use super::checkpoint::{self, Header, Invalid};
 use super::device::{Device, buffer};
 use super::geometry::{Geometry, slot_header_matches};
 use super::index::Index;
 use crate::l2::blake2b;
 use crate::report::warning::{RecoveryDoubt, Warning};
+use crate::sys::parallel;
 
 /// As many as LMCache's: one header each at a time leaves most of a device idle.
 const VERIFY_THREADS: usize = 8;
@@ -134,10 +133,8 @@ fn stale_entries(device: &Device, geometry: &Geometry, index: &Index) -> Vec<Str
         }
         stale
     };
-    thread::scope(|scope| {
-        let parts: Vec<_> = entries.chunks(share).map(|part| scope.spawn(|| check(part))).collect();
-        let join =
-            |part: thread::ScopedJoinHandle<'_, Vec<String>>| part.join().expect("checking headers does not panic");
-        parts.into_iter().flat_map(join).collect()
-    })
+    parallel::each(entries.chunks(share), check)
+        .into_iter()
+        .flatten()
+        .collect()
 }
