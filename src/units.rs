@@ -1,5 +1,6 @@
 //! Sizes and times in the units that names promise. Everything that LMCache calls KB, MB or GB is a power of two.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 pub const KIB: u64 = 1 << 10;
@@ -11,6 +12,12 @@ pub fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// A whole number as protocols write it: digits alone. Rust's own reader takes a sign too, which such a number never has.
+pub fn decimal<Number: FromStr>(text: &str) -> Option<Number> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
+}
+
 /// A byte count for people: `24.0 MiB`, `512 B`.
 pub fn bytes_text(bytes: u64) -> String {
     match bytes {
@@ -18,5 +25,20 @@ pub fn bytes_text(bytes: u64) -> String {
         KIB..MIB => format!("{:.1} KiB", bytes as f64 / KIB as f64),
         MIB..GIB => format!("{:.1} MiB", bytes as f64 / MIB as f64),
         _ => format!("{:.1} GiB", bytes as f64 / GIB as f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_protocols_are_digits_alone() {
+        for (text, number) in [("0", Some(0)), ("007", Some(7)), ("255", Some(255))] {
+            assert_eq!(decimal::<u8>(text), number);
+        }
+        for text in ["", "+5", "-5", " 5", "5 ", "5.0", "0x5", "256", "\u{665}"] {
+            assert_eq!(decimal::<u8>(text), None, "{text:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod encoding;
+pub mod prometheus;
 pub mod said;
 #[cfg(test)]
 pub mod testing;

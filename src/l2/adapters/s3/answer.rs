@@ -2,6 +2,7 @@
 //! `refusal`.
 
 use crate::l2::adapter::Operation;
+use crate::units::decimal;
 
 /// The name at the start of a tag's text, without its namespace's prefix.
 fn tag_name(tag: &str) -> &str {
@@ -73,12 +74,12 @@ pub fn total_of(range: &str, begin: u64, body_bytes: u64) -> Result<u64, String>
     let parts = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
     let parts = parts.and_then(|(span, total)| {
         let (first, last) = span.split_once('-')?;
-        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, total))
+        Some((decimal::<u64>(first)?, decimal::<u64>(last)?, total))
     });
     let parts = parts.filter(|(first, last, _)| *first == begin && last >= first);
-    match parts.map(|(first, last, total)| (last - first, total, total.parse())) {
-        Some((span, _, Ok(total))) if body_bytes.checked_sub(1) == Some(span) => Ok(total),
-        Some((_, _, Ok(_))) => Err(format!(
+    match parts.map(|(first, last, total)| (last - first, total, decimal(total))) {
+        Some((span, _, Some(total))) if body_bytes.checked_sub(1) == Some(span) => Ok(total),
+        Some((_, _, Some(_))) => Err(format!(
             "the answer brings {body_bytes} bytes with the Content-Range {range:?}; {LET_BE}"
         )),
         Some((_, "*", _)) => Err(format!(
