@@ -123,6 +123,9 @@ impl AesGcmAdapter {
                 });
             }
             for (item, own) in completion.items.iter_mut().zip(own) {
+                if item.outcome == Outcome::Loaded && (item.slot.is_none() || own.is_none()) {
+                    item.outcome = Outcome::Failed("no buffer came with this key".to_owned());
+                }
                 self.spare.extend(item.slot.take());
                 item.slot = own;
             }
