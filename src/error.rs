@@ -1,6 +1,7 @@
 //! Errors, split by who can react to them. Each carries one finished sentence: what could not be done, the cause, and
 //! what to do; `main` prints it once and turns it into the exit code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -37,3 +38,11 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// A text of others in a sentence, cut where it would drown it.
+pub fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}

@@ -5,21 +5,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use lmcache_bench::args::{self, Invocation};
+use lmcache_bench::error::Error;
 use lmcache_bench::report::output;
 use lmcache_bench::status::Status;
-use lmcache_bench::sys::signal;
+use lmcache_bench::sys::{panic, signal};
 use lmcache_bench::{engine, l2, mock, server};
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let outcome = args::parse(std::env::args_os().skip(1)).and_then(|invocation| match invocation {
-        Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
-        Invocation::Engine(args) => engine::bench::run(&args),
-        Invocation::Server(args) => server::bench::run(&args, started),
-        Invocation::L2(args) => l2::bench::run(&args, started),
-        Invocation::MockEngine(args) => mock::engine::run(&args),
-        Invocation::MockServer(args) => mock::server::run(&args),
-    });
+    panic::install(complain);
+    let outcome = panic::caught(|| run(started));
+    let Some(outcome) = outcome.filter(|_| !panic::noted()) else {
+        return ExitCode::from(panic::EXIT_CODE);
+    };
     match outcome {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::Failed(sentences)) => {
@@ -37,6 +35,17 @@ fn main() -> ExitCode {
             complain(&error.to_string());
             error.exit_code()
         }
+    }
+}
+
+fn run(started: Instant) -> Result<Status, Error> {
+    match args::parse(std::env::args_os().skip(1))? {
+        Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
+        Invocation::Engine(args) => engine::bench::run(&args),
+        Invocation::Server(args) => server::bench::run(&args, started),
+        Invocation::L2(args) => l2::bench::run(&args, started),
+        Invocation::MockEngine(args) => mock::engine::run(&args),
+        Invocation::MockServer(args) => mock::server::run(&args),
     }
 }
 

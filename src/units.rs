@@ -1,5 +1,6 @@
 //! Sizes and times in the units that names promise. Everything that LMCache calls KB, MB or GB is a power of two.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 pub const KIB: u64 = 1 << 10;
@@ -9,6 +10,12 @@ pub const GIB: u64 = 1 << 30;
 /// Nanoseconds of a duration, saturating after 584 years.
 pub fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A whole number as protocols write it: digits alone. Rust's own reader takes a sign too, which such a number never has.
+pub fn decimal<Number: FromStr>(text: &str) -> Option<Number> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
 /// A byte count for people: `24.0 MiB`, `512 B`.
@@ -21,35 +28,17 @@ pub fn bytes_text(bytes: u64) -> String {
     }
 }
 
-/// A number as peers write it: digits alone. What `parse` allows beside them, a sign, is no part of any protocol read here.
-pub fn decimal(text: &str) -> Option<u64> {
-    let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_decimal.then(|| text.parse().ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::decimal;
+    use super::*;
 
     #[test]
-    fn only_digits_are_a_number() {
-        assert_eq!(
-            (decimal("0"), decimal("007"), decimal("18446744073709551615")),
-            (Some(0), Some(7), Some(u64::MAX))
-        );
-        for bad in [
-            "",
-            "+1",
-            "-1",
-            " 1",
-            "1 ",
-            "1_0",
-            "0x1",
-            "1.0",
-            "\u{0661}",
-            "18446744073709551616",
-        ] {
-            assert_eq!(decimal(bad), None, "{bad:?}");
+    fn numbers_of_protocols_are_digits_alone() {
+        for (text, number) in [("0", Some(0)), ("007", Some(7)), ("255", Some(255))] {
+            assert_eq!(decimal::<u8>(text), number);
+        }
+        for text in ["", "+5", "-5", " 5", "5 ", "5.0", "0x5", "256", "\u{665}"] {
+            assert_eq!(decimal::<u8>(text), None, "{text:?}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod cases {
     mod engine;
     mod engine_interactive;
     mod faults;
+    mod files;
     mod measure;
     mod mock_engine;
     mod mock_faults;

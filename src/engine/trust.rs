@@ -3,13 +3,13 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::sys::whole_file;
 
 const VARIABLE: &str = "SSL_CERT_FILE";
 /// The public authorities of a distribution are a quarter of this.
@@ -32,12 +32,7 @@ fn from_file(path: &OsStr) -> Result<TlsConfig, String> {
             path.display()
         )
     };
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| refused(&error.to_string()))?;
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
-    if read.map_err(|error| refused(&error.to_string()))? as u64 > FILE_BYTES_MAX {
-        return Err(refused("it is larger than 1 MiB"));
-    }
+    let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|error| refused(&error.to_string()))?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&text)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

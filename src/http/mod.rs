@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod client;
 pub mod encoding;
+pub mod prometheus;
 pub mod said;
 #[cfg(test)]
 pub mod testing;

@@ -24,7 +24,7 @@ use crate::report::warning::{SpecDoubt, Warning};
 use crate::report::{json, terminal};
 use crate::status::Status;
 use crate::sys::arena::{Arena, Slot};
-use crate::sys::{counters, limits, signal};
+use crate::sys::{counters, limits, panic, signal};
 use crate::units::bytes_text;
 use crate::url::literal_path_note;
 
@@ -257,8 +257,10 @@ fn phases(
             on_event: &mut on_event,
             all_stored,
         };
-        match runner.run(operation, slots) {
-            Ok(phase) => {
+        match panic::caught(|| runner.run(operation, slots)) {
+            // The phases before it are kept.
+            None => break,
+            Some(Ok(phase)) => {
                 let over = phase.interrupted.is_some() || phase.aborted.is_some();
                 run.problems.extend(phase.aborted.clone());
                 run.phases.push(phase);
@@ -266,7 +268,7 @@ fn phases(
                     break;
                 }
             }
-            Err(sentence) => {
+            Some(Err(sentence)) => {
                 run.problems.push(sentence);
                 break;
             }

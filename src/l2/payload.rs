@@ -1,7 +1,7 @@
 //! The contents of a round's buffers, outside the clock: stamping what will be stored, zeroing where a load will go, checking
 //! what came back. On as many threads as pay.
 
-use std::thread::{self, available_parallelism};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use crate::l2::adapter::{Completion, Item, Outcome};
@@ -9,6 +9,7 @@ use crate::l2::keys::ObjectKey;
 use crate::l2::samples::VerifyTally;
 use crate::l2::stamp::{self, Stamp};
 use crate::l2::verify::{self, Verdict};
+use crate::sys::parallel;
 
 const WORKERS_MAX: usize = 8;
 
@@ -40,14 +41,7 @@ fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
 fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
     let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let share = items.len().div_ceil(workers).max(1);
-    thread::scope(|scope| {
-        let mut shares = items.chunks_mut(share);
-        let own = shares.next();
-        for share in shares {
-            scope.spawn(|| share.iter_mut().for_each(&work));
-        }
-        own.into_iter().flatten().for_each(&work);
-    });
+    parallel::each(items.chunks_mut(share), |share| share.iter_mut().for_each(&work));
 }
 
 /// Checks every object that a round loaded, on as many threads as pay; verdicts come back in key order.
@@ -72,13 +66,7 @@ pub fn check_all<'a>(
         };
         (items.iter().map(verdict).collect(), begin.elapsed())
     };
-    let results: Vec<(Vec<Verdict>, Duration)> = thread::scope(|scope| {
-        let handles: Vec<_> = items.chunks(share).map(|share| scope.spawn(|| check(share))).collect();
-        handles
-            .into_iter()
-            .map(|handle| handle.join().expect("checking does not panic"))
-            .collect()
-    });
+    let results: Vec<(Vec<Verdict>, Duration)> = parallel::each(items.chunks(share), check);
     tally.core_time += results.iter().map(|(_, time)| *time).sum::<Duration>();
     for (item, verdict) in items.iter().zip(results.into_iter().flat_map(|(verdicts, _)| verdicts)) {
         tally.objects += 1;

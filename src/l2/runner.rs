@@ -10,7 +10,7 @@ use crate::l2::keys::{ObjectKey, bench_key};
 use crate::l2::payload;
 use crate::l2::samples::{PhaseSamples, Round, VerifyTally, count_outcome};
 use crate::sys::arena::Slot;
-use crate::sys::signal;
+use crate::sys::{panic, signal};
 
 mod event;
 mod timed;
@@ -48,7 +48,9 @@ impl Runner<'_> {
         for round in 0..total_rounds {
             let ended = match signal::received() {
                 Some(signal) => End::Interrupted(signal),
-                None => self.round(&mut samples, round, slots),
+                None => {
+                    panic::caught(|| self.round(&mut samples, round, slots)).unwrap_or(End::Interrupted(signal::PANIC))
+                }
             };
             if let End::Interrupted(signal) = ended {
                 samples.interrupted = Some(signal);

@@ -52,12 +52,14 @@ pub use self::valkey::ValkeyConfig;
 
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::report::warning::{SpecDoubt, Warning};
 use crate::units::bytes_text;
 
 /// No sensible spec comes near; a file pasted by mistake does.
 const SPEC_BYTES_MAX: usize = 1 << 20;
+/// Of what is wrong with a spec, which quotes what it says.
+const MESSAGE_CHARS_MAX: usize = 1000;
 /// The JSON parser itself stops at the next level.
 const NESTING_MAX: usize = 127;
 
@@ -121,8 +123,10 @@ pub struct SpecType {
 pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     let mut parsed = Vec::with_capacity(specs.len());
     for (index, raw) in specs.iter().enumerate() {
-        let spec = parse(&format!("--l2-adapter #{}", index + 1), raw)
-            .map_err(|message| Error::Usage(format!("Error parsing L2 adapter config: {message}")))?;
+        let spec = parse(&format!("--l2-adapter #{}", index + 1), raw).map_err(|message| {
+            let message = shortened(&message, MESSAGE_CHARS_MAX);
+            Error::Usage(format!("Error parsing L2 adapter config: {message}"))
+        })?;
         parsed.push(spec);
     }
     let Some((first, mut warnings)) = parsed.into_iter().next() else {

@@ -7,7 +7,7 @@ mod spec;
 
 pub use self::probe::ProbeDoubt;
 pub use self::recovery::RecoveryDoubt;
-pub use self::spec::SpecDoubt;
+pub use self::spec::{FIELD_CHARS_MAX, SpecDoubt};
 
 use crate::units::bytes_text;
 
@@ -232,6 +232,7 @@ mod tests {
                 field: text(),
                 nearest: None,
             }),
+            Warning::Spec(SpecDoubt::MoreUnknownFields { count: 2 }),
             Warning::Spec(SpecDoubt::FieldWithoutEffect {
                 field: text(),
                 why: text(),

@@ -74,7 +74,9 @@ impl Shape {
                 first.blocks, first.block_tokens, other.blocks, other.block_tokens
             ));
         }
-        let layers: u64 = groups.iter().map(|group| group.layers as u64).sum();
+        let layers = groups
+            .iter()
+            .fold(0_u64, |layers, group| layers.saturating_add(group.layers as u64));
         if layers > LAYERS_MAX {
             return Err(format!(
                 "{layers} layers are more than the {LAYERS_MAX} that are possible"
@@ -289,6 +291,9 @@ mod tests {
         assert!(refused("(2,16,4,1,4):uint8:0").starts_with("the number of layers is 0"));
         assert!(refused("(2,16,4,1,4):uint8:9999").contains("9999 layers are more than"));
         assert!(refused("(2,9999999999,4,99999,99999):uint8:1").contains("address space"));
+        // Their sum is 1 in 64 bits.
+        let wrapping = include_str!("../../tests/golden/server/hostile/shape-layers-overflow.txt");
+        assert!(refused(wrapping).contains("layers are more than"));
         assert_eq!(
             refused("(2,16,4,1,4):uint8:1;(1,16,8,1,4):uint8:1"),
             "All groups must share NB and BS, but (2,16,4,1,4):uint8:1 has (16,4) and (1,16,8,1,4):uint8:1 has (16,8)"

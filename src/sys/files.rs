@@ -1,13 +1,14 @@
 //! File-system calls that std does not have: block size, page-cache residency, dropping pages, whole-file-system sync,
-//! advisory locks. Each returns an `io::Error`; none decides anything.
+//! advisory locks, waits with a limit. Each returns an `io::Error`; none decides anything.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Flags for opening, so that no other room needs libc.
 pub const O_DIRECT: i32 = libc::O_DIRECT;
@@ -15,6 +16,24 @@ pub const O_TMPFILE: i32 = libc::O_TMPFILE;
 pub const O_EXCL: i32 = libc::O_EXCL;
 /// Means nothing for plain files. Without it opening a pipe waits for whoever writes to it.
 pub const O_NONBLOCK: i32 = libc::O_NONBLOCK;
+
+/// Waits at most `patience` for bytes, an end or an error to read. A signal ends the wait early, as if nothing had come.
+pub fn wait_readable(file: BorrowedFd<'_>, patience: Duration) -> io::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout_ms = libc::c_int::try_from(patience.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: `poll` is one initialised entry that outlives the call, and its descriptor is open as long as `file`.
+    match unsafe { libc::poll(&mut poll, 1, timeout_ms) } {
+        count if count >= 0 => Ok(count > 0),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        },
+    }
+}
 
 fn checked(status: libc::c_int) -> io::Result<()> {
     if status == 0 {

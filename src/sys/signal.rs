@@ -6,6 +6,9 @@ use std::io;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
+/// Stands for a panic of this program where the reason for an early end is a signal's number.
+pub const PANIC: i32 = libc::SIGABRT;
+
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 /// When, on the monotonic clock.
 static RECEIVED_AT_NS: AtomicI64 = AtomicI64::new(0);
@@ -78,6 +81,12 @@ pub fn reader_left() {
     let _ = RECEIVED.compare_exchange(0, libc::SIGPIPE, Ordering::SeqCst, Ordering::SeqCst);
 }
 
+/// Asks for an end because this program has a fault.
+pub fn panicked() {
+    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
+    let _ = RECEIVED.compare_exchange(0, PANIC, Ordering::SeqCst, Ordering::SeqCst);
+}
+
 /// The signal's name, for messages.
 pub fn name(signal: i32) -> &'static str {
     match signal {
@@ -85,6 +94,7 @@ pub fn name(signal: i32) -> &'static str {
         libc::SIGTERM => "SIGTERM",
         libc::SIGHUP => "SIGHUP",
         libc::SIGPIPE => "SIGPIPE",
+        PANIC => "a panic",
         _ => "a signal",
     }
 }

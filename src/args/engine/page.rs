@@ -37,6 +37,11 @@ const NOTES: &[Note] = &[
             ),
             ("2", "The command line is wrong; nothing was sent."),
             (
+                "101",
+                "This program has a fault: stderr has the line to report, and what was measured until then is in a report \
+                 that is marked partial.",
+            ),
+            (
                 "129, 130, 143",
                 "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is \
                  marked as such.",

@@ -53,6 +53,11 @@ const NOTES: &[Note] = &[
                 "The command line or the adapter spec is wrong; nothing was measured.",
             ),
             (
+                "101",
+                "This program has a fault: stderr has the line to report, and what was measured until then is in a report \
+                 that is marked partial.",
+            ),
+            (
                 "129, 130, 143",
                 "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is \
                  marked as such.",

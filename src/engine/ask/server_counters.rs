@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use super::http::{Asker, BRIEF};
 use crate::engine::api_key::ApiKey;
+use crate::http::prometheus::{self, PAGE_BYTES_MAX};
 use crate::report::model::{Entry, Section};
+use crate::units::bytes_text;
 use crate::url::with_scheme;
 
 const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
@@ -48,7 +50,7 @@ type Counts = BTreeMap<&'static str, f64>;
 pub struct Snapshot {
     engine: Option<Counts>,
     cache: Option<Counts>,
-    /// Pages that did not come, each with its address and the cause.
+    /// Pages that did not come and counters that are none, each with its address and the cause.
     pub unanswered: Vec<String>,
 }
 
@@ -79,49 +81,67 @@ impl ServerCounters {
             let page = Asker::of_engine(&self.key, BRIEF).get_page(&self.engine_url);
             // The engine answers requests, so its address is right whatever became of this page.
             let page = page.map_err(|why| why.cause);
-            snapshot.engine = snapshot.page(&self.engine_url, page).as_deref().map(sources);
+            snapshot.engine = snapshot.counts(&self.engine_url, page, sources);
         }
         if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
             // The key is the engine's; another server has no business with it.
             let page = Asker::of_lmcache(BRIEF).get_page(url).map_err(|why| why.to_string());
-            snapshot.cache = snapshot.page(url, page).as_deref().map(tiers);
+            snapshot.cache = snapshot.counts(url, page, tiers);
         }
         snapshot
     }
 }
 
 impl Snapshot {
-    fn page(&mut self, url: &str, answer: Result<Option<String>, String>) -> Option<String> {
-        answer.unwrap_or_else(|why| {
-            self.unanswered.push(format!("{url}: {why}"));
-            None
-        })
+    /// What `read` finds on the page that came.
+    fn counts(
+        &mut self,
+        url: &str,
+        answer: Result<Option<String>, String>,
+        read: fn(&str) -> (Counts, Vec<String>),
+    ) -> Option<Counts> {
+        let page = match answer {
+            Ok(page) => page?,
+            Err(why) => {
+                self.unanswered.push(format!("{url}: {why}"));
+                return None;
+            }
+        };
+        if page.len() > PAGE_BYTES_MAX {
+            let most = bytes_text(PAGE_BYTES_MAX as u64);
+            self.unanswered.push(format!("{url}: it is longer than {most}"));
+            return None;
+        }
+        let (counts, problems) = read(&page);
+        self.unanswered
+            .extend(problems.iter().map(|why| format!("{url}: {why}")));
+        Some(counts)
     }
 }
 
-fn sources(page: &str) -> Counts {
-    let counted = |(source, key, _)| Some((key, sum(page, BY_SOURCE, &format!("source=\"{source}\""))?));
-    SOURCES.into_iter().filter_map(counted).collect()
+/// The engine's counters, and why some of them cannot be read.
+fn sources(page: &str) -> (Counts, Vec<String>) {
+    counts(SOURCES, |source| {
+        prometheus::counter(page, BY_SOURCE, Some(("source", source)))
+    })
 }
 
-fn tiers(page: &str) -> Counts {
-    let counted = |(name, key, _)| Some((key, sum(page, name, "")?));
-    TIERS.into_iter().filter_map(counted).collect()
+/// The cache server's.
+fn tiers(page: &str) -> (Counts, Vec<String>) {
+    counts(TIERS, |name| prometheus::counter(page, name, None))
 }
 
-/// The samples of `name` whose labels contain `label`, added up; nothing when there is none.
-fn sum(page: &str, name: &str, label: &str) -> Option<f64> {
-    page.lines()
-        .filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            let (labels, value) = match rest.strip_prefix('{') {
-                Some(rest) => rest.rsplit_once('}')?,
-                None => ("", rest),
-            };
-            let value = value.split_ascii_whitespace().next()?.parse::<f64>().ok()?;
-            (labels.contains(label) && value.is_finite()).then_some(value)
-        })
-        .reduce(|one, two| one + two)
+fn counts(rows: [Row; 3], read: impl Fn(&str) -> Result<Option<f64>, String>) -> (Counts, Vec<String>) {
+    let (mut counts, mut problems) = (Counts::new(), Vec::new());
+    for (what, key, _) in rows {
+        match read(what) {
+            Ok(count) => counts.extend(count.map(|count| (key, count))),
+            // One line can spoil several.
+            Err(why) if problems.contains(&why) => {}
+            Err(why) => problems.push(why),
+        }
+    }
+    (counts, problems)
 }
 
 /// What was counted between two moments.
@@ -186,23 +206,26 @@ mod tests {
 
     #[test]
     fn samples_are_added_over_engines_and_read_by_label() {
-        assert_eq!(sum(PAGE, BY_SOURCE, "source=\"local_compute\""), Some(3624.0));
-        assert_eq!(sum(PAGE, BY_SOURCE, "source=\"local_cache_hit\""), Some(7.0));
-        assert_eq!(sum(PAGE, BY_SOURCE, "source=\"external_kv_transfer\""), None);
-        assert_eq!(sum(PAGE, HIT_L1, ""), Some(12.0));
-        assert_eq!(sum(PAGE, HIT_L2, ""), None);
-        assert_eq!(sum("lmcache_mp_lookup_hit_l1_tokens_total", HIT_L1, ""), None);
+        let (counts, problems) = sources(PAGE);
+        assert_eq!(counts, Counts::from([("computed", 3624.0), ("engine_cache", 7.0)]));
+        assert!(problems.is_empty(), "{problems:?}");
+        let (counts, problems) = tiers(PAGE);
+        assert_eq!(counts, Counts::from([("lmcache_l1", 12.0)]));
+        assert_eq!(problems, [format!("line 7 counts NaN for {HIT_L2}")]);
+        let spoiled = format!("{PAGE}{BY_SOURCE}{{source=\"local_compute 5\n");
+        let (counts, problems) = sources(&spoiled);
+        assert!(counts.is_empty() && problems.len() == 1, "{counts:?} {problems:?}");
     }
 
     #[test]
     fn only_what_was_counted_in_between_is_shown() {
         let before = Snapshot {
-            engine: Some(sources(PAGE)),
+            engine: Some(sources(PAGE).0),
             cache: Some(Counts::new()),
             ..Snapshot::default()
         };
         let mut after = before.clone();
-        after.cache = Some(tiers(PAGE));
+        after.cache = Some(tiers(PAGE).0);
         let counts = after.engine.as_mut().unwrap();
         counts.insert("computed", 3700.0);
         counts.insert("engine_cache", 3.0);
@@ -217,7 +240,7 @@ mod tests {
     #[test]
     fn counters_that_grew_by_more_than_can_be_are_named_and_not_shown() {
         let before = Snapshot {
-            engine: Some(sources(PAGE)),
+            engine: Some(sources(PAGE).0),
             ..Snapshot::default()
         };
         let mut after = before.clone();
@@ -234,8 +257,8 @@ mod tests {
     #[test]
     fn a_server_that_missed_one_question_says_nothing() {
         let read = Snapshot {
-            engine: Some(sources(PAGE)),
-            cache: Some(tiers(PAGE)),
+            engine: Some(sources(PAGE).0),
+            cache: Some(tiers(PAGE).0),
             ..Snapshot::default()
         };
         for (before, after) in [(Snapshot::default(), read.clone()), (read.clone(), Snapshot::default())] {

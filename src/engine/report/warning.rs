@@ -168,8 +168,8 @@ impl Doubt {
                 format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
             }
             Doubt::NoCounters { page } => format!(
-                "The server's own counters are not in this report, because their page did not come: {page}. The latencies \
-                 are not affected."
+                "The server's own counters are not all in this report, because their page did not come or counts in no known \
+                 form: {page}. The latencies are not affected."
             ),
             Doubt::Stream(doubt) => doubt.text(),
         }

@@ -202,11 +202,14 @@ impl Mock {
         };
         let (send, received) = bounded(1);
         // A thread, because a pipe cannot be read with a limit; it ends with the child at the latest.
-        std::thread::spawn(move || {
+        let read = move || {
             let mut line = String::new();
             let _ = BufReader::new(stdout).read_line(&mut line);
             let _ = send.send(line);
-        });
+        };
+        std::thread::Builder::new()
+            .spawn(read)
+            .map_err(|error| format!("could not start a thread: {}", limits::thread_told(&error)))?;
         let line = received
             .recv_timeout(PATIENCE)
             .map_err(|_| too_slow("did not start in time"))?;

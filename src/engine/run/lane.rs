@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use crate::engine::failure::Failure;
+use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Stamp;
 use crate::engine::wire::exchange::Exchanger;
 use crate::engine::workload::Request;
+use crate::sys::panic;
 use crate::sys::queue::Queue;
 
 /// Enough for TLS; only the pages that are touched cost memory.
@@ -79,16 +80,23 @@ impl Drop for Lane {
 fn serve(lane: usize, mut exchanger: Exchanger, jobs: &Queue<Job>, reports: &Queue<Report>) {
     while let Some(job) = jobs.pop() {
         let report = match job {
+            // Also a job whose work panicked comes back, so that nobody waits for it.
             Job::Open => Report::Opened {
                 lane,
-                outcome: exchanger.open(),
+                outcome: panic::caught(|| exchanger.open()).unwrap_or_else(|| Err(fault())),
             },
             Job::Send { request, scheduled } => Report::Ended {
                 lane,
                 id: request.id.clone(),
-                record: exchanger.run(request, scheduled).map(Box::new),
+                record: panic::caught(|| exchanger.run(request, scheduled))
+                    .flatten()
+                    .map(Box::new),
             },
         };
         reports.push(report);
     }
+}
+
+fn fault() -> Failure {
+    Failure::new(FailureClass::Connect, "this program has a fault, which it named")
 }

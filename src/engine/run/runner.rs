@@ -20,7 +20,7 @@ use crate::engine::wire::transport::LineConnector;
 use crate::engine::workload::{Finished, Phase, Request, Step, Workload};
 use crate::sys::queue::Queue;
 use crate::sys::socket::StampsOn;
-use crate::sys::{counters, limits, signal};
+use crate::sys::{counters, limits, panic, signal};
 
 /// For the kernel to begin stamping; it takes well under a millisecond where it does at all.
 const STAMPS_WAIT: Duration = Duration::from_millis(20);
@@ -137,7 +137,10 @@ impl Runner {
             finished: Vec::new(),
             keeps_gaps: self.keeps_gaps,
         };
-        self.follow(workload, &mut run);
+        // What was measured before a panic is kept, and what is under way comes back.
+        if panic::caught(|| self.follow(workload, &mut run)).is_none() {
+            self.interrupt.store(true, Relaxed);
+        }
         while self.in_flight > 0 {
             self.receive(&mut run, Some(self.clock.now().plus(TICK)));
             self.look_for_signals();

@@ -1,23 +1,38 @@
 //! Config files: JSON objects that LMCache reads and writes too. Must never hold a URL, a key or an output setting when
 //! written, and never trust a type when read.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::cell::Cell;
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::items::{GENERAL, Item, RAG_DATASET, REQUIRED, is_rag, workload_items};
 use crate::args::engine::{EngineArgs, TABLE, WorkloadName};
-use crate::args::flag::Kind;
+use crate::args::flag::{Flag, Kind};
 use crate::args::nearest::nearest;
 use crate::args::python_number::quoted;
-use crate::error::Error;
+use crate::error::{Error, shortened};
+use crate::python::bounded::Bounded;
 use crate::python::json;
+use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
 /// No config file comes near this.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// What all known keys together may hold: values, and those in lists and objects.
+const PARTS_MAX: usize = 5000;
+/// Unknown keys that are named; the others are counted.
+const NOTES_MAX: usize = 20;
+/// Of a key in a sentence.
+const KEY_CHARS_MAX: usize = 64;
+/// Of what is wrong with a file.
+const WHAT_CHARS_MAX: usize = 600;
 /// What is about the command line itself, so that a file cannot give it.
 const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
 /// Keys that LMCache keeps in files or hands around, and that say nothing here.
@@ -39,50 +54,106 @@ const OURS: [&str; 11] = [
 
 /// What a file gives, and sentences about keys that it cannot give.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
-    let complaint = |what: String| Error::Settings(format!("--config {}: {what}", path.display()));
-    let file = File::open(path).map_err(|cause| {
+    let complaint = |what: String| {
+        let what = shortened(&what, WHAT_CHARS_MAX);
+        Error::Settings(format!("--config {}: {what}", path.display()))
+    };
+    let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|cause| {
+        if cause.kind() == ErrorKind::FileTooLarge {
+            return complaint(format!("{cause}, so it is no config file; name the right one"));
+        }
         let advice = literal_path_advice(path).map_or_else(String::new, |advice| format!("; {advice}"));
-        complaint(format!("could not open it: {cause}{advice}"))
+        let is_out_of_reach = matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied);
+        let verb = if is_out_of_reach { "open" } else { "read" };
+        complaint(format!("could not {verb} it: {cause}{advice}"))
     })?;
-    let mut text = Vec::new();
-    let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text);
-    read.map_err(|cause| complaint(format!("could not read it: {cause}")))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(complaint("it is larger than 1 MiB, so it is no config file".into()));
-    }
     if [&b"\xff\xfe"[..], b"\xfe\xff"].contains(&&text[..text.len().min(2)]) {
         return Err(complaint("it is UTF-16; save it as UTF-8".into()));
     }
-    // Strict beyond the mark: a NaN that were read as nothing would silently be the default.
-    match serde_json::from_slice(json::without_mark(&text)) {
-        Ok(Value::Object(fields)) => given(&fields).map_err(complaint),
-        Ok(_) => Err(complaint(
-            "it holds no JSON object; give keys and values in braces".into(),
-        )),
-        Err(cause) => Err(complaint(format!("it is not JSON: {cause}"))),
-    }
+    given(json::without_mark(&text)).map_err(complaint)
 }
 
-fn given(fields: &Map<String, Value>) -> Result<(EngineArgs, Vec<String>), String> {
+fn given(text: &[u8]) -> Result<(EngineArgs, Vec<String>), String> {
+    let keys = keys(text)?;
     let mut args = EngineArgs::default();
-    let mut notes = Vec::new();
-    for (key, value) in fields {
-        let flag = key.replace('_', "-");
-        let row = TABLE.flags.iter().find(|row| row.spec.long == flag);
-        let known = row.filter(|_| !NOT_IN_FILES.contains(&key.as_str()) && !key.contains('-'));
-        match known {
-            Some(_) if value.is_null() => {}
-            Some(row) => {
-                for text in texts(value, row.spec.kind).map_err(|why| format!("{key}: {why}"))? {
-                    let set = args.set(&flag, &text).unwrap_or(Ok(()));
-                    set.map_err(|why| format!("{key}: {why}"))?;
-                }
-            }
-            None if WITHOUT_EFFECT.contains(&key.as_str()) => {}
-            None => notes.push(unknown(key)),
+    for (key, value) in keys.known.iter().filter(|(_, value)| !value.is_null()) {
+        let Some(row) = row(key) else { continue };
+        for text in texts(value, row.spec.kind).map_err(|why| format!("{key}: {why}"))? {
+            let set = args.set(row.spec.long, &text).unwrap_or(Ok(()));
+            set.map_err(|why| format!("{key}: {why}"))?;
         }
     }
+    let mut notes: Vec<String> = keys.unknown.iter().map(|key| unknown(key)).collect();
+    if keys.more > 0 {
+        let more = keys.more;
+        notes.push(format!(
+            "and {more} more keys of the config file are unknown and have no effect"
+        ));
+    }
     Ok((args, notes))
+}
+
+/// The flag that a key stands for, if a file can give it.
+fn row(key: &str) -> Option<&'static Flag<EngineArgs>> {
+    let flag = key.replace('_', "-");
+    let row = TABLE.flags.iter().find(|row| row.spec.long == flag);
+    row.filter(|_| !NOT_IN_FILES.contains(&key) && !key.contains('-'))
+}
+
+/// The keys of a file, one after the other: what is unknown is read over and never kept.
+#[derive(Default)]
+struct Keys {
+    known: Map<String, Value>,
+    /// The first of them.
+    unknown: Vec<String>,
+    /// How many there are besides.
+    more: u64,
+}
+
+fn keys(text: &[u8]) -> Result<Keys, String> {
+    // Strict beyond the mark: a NaN that were read as nothing would silently be the default.
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let keys = reader
+        .deserialize_any(KeysVisitor)
+        .and_then(|keys| reader.end().map(|()| keys));
+    keys.map_err(|cause| match cause.classify() {
+        Category::Data if !text.trim_ascii_start().starts_with(b"{") => {
+            "it holds no JSON object; give keys and values in braces".to_owned()
+        }
+        Category::Data => format!("a value in it is no setting: {cause}"),
+        _ => format!("it is not JSON: {cause}"),
+    })
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys and values in braces")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Keys, A::Error> {
+        let mut keys = Keys::default();
+        let parts = Cell::new(PARTS_MAX);
+        while let Some(key) = object.next_key::<String>()? {
+            if row(&key).is_some() {
+                keys.known.insert(key, object.next_value_seed(Bounded(&parts))?);
+                continue;
+            }
+            object.next_value::<IgnoredAny>()?;
+            if WITHOUT_EFFECT.contains(&key.as_str()) {
+                continue;
+            }
+            if keys.unknown.len() < NOTES_MAX {
+                keys.unknown.push(key);
+            } else {
+                keys.more += 1;
+            }
+        }
+        Ok(keys)
+    }
 }
 
 /// A value as it would be typed; a list is typed several times.
@@ -112,7 +183,7 @@ fn unknown(key: &str) -> String {
     };
     format!(
         "the config file's key {} is unknown and has no effect{advice}",
-        quoted(key)
+        quoted(&shortened(key, KEY_CHARS_MAX))
     )
 }
 
@@ -197,7 +268,7 @@ mod tests {
     #[test]
     fn unknown_keys_are_told_and_the_nearest_named() {
         let fields = serde_json::json!({"workloud": "x", "has_lmcache": true, "config": "y"});
-        let (args, notes) = given(fields.as_object().unwrap()).unwrap();
+        let (args, notes) = given(fields.to_string().as_bytes()).unwrap();
         assert_eq!(args, EngineArgs::default());
         assert!(
             notes[0].contains("'workloud' is unknown") && notes[0].contains("did you mean workload?"),
@@ -224,11 +295,44 @@ mod tests {
             ),
             (serde_json::json!({"workload": "x"}), "workload: invalid choice: 'x'"),
         ] {
-            let outcome = given(fields.as_object().unwrap());
+            let outcome = given(fields.to_string().as_bytes());
             match said {
                 "" => assert!(outcome.is_ok()),
                 said => assert!(outcome.as_ref().is_err_and(|why| why.contains(said)), "{outcome:?}"),
             }
+        }
+    }
+    #[test]
+    fn many_unknown_keys_are_counted_and_long_ones_cut() {
+        let keys: Vec<String> = (0..90_000).map(|key| format!("\"unknown_{key}\":[[{key}]]")).collect();
+        let text = format!(
+            "{{\"{}\":0,{},\"model\":\"a\",\"model\":\"m\"}}",
+            "k".repeat(90),
+            keys.join(",")
+        );
+        let (args, notes) = given(text.as_bytes()).unwrap();
+        assert_eq!(args.model.as_deref(), Some("m"));
+        assert_eq!(notes.len(), NOTES_MAX + 1);
+        assert!(
+            notes[0].contains(&format!("'{}...' is unknown", "k".repeat(64))),
+            "{notes:?}"
+        );
+        assert!(notes[NOTES_MAX].starts_with("and 89981 more keys "), "{notes:?}");
+    }
+
+    #[test]
+    fn what_is_no_object_or_too_much_is_refused() {
+        let many = format!("{{\"model\":[{}0]}}", "0,".repeat(PARTS_MAX));
+        for (text, why) in [
+            ("[1]", "it holds no JSON object"),
+            (" 5", "it holds no JSON object"),
+            ("", "it is not JSON"),
+            ("{\"model\":NaN}", "it is not JSON"),
+            ("{} {}", "it is not JSON"),
+            (&many, "it has too many parts"),
+        ] {
+            let said = given(text.as_bytes()).unwrap_err();
+            assert!(said.contains(why), "{said}");
         }
     }
 }

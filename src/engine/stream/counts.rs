@@ -39,7 +39,7 @@ fn number(value: &Value) -> Result<Option<u64>, String> {
             let count = number.as_u64().or(integral.then_some(float as u64));
             count.map(Some).ok_or_else(|| number.to_string())
         }
-        Value::String(text) => match text.trim().parse::<serde_json::Number>() {
+        Value::String(text) => match text.parse::<serde_json::Number>() {
             Ok(inner) => number(&Value::Number(inner)),
             Err(_) => Err(format!("{text:?}").chars().take(40).collect()),
         },
@@ -69,6 +69,8 @@ mod tests {
             (json!(7.5), Err("7.5")),
             (json!(1e300), Err("1e+300")),
             (json!("many"), Err("\"many\"")),
+            (json!(" 7"), Err("\" 7\"")),
+            (json!("+7"), Err("\"+7\"")),
         ] {
             assert_eq!(number(&value), want.map_err(str::to_owned), "{value}");
         }

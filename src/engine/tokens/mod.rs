@@ -1,8 +1,8 @@
 //! How many tokens a text has and what text tokens have: from the model's tokenizer.json, from the engine, or not at all.
 //! Must never download anything.
 
+use std::collections::HashSet;
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,14 +10,23 @@ use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
 use crate::python::json;
+use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
+pub mod library;
 pub mod pool;
 pub mod remote;
 
+use library::Library;
 use remote::EngineTokenizer;
 
 const FILE_NAME: &str = "tokenizer.json";
+/// The largest known, of 262,144 tokens, has 33 MB.
+pub const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Of a tokenizer_config.json, which lists each special token once.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// The name of a commit.
+const REVISION_BYTES_MAX: u64 = 4096;
 /// What a clone has in place of large files that were not fetched.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
@@ -32,7 +41,7 @@ pub enum Tokenizer {
 /// A tokenizer.json in memory; clones share it.
 #[derive(Clone)]
 pub struct LocalTokenizer {
-    inner: Arc<tokenizers::Tokenizer>,
+    inner: Arc<Library>,
     path: PathBuf,
     /// What tokenizer_config.json declares as special, by text.
     special: Arc<Vec<String>>,
@@ -131,19 +140,16 @@ impl LocalTokenizer {
         } else {
             path.to_owned()
         };
-        let bytes = fs::read(&file).map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
+        let bytes = whole_file::read(&file, FILE_BYTES_MAX)
+            .map_err(|cause| format!("could not read {}: {cause}", file.display()))?;
         if bytes.starts_with(LFS_POINTER) {
             return Err(format!(
                 "{} is only a pointer of git lfs; get the file with git lfs pull",
                 file.display()
             ));
         }
-        let mut inner = tokenizers::Tokenizer::from_bytes(json::without_mark(&bytes))
-            .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
-        inner
-            .with_truncation(None)
-            .map_err(|cause| format!("could not use {}: {cause}", file.display()))?;
-        inner.with_padding(None);
+        let inner =
+            Library::read(&bytes).map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
         let special = special_tokens(&file.with_file_name("tokenizer_config.json"));
         Ok(LocalTokenizer {
             inner: Arc::new(inner),
@@ -158,30 +164,30 @@ impl LocalTokenizer {
 
     /// Token ids, without special tokens.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|cause| {
-            Error::Environment(format!(
-                "the tokenizer {} could not encode a text: {cause}; name another one with --tokenizer",
-                self.path.display()
-            ))
-        })?;
-        Ok(encoding.get_ids().to_vec())
+        self.inner
+            .encode(text)
+            .map_err(|cause| self.failed("encode a text", &cause))
     }
 
     /// The text of token ids; ids that are special or outside the vocabulary vanish.
-    pub fn decode(&self, ids: &[u32]) -> String {
-        // A decoder fails only on texts that its own tokens do not make.
-        self.inner.decode(ids, true).unwrap_or_default()
+    pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
+        self.inner
+            .decode(ids)
+            .map_err(|cause| self.failed("decode tokens", &cause))
+    }
+
+    fn failed(&self, verb: &str, cause: &str) -> Error {
+        let path = self.path.display();
+        Error::Environment(format!(
+            "the tokenizer {path} could not {verb}: {cause}; name another one with --tokenizer"
+        ))
     }
 
     /// Every token's text that is not declared special.
     fn vocabulary(&self) -> impl Iterator<Item = String> {
-        let vocabulary = self.inner.get_vocab(true);
-        let special: Vec<u32> = self
-            .special
-            .iter()
-            .filter_map(|text| self.inner.token_to_id(text))
-            .collect();
-        vocabulary
+        let special: HashSet<u32> = self.special.iter().filter_map(|text| self.inner.id_of(text)).collect();
+        self.inner
+            .vocabulary()
             .into_iter()
             .filter(move |(_, id)| !special.contains(id))
             .map(|(text, _)| text)
@@ -205,7 +211,9 @@ fn unusable(path: &Path, cause: &str) -> Error {
 
 /// The special tokens that a tokenizer_config.json declares; none if there is no such file.
 fn special_tokens(path: &Path) -> Vec<String> {
-    let parsed = fs::read(path).ok().and_then(|bytes| json::loads(&bytes).ok());
+    let parsed = whole_file::read(path, CONFIG_BYTES_MAX)
+        .ok()
+        .and_then(|bytes| json::loads(&bytes).ok());
     let Some(serde_json::Value::Object(fields)) = parsed else {
         return Vec::new();
     };
@@ -236,7 +244,8 @@ fn find(model: &str) -> Option<PathBuf> {
         return Some(own);
     }
     let folder = cache()?.join(format!("models--{}", model.replace('/', "--")));
-    let revision = fs::read_to_string(folder.join("refs/main")).ok()?;
+    let revision = whole_file::read(&folder.join("refs/main"), REVISION_BYTES_MAX).ok()?;
+    let revision = String::from_utf8(revision).ok()?;
     let file = folder.join("snapshots").join(revision.trim()).join(FILE_NAME);
     file.is_file().then_some(file)
 }

@@ -86,7 +86,7 @@ impl Tuner {
         let text = match &self.material {
             Material::Ids(tokenizer) => {
                 let ids: Vec<u32> = (0..rest).map(|_| rng.randrange(IDS.start, IDS.end) as u32).collect();
-                tokenizer.decode(&ids)
+                tokenizer.decode(&ids)?
             }
             Material::Filler => repeated("hi", rest),
             Material::Words(pool, tokenizer) => {

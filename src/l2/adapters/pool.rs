@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::sys::deadline::closing;
-use crate::sys::limits;
+use crate::sys::{limits, panic};
 
 /// Enough for a few system calls and their paths; the default of 8 MiB each would be address space for nothing.
 const STACK_BYTES: usize = 256 << 10;
@@ -35,7 +35,8 @@ impl<Job: Send + 'static> Pool<Job> {
             let mut work = worker();
             let run = move || {
                 for mut job in inbox {
-                    work(&mut job);
+                    // Also a job whose work panicked comes back, so that nobody waits for it.
+                    panic::caught(|| work(&mut job));
                     if outbox.send(job).is_err() {
                         return;
                     }
@@ -90,7 +91,7 @@ impl<Job> Pool<Job> {
             }
         }
         for worker in self.workers.drain(..) {
-            // A worker that panicked has already printed why; there is nothing to add while tearing down.
+            // A panic was said already.
             let _ = worker.join();
         }
     }

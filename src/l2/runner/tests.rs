@@ -85,7 +85,7 @@ impl Adapter for Narrow {
 }
 
 /// Two measured rounds of `in_flight` tasks of two keys.
-fn store(adapter: &mut Narrow, in_flight: i64, timeout_s: f64) -> (PhaseSamples, usize) {
+fn store(adapter: &mut dyn Adapter, in_flight: i64, timeout_s: f64) -> (PhaseSamples, usize) {
     let args = L2Args {
         num_keys: 2,
         in_flight,
@@ -299,4 +299,48 @@ fn a_probe_of_loads_reads_as_many_objects_for_the_first_time_as_a_round_does() {
         adapter.probed,
         [keys([0, 1, 2, 3]), keys([0, 1, 6, 7]), keys([4, 5, 6, 7])]
     );
+}
+
+/// What was measured before a panic is kept.
+#[test]
+fn a_panic_ends_the_run_after_the_rounds_before_it() {
+    /// Panics when it is given its second task.
+    struct Faulty(Narrow, usize);
+
+    impl Adapter for Faulty {
+        fn capabilities(&self) -> &Capabilities {
+            self.0.capabilities()
+        }
+
+        fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
+            self.0.prepare(operation)
+        }
+
+        fn submit(&mut self, task: Task) -> Submit {
+            self.1 += 1;
+            assert!(self.1 < 2, "a fault on purpose");
+            self.0.submit(task)
+        }
+
+        fn wait(&mut self, timeout: Duration) -> Option<Completion> {
+            self.0.wait(timeout)
+        }
+
+        fn unlock(&mut self, _keys: &[ObjectKey]) {}
+
+        fn cancel(&mut self) {}
+
+        fn take_warnings(&mut self) -> Vec<Warning> {
+            Vec::new()
+        }
+
+        fn close(self: Box<Self>) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    let (samples, _) = store(&mut Faulty(Narrow::new(false), 0), 1, 60.0);
+    assert_eq!(samples.rounds.len(), 1);
+    assert_eq!(samples.interrupted, Some(signal::PANIC));
+    assert_eq!(samples.rounds_not_run, 1);
 }

@@ -7,10 +7,15 @@ use serde_json::{Map, Value};
 
 use super::field::given;
 use super::python_value::{number, repr, type_name};
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::error::shortened;
+use crate::report::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
 use crate::url::literal_path_note;
 
 const FIELDS: [&str; 6] = ["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
+/// Unknown fields and odd paths that are named; the others are counted.
+const NAMED_MAX: usize = 20;
+/// Names longer than this are nobody's typing error, and comparing them would cost time.
+const TYPED_BYTES_MAX: usize = 128;
 const POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
 
 pub fn check_affinity_tag(fields: &Map<String, Value>) -> Result<(), String> {
@@ -89,18 +94,36 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
 
 /// Paths at any depth of a spec that look as if something would replace their beginning. The parser bounds the depth.
 pub fn literal_paths(value: &Value, warnings: &mut Vec<Warning>) {
+    let mut notes = Vec::new();
+    let more = note_paths(value, &mut notes);
+    if more > 0 {
+        notes.push(format!(
+            "and {more} more paths in the adapter JSON are taken as they stand"
+        ));
+    }
+    warnings.extend(notes.into_iter().map(|note| Warning::LiteralPath { note }));
+}
+
+/// How many there are beyond those that are named.
+fn note_paths(value: &Value, notes: &mut Vec<String>) -> u64 {
     match value {
         Value::Object(fields) => {
+            let mut more = 0;
             for (name, value) in fields {
                 let is_path = name.ends_with("_path") || name == "tls_ca_file";
                 let path = value.as_str().filter(|_| is_path).map(Path::new);
-                let note = path.and_then(|path| literal_path_note(&format!("{name} in the adapter JSON:"), path));
-                warnings.extend(note.map(|note| Warning::LiteralPath { note }));
-                literal_paths(value, warnings);
+                let shown = || format!("{} in the adapter JSON:", shortened(name, FIELD_CHARS_MAX));
+                match path.and_then(|path| literal_path_note(&shown(), path)) {
+                    Some(note) if notes.len() < NAMED_MAX => notes.push(note),
+                    Some(_) => more += 1,
+                    None => {}
+                }
+                more += note_paths(value, notes);
             }
+            more
         }
-        Value::Array(items) => items.iter().for_each(|item| literal_paths(item, warnings)),
-        _ => {}
+        Value::Array(items) => items.iter().map(|item| note_paths(item, notes)).sum(),
+        _ => 0,
     }
 }
 
@@ -113,15 +136,18 @@ pub fn unknown(fields: &Map<String, Value>, own: &[&str]) -> Vec<Warning> {
             nearest: nearest(field, &known),
         })
     };
-    fields
-        .keys()
-        .filter(|field| !known.contains(&field.as_str()))
-        .map(warn)
-        .collect()
+    let mut unknown = fields.keys().filter(|field| !known.contains(&field.as_str()));
+    let mut warnings: Vec<Warning> = unknown.by_ref().take(NAMED_MAX).map(warn).collect();
+    let count = unknown.count() as u64;
+    warnings.extend((count > 0).then_some(Warning::Spec(SpecDoubt::MoreUnknownFields { count })));
+    warnings
 }
 
 /// The known name that is meant, unless half of it would have to be typed anew.
 fn nearest(field: &str, known: &[&str]) -> Option<String> {
+    if field.len() > TYPED_BYTES_MAX {
+        return None;
+    }
     let (distance, name) = known.iter().map(|name| (edit_distance(field, name), name)).min()?;
     (distance * 2 <= name.chars().count()).then(|| (*name).to_owned())
 }
@@ -168,6 +194,31 @@ mod tests {
         assert_eq!(texts.len(), 2, "{texts:?}");
         assert!(texts[0].starts_with("base_path in the adapter JSON: ~/kv ") && texts[0].ends_with("write $HOME/kv"));
         assert!(texts[1].ends_with("write /dev/x"), "{texts:?}");
+    }
+
+    #[test]
+    fn many_fields_and_paths_are_counted() {
+        let path = |place: usize| serde_json::json!({"base_path": format!("~/{place}")});
+        let paths: Vec<Value> = (0..25).map(path).collect();
+        let mut warnings = Vec::new();
+        literal_paths(&Value::Array(paths), &mut warnings);
+        assert_eq!(warnings.len(), NAMED_MAX + 1);
+        assert!(
+            warnings[NAMED_MAX].text().starts_with("and 5 more paths "),
+            "{warnings:?}"
+        );
+        let mut fields: Map<String, Value> = (0..40_000).map(|field| (format!("x{field}"), Value::Null)).collect();
+        fields.insert("base_path".into(), Value::Null);
+        let warnings = unknown(&fields, &["base_path"]);
+        assert_eq!(warnings.len(), NAMED_MAX + 1);
+        let last = &warnings[NAMED_MAX];
+        assert_eq!(
+            (last.code(), &last.text()[..27]),
+            ("more-unknown-fields", "and 39980 more fields of it")
+        );
+        fields.clear();
+        fields.insert("y".repeat(100_000), Value::Null);
+        assert!(unknown(&fields, &["base_path"])[0].text().len() < 300);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! HTTP/1.1 as a server sees it: request heads within fixed bounds, and reply heads. Must never touch a socket or know
 //! what is served.
 
+use crate::units::decimal;
+
 /// Longest request head that is read.
 pub const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Longest request body: a prompt of some ten million tokens.
@@ -68,9 +70,8 @@ impl Head {
     fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => {
-                let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-                let length = value.parse::<u64>().ok().filter(|_| digits);
-                let length = length.ok_or_else(|| Refusal(400, "Content-Length is not a number".into()))?;
+                let length =
+                    decimal::<u64>(value).ok_or_else(|| Refusal(400, "Content-Length is not a number".into()))?;
                 self.body_bytes = usize::try_from(length)
                     .ok()
                     .filter(|length| *length <= BODY_BYTES_MAX)

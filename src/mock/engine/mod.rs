@@ -44,7 +44,11 @@ pub fn run(args: &MockEngineArgs) -> Result<Status, Error> {
         Some(path) => Log::to_file(path)?,
         None => Log::default(),
     };
-    let server = Server::bind(config, log)?;
+    let server = match (Server::bind(config, log), signal::received()) {
+        // What a signal broke off did not fail by itself.
+        (Err(_), Some(signal)) => return Ok(Status::interrupted(signal)),
+        (server, _) => server?,
+    };
     output::write_stdout(&format!("listening on http://{}\n", server.address()))?;
     server.serve(&AtomicBool::new(false))?;
     Ok(Status::Done)

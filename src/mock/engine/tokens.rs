@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use crate::engine::tokens::FILE_BYTES_MAX;
+use crate::engine::tokens::library::Library;
 use crate::error::Error;
+use crate::sys::whole_file;
 
 /// Longest run of letters that is one token.
 const LETTERS_MAX: usize = 12;
@@ -14,7 +17,7 @@ const DIGITS_MAX: usize = 3;
 pub enum Tokenizer {
     /// A blank belongs to the word after it; a word is up to 12 letters or 3 digits; any other byte is a token.
     Words,
-    File(Box<tokenizers::Tokenizer>),
+    File(Box<Library>),
 }
 
 impl Tokenizer {
@@ -25,7 +28,8 @@ impl Tokenizer {
         } else {
             path.to_owned()
         };
-        let tokenizer = tokenizers::Tokenizer::from_file(&file).map_err(|cause| {
+        let read = whole_file::read(&file, FILE_BYTES_MAX).map_err(|cause| cause.to_string());
+        let tokenizer = read.and_then(|bytes| Library::read(&bytes)).map_err(|cause| {
             Error::Environment(format!(
                 "could not read --tokenizer {}: {cause}; name a tokenizer.json or a folder that has one",
                 file.display()
@@ -40,8 +44,8 @@ impl Tokenizer {
             Tokenizer::Words => push_words(text.as_bytes(), tokens),
             // A text that the file's rules cannot encode has no tokens; nothing else is known about it.
             Tokenizer::File(tokenizer) => {
-                if let Ok(encoding) = tokenizer.encode_fast(text, false) {
-                    tokens.extend_from_slice(encoding.get_ids());
+                if let Ok(ids) = tokenizer.encode(text) {
+                    tokens.extend_from_slice(&ids);
                 }
             }
         }

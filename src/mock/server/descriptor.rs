@@ -1,17 +1,11 @@
-//! Descriptors of a client's KV memory: the maps of 0.5.6 and the pickles before. A pickle is read by a machine that knows a
-//! few opcodes and builds plain values; it must never look a name up, nor run anything.
+//! Descriptors of a client's KV memory: the maps of 0.5.6 and the pickles before.
 
-use std::collections::HashMap;
-
+use super::pickle::{self, Value};
 use super::request::{self, TENSORS_MAX};
 use crate::server::rpc::msgpack::{Decoder, Head, Malformed};
 use crate::server::rpc::{Dtype, Generation};
 
 const SIDES_MAX: usize = 8;
-/// Steps and values of one pickle; real ones need some 60.
-const STEPS_MAX: usize = 1000;
-/// Bytes of one pickle; real ones have some 250.
-const PICKLE_BYTES_MAX: usize = 4096;
 
 /// Where a tensor's memory is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,25 +154,8 @@ fn offset_is_zero(offset: u64) -> Result<(), Malformed> {
 
 // ---- pickles ----------------------------------------------------------------------------------------------------------
 
-/// What the machine's stack holds. A name is `module.attribute` and stays a name.
-#[derive(Clone, Debug, PartialEq)]
-enum Value {
-    Mark,
-    None,
-    Number(u64),
-    Text(String),
-    Bytes(Vec<u8>),
-    Name(String, String),
-    Numbers(Vec<u64>),
-    Dict(HashMap<String, Value>),
-    Object(Box<Value>),
-}
-
 fn of_pickle(data: &[u8]) -> Result<Descriptor, Malformed> {
-    if data.len() > PICKLE_BYTES_MAX {
-        return Err(refuse("too many bytes"));
-    }
-    let (class, attributes) = Machine::run(data)?;
+    let (class, attributes) = pickle::object(data)?;
     if !["CpuShmTensorWrapper", "RawCudaIPCWrapper"].contains(&class.as_str()) {
         return Err(Malformed(format!("memory of class '{class}'")));
     }
@@ -200,182 +177,15 @@ fn of_pickle(data: &[u8]) -> Result<Descriptor, Malformed> {
     parts.finish()
 }
 
-struct Machine<'a> {
-    data: &'a [u8],
-    stack: Vec<Value>,
-    memo: Vec<Value>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'a> Machine<'a> {
-    /// The class and the attributes of the one object that the pickle builds.
-    fn run(data: &'a [u8]) -> Result<(String, HashMap<String, Value>), Malformed> {
-        let mut machine = Machine {
-            data,
-            stack: Vec::new(),
-            memo: Vec::new(),
-        };
-        for _ in 0..STEPS_MAX {
-            match machine.take(1)?[0] {
-                b'.' => break,
-                opcode => machine.step(opcode)?,
-            }
-        }
-        match machine.stack.pop() {
-            Some(Value::Dict(mut built)) => match built.remove("class") {
-                Some(Value::Name(_, class)) => Ok((class, built)),
-                _ => Err(refuse("no object")),
-            },
-            _ => Err(refuse("no object")),
-        }
+    /// Each of its dictionaries holds the one before it twice.
+    #[test]
+    fn a_pickle_that_multiplies_its_values_is_refused() {
+        let bomb = include_bytes!("../../../tests/golden/server/hostile/mock-descriptor-pickle-bomb.bin");
+        let why = of_pickle(bomb).unwrap_err();
+        assert!(why.0.contains("again and again"), "{why:?}");
     }
-
-    fn step(&mut self, opcode: u8) -> Result<(), Malformed> {
-        let value = match opcode {
-            0x80 => return self.take(1).map(|_| ()),
-            0x95 => return self.take(8).map(|_| ()),
-            b'(' => Value::Mark,
-            b'N' => Value::None,
-            b'}' => Value::Dict(HashMap::new()),
-            b')' => Value::Numbers(Vec::new()),
-            b'K' | b'M' | b'J' => {
-                let width = [1, 2, 4][usize::from(opcode == b'M') + 2 * usize::from(opcode == b'J')];
-                Value::Number(self.number(width)?)
-            }
-            0x8a => {
-                let width = self.number(1)? as usize;
-                Value::Number(self.number(width)?)
-            }
-            b'X' | 0x8c => {
-                let length = self.number(if opcode == b'X' { 4 } else { 1 })? as usize;
-                Value::Text(String::from_utf8_lossy(self.take(length)?).into_owned())
-            }
-            b'C' => {
-                let length = self.number(1)? as usize;
-                Value::Bytes(self.take(length)?.to_vec())
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                Value::Name(module, name)
-            }
-            0x93 => match (self.pop()?, self.pop()?) {
-                (Value::Text(name), Value::Text(module)) => Value::Name(module, name),
-                _ => return Err(refuse("a name that is no text")),
-            },
-            0x94 => {
-                let top = self
-                    .stack
-                    .last()
-                    .cloned()
-                    .ok_or_else(|| refuse("nothing to remember"))?;
-                self.memo.push(top);
-                return Ok(());
-            }
-            b'h' => {
-                let at = self.number(1)? as usize;
-                self.memo.get(at).cloned().ok_or_else(|| refuse("nothing remembered"))?
-            }
-            b't' | 0x85..=0x87 => self.tuple(opcode)?,
-            0x81 => match (self.pop()?, self.pop()?) {
-                (Value::Numbers(_), class @ Value::Name(..)) => Value::Object(Box::new(class)),
-                _ => return Err(refuse("an object without a class")),
-            },
-            b'u' => self.set_items()?,
-            b'b' => self.build()?,
-            other => return Err(refuse(&format!("opcode {other:#04x}"))),
-        };
-        self.stack.push(value);
-        Ok(())
-    }
-
-    fn tuple(&mut self, opcode: u8) -> Result<Value, Malformed> {
-        let items = match opcode {
-            b't' => self.since_mark()?,
-            _ => {
-                let count = usize::from(opcode - 0x84);
-                let at = self
-                    .stack
-                    .len()
-                    .checked_sub(count)
-                    .ok_or_else(|| refuse("an empty stack"))?;
-                self.stack.split_off(at)
-            }
-        };
-        let numbers = items.into_iter().map(|item| match item {
-            Value::Number(number) => Ok(number),
-            _ => Err(refuse("a tuple of other things than numbers")),
-        });
-        Ok(Value::Numbers(numbers.collect::<Result<_, _>>()?))
-    }
-
-    fn set_items(&mut self) -> Result<Value, Malformed> {
-        let items = self.since_mark()?;
-        let Value::Dict(mut dict) = self.pop()? else {
-            return Err(refuse("items of no dictionary"));
-        };
-        for pair in items.chunks(2) {
-            match pair {
-                [Value::Text(name), value] => dict.insert(name.clone(), value.clone()),
-                _ => return Err(refuse("an item without a name")),
-            };
-        }
-        Ok(Value::Dict(dict))
-    }
-
-    /// An object with its attributes, as a dictionary with its class among them.
-    fn build(&mut self) -> Result<Value, Malformed> {
-        match (self.pop()?, self.pop()?) {
-            (Value::Dict(mut attributes), Value::Object(class)) => {
-                attributes.insert("class".into(), *class);
-                Ok(Value::Dict(attributes))
-            }
-            _ => Err(refuse("attributes of no object")),
-        }
-    }
-
-    fn since_mark(&mut self) -> Result<Vec<Value>, Malformed> {
-        let at = self.stack.iter().rposition(|value| *value == Value::Mark);
-        let at = at.ok_or_else(|| refuse("no mark"))?;
-        let items = self.stack.split_off(at + 1);
-        self.stack.pop();
-        Ok(items)
-    }
-
-    fn pop(&mut self) -> Result<Value, Malformed> {
-        self.stack.pop().ok_or_else(|| refuse("an empty stack"))
-    }
-
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
-        if bytes > self.data.len() {
-            return Err(refuse("its end"));
-        }
-        let (taken, rest) = self.data.split_at(bytes);
-        self.data = rest;
-        Ok(taken)
-    }
-
-    /// Little-endian; a number of more than eight bytes only if the rest is zero.
-    fn number(&mut self, width: usize) -> Result<u64, Malformed> {
-        let bytes = self.take(width)?;
-        let (low, high) = bytes.split_at(width.min(8));
-        if high.iter().any(|byte| *byte != 0) {
-            return Err(refuse("a number that is too large"));
-        }
-        let mut number = [0; 8];
-        number[..low.len()].copy_from_slice(low);
-        Ok(u64::from_le_bytes(number))
-    }
-
-    fn line(&mut self) -> Result<String, Malformed> {
-        let end = self
-            .data
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or_else(|| refuse("its end"))?;
-        let line = self.take(end + 1)?;
-        Ok(String::from_utf8_lossy(&line[..end]).into_owned())
-    }
-}
-
-fn refuse(found: &str) -> Malformed {
-    Malformed(format!("the descriptor's pickle has {found}"))
 }

@@ -13,6 +13,7 @@ use super::config::FaultKind;
 use super::service::Service;
 use super::worker::{KvMemory, Worker};
 use crate::server::rpc::Operation;
+use crate::units::decimal;
 
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -75,7 +76,7 @@ fn read_request(stream: &mut TcpStream) -> io::Result<Option<Request>> {
     };
     let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
         let ours = name.eq_ignore_ascii_case("content-length");
-        ours.then(|| value.trim().parse::<usize>().ok()).flatten()
+        ours.then(|| decimal::<usize>(value.trim())).flatten()
     });
     let length = length.unwrap_or(0);
     if length > REQUEST_BYTES_MAX {
@@ -194,10 +195,10 @@ fn check_query(query: &str) -> Option<Value> {
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match name {
             "block_ids" => {
-                let ids: Option<Vec<u64>> = value.split(',').map(|id| id.parse().ok()).collect();
+                let ids: Option<Vec<u64>> = value.split(',').map(decimal).collect();
                 body["block_ids"] = json!(ids?);
             }
-            "chunk_size" | "instance_id" => body[name] = json!(value.parse::<u64>().ok()?),
+            "chunk_size" | "instance_id" => body[name] = json!(decimal::<u64>(value)?),
             _ => {}
         }
     }

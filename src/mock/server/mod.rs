@@ -24,6 +24,7 @@ mod descriptor;
 mod engine;
 mod http;
 mod memory;
+mod pickle;
 mod request;
 mod service;
 mod worker;

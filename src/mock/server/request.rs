@@ -5,7 +5,7 @@ use crate::server::rpc::msgpack::{Decoder, Head, Malformed};
 use crate::server::rpc::{Dtype, Generation, Key};
 
 /// Tokens of one key; far more than any model takes.
-const TOKENS_MAX: usize = 1 << 24;
+const TOKENS_MAX: u64 = 1 << 24;
 const BLOCKS_MAX: usize = 1 << 22;
 const GROUPS_MAX: u64 = 1024;
 pub const TENSORS_MAX: u64 = 4096;
@@ -117,8 +117,10 @@ fn narrow(value: u64, what: &str) -> Decoded<u32> {
 }
 
 fn tokens(decoder: &mut Slice) -> Decoded<Vec<u32>> {
-    let ids = decoder.numbers("token_ids", TOKENS_MAX)?;
-    ids.into_iter().map(|id| narrow(id, "a token id")).collect()
+    match decoder.array("token_ids")? {
+        ids @ 0..=TOKENS_MAX => decoder.gathered(ids, |decoder| narrow(decoder.unsigned("token_ids")?, "a token id")),
+        ids => Err(Malformed(format!("{ids} token ids"))),
+    }
 }
 
 pub fn block_ids(payload: &[u8]) -> Decoded<Vec<Vec<u64>>> {

@@ -334,7 +334,7 @@ fn context<S: Source>(decoder: &mut Decoder<S>) -> Result<PreparedStore, S::Erro
                 if slots > SLOTS_MAX {
                     return Err(Malformed(format!("{slots} slots; {SLOTS_MAX} are the most that is taken")).into());
                 }
-                found.slots = (0..slots).map(|_| slot(decoder)).collect::<Result<_, _>>()?;
+                found.slots = decoder.gathered(slots, slot)?;
             }
             "chunk_indices" => found.chunk_indices = decoder.numbers("chunk_indices", SLOTS_MAX as usize)?,
             _ => decoder.skip()?,

@@ -281,7 +281,24 @@ impl<S: Source> Decoder<S> {
         if items > max as u64 {
             return Err(Malformed(format!("{what} has {items} items; {max} are the most that is taken")).into());
         }
-        (0..items).map(|_| self.unsigned(what)).collect()
+        self.gathered(items, |decoder| decoder.unsigned(what))
+    }
+
+    /// So many values as they come. The list grows by a quarter: a byte of the message can be a value of eight, so that
+    /// doubling would make sixteen of it.
+    pub fn gathered<T>(
+        &mut self,
+        items: u64,
+        mut next: impl FnMut(&mut Self) -> Result<T, S::Error>,
+    ) -> Result<Vec<T>, S::Error> {
+        let mut list = Vec::new();
+        for _ in 0..items {
+            if list.len() == list.capacity() {
+                list.reserve_exact(list.len() / 4 + 16);
+            }
+            list.push(next(self)?);
+        }
+        Ok(list)
     }
 
     /// Reads past one whole value.

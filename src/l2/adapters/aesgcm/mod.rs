@@ -4,11 +4,9 @@
 mod cipher;
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use self::cipher::Keys;
@@ -22,7 +20,7 @@ use crate::report::model::{Entry, Section};
 use crate::report::warning::Warning;
 use crate::stats::histogram::LatencyHistogram;
 use crate::sys::arena::{Arena, Slot};
-use crate::sys::limits;
+use crate::sys::{limits, parallel, whole_file};
 use crate::units::{GIB, duration_ns};
 use crate::url::literal_path_advice;
 
@@ -125,6 +123,9 @@ impl AesGcmAdapter {
                 });
             }
             for (item, own) in completion.items.iter_mut().zip(own) {
+                if item.outcome == Outcome::Loaded && (item.slot.is_none() || own.is_none()) {
+                    item.outcome = Outcome::Failed("no buffer came with this key".to_owned());
+                }
                 self.spare.extend(item.slot.take());
                 item.slot = own;
             }
@@ -210,14 +211,9 @@ fn crypt(
     let times: Vec<(Duration, u64)> = if workers <= 1 {
         part(items, own)
     } else {
-        thread::scope(|scope| {
-            let parts = items.chunks_mut(share).zip(own.chunks_mut(share));
-            let running: Vec<_> = parts.map(|(items, own)| scope.spawn(|| part(items, own))).collect();
-            let joined = running.into_iter().map(|worker| worker.join());
-            joined
-                .flat_map(|times| times.expect("encryption does not panic"))
-                .collect()
-        })
+        let parts = items.chunks_mut(share).zip(own.chunks_mut(share));
+        let times = parallel::each(parts, |(items, own)| part(items, own));
+        times.into_iter().flatten().collect()
     };
     for (spent, bytes) in times {
         cost.per_object.record_ns(duration_ns(spent));
@@ -228,20 +224,19 @@ fn crypt(
 
 fn master_key(path: &Path) -> Result<Vec<u8>, String> {
     let refused = |why: &str| format!("master_key_path {}: {why}", path.display());
-    let mut key = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MASTER_KEY_BYTES_MAX + 1).read_to_end(&mut key))
-        .map_err(|error| {
-            let literal = literal_path_advice(path);
-            let advice = limits::advice(&error).or(literal.as_deref());
-            let advice = advice.unwrap_or("name the file with the master key, which this user may read");
-            refused(&format!("{error}; {advice}"))
-        })?;
-    match key.len() as u64 {
-        0 => Err(refused("the file is empty; LMCache refuses an empty master key")),
-        length if length > MASTER_KEY_BYTES_MAX => Err(refused("the file is too long for a key; name another")),
-        _ => Ok(key),
+    let key = whole_file::read(path, MASTER_KEY_BYTES_MAX).map_err(|error| {
+        if error.kind() == ErrorKind::FileTooLarge {
+            return refused("the file is too long for a key; name another");
+        }
+        let literal = literal_path_advice(path);
+        let advice = limits::advice(&error).or(literal.as_deref());
+        let advice = advice.unwrap_or("name the file with the master key, which this user may read");
+        refused(&format!("{error}; {advice}"))
+    })?;
+    if key.is_empty() {
+        return Err(refused("the file is empty; LMCache refuses an empty master key"));
     }
+    Ok(key)
 }
 
 impl Adapter for AesGcmAdapter {

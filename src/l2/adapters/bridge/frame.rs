@@ -1,6 +1,7 @@
 //! Frames of the bridge: a length and a body each, little-endian (docs/formats.md). Pure; `helper.py` speaks the same.
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
 use crate::l2::adapter::Operation;
 use crate::l2::keys::ObjectKey;
@@ -169,33 +170,44 @@ pub fn reply(frame: &[u8]) -> Result<Reply, String> {
         Some(2) => completed(body),
         Some(3) => task_failed(body),
         Some(4) => failed(&body[1..]),
-        Some(5) => Some(Reply::Closed),
-        Some(6) => Some(Reply::Imported),
+        Some(5) if body.len() == 1 => Some(Reply::Closed),
+        Some(6) if body.len() == 1 => Some(Reply::Imported),
         _ => None,
     };
     reply.ok_or_else(|| "it sent a frame that this version does not know".to_owned())
 }
 
-fn text(fields: &Value, name: &str) -> Option<String> {
-    Some(fields.get(name)?.as_str()?.to_owned())
+/// What an adapter that is there says about itself. Fields beyond these are read over, whatever they hold.
+#[derive(Deserialize)]
+struct ReadyFields {
+    protocol: u64,
+    class: String,
+    python: String,
+    lmcache: String,
 }
 
 fn ready(json: &[u8]) -> Option<Reply> {
-    let fields: Value = serde_json::from_slice(json).ok()?;
-    (fields.get("protocol")?.as_u64()? == PROTOCOL).then_some(())?;
-    Some(Reply::Ready {
-        class_name: text(&fields, "class")?,
-        python_version: text(&fields, "python")?,
-        lmcache_version: text(&fields, "lmcache")?,
+    let fields: ReadyFields = serde_json::from_slice(json).ok()?;
+    (fields.protocol == PROTOCOL).then_some(Reply::Ready {
+        class_name: fields.class,
+        python_version: fields.python,
+        lmcache_version: fields.lmcache,
     })
 }
 
+#[derive(Deserialize)]
+struct FailedFields {
+    stage: String,
+    message: String,
+    module: Option<String>,
+}
+
 fn failed(json: &[u8]) -> Option<Reply> {
-    let fields: Value = serde_json::from_slice(json).ok()?;
+    let fields: FailedFields = serde_json::from_slice(json).ok()?;
     Some(Reply::Failed {
-        stage: text(&fields, "stage")?,
-        message: text(&fields, "message")?,
-        module: text(&fields, "module"),
+        stage: fields.stage,
+        message: fields.message,
+        module: fields.module,
     })
 }
 
@@ -286,6 +298,9 @@ mod tests {
         for body in [
             &b""[..],
             b"\x09",
+            b"\x05x",
+            b"\x06\0",
+            b"\x04{\"stage\": \"create\", \"message\": \"no\", \"module\": 5}",
             b"\x01{}",
             b"\x02abc",
             b"\x04[]",

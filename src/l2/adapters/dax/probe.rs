@@ -1,12 +1,12 @@
 //! What plain copies reach: the same bytes, the same number of threads, no queue and no index.
 
-use std::sync::{Arc, Barrier};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::Devices;
 use crate::l2::adapter::{Item, ProbeSlice};
 use crate::sys::file_map::Piece;
+use crate::sys::parallel;
 
 #[derive(Default)]
 pub struct Probe {
@@ -69,19 +69,12 @@ fn timed<Work: Send>(mut work: Vec<Work>, workers: usize, copy: impl Fn(Work) + 
     while !work.is_empty() {
         parts.push(work.split_off(work.len().saturating_sub(share)));
     }
-    let ready = Barrier::new(parts.len());
     let run = |part: Vec<Work>| {
-        ready.wait();
         let begin = Instant::now();
         part.into_iter().for_each(copy);
         (begin, Instant::now())
     };
-    let run = &run;
-    let spans: Vec<(Instant, Instant)> = thread::scope(|scope| {
-        let threads: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || run(part))).collect();
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("copying does not panic");
-        threads.into_iter().map(join).collect()
-    });
+    let spans: Vec<(Instant, Instant)> = parallel::each(parts, run);
     let begin = spans.iter().map(|(begin, _)| *begin).min();
     let end = spans.iter().map(|(_, end)| *end).max();
     begin

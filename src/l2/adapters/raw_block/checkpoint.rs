@@ -1,14 +1,37 @@
 //! Checkpoints as LMCache writes and reads them: a header block, and JSON behind it. Bytes in, values out; it opens nothing.
 
-use std::collections::HashMap;
-use std::fmt::Write;
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write};
 
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::geometry::Geometry;
 use super::index::{Entry, Index};
+use crate::error::shortened;
+use crate::python::bounded::Bounded;
 
 pub const HEADER_BYTES: usize = 32;
+/// What a checkpoint says about its device and layout.
+const FIELDS: [&str; 9] = [
+    "version",
+    "device_path",
+    "block_align",
+    "header_bytes",
+    "slot_bytes",
+    "meta_total_bytes",
+    "meta_magic",
+    "meta_version",
+    "next_slot",
+];
+/// Each of them is a number or a text.
+const FIELD_PARTS_MAX: usize = 8;
+/// Six values, and lists of a dimension or a position each.
+const ENTRY_PARTS_MAX: usize = 10_000;
+/// Of what a checkpoint says, in a sentence.
+const PATH_CHARS_MAX: usize = 200;
 
 /// What a valid header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,24 +121,6 @@ impl Header {
 
 /// The JSON of a checkpoint, to the byte: keys in LMCache's order, no blanks, ASCII only.
 pub fn render(geometry: &Geometry, index: &Index) -> Vec<u8> {
-    let described = |entry: &Entry| {
-        entry.described.clone().unwrap_or_else(|| {
-            let plain =
-                json!({"shape": [entry.object_bytes], "dtype": "uint8", "fmt": "KV_2LTD", "cached_positions": null});
-            plain.as_object().cloned().unwrap_or_default()
-        })
-    };
-    let entries: Map<String, Value> = index
-        .entries()
-        .into_iter()
-        .map(|(name, entry)| {
-            let mut fields = Map::new();
-            fields.insert("offset".to_owned(), geometry.slot_offset(entry.slot).into());
-            fields.insert("size".to_owned(), entry.object_bytes.into());
-            fields.extend(described(entry));
-            (name.clone(), Value::Object(fields))
-        })
-        .collect();
     let state = json!({
         "version": 1,
         "device_path": geometry.device_path,
@@ -128,9 +133,26 @@ pub fn render(geometry: &Geometry, index: &Index) -> Vec<u8> {
         "meta_version": geometry.version,
         "data_base_offset": geometry.meta_total_bytes,
         "next_slot": index.next_slot(),
-        "entries": entries,
     });
-    ascii(&state.to_string())
+    let mut text = state.to_string();
+    text.pop();
+    text.push_str(",\"entries\":{");
+    for (place, (name, entry)) in index.entries().into_iter().enumerate() {
+        let (comma, name) = (if place > 0 { "," } else { "" }, json!(name));
+        let (offset, size) = (geometry.slot_offset(entry.slot), entry.object_bytes);
+        write!(text, "{comma}{name}:{{\"offset\":{offset},\"size\":{size},").expect("writing to a string");
+        match &entry.described {
+            Some(described) => text.push_str(described),
+            None => write!(
+                text,
+                "\"shape\":[{size}],\"dtype\":\"uint8\",\"fmt\":\"KV_2LTD\",\"cached_positions\":null"
+            )
+            .expect("writing to a string"),
+        }
+        text.push('}');
+    }
+    text.push_str("}}");
+    ascii(&text)
 }
 
 fn magic_text(geometry: &Geometry) -> String {
@@ -161,13 +183,21 @@ pub struct Recovered {
 
 /// Reads a checkpoint's JSON, or says why it is not one of this device and layout.
 pub fn parse(geometry: &Geometry, payload: &[u8]) -> Result<Recovered, String> {
-    let state: Value = serde_json::from_slice(payload).map_err(|error| format!("it is not JSON: {error}"))?;
-    let state = state.as_object().ok_or("it is not a JSON object")?;
+    let mut reader = serde_json::Deserializer::from_slice(payload);
+    let read = reader.deserialize_map(StateVisitor(geometry));
+    let State {
+        fields: state,
+        mut entries,
+        named,
+    } = read
+        .and_then(|state| reader.end().map(|()| state))
+        .map_err(|error| format!("it is not the JSON of a checkpoint: {error}"))?;
     if state.get("version").and_then(Value::as_u64) != Some(1) {
         return Err("its version is not 1".to_owned());
     }
     match state.get("device_path").and_then(Value::as_str) {
         Some(path) if !path.is_empty() && path != geometry.device_path => {
+            let path = shortened(path, PATH_CHARS_MAX);
             return Err(format!("it is of device_path '{path}'"));
         }
         _ => {}
@@ -183,33 +213,104 @@ pub fn parse(geometry: &Geometry, payload: &[u8]) -> Result<Recovered, String> {
         if let Some(found) = state.get(name)
             && found.as_u64() != Some(expected)
         {
+            let found = found.to_string();
+            let found = shortened(&found, PATH_CHARS_MAX);
             return Err(format!("its {name} is {found}, not {expected}"));
         }
     }
     if let Some(found) = state.get("meta_magic")
         && found.as_str() != Some(&magic_text(geometry))
     {
-        return Err(format!("its meta_magic is {found}"));
+        let found = found.to_string();
+        return Err(format!("its meta_magic is {}", shortened(&found, PATH_CHARS_MAX)));
     }
     let next_slot = state.get("next_slot").map_or(Some(0), Value::as_u64);
     let next_slot = next_slot.filter(|next| *next <= geometry.max_slots);
     let next_slot = next_slot.ok_or_else(|| format!("its next_slot is not 0 to {}", geometry.max_slots))?;
-    let named = state.get("entries").and_then(Value::as_object);
-    let mut entries = HashMap::new();
-    let mut users: HashMap<u64, u32> = HashMap::new();
-    for (name, fields) in named.into_iter().flatten() {
-        // LMCache keeps entries from next_slot on, and overwrites their slots with the next stores.
-        if let Some(entry) = entry(geometry, fields).filter(|entry| entry.slot < next_slot) {
-            *users.entry(entry.slot).or_default() += 1;
-            entries.insert(name.clone(), entry);
-        }
-    }
-    entries.retain(|_, entry| users[&entry.slot] == 1);
-    let impossible = (named.map_or(0, Map::len) - entries.len()) as u64;
+    // LMCache keeps entries from next_slot on, and overwrites their slots with the next stores.
+    entries.retain(|_, entry| entry.slot < next_slot);
+    let mut slots: Vec<u64> = entries.values().map(|entry| entry.slot).collect();
+    slots.sort_unstable();
+    let shared: HashSet<u64> = slots
+        .windows(2)
+        .filter(|two| two[0] == two[1])
+        .map(|two| two[0])
+        .collect();
+    entries.retain(|_, entry| !shared.contains(&entry.slot));
+    let impossible = named - entries.len() as u64;
     Ok(Recovered {
         index: Index::recovered(geometry.max_slots, next_slot, entries),
         impossible,
     })
+}
+
+/// What is kept of a checkpoint's JSON while it is read.
+struct State {
+    fields: Map<String, Value>,
+    entries: HashMap<String, Entry>,
+    /// Entries in it, those that are impossible too.
+    named: u64,
+}
+
+struct StateVisitor<'a>(&'a Geometry);
+
+impl<'de> Visitor<'de> for StateVisitor<'_> {
+    type Value = State;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<State, A::Error> {
+        let mut state = State {
+            fields: Map::new(),
+            entries: HashMap::new(),
+            named: 0,
+        };
+        while let Some(name) = object.next_key::<String>()? {
+            if name == "entries" {
+                (state.entries, state.named) = object.next_value_seed(Entries(self.0))?;
+            } else if FIELDS.contains(&name.as_str()) {
+                state
+                    .fields
+                    .insert(name, object.next_value_seed(Bounded(&Cell::new(FIELD_PARTS_MAX)))?);
+            } else {
+                object.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// Reads entries one after the other; each is kept in a form that is not larger than its text.
+struct Entries<'a>(&'a Geometry);
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = (HashMap<String, Entry>, u64);
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = (HashMap<String, Entry>, u64);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of entries")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let (mut entries, mut named) = (HashMap::new(), 0);
+        while let Some(name) = object.next_key::<String>()? {
+            named += 1;
+            let fields = object.next_value_seed(Bounded(&Cell::new(ENTRY_PARTS_MAX)))?;
+            // Of two with one name the last one counts.
+            entries.remove(&name);
+            entries.extend(entry(self.0, &fields).map(|entry| (name, entry)));
+        }
+        Ok((entries, named))
+    }
 }
 
 fn entry(geometry: &Geometry, fields: &Value) -> Option<Entry> {
@@ -218,12 +319,14 @@ fn entry(geometry: &Geometry, fields: &Value) -> Option<Entry> {
     if !(1..=geometry.object_bytes_max()).contains(&object_bytes) {
         return None;
     }
-    let described = ["shape", "dtype", "fmt", "cached_positions"]
-        .map(|name| (name.to_owned(), fields.get(name).cloned().unwrap_or_default()));
+    let described = ["shape", "dtype", "fmt", "cached_positions"].map(|name| {
+        let value = fields.get(name).unwrap_or(&Value::Null);
+        format!("\"{name}\":{value}")
+    });
     Some(Entry {
         slot,
         object_bytes,
-        described: Some(described.into_iter().collect()),
+        described: Some(described.join(",").into()),
         locks: 0,
     })
 }

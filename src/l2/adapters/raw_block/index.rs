@@ -1,16 +1,16 @@
 //! Which object lies in which slot, in memory: entries, slots being written, free slots, locks. It knows no device.
 
 use std::collections::{HashMap, HashSet};
-
-use serde_json::{Map, Value};
+use std::ops::Range;
 
 /// An object that a checkpoint may name: its bytes are in the slot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub slot: u64,
     pub object_bytes: u64,
-    /// What a checkpoint said about tensors; none for objects of this process, which are plain bytes.
-    pub described: Option<Map<String, Value>>,
+    /// What a checkpoint said about tensors, as JSON without its braces; none for objects of this process, which are plain
+    /// bytes.
+    pub described: Option<Box<str>>,
     pub locks: u64,
 }
 
@@ -31,6 +31,8 @@ pub struct Index {
     writing: HashSet<String>,
     /// The last one is taken first.
     free: Vec<u64>,
+    /// Free since before this process, between recovered entries; taken from the last one's end.
+    holes: Vec<Range<u64>>,
     next_slot: u64,
     max_slots: u64,
 }
@@ -45,13 +47,22 @@ impl Index {
 
     /// What a checkpoint brought back. Slots below `next_slot` that nobody uses become free.
     pub fn recovered(max_slots: u64, next_slot: u64, entries: HashMap<String, Entry>) -> Index {
-        let used: HashSet<u64> = entries.values().map(|entry| entry.slot).collect();
+        let mut used: Vec<u64> = entries.values().map(|entry| entry.slot).collect();
+        used.sort_unstable();
+        let mut begin = 0;
+        let mut holes = Vec::new();
+        for end in used.into_iter().chain([next_slot]) {
+            if begin < end {
+                holes.push(begin..end);
+            }
+            begin = end + 1;
+        }
         Index {
             entries,
-            writing: HashSet::new(),
-            free: (0..next_slot).filter(|slot| !used.contains(slot)).collect(),
+            holes,
             next_slot,
             max_slots,
+            ..Index::default()
         }
     }
 
@@ -78,7 +89,7 @@ impl Index {
         if self.writing.contains(name) {
             return Reservation::BeingWritten;
         }
-        let slot = match self.free.pop() {
+        let slot = match self.free.pop().or_else(|| self.take_hole()) {
             Some(slot) => slot,
             None if self.next_slot < self.max_slots => {
                 self.next_slot += 1;
@@ -88,6 +99,15 @@ impl Index {
         };
         self.writing.insert(name.to_owned());
         Reservation::Slot(slot)
+    }
+
+    fn take_hole(&mut self) -> Option<u64> {
+        let last = self.holes.last_mut()?;
+        let slot = last.next_back();
+        if last.is_empty() {
+            self.holes.pop();
+        }
+        slot
     }
 
     /// The key's bytes are in its slot.
@@ -154,6 +174,19 @@ mod tests {
         assert_eq!(taken[..6], slots);
         assert_eq!(taken[6], Reservation::Full);
         assert_eq!(index.reserve("b"), Reservation::AlreadyThere);
+    }
+
+    /// A claim of slots costs nothing.
+    #[test]
+    fn slots_that_a_checkpoint_claims_are_not_counted_out() {
+        let most = u64::MAX - 1;
+        let mut index = Index::recovered(most, most, HashMap::new());
+        assert_eq!(index.holes.len(), 1);
+        assert_eq!(index.reserve("a"), Reservation::Slot(most - 1));
+        assert_eq!(
+            Index::recovered(1, 0, HashMap::new()).reserve("a"),
+            Reservation::Slot(0)
+        );
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! What a device holds when it is opened: the newest valid checkpoint, checked against the slot headers. Nothing is written.
 
-use std::thread;
-
 use super::checkpoint::{self, Header, Invalid};
 use super::device::{Device, buffer};
 use super::geometry::{Geometry, slot_header_matches};
 use super::index::Index;
 use crate::l2::blake2b;
 use crate::report::warning::{RecoveryDoubt, Warning};
+use crate::sys::parallel;
 
 /// As many as LMCache's: one header each at a time leaves most of a device idle.
 const VERIFY_THREADS: usize = 8;
+
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// The index to start with.
 pub struct Recovery {
@@ -106,10 +107,22 @@ fn read_container(device: &Device, geometry: &Geometry, offset: u64) -> Result<C
         Ok(header) => header,
         Err(invalid) => return Ok(Err(invalid)),
     };
-    let text = device.read(geometry, offset + geometry.block_align, header.payload_bytes);
-    let text = text.map_err(unreadable)?;
-    let bytes = usize::try_from(header.payload_bytes).map_err(|error| error.to_string())?;
-    let payload = text.bytes()[..bytes].to_vec();
+    let begin = offset + geometry.block_align;
+    // The text is read in pieces, and kept only as long as it can be one: a length is no more than a claim.
+    let piece_bytes = PIECE_BYTES.next_multiple_of(geometry.block_align);
+    let mut payload = Vec::new();
+    while (payload.len() as u64) < header.payload_bytes {
+        let done = payload.len() as u64;
+        let bytes = piece_bytes.min(header.payload_bytes - done);
+        let piece = device.read(geometry, begin + done, bytes).map_err(unreadable)?;
+        let piece = &piece.bytes()[..usize::try_from(bytes).map_err(|error| error.to_string())?];
+        if piece.contains(&0) {
+            return Ok(Err(Invalid::Damaged(
+                "its text has bytes that JSON never has".to_owned(),
+            )));
+        }
+        payload.extend_from_slice(piece);
+    }
     Ok(header.check(&payload).map(|()| (header, payload)))
 }
 
@@ -134,10 +147,8 @@ fn stale_entries(device: &Device, geometry: &Geometry, index: &Index) -> Vec<Str
         }
         stale
     };
-    thread::scope(|scope| {
-        let parts: Vec<_> = entries.chunks(share).map(|part| scope.spawn(|| check(part))).collect();
-        let join =
-            |part: thread::ScopedJoinHandle<'_, Vec<String>>| part.join().expect("checking headers does not panic");
-        parts.into_iter().flat_map(join).collect()
-    })
+    parallel::each(entries.chunks(share), check)
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -1,15 +1,18 @@
 //! Which node of a cluster owns which key: CRC16 slots, the map of CLUSTER SLOTS, and what MOVED and ASK say. Pure but for
 //! the lock around the map.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::wire::Reply;
 use crate::l2::adapters::service::link::Address;
+use crate::units::decimal;
 
 pub const SLOTS: usize = 16_384;
 /// Nodes that are asked for the map, or connected to ahead of time, at most.
 pub const NODES_MAX: usize = 16;
+/// Nodes that a map may name, and that redirections may lead to: the specification of clusters recommends no more.
+const KNOWN_NODES_MAX: usize = 1000;
 
 /// CRC-16/XMODEM, the one that clusters hash keys with.
 fn crc16(bytes: &[u8]) -> u16 {
@@ -47,12 +50,12 @@ pub enum Redirection {
 }
 
 /// Reads `MOVED 866 host:port` and `ASK 866 host:port`. A node that names no host means the one that answered.
-pub fn redirection(error: &str, from: &Address) -> Option<Redirection> {
+fn redirection(error: &str, from: &Address) -> Option<Redirection> {
     let mut words = error.split_ascii_whitespace();
     let kind = words.next()?;
-    let slot = words.next()?.parse().ok().filter(|slot| *slot < SLOTS)?;
+    let slot = decimal(words.next()?).filter(|slot| *slot < SLOTS)?;
     let (host, port) = words.next()?.rsplit_once(':')?;
-    let to = node(host, port.parse().ok()?, from)?;
+    let to = node(host, decimal(port)?, from)?;
     match kind {
         "MOVED" => Some(Redirection::Moved { slot, to }),
         "ASK" => Some(Redirection::Ask { to }),
@@ -73,6 +76,8 @@ fn node(host: &str, port: u64, from: &Address) -> Option<Arc<Address>> {
 pub struct Cluster {
     seeds: Vec<Arc<Address>>,
     owners: Mutex<Vec<Option<Arc<Address>>>>,
+    /// Every node that a redirection has led to: each session keeps a connection to it.
+    led_to: Mutex<BTreeSet<Arc<Address>>>,
 }
 
 impl Cluster {
@@ -80,6 +85,7 @@ impl Cluster {
         Cluster {
             seeds,
             owners: Mutex::new(vec![None; SLOTS]),
+            led_to: Mutex::default(),
         }
     }
 
@@ -94,53 +100,86 @@ impl Cluster {
         owner.unwrap_or_else(|| Arc::clone(&self.seeds[0]))
     }
 
+    /// Where an error reply of `from` sends a request, unless the cluster has led to too many nodes already.
+    pub fn redirection(&self, error: &str, from: &Address) -> Option<Redirection> {
+        let found = redirection(error, from)?;
+        let (Redirection::Moved { to, .. } | Redirection::Ask { to }) = &found;
+        let mut led_to = self.led_to.lock().unwrap_or_else(PoisonError::into_inner);
+        if !led_to.contains(to) {
+            if led_to.len() == KNOWN_NODES_MAX {
+                return None;
+            }
+            led_to.insert(Arc::clone(to));
+        }
+        Some(found)
+    }
+
     pub fn set_owner(&self, slot: usize, node: Arc<Address>) {
         self.owners()[slot] = Some(node);
     }
 
     /// Primaries, then seeds: whom to connect to, and whom to ask for a new map.
     pub fn primaries(&self) -> Vec<Arc<Address>> {
-        let distinct: BTreeSet<Arc<Address>> = self.owners().iter().flatten().cloned().collect();
-        distinct.into_iter().take(NODES_MAX).collect()
+        // Neighbouring slots share their owner, and a map has one value for each: names are compared only for those.
+        let mut seen = HashSet::new();
+        let owners = self.owners();
+        let mut owners: Vec<_> = owners
+            .iter()
+            .flatten()
+            .filter(|owner| seen.insert(Arc::as_ptr(owner)))
+            .collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners.into_iter().take(NODES_MAX).cloned().collect()
     }
 
     pub fn seeds(&self) -> &[Arc<Address>] {
         &self.seeds
     }
 
-    /// Takes over the reply to CLUSTER SLOTS; false when it names no owner at all.
+    /// Takes over the reply to CLUSTER SLOTS; false when it is no map: when it names no owner at all, too many nodes, or ranges
+    /// that leave the slots or overlap.
     pub fn learn(&self, reply: &Reply, from: &Address) -> bool {
-        let Reply::Array(ranges) = reply else { return false };
-        let mut fresh = vec![None; SLOTS];
-        let mut any = false;
-        for range in ranges {
-            let Reply::Array(parts) = range else { continue };
-            let [Reply::Integer(first), Reply::Integer(last), Reply::Array(primary), ..] = parts.as_slice() else {
-                continue;
-            };
-            let [host, Reply::Integer(port), ..] = primary.as_slice() else {
-                continue;
-            };
-            let host = match host {
-                Reply::Bulk(host) => String::from_utf8_lossy(host).into_owned(),
-                _ => String::new(),
-            };
-            let Some(owner) = u64::try_from(*port).ok().and_then(|port| node(&host, port, from)) else {
-                continue;
-            };
-            let (Ok(first), Ok(last)) = (usize::try_from(*first), usize::try_from(*last)) else {
-                continue;
-            };
-            if let Some(run) = fresh.get_mut(first..last.saturating_add(1)) {
-                run.fill(Some(owner));
-                any = true;
-            }
-        }
-        if any {
+        let fresh = map_of(reply, from);
+        let any = fresh.is_some();
+        if let Some(fresh) = fresh {
             *self.owners() = fresh;
         }
         any
     }
+}
+
+fn map_of(reply: &Reply, from: &Address) -> Option<Vec<Option<Arc<Address>>>> {
+    let Reply::Array(ranges) = reply else { return None };
+    let mut fresh = vec![None; SLOTS];
+    let mut nodes: HashMap<(&[u8], i64), Option<Arc<Address>>> = HashMap::new();
+    let mut any = false;
+    for range in ranges {
+        let Reply::Array(parts) = range else { continue };
+        let [Reply::Integer(first), Reply::Integer(last), Reply::Array(primary), ..] = parts.as_slice() else {
+            continue;
+        };
+        let [host, Reply::Integer(port), ..] = primary.as_slice() else {
+            continue;
+        };
+        let host: &[u8] = if let Reply::Bulk(host) = host { host } else { b"" };
+        let owner = nodes.entry((host, *port)).or_insert_with(|| {
+            let host = String::from_utf8_lossy(host);
+            u64::try_from(*port).ok().and_then(|port| node(&host, port, from))
+        });
+        let owner = owner.clone();
+        if nodes.len() > KNOWN_NODES_MAX {
+            return None;
+        }
+        let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
+        let run = fresh.get_mut(first..=last).filter(|_| first <= last && last < SLOTS)?;
+        if run.iter().any(Option::is_some) {
+            return None;
+        }
+        any |= owner.is_some();
+        run.fill(owner);
+    }
+    any.then_some(fresh)
 }
 
 #[cfg(test)]
@@ -208,5 +247,51 @@ mod tests {
         let beyond = Reply::Array(vec![range(0, 16_384, node("a", 1)), range(-1, 4, node("a", 1))]);
         assert!(!cluster.learn(&beyond, &from), "ranges outside the slots are no map");
         assert_eq!(cluster.owner(b"somekey"), address("seed", 2));
+    }
+    fn range(first: i64, last: i64, host: &str, port: i64) -> Reply {
+        let node = Reply::Array(vec![Reply::Bulk(host.into()), Reply::Integer(port)]);
+        Reply::Array(vec![Reply::Integer(first), Reply::Integer(last), node])
+    }
+
+    #[test]
+    fn a_map_of_single_slots_is_learned() {
+        let from = address("seed", 1);
+        let cluster = Cluster::new(vec![Arc::clone(&from)]);
+        let slots = |nodes: i64| {
+            (0..16_384)
+                .map(|slot| range(slot, slot, "h", 1 + slot % nodes))
+                .collect()
+        };
+        assert!(cluster.learn(&Reply::Array(slots(1000)), &from));
+        assert_eq!(cluster.primaries().len(), NODES_MAX);
+        assert_eq!(cluster.owner(b"somekey"), address("h", 1 + 11_058 % 1000));
+        assert!(!cluster.learn(&Reply::Array(slots(1001)), &from), "too many nodes");
+    }
+
+    #[test]
+    fn a_map_that_leaves_the_slots_or_overlaps_is_none() {
+        let from = address("seed", 1);
+        let cluster = Cluster::new(vec![Arc::clone(&from)]);
+        for (first, last) in [(1, 16_384), (5, 4), (-1, 5), (3, i64::MAX), (i64::MIN, 3), (0, 0)] {
+            let map = Reply::Array(vec![range(0, 0, "a", 1), range(first, last, "b", 2)]);
+            assert!(!cluster.learn(&map, &from), "{first} {last}");
+        }
+        let whole: Vec<Reply> = (0..16_384).map(|_| range(0, 16_383, "a", 1)).collect();
+        assert!(!cluster.learn(&Reply::Array(whole), &from));
+        assert!(cluster.primaries().is_empty());
+    }
+
+    #[test]
+    fn redirections_lead_to_so_many_nodes_and_no_more() {
+        let from = address("seed", 1);
+        let cluster = Cluster::new(vec![Arc::clone(&from)]);
+        for round in 0..2 {
+            for port in 1..=KNOWN_NODES_MAX + 1 {
+                let found = cluster.redirection(&format!("MOVED 1 h:{port}"), &from);
+                assert_eq!(found.is_some(), port <= KNOWN_NODES_MAX, "{round} {port}");
+            }
+        }
+        assert!(cluster.redirection("MOVED +1 h:1", &from).is_none());
+        assert!(cluster.redirection("MOVED 1 h:+1", &from).is_none());
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::cluster::{Cluster, Redirection, redirection};
+use super::cluster::{Cluster, Redirection};
 use super::exchange::{Attempt, exchange, receive, send_all};
 use super::wire::{self, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
@@ -126,7 +126,7 @@ impl RespSession {
                 Attempt::Refused(text) => {
                     let cluster = setup.cluster.as_ref();
                     asking = false;
-                    match cluster.and_then(|_| redirection(&text, &node)) {
+                    match cluster.and_then(|cluster| cluster.redirection(&text, &node)) {
                         Some(Redirection::Moved { slot, to }) => {
                             if let Some(cluster) = cluster {
                                 cluster.set_owner(slot, Arc::clone(&to));

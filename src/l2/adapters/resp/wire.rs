@@ -311,7 +311,7 @@ fn number(text: &str) -> io::Result<i64> {
     let none = || not_resp("a number is none");
     // A sign may stand in front of an integer, as the protocol says.
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    decimal(digits).ok_or_else(none)?;
+    decimal::<u64>(digits).ok_or_else(none)?;
     text.parse().map_err(|_| none())
 }
 
@@ -320,7 +320,7 @@ fn length(text: &str, most: usize) -> io::Result<Option<usize>> {
     if text == "-1" {
         return Ok(None);
     }
-    match decimal(text).map(usize::try_from) {
+    match decimal::<u64>(text).map(usize::try_from) {
         Some(Ok(len)) if len <= most => Ok(Some(len)),
         Some(_) => Err(not_resp("a length is out of range")),
         None => Err(not_resp("a number is none")),

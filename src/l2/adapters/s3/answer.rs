@@ -74,7 +74,7 @@ pub fn total_of(range: &str, begin: u64, body_bytes: u64) -> Result<u64, String>
     let parts = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
     let parts = parts.and_then(|(span, total)| {
         let (first, last) = span.split_once('-')?;
-        Some((decimal(first)?, decimal(last)?, total))
+        Some((decimal::<u64>(first)?, decimal::<u64>(last)?, total))
     });
     let parts = parts.filter(|(first, last, _)| *first == begin && last >= first);
     match parts.map(|(first, last, total)| (last - first, total, decimal(total).filter(|total| *total > last))) {

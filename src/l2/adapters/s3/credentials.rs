@@ -2,14 +2,13 @@
 //! rest of boto3's chain needs services that a benchmark should not have to ask. Half a pair is never passed over in silence.
 
 use std::env;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::l2::spec::{S3Config, Secret};
 use crate::python::json::without_mark;
 use crate::report::warning::{SpecDoubt, Warning};
-use crate::sys::limits;
+use crate::sys::{limits, whole_file};
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -133,11 +132,7 @@ fn from_file(variable: &dyn Fn(&str) -> Option<String>) -> Result<Credentials, S
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("it is longer than 1 MiB"));
-    }
+    let bytes = whole_file::read(path, FILE_BYTES_MAX)?;
     Ok(String::from_utf8_lossy(without_mark(&bytes)).into_owned())
 }
 

@@ -294,8 +294,8 @@ fn status_of(line: &str) -> io::Result<(u16, String)> {
     let rest = line.strip_prefix("HTTP/1.").ok_or_else(none)?;
     let mut words = rest.splitn(3, ' ');
     let minor = words.next().unwrap_or_default();
-    let status = words.next().filter(|word| word.len() == 3).and_then(decimal);
-    match (minor, status.and_then(|status| u16::try_from(status).ok())) {
+    let status = words.next().filter(|word| word.len() == 3).and_then(decimal::<u16>);
+    match (minor, status) {
         ("0" | "1", Some(status)) if status >= 100 => Ok((status, words.next().unwrap_or_default().to_owned())),
         _ => Err(none()),
     }
@@ -329,7 +329,7 @@ fn framing(method: &str, status: u16, headers: &[(String, String)]) -> io::Resul
     let length = match lengths.next() {
         None => None,
         Some(first) => {
-            let length = decimal(first).ok_or_else(|| not_http("a content-length is no number"))?;
+            let length: u64 = decimal(first).ok_or_else(|| not_http("a content-length is no number"))?;
             if lengths.any(|other| decimal(other) != Some(length)) {
                 return Err(not_http("two lengths that differ"));
             }

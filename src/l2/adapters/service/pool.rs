@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::l2::adapter::{Completion, Item, Operation, Outcome};
-use crate::sys::limits;
+use crate::sys::{limits, panic};
 
 /// A TLS handshake is the deepest that a worker gets.
 const STACK_BYTES: usize = 1 << 20;
@@ -117,7 +117,11 @@ fn work(
             if cancelled.load(Ordering::Relaxed) {
                 items.iter_mut().for_each(|item| item.outcome = Outcome::Cancelled);
             } else {
-                session.run(job.task.operation, items, job.task.created);
+                // Also keys whose work panicked come back, so that nobody waits for them.
+                if panic::caught(|| session.run(job.task.operation, items, job.task.created)).is_none() {
+                    let failed = || Outcome::Failed("this program has a fault, which it named".to_owned());
+                    items.iter_mut().for_each(|item| item.outcome = failed());
+                }
             }
         }
         let completion = job.task.settle(job.first, job.items);
@@ -133,6 +137,41 @@ impl Drop for Pool {
         for worker in self.workers.drain(..) {
             // A worker that panicked has already printed why; there is nothing to add while tearing down.
             let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::l2::keys::bench_key;
+
+    /// Panics at the key with this number.
+    struct Faulty(u64);
+
+    impl Session for Faulty {
+        fn run(&mut self, _operation: Operation, items: &mut [Item], _created: Instant) {
+            for item in items {
+                assert!(item.key != bench_key(self.0), "a fault on purpose");
+                item.outcome = Outcome::Found;
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_whose_work_panics_comes_back() {
+        let pool = Pool::start(vec![Box::new(Faulty(1))], 1, &Arc::default()).unwrap();
+        let now = Instant::now();
+        for id in 0..2 {
+            let items: Vec<Item> = (0..3).map(|key| Item::new(bench_key(key), None)).collect();
+            let task = Gather::new(id, Operation::Lookup, now, items.len());
+            pool.push(Job { task, first: 0, items });
+            let completion = pool.next(Duration::from_secs(60)).unwrap();
+            let outcomes: Vec<_> = completion.items.iter().map(|item| &item.outcome).collect();
+            assert!(
+                matches!(outcomes[..], [Outcome::Found, Outcome::Failed(_), Outcome::Found]),
+                "{outcomes:?}"
+            );
         }
     }
 }

@@ -8,6 +8,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use crate::sys::whole_file;
+
+/// The public authorities of a distribution are a quarter of this.
+const CA_BYTES_MAX: u64 = 1 << 20;
+
 #[derive(Clone)]
 pub struct TlsSetup(Arc<ClientConfig>);
 
@@ -19,8 +24,8 @@ impl TlsSetup {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             Some(path) => {
                 let refused = |reason: String| format!("could not read tls_ca_file {}: {reason}", path.display());
-                let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
-                for certificate in certificates {
+                let text = whole_file::read(path, CA_BYTES_MAX).map_err(|error| refused(error.to_string()))?;
+                for certificate in CertificateDer::pem_slice_iter(&text) {
                     let certificate = certificate.map_err(|error| refused(error.to_string()))?;
                     roots.add(certificate).map_err(|error| refused(error.to_string()))?;
                 }

@@ -185,3 +185,16 @@ fn pickles_with_anything_else_are_refused() {
     assert!(refused(b"\x80\x04B\x10\x00\x00\x000123456789abcdef.").contains("16 bytes where 16 are due"));
     assert!(refused(b"").contains("early"));
 }
+
+/// A number can be one byte of the message and is eight here.
+#[test]
+fn lists_cost_at_most_ten_times_their_bytes() {
+    let items = 1_000_000;
+    let mut bytes = Vec::new();
+    msgpack::numbers(&mut bytes, std::iter::repeat_n(1, items));
+    let numbers = Decoder(&bytes[..]).numbers("numbers", items).unwrap();
+    assert_eq!(numbers.len(), items);
+    assert!(numbers.capacity() * size_of::<u64>() <= 10 * bytes.len());
+    // What only the head claims costs nothing: the bytes are not there.
+    assert!(Decoder(&bytes[..100]).numbers("numbers", items).is_err());
+}
