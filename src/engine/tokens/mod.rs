@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::engine::api_key::ApiKey;
+use crate::engine::ask::http::awaited;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
 use crate::python::json;
@@ -148,8 +149,9 @@ impl LocalTokenizer {
                 file.display()
             ));
         }
-        let inner =
-            Library::read(&bytes).map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
+        // A large one takes seconds, in which people press Ctrl-C.
+        let inner = awaited(move || Library::read(&bytes))
+            .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
         let special = special_tokens(&file.with_file_name("tokenizer_config.json"));
         Ok(LocalTokenizer {
             inner: Arc::new(inner),
