@@ -63,7 +63,7 @@ impl Head {
             .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn made(status: u16, reason: &str, headers: &[(&str, &str)]) -> Head {
         let headers = headers
             .iter()
