@@ -24,7 +24,7 @@ use crate::server::summary::{self, RunFacts, ServerFacts};
 use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
-use crate::sys::{counters, limits, shm, signal};
+use crate::sys::{counters, limits, panic, shm, signal};
 use crate::url::literal_path_note;
 
 /// The server digests the whole request in one answer.
@@ -192,7 +192,7 @@ fn passes(
         }
     };
     let mut runner = Runner::new(session, config, checksums, &mut on_event);
-    let samples = runner.run();
+    let samples = panic::caught(|| runner.run()).unwrap_or_else(|| runner.take_samples());
     let reason = match (config.driver, offered, runner.no_checksums.take()) {
         (Driver::Engine, ..) => None,
         (Driver::Lmcache, _, Some(reason)) => Some(reason),

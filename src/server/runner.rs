@@ -11,7 +11,7 @@ use super::memory::Source;
 use super::rpc::RpcError;
 use super::samples::{Failure, Measured, RunSamples};
 use super::session::{Session, is_gone};
-use crate::sys::{counters, panic, signal};
+use crate::sys::{counters, signal};
 
 /// How long a pause goes on after a signal at most.
 const NAP: Duration = Duration::from_millis(20);
@@ -97,9 +97,7 @@ impl<'a> Runner<'a> {
         let end = self.config.end.unwrap_or(1 << 32);
         for sequence in self.config.start..end {
             let mut failures = Vec::new();
-            // What was measured before a panic is kept.
-            let outcome = panic::caught(|| self.sequence(sequence, &mut failures));
-            match outcome.unwrap_or(Err(Stop::Signal)) {
+            match self.sequence(sequence, &mut failures) {
                 Ok(()) => {
                     self.samples.tally.record(&failures);
                     if failures.is_empty() {
@@ -120,6 +118,11 @@ impl<'a> Runner<'a> {
                 }
             }
         }
+        self.take_samples()
+    }
+
+    /// What was measured so far; all there is after a panic.
+    pub fn take_samples(&mut self) -> RunSamples {
         std::mem::take(&mut self.samples)
     }
 

@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
 use crate::python::json;
+use crate::sys::apart::apart;
+use crate::sys::deadline::Deadline;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
@@ -25,6 +28,8 @@ const FILE_NAME: &str = "tokenizer.json";
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Of a tokenizer_config.json, which lists each special token once.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
+/// Far longer than reading any tokenizer takes.
+const LOAD_MAX: Duration = Duration::from_secs(600);
 /// The name of a commit.
 const REVISION_BYTES_MAX: u64 = 4096;
 /// What a clone has in place of large files that were not fetched.
@@ -148,8 +153,12 @@ impl LocalTokenizer {
                 file.display()
             ));
         }
-        let inner =
-            Library::read(&bytes).map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
+        // A large one takes seconds, in which people press Ctrl-C.
+        let read = apart("tokenizer", &Deadline::after(LOAD_MAX), move || Library::read(&bytes));
+        let inner = read
+            .map_err(|error| error.to_string())
+            .and_then(|read| read)
+            .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
         let special = special_tokens(&file.with_file_name("tokenizer_config.json"));
         Ok(LocalTokenizer {
             inner: Arc::new(inner),

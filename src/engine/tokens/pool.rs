@@ -7,6 +7,7 @@ use super::{LocalTokenizer, Tokenizer};
 use crate::args::big_int::BigInt;
 use crate::engine::python_random::PythonRandom;
 use crate::error::Error;
+use crate::sys::signal;
 
 /// What begins a word in the keys of byte-level and SentencePiece vocabularies.
 const WORD_STARTS: [char; 3] = [' ', '\u{120}', '\u{2581}'];
@@ -112,6 +113,10 @@ fn single_tokens(
 ) -> Result<Vec<String>, Error> {
     let mut kept = Vec::new();
     for word in candidates {
+        // Some vocabularies take seconds.
+        if signal::received().is_some() {
+            return Err(Error::Environment("the run was ended".to_owned()));
+        }
         if local.encode(&format!("{before}{word}"))?.len() == base + 1 {
             kept.push(word.clone());
         }
