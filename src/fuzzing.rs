@@ -3,7 +3,8 @@
 
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -15,11 +16,18 @@ use crate::l2::adapters::aesgcm::cipher::Keys;
 use crate::l2::adapters::bridge::frame;
 use crate::l2::adapters::raw_block::checkpoint::{self, Header};
 use crate::l2::adapters::raw_block::geometry::{Geometry, slot_header_matches};
+use crate::l2::adapters::resp::cluster::{Cluster, NODES_MAX};
+use crate::l2::adapters::resp::wire;
 use crate::l2::adapters::s3;
+use crate::l2::adapters::s3::http::HttpConnection;
+use crate::l2::adapters::service::link::{Address, Link};
 use crate::l2::spec::{AdapterKind, parse_specs};
 use crate::mock::engine::{ask, http as engine_http, tokens as words};
 use crate::mock::server::{chunk_pickle, descriptor, http as server_http, request};
+use crate::server::rpc::zmtp::{self, Fault};
 use crate::server::rpc::{ChunkLayout, Generation};
+use crate::sys::deadline::Deadline;
+use crate::sys::stream::Stream;
 
 // ---- engine -----------------------------------------------------------------------------------------------------------
 
@@ -150,6 +158,112 @@ pub fn s3_document(status: u16, headers: &[(&str, &str)], text: &str) {
 
 pub fn content_range(range: &str, begin: u64, body_bytes: u64) -> Result<u64, String> {
     s3::answer::total_of(range, begin, body_bytes)
+}
+
+/// Replies of a server until there are no more, as messages show them.
+pub fn resp_replies(received: &[u8], piece: usize, mut on_reply: impl FnMut(String)) {
+    let mut connection = wire::Connection::over(Link::memory(received, piece));
+    while let Ok(reply) = connection.reply() {
+        on_reply(reply.shown());
+    }
+}
+
+/// Answers to GET until there are no more, each with the value that came.
+pub fn resp_values(received: &[u8], piece: usize, slot: &mut [u8]) -> Vec<(wire::Body, Vec<u8>)> {
+    let mut connection = wire::Connection::over(Link::memory(received, piece));
+    let mut values = Vec::new();
+    while let Ok(body) = connection.reply_into(slot) {
+        let bytes = match &body {
+            wire::Body::Filled => slot.len(),
+            wire::Body::Short(bytes) => *bytes as usize,
+            _ => 0,
+        };
+        let ends = matches!(body, wire::Body::Longer(_));
+        values.push((body, slot[..bytes].to_vec()));
+        if ends {
+            break;
+        }
+    }
+    values
+}
+
+/// Whether the first reply is a map of a cluster; errors behind it redirect.
+pub fn cluster_map(received: &[u8]) -> bool {
+    let from = Arc::new(Address::new("seed", 6379, "port").expect("an address of ours"));
+    let cluster = Cluster::new(vec![Arc::clone(&from)]);
+    let mut connection = wire::Connection::over(Link::memory(received, usize::MAX));
+    let Ok(reply) = connection.reply() else { return false };
+    let learned = cluster.learn(&reply, &from);
+    let primaries = cluster.primaries();
+    assert!(primaries.len() <= NODES_MAX && primaries.is_empty() != learned);
+    let _ = cluster.owner(b"some{key}");
+    while let Ok(wire::Reply::Error(text)) = connection.reply() {
+        let _ = cluster.redirection(&text, &from);
+    }
+    learned
+}
+
+/// Status, headers and bodies of a server's answers, until the connection is of no more use. A body that `place` does not
+/// hold counts as one byte longer.
+pub fn s3_answers(received: &[u8], piece: usize, method: &str, place: &mut [u8]) -> Vec<(u16, u64, Vec<u8>, bool)> {
+    let mut connection = HttpConnection::over(Link::memory(received, piece));
+    let mut answers = Vec::new();
+    while connection.reusable {
+        let Ok(head) = connection.head(method) else { break };
+        let _ = (head.content_length(), head.compression(), head.is_page());
+        if head.status >= 300 {
+            let Ok(text) = connection.text(&head) else { break };
+            answers.push((head.status, text.len() as u64, text.into_bytes(), connection.reusable));
+        } else {
+            let Ok(bytes) = connection.body_into(&head, place) else {
+                break;
+            };
+            let held = usize::try_from(bytes).unwrap_or(usize::MAX).min(place.len());
+            let body = if bytes > place.len() as u64 {
+                &[][..]
+            } else {
+                &place[..held]
+            };
+            let bytes = bytes.min(place.len() as u64 + 1);
+            answers.push((head.status, bytes, body.to_vec(), connection.reusable));
+        }
+    }
+    answers
+}
+
+// ---- server -----------------------------------------------------------------------------------------------------------
+
+/// Frames of a ZeroMQ peer: whether more of their message follow, and their bytes as far as they came, in pieces.
+pub fn zmtp_frames(
+    received: &[u8],
+    piece: usize,
+    socket_type: &str,
+    mut on_frame: impl FnMut(bool),
+    mut on_piece: impl FnMut(&[u8]),
+) -> Result<(), String> {
+    let wait = Deadline::after(Duration::from_secs(3600));
+    let stream = Stream::memory(received, piece, wait);
+    let mut connection = zmtp::Connection::greet(stream, socket_type, wait).map_err(|fault| kind_of(&fault))?;
+    while let Ok(head) = connection.head(wait) {
+        on_frame(head.more);
+        let mut left = head.bytes;
+        while left > 0
+            && let Ok(piece) = connection.piece(left, wait)
+        {
+            left -= piece.len() as u64;
+            on_piece(piece);
+        }
+    }
+    assert!(connection.is_broken(), "nothing can follow");
+    Ok(())
+}
+
+/// Without the first bytes, which depend on the pieces.
+fn kind_of(fault: &Fault) -> String {
+    match fault {
+        Fault::NotZmtp(_) => "no ZeroMQ".into(),
+        other => format!("{other:?}"),
+    }
 }
 
 // ---- the mocks --------------------------------------------------------------------------------------------------------

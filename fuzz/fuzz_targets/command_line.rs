@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::args;
-use lmcache_bench_fuzz::bounded;
+use lmcache_bench_fuzz::{ROOM, TYPED_FACTOR, bounded_by};
 
 fuzz_target!(|data: &[u8]| {
-    bounded(data, |data| {
+    bounded_by(TYPED_FACTOR, ROOM, data, |data| {
         let words = data.split(|byte| *byte == b'\n');
         args::parse(words.map(|word| OsStr::from_bytes(word).to_owned())).is_ok()
     });

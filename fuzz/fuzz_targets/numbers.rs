@@ -4,11 +4,11 @@
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::args::big_int::BigInt;
 use lmcache_bench::args::python_number::{float, int, quoted};
-use lmcache_bench_fuzz::bounded;
+use lmcache_bench_fuzz::{ROOM, TYPED_FACTOR, bounded_by};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let big = bounded(text.as_bytes(), |data| {
+    let big = bounded_by(TYPED_FACTOR, ROOM, text.as_bytes(), |data| {
         let text = std::str::from_utf8(data).unwrap_or_default();
         let _ = (float(text), quoted(text));
         BigInt::parse(text)

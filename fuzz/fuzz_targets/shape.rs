@@ -3,11 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::server::shape::Shape;
-use lmcache_bench_fuzz::bounded;
+use lmcache_bench_fuzz::{ROOM, TYPED_FACTOR, bounded_by};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let parsed = bounded(text.as_bytes(), |data| {
+    let parsed = bounded_by(TYPED_FACTOR, ROOM, text.as_bytes(), |data| {
         Shape::parse(std::str::from_utf8(data).unwrap_or_default())
     });
     if let Ok(shape) = parsed {

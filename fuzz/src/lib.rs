@@ -17,6 +17,8 @@ use std::{env, fs, process};
 /// The rule of docs/formats.md: so many bytes for each byte of a message, and `ROOM` beside them.
 pub const FACTOR: usize = 10;
 pub const ROOM: usize = 1 << 20;
+/// For what a user types: it is told back with control characters escaped, six bytes each, in strings that grow by doubling.
+pub const TYPED_FACTOR: usize = 32;
 /// How long a stretched input is: enough for what takes the square of it to be seen.
 const STRETCHED_BYTES: usize = 128 << 10;
 /// One input in so many is stretched too.

@@ -13,7 +13,7 @@ mod raw;
 pub(crate) mod raw_block;
 pub(crate) mod resp;
 pub(crate) mod s3;
-mod service;
+pub(crate) mod service;
 mod valkey;
 
 use std::sync::Arc;
