@@ -251,6 +251,9 @@ impl Asker {
             return Err(self.refusal(url, &answered));
         }
         read(&answered.body).map_err(|cause| {
+            if json::costs_too_much(&cause) {
+                return self.stranger(format!("the answer is no answer to this question: {cause}"));
+            }
             self.stranger(match self.said(&answered.body) {
                 Some(said) => format!("the answer is not JSON ({said})"),
                 None if answered.body.is_empty() => "the answer is empty".to_owned(),

@@ -108,6 +108,12 @@ fn what_a_server_says_is_shown_whatever_its_form_and_never_the_key() {
     ] {
         assert_eq!(asked(with_body(status, "", body.as_bytes())), Err(told.to_owned()));
     }
+    let many = format!("[{}0]", "0,".repeat(40_000));
+    let told = asked(with_body("200 OK", "", many.as_bytes())).unwrap_err();
+    assert!(
+        told.starts_with("the answer is no answer to this question: it has too many parts") && told.ends_with(engine),
+        "{told}"
+    );
     let packed = with_body("401 Unauthorized", "content-encoding: br\r\n", b"?");
     assert!(
         asked(packed)
