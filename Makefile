@@ -5,11 +5,13 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # Extra flags for bench-l2, for example ARGS='--rounds 5 --data-size-kb 1024'
 ARGS ?=
+# How long fuzz runs, all targets together
+SECONDS ?= 120
 TARGET := x86_64-unknown-linux-gnu
 STATIC_BIN := target/$(TARGET)/release-lto/lmcache-bench
 RELEASE_BIN := target/release-lto/lmcache-bench
 
-.PHONY: help build release static test lint interop bench-l2 demo ptx install docs clean
+.PHONY: help build release static test lint interop fuzz bench-l2 demo ptx install docs clean
 
 ## build: the binary for this machine, target/release/lmcache-bench (the default)
 build:
@@ -41,6 +43,10 @@ lint:
 ## interop: checks against the real LMCache and servers, installed once outside the checkout (about 14 GiB)
 interop:
 	scripts/interop.sh
+
+## fuzz: every reader of foreign bytes with inputs made up for it, SECONDS=120 in all (builds 3 minutes, once; see fuzz/README.md)
+fuzz:
+	scripts/fuzz.sh $(SECONDS)
 
 ## bench-l2: the main job on a fresh temporary directory, or on L2_ADAPTER_JSON if that is set; ARGS adds flags
 bench-l2: build

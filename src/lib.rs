@@ -7,6 +7,8 @@ pub mod args;
 pub mod cuda;
 pub mod engine;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod http;
 pub mod l2;
 pub mod mock;

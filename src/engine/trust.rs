@@ -24,7 +24,7 @@ pub fn from_environment() -> Result<TlsConfig, String> {
     }
 }
 
-fn from_file(path: &OsStr) -> Result<TlsConfig, String> {
+pub(crate) fn from_file(path: &OsStr) -> Result<TlsConfig, String> {
     let path = Path::new(path);
     let refused = |why: &str| {
         format!(

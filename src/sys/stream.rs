@@ -21,6 +21,23 @@ const SHORTENED_PARTS: usize = 4;
 enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    #[cfg(fuzzing)]
+    Memory(Memory),
+}
+
+/// What a peer sent before it closed, in pieces of at most so many bytes; what is written goes nowhere.
+#[cfg(fuzzing)]
+struct Memory {
+    bytes: io::Cursor<Vec<u8>>,
+    piece: usize,
+}
+
+#[cfg(fuzzing)]
+impl Read for Memory {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let most = to.len().min(self.piece);
+        self.bytes.read(&mut to[..most])
+    }
 }
 
 /// A connected socket with limits, which may be changed between two calls.
@@ -44,6 +61,13 @@ impl<L: Limits> Stream<L> {
         stream.set_write_timeout(Some(TICK))?;
         let socket = Socket::Unix(stream);
         Ok(Stream { socket, limits })
+    }
+
+    #[cfg(fuzzing)]
+    pub fn memory(received: &[u8], piece: usize, limits: L) -> Stream<L> {
+        let bytes = io::Cursor::new(received.to_vec());
+        let socket = Socket::Memory(Memory { bytes, piece });
+        Stream { socket, limits }
     }
 
     /// Connects to the first address that takes it, each of which gets its share of `patience`.
@@ -91,7 +115,7 @@ impl<L: Limits> Stream<L> {
     pub fn read_stamped(&mut self, to: &mut [u8]) -> io::Result<Received> {
         self.patiently(|socket| match socket {
             Socket::Tcp(stream) => socket::receive(stream, to),
-            Socket::Unix(stream) => stream.read(to).map(|bytes| Received {
+            other => other.read(to).map(|bytes| Received {
                 bytes,
                 kernel_wall_ns: None,
             }),
@@ -102,7 +126,7 @@ impl<L: Limits> Stream<L> {
     pub fn enable_receive_stamps(&self) -> io::Result<()> {
         match &self.socket {
             Socket::Tcp(stream) => socket::enable_receive_stamps(stream),
-            Socket::Unix(_) => Err(ErrorKind::Unsupported.into()),
+            _ => Err(ErrorKind::Unsupported.into()),
         }
     }
 
@@ -110,7 +134,7 @@ impl<L: Limits> Stream<L> {
     pub fn is_idle_and_open(&self) -> bool {
         match &self.socket {
             Socket::Tcp(stream) => socket::is_idle_and_open(stream),
-            Socket::Unix(_) => true,
+            _ => true,
         }
     }
 
@@ -129,6 +153,8 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.set_nonblocking(on),
             Socket::Unix(stream) => stream.set_nonblocking(on),
+            #[cfg(fuzzing)]
+            Socket::Memory(_) => Ok(()),
         }
     }
 
@@ -136,6 +162,8 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.read(to),
             Socket::Unix(stream) => stream.read(to),
+            #[cfg(fuzzing)]
+            Socket::Memory(memory) => memory.read(to),
         }
     }
 }
@@ -149,6 +177,8 @@ impl<L: Limits> Read for Stream<L> {
         self.patiently(|socket| match socket {
             Socket::Tcp(stream) => stream.read_vectored(parts),
             Socket::Unix(stream) => stream.read_vectored(parts),
+            #[cfg(fuzzing)]
+            Socket::Memory(memory) => memory.read_vectored(parts),
         })
     }
 }
@@ -159,6 +189,8 @@ impl<L: Limits> Write for Stream<L> {
         self.patiently(|socket| match socket {
             Socket::Tcp(stream) => stream.write(from),
             Socket::Unix(stream) => stream.write(from),
+            #[cfg(fuzzing)]
+            Socket::Memory(_) => Ok(from.len()),
         })
     }
 
@@ -185,6 +217,8 @@ impl<L: Limits> Write for Stream<L> {
         self.patiently(|socket| match socket {
             Socket::Tcp(stream) => stream.write_vectored(parts),
             Socket::Unix(stream) => stream.write_vectored(parts),
+            #[cfg(fuzzing)]
+            Socket::Memory(_) => Ok(parts.iter().map(|part| part.len()).sum()),
         })
     }
 

@@ -289,3 +289,34 @@ fn every_dependency_has_its_reason() {
     }
     assert!(crates > 10, "only {crates} crates were found");
 }
+
+#[test]
+fn every_fuzz_target_is_built_and_has_a_corpus() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let names = |directory: &str| -> Vec<String> {
+        let entries = fs::read_dir(root.join(directory))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let mut names: Vec<String> = entries
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into())
+            .collect();
+        names.sort();
+        names
+    };
+    let manifest = document("fuzz/Cargo.toml");
+    let mut built: Vec<String> = manifest
+        .split("[[bin]]")
+        .skip(1)
+        .map(|table| table.split('"').nth(1).unwrap().to_owned())
+        .collect();
+    built.sort();
+    assert!(built.len() > 10, "only {} targets were found", built.len());
+    assert_eq!(built, names("fuzz_targets"));
+    assert_eq!(built, names("corpus"));
+    for target in built {
+        assert!(
+            !names(&format!("corpus/{target}")).is_empty(),
+            "corpus/{target} is empty"
+        );
+    }
+}

@@ -50,7 +50,7 @@ impl Engine<'_> {
 }
 
 /// An error says in what the answer is not a list of models, if it is not simply empty.
-fn first_id(answer: &Value) -> Result<String, String> {
+pub(crate) fn first_id(answer: &Value) -> Result<String, String> {
     let Some(entries) = answer["data"].as_array() else {
         let said = said_in(answer).unwrap_or_default();
         return Err(match answer.get("data") {
@@ -65,7 +65,7 @@ fn first_id(answer: &Value) -> Result<String, String> {
     }
 }
 
-fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, String> {
+pub(crate) fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, String> {
     let listed = answer["data"].as_array().into_iter().flatten();
     let listed: Vec<&str> = listed.filter_map(|entry| entry["id"].as_str()).collect();
     if !listed.is_empty() && !listed.contains(&model) {
@@ -101,7 +101,7 @@ fn status_url(lmcache_url: &str) -> String {
 }
 
 /// `other_names` is asked for what the status does not have under `model`.
-fn from_status(
+pub(crate) fn from_status(
     status: &Value,
     model: &str,
     other_names: impl FnOnce() -> Result<Vec<String>, String>,

@@ -42,7 +42,7 @@ pub struct ServerCounters {
 }
 
 /// Counters at one moment, by their key in the report. What a server does not have is absent.
-type Counts = BTreeMap<&'static str, f64>;
+pub(crate) type Counts = BTreeMap<&'static str, f64>;
 
 /// The counters of both servers at one moment; nothing of a server that has no such page or did not answer, which is not the
 /// same as 0.
@@ -120,14 +120,14 @@ impl Snapshot {
 }
 
 /// The engine's counters, and why some of them cannot be read.
-fn sources(page: &str) -> (Counts, Vec<String>) {
+pub(crate) fn sources(page: &str) -> (Counts, Vec<String>) {
     counts(SOURCES, |source| {
         prometheus::counter(page, BY_SOURCE, Some(("source", source)))
     })
 }
 
 /// The cache server's.
-fn tiers(page: &str) -> (Counts, Vec<String>) {
+pub(crate) fn tiers(page: &str) -> (Counts, Vec<String>) {
     counts(TIERS, |name| prometheus::counter(page, name, None))
 }
 

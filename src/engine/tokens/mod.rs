@@ -219,7 +219,7 @@ fn unusable(path: &Path, cause: &str) -> Error {
 }
 
 /// The special tokens that a tokenizer_config.json declares; none if there is no such file.
-fn special_tokens(path: &Path) -> Vec<String> {
+pub(crate) fn special_tokens(path: &Path) -> Vec<String> {
     let parsed = whole_file::read(path, CONFIG_BYTES_MAX)
         .ok()
         .and_then(|bytes| json::loads(&bytes).ok());

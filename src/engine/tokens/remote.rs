@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for LengthVisitor {
     }
 }
 
-fn counted(answer: &Value) -> Option<u64> {
+pub(crate) fn counted(answer: &Value) -> Option<u64> {
     let listed = answer["tokens"].as_array().map(|tokens| tokens.len() as u64);
     answer["count"].as_u64().or(listed)
 }

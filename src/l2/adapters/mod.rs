@@ -1,6 +1,6 @@
 //! One file (or folder) per adapter type, and the one place that knows them all.
 
-mod aesgcm;
+pub(crate) mod aesgcm;
 mod assembly;
 pub mod bridge;
 mod cold;
@@ -10,10 +10,10 @@ mod fs;
 mod mock;
 mod pool;
 mod raw;
-mod raw_block;
-mod resp;
-mod s3;
-mod service;
+pub(crate) mod raw_block;
+pub(crate) mod resp;
+pub(crate) mod s3;
+pub(crate) mod service;
 mod valkey;
 
 use std::sync::Arc;

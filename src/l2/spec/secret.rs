@@ -42,14 +42,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The spec as the report may quote it: as typed when it holds no secret, else written anew with each secret masked.
+/// The spec as the report may quote it: as typed when it holds no secret, else written anew with each secret masked. Control
+/// characters, which JSON lets strings hold from 0x7f on, are written as JSON's escapes.
 pub fn masked(raw: &str, value: &Value) -> String {
     let mut shown = value.clone();
-    if mask(&mut shown) {
+    let text = if mask(&mut shown) {
         shown.to_string()
     } else {
         raw.to_owned()
+    };
+    if !text.contains(drives_terminal) {
+        return text;
     }
+    let escaped = |c: char| match drives_terminal(c) {
+        true => format!("\\u{:04x}", u32::from(c)),
+        false => c.to_string(),
+    };
+    text.chars().map(escaped).collect()
+}
+
+fn drives_terminal(c: char) -> bool {
+    c.is_control() && !c.is_ascii_whitespace()
 }
 
 /// Masks in place; whether anything was there to mask. The parser bounds the depth.
@@ -96,5 +109,9 @@ mod tests {
             r#"{"type":"fault_inject","inner":{"type":"resp","password":"***"},"x":[{"token":"***"}]}"#
         );
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "***");
+        assert_eq!(
+            shown("{\"a\":\n\"\u{7f}\u{9b}\u{e9}\"}"),
+            "{\"a\":\n\"\\u007f\\u009b\u{e9}\"}"
+        );
     }
 }

@@ -13,20 +13,20 @@ use crate::status::Status;
 use crate::sys::signal;
 
 mod answer;
-mod ask;
+pub(crate) mod ask;
 mod cache;
 pub mod config;
 mod connection;
 mod counters;
 mod events;
 mod fault;
-mod http;
+pub(crate) mod http;
 mod lru;
 pub mod record;
 mod schedule;
 mod server;
 mod service;
-mod tokens;
+pub(crate) mod tokens;
 
 use config::Config;
 use record::{Log, Served};

@@ -21,11 +21,11 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 const COMMIT: &str = "gmock0000";
 
-struct Request {
+pub(crate) struct Request {
     method: String,
     path: String,
-    query: String,
-    body: Vec<u8>,
+    pub query: String,
+    pub body: Vec<u8>,
 }
 
 /// Answers every connection in a thread of its own.
@@ -57,7 +57,7 @@ fn answer(mut stream: TcpStream, service: &Mutex<Service>) -> io::Result<()> {
     stream.write_all(body.as_bytes())
 }
 
-fn read_request(stream: &mut TcpStream) -> io::Result<Option<Request>> {
+pub(crate) fn read_request(stream: &mut impl Read) -> io::Result<Option<Request>> {
     let mut bytes = Vec::new();
     let head_end = loop {
         let mut piece = [0; 4096];
@@ -191,7 +191,7 @@ fn meta(memory: &KvMemory) -> Value {
 }
 
 /// The body that a query of 0.5.0 stands for. `[a,b]` is a range.
-fn check_query(query: &str) -> Option<Value> {
+pub(crate) fn check_query(query: &str) -> Option<Value> {
     let mut body = json!({"instance_id": 0, "chunk_size": 1});
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match name {

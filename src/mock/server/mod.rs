@@ -17,15 +17,15 @@ use crate::status::Status;
 use crate::sys::signal;
 
 mod cache;
-mod chunk_pickle;
+pub(crate) mod chunk_pickle;
 mod config;
 mod connection;
-mod descriptor;
+pub(crate) mod descriptor;
 mod engine;
-mod http;
+pub(crate) mod http;
 mod memory;
 mod pickle;
-mod request;
+pub(crate) mod request;
 mod service;
 mod worker;
 

@@ -1,7 +1,7 @@
 //! Encryption around any other adapter (`--apply-serde`): objects are sealed before they are handed on and opened after they
 //! came back, inside the measured time. The adapter inside sees only frames, in buffers of their own.
 
-mod cipher;
+pub(crate) mod cipher;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;

@@ -2,7 +2,7 @@
 //! verification and report stay here; the helper only hands tasks to LMCache and tells what came back.
 
 mod cost;
-mod frame;
+pub(crate) mod frame;
 mod link;
 mod log;
 mod outcome;

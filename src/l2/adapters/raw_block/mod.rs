@@ -1,9 +1,9 @@
 //! The `raw_block` adapter: objects in slots of one size on a device that has no file system, in LMCache's layout. Here keys get
 //! their slots, jobs go to an engine, and what came back enters the index.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod device;
-mod geometry;
+pub(crate) mod geometry;
 mod index;
 mod job;
 mod posix;

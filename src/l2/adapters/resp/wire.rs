@@ -107,12 +107,16 @@ pub fn command(words: &[&[u8]]) -> Vec<u8> {
 
 impl Connection {
     pub fn open(address: &Arc<Address>, dial: &Dial) -> io::Result<Connection> {
-        Ok(Connection {
-            link: Link::open(address, dial)?,
+        Ok(Connection::over(Link::open(address, dial)?))
+    }
+
+    pub fn over(link: Link) -> Connection {
+        Connection {
+            link,
             pending: Vec::new(),
             at: 0,
             proven: false,
-        })
+        }
     }
 
     /// Starts the clock of the next reply.

@@ -136,10 +136,10 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(String::from_utf8_lossy(without_mark(&bytes)).into_owned())
 }
 
-type Keys = (Option<Secret>, Option<Secret>, Option<Secret>);
+pub(crate) type Keys = (Option<Secret>, Option<Secret>, Option<Secret>);
 
 /// One profile of a credentials file, if it has that: key, secret and session token.
-fn section(text: &str, profile: &str) -> Option<Keys> {
+pub(crate) fn section(text: &str, profile: &str) -> Option<Keys> {
     let (mut inside, mut found) = (false, None::<Keys>);
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {

@@ -1,11 +1,11 @@
 //! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, a connection per worker. Virtual
 //! hosts as LMCache, and path style where the endpoint has a path.
 
-mod answer;
-mod credentials;
+pub(crate) mod answer;
+pub(crate) mod credentials;
 mod crew;
-mod http;
-mod refusal;
+pub(crate) mod http;
+pub(crate) mod refusal;
 mod requester;
 mod session;
 mod sign;

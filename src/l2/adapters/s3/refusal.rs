@@ -233,6 +233,7 @@ impl fmt::Display for Refusal {
         match (&self.lack, self.message.as_str()) {
             (None, _) => {}
             (Some(Lack::Compressed(encoding)), _) => {
+                let encoding = one_line(encoding);
                 return write!(
                     f,
                     "the answer to the {method} is compressed (Content-Encoding: {encoding})"

@@ -120,6 +120,20 @@ impl Link {
         })
     }
 
+    /// A peer that sent this and closed.
+    #[cfg(fuzzing)]
+    pub fn memory(received: &[u8], piece: usize) -> Link {
+        let request_timeout = Duration::from_secs(3600);
+        let limits = RequestLimits {
+            until: Instant::now() + request_timeout,
+            cancelled: Arc::default(),
+        };
+        Link {
+            transport: Transport::Plain(Stream::memory(received, piece, limits)),
+            request_timeout,
+        }
+    }
+
     fn stream(&mut self) -> &mut Stream<RequestLimits> {
         match &mut self.transport {
             Transport::Plain(stream) => stream,

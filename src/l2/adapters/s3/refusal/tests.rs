@@ -154,6 +154,8 @@ fn advice_leads_to_whoever_answered() {
     advised(Asked::Put, 403, &[], PAGE, "proxy or firewall");
     advised(Asked::Put, 502, &[], PAGE, "look at the service behind it");
     advised(Asked::Complete, 200, &[], "", "nothing proves");
+    let control = judge(Asked::Head, 200, &[("content-encoding", "gzip, \u{1b}[2J")], "").unwrap_err();
+    assert!(!control.to_string().contains(char::is_control), "{control}");
     let refusal = judge(Asked::Put, 403, &[], PAGE).unwrap_err();
     assert_eq!(refusal.to_string(), "403 Reason, WAF");
 }

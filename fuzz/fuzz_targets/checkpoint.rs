@@ -1,0 +1,18 @@
+//! Checkpoints of a raw_block device: what is read is written and read again as the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lmcache_bench::fuzzing;
+use lmcache_bench_fuzz::bounded;
+
+fuzz_target!(|data: &[u8]| {
+    if let Some((written, _)) = bounded(data, fuzzing::checkpoint) {
+        let (again, impossible) = fuzzing::checkpoint(&written).expect("a checkpoint of ours");
+        assert_eq!(
+            (again == written, impossible),
+            (true, 0),
+            "{}",
+            String::from_utf8_lossy(&written)
+        );
+    }
+});

@@ -1,0 +1,25 @@
+//! JSON events of an answer, one a line: the short way through them says what the long one says.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lmcache_bench::engine::stream::chunk;
+use lmcache_bench::engine::stream::repeat::ChunkReader;
+use lmcache_bench_fuzz::bounded;
+
+fuzz_target!(|data: &[u8]| {
+    bounded(data, |data| {
+        let mut reader = ChunkReader::default();
+        for event in data.split(|byte| *byte == b'\n') {
+            let _ = reader.read(event);
+        }
+    });
+    let mut reader = ChunkReader::default();
+    for event in data.split(|byte| *byte == b'\n') {
+        assert_eq!(
+            reader.read(event),
+            chunk::parse(event),
+            "{:?}",
+            String::from_utf8_lossy(event)
+        );
+    }
+});

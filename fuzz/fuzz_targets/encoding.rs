@@ -1,0 +1,40 @@
+//! Compressed answers: the same bytes whatever the pieces, and never more than was allowed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lmcache_bench::http::encoding::{Encoding, Gunzip, of_header};
+use lmcache_bench_fuzz::{FACTOR, bounded_by, pieces};
+
+/// What may come of a body, here.
+const BYTES_MAX: usize = 64 << 10;
+/// A body is inflated in pieces of 1 KiB, each of which may give 1 MiB that a vector doubles for: what is unpacked is the
+/// message, not what came.
+const ROOM: usize = 5 << 20;
+
+fn inflated<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
+    let (mut gunzip, mut out) = (Gunzip::default(), Vec::new());
+    for piece in pieces {
+        gunzip.feed(piece, &mut out).ok()?;
+        if out.len() > BYTES_MAX {
+            return None;
+        }
+    }
+    gunzip.end(&mut out).ok()?;
+    Some(out)
+}
+
+fuzz_target!(|data: &[u8]| {
+    let whole = bounded_by(FACTOR, ROOM, data, |data| {
+        Encoding::Gzip.decode(data.to_vec(), BYTES_MAX).ok()
+    });
+    bounded_by(FACTOR, ROOM, data, |data| {
+        Encoding::Gzip.decode_opening(data.to_vec()).len()
+    });
+    let _ = of_header(std::str::from_utf8(data).ok());
+    if let Some(whole) = whole {
+        assert!(whole.len() <= BYTES_MAX);
+        if !data.is_empty() {
+            assert_eq!(inflated(pieces(data)), Some(whole));
+        }
+    }
+});

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets of fuzz/ and prints what came of it; ends with "N passed, M failed", and status 1 after a failure.
+#
+#   scripts/fuzz.sh [--markdown] SECONDS [TARGET...]      so many seconds in all, divided over the targets
+#   scripts/fuzz.sh [--markdown] --inputs N [TARGET...]   so many inputs for each target
+#
+# Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2).
+# What was learned stays in fuzz/target/learned/TARGET for the next run, the log in fuzz/target/logs, an input that failed in
+# fuzz/artifacts/TARGET. See fuzz/README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Larger inputs find little more and cost much; the harness stretches some of them by itself.
+INPUT_BYTES_MAX=4096
+# Of one input, by the clock: much, because other programs may want the processor too. The harness bounds processor time.
+INPUT_SECONDS_MAX=10
+RSS_MIB_MAX=1024
+
+fail() { echo "fuzz: $*" >&2; exit 2; }
+is_number() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
+
+markdown='' inputs=''
+if [ "${1:-}" = --markdown ]; then markdown=1; shift; fi
+if [ "${1:-}" = --inputs ]; then inputs=1; shift; fi
+amount=${1:-}
+is_number "$amount" || fail "give SECONDS or --inputs N, for example: scripts/fuzz.sh 120"
+shift
+targets=("$@")
+for target in "${targets[@]}"; do
+    [ -e "fuzz/fuzz_targets/$target.rs" ] || fail "there is no target '$target': see fuzz/fuzz_targets"
+done
+if [ ${#targets[@]} = 0 ]; then
+    for target in fuzz/fuzz_targets/*.rs; do
+        targets+=("$(basename "$target" .rs)")
+    done
+fi
+jobs=${JOBS:-2}
+is_number "$jobs" || fail "JOBS is '$jobs' and not a number of targets to run side by side"
+command -v "${CXX:-c++}" >/dev/null || fail "${CXX:-c++} is missing: install g++, or name a C++ compiler in CXX"
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+# What cargo-fuzz builds with, less the sanitizer: the readers are safe code, and run three times as fast without. With
+# --target these flags do not reach build scripts.
+RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares" \
+    cargo build --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --release --locked --target "$host" >&2 \
+    || fail "the targets do not build: see above"
+programs=fuzz/target/$host/release
+
+if [ -n "$inputs" ]; then
+    limit=-runs=$amount
+else
+    each=$((amount * jobs / ${#targets[@]}))
+    limit=-max_total_time=$((each > 0 ? each : 1))
+fi
+
+# One target; its row is left in fuzz/target/logs/TARGET.row.
+run_target() {
+    local target=$1 status=0 dictionary=() slowest_us=? peak_bytes=? peak_share=? begun spent inputs counted artifact
+    local logs=fuzz/target/logs learned=fuzz/target/learned/$1 found=fuzz/artifacts/$1
+    mkdir -p "$logs" "$learned" "$found"
+    rm -f "$logs/$target.stats" "$logs/$target.row"
+    [ ! -e "fuzz/dictionaries/$target" ] || dictionary=("-dict=fuzz/dictionaries/$target")
+    begun=$(date +%s%N)
+    FUZZ_STATS=$logs/$target.stats "$programs/$target" "$limit" "${dictionary[@]}" \
+        -max_len=$INPUT_BYTES_MAX -timeout=$INPUT_SECONDS_MAX -rss_limit_mb=$RSS_MIB_MAX \
+        -artifact_prefix="$found/" -print_final_stats=1 "$learned" "fuzz/corpus/$target" \
+        >"$logs/$target.log" 2>&1 || status=$?
+    spent=$(($(date +%s%N) - begun))
+    inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target.log" | tail -n 1)
+    # A program that a finding ended wrote none.
+    counted=$(cat "$logs/$target.stats" 2>/dev/null || true)
+    if [[ $counted =~ slowest_us=([0-9]+)\ peak_bytes=([0-9]+)\ peak_share=([0-9]+) ]]; then
+        slowest_us=${BASH_REMATCH[1]} peak_bytes=${BASH_REMATCH[2]} peak_share=${BASH_REMATCH[3]}
+    fi
+    echo "$target $status ${inputs:-0} $((spent / 1000000)) $(ls "$learned" | wc -l) $slowest_us $peak_bytes $peak_share" \
+        >"$logs/$target.row"
+    if [ "$status" = 0 ]; then
+        echo "pass $target: ${inputs:-0} inputs" >&2
+    else
+        artifact=$(sed -n 's/.*Test unit written to //p' "$logs/$target.log" | tail -n 1)
+        {
+            echo "FAIL $target: status $status, see $logs/$target.log; repeat it with: $programs/$target ${artifact:-}"
+            grep -a -m 3 -E '^(memory:|slow:|a panic got through|thread .* panicked|SUMMARY|ERROR|==[0-9]+== ERROR)' -A 2 \
+                "$logs/$target.log" || true
+        } >&2
+    fi
+}
+export -f run_target
+export programs limit INPUT_BYTES_MAX INPUT_SECONDS_MAX RSS_MIB_MAX
+
+printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c 'set -eu; run_target {}'
+
+for target in "${targets[@]}"; do
+    cat "fuzz/target/logs/$target.row"
+done | awk -v markdown="$markdown" '
+    BEGIN {
+        plain = "%-18s %12s %10s %10s %8s %13s %15s %10s\n"
+        row = markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s |\n" : plain
+        printf row, "target", "inputs", "inputs/s", "learned", "failures", "slowest (ms)", "most memory (KiB)", "of bound"
+        if (markdown) print "|---|---:|---:|---:|---:|---:|---:|---:|"
+    }
+    {
+        known = $6 != "?"
+        slowest = known ? sprintf("%.1f", $6 / 1000) : "?"
+        memory = known ? sprintf("%.0f", $7 / 1024) : "?"
+        share = known ? sprintf("%.0f %%", $8 / 10) : "?"
+        rate = $4 > 0 ? sprintf("%.0f", $3 * 1000 / $4) : "?"
+        printf row, $1, $3, rate, $5, $2 != 0, slowest, memory, share
+        if ($2 != 0) failed++; else passed++
+        all += $3
+    }
+    END {
+        if (markdown) print ""
+        printf "%d inputs in all\n%d passed, %d failed\n", all, passed, failed
+        exit failed > 0
+    }'
