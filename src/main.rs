@@ -8,7 +8,7 @@ use lmcache_bench::args::{self, Invocation};
 use lmcache_bench::error::Error;
 use lmcache_bench::report::output;
 use lmcache_bench::status::Status;
-use lmcache_bench::sys::{panic, signal};
+use lmcache_bench::sys::{ending, limits, panic, signal};
 use lmcache_bench::{engine, l2, mock, server};
 
 fn main() -> ExitCode {
@@ -24,12 +24,11 @@ fn main() -> ExitCode {
             sentences.iter().for_each(|sentence| complain(sentence));
             ExitCode::FAILURE
         }
-        // The shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
         Ok(Status::Interrupted { signal, sentences }) => {
             sentences.iter().for_each(|sentence| complain(sentence));
             let name = signal::name(signal);
             complain(&format!("lmcache-bench: stopped by {name}; any report is partial"));
-            ExitCode::from(128 + u8::try_from(signal).unwrap_or(0))
+            ExitCode::from(signal_code(signal))
         }
         Err(error) => {
             complain(&error.to_string());
@@ -39,14 +38,28 @@ fn main() -> ExitCode {
 }
 
 fn run(started: Instant) -> Result<Status, Error> {
-    match args::parse(std::env::args_os().skip(1))? {
+    let invocation = args::parse(std::env::args_os().skip(1))?;
+    signal::install()
+        .and_then(|()| ending::watch(signal_code, complain))
+        .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::told(&error))))?;
+    let outcome = match invocation {
         Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
         Invocation::Engine(args) => engine::bench::run(&args),
         Invocation::Server(args) => server::bench::run(&args, started),
         Invocation::L2(args) => l2::bench::run(&args, started),
         Invocation::MockEngine(args) => mock::engine::run(&args),
         Invocation::MockServer(args) => mock::server::run(&args),
+    };
+    match (outcome, signal::received()) {
+        // What a signal broke off did not fail by itself.
+        (Err(_), Some(signal)) => Ok(Status::interrupted(signal)),
+        (outcome, _) => outcome,
     }
+}
+
+/// The shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+fn signal_code(signal: i32) -> u8 {
+    128 + u8::try_from(signal).unwrap_or(0)
 }
 
 /// One sentence on standard error. Nobody is left to tell when that fails, and the exit code still says it. What a server

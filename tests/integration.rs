@@ -12,6 +12,7 @@ mod cases {
     mod engine_interactive;
     mod faults;
     mod files;
+    mod hostile;
     mod measure;
     mod mock_engine;
     mod mock_faults;

@@ -33,6 +33,7 @@ use crate::report::model::Section;
 use crate::report::progress::Progress;
 use crate::report::prompt::Prompter;
 use crate::status::Status;
+use crate::sys::ending::saving;
 use crate::sys::{limits, signal, socket};
 
 /// Files this process has open besides its connections.
@@ -44,15 +45,6 @@ const SENTENCES_MAX: usize = 3;
 
 /// Runs `engine` as the command line asks.
 pub fn run(args: &EngineArgs) -> Result<Status, Error> {
-    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
-    match (run_to_the_end(args), signal::received()) {
-        // What a signal broke off did not fail by itself.
-        (Err(_), Some(signal)) => Ok(Status::interrupted(signal)),
-        (outcome, _) => outcome,
-    }
-}
-
-fn run_to_the_end(args: &EngineArgs) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
     if let Some(problem) = key.problem() {
         return Err(Error::Usage(problem));
@@ -196,6 +188,7 @@ impl Run<'_> {
         replay: Option<ClientError>,
         outputs: &Outputs,
     ) -> Status {
+        let saving = saving();
         let rows: Vec<Row> = samples
             .records
             .iter()
@@ -224,6 +217,7 @@ impl Run<'_> {
             doubts: &self.doubts,
             interrupted: interrupted.map(signal::name),
         });
+        drop(saving);
         let problems = outputs.write(&Results {
             report: &report,
             rows: &rows,

@@ -10,6 +10,7 @@ use ureq::{Body, Error};
 use super::encoding;
 use super::said::said;
 use crate::sys::limits;
+use crate::units::bytes_text;
 use crate::url::without_password;
 
 /// What is read of the body of an error.
@@ -19,7 +20,10 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 pub fn body(response: &mut Response<Body>, bytes_max: usize) -> Result<Vec<u8>, String> {
     let encoding = encoding::of_header(text_of(response.headers(), &CONTENT_ENCODING))?;
     let body = response.body_mut().with_config().limit(bytes_max as u64).read_to_vec();
-    let body = body.map_err(|error| format!("could not read the answer: {}", cause(&error)))?;
+    let body = body.map_err(|error| match error {
+        Error::BodyExceedsLimit(bytes) => format!("the answer is longer than {}", bytes_text(bytes)),
+        error => format!("could not read the answer: {}", cause(&error)),
+    })?;
     encoding.decode(body, bytes_max)
 }
 

@@ -34,8 +34,6 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, counters::available_memory_bytes())?;
     let parsed = spec::parse_specs(&specs)?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
-    signal::install()
-        .map_err(|error| Error::Environment(format!("could not install signal handlers: {}", limits::told(&error))))?;
     let mut progress = match (args.quiet, args.format) {
         (true, _) => Progress::silent(),
         (false, Format::Terminal) => Progress::stdout(),
@@ -46,11 +44,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let mut slots = Slots::allocate(&config, bridge.is_some())?;
     progress.line("");
     progress.line("[Init] Creating adapter...");
-    let mut adapter = match create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption) {
-        Ok(adapter) => adapter,
-        // Starting a Python takes seconds, in which people press Ctrl-C.
-        Err(error) => return signal::received().map_or(Err(error), |signal| Ok(Status::interrupted(signal))),
-    };
+    let mut adapter = create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption)?;
     let mut warnings = parsed.warnings;
     if encryption.is_some() {
         warnings.retain(|warning| !matches!(warning, Warning::Spec(SpecDoubt::FieldWithoutEffect { field, .. }) if field == "serde"));

@@ -9,7 +9,8 @@ use crate::l2::keys::ObjectKey;
 use crate::l2::samples::VerifyTally;
 use crate::l2::stamp::{self, Stamp};
 use crate::l2::verify::{self, Verdict};
-use crate::sys::parallel;
+use crate::sys::ending::saving;
+use crate::sys::{parallel, signal};
 
 const WORKERS_MAX: usize = 8;
 
@@ -37,11 +38,14 @@ fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
     Stamp { seed, key: hash, round }
 }
 
-/// Calls `work` for every item, on as many threads as pay.
+/// Calls `work` for every item, on as many threads as pay. After a signal the round will not run, so nothing is worth it.
 fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
     let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let share = items.len().div_ceil(workers).max(1);
-    parallel::each(items.chunks_mut(share), |share| share.iter_mut().for_each(&work));
+    parallel::each(items.chunks_mut(share), |share| {
+        let wanted = share.iter_mut().take_while(|_| signal::received().is_none());
+        wanted.for_each(&work);
+    });
 }
 
 /// Checks every object that a round loaded, on as many threads as pay; verdicts come back in key order.
@@ -52,6 +56,8 @@ pub fn check_all<'a>(
     tally: &mut VerifyTally,
     note: &mut dyn FnMut(String),
 ) {
+    // What was loaded is a result: a signal that comes now does not lose it.
+    let _saving = saving();
     let items: Vec<&Item> = completions
         .flat_map(|completion| &completion.items)
         .filter(|item| item.outcome == Outcome::Loaded)

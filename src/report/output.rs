@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::sys::ending::saving;
 use crate::url::literal_path_advice;
 
 /// Temporary names to try beside the target; another run's leftovers may hold some.
@@ -73,7 +74,10 @@ impl OutputFile {
     pub fn write(&self, text: &str) -> Result<(), Error> {
         let written = match &self.way {
             Way::Stream(stream) => (&mut &*stream).write_all(text.as_bytes()),
-            Way::Replace { target, permissions } => replace(target, permissions.as_ref(), text),
+            Way::Replace { target, permissions } => {
+                let _saving = saving();
+                replace(target, permissions.as_ref(), text)
+            }
             Way::InPlace => write_in_place(&self.path, text),
         };
         written.map_err(|cause| failure(self.flag, self.content, &self.path, &cause))

@@ -24,7 +24,7 @@ use crate::server::summary::{self, RunFacts, ServerFacts};
 use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
-use crate::sys::{counters, limits, panic, shm, signal};
+use crate::sys::{counters, panic, shm, signal};
 use crate::url::literal_path_note;
 
 /// The server digests the whole request in one answer.
@@ -35,8 +35,6 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
     Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
     let output = args.output.as_deref().map(OutputFile::check).transpose()?;
-    signal::install()
-        .map_err(|error| Error::Environment(format!("could not install signal handlers: {}", limits::told(&error))))?;
     let gpu = match config.mode {
         Mode::Cpu => None,
         Mode::Gpu => Some(Gpu::open(config.device).map_err(Error::Environment)?),

@@ -6,6 +6,7 @@ pub mod arena;
 mod connect;
 pub mod counters;
 pub mod deadline;
+pub mod ending;
 pub mod file_map;
 pub mod files;
 pub mod limits;

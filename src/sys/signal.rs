@@ -1,5 +1,5 @@
 //! The signals that ask for an end as a flag that loops look at. It must never do anything in the handler but store the
-//! number and the time.
+//! number and the time and wake whoever waits for them.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,6 +12,8 @@ pub const PANIC: i32 = libc::SIGABRT;
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 /// When, on the monotonic clock.
 static RECEIVED_AT_NS: AtomicI64 = AtomicI64::new(0);
+/// The descriptor that gets a byte for each signal, if one does.
+static WOKEN: AtomicI32 = AtomicI32::new(-1);
 
 /// May be called in a signal handler.
 fn monotonic_ns() -> i64 {
@@ -29,6 +31,22 @@ extern "C" fn remember(signal: libc::c_int) {
     if RECEIVED.swap(signal, Ordering::SeqCst) != 0 {
         // SAFETY: `signal` and `SIG_DFL` are valid arguments, and signal(2) may be called in a handler.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    wake_waiter();
+}
+
+fn wake_waiter() {
+    let woken = WOKEN.load(Ordering::SeqCst);
+    if woken < 0 {
+        return;
+    }
+    // SAFETY: one readable byte, and a descriptor that stays open; a full pipe has woken its reader already. write(2) may be
+    // called in a handler, and what it leaves in errno must not reach the code that was interrupted.
+    unsafe {
+        let errno = libc::__errno_location();
+        let before = *errno;
+        libc::write(woken, [0_u8].as_ptr().cast(), 1);
+        *errno = before;
     }
 }
 
@@ -52,11 +70,16 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<libc::sig
     let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
     // SAFETY: both structures are initialised; the handler is SIG_IGN or `remember`, which touches atomics and calls
-    // clock_gettime(2) and signal(2), all async-signal-safe.
+    // clock_gettime(2), signal(2) and write(2), all async-signal-safe.
     match unsafe { libc::sigaction(signal, &action, &mut before) } {
         0 => Ok(before.sa_sigaction),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Writes a byte to this descriptor for each signal. It must stay open until the program ends.
+pub fn wake(descriptor: libc::c_int) {
+    WOKEN.store(descriptor, Ordering::SeqCst);
 }
 
 /// The signal that asked for an end, if one came.

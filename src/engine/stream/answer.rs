@@ -20,6 +20,10 @@ pub const GAP_UNIT_NS: u64 = 100;
 const EMPTY_GAP_UNITS: u64 = 1000;
 /// Gaps that have room from the beginning; longer answers make more as they go.
 const GAPS_ROOM_MAX: usize = 1 << 8;
+/// Far more than any answer has; each keeps its gap.
+const TOKEN_EVENTS_MAX: u64 = 1 << 20;
+/// Of an answer that becomes a part of the next request.
+const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Engines name answers with about forty characters.
 const RESPONSE_ID_CHARS_MAX: usize = 100;
 
@@ -107,7 +111,19 @@ impl Answer {
         if let Some(chunk) = reader.read(data)? {
             self.take(chunk, at);
         }
-        Ok(())
+        self.check_length()
+    }
+
+    /// An engine that never stops must not fill the memory until its time is over.
+    fn check_length(&self) -> Result<(), Failure> {
+        let (events, bytes) = (self.token_events, self.text.len());
+        if events <= TOKEN_EVENTS_MAX && bytes <= TEXT_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Failure::protocol(format!(
+            "the answer does not end: {events} token events and {bytes} bytes of text kept so far; does the engine obey \
+             max_tokens?"
+        )))
     }
 
     /// Takes an event whose blank line never came. The standard and the reference drop it, and so its text and counts say

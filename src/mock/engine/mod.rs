@@ -35,11 +35,6 @@ use server::Server;
 /// Serves until a signal asks for the end; that is how a server ends well, so it counts as done.
 pub fn run(args: &MockEngineArgs) -> Result<Status, Error> {
     let config = Config::from_args(args)?;
-    signal::install().map_err(|cause| {
-        Error::Environment(format!(
-            "lmcache-bench mock engine: could not watch for signals: {cause}"
-        ))
-    })?;
     let log = match &config.log {
         Some(path) => Log::to_file(path)?,
         None => Log::default(),

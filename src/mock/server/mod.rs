@@ -44,7 +44,6 @@ pub struct Running {
 /// Serves until a signal asks for the end.
 pub fn run(args: &MockServerArgs) -> Result<Status, Error> {
     let config = Config::resolve(args)?;
-    signal::install().map_err(|error| Error::Environment(format!("could not install signal handlers: {error}")))?;
     let running = start(config)?;
     let (rpc, http) = (running.rpc, running.http);
     write_stdout(&format!("listening on tcp://{rpc} http://{http}\n"))?;

@@ -337,3 +337,17 @@ fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
     quick.drop_impossible_counts(u64::MAX);
     assert_eq!(quick.answer.usage.completion_tokens, None);
 }
+
+#[test]
+fn an_answer_without_an_end_is_given_up() {
+    let event = |text: &str| format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#);
+    let mut long = Answer::new(true, 8);
+    let piece = event(&"x".repeat(6 << 20));
+    assert!(long.event(piece.as_bytes(), Stamp(0)).is_ok() && long.event(piece.as_bytes(), Stamp(1)).is_ok());
+    let failure = long.event(piece.as_bytes(), Stamp(2)).unwrap_err();
+    assert!(failure.text.contains("does not end"), "{}", failure.text);
+    let mut many = Answer::new(false, 8);
+    many.token_events = (1 << 20) - 1;
+    assert!(many.event(event("x").as_bytes(), Stamp(0)).is_ok());
+    assert!(many.event(event("x").as_bytes(), Stamp(1)).is_err());
+}
