@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::args::engine::EngineArgs;
 use crate::engine::ask::{discover, server_counters};
 use crate::engine::settings::file;
+use crate::engine::tokens::library::Library;
 use crate::engine::{tokens, trust};
 use crate::l2::adapters::aesgcm::cipher::Keys;
 use crate::l2::adapters::bridge::frame;
@@ -54,6 +55,17 @@ pub fn config_file(path: &Path) -> Result<(EngineArgs, usize), String> {
 /// The settings as a file again.
 pub fn rendered(args: &EngineArgs) -> String {
     file::render(args, &file::exported_items(args))
+}
+
+/// Reads a tokenizer.json, and has it encode and decode a text.
+pub fn tokenizer(bytes: &[u8], text: &str) -> bool {
+    let Ok(tokenizer) = Library::read(bytes) else {
+        return false;
+    };
+    if let Ok(ids) = tokenizer.encode(text) {
+        let _ = tokenizer.decode(&ids);
+    }
+    true
 }
 
 pub fn special_tokens(path: &Path) -> usize {

@@ -16,7 +16,8 @@ fuzz_target!(|data: &[u8]| {
         key: head[8..24].try_into().expect("16 bytes"),
         round: number(24),
     };
-    let mut object = vec![0; (64 + rest.len()).next_multiple_of(32).min(8192)];
+    // Objects are whole KiB.
+    let mut object = vec![0; (1 + rest.len()).next_multiple_of(1024).min(8192)];
     fill(&mut object, stamp);
     let object_bytes = object.len() as u64;
     let first = object.len().min(BLOCK_BYTES);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lmcache_bench::engine::tokens::LocalTokenizer;
-use lmcache_bench_fuzz::{Scratch, bounded_by, surviving};
+use lmcache_bench::fuzzing;
+use lmcache_bench_fuzz::{bounded_by, surviving};
 
 /// The library's own structures: a vocabulary's entry of a dozen bytes becomes some hundred in three tables, and a regular
 /// expression of a few bytes up to the library's own limit of 10 MiB.
@@ -13,11 +13,7 @@ const TOKENIZER_ROOM: usize = 64 << 20;
 fuzz_target!(|data: &[u8]| {
     surviving(|| {
         bounded_by(TOKENIZER_FACTOR, TOKENIZER_ROOM, data, |data| {
-            if let Ok(tokenizer) = Scratch::with(data, LocalTokenizer::load)
-                && let Ok(ids) = tokenizer.encode("Hello, w\u{f6}rld! 12\u{3000}\n")
-            {
-                let _ = tokenizer.decode(&ids);
-            }
+            fuzzing::tokenizer(data, "Hello, w\u{f6}rld! 12\u{3000}\n")
         });
     });
 });

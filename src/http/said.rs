@@ -135,10 +135,12 @@ fn element(text: &str, name: &str) -> Option<String> {
 }
 
 fn without_tags(text: &str) -> String {
-    let parts = text
-        .split('<')
-        .map(|part| part.split_once('>').map_or(part, |(_, after)| after));
-    one_line(&parts.collect::<Vec<_>>().join(" "))
+    let mut plain = String::with_capacity(text.len() + 1);
+    for part in text.split('<') {
+        plain.push_str(part.split_once('>').map_or(part, |(_, after)| after));
+        plain.push(' ');
+    }
+    one_line(&plain)
 }
 
 #[cfg(test)]
