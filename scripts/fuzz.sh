@@ -51,7 +51,8 @@ programs=fuzz/target/$host/release
 if [ -n "$inputs" ]; then
     limit=-runs=$amount
 else
-    each=$((amount * jobs / ${#targets[@]}))
+    beside=$((jobs < ${#targets[@]} ? jobs : ${#targets[@]}))
+    each=$((amount * beside / ${#targets[@]}))
     limit=-max_total_time=$((each > 0 ? each : 1))
 fi
 
