@@ -115,5 +115,5 @@ done | awk -v markdown="$markdown" '
     END {
         if (markdown) print ""
         printf "%d inputs in all\n%d passed, %d failed\n", all, passed, failed
-        exit failed > 0
+        exit (failed > 0)
     }'
