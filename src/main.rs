@@ -50,7 +50,10 @@ fn run(started: Instant) -> Result<Status, Error> {
         Invocation::MockEngine(args) => mock::engine::run(&args),
         Invocation::MockServer(args) => mock::server::run(&args),
     };
-    match (outcome, signal::received()) {
+    match (
+        outcome,
+        signal::received().filter(|signal| *signal != signal::READER_LEFT),
+    ) {
         // What a signal broke off did not fail by itself.
         (Err(_), Some(signal)) => Ok(Status::interrupted(signal)),
         (outcome, _) => outcome,

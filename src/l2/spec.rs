@@ -53,6 +53,7 @@ pub use self::valkey::ValkeyConfig;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, shortened};
+use crate::python::json;
 use crate::report::warning::{SpecDoubt, Warning};
 use crate::units::bytes_text;
 
@@ -198,7 +199,10 @@ fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
             "{flag}: the JSON nests deeper than {NESTING_MAX} levels; flatten it"
         ));
     }
-    serde_json::from_str(raw).map_err(|error| {
+    json::strict(raw.as_bytes()).map_err(|error| {
+        if json::costs_too_much(&error) {
+            return format!("{flag}: {error}; shorten it");
+        }
         let message = python_json::error_message(raw).unwrap_or_else(|| {
             format!("{error}; replace NaN, Infinity, numbers beyond a double, and halves of surrogate pairs")
         });

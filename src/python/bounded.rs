@@ -1,4 +1,5 @@
-//! JSON values that may cost only so much: a list of small numbers takes forty times its text in memory.
+//! JSON values that may cost only so much: a list of small numbers takes forty times its text in memory. Counts what the
+//! values hold, in the steps in which lists and objects grow.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,17 +8,27 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads one value of at most as many parts (lists, objects and what is in them) as are left, and takes them away.
+/// Of one value in a list or an object, without what it holds elsewhere.
+const VALUE_BYTES: usize = size_of::<Value>();
+/// Of one field: its value, the head of its name, a hash, and its place in the table.
+const FIELD_BYTES: usize = VALUE_BYTES + size_of::<String>() + 8 + 10;
+
+/// Reads one value that costs at most so many bytes of memory as are left, beside its own head, and takes them away.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounded<'a>(pub &'a Cell<usize>);
+
+impl Bounded<'_> {
+    fn pay<E: Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.0.get().checked_sub(bytes);
+        self.0.set(left.ok_or_else(|| E::custom("it has too many parts"))?);
+        Ok(())
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Bounded<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
-        let left = self.0.get().checked_sub(1);
-        self.0
-            .set(left.ok_or_else(|| D::Error::custom("it has too many parts"))?);
         reader.deserialize_any(self)
     }
 }
@@ -49,13 +60,20 @@ impl<'de> Visitor<'de> for Bounded<'_> {
         Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+        self.pay(text.len())?;
         Ok(Value::String(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
         while let Some(value) = list.next_element_seed(self)? {
+            if values.len() == values.capacity() {
+                // By half and not by as much again: lists of small numbers are what costs the most.
+                let more = values.len() / 2 + 1;
+                self.pay(more * VALUE_BYTES)?;
+                values.reserve_exact(more);
+            }
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -63,7 +81,19 @@ impl<'de> Visitor<'de> for Bounded<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
+        // As a map grows by itself: 3, 7, 14, 28 and so on.
+        let mut room = 0;
         while let Some(key) = object.next_key::<String>()? {
+            if fields.len() == room {
+                let more = match room {
+                    0 => 3,
+                    3 => 4,
+                    _ => room,
+                };
+                self.pay(more * FIELD_BYTES)?;
+                room += more;
+            }
+            self.pay(key.len())?;
             fields.insert(key, object.next_value_seed(self)?);
         }
         Ok(Value::Object(fields))
@@ -75,15 +105,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_the_same_until_there_are_too_many() {
+    fn values_are_the_same_until_they_cost_too_much() {
         let text = r#"{"a":[1,-2,2.5,"x",null,true],"b":{"c":"\u00e9"}}"#;
-        for (parts, fits) in [(11, true), (10, true), (9, false), (0, false)] {
-            let left = Cell::new(parts);
+        // Room for seven values in the list, for three fields in each object, and the texts.
+        let costs = 7 * VALUE_BYTES + 2 * 3 * FIELD_BYTES + 3 + 3;
+        for (room, fits) in [(costs + 1, true), (costs, true), (costs - 1, false), (0, false)] {
+            let left = Cell::new(room);
             let read = Bounded(&left).deserialize(&mut serde_json::Deserializer::from_str(text));
             match fits {
                 true => {
                     assert_eq!(read.unwrap(), serde_json::from_str::<Value>(text).unwrap());
-                    assert_eq!(left.get(), parts - 10);
+                    assert_eq!(left.get(), room - costs);
                 }
                 false => assert!(read.unwrap_err().to_string().contains("too many parts")),
             }

@@ -1,15 +1,49 @@
 //! JSON as Python's reader takes it, where serde_json is stricter: lone surrogates (U+FFFD here, which text can hold), `NaN`
 //! and infinities (null here: nobody reads them), numbers beyond a double, and a byte order mark in front.
 
-use serde_json::{Error, Value};
+use std::cell::Cell;
+
+use serde::de::DeserializeSeed;
+use serde_json::{Deserializer, Error, Value};
+
+use super::bounded::Bounded;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
-/// Reads JSON text. The error is that of the text as it came, without the mark.
+/// What a text may cost in memory: so much for each of its bytes, and so much beside (docs/formats.md).
+const COST_PER_BYTE: usize = 10;
+const COST_BESIDE: usize = 1 << 20;
+/// Of that, for each byte of a text that is repaired first: its copy, which may have to grow.
+const REPAIR_PER_BYTE: usize = 2;
+
+/// Reads JSON text. The error is that of the text as it came, without the mark. A text of very many small values is refused.
 pub fn loads(text: &[u8]) -> Result<Value, Error> {
     let text = without_mark(text);
-    serde_json::from_slice(text).or_else(|error| serde_json::from_slice(&repaired(text)).map_err(|_| error))
+    match strict(text) {
+        Err(error) if !costs_too_much(&error) => {
+            let repaired = repaired(text);
+            within(&repaired, COST_PER_BYTE - REPAIR_PER_BYTE).map_err(|_| error)
+        }
+        read => read,
+    }
+}
+
+/// Reads JSON text as it stands in the standard.
+pub fn strict(text: &[u8]) -> Result<Value, Error> {
+    within(text, COST_PER_BYTE)
+}
+
+/// Whether a text was refused though it is JSON.
+pub fn costs_too_much(error: &Error) -> bool {
+    error.is_data()
+}
+
+fn within(text: &[u8], cost_per_byte: usize) -> Result<Value, Error> {
+    let room = text.len().saturating_mul(cost_per_byte).saturating_add(COST_BESIDE);
+    let mut reader = Deserializer::from_slice(text);
+    let value = Bounded(&Cell::new(room)).deserialize(&mut reader)?;
+    reader.end().map(|()| value)
 }
 
 /// Text without the byte order mark that editors on Windows put in front.
@@ -128,8 +162,59 @@ mod tests {
         ] {
             let error = loads(text.as_bytes()).expect_err(text);
             let plain = serde_json::from_slice::<Value>(without_mark(text.as_bytes())).expect_err(text);
-            assert_eq!(error.to_string(), plain.to_string());
+            assert!(
+                !costs_too_much(&error) && error.to_string() == plain.to_string(),
+                "{error}"
+            );
         }
+    }
+
+    #[test]
+    fn a_text_costs_ten_times_its_bytes_at_most() {
+        let (lists, fields) = ("[],".repeat(100_000), (0..50_000).map(|at| format!("\"{at:x}\":0,")));
+        let fields: String = fields.collect();
+        for text in [
+            format!("[{}0]", "0,".repeat(100_000)),
+            format!("[{}NaN]", "0,".repeat(100_000)),
+            format!("[{lists}[]]"),
+            format!("{{{fields}\"\":0}}"),
+        ] {
+            let error = loads(text.as_bytes()).expect_err("too many values");
+            assert!(
+                costs_too_much(&error) && error.to_string().contains("too many parts"),
+                "{error}"
+            );
+        }
+        // What servers of many models send.
+        let permission = r#"[{"id":"modelperm-0123456789abcdef","object":"model_permission","created":1780000000,
+            "allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,"allow_search_indices":false,
+            "allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,"is_blocking":false}]"#;
+        let model = format!(
+            r#"{{"id":"lora-1","object":"model","created":1780000000,"owned_by":"vllm","root":"/loras/1",
+            "parent":"meta-llama/Llama-3.1-8B","max_model_len":null,"permission":{permission}}},"#
+        );
+        let models = format!(r#"{{"data":[{}{{}}]}}"#, model.repeat(10_000));
+        let read = loads(models.as_bytes()).unwrap();
+        assert_eq!(read["data"].as_array().map(Vec::len), Some(10_001));
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 8, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from);
+            let fields = prop::collection::vec((any::<String>(), inner), 0..8);
+            prop_oneof![
+                list,
+                fields.prop_map(|fields| Value::Object(fields.into_iter().collect()))
+            ]
+        })
     }
 
     proptest! {
@@ -138,6 +223,12 @@ mod tests {
             let value = json!({"text": text, "list": [number, null, {"k\\\"": text}]});
             let written = value.to_string();
             prop_assert_eq!(repaired(written.as_bytes()), written.as_bytes());
+        }
+
+        #[test]
+        fn a_value_is_serde_jsons(value in value()) {
+            let text = value.to_string();
+            prop_assert_eq!(loads(text.as_bytes()).unwrap(), value);
         }
 
         #[test]

@@ -271,6 +271,9 @@ impl HttpApi {
         let detail = said(&body).unwrap_or_default();
         match (status, python::json::loads(&body)) {
             (200, Ok(value)) => Ok(value),
+            (200, Err(error)) if python::json::costs_too_much(&error) => {
+                Err(self.malformed(path, "as a cache server does", &error.to_string()))
+            }
             (200, Err(_)) => Err(self.malformed(path, "JSON", &detail)),
             // An unknown instance is a 404 too, with other words.
             (405, _) => Err(self.missing(path)),

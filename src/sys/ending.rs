@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
@@ -53,7 +53,6 @@ fn wait(mut woken: File, exit_code: fn(i32) -> u8, say: fn(&str)) {
         "lmcache-bench: stopped by {} in the middle of something that does not end; what it left open is not closed",
         signal::name(signal)
     ));
-    let _ = io::stderr().flush();
     // SAFETY: ends the process without running anything that might hang as well.
     unsafe { libc::_exit(i32::from(exit_code(signal))) }
 }

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Stands for a panic of this program where the reason for an early end is a signal's number.
 pub const PANIC: i32 = libc::SIGABRT;
 
+/// Stands for a reader who went away.
+pub const READER_LEFT: i32 = libc::SIGPIPE;
+
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 /// When, on the monotonic clock.
 static RECEIVED_AT_NS: AtomicI64 = AtomicI64::new(0);
@@ -101,7 +104,7 @@ pub fn since_received() -> Option<Duration> {
 pub fn reader_left() {
     let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
     // A signal that came before stays the reason.
-    let _ = RECEIVED.compare_exchange(0, libc::SIGPIPE, Ordering::SeqCst, Ordering::SeqCst);
+    let _ = RECEIVED.compare_exchange(0, READER_LEFT, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// Asks for an end because this program has a fault.
@@ -116,7 +119,7 @@ pub fn name(signal: i32) -> &'static str {
         libc::SIGINT => "SIGINT",
         libc::SIGTERM => "SIGTERM",
         libc::SIGHUP => "SIGHUP",
-        libc::SIGPIPE => "SIGPIPE",
+        READER_LEFT => "SIGPIPE",
         PANIC => "a panic",
         _ => "a signal",
     }

@@ -1,14 +1,14 @@
 //! Peers that never stop sending. Every limit here is an hour, so a run that ends shows that a bound or a signal ended it
 //! while bytes were flowing.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use crate::support::{bench, stderr, stdout};
+use crate::support::{Dir, bench, stderr, stdout};
 
 const HOUR: &str = "3600";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -292,4 +292,26 @@ fn what_stands_behind_a_chunk_or_beside_a_length_is_not_loaded() {
             stderr(&output)
         );
     }
+}
+
+/// Nothing looks at signals while a pipe without a reader is opened.
+#[test]
+fn a_signal_ends_a_report_that_nobody_reads() {
+    let dir = Dir::new();
+    let pipe = dir.join("report");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let spec = r#"{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":1}"#;
+    let mut command = bench();
+    command
+        .args(["l2", "--num-keys=1", "--rounds=1", "--l2-adapter", spec, "--output"])
+        .arg(&pipe);
+    let mut child = started(&mut command);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let last_round = |line: &String| line.starts_with("  [Load] Round ");
+    assert!(lines.any(|line| last_round(&line.unwrap())));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert!(stderr(&output).contains("stopped by SIGINT"), "{}", stderr(&output));
 }

@@ -136,7 +136,7 @@ impl Asker {
 
     pub fn get_json(&self, url: &str) -> Result<Value, Unanswered> {
         let answered = self.get(url, "application/json")?;
-        self.json(url, answered)
+        self.json(url, answered, json::loads)
     }
 
     /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer, or one that only
@@ -160,7 +160,13 @@ impl Asker {
         self.asked(url, move || request.call())
     }
 
-    pub fn post_json(&self, url: &str, body: &Value) -> Result<Value, Unanswered> {
+    /// `read` makes of the answer's text what the caller wants of it: a value of everything may be far larger.
+    pub fn post_json<T>(
+        &self,
+        url: &str,
+        body: &Value,
+        read: fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<T, Unanswered> {
         self.check(url)?;
         let request = self.agent.post(url).header("content-type", "application/json");
         let mut request = request.header("accept-encoding", encoding::ACCEPT);
@@ -169,7 +175,7 @@ impl Asker {
         }
         let body = body.to_string();
         let answered = self.asked(url, move || request.send(body))?;
-        self.json(url, answered)
+        self.json(url, answered, read)
     }
 
     fn check(&self, url: &str) -> Result<(), Unanswered> {
@@ -235,11 +241,19 @@ impl Asker {
         }
     }
 
-    fn json(&self, url: &str, answered: Answered) -> Result<Value, Unanswered> {
+    fn json<T>(
+        &self,
+        url: &str,
+        answered: Answered,
+        read: fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<T, Unanswered> {
         if !answered.status.is_success() {
             return Err(self.refusal(url, &answered));
         }
-        json::loads(&answered.body).map_err(|cause| {
+        read(&answered.body).map_err(|cause| {
+            if json::costs_too_much(&cause) {
+                return self.stranger(format!("the answer is no answer to this question: {cause}"));
+            }
             self.stranger(match self.said(&answered.body) {
                 Some(said) => format!("the answer is not JSON ({said})"),
                 None if answered.body.is_empty() => "the answer is empty".to_owned(),

@@ -25,8 +25,8 @@ use crate::url::literal_path_advice;
 
 /// No config file comes near this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// What all known keys together may hold: values, and those in lists and objects.
-const PARTS_MAX: usize = 5000;
+/// What the values of all known keys together may cost in memory.
+const VALUES_BYTES_MAX: usize = 1 << 20;
 /// Unknown keys that are named; the others are counted.
 const NOTES_MAX: usize = 20;
 /// Of a key in a sentence.
@@ -136,10 +136,10 @@ impl<'de> Visitor<'de> for KeysVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Keys, A::Error> {
         let mut keys = Keys::default();
-        let parts = Cell::new(PARTS_MAX);
+        let left = Cell::new(VALUES_BYTES_MAX);
         while let Some(key) = object.next_key::<String>()? {
             if row(&key).is_some() {
-                keys.known.insert(key, object.next_value_seed(Bounded(&parts))?);
+                keys.known.insert(key, object.next_value_seed(Bounded(&left))?);
                 continue;
             }
             object.next_value::<IgnoredAny>()?;
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_no_object_or_too_much_is_refused() {
-        let many = format!("{{\"model\":[{}0]}}", "0,".repeat(PARTS_MAX));
+        let many = format!("{{\"model\":[{}0]}}", "0,".repeat(VALUES_BYTES_MAX / 64));
         for (text, why) in [
             ("[1]", "it holds no JSON object"),
             (" 5", "it holds no JSON object"),

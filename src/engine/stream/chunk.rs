@@ -206,6 +206,9 @@ fn reason_of(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
 /// Errors, numbers in quotes, doubled keys, what only Python's reader takes, and everything else that is rare.
 fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
     let value = json::loads(data).map_err(|error| {
+        if json::costs_too_much(&error) {
+            return Failure::protocol(format!("an event of the answer is none of an engine's: {error}"));
+        }
         let said = one_line(&String::from_utf8_lossy(data));
         Failure::protocol(format!("an event of the answer is not JSON: {error}: {said}"))
     })?;

@@ -137,6 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_very_many_values_is_refused() {
+        let event = format!(r#"{{"error":{{"message":"x"}},"y":[{}0]}}"#, "0,".repeat(100_000));
+        let failure = ChunkReader::default().read(event.as_bytes()).expect_err("too many");
+        assert!(
+            failure
+                .text
+                .starts_with("an event of the answer is none of an engine's: it has too many parts")
+        );
+    }
+
+    #[test]
     fn a_long_event_is_no_shape() {
         let long = event("1", &"x".repeat(SHAPE_BYTES_MAX), "");
         assert_eq!(read_all(&[long.clone(), long]), 0);

@@ -1,11 +1,16 @@
 //! Token counts from the engine's own `/tokenize`: vLLM's and SGLang's form and llama.cpp's in one request. Must never be
 //! asked while a run is measured.
 
+use std::fmt;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::{Asker, PATIENT, Reached};
 use crate::http::said::said_in;
+use crate::python::json;
 
 #[derive(Debug)]
 pub struct EngineTokenizer {
@@ -35,16 +40,59 @@ impl EngineTokenizer {
             "add_special_tokens": false,
             "add_special": false,
         });
-        let answer = self.asker.post_json(&self.url, &question);
+        let answer = self.asker.post_json(&self.url, &question, tally);
         let answer = answer.map_err(|why| match why.reached {
             // Many engines have no such endpoint, and are the right ones all the same.
             Reached::Server => format!("{} does not count tokens: {}", self.url, why.cause),
             Reached::Nobody | Reached::Doorkeeper => format!("{} could not be asked for tokens: {why}", self.url),
         })?;
-        counted(&answer).ok_or_else(|| {
-            let said = said_in(&answer).unwrap_or_default();
-            format!("{} answered without a count or a list of tokens ({said})", self.url)
-        })
+        answer.map_err(|said| format!("{} answered without a count or a list of tokens ({said})", self.url))
+    }
+}
+
+/// The count that an answer gives, or what it says instead. A list of tokens, which is forty times its text in memory as a
+/// value, is only counted.
+fn tally(text: &[u8]) -> Result<Result<u64, String>, serde_json::Error> {
+    if let Ok(Tally { count, tokens }) = serde_json::from_slice(json::without_mark(text))
+        && let Some(count) = count.or(tokens.map(|Length(tokens)| tokens))
+    {
+        return Ok(Ok(count));
+    }
+    let answer = json::loads(text)?;
+    Ok(counted(&answer).ok_or_else(|| said_in(&answer).unwrap_or_default()))
+}
+
+/// The usual form of an answer.
+#[derive(Deserialize)]
+struct Tally {
+    count: Option<u64>,
+    tokens: Option<Length>,
+}
+
+/// How long a list is, whatever is in it.
+struct Length(u64);
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Length, D::Error> {
+        reader.deserialize_seq(LengthVisitor)
+    }
+}
+
+struct LengthVisitor;
+
+impl<'de> Visitor<'de> for LengthVisitor {
+    type Value = Length;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Length, A::Error> {
+        let mut length = 0;
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            length += 1;
+        }
+        Ok(Length(length))
     }
 }
 
@@ -59,12 +107,20 @@ mod tests {
 
     #[test]
     fn every_engines_answer_is_understood() {
-        assert_eq!(
-            counted(&json!({"count": 3, "max_model_len": 9, "tokens": [1, 2, 3]})),
-            Some(3)
-        );
-        assert_eq!(counted(&json!({"tokens": [1, 2]})), Some(2));
-        assert_eq!(counted(&json!({"tokens": [{"id": 198, "piece": "\n"}]})), Some(1));
-        assert_eq!(counted(&json!({"detail": "Not Found"})), None);
+        let many = format!(r#"{{"tokens":[{}0],"max_model_len":9}}"#, "0,".repeat(300_000));
+        for (answer, want) in [
+            (r#"{"count": 3, "max_model_len": 9, "tokens": [1, 2, 3]}"#, Ok(3)),
+            ("\u{feff}{\"tokens\": [1, 2], \"count\": null}", Ok(2)),
+            (r#"{"tokens": [{"id": 198, "piece": "\n"}]}"#, Ok(1)),
+            (r#"{"tokens": [1], "x": NaN}"#, Ok(1)),
+            (r#"{"tokens": [1, 2], "count": "many"}"#, Ok(2)),
+            (r#"{"detail": "Not Found"}"#, Err("Not Found")),
+            ("[1]", Err("[1]")),
+            (&many, Ok(300_001)),
+        ] {
+            let got = tally(answer.as_bytes()).expect("JSON");
+            assert_eq!(got, want.map_err(str::to_owned), "{answer:.60}");
+        }
+        assert!(tally(b"no JSON").is_err());
     }
 }

@@ -257,3 +257,13 @@ fn doubts_are_warned_about() {
         ["affinity_tag", "shared", "persist_enabled", "eviction", "serde"]
     );
 }
+
+#[test]
+fn a_spec_of_very_many_values_is_refused() {
+    let raw = format!(r#"{{"type": "mock", "x": [{}0]}}"#, "0,".repeat(100_000));
+    let error = parse_specs(&[raw]).expect_err("a list").to_string();
+    assert!(
+        error.contains("--l2-adapter #1: it has too many parts") && error.ends_with("; shorten it"),
+        "{error}"
+    );
+}

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::config::FaultKind;
 use super::service::Service;
 use super::worker::{KvMemory, Worker};
+use crate::python;
 use crate::server::rpc::Operation;
 use crate::units::decimal;
 
@@ -207,7 +208,7 @@ pub(crate) fn check_query(query: &str) -> Option<Value> {
 
 fn checksums(body: &[u8], service: &Service) -> (u16, Value) {
     let detail = |status: u16, text: String| (status, json!({"detail": text}));
-    let Ok(body) = serde_json::from_slice::<Value>(body) else {
+    let Ok(body) = python::json::strict(body) else {
         return detail(422, "malformed body".into());
     };
     let ids: Option<Vec<u64>> = body["block_ids"]

@@ -54,6 +54,12 @@ fn what_is_wrong_with_an_answer_is_told_in_the_servers_words() {
             "<title>Log in</title>",
             "/lmc_version did not answer JSON but \"Log in\"; is --url",
         ),
+        (
+            "200 OK",
+            "",
+            &format!("[{}0]", "0,".repeat(40_000)),
+            "did not answer as a cache server does but \"it has too many parts at line 1",
+        ),
         ("200 OK", "content-encoding: br\r\n", "x", "(Content-Encoding: br)"),
         (
             "302 Found",

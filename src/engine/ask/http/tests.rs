@@ -49,7 +49,7 @@ fn an_answer_may_have_a_mark_and_come_as_gzip_although_nobody_asked_for_it() {
     assert_eq!(asked(with_body("200 OK", "", marked)), Ok(want.clone()));
     let (url, questions) = models(with_body("200 OK", "content-encoding: gzip\r\n", &gzip(marked)));
     assert_eq!(asker("k").get_json(&url), Ok(want.clone()));
-    assert_eq!(asker("k").post_json(&url, &want), Ok(want));
+    assert_eq!(asker("k").post_json(&url, &want, json::loads), Ok(want));
     for question in questions.iter().take(2) {
         assert!(
             question.to_lowercase().contains("accept-encoding: identity\r\n"),
@@ -108,6 +108,12 @@ fn what_a_server_says_is_shown_whatever_its_form_and_never_the_key() {
     ] {
         assert_eq!(asked(with_body(status, "", body.as_bytes())), Err(told.to_owned()));
     }
+    let many = format!("[{}0]", "0,".repeat(40_000));
+    let told = asked(with_body("200 OK", "", many.as_bytes())).unwrap_err();
+    assert!(
+        told.starts_with("the answer is no answer to this question: it has too many parts") && told.ends_with(engine),
+        "{told}"
+    );
     let packed = with_body("401 Unauthorized", "content-encoding: br\r\n", b"?");
     assert!(
         asked(packed)

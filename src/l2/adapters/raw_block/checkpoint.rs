@@ -26,10 +26,10 @@ const FIELDS: [&str; 9] = [
     "meta_version",
     "next_slot",
 ];
-/// Each of them is a number or a text.
-const FIELD_PARTS_MAX: usize = 8;
-/// Six values, and lists of a dimension or a position each.
-const ENTRY_PARTS_MAX: usize = 10_000;
+/// Each of them is a number or a text, at most a path.
+const FIELD_BYTES_MAX: usize = 8 << 10;
+/// In memory: six values, and lists of a dimension or a position each.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Of what a checkpoint says, in a sentence.
 const PATH_CHARS_MAX: usize = 200;
 
@@ -273,7 +273,7 @@ impl<'de> Visitor<'de> for StateVisitor<'_> {
             } else if FIELDS.contains(&name.as_str()) {
                 state
                     .fields
-                    .insert(name, object.next_value_seed(Bounded(&Cell::new(FIELD_PARTS_MAX)))?);
+                    .insert(name, object.next_value_seed(Bounded(&Cell::new(FIELD_BYTES_MAX)))?);
             } else {
                 object.next_value::<IgnoredAny>()?;
             }
@@ -304,7 +304,7 @@ impl<'de> Visitor<'de> for Entries<'_> {
         let (mut entries, mut named) = (HashMap::new(), 0);
         while let Some(name) = object.next_key::<String>()? {
             named += 1;
-            let fields = object.next_value_seed(Bounded(&Cell::new(ENTRY_PARTS_MAX)))?;
+            let fields = object.next_value_seed(Bounded(&Cell::new(ENTRY_BYTES_MAX)))?;
             // Of two with one name the last one counts.
             entries.remove(&name);
             entries.extend(entry(self.0, &fields).map(|entry| (name, entry)));
