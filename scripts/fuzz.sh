@@ -51,7 +51,8 @@ programs=fuzz/target/$host/release
 if [ -n "$inputs" ]; then
     limit=-runs=$amount
 else
-    each=$((amount * jobs / ${#targets[@]}))
+    beside=$((jobs < ${#targets[@]} ? jobs : ${#targets[@]}))
+    each=$((amount * beside / ${#targets[@]}))
     limit=-max_total_time=$((each > 0 ? each : 1))
 fi
 
@@ -114,5 +115,5 @@ done | awk -v markdown="$markdown" '
     END {
         if (markdown) print ""
         printf "%d inputs in all\n%d passed, %d failed\n", all, passed, failed
-        exit failed > 0
+        exit (failed > 0)
     }'

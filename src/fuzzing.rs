@@ -142,7 +142,7 @@ pub fn credentials(text: &str, profile: &str) -> bool {
     s3::credentials::section(text, profile).is_some()
 }
 
-/// Elements of an S3 document, and every judgement over it as an answer.
+/// Elements of an S3 document, and what one operation makes of it as an answer.
 pub fn s3_document(status: u16, headers: &[(&str, &str)], text: &str) {
     use s3::refusal::Asked;
     let _ = s3::answer::root(text);
@@ -159,12 +159,10 @@ pub fn s3_document(status: u16, headers: &[(&str, &str)], text: &str) {
         Asked::Head,
         Asked::Get,
     ];
-    for asked in all {
-        if let Err(refusal) = asked.judge(&head, text) {
-            let _ = (refusal.is_passing(), refusal.is_missing_object());
-            let said = format!("{refusal}{}", refusal.advice());
-            assert!(!said.contains(char::is_control), "{said:?}");
-        }
+    if let Err(refusal) = all[usize::from(status) % all.len()].judge(&head, text) {
+        let _ = (refusal.is_passing(), refusal.is_missing_object());
+        let said = format!("{refusal}{}", refusal.advice());
+        assert!(!said.contains(char::is_control), "{said:?}");
     }
 }
 

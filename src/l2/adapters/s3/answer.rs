@@ -29,12 +29,17 @@ pub fn root(xml: &str) -> Option<&str> {
 
 /// The text of the first element of this name. S3's documents are flat enough for that.
 pub fn element(xml: &str, name: &str) -> Option<String> {
-    let begin = xml.match_indices('<').find_map(|(at, _)| {
-        let tag = &xml[at + 1..];
-        let end = tag.find('>')?;
-        (tag_name(tag) == name && !tag[..end].ends_with('/')).then_some(at + end + 2)
-    })?;
-    let text = &xml[begin..begin + xml[begin..].find("</")?];
+    let mut rest = xml;
+    let text = loop {
+        let tag = &rest[rest.find('<')? + 1..];
+        // No tag holds the begin of another, so every byte is looked at once.
+        let own = &tag[..tag.find('<').unwrap_or(tag.len())];
+        match own.find('>') {
+            Some(end) if tag_name(own) == name && !own[..end].ends_with('/') => break &tag[end + 1..],
+            _ => rest = &tag[own.len()..],
+        }
+    };
+    let text = &text[..text.find("</")?];
     let plain = [
         ("&quot;", "\""),
         ("&lt;", "<"),
@@ -104,6 +109,8 @@ mod tests {
         assert_eq!(element(xml, "ETag").as_deref(), Some("\"e\""));
         assert_eq!((element(xml, "Nothing"), element(xml, "Key")), (None, None));
         assert_eq!(element("<Code>cut", "Code"), None);
+        assert_eq!(element("a < b <<Code>x</Code>", "Code").as_deref(), Some("x"));
+        assert_eq!(element(&"<".repeat(64 << 10), "Code"), None);
         assert_eq!(filled("<ETag> </ETag>", "ETag"), None);
     }
 
