@@ -4,7 +4,8 @@
 #   scripts/fuzz.sh [--markdown] SECONDS [TARGET...]      so many seconds in all, divided over the targets
 #   scripts/fuzz.sh [--markdown] --inputs N [TARGET...]   so many inputs for each target
 #
-# Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2).
+# Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2);
+# SEED makes the same inputs as the last run with that seed.
 # What was learned stays in fuzz/target/learned/TARGET for the next run, the log in fuzz/target/logs, an input that failed in
 # fuzz/artifacts/TARGET. See fuzz/README.md.
 set -euo pipefail
@@ -64,7 +65,7 @@ run_target() {
     rm -f "$logs/$target.stats" "$logs/$target.row"
     [ ! -e "fuzz/dictionaries/$target" ] || dictionary=("-dict=fuzz/dictionaries/$target")
     begun=$(date +%s%N)
-    FUZZ_STATS=$logs/$target.stats "$programs/$target" "$limit" "${dictionary[@]}" \
+    FUZZ_STATS=$logs/$target.stats "$programs/$target" "$limit" "${dictionary[@]}" -seed="${SEED:-0}" \
         -max_len=$INPUT_BYTES_MAX -timeout=$INPUT_SECONDS_MAX -rss_limit_mb=$RSS_MIB_MAX \
         -artifact_prefix="$found/" -print_final_stats=1 "$learned" "fuzz/corpus/$target" \
         >"$logs/$target.log" 2>&1 || status=$?
