@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import platform
 import shutil
 import subprocess
 import sys
@@ -92,7 +91,7 @@ def main():
     parser.add_argument("--out")
     args = parser.parse_args()
     ab = engine_ab()
-    rows = ["| figure | unit | before | spread | after | spread | ratio of medians | median of paired ratios |", "|---|---|---|---|---|---|---|---|"]
+    rows = list(ab.HEADER)
     print("\n".join(rows))
 
     def compare(name, measure):
@@ -128,11 +127,8 @@ def main():
             mock.terminate()
             mock.wait()
     if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            file.write("# Two builds of `l2` and `server` in one run\n\n")
-            file.write(f"Made by `scripts/bench-ab.py`, {args.rounds} rounds; Linux {platform.release()}, {os.cpu_count()} cores, "
-                       "clients and servers share them.\n\n")
-            file.write("\n".join(rows) + "\n")
+        ab.save(args.out, "Two builds of `l2` and `server` in one run", f"`scripts/bench-ab.py`, {args.rounds} rounds",
+                "clients and servers share them.", rows)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,15 @@ def compare(name, unit, measure, before, after, rounds):
     return row
 
 
+HEADER = ["| figure | unit | before | spread | after | spread | ratio of medians | median of paired ratios |", "|---|---|---|---|---|---|---|---|"]
+
+
+def save(path, title, made_by, note, rows):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"# {title}\n\nMade by {made_by}; Linux {platform.release()}, {os.cpu_count()} cores, {note}\n\n")
+        file.write("\n".join(rows) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before")
@@ -82,7 +91,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out")
     args = parser.parse_args()
-    rows = ["| figure | unit | before | spread | after | spread | ratio of medians | median of paired ratios |", "|---|---|---|---|---|---|---|---|"]
+    rows = list(HEADER)
     print("\n".join(rows))
     for streams in filter(None, args.flat.split(",")):
         measure = lambda client, mock: flat_out(client, mock, int(streams))
@@ -92,11 +101,8 @@ def main():
         measure = lambda client, mock: ttft_error(client, mock, cells[name])
         rows.append(compare(f"TTFT error, mean, {name}", "ms", measure, args.before, args.after, args.rounds))
     if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            file.write("# Two builds of the engine benchmark in one run\n\n")
-            file.write(f"Made by `scripts/engine-ab.py`, {args.rounds} rounds; Linux {platform.release()}, {os.cpu_count()} cores, "
-                       "mock and client share them. The mock is the same for both.\n\n")
-            file.write("\n".join(rows) + "\n")
+        save(args.out, "Two builds of the engine benchmark in one run", f"`scripts/engine-ab.py`, {args.rounds} rounds",
+             "mock and client share them. The mock is the same for both.", rows)
 
 
 if __name__ == "__main__":
