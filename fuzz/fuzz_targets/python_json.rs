@@ -6,8 +6,14 @@ use lmcache_bench::python::json;
 use lmcache_bench_fuzz::bounded;
 use serde_json::Value;
 
+/// What is shorter costs less than every text may.
+const NEVER_REFUSED: usize = 8 << 10;
+
 fuzz_target!(|data: &[u8]| {
     let read = bounded(data, |data| json::loads(data).ok());
+    if data.len() > NEVER_REFUSED {
+        return;
+    }
     let strict = serde_json::from_slice::<Value>(data).ok();
     if strict.is_some() {
         assert_eq!(read, strict);

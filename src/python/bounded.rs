@@ -12,6 +12,8 @@ use serde_json::{Map, Number, Value};
 const VALUE_BYTES: usize = size_of::<Value>();
 /// Of one field: its value, the head of its name, a hash, and its place in the table.
 const FIELD_BYTES: usize = VALUE_BYTES + size_of::<String>() + 8 + 10;
+/// Of a table, whatever is in it.
+const TABLE_BYTES: usize = 32;
 
 /// Reads one value that costs at most so many bytes of memory as are left, beside its own head, and takes them away.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +92,7 @@ impl<'de> Visitor<'de> for Bounded<'_> {
                     3 => 4,
                     _ => room,
                 };
-                self.pay(more * FIELD_BYTES)?;
+                self.pay(more * FIELD_BYTES + if room == 0 { TABLE_BYTES } else { 0 })?;
                 room += more;
             }
             self.pay(key.len())?;
@@ -108,7 +110,7 @@ mod tests {
     fn values_are_the_same_until_they_cost_too_much() {
         let text = r#"{"a":[1,-2,2.5,"x",null,true],"b":{"c":"\u00e9"}}"#;
         // Room for seven values in the list, for three fields in each object, and the texts.
-        let costs = 7 * VALUE_BYTES + 2 * 3 * FIELD_BYTES + 3 + 3;
+        let costs = 7 * VALUE_BYTES + 2 * (3 * FIELD_BYTES + TABLE_BYTES) + 3 + 3;
         for (room, fits) in [(costs + 1, true), (costs, true), (costs - 1, false), (0, false)] {
             let left = Cell::new(room);
             let read = Bounded(&left).deserialize(&mut serde_json::Deserializer::from_str(text));
