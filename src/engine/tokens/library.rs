@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::charsmap;
 use crate::python::json;
 use crate::sys::panic;
 
@@ -19,8 +20,10 @@ pub struct Library(tokenizers::Tokenizer);
 impl Library {
     /// From the bytes of a tokenizer.json.
     pub fn read(bytes: &[u8]) -> Result<Library, String> {
+        let bytes = json::without_mark(bytes);
+        charsmap::check(bytes)?;
         let read = fenced(|| {
-            let mut inner = tokenizers::Tokenizer::from_bytes(json::without_mark(bytes))?;
+            let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
             inner.with_truncation(None)?;
             inner.with_padding(None);
             Ok(inner)
@@ -81,6 +84,7 @@ fn growth(rule: &Value) -> f64 {
             .map(|key| of_all(key))
             .product(),
         Some("Replace") => replace_growth(&rule["pattern"], rule["content"].as_str().unwrap_or_default()),
+        Some("Precompiled") => charsmap::growth(rule["precompiled_charsmap"].as_str().unwrap_or_default()),
         // A byte becomes a character of up to two.
         Some("ByteLevel") => 2.0,
         Some("TemplateProcessing") => {
@@ -105,6 +109,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// A table of a trie that is empty, and a replacement of 2000 bytes.
+    fn long_charsmap() -> String {
+        format!("AAAAAGFh{}", "YWFh".repeat(667))
+    }
 
     /// A tokenizer of one word, with more keys.
     fn read(more: Value) -> Result<Library, String> {
@@ -156,6 +165,8 @@ mod tests {
                 }
             }
         }
+        let charsmap = json!({"normalizer": {"type": "Precompiled", "precompiled_charsmap": long_charsmap()}});
+        assert!(read(charsmap).err().unwrap().contains("times as long"));
         // Numbers that only ask for a length are not obeyed.
         let padding = json!({
             "strategy": {"Fixed": 1_u64 << 60}, "direction": "Right", "pad_to_multiple_of": null,

@@ -16,6 +16,7 @@ use crate::sys::deadline::Deadline;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
+mod charsmap;
 pub mod library;
 pub mod pool;
 pub mod remote;

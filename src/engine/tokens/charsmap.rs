@@ -1,0 +1,181 @@
+//! The tables of SentencePiece's normalizer in a tokenizer.json, in base64: a trie's size in bytes as a little-endian u32, the
+//! trie, then replacements with a NUL behind each. The tokenizers library takes memory for the size that is claimed, so it is
+//! checked here first.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+const KEY: &str = "precompiled_charsmap";
+const SIZE_BYTES: usize = 4;
+
+/// Refuses a tokenizer.json in which such a table claims more than it has. Whatever else is wrong is left to the library.
+pub fn check(file: &[u8]) -> Result<(), String> {
+    let claimed = Cell::new(None);
+    let mut text = serde_json::Deserializer::from_slice(file);
+    // What is no JSON is refused by the library, with better words.
+    let _ = Rules(&claimed, Level::File).deserialize(&mut text);
+    match claimed.get() {
+        Some(bytes) => Err(format!("its {KEY} claims a table of {bytes} bytes and is shorter")),
+        None => Ok(()),
+    }
+}
+
+/// How many times longer a table can make a text: the longest replacement, of a character of one byte.
+pub fn growth(base64: &str) -> f64 {
+    let table = decoded(base64);
+    let replacements = claimed_bytes(&table).and_then(|trie| table.get(SIZE_BYTES + trie..));
+    let replacements = replacements.into_iter().flat_map(|bytes| bytes.split(|byte| *byte == 0));
+    replacements.map(<[u8]>::len).max().unwrap_or(0) as f64
+}
+
+fn claimed_bytes(table: &[u8]) -> Option<usize> {
+    let size = table.first_chunk::<SIZE_BYTES>()?;
+    usize::try_from(u32::from_le_bytes(*size)).ok()
+}
+
+/// Up to the first character that is none of base64.
+fn decoded(base64: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(base64.len() / 4 * 3);
+    let (mut bits, mut held) = (0_u32, 0);
+    for character in base64.bytes() {
+        let value = match character {
+            b'A'..=b'Z' => character - b'A',
+            b'a'..=b'z' => character - b'a' + 26,
+            b'0'..=b'9' => character - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => break,
+        };
+        bits = bits << 6 | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    bytes
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Level {
+    /// Only its normalizer has such tables; vocabularies are passed by.
+    File,
+    Normalizer,
+    Table,
+}
+
+/// Walks the rules, at whatever depth, and keeps nothing but a claim that is wrong.
+#[derive(Clone, Copy)]
+struct Rules<'a>(&'a Cell<Option<usize>>, Level);
+
+impl<'de> DeserializeSeed<'de> for Rules<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Rules<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            match (self.1, key.as_ref()) {
+                (Level::File, "normalizer") => map.next_value_seed(Rules(self.0, Level::Normalizer))?,
+                (Level::File, _) => drop(map.next_value::<IgnoredAny>()?),
+                (_, KEY) => map.next_value_seed(Rules(self.0, Level::Table))?,
+                _ => map.next_value_seed(self)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<(), A::Error> {
+        while sequence.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if self.1 == Level::Table {
+            let table = decoded(text);
+            let has = table.len().saturating_sub(SIZE_BYTES);
+            self.0.set(claimed_bytes(&table).filter(|claimed| *claimed > has).or(self.0.get()));
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Borrowed where the file has no escapes in it.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A trie of four bytes, and two replacements.
+    const WHOLE: &str = "BAAAAAAAAABhAGJjZAA=";
+
+    fn check_all(normalizer: serde_json::Value) -> Result<(), String> {
+        let file = json!({"model": {"vocab": {KEY: "AAAAgA=="}}, "normalizer": normalizer});
+        check(&serde_json::to_vec(&file).unwrap())
+    }
+
+    #[test]
+    fn a_table_that_claims_more_than_it_has_is_refused() {
+        let rule = |table: &str| json!({"type": "Precompiled", KEY: table});
+        for table in [WHOLE, "", "AAAA", "no base64"] {
+            assert_eq!(check_all(rule(table)), Ok(()), "{table}");
+        }
+        let short = rule("////f2FiY2Q=");
+        for normalizer in [
+            short.clone(),
+            json!([{"type": "Lowercase"}, {"normalizers": [rule(WHOLE), short, rule(WHOLE)], "type": "Sequence"}]),
+        ] {
+            let why = check_all(normalizer).unwrap_err();
+            assert_eq!(why, "its precompiled_charsmap claims a table of 2147483647 bytes and is shorter");
+        }
+        let escaped = br#"{"norm\u0061lizer": 1, "normalizer": {"precompiled_charsmap": "////fw"}}"#;
+        assert!(check(escaped).is_err());
+        assert_eq!(check(b"{\"normalizer\": [1.5, -1, null, true, {}"), Ok(()));
+    }
+
+    #[test]
+    fn the_longest_replacement_is_the_growth() {
+        assert_eq!(growth(WHOLE), 3.0);
+        for table in ["", "AAAA", "////f2FiY2Q="] {
+            assert_eq!(growth(table), 0.0, "{table}");
+        }
+    }
+}
