@@ -75,6 +75,7 @@ fn node(host: &str, port: u64, from: &Address) -> Option<Arc<Address>> {
 /// The map that all workers share.
 pub struct Cluster {
     seeds: Vec<Arc<Address>>,
+    /// Of each slot; empty while none is known.
     owners: Mutex<Vec<Option<Arc<Address>>>>,
     /// Every node that a redirection has led to: each session keeps a connection to it.
     led_to: Mutex<BTreeSet<Arc<Address>>>,
@@ -84,7 +85,7 @@ impl Cluster {
     pub fn new(seeds: Vec<Arc<Address>>) -> Cluster {
         Cluster {
             seeds,
-            owners: Mutex::new(vec![None; SLOTS]),
+            owners: Mutex::default(),
             led_to: Mutex::default(),
         }
     }
@@ -96,7 +97,7 @@ impl Cluster {
 
     /// The node to ask for a key; any node will redirect when the map has no owner.
     pub fn owner(&self, key: &[u8]) -> Arc<Address> {
-        let owner = self.owners()[slot_of(key)].clone();
+        let owner = self.owners().get(slot_of(key)).cloned().flatten();
         owner.unwrap_or_else(|| Arc::clone(&self.seeds[0]))
     }
 
@@ -115,7 +116,9 @@ impl Cluster {
     }
 
     pub fn set_owner(&self, slot: usize, node: Arc<Address>) {
-        self.owners()[slot] = Some(node);
+        let mut owners = self.owners();
+        owners.resize(SLOTS, None);
+        owners[slot] = Some(node);
     }
 
     /// Primaries, then seeds: whom to connect to, and whom to ask for a new map.
@@ -151,7 +154,7 @@ impl Cluster {
 
 fn map_of(reply: &Reply, from: &Address) -> Option<Vec<Option<Arc<Address>>>> {
     let Reply::Array(ranges) = reply else { return None };
-    let mut fresh = vec![None; SLOTS];
+    let mut fresh = Vec::new();
     let mut nodes: HashMap<(&[u8], i64), Option<Arc<Address>>> = HashMap::new();
     let mut any = false;
     for range in ranges {
@@ -172,6 +175,7 @@ fn map_of(reply: &Reply, from: &Address) -> Option<Vec<Option<Arc<Address>>>> {
             return None;
         }
         let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
+        fresh.resize(SLOTS, None);
         let run = fresh.get_mut(first..=last).filter(|_| first <= last && last < SLOTS)?;
         if run.iter().any(Option::is_some) {
             return None;
