@@ -39,6 +39,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What a server, a file or a path put into a sentence must not steer the terminal.
+pub fn printable(sentence: &str) -> String {
+    sentence.replace(|c: char| c.is_control() && c != '\n', " ")
+}
+
 /// A text of others in a sentence, cut where it would drown it.
 pub fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars_max) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use lmcache_bench::args::{self, Invocation};
-use lmcache_bench::error::Error;
+use lmcache_bench::error::{Error, printable};
 use lmcache_bench::report::output;
 use lmcache_bench::status::Status;
 use lmcache_bench::sys::{ending, limits, panic, signal};
@@ -65,9 +65,7 @@ fn signal_code(signal: i32) -> u8 {
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-/// One sentence on standard error. Nobody is left to tell when that fails, and the exit code still says it. What a server
-/// or a path put into it must not steer the terminal.
+/// One sentence on standard error. Nobody is left to tell when that fails, and the exit code still says it.
 fn complain(sentence: &str) {
-    let shown = sentence.replace(|c: char| c.is_control() && c != '\n', " ");
-    let _ = writeln!(std::io::stderr(), "{shown}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(sentence));
 }

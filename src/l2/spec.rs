@@ -52,7 +52,7 @@ pub use self::valkey::ValkeyConfig;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, shortened};
+use crate::error::{Error, printable, shortened};
 use crate::python::json;
 use crate::report::warning::{SpecDoubt, Warning};
 use crate::units::bytes_text;
@@ -125,7 +125,7 @@ pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     let mut parsed = Vec::with_capacity(specs.len());
     for (index, raw) in specs.iter().enumerate() {
         let spec = parse(&format!("--l2-adapter #{}", index + 1), raw).map_err(|message| {
-            let message = shortened(&message, MESSAGE_CHARS_MAX);
+            let message = printable(&shortened(&message, MESSAGE_CHARS_MAX));
             Error::Usage(format!("Error parsing L2 adapter config: {message}"))
         })?;
         parsed.push(spec);

@@ -104,6 +104,12 @@ fn the_whole_line_names_the_spec_and_its_type() {
 }
 
 #[test]
+fn no_message_steers_the_terminal() {
+    let text = message("{\"type\": \"bigtable\", \"bigtable_table_name\": \"\x7ft\"}");
+    assert!(text.ends_with("table= t"), "{text:?}");
+}
+
+#[test]
 fn fs_fields_are_checked() {
     for bad in ["1", "null", "\"\""] {
         let text = message(&format!(r#"{{"type": "fs", "base_path": {bad}}}"#));
