@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets of fuzz/ and prints what came of it; ends with "N passed, M failed", and status 1 after a failure.
 #
-#   scripts/fuzz.sh [--markdown] SECONDS [TARGET...]      so many seconds in all, divided over the targets
-#   scripts/fuzz.sh [--markdown] --inputs N [TARGET...]   so many inputs for each target
+#   scripts/fuzz.sh [--fast] [--markdown] SECONDS [TARGET...]      so many seconds in all, divided over the targets
+#   scripts/fuzz.sh [--fast] [--markdown] --inputs N [TARGET...]   so many inputs for each target
 #
+# --fast makes short inputs only and does not trace comparisons, which takes two thirds of the time otherwise: for the bulk of a
+# long run, after one without it has learned what there is to learn.
 # Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2);
 # SEED makes the same inputs as the last run with that seed.
 # What was learned stays in fuzz/target/learned/TARGET for the next run, the log in fuzz/target/logs, an input that failed in
@@ -13,6 +15,7 @@ cd "$(dirname "$0")/.."
 
 # Larger inputs find little more and cost much; the harness stretches some of them by itself.
 INPUT_BYTES_MAX=4096
+FAST_INPUT_BYTES_MAX=1024
 # Of one input, by the clock: much, because other programs may want the processor too. The harness bounds processor time.
 INPUT_SECONDS_MAX=10
 RSS_MIB_MAX=1024
@@ -20,7 +23,8 @@ RSS_MIB_MAX=1024
 fail() { echo "fuzz: $*" >&2; exit 2; }
 is_number() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 
-markdown='' inputs=''
+markdown='' inputs='' fast=''
+if [ "${1:-}" = --fast ]; then fast=1; shift; fi
 if [ "${1:-}" = --markdown ]; then markdown=1; shift; fi
 if [ "${1:-}" = --inputs ]; then inputs=1; shift; fi
 amount=${1:-}
@@ -42,12 +46,18 @@ command -v "${CXX:-c++}" >/dev/null || fail "${CXX:-c++} is missing: install g++
 host=$(rustc -vV | sed -n 's/^host: //p')
 # What cargo-fuzz builds with, less the sanitizer: the readers are safe code, and run three times as fast without. With
 # --target these flags do not reach build scripts.
-RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
--Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares" \
-    cargo build --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --release --locked --target "$host" >&2 \
+flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+build=fuzz/target
+if [ -n "$fast" ]; then
+    build=fuzz/target/fast
+    INPUT_BYTES_MAX=$FAST_INPUT_BYTES_MAX
+else
+    flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
+fi
+RUSTFLAGS=$flags cargo build --manifest-path fuzz/Cargo.toml --target-dir "$build" --release --locked --target "$host" >&2 \
     || fail "the targets do not build: see above"
-programs=fuzz/target/$host/release
+programs=$build/$host/release
 
 if [ -n "$inputs" ]; then
     limit=-runs=$amount

@@ -105,11 +105,15 @@ fn code_unit(rest: &[u8]) -> Option<u32> {
 
 /// A number that serde_json refuses, at the start of `rest`: null, and how long it is.
 fn word(rest: &[u8]) -> Option<(&[u8], usize)> {
-    let words: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
-    if let Some(word) = words.into_iter().find(|word| rest.starts_with(word)) {
+    let words: &[&[u8]] = match rest[0] {
+        b'N' | b'I' | b'-' => &[b"NaN", b"Infinity", b"-Infinity"],
+        digit if digit.is_ascii_digit() => &[],
+        _ => return None,
+    };
+    if let Some(word) = words.iter().find(|word| rest.starts_with(word)) {
         return Some((b"null", word.len()));
     }
-    if !rest[0].is_ascii_digit() && rest[0] != b'-' {
+    if matches!(rest[0], b'N' | b'I') {
         return None;
     }
     let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
