@@ -4,7 +4,7 @@
 Usage: bench-ab.py BEFORE AFTER [--rounds N] [--only WORD] [--out FILE]
 
 BEFORE and AFTER are binaries; mock servers are BEFORE's for both. All figures are times: a ratio above 1 says that AFTER is
-slower. Rounds go A B B A A B ..., as in engine-ab.py. Files lie in /dev/shm, where no disk adds noise; valkey and nginx come
+slower. Rounds and the control are those of engine-ab.py. Files lie in /dev/shm, where no disk adds noise; valkey and nginx come
 from scripts/peers.sh, and figures that need them are left out without.
 """
 import argparse

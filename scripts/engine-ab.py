@@ -3,9 +3,10 @@
 
 Usage: engine-ab.py BEFORE AFTER [--flat 1,64,1000] [--truth 20/5:64,20/5:256] [--rounds N] [--out FILE]
 
-BEFORE and AFTER are binaries; the mock is BEFORE's for both. A ratio is AFTER's median over BEFORE's, of rounds in the order
-A B B A A B ..., so that a machine that slows down meets both alike. How a figure is made is what engine-floor.py (flat out) and
-engine-truth.py (a cell of it) say.
+BEFORE and AFTER are binaries; the mock is BEFORE's for both. A ratio is AFTER's median over BEFORE's. BEFORE runs a second time
+in every round as a control: its ratio is what noise alone makes of one. The three change places from round to round, so that a
+machine that slows down meets all alike. How a figure is made is what engine-floor.py (flat out) and engine-truth.py (a cell of
+it) say.
 """
 import argparse
 import importlib.util
@@ -60,20 +61,29 @@ def ttft_error(client, mock, cell):
 
 
 def compare(name, unit, measure, before, after, rounds):
-    values = {before: [], after: []}
+    slots = {"before": before, "after": after, "again": before}
+    values = {slot: [] for slot in slots}
+    names = list(slots)
     for number in range(rounds):
-        for client in (before, after) if number % 2 == 0 else (after, before):
-            values[client].append(measure(client, before))
-    medians = [statistics.median(values[client]) for client in (before, after)]
-    spreads = [f"{min(values[client]):.3g} to {max(values[client]):.3g}" for client in (before, after)]
-    pairs = sorted(b / a for a, b in zip(values[before], values[after]))
-    row = (f"| {name} | {unit} | {medians[0]:.3f} | {spreads[0]} | {medians[1]:.3f} | {spreads[1]} | "
-           f"{medians[1] / medians[0]:.3f} | {statistics.median(pairs):.3f} |")
+        first = number % len(names)
+        order = names[first:] + names[:first]
+        for slot in order if number % 2 == 0 else reversed(order):
+            values[slot].append(measure(slots[slot], before))
+    medians = {slot: statistics.median(values[slot]) for slot in slots}
+    spread = {slot: f"{min(values[slot]):.3g} to {max(values[slot]):.3g}" for slot in slots}
+
+    def ratios(slot):
+        pairs = [b / a for a, b in zip(values["before"], values[slot])]
+        return f"{medians[slot] / medians['before']:.3f} | {statistics.median(pairs):.3f}"
+
+    row = (f"| {name} | {unit} | {medians['before']:.3f} | {spread['before']} | {medians['after']:.3f} | {spread['after']} | "
+           f"{ratios('after')} | {ratios('again')} |")
     print(row, flush=True)
     return row
 
 
-HEADER = ["| figure | unit | before | spread | after | spread | ratio of medians | median of paired ratios |", "|---|---|---|---|---|---|---|---|"]
+HEADER = ["| figure | unit | before | spread | after | spread | ratio of medians | median of paired ratios | "
+          "before again: ratio of medians | paired |", "|---|---|---|---|---|---|---|---|---|---|"]
 
 
 def save(path, title, made_by, note, rows):

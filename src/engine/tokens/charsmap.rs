@@ -28,7 +28,9 @@ pub fn check(file: &[u8]) -> Result<(), String> {
 pub fn growth(base64: &str) -> f64 {
     let table = decoded(base64);
     let replacements = claimed_bytes(&table).and_then(|trie| table.get(SIZE_BYTES + trie..));
-    let replacements = replacements.into_iter().flat_map(|bytes| bytes.split(|byte| *byte == 0));
+    let replacements = replacements
+        .into_iter()
+        .flat_map(|bytes| bytes.split(|byte| *byte == 0));
     replacements.map(<[u8]>::len).max().unwrap_or(0) as f64
 }
 
@@ -108,7 +110,8 @@ impl<'de> Visitor<'de> for Rules<'_> {
         if self.1 == Level::Table {
             let table = decoded(text);
             let has = table.len().saturating_sub(SIZE_BYTES);
-            self.0.set(claimed_bytes(&table).filter(|claimed| *claimed > has).or(self.0.get()));
+            self.0
+                .set(claimed_bytes(&table).filter(|claimed| *claimed > has).or(self.0.get()));
         }
         Ok(())
     }
@@ -164,7 +167,10 @@ mod tests {
             json!([{"type": "Lowercase"}, {"normalizers": [rule(WHOLE), short, rule(WHOLE)], "type": "Sequence"}]),
         ] {
             let why = check_all(normalizer).unwrap_err();
-            assert_eq!(why, "its precompiled_charsmap claims a table of 2147483647 bytes and is shorter");
+            assert_eq!(
+                why,
+                "its precompiled_charsmap claims a table of 2147483647 bytes and is shorter"
+            );
         }
         let escaped = br#"{"norm\u0061lizer": 1, "normalizer": {"precompiled_charsmap": "////fw"}}"#;
         assert!(check(escaped).is_err());
