@@ -11,8 +11,8 @@ use super::memory::Layout;
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
 use crate::error::Error;
-use crate::sys::deadline::{CLOSE_GRACE, OnSignal, WORK_GRACE};
-use crate::sys::limits;
+use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing};
+use crate::sys::{limits, signal};
 use crate::units::bytes_text;
 
 /// Between two questions whether a lookup is done: at first, and at most.
@@ -145,14 +145,12 @@ impl Session {
             asked: Some(key.clone()),
             locked: None,
         };
-        // A lookup that a signal cuts short is asked for again when the session closes.
-        self.client.set_on_signal(OnSignal::End);
         let begun = Instant::now();
-        let found = self
-            .client
-            .lookup(&key, self.ranks.count)
-            .and_then(|()| self.await_status(request_id));
+        // A lookup that a signal cuts short is asked for when the session closes.
+        self.client.set_on_signal(OnSignal::End);
+        let asked = self.client.lookup(&key, self.ranks.count);
         self.client.set_on_signal(OnSignal::GoOn(WORK_GRACE));
+        let found = asked.and_then(|()| self.await_status(request_id));
         let (hits, latency) = (found?, begun.elapsed());
         self.open.asked = None;
         let hits = usize::try_from(hits).ok().filter(|hits| *hits <= self.plan.chunks);
@@ -170,18 +168,26 @@ impl Session {
     }
 
     fn await_status(&mut self, request_id: &str) -> Result<u64, RpcError> {
-        let until = Instant::now() + self.rpc_timeout;
+        let wait = Deadline::after(self.rpc_timeout);
+        match self.status_within(request_id, wait)? {
+            Some(hits) => Ok(hits),
+            None if signal::received().is_some() => Err(RpcError::Interrupted),
+            None => Err(RpcError::TimedOut {
+                operation: Operation::QueryPrefetchStatus,
+                waited: self.rpc_timeout,
+                answers: true,
+            }),
+        }
+    }
+
+    /// The result of a lookup, if it comes in time. A server tells it only once, so a question is not given up once it is
+    /// asked: `wait` ends between two of them.
+    fn status_within(&mut self, request_id: &str, wait: Deadline) -> Result<Option<u64>, RpcError> {
         let mut pause = POLL_FIRST;
         loop {
-            if let Some(hits) = self.client.query_prefetch_status(request_id)? {
-                return Ok(hits);
-            }
-            if Instant::now() >= until {
-                return Err(RpcError::TimedOut {
-                    operation: Operation::QueryPrefetchStatus,
-                    waited: self.rpc_timeout,
-                    answers: true,
-                });
+            let found = self.client.query_prefetch_status(request_id)?;
+            if found.is_some() || wait.check().is_err() {
+                return Ok(found);
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(POLL_MAX);
@@ -276,7 +282,12 @@ impl Session {
         let locked = match asked {
             None => locked,
             Some(key) => {
-                let hits = self.client.query_prefetch_status(&request_id)?.unwrap_or(0);
+                let wait = Deadline {
+                    // The other half is for what else is given back.
+                    at: Instant::now() + closing(CLOSING_TIMEOUT) / 2,
+                    on_signal: OnSignal::GoOn(CLOSE_GRACE),
+                };
+                let hits = self.status_within(&request_id, wait)?.unwrap_or(0);
                 let tokens = hits.saturating_mul(self.plan.chunk_tokens as u64).min(key.end);
                 (tokens > 0).then(|| key.range(0, tokens))
             }

@@ -130,6 +130,22 @@ fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
     }
 }
 
+/// A server tells the hits of a lookup once. A run that gave up that question could not free what they lock.
+#[test]
+fn a_signal_while_hits_are_asked_for_leaves_no_locks() {
+    for mode in ["engine_driven", "lmcache_driven"] {
+        let server = MockServer::start(&["--delay", "query_prefetch_status=100"]);
+        let mut child = endless(&server, mode).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // The next question is about chunks that are there.
+        assert!(lines.any(|line| line.unwrap().contains("[seq=0] STORE")));
+        kill(&child, "-TERM");
+        lines.for_each(drop);
+        assert_eq!(child.wait().unwrap().code(), Some(143));
+        assert_nothing_left(&server);
+    }
+}
+
 #[test]
 fn memory_of_a_killed_run_is_removed_by_the_next_one() {
     // The next run may be that of another test.
