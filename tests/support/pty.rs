@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -136,10 +137,21 @@ impl Terminal {
         bytes
     }
 
-    /// Whether the program sleeps in a read from descriptor 0, as the kernel tells.
+    /// Whether the program sleeps until there is something to read on its terminal, as the kernel tells: poll(2) of that
+    /// one descriptor.
     fn waits_for_input(&self) -> bool {
-        let path = format!("/proc/{}/syscall", self.child.id());
-        let text = fs::read_to_string(path).unwrap_or_default();
-        text.starts_with(&format!("{} 0x0 ", libc::SYS_read))
+        let process = format!("/proc/{}", self.child.id());
+        let call = fs::read_to_string(format!("{process}/syscall")).unwrap_or_default();
+        let [number, entries, "0x1", ..] = call.split(' ').collect::<Vec<_>>()[..] else {
+            return false;
+        };
+        if number != libc::SYS_poll.to_string() {
+            return false;
+        }
+        let mut descriptor = [0; 4];
+        let at = u64::from_str_radix(entries.trim_start_matches("0x"), 16).unwrap_or(0);
+        let read = File::open(format!("{process}/mem")).and_then(|memory| memory.read_exact_at(&mut descriptor, at));
+        let link = format!("{process}/fd/{}", i32::from_ne_bytes(descriptor));
+        read.is_ok() && fs::read_link(link).is_ok_and(|path| path.starts_with("/dev/pts"))
     }
 }

@@ -1,10 +1,11 @@
 //! Standard input as a keyboard: whole lines, and single keys where it is a terminal. Must never hold more than a line.
 
-use std::io::{self, BufRead, IsTerminal, StdinLock};
+use std::io::{self, BufRead, BufReader, IsTerminal, StdinLock};
 use std::os::fd::AsFd;
 
 use crate::report::prompt::{Ended, Key, Keyboard};
-use crate::sys::signal;
+use crate::sys::deadline::TICK;
+use crate::sys::{files, signal};
 use crate::sys::terminal::RawMode;
 
 /// Bytes of one answer.
@@ -14,7 +15,8 @@ const CTRL_D: u8 = 4;
 const ESCAPE: u8 = 27;
 
 pub struct Stdin {
-    input: StdinLock<'static>,
+    /// With a buffer of our own, larger than std's, which then stays empty: std does not tell what its own holds.
+    input: BufReader<StdinLock<'static>>,
     is_terminal: bool,
     raw: Option<RawMode>,
 }
@@ -22,10 +24,9 @@ pub struct Stdin {
 impl Stdin {
     pub fn new() -> Stdin {
         let input = io::stdin().lock();
-        let is_terminal = input.is_terminal();
         Stdin {
-            input,
-            is_terminal,
+            is_terminal: input.is_terminal(),
+            input: BufReader::with_capacity(LINE_BYTES_MAX, input),
             raw: None,
         }
     }
@@ -35,6 +36,11 @@ impl Stdin {
         loop {
             if signal::received().is_some() {
                 return Err(Ended::Cancelled);
+            }
+            let here = !self.input.buffer().is_empty();
+            // Not in the read: a signal just before it would go unnoticed.
+            if !here && !files::wait_readable(self.input.get_ref().as_fd(), TICK).map_err(Ended::Failed)? {
+                continue;
             }
             match self.input.fill_buf() {
                 Ok(bytes) => {
@@ -86,7 +92,7 @@ impl Keyboard for Stdin {
     fn single_keys(&mut self, on: bool) -> Result<(), Ended> {
         self.raw = None;
         if on {
-            self.raw = Some(RawMode::enter(io::stdin().as_fd()).map_err(Ended::Failed)?);
+            self.raw = Some(RawMode::enter(self.input.get_ref().as_fd()).map_err(Ended::Failed)?);
         }
         Ok(())
     }
