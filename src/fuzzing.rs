@@ -12,6 +12,7 @@ use crate::args::engine::EngineArgs;
 use crate::engine::ask::{discover, server_counters};
 use crate::engine::settings::file;
 use crate::engine::tokens::library::Library;
+use crate::engine::tokens::special::SpecialTokens;
 use crate::engine::{tokens, trust};
 use crate::l2::adapters::aesgcm::cipher::Keys;
 use crate::l2::adapters::bridge::frame;
@@ -69,7 +70,7 @@ pub fn tokenizer(bytes: &[u8], text: &str) -> bool {
 }
 
 pub fn special_tokens(path: &Path) -> usize {
-    tokens::special_tokens(path).len()
+    SpecialTokens::of_config(path).texts().count()
 }
 
 pub fn authorities(path: &Path) -> bool {
@@ -179,22 +180,19 @@ pub fn resp_replies(received: &[u8], piece: usize, mut on_reply: impl FnMut(Stri
 }
 
 /// Answers to GET until there are no more, each with the value that came.
-pub fn resp_values(received: &[u8], piece: usize, slot: &mut [u8]) -> Vec<(wire::Body, Vec<u8>)> {
+pub fn resp_values(received: &[u8], piece: usize, slot: &mut [u8], mut on_value: impl FnMut(&wire::Body, &[u8])) {
     let mut connection = wire::Connection::over(Link::memory(received, piece));
-    let mut values = Vec::new();
     while let Ok(body) = connection.reply_into(slot) {
         let bytes = match &body {
             wire::Body::Filled => slot.len(),
             wire::Body::Short(bytes) => *bytes as usize,
             _ => 0,
         };
-        let ends = matches!(body, wire::Body::Longer(_));
-        values.push((body, slot[..bytes].to_vec()));
-        if ends {
+        on_value(&body, &slot[..bytes]);
+        if matches!(body, wire::Body::Longer(_)) {
             break;
         }
     }
-    values
 }
 
 /// Whether the first reply is a map of a cluster; errors behind it redirect.

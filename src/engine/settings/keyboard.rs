@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use crate::report::prompt::{Ended, Key, Keyboard};
 use crate::sys::deadline::TICK;
-use crate::sys::{files, signal};
 use crate::sys::terminal::RawMode;
+use crate::sys::{files, signal};
 
 /// Bytes of one answer.
 const LINE_BYTES_MAX: usize = 64 * 1024;

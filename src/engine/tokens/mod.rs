@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
-use crate::python::json;
 use crate::sys::apart::apart;
 use crate::sys::deadline::Deadline;
 use crate::sys::whole_file;
@@ -20,15 +19,15 @@ mod charsmap;
 pub mod library;
 pub mod pool;
 pub mod remote;
+pub(crate) mod special;
 
 use library::Library;
 use remote::EngineTokenizer;
+use special::SpecialTokens;
 
 const FILE_NAME: &str = "tokenizer.json";
 /// The largest known, of 262,144 tokens, has 33 MB.
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Of a tokenizer_config.json, which lists each special token once.
-const CONFIG_BYTES_MAX: u64 = 16 << 20;
 /// Far longer than reading any tokenizer takes.
 const LOAD_MAX: Duration = Duration::from_secs(600);
 /// The name of a commit.
@@ -50,7 +49,7 @@ pub struct LocalTokenizer {
     inner: Arc<Library>,
     path: PathBuf,
     /// What tokenizer_config.json declares as special, by text.
-    special: Arc<Vec<String>>,
+    special: Arc<SpecialTokens>,
 }
 
 impl Tokenizer {
@@ -160,7 +159,7 @@ impl LocalTokenizer {
             .map_err(|error| error.to_string())
             .and_then(|read| read)
             .map_err(|cause| format!("could not understand {}: {cause}", file.display()))?;
-        let special = special_tokens(&file.with_file_name("tokenizer_config.json"));
+        let special = SpecialTokens::of_config(&file.with_file_name("tokenizer_config.json"));
         Ok(LocalTokenizer {
             inner: Arc::new(inner),
             path: file,
@@ -195,7 +194,7 @@ impl LocalTokenizer {
 
     /// Every token's text that is not declared special.
     fn vocabulary(&self) -> impl Iterator<Item = String> {
-        let special: HashSet<u32> = self.special.iter().filter_map(|text| self.inner.id_of(text)).collect();
+        let special: HashSet<u32> = self.special.texts().filter_map(|text| self.inner.id_of(text)).collect();
         self.inner
             .vocabulary()
             .into_iter()
@@ -217,34 +216,6 @@ fn unusable(path: &Path, cause: &str) -> Error {
         format!("give the model's folder or its {FILE_NAME}; a name in the Hugging Face cache goes into --model")
     });
     Error::Environment(format!("--tokenizer {}: {cause}; {advice}", path.display()))
-}
-
-/// The special tokens that a tokenizer_config.json declares; none if there is no such file.
-pub(crate) fn special_tokens(path: &Path) -> Vec<String> {
-    let parsed = whole_file::read(path, CONFIG_BYTES_MAX)
-        .ok()
-        .and_then(|bytes| json::loads(&bytes).ok());
-    let Some(serde_json::Value::Object(fields)) = parsed else {
-        return Vec::new();
-    };
-    let named = fields
-        .iter()
-        .filter(|(key, _)| key.ends_with("_token") || key.ends_with("_special_tokens"));
-    let mut found = Vec::new();
-    for (_, value) in named {
-        match value {
-            serde_json::Value::Array(list) => found.extend(list.iter().filter_map(token_text)),
-            serde_json::Value::Object(entries) if !entries.contains_key("content") => {
-                found.extend(entries.values().filter_map(token_text));
-            }
-            one => found.extend(token_text(one)),
-        }
-    }
-    found
-}
-
-fn token_text(value: &serde_json::Value) -> Option<String> {
-    value.as_str().or_else(|| value["content"].as_str()).map(str::to_string)
 }
 
 /// Where the tokenizer of a model lies: the folder that its name is, or its newest download in the Hugging Face cache.

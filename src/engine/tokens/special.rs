@@ -1,0 +1,74 @@
+//! The special tokens that a tokenizer_config.json declares. Must never keep more than the file's values.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::python::json;
+use crate::sys::whole_file;
+
+/// Of a tokenizer_config.json, which lists each special token once.
+const CONFIG_BYTES_MAX: u64 = 16 << 20;
+
+/// As the file has them: a copy of very many short ones would cost as much again.
+#[derive(Debug, Default)]
+pub(crate) struct SpecialTokens(Map<String, Value>);
+
+impl SpecialTokens {
+    /// None if there is no such file, or if it is no JSON.
+    pub(crate) fn of_config(path: &Path) -> SpecialTokens {
+        let parsed = whole_file::read(path, CONFIG_BYTES_MAX)
+            .ok()
+            .and_then(|bytes| json::loads(&bytes).ok());
+        match parsed {
+            Some(Value::Object(fields)) => SpecialTokens(fields),
+            _ => SpecialTokens::default(),
+        }
+    }
+
+    /// Their texts; one that is declared twice comes twice.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let named = self
+            .0
+            .iter()
+            .filter(|(key, _)| key.ends_with("_token") || key.ends_with("_special_tokens"));
+        named.flat_map(|(_, value)| {
+            let several: Box<dyn Iterator<Item = &Value>> = match value {
+                Value::Array(list) => Box::new(list.iter()),
+                Value::Object(entries) if !entries.contains_key("content") => Box::new(entries.values()),
+                one => Box::new(std::iter::once(one)),
+            };
+            several.filter_map(text)
+        })
+    }
+}
+
+fn text(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token["content"].as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(config: &str) -> Vec<String> {
+        let path = std::env::temp_dir().join(format!("lmcache-bench-special-{}.json", std::process::id()));
+        std::fs::write(&path, config).unwrap();
+        let special = SpecialTokens::of_config(&path);
+        std::fs::remove_file(path).unwrap();
+        special.texts().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn texts_stand_in_every_form_that_a_config_has_for_them() {
+        let config = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}, "pad_token": null,
+            "additional_special_tokens": ["<a>", {"content": "<b>"}, 3],
+            "model_specific_special_tokens": {"image_token": "<i>", "boi_token": {"content": "<j>"}},
+            "chat_template": "<t>", "add_bos_token": true}"#;
+        let mut found = declared(config);
+        found.sort();
+        assert_eq!(found, ["</s>", "<a>", "<b>", "<i>", "<j>", "<s>"]);
+        assert_eq!(declared("[]"), [""; 0]);
+        assert_eq!(declared("{"), [""; 0]);
+    }
+}
