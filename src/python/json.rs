@@ -14,7 +14,9 @@ const REPLACEMENT: &[u8] = b"\\ufffd";
 /// What the values of a text may cost in memory: so much for each of its bytes, and so much beside. With the text itself,
 /// which most callers hold, that is ten times its bytes (docs/formats.md).
 const COST_PER_BYTE: usize = 9;
-const COST_BESIDE: usize = 1 << 20;
+const COST_BESIDE: usize = (1 << 20) - SENTENCE_BYTES;
+/// Left of that for what is said when the text is refused.
+const SENTENCE_BYTES: usize = 16 << 10;
 /// Of that, for each byte of a text that is repaired first: its copy, which may have to grow.
 const REPAIR_PER_BYTE: usize = 2;
 
