@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::mem;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,20 @@ fn stamp_of(message: &libc::msghdr) -> Option<u64> {
     None
 }
 
+/// What a socket holds already, without waiting and without changing how others wait for it.
+pub fn receive_present(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the descriptor is open for as long as `socket` lives; the kernel writes no more than `buffer` has room for.
+    let status = unsafe {
+        libc::recv(
+            socket.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT,
+        )
+    };
+    usize::try_from(status).map_err(|_| io::Error::last_os_error())
+}
+
 /// Whether an idle connection can still be used: nothing to read, not closed, no error.
 pub fn is_idle_and_open(stream: &TcpStream) -> bool {
     let mut byte = 0u8;
@@ -140,8 +154,10 @@ pub fn allow_open_files(wanted: u64) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::time::{SystemTime, UNIX_EPOCH};
 
+    use super::super::files::wait_readable;
     use super::*;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -170,6 +186,22 @@ mod tests {
         assert_eq!(&buffer[..got.bytes], b"hello");
         let stamp = got.kernel_wall_ns.unwrap();
         assert!((before..=arrived).contains(&stamp), "{before} {stamp} {arrived}");
+    }
+
+    #[test]
+    fn what_is_present_is_read_without_waiting() {
+        let (client, mut server) = pair();
+        let mut buffer = [0; 8];
+        let nothing = receive_present(client.as_fd(), &mut buffer).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        server.write_all(b"abc").unwrap();
+        while !wait_readable(client.as_fd(), Duration::from_secs(10)).unwrap() {}
+        assert_eq!(receive_present(client.as_fd(), &mut buffer[..2]).unwrap(), 2);
+        assert_eq!(receive_present(client.as_fd(), &mut buffer[2..]).unwrap(), 1);
+        assert_eq!(&buffer[..3], b"abc");
+        drop(server);
+        while !wait_readable(client.as_fd(), Duration::from_secs(10)).unwrap() {}
+        assert_eq!(receive_present(client.as_fd(), &mut buffer).unwrap(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -96,19 +97,16 @@ impl<L: Limits> Stream<L> {
     /// can take longer than the answer.
     pub fn read_soon(&mut self, to: &mut [u8]) -> io::Result<Option<usize>> {
         self.limits.check()?;
-        self.socket.set_nonblocking(true)?;
         let until = Instant::now() + SPIN;
-        let read = loop {
-            match self.socket.read(to) {
+        loop {
+            match self.socket.read_present(to) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
                     std::hint::spin_loop();
                 }
-                Err(error) if is_tick(&error) => break Ok(None),
-                read => break read.map(Some),
+                Err(error) if is_tick(&error) => return Ok(None),
+                read => return read.map(Some),
             }
-        };
-        self.socket.set_nonblocking(false)?;
-        read
+        }
     }
 
     /// As `read`, with the time at which the kernel received the bytes.
@@ -149,12 +147,13 @@ impl<L: Limits> Stream<L> {
 }
 
 impl Socket {
-    fn set_nonblocking(&self, on: bool) -> io::Result<()> {
+    /// What is there already; an error of kind `WouldBlock` if nothing is.
+    fn read_present(&mut self, to: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => stream.set_nonblocking(on),
-            Socket::Unix(stream) => stream.set_nonblocking(on),
+            Socket::Tcp(stream) => socket::receive_present(stream.as_fd(), to),
+            Socket::Unix(stream) => socket::receive_present(stream.as_fd(), to),
             #[cfg(fuzzing)]
-            Socket::Memory(_) => Ok(()),
+            Socket::Memory(memory) => memory.read(to),
         }
     }
 
