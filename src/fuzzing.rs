@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::args::engine::EngineArgs;
 use crate::engine::ask::{discover, server_counters};
+use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
 use crate::engine::tokens::library::Library;
 use crate::engine::tokens::special::SpecialTokens;

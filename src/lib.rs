@@ -3,7 +3,8 @@
 //! Data flows one way: arguments -> config -> run -> samples -> report. What measures never prints; what prints never
 //! measures. docs/architecture.md shows the rooms and who may use whom.
 
-pub mod args;
+pub mod cli;
+pub mod commands;
 pub mod cuda;
 pub mod engine;
 pub mod error;

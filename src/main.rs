@@ -4,12 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lmcache_bench::args::{self, Invocation};
+use lmcache_bench::cli;
+use lmcache_bench::cli::command::Invocation;
+use lmcache_bench::commands::COMMANDS;
 use lmcache_bench::error::{Error, printable};
 use lmcache_bench::report::output;
 use lmcache_bench::status::Status;
 use lmcache_bench::sys::{ending, limits, panic, signal};
-use lmcache_bench::{engine, l2, mock, server};
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -38,17 +39,13 @@ fn main() -> ExitCode {
 }
 
 fn run(started: Instant) -> Result<Status, Error> {
-    let invocation = args::parse(std::env::args_os().skip(1))?;
+    let invocation = cli::parse(std::env::args_os().skip(1), COMMANDS)?;
     signal::install()
         .and_then(|()| ending::watch(signal_code, complain))
         .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::told(&error))))?;
     let outcome = match invocation {
         Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
-        Invocation::Engine(args) => engine::bench::run(&args),
-        Invocation::Server(args) => server::bench::run(&args, started),
-        Invocation::L2(args) => l2::bench::run(&args, started),
-        Invocation::MockEngine(args) => mock::engine::run(&args),
-        Invocation::MockServer(args) => mock::server::run(&args),
+        Invocation::Run(run) => run(started),
     };
     match (
         outcome,

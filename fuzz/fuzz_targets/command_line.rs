@@ -5,12 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
-use lmcache_bench::args;
+use lmcache_bench::cli;
+use lmcache_bench::commands::COMMANDS;
 use lmcache_bench_fuzz::{ROOM, TYPED_FACTOR, bounded_by};
 
 fuzz_target!(|data: &[u8]| {
     bounded_by(TYPED_FACTOR, ROOM, data, |data| {
         let words = data.split(|byte| *byte == b'\n');
-        args::parse(words.map(|word| OsStr::from_bytes(word).to_owned())).is_ok()
+        cli::parse(words.map(|word| OsStr::from_bytes(word).to_owned()), COMMANDS).is_ok()
     });
 });

@@ -2,13 +2,13 @@
 //! Whatever was measured before something fails or a signal comes is still reported.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::args::Format;
-use crate::args::engine::EngineArgs;
+use crate::cli::Format;
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::server_counters::{Counted, ServerCounters};
 use crate::engine::config::EngineConfig;
+use crate::engine::flags::EngineArgs;
 use crate::engine::report::display::Display;
 use crate::engine::report::outputs::{Outputs, Results};
 use crate::engine::report::sections::{Facts, report};
@@ -44,7 +44,7 @@ const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
 const SENTENCES_MAX: usize = 3;
 
 /// Runs `engine` as the command line asks.
-pub fn run(args: &EngineArgs) -> Result<Status, Error> {
+pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
     if let Some(problem) = key.problem() {
         return Err(Error::Usage(problem));

@@ -1,15 +1,17 @@
 //! The `engine` benchmark. `bench` tells the story of one run.
 //!
-//! From the ground up: `api_key`, `trust`, `failure`, `timestamp` and `python_random`, then `config`, `ask`, `settings`, `tokens`,
+//! From the ground up: `api_key`, `trust`, `failure` and `timestamp`, then `flags`, `config`, `ask`, `settings`, `tokens`,
 //! `workload`, `stream`, `samples`, `wire`, `run`, `results`, `report`, `bench`. Each may use those before it and none
 //! after it, which tests/cases/tidy.rs checks.
+
+use crate::cli::command::{Command, invocation};
 
 pub mod api_key;
 pub mod ask;
 pub mod bench;
 pub mod config;
 pub mod failure;
-pub mod python_random;
+pub mod flags;
 pub mod report;
 pub mod results;
 pub mod run;
@@ -23,3 +25,19 @@ pub mod tokens;
 pub mod trust;
 pub mod wire;
 pub mod workload;
+
+pub const COMMAND: Command = Command {
+    word: "engine",
+    term: "engine",
+    about: "Measure an inference engine under KV-reuse workloads (`lmcache-bench engine --help`).",
+    pages: || vec![flags::page()],
+    parse: |parser| {
+        invocation(
+            parser,
+            &flags::TABLE,
+            &flags::page(),
+            flags::EngineArgs::default(),
+            bench::run,
+        )
+    },
+};

@@ -1,19 +1,13 @@
 //! What unit tests of this room share: settings from flags, and the recorded data.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::args::engine::EngineArgs;
-use crate::args::{Invocation, parse};
 use crate::engine::config::EngineConfig;
+use crate::engine::flags::{EngineArgs, TABLE};
 
 /// What these flags give.
 pub fn given(words: &[&str]) -> EngineArgs {
-    let words = ["engine"].iter().chain(words).map(OsString::from);
-    match parse(words) {
-        Ok(Invocation::Engine(args)) => *args,
-        other => panic!("{other:?}"),
-    }
+    crate::cli::table_rules::typed(&TABLE, EngineArgs::default(), words)
 }
 
 /// Settings with an engine URL, a model and 100 tokens per GB, unless the flags say otherwise.

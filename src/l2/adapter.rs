@@ -4,6 +4,7 @@
 //! To add an adapter: write one file in `adapters/` that implements [`Adapter`], and name it in `adapters/mod.rs`
 //! (docs/adapters.md walks through it).
 
+use crate::choices;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +14,13 @@ use crate::report::model::Section;
 use crate::report::warning::Warning;
 use crate::sys::arena::{Arena, Slot};
 
-/// What the benchmark can ask of an adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Store,
-    Lookup,
-    Load,
+choices! {
+    /// What the benchmark can ask of an adapter.
+    pub enum Operation ("operation") {
+        Lookup = "lookup",
+        Store = "store",
+        Load = "load",
+    }
 }
 
 impl Operation {
@@ -244,10 +246,14 @@ pub struct Environment {
     pub stores: bool,
 }
 
-/// Which way bytes travel between memory and a local file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoEngine {
-    Auto,
-    Threads,
-    Uring,
+choices! {
+    /// Which I/O path the fs and raw_block adapters take.
+    #[derive(Default)]
+    pub enum IoEngine ("I/O engine") {
+        /// The faster one for the phase at hand.
+        #[default]
+        Auto = "auto",
+        Threads = "threads",
+        Uring = "uring",
+    }
 }

@@ -5,14 +5,14 @@ use std::env;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::args::Format;
-use crate::args::l2::{L2Args, Via};
+use crate::cli::Format;
 use crate::error::Error;
 use crate::l2::adapter::{Adapter, Environment, IoEngine, Operation};
 use crate::l2::adapters;
 use crate::l2::adapters::bridge::BridgeRequest;
 use crate::l2::config::RunConfig;
 use crate::l2::device::DeviceMeter;
+use crate::l2::flags::{L2Args, Via};
 use crate::l2::runner::{Event, Runner};
 use crate::l2::samples::PhaseSamples;
 use crate::l2::spec::{self, AdapterSpec, AesGcmConfig, SerdeConfig};

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::args::l2::{IoEngine as IoEngineArg, L2Args, Operation as OperationArg};
 use crate::error::Error;
 use crate::l2::adapter::{IoEngine, Operation};
+use crate::l2::flags::L2Args;
 use crate::l2::keys::KeyPlan;
 use crate::units::{KIB, bytes_text};
 
@@ -110,11 +110,7 @@ impl RunConfig {
             warmup_rounds,
             seed: args.seed,
             round_timeout: round_timeout(args.round_timeout_s)?,
-            io_engine: match args.io_engine {
-                IoEngineArg::Auto => IoEngine::Auto,
-                IoEngineArg::Threads => IoEngine::Threads,
-                IoEngineArg::Uring => IoEngine::Uring,
-            },
+            io_engine: args.io_engine,
             io_depth: usize::try_from(args.io_depth).expect("checked above"),
             fdatasync: args.fdatasync,
             recycle: args.recycle,
@@ -158,12 +154,10 @@ impl RunConfig {
     }
 }
 
-fn operations(only: Option<OperationArg>) -> Vec<Operation> {
+fn operations(only: Option<Operation>) -> Vec<Operation> {
     match only {
         None => vec![Operation::Store, Operation::Lookup, Operation::Load],
-        Some(OperationArg::Store) => vec![Operation::Store],
-        Some(OperationArg::Lookup) => vec![Operation::Lookup],
-        Some(OperationArg::Load) => vec![Operation::Load],
+        Some(operation) => vec![operation],
     }
 }
 
@@ -217,7 +211,7 @@ mod tests {
     use super::*;
 
     fn resolve(change: impl FnOnce(&mut L2Args)) -> Result<RunConfig, String> {
-        let mut args = L2Args::default();
+        let mut args = L2Args::presets();
         change(&mut args);
         RunConfig::resolve(&args, Some(1 << 30)).map_err(|error| error.to_string())
     }
@@ -256,13 +250,13 @@ mod tests {
 
     #[test]
     fn only_one_operation_needs_only_its_buffers() {
-        let config = resolve(|args| args.only = Some(OperationArg::Store)).unwrap();
+        let config = resolve(|args| args.only = Some(Operation::Store)).unwrap();
         assert_eq!(config.buffer_bytes(), 32 * (256 << 10));
-        let config = resolve(|args| args.only = Some(OperationArg::Lookup)).unwrap();
+        let config = resolve(|args| args.only = Some(Operation::Lookup)).unwrap();
         assert_eq!(config.buffer_bytes(), 0);
         // A store alone of 800 MiB fits into 1 GiB, with a load it does not.
         let large = |only| resolve(|args| (args.num_keys, args.only) = (3200, only));
-        assert!(large(Some(OperationArg::Store)).is_ok());
+        assert!(large(Some(Operation::Store)).is_ok());
         assert!(large(None).is_err());
     }
 }

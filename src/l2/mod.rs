@@ -1,11 +1,14 @@
 //! Benchmark of an L2 storage adapter: storing, looking up and loading KV objects in rounds.
 
+use crate::cli::command::{Command, invocation};
+
 pub mod adapter;
 pub mod adapters;
 pub mod bench;
 mod blake2b;
 pub mod config;
 pub mod device;
+pub mod flags;
 pub mod keys;
 pub mod payload;
 pub mod runner;
@@ -14,3 +17,19 @@ pub mod spec;
 pub mod stamp;
 pub mod summary;
 pub mod verify;
+
+pub const COMMAND: Command = Command {
+    word: "l2",
+    term: "l2",
+    about: "Measure store, lookup and load of an L2 adapter (`lmcache-bench l2 --help`).",
+    pages: || vec![flags::page()],
+    parse: |parser| {
+        invocation(
+            parser,
+            &flags::TABLE,
+            &flags::page(),
+            flags::L2Args::presets(),
+            bench::run,
+        )
+    },
+};

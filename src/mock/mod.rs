@@ -1,4 +1,15 @@
 //! Imitations of the peers with exact schedules, for trying out, for self-checks and for tests.
 
+use crate::cli::command::Command;
+
 pub mod engine;
+mod flags;
 pub mod server;
+
+pub const COMMAND: Command = Command {
+    word: "mock",
+    term: "mock engine, mock server",
+    about: "Imitate an inference engine or a cache server with exact delays (`lmcache-bench mock engine --help`).",
+    pages: || vec![engine::flags::page(), server::flags::page()],
+    parse: flags::parse,
+};

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::model::{Body, Column, Report, Row, Value};
-use super::number::{round, shortest};
+use crate::python::float_text::{round, shortest};
 
 /// The whole report, with a newline at its end.
 pub fn render(report: &Report) -> String {

@@ -3,7 +3,6 @@
 pub mod banner;
 pub mod json;
 pub mod model;
-pub mod number;
 pub mod output;
 pub mod progress;
 pub mod prompt;

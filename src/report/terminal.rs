@@ -2,7 +2,7 @@
 //! points; what does not fit overflows to the right. A value never breaks its line or steers the terminal.
 
 use super::model::{Body, Column, Entry, Note, Report, Row, Value};
-use super::number::{fixed, round};
+use crate::python::float_text::{fixed, round};
 
 /// What every number outside a table is printed with, as the reference does.
 const ENTRY_DECIMALS: u8 = 2;

@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::args::Format;
-use crate::args::server::{Mode, ServerArgs};
+use crate::cli::Format;
 use crate::error::Error;
 use crate::report::model::Report;
 use crate::report::output::{OutputFile, write_stdout};
@@ -14,6 +13,7 @@ use crate::server::case::{Identity, Plan};
 use crate::server::checksum::Kind;
 use crate::server::config::{Driver, Machine, RunConfig};
 use crate::server::device::Gpu;
+use crate::server::flags::{Mode, ServerArgs};
 use crate::server::http::{ChecksumRequest, HttpApi};
 use crate::server::progress;
 use crate::server::rpc::{Client, Endpoint};
@@ -50,7 +50,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     progress.line(&format!(
         "Connecting to LMCache MP Server at {} (mode={}) ...",
         config.rpc_url,
-        config.mode.name()
+        config.mode.text()
     ));
     let start_to_first_rpc = started.elapsed();
     let mut client = Client::connect(&config.rpc_url, config.connect_timeout)?;

@@ -173,15 +173,15 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::server::{Mode, ServerArgs};
     use crate::server::config::Machine;
+    use crate::server::flags::{Mode, ServerArgs};
 
     fn config(spec: &str, num_tokens: i64) -> RunConfig {
         let args = ServerArgs {
             mode: Mode::Cpu,
             kvcache_shape_spec: Some(spec.into()),
             num_tokens,
-            ..ServerArgs::default()
+            ..ServerArgs::presets()
         };
         RunConfig::resolve(&args, Machine::default()).unwrap()
     }

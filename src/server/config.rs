@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::checksum::Kind;
 use super::shape::Shape;
 use super::warning::Warning;
-use crate::args::server::{Checksum, Mode, ServerArgs, TransferMode};
 use crate::error::Error;
+use crate::server::flags::{Checksum, Mode, ServerArgs, TransferMode};
 use crate::units::{MIB, bytes_text};
 
 const DEFAULT_BLOCKS: i64 = 1024;
@@ -193,7 +193,7 @@ mod tests {
     fn args(change: impl FnOnce(&mut ServerArgs)) -> ServerArgs {
         let mut args = ServerArgs {
             mode: Mode::Cpu,
-            ..ServerArgs::default()
+            ..ServerArgs::presets()
         };
         change(&mut args);
         args

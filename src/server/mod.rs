@@ -1,10 +1,13 @@
 //! The `server` benchmark. `bench` tells the story of one run.
 
+use crate::cli::command::{Command, invocation};
+
 pub mod bench;
 pub mod case;
 pub mod checksum;
 pub mod config;
 pub mod device;
+pub mod flags;
 pub mod http;
 pub mod memory;
 pub mod progress;
@@ -17,3 +20,19 @@ pub mod summary;
 pub mod tensors;
 pub mod transport;
 pub mod warning;
+
+pub const COMMAND: Command = Command {
+    word: "server",
+    term: "server",
+    about: "Check and measure a multiprocess cache server (`lmcache-bench server --help`).",
+    pages: || vec![flags::page()],
+    parse: |parser| {
+        invocation(
+            parser,
+            &flags::TABLE,
+            &flags::page(),
+            flags::ServerArgs::presets(),
+            bench::run,
+        )
+    },
+};

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::rpc::Dtype;
-use crate::args::python_number::int;
+use crate::python::number::int;
 
 /// A limit on what a spec may ask for, far beyond any model.
 const LAYERS_MAX: u64 = 4096;

@@ -26,49 +26,49 @@ const UNSAFE_FILES: [&str; 19] = [
     "sys/socket.rs",
     "sys/tcp.rs",
     "sys/terminal.rs",
-    "sys/uring.rs",
+    "sys/uring/mod.rs",
 ];
 /// (room, rooms it must not use).
 const FORBIDDEN: [(&str, &[&str]); 12] = [
     (
         "sys",
         &[
-            "args", "report", "engine", "server", "l2", "mock", "stats", "error", "cuda",
+            "cli", "report", "engine", "server", "l2", "mock", "stats", "error", "cuda",
         ],
     ),
     (
         "stats",
         &[
-            "args", "report", "engine", "server", "l2", "mock", "sys", "error", "cuda",
+            "cli", "report", "engine", "server", "l2", "mock", "sys", "error", "cuda",
         ],
     ),
     (
         "units.rs",
         &[
-            "args", "report", "engine", "server", "l2", "mock", "stats", "sys", "error", "cuda",
+            "cli", "report", "engine", "server", "l2", "mock", "stats", "sys", "error", "cuda",
         ],
     ),
     (
         "python",
         &[
-            "args", "report", "engine", "server", "l2", "mock", "sys", "stats", "error", "cuda", "http",
+            "cli", "report", "engine", "server", "l2", "mock", "sys", "stats", "error", "cuda", "http",
         ],
     ),
     (
         "http",
-        &["args", "report", "engine", "server", "l2", "mock", "stats", "cuda"],
+        &["cli", "report", "engine", "server", "l2", "mock", "stats", "cuda"],
     ),
     (
-        "args",
+        "cli",
         &[
-            "report", "engine", "server", "l2", "mock", "sys", "stats", "cuda", "http",
+            "commands", "report", "engine", "server", "l2", "mock", "sys", "stats", "cuda", "http",
         ],
     ),
     (
         "cuda",
-        &["args", "report", "engine", "server", "l2", "mock", "stats", "error"],
+        &["cli", "report", "engine", "server", "l2", "mock", "stats", "error"],
     ),
-    ("report", &["args", "engine", "server", "l2", "mock", "cuda"]),
+    ("report", &["cli", "engine", "server", "l2", "mock", "cuda"]),
     ("engine", &["server", "l2", "cuda"]),
     ("server", &["engine", "l2"]),
     ("l2", &["engine", "server", "mock", "cuda"]),
@@ -80,7 +80,7 @@ const ENGINE_ORDER: [&str; 17] = [
     "trust",
     "failure",
     "timestamp",
-    "python_random",
+    "flags",
     "config",
     "ask",
     "settings",

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::args::Format;
-use crate::args::big_int::BigInt;
-use crate::args::engine::{EngineArgs, WorkloadName};
+use crate::cli::Format;
+use crate::engine::flags::{EngineArgs, WorkloadName};
 use crate::error::Error;
+use crate::python::big_int::BigInt;
 use crate::url::with_scheme;
 
 mod workload;

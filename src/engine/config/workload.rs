@@ -1,6 +1,6 @@
 //! The settings of each workload, with the sizes that follow from them. Must never build a request.
 
-use crate::args::engine::{ChatPacing, EngineArgs, PermutationOrder, ShufflePolicy, WorkloadName};
+use crate::engine::flags::{ChatPacing, EngineArgs, PermutationOrder, ShufflePolicy, WorkloadName};
 use crate::error::Error;
 
 /// Requests of one phase that a run may have: more would not fit a schedule in memory.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::jsonl;
-use crate::args::Format;
+use crate::cli::Format;
 use crate::engine::config::OutputConfig;
 use crate::engine::results::figures::{CSV_FILE, Figures, Row, SUMMARY_FILE, SummaryConfig, csv, summary_json};
 use crate::engine::samples::record::Record;

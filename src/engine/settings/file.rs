@@ -13,13 +13,13 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::items::{GENERAL, Item, RAG_DATASET, REQUIRED, is_rag, workload_items};
-use crate::args::engine::{EngineArgs, TABLE, WorkloadName};
-use crate::args::flag::{Flag, Kind};
-use crate::args::nearest::nearest;
-use crate::args::python_number::quoted;
+use crate::cli::flag::{Flag, Kind};
+use crate::cli::nearest::nearest;
+use crate::engine::flags::{EngineArgs, TABLE, WorkloadName};
 use crate::error::{Error, shortened};
 use crate::python::bounded::Bounded;
 use crate::python::json;
+use crate::python::number::quoted;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 

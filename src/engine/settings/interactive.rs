@@ -4,9 +4,9 @@
 use serde_json::Value;
 
 use super::items::{GENERAL, Input, Item, RAG_DATASET, REQUIRED, is_rag, workload_items};
-use crate::args::engine::{EngineArgs, WorkloadName};
-use crate::args::python_number::{float, int};
 use crate::engine::config::rag_is_absent;
+use crate::engine::flags::{EngineArgs, WorkloadName};
+use crate::python::number::{float, int};
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 
 /// What the person wants done with the settings.

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::file;
 use super::interactive::{Action, Interview};
 use super::items::Item;
-use crate::args::PROGRAM;
-use crate::args::engine::EngineArgs;
+use crate::cli::PROGRAM;
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::discover::{self, Engine};
 use crate::engine::config::{EngineConfig, base_url, rag_is_absent};
+use crate::engine::flags::EngineArgs;
 use crate::engine::settings::items::is_rag;
 use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
@@ -161,7 +161,7 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     let mut others = args.clone();
     // What is left after taking back the workload's own was typed for nothing.
     file::clear_other_workloads(&mut others, name);
-    let lost = crate::args::engine::TABLE
+    let lost = crate::engine::flags::TABLE
         .specs()
         .into_iter()
         .map(|spec| (spec.long, spec.long.replace('-', "_")))

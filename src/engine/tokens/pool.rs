@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::{LocalTokenizer, Tokenizer};
-use crate::args::big_int::BigInt;
-use crate::engine::python_random::PythonRandom;
 use crate::error::Error;
+use crate::python::big_int::BigInt;
+use crate::python::random::PythonRandom;
 use crate::sys::signal;
 
 /// What begins a word in the keys of byte-level and SentencePiece vocabularies.

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::pool::WordPool;
 use super::*;
-use crate::args::big_int::BigInt;
 use crate::engine::testing::golden;
+use crate::python::big_int::BigInt;
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/engine/tokenizer-vectors.json")).unwrap()

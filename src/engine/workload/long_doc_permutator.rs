@@ -6,13 +6,13 @@ use super::filler::repeated;
 use super::permutations::{chosen, factorial};
 use super::window::{Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::args::big_int::BigInt;
-use crate::args::engine::PermutationOrder;
 use crate::engine::config::{EngineConfig, LongDocPermutator};
-use crate::engine::python_random::PythonRandom;
+use crate::engine::flags::PermutationOrder;
 use crate::engine::tokens::Tokenizer;
 use crate::engine::tokens::pool::WordPool;
 use crate::error::Error;
+use crate::python::big_int::BigInt;
+use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 
 /// Words that documents are drawn from.

@@ -4,11 +4,11 @@ use super::body::Bodies;
 use super::filler::{fitted, repeated};
 use super::window::{Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::args::engine::ShufflePolicy;
 use crate::engine::config::{EngineConfig, LongDocQa};
-use crate::engine::python_random::PythonRandom;
+use crate::engine::flags::ShufflePolicy;
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
+use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 
 const QUESTIONS: [&str; 4] = [

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::python_random::PythonRandom;
+use crate::python::random::PythonRandom;
 
 /// How many times more permutations there must be than wanted for drawing them to be quick.
 const DRAW_FROM: u128 = 10;
@@ -52,7 +52,7 @@ fn following(permutation: &[usize]) -> Option<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::big_int::BigInt;
+    use crate::python::big_int::BigInt;
 
     fn chosen_with_seed(n: usize, wanted: usize) -> Vec<Vec<usize>> {
         chosen(n, wanted, &mut PythonRandom::new(&BigInt::from(42)))

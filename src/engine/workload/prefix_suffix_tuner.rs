@@ -7,12 +7,12 @@ use super::body::Bodies;
 use super::filler::{fitted, repeated};
 use super::window::{Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::args::big_int::BigInt;
 use crate::engine::config::{BREAKER_TOKENS, EngineConfig, PrefixSuffixTuner};
-use crate::engine::python_random::PythonRandom;
 use crate::engine::tokens::pool::WordPool;
 use crate::engine::tokens::{LocalTokenizer, Tokenizer};
 use crate::error::Error;
+use crate::python::big_int::BigInt;
+use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 
 /// Token ids that random text is drawn from.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::args::l2::{L2Args, Operation as Only};
 use crate::l2::adapter::{Capabilities, Completion, IoPath, Submit};
+use crate::l2::flags::L2Args;
 use crate::report::warning::Warning;
 use crate::sys::arena::Arena;
 
@@ -93,8 +93,8 @@ fn store(adapter: &mut dyn Adapter, in_flight: i64, timeout_s: f64) -> (PhaseSam
         rounds: 2,
         warmup_rounds: 0,
         round_timeout_s: Some(timeout_s),
-        only: Some(Only::Store),
-        ..L2Args::default()
+        only: Some(Operation::Store),
+        ..L2Args::presets()
     };
     let config = RunConfig::resolve(&args, None).unwrap();
     let arena = Arena::new(config.buffer_bytes(), 1, false).unwrap();
@@ -237,7 +237,7 @@ fn an_adapter_that_stays_full_ends_the_run_too() {
 }
 
 /// Rounds of two tasks of two keys; lookups expect to find half of them.
-fn answered(adapter: &mut Prompt, only: Only, rounds: i64) -> PhaseSamples {
+fn answered(adapter: &mut Prompt, only: Operation, rounds: i64) -> PhaseSamples {
     let args = L2Args {
         num_keys: 2,
         in_flight: 2,
@@ -248,7 +248,7 @@ fn answered(adapter: &mut Prompt, only: Only, rounds: i64) -> PhaseSamples {
         probe: true,
         round_timeout_s: Some(0.001),
         only: Some(only),
-        ..L2Args::default()
+        ..L2Args::presets()
     };
     let config = RunConfig::resolve(&args, None).unwrap();
     let arena = Arena::new(config.buffer_bytes(), 1, false).unwrap();
@@ -269,7 +269,7 @@ fn answered(adapter: &mut Prompt, only: Only, rounds: i64) -> PhaseSamples {
 fn a_lost_task_does_not_shift_what_is_expected_of_the_others() {
     let mut adapter = Prompt::new(Outcome::Missing);
     adapter.forgetful = true;
-    let samples = answered(&mut adapter, Only::Lookup, 1);
+    let samples = answered(&mut adapter, Operation::Lookup, 1);
     assert_eq!(samples.rounds_timed_out, 1);
     // The second task asks for keys that nobody stored: not finding them is right.
     assert_eq!(samples.failures.kept, Vec::<String>::new());
@@ -278,7 +278,7 @@ fn a_lost_task_does_not_shift_what_is_expected_of_the_others() {
 #[test]
 fn what_a_lookup_finds_is_unlocked_and_counted_where_it_was_never_stored() {
     let mut adapter = Prompt::new(Outcome::Found);
-    let samples = answered(&mut adapter, Only::Lookup, 2);
+    let samples = answered(&mut adapter, Operation::Lookup, 2);
     assert_eq!(adapter.unlocked, 8);
     assert_eq!(samples.tally.unexpected_hits, 4);
 }
@@ -286,14 +286,14 @@ fn what_a_lookup_finds_is_unlocked_and_counted_where_it_was_never_stored() {
 #[test]
 fn every_load_begins_with_zeroed_buffers() {
     let mut adapter = Prompt::new(Outcome::Loaded);
-    let samples = answered(&mut adapter, Only::Load, 3);
+    let samples = answered(&mut adapter, Operation::Load, 3);
     assert_eq!((samples.rounds.len(), adapter.dirty_bytes), (3, 0));
 }
 
 #[test]
 fn a_probe_of_loads_reads_as_many_objects_for_the_first_time_as_a_round_does() {
     let mut adapter = Prompt::new(Outcome::Loaded);
-    answered(&mut adapter, Only::Load, 2);
+    answered(&mut adapter, Operation::Load, 2);
     let keys = |indices: [u64; 4]| indices.map(bench_key).to_vec();
     assert_eq!(
         adapter.probed,

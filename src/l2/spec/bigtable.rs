@@ -5,7 +5,8 @@ use std::env;
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, SpecType, field, python_value};
+use super::{AdapterKind, SpecType, field};
+use crate::python::value;
 
 pub const TYPE: SpecType = SpecType {
     name: "bigtable",
@@ -47,8 +48,8 @@ pub const TYPE: SpecType = SpecType {
 
 fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let name = |field: &str, variable: &str| {
-        let given = fields.get(field).filter(|value| python_value::is_true(value));
-        let given = given.map(python_value::str_text);
+        let given = fields.get(field).filter(|value| value::is_true(value));
+        let given = given.map(value::str_text);
         given.or_else(|| env::var(variable).ok().filter(|name| !name.is_empty()))
     };
     let names = [

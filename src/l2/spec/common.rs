@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::field::given;
-use super::python_value::{number, repr, type_name};
 use crate::error::shortened;
+use crate::python::value::{number, repr, type_name};
 use crate::report::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
 use crate::url::literal_path_note;
 

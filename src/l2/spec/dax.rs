@@ -4,7 +4,8 @@ use std::thread::available_parallelism;
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, SpecType, field, python_value};
+use super::{AdapterKind, SpecType, field};
+use crate::python::value;
 
 pub const TYPE: SpecType = SpecType {
     name: "dax",
@@ -74,7 +75,7 @@ fn device(fields: &Map<String, Value>, prefix: &str) -> Result<DaxDevice, String
     let Some(path) = path.filter(|path| !path.is_empty()) else {
         return Err(format!("{prefix}device_path must be a non-empty string"));
     };
-    let gib = fields.get("max_dax_size_gb").and_then(python_value::number);
+    let gib = fields.get("max_dax_size_gb").and_then(value::number);
     let Some(gib) = gib.filter(|gib| *gib > 0.0) else {
         return Err(format!("{prefix}max_dax_size_gb must be a positive number"));
     };

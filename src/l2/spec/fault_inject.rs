@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, AdapterSpec, SpecType, common, field_warnings, python_value, registry};
+use super::{AdapterKind, AdapterSpec, SpecType, common, field_warnings, registry};
+use crate::python::value;
 use crate::report::warning::Warning;
 
 pub const TYPE: SpecType = SpecType {
@@ -25,7 +26,7 @@ pub struct FaultInjectConfig {
 
 fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let (inner, inner_warnings) = inner(fields)?;
-    let rate = fields.get("rate").map_or(Some(0.0), python_value::number);
+    let rate = fields.get("rate").map_or(Some(0.0), value::number);
     let rate = rate.filter(|rate| (0.0..=1.0).contains(rate));
     let rate = rate.ok_or("rate must be a number in [0, 1]")?;
     let seed = match fields.get("seed") {
@@ -56,12 +57,7 @@ fn inner(fields: &Map<String, Value>) -> Result<(Box<AdapterSpec>, Vec<Warning>)
     let Some(type_name) = inner.get("type").and_then(Value::as_str) else {
         return Err("'inner' adapter spec must include a string 'type'".to_owned());
     };
-    let unknown = || {
-        format!(
-            "unknown L2 adapter type {}",
-            python_value::repr(&Value::from(type_name))
-        )
-    };
+    let unknown = || format!("unknown L2 adapter type {}", value::repr(&Value::from(type_name)));
     let spec_type = registry::find(type_name).ok_or_else(unknown)?;
     let kind = (spec_type.parse)(inner)?;
     common::check_eviction(inner)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::python_value;
+use crate::python::value;
 
 const BYTES_PER_GIB: f64 = (1u64 << 30) as f64;
 
@@ -64,14 +64,14 @@ pub fn boolean(fields: &Map<String, Value>, name: &str, default: bool) -> Result
 
 /// Python's truth of whatever is given.
 pub fn truth(fields: &Map<String, Value>, name: &str, default: bool) -> bool {
-    fields.get(name).map_or(default, python_value::is_true)
+    fields.get(name).map_or(default, value::is_true)
 }
 
 /// An `int` above 0; `true` passes as 1, as in LMCache.
 pub fn positive_int(fields: &Map<String, Value>, name: &str, default: Option<u64>) -> Result<u64, String> {
     let value = match fields.get(name) {
         None => default,
-        Some(value) => python_value::positive_int(value),
+        Some(value) => value::positive_int(value),
     };
     value.ok_or_else(|| format!("{name} must be a positive integer"))
 }
@@ -87,13 +87,13 @@ pub fn strict_positive_int(fields: &Map<String, Value>, name: &str, default: Opt
 /// Absent or null is none.
 pub fn optional_positive_int(fields: &Map<String, Value>, name: &str) -> Result<Option<u64>, String> {
     given(fields, name)
-        .map(|value| python_value::positive_int(value).ok_or_else(|| format!("{name} must be a positive integer")))
+        .map(|value| value::positive_int(value).ok_or_else(|| format!("{name} must be a positive integer")))
         .transpose()
 }
 
 /// An `int` from 0 on; `true` passes as 1.
 pub fn non_negative_int(fields: &Map<String, Value>, name: &str, default: u64) -> Result<u64, String> {
-    let value = fields.get(name).map_or(Some(i128::from(default)), python_value::as_int);
+    let value = fields.get(name).map_or(Some(i128::from(default)), value::as_int);
     value
         .and_then(|number| u64::try_from(number).ok())
         .ok_or_else(|| format!("{name} must be a non-negative integer"))
@@ -107,7 +107,7 @@ pub fn int_in(
     range: RangeInclusive<i128>,
     text: &str,
 ) -> Result<i128, String> {
-    let value = fields.get(name).map_or(Some(default), python_value::as_int);
+    let value = fields.get(name).map_or(Some(default), value::as_int);
     value
         .filter(|number| range.contains(number))
         .ok_or_else(|| format!("{name} must be in range {text}"))
@@ -130,9 +130,9 @@ pub fn per_op_workers(fields: &Map<String, Value>) -> Result<Vec<(String, i128)>
         Some(_) => return Err("per_op_workers must be a dict".to_owned()),
     };
     let count = |(lane, count): (&String, &Value)| {
-        let number = python_value::as_int(count).filter(|_| !count.is_boolean());
+        let number = value::as_int(count).filter(|_| !count.is_boolean());
         let number = number.ok_or_else(|| {
-            let (lane, type_name) = (python_value::string_repr(lane), python_value::type_name(count));
+            let (lane, type_name) = (value::string_repr(lane), value::type_name(count));
             format!("per_op_workers[{lane}] must be an integer, got {type_name}")
         })?;
         Ok((lane.clone(), number))
@@ -145,7 +145,7 @@ pub fn check_per_op_workers(lanes: &[(String, i128)]) -> Result<(), String> {
     match lanes.iter().find(|(_, count)| *count <= 0) {
         Some((lane, count)) => Err(format!(
             "per_op_workers[{}] must be a positive integer, got {count}",
-            python_value::string_repr(lane)
+            value::string_repr(lane)
         )),
         None => Ok(()),
     }
@@ -156,14 +156,14 @@ pub fn positive_number(fields: &Map<String, Value>, name: &str) -> Result<f64, S
 }
 
 pub fn positive_number_or(fields: &Map<String, Value>, name: &str, default: Option<f64>) -> Result<f64, String> {
-    let number = fields.get(name).map_or(default, python_value::number);
+    let number = fields.get(name).map_or(default, value::number);
     number
         .filter(|number| *number > 0.0)
         .ok_or_else(|| format!("{name} must be a positive number"))
 }
 
 pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
-    let number = fields.get(name).map_or(Some(default), python_value::number);
+    let number = fields.get(name).map_or(Some(default), value::number);
     number
         .filter(|number| *number >= 0.0)
         .ok_or_else(|| format!("{name} must be a non-negative number"))
@@ -179,7 +179,7 @@ pub fn strict_non_negative_number(fields: &Map<String, Value>, name: &str, defau
 
 /// Seconds above 0, a field of our own.
 pub fn seconds(fields: &Map<String, Value>, name: &str, default_s: f64) -> Result<Duration, String> {
-    match fields.get(name).map_or(Some(default_s), python_value::number) {
+    match fields.get(name).map_or(Some(default_s), value::number) {
         Some(seconds) if seconds > 0.0 => Ok(duration(seconds)),
         _ => Err(format!("{name} must be a positive number")),
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, SpecType, field, python_value};
+use super::{AdapterKind, SpecType, field};
+use crate::python::value;
 
 pub const TYPE: SpecType = SpecType {
     name: "hf3fs",
@@ -26,10 +27,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     field::positive_int(fields, "num_workers", Some(4))?;
     field::int_in(fields, "ior_entries", 256, 128..=1024, "[128, 1024]")?;
     field::int_in(fields, "io_depth", 0, -128..=128, "[-128, 128]")?;
-    if fields
-        .get("numa_id")
-        .is_some_and(|id| python_value::as_int(id).is_none())
-    {
+    if fields.get("numa_id").is_some_and(|id| value::as_int(id).is_none()) {
         return Err("numa_id must be an integer".to_owned());
     }
     field::int_in(fields, "iov_size", 200 << 20, 100 << 20..=2 << 30, "[100MB, 2GB]")?;

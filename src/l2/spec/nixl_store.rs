@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, SpecType, field, python_value};
+use super::{AdapterKind, SpecType, field};
+use crate::python::value;
 
 const BACKENDS: [&str; 7] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "OBJ", "AZURE_BLOB", "IBM_SCALE"];
 const FILE_BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
@@ -16,11 +17,11 @@ pub const TYPE: SpecType = SpecType {
 fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let backend = fields.get("backend").unwrap_or(&Value::Null);
     if !backend.as_str().is_some_and(|name| BACKENDS.contains(&name)) {
-        let known: Vec<String> = BACKENDS.iter().map(|name| python_value::string_repr(name)).collect();
+        let known: Vec<String> = BACKENDS.iter().map(|name| value::string_repr(name)).collect();
         return Err(format!(
             "backend must be one of ({}), got {}",
             known.join(", "),
-            python_value::repr(backend)
+            value::repr(backend)
         ));
     }
     let wrong = || "backend_params must be a dict of string key-value pairs".to_owned();
@@ -31,7 +32,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
             if !parameters.is_some_and(|parameters| parameters.contains_key(name)) {
                 return Err(format!(
                     "backend_params must include '{name}' for file-based backend {}",
-                    python_value::repr(backend)
+                    value::repr(backend)
                 ));
             }
         }

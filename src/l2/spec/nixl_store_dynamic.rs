@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, SpecType, field, python_value};
+use super::{AdapterKind, SpecType, field};
+use crate::python::value;
 
 const BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
 
@@ -28,7 +29,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         let known = BACKENDS.map(|name| format!("'{name}'")).join(", ");
         return Err(format!(
             "backend must be one of ({known}), got {}",
-            python_value::repr(backend)
+            value::repr(backend)
         ));
     }
     let params = match fields.get("backend_params") {
@@ -45,7 +46,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
 
 /// The rest of the checks, whose failure is one of creation.
 fn posix(params: &Map<String, Value>) -> Result<NixlStoreDynamicConfig, String> {
-    let capacity_gib = params.get("max_capacity_gb").map_or(Ok(0.0), python_value::float)?;
+    let capacity_gib = params.get("max_capacity_gb").map_or(Ok(0.0), value::float)?;
     if capacity_gib.is_nan() || capacity_gib <= 0.0 {
         return Err("backend_params must include a positive 'max_capacity_gb'".to_owned());
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::python_value::str_text;
 use super::{AdapterKind, Secret, SpecType, field};
+use crate::python::value::str_text;
 
 /// LMCache waits forever; a benchmark must not.
 const CONNECTION_TIMEOUT_S: f64 = 10.0;

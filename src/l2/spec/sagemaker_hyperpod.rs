@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{AdapterKind, SpecType, field, python_value};
+use super::{AdapterKind, SpecType, field};
+use crate::python::value;
 
 /// Counts with their defaults, in the order in which LMCache checks them.
 const COUNTS: [(&str, u64); 7] = [
@@ -46,7 +47,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     for (name, default) in COUNTS {
         field::strict_positive_int(fields, name, Some(default))?;
     }
-    let positive = |size: &Value| !size.is_boolean() && python_value::number(size).is_some_and(|size| size > 0.0);
+    let positive = |size: &Value| !size.is_boolean() && value::number(size).is_some_and(|size| size > 0.0);
     if !field::given(fields, "max_lease_size_mb").is_none_or(positive) {
         return Err("max_lease_size_mb must be positive when set".to_owned());
     }

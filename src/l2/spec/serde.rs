@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::{field, python_value};
+use super::field;
+use crate::python::value;
 
 const REGISTERED: &str = "aesgcm, fp8, turboquant";
 const FP8_TYPES: [&str; 5] = [
@@ -41,29 +42,27 @@ pub fn parse(fields: &Map<String, Value>) -> Option<Result<SerdeConfig, String>>
         Some("fp8") => fp8(serde),
         Some("turboquant") => Ok(SerdeConfig::Other("turboquant".to_owned())),
         other => {
-            let name = python_value::repr(&other.map_or(Value::Null, Value::from));
+            let name = value::repr(&other.map_or(Value::Null, Value::from));
             Err(format!("Unknown serde type {name}. Registered: {REGISTERED}"))
         }
     })
 }
 
 fn aesgcm(serde: &Map<String, Value>) -> Result<AesGcmConfig, String> {
-    let provider = serde
-        .get("key_provider")
-        .map_or("hkdf".to_owned(), python_value::str_text);
-    let aes_bits = serde.get("aes_bits").map_or(Ok(128), python_value::int)?;
+    let provider = serde.get("key_provider").map_or("hkdf".to_owned(), value::str_text);
+    let aes_bits = serde.get("aes_bits").map_or(Ok(128), value::int)?;
     let key_bytes = match aes_bits {
         128 => 16,
         256 => 32,
         other => return Err(format!("aes_bits must be one of (128, 256), got {other}")),
     };
     if provider != "hkdf" {
-        let provider = python_value::string_repr(&provider);
+        let provider = value::string_repr(&provider);
         return Err(format!(
             "unsupported key_provider {provider} (only 'hkdf' is implemented)"
         ));
     }
-    let path = serde.get("master_key_path").map(python_value::str_text);
+    let path = serde.get("master_key_path").map(value::str_text);
     let path = path.filter(|path| !path.is_empty());
     let path = path.ok_or("aesgcm serde 'hkdf' requires 'master_key_path'")?;
     Ok(AesGcmConfig {
@@ -76,16 +75,16 @@ fn aesgcm(serde: &Map<String, Value>) -> Result<AesGcmConfig, String> {
 fn fp8(serde: &Map<String, Value>) -> Result<SerdeConfig, String> {
     let name = serde
         .get("fp8_dtype")
-        .map_or("float8_e4m3fn".to_owned(), python_value::str_text);
+        .map_or("float8_e4m3fn".to_owned(), value::str_text);
     if !FP8_TYPES.contains(&name.as_str()) {
-        return Err(format!("Unknown torch dtype: {}", python_value::string_repr(&name)));
+        return Err(format!("Unknown torch dtype: {}", value::string_repr(&name)));
     }
     workers(serde)?;
     Ok(SerdeConfig::Other("fp8".to_owned()))
 }
 
 fn workers(serde: &Map<String, Value>) -> Result<usize, String> {
-    let workers = serde.get("max_workers").map_or(Ok(1), python_value::int)?;
+    let workers = serde.get("max_workers").map_or(Ok(1), value::int)?;
     if workers <= 0 {
         return Err("max_workers must be greater than 0".to_owned());
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::python_value::{float, int, repr, str_text};
 use super::{AdapterKind, Secret, SpecType, field};
+use crate::python::value::{float, int, repr, str_text};
 
 pub const TYPE: SpecType = SpecType {
     name: "valkey",

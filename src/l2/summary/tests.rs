@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::args::l2::{L2Args, Operation as Only};
 use crate::l2::adapter::IoPath;
+use crate::l2::flags::L2Args;
 use crate::report::json;
 
 fn number(value: &Json) -> i64 {
@@ -15,9 +15,9 @@ fn number(value: &Json) -> i64 {
 
 fn config(args: &Json) -> RunConfig {
     let only = |name: &str| match name {
-        "store" => Only::Store,
-        "lookup" => Only::Lookup,
-        _ => Only::Load,
+        "store" => Operation::Store,
+        "lookup" => Operation::Lookup,
+        _ => Operation::Load,
     };
     let args = L2Args {
         num_keys: number(&args["num_keys"]),
@@ -27,7 +27,7 @@ fn config(args: &Json) -> RunConfig {
         warmup_rounds: number(&args["warmup_rounds"]),
         lookup_max_hit_rate: args["lookup_max_hit_rate"].as_f64().expect("a rate"),
         only: args["only"].as_str().map(only),
-        ..L2Args::default()
+        ..L2Args::presets()
     };
     RunConfig::resolve(&args, None).expect("the vectors are valid runs")
 }

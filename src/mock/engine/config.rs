@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::cache::CacheSizes;
 use super::fault::Faults;
 use super::schedule::Pace;
-use crate::args::mock_engine::MockEngineArgs;
 use crate::error::Error;
+use crate::mock::engine::flags::MockEngineArgs;
 
 /// Everything that `mock engine` was told. `Config::default()` is a fast engine on a free port of the loopback interface.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config::from_args(&MockEngineArgs::default()).expect("a test checks the defaults")
+        Config::from_args(&MockEngineArgs::presets()).expect("a test checks the defaults")
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     fn refused(change: fn(&mut MockEngineArgs)) -> String {
-        let mut args = MockEngineArgs::default();
+        let mut args = MockEngineArgs::presets();
         change(&mut args);
         Config::from_args(&args).unwrap_err().to_string()
     }
@@ -177,7 +177,7 @@ mod tests {
         let args = MockEngineArgs {
             tokens_per_gb: Some(1000),
             hbm_gb: Some(1.5),
-            ..MockEngineArgs::default()
+            ..MockEngineArgs::presets()
         };
         assert_eq!(Config::from_args(&args).unwrap().cache.hbm_tokens, 1500);
     }

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use crate::args::mock_engine::MockEngineArgs;
 use crate::error::Error;
+use crate::mock::engine::flags::MockEngineArgs;
 use crate::report::output;
 use crate::status::Status;
 use crate::sys::signal;
@@ -20,6 +21,7 @@ mod connection;
 mod counters;
 mod events;
 mod fault;
+pub mod flags;
 pub(crate) mod http;
 mod lru;
 pub mod record;
@@ -33,7 +35,7 @@ use record::{Log, Served};
 use server::Server;
 
 /// Serves until a signal asks for the end; that is how a server ends well, so it counts as done.
-pub fn run(args: &MockEngineArgs) -> Result<Status, Error> {
+pub fn run(args: &MockEngineArgs, _started: Instant) -> Result<Status, Error> {
     let config = Config::from_args(args)?;
     let log = match &config.log {
         Some(path) => Log::to_file(path)?,

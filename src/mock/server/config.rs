@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::args::mock_server::MockServerArgs;
 use crate::error::Error;
+use crate::mock::server::flags::MockServerArgs;
 use crate::server::rpc::{Generation, Operation};
 
 /// An hour; a larger delay is a slip of the pen.
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     fn resolved(change: impl FnOnce(&mut MockServerArgs)) -> Result<Config, String> {
-        let mut args = MockServerArgs::default();
+        let mut args = MockServerArgs::presets();
         change(&mut args);
         resolve(&args)
     }

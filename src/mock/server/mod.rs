@@ -6,12 +6,12 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::config::Config;
 use self::service::Service;
-use crate::args::mock_server::MockServerArgs;
 use crate::error::Error;
+use crate::mock::server::flags::MockServerArgs;
 use crate::report::output::write_stdout;
 use crate::status::Status;
 use crate::sys::signal;
@@ -22,6 +22,7 @@ mod config;
 mod connection;
 pub(crate) mod descriptor;
 mod engine;
+pub mod flags;
 pub(crate) mod http;
 mod memory;
 mod pickle;
@@ -42,7 +43,7 @@ pub struct Running {
 }
 
 /// Serves until a signal asks for the end.
-pub fn run(args: &MockServerArgs) -> Result<Status, Error> {
+pub fn run(args: &MockServerArgs, _started: Instant) -> Result<Status, Error> {
     let config = Config::resolve(args)?;
     let running = start(config)?;
     let (rpc, http) = (running.rpc, running.http);

@@ -3,9 +3,9 @@
 use serde_json::Value as Json;
 
 use super::*;
-use crate::args::server::{Mode, ServerArgs};
 use crate::report::{json, terminal};
 use crate::server::config::Machine;
+use crate::server::flags::{Mode, ServerArgs};
 use crate::server::transport::Transfer;
 
 const VECTORS: &str = include_str!("../../../tests/golden/server/report-vectors.json");
@@ -13,7 +13,7 @@ const VECTORS: &str = include_str!("../../../tests/golden/server/report-vectors.
 fn config() -> RunConfig {
     let args = ServerArgs {
         mode: Mode::Cpu,
-        ..ServerArgs::default()
+        ..ServerArgs::presets()
     };
     RunConfig::resolve(&args, Machine::default()).unwrap()
 }

@@ -1,7 +1,7 @@
 //! The settings as rows. Titles are those of the reference, which scripts match on. Must never hold more than descriptions.
 
 use super::{Input, Item};
-use crate::args::engine::WorkloadName;
+use crate::engine::flags::WorkloadName;
 
 /// What a run cannot do without. The question for an LMCache server comes before its address.
 pub const REQUIRED: &[Item] = &[

@@ -1,0 +1,188 @@
+//! `-h` and `--help`: a page as plain text, 80 columns wide. Must never say anything that is not in the page.
+
+use super::flag::{FlagSpec, Kind};
+use super::page::{Body, Page, plain};
+
+const WIDTH: usize = 80;
+/// Where the one-line descriptions of `-h` begin.
+const COLUMN: usize = 30;
+/// Where explanations of the long form begin.
+const TERM_COLUMN: usize = 10;
+
+/// The long form has every sentence and the notes; the short one has a line or two for each flag.
+pub fn render(page: &Page, long: bool) -> String {
+    let mut out = format!("{}.\n\nUsage: {}\n", page.summary, page.usage);
+    if long {
+        for paragraph in page.about {
+            out.push('\n');
+            push_wrapped(&mut out, &plain(paragraph), 0);
+        }
+    }
+    for (group, flags) in page.groups() {
+        out.push_str(&format!("\n{}:\n", group.title));
+        for (at, spec) in flags.into_iter().enumerate() {
+            if long {
+                out.push_str(if at == 0 { "" } else { "\n" });
+                push_long(&mut out, spec);
+            } else {
+                push_short(&mut out, spec);
+            }
+        }
+    }
+    for note in &page.notes {
+        match (&note.body, long) {
+            (Body::Terms(_) | Body::Commands(_), _) if long || page.word.is_empty() => {
+                out.push_str(&format!("\n{}:\n", note.title));
+                let terms = note.body.terms();
+                terms.iter().for_each(|(term, text)| push_term(&mut out, term, text));
+            }
+            (Body::Examples(examples), true) => {
+                out.push_str(&format!("\n{}:\n", note.title));
+                examples
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, example)| push_example(&mut out, at, *example));
+            }
+            _ => {}
+        }
+    }
+    if !long {
+        out.push_str(&format!("\n`{} --help` says more.\n", page.command()));
+    }
+    out
+}
+
+/// `-q, --quiet`, `--[no-]x` or both spellings, then the value.
+fn heading(spec: &FlagSpec, long: bool) -> String {
+    let name = match (spec.kind, long) {
+        (Kind::Negatable, false) => format!("--[no-]{}", spec.long),
+        (Kind::Negatable, true) => format!("--{0}, --no-{0}", spec.long),
+        _ => format!("--{}", spec.long),
+    };
+    let short = spec.short.map(|letter| format!("-{letter}, ")).unwrap_or_default();
+    format!("{short}{name} {}", spec.placeholder()).trim_end().to_string()
+}
+
+fn default_note(spec: &FlagSpec) -> String {
+    spec.default_text()
+        .map(|text| format!(" (default: {})", plain(&text)))
+        .unwrap_or_default()
+}
+
+fn push_short(out: &mut String, spec: &FlagSpec) {
+    let heading = format!("  {}", heading(spec, false));
+    let text = format!("{}{}", plain(spec.help), default_note(spec));
+    let mut lines = wrap(&text, WIDTH - COLUMN).into_iter();
+    if heading.len() + 2 > COLUMN {
+        out.push_str(&format!("{heading}\n"));
+    } else {
+        out.push_str(&format!("{heading:COLUMN$}{}\n", lines.next().unwrap_or_default()));
+    }
+    lines.for_each(|line| out.push_str(&format!("{:COLUMN$}{line}\n", "")));
+}
+
+fn push_long(out: &mut String, spec: &FlagSpec) {
+    out.push_str(&format!("  {}\n", heading(spec, true)));
+    push_wrapped(
+        out,
+        &format!("{}{}", plain(&spec.full_help()), default_note(spec)),
+        TERM_COLUMN,
+    );
+}
+
+fn push_term(out: &mut String, term: &str, text: &str) {
+    let start = out.len();
+    push_wrapped(out, &plain(text), TERM_COLUMN);
+    let heading = format!("  {term}");
+    if heading.len() < TERM_COLUMN {
+        out.replace_range(start..start + heading.len(), &heading);
+    } else {
+        out.insert_str(start, &format!("{heading}\n"));
+    }
+}
+
+fn push_example(out: &mut String, at: usize, (purpose, lines): (&str, &[&str])) {
+    out.push_str(if at == 0 { "" } else { "\n" });
+    push_wrapped(out, &plain(purpose), 2);
+    lines.iter().for_each(|line| out.push_str(&format!("    {line}\n")));
+}
+
+fn push_wrapped(out: &mut String, text: &str, indent: usize) {
+    for line in wrap(text, WIDTH - indent) {
+        out.push_str(&format!("{:indent$}{line}\n", ""));
+    }
+}
+
+/// Lines of at most `width` characters, broken at blanks; a longer word gets a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::pages;
+
+    #[test]
+    fn lines_break_at_blanks() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("a-very-long-word b", 4), ["a-very-long-word", "b"]);
+    }
+
+    #[test]
+    fn both_forms_fit_80_columns_and_carry_no_markup() {
+        for page in pages() {
+            for long in [false, true] {
+                for line in render(&page, long).lines() {
+                    assert!(
+                        line.chars().count() <= WIDTH,
+                        "{} columns: {line}",
+                        line.chars().count()
+                    );
+                    assert_eq!(line.trim_end(), line, "blank at the end of a line");
+                }
+            }
+            assert!(!render(&page, true).contains('`'), "a literal that is never closed");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_explained_in_both_forms() {
+        for page in pages() {
+            let (short, long) = (render(&page, false), render(&page, true));
+            for spec in &page.flags {
+                assert!(short.contains(&heading(spec, false)), "-h lacks --{}", spec.long);
+                assert!(long.contains(&heading(spec, true)), "--help lacks --{}", spec.long);
+                assert!(
+                    !spec.help.is_empty() && !spec.help.ends_with('.'),
+                    "help of --{}",
+                    spec.long
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_form_shows_defaults_in_a_column() {
+        let page = crate::l2::flags::page();
+        let short = render(&page, false);
+        assert!(
+            short.contains("\n  --num-keys N                Keys in one submit (default: 32)\n"),
+            "{short}"
+        );
+        assert!(
+            short.contains("\n  --io-engine {auto,threads,uring}\n                              I/O path"),
+            "{short}"
+        );
+    }
+}

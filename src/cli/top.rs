@@ -1,0 +1,120 @@
+//! The flags and the page of the program itself, before any subcommand.
+
+use super::PROGRAM;
+use super::command::Command;
+use super::flag::{Flag, FlagSpec, Group, Kind};
+use super::page::{Body, Note, Page};
+use super::parse::Table;
+use crate::choices;
+
+choices! {
+    /// A text that can be printed instead of measuring.
+    pub enum Artifact ("text") {
+        Man = "man",
+        CompleteBash = "complete-bash",
+        CompleteZsh = "complete-zsh",
+        CompleteFish = "complete-fish",
+        CliMd = "cli-md",
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct TopArgs {
+    pub version: bool,
+    pub generate: Option<Artifact>,
+}
+
+const OPTIONS: Group = Group {
+    title: "Options",
+    of_reference: true,
+};
+
+pub const TABLE: Table<TopArgs> = Table {
+    program: PROGRAM,
+    flags: FLAGS,
+    absent: &[],
+};
+
+const FLAGS: &[Flag<TopArgs>] = &[
+    Flag {
+        spec: FlagSpec::help_flag(&OPTIONS),
+        set: |_, _| Ok(()),
+    },
+    Flag {
+        spec: FlagSpec {
+            long: "version",
+            short: Some('V'),
+            kind: Kind::Switch,
+            group: &OPTIONS,
+            help: "Print the version",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| super::flag::on_off(text).map(|on| args.version = on),
+    },
+    Flag {
+        spec: FlagSpec {
+            long: "generate",
+            value_name: "WHAT",
+            choices: Artifact::CHOICES,
+            group: &OPTIONS,
+            help: "Print a man page, shell completions or docs/cli.md",
+            detail: "`man` is a page for section 1, `complete-bash`, `complete-zsh` and `complete-fish` are scripts that \
+                     the shell loads, `cli-md` is this text in Markdown.",
+            ..FlagSpec::BLANK
+        },
+        set: |args, text| Artifact::from_text(text).map(|artifact| args.generate = Some(artifact)),
+    },
+];
+
+pub fn page(commands: &'static [Command]) -> Page {
+    let words: Vec<&str> = commands.iter().map(|command| command.word).collect();
+    Page {
+        word: "",
+        usage: format!("{PROGRAM} [bench] {{{}}} [options]", words.join(",")).into(),
+        summary: "Benchmark an engine, a cache server or a storage tier of LMCache",
+        about: &[
+            "A native successor of `lmcache bench`. The flags of LMCache keep their names, defaults and meaning; a \
+             leading word `bench` is skipped, so command lines written for `lmcache bench` work unchanged, also \
+             through a link named `lmcache`.",
+            "Long flags may be shortened to any beginning that is unique, and take their value after a blank or after \
+             `=`. Whole numbers may be written `1_000`. When a flag is given twice, the last value counts. `--` ends \
+             the flags.",
+        ],
+        flags: TABLE.specs(),
+        notes: vec![
+            Note {
+                title: "Commands",
+                body: Body::Commands(commands),
+            },
+            INSTALLING,
+        ],
+    }
+}
+
+const INSTALLING: Note = Note {
+    title: "Installing the generated texts",
+    body: Body::Examples(&[
+        (
+            "Man page:",
+            &["lmcache-bench --generate man > ~/.local/share/man/man1/lmcache-bench.1"],
+        ),
+        (
+            "Completions for bash:",
+            &[
+                "lmcache-bench --generate complete-bash \\",
+                "    > ~/.local/share/bash-completion/completions/lmcache-bench",
+            ],
+        ),
+        (
+            "Completions for zsh, into a folder of `$fpath`:",
+            &["lmcache-bench --generate complete-zsh > ~/.zfunc/_lmcache-bench"],
+        ),
+        (
+            "Completions for fish:",
+            &[
+                "lmcache-bench --generate complete-fish \\",
+                "    > ~/.config/fish/completions/lmcache-bench.fish",
+            ],
+        ),
+    ]),
+};

@@ -1,0 +1,104 @@
+//! What the help of `engine` says around its flags: what is measured, exit codes, environment, examples.
+
+use super::TABLE;
+use crate::cli::page::{Body, Note, Page};
+
+pub fn page() -> Page {
+    Page {
+        word: "engine",
+        usage: "lmcache-bench [bench] engine --engine-url URL --workload NAME [options]".into(),
+        summary: "Measure an inference engine under KV-reuse workloads",
+        about: &[
+            "Sends the requests of `lmcache bench engine` to an OpenAI-compatible engine and reports time to first token, \
+             decode speed and throughput. With the same flags and seed the requests are those of LMCache, byte for byte and \
+             in the same order, so a cache that one tool has warmed is hit by the other.",
+            "Token times are the kernel's receive times, so that a busy client does not move them. Before the run a short \
+             replay of the plan against a built-in mock tells the error of this program itself.",
+            "What is missing is asked for: with the arrow keys on a terminal, with numbered menus otherwise. Scripts give \
+             `--no-interactive`.",
+        ],
+        flags: TABLE.specs(),
+        notes: NOTES.to_vec(),
+    }
+}
+
+const NOTES: &[Note] = &[
+    Note {
+        title: "Exit codes",
+        body: Body::Terms(&[
+            (
+                "0",
+                "All measured requests succeeded; or a config file was exported, or the questions were left with quit.",
+            ),
+            (
+                "1",
+                "A measured request failed (report and files are still written), or settings are missing or out of range, or \
+                 the engine, the LMCache server or a file was not as needed.",
+            ),
+            ("2", "The command line is wrong; nothing was sent."),
+            (
+                "101",
+                "This program has a fault: stderr has the line to report, and what was measured until then is in a report \
+                 that is marked partial.",
+            ),
+            (
+                "129, 130, 143",
+                "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is \
+                 marked as such.",
+            ),
+        ]),
+    },
+    Note {
+        title: "Environment",
+        body: Body::Terms(&[
+            (
+                "OPENAI_API_KEY",
+                "Sent to the engine as a bearer token, never printed and never exported. Unset or empty: `sk-dummy`.",
+            ),
+            (
+                "SSL_CERT_FILE",
+                "PEM file of the authorities that vouch for an https engine, instead of the public ones that are compiled in. \
+                 An unencrypted engine does not need it, whatever it names.",
+            ),
+            (
+                "HF_HOME, HF_HUB_CACHE",
+                "Where the tokenizers of models that were downloaded before are looked for. Nothing is downloaded.",
+            ),
+        ]),
+    },
+    Note {
+        title: "Examples",
+        body: Body::Examples(&[
+            (
+                "Questions about long documents that the cache should know after the warmup:",
+                &[
+                    "lmcache-bench engine --engine-url localhost:8000 --workload long-doc-qa \\",
+                    "    --lmcache-url localhost:8080 --kv-cache-volume 50",
+                ],
+            ),
+            (
+                "Thirty requests per minute in many sessions, without waiting for slow ones:",
+                &[
+                    "lmcache-bench engine --engine-url localhost:8000 \\",
+                    "    --workload multi-round-chat --tokens-per-gb-kvcache 6553 \\",
+                    "    --mrc-qps 0.5 --mrc-pacing free-session",
+                ],
+            ),
+            (
+                "The same settings again on another engine:",
+                &[
+                    "lmcache-bench engine --engine-url localhost:8000 --workload random-prefill \\",
+                    "    --tokens-per-gb-kvcache 6553 --export-config prefill.json",
+                    "lmcache-bench engine --engine-url other:8000 --config prefill.json",
+                ],
+            ),
+            (
+                "The report as JSON, and a line for each request:",
+                &[
+                    "lmcache-bench engine --engine-url localhost:8000 --config prefill.json \\",
+                    "    --format json --requests-jsonl requests.jsonl",
+                ],
+            ),
+        ]),
+    },
+];

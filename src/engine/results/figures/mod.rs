@@ -1,0 +1,233 @@
+//! The reference's own numbers: one row per request, its CSV file, its aggregates and its JSON summary, with the
+//! reference's formulas, order and spelling. What stands beside them is in `detail`.
+
+use std::fmt::Write;
+
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Clock;
+use crate::python::float_text::shortest;
+use crate::report::json;
+use crate::stats::percentile::linear;
+
+pub const CSV_FILE: &str = "bench_results.csv";
+pub const SUMMARY_FILE: &str = "bench_summary.json";
+
+const CSV_HEADER: &str = "request_id,successful,ttft,request_latency,num_input_tokens,num_output_tokens,decode_speed,\
+                          submit_time,first_token_time,finish_time,error\r\n";
+
+/// One request as the reference writes it: seconds, wall clock, -1 for the TTFT of a failure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub request_id: String,
+    pub successful: bool,
+    pub ttft: f64,
+    pub request_latency: f64,
+    pub num_input_tokens: u64,
+    pub num_output_tokens: u64,
+    pub decode_speed: f64,
+    pub submit_time: f64,
+    pub first_token_time: f64,
+    pub finish_time: f64,
+    pub error: String,
+}
+
+impl Row {
+    pub fn of(record: &Record, clock: &Clock) -> Row {
+        let successful = record.succeeded();
+        let first = record.first_token().filter(|_| successful);
+        Row {
+            request_id: record.id.clone(),
+            successful,
+            ttft: record.ttft_s(),
+            request_latency: record.latency_s(),
+            num_input_tokens: record.input_tokens(),
+            num_output_tokens: record.output_tokens(),
+            decode_speed: record.decode_speed(),
+            submit_time: clock.wall_seconds(record.dispatched),
+            first_token_time: first.map_or(0.0, |first| clock.wall_seconds(first)),
+            finish_time: clock.wall_seconds(record.finished),
+            error: record.why_failed().map_or_else(String::new, |failure| failure.text),
+        }
+    }
+}
+
+/// The rows as the reference's CSV file.
+pub fn csv(rows: &[Row]) -> String {
+    let mut out = CSV_HEADER.to_owned();
+    for row in rows {
+        let successful = if row.successful { "True" } else { "False" };
+        let number = shortest;
+        write!(
+            out,
+            "{},{successful},{},{},{},{},{},{},{},{},{}\r\n",
+            csv_field(&row.request_id),
+            number(row.ttft),
+            number(row.request_latency),
+            row.num_input_tokens,
+            row.num_output_tokens,
+            number(row.decode_speed),
+            number(row.submit_time),
+            number(row.first_token_time),
+            number(row.finish_time),
+            csv_field(&row.error),
+        )
+        .expect("writing to a String cannot fail");
+    }
+    out
+}
+
+fn csv_field(text: &str) -> String {
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Mean, and p50, p90, p99 by linear interpolation; zeros without samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    pub mean: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+}
+
+/// The reference's aggregates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    pub successful: u64,
+    pub failed: u64,
+    pub elapsed_s: f64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub input_throughput: f64,
+    pub output_throughput: f64,
+    pub ttft_ms: Spread,
+    pub decode_speed: Spread,
+    pub latency_ms: Spread,
+}
+
+impl Figures {
+    pub fn of(rows: &[Row], elapsed_s: f64) -> Figures {
+        let good = || rows.iter().filter(|row| row.successful);
+        let successful = good().count() as u64;
+        let input_tokens = rows.iter().map(|row| row.num_input_tokens).sum();
+        let output_tokens = rows.iter().map(|row| row.num_output_tokens).sum();
+        let per_second = |tokens: u64| tokens as f64 / elapsed_s.max(1e-9);
+        Figures {
+            successful,
+            failed: rows.len() as u64 - successful,
+            elapsed_s,
+            input_tokens,
+            output_tokens,
+            input_throughput: per_second(input_tokens),
+            output_throughput: per_second(output_tokens),
+            ttft_ms: spread(good().map(|row| row.ttft), 1000.0),
+            decode_speed: spread(good().map(|row| row.decode_speed), 1.0),
+            latency_ms: spread(good().map(|row| row.request_latency), 1000.0),
+        }
+    }
+}
+
+/// In the reference's order of operations: the mean is scaled after dividing, the samples before sorting.
+fn spread(values: impl Iterator<Item = f64>, scale: f64) -> Spread {
+    let values: Vec<f64> = values.collect();
+    if values.is_empty() {
+        return Spread::default();
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64 * scale;
+    let mut sorted: Vec<f64> = values.iter().map(|value| value * scale).collect();
+    sorted.sort_by(f64::total_cmp);
+    let at = |p| linear(&sorted, p);
+    Spread {
+        mean,
+        p50: at(50.0),
+        p90: at(90.0),
+        p99: at(99.0),
+    }
+}
+
+/// What the JSON summary repeats of the settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SummaryConfig {
+    pub engine_url: String,
+    pub model: String,
+    pub workload: String,
+    pub kv_cache_volume_gb: f64,
+    pub tokens_per_gb_kvcache: i64,
+    /// Any size, so as text.
+    pub seed: String,
+    pub output_dir: String,
+    pub export_csv: bool,
+    pub export_json: bool,
+    pub quiet: bool,
+    pub ignore_eos: bool,
+    pub warmup: bool,
+}
+
+/// The reference's JSON summary, unrounded, without a newline at its end.
+pub fn summary_json(config: &SummaryConfig, figures: &Figures) -> String {
+    let text = |text: &str| json::quoted(text);
+    let flag = |on: bool| on.to_string();
+    let number = |value: f64| {
+        if value.is_finite() {
+            shortest(value)
+        } else {
+            "null".to_owned()
+        }
+    };
+    let config = [
+        ("engine_url", text(&config.engine_url)),
+        ("model", text(&config.model)),
+        ("workload", text(&config.workload)),
+        ("kv_cache_volume_gb", number(config.kv_cache_volume_gb)),
+        ("tokens_per_gb_kvcache", config.tokens_per_gb_kvcache.to_string()),
+        ("seed", config.seed.clone()),
+        ("output_dir", text(&config.output_dir)),
+        ("export_csv", flag(config.export_csv)),
+        ("export_json", flag(config.export_json)),
+        ("quiet", flag(config.quiet)),
+        ("ignore_eos", flag(config.ignore_eos)),
+        ("warmup_policy", text(if config.warmup { "run" } else { "skip" })),
+    ];
+    let (ttft, decode, latency) = (&figures.ttft_ms, &figures.decode_speed, &figures.latency_ms);
+    let results = [
+        ("total_requests", (figures.successful + figures.failed).to_string()),
+        ("successful_requests", figures.successful.to_string()),
+        ("failed_requests", figures.failed.to_string()),
+        ("elapsed_time", number(figures.elapsed_s)),
+        ("mean_ttft_ms", number(ttft.mean)),
+        ("mean_decode_speed", number(decode.mean)),
+        ("mean_request_latency_ms", number(latency.mean)),
+        ("input_throughput", number(figures.input_throughput)),
+        ("output_throughput", number(figures.output_throughput)),
+        ("total_input_tokens", figures.input_tokens.to_string()),
+        ("total_output_tokens", figures.output_tokens.to_string()),
+        ("p50_ttft_ms", number(ttft.p50)),
+        ("p90_ttft_ms", number(ttft.p90)),
+        ("p99_ttft_ms", number(ttft.p99)),
+        ("p50_decode_speed", number(decode.p50)),
+        ("p90_decode_speed", number(decode.p90)),
+        ("p99_decode_speed", number(decode.p99)),
+        ("p50_request_latency_ms", number(latency.p50)),
+        ("p90_request_latency_ms", number(latency.p90)),
+        ("p99_request_latency_ms", number(latency.p99)),
+    ];
+    format!(
+        "{{\n{},\n{}\n}}",
+        object("config", &config),
+        object("results", &results)
+    )
+}
+
+fn object(name: &str, members: &[(&str, String)]) -> String {
+    let lines: Vec<String> = members
+        .iter()
+        .map(|(key, value)| format!("    \"{key}\": {value}"))
+        .collect();
+    format!("  \"{name}\": {{\n{}\n  }}", lines.join(",\n"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! `mock`, a word that only leads to `mock engine` and `mock server`: the choice between them and its help.
+
+use lexopt::Parser;
+
+use super::engine::flags::MockEngineArgs;
+use super::server::flags::MockServerArgs;
+use super::{engine, server};
+use crate::cli::command::{Invocation, invocation};
+use crate::cli::flag::{Flag, FlagSpec, Group};
+use crate::cli::nearest::nearest;
+use crate::cli::page::{Body, Note, Page};
+use crate::cli::parse::{Stop, Table};
+use crate::cli::{PROGRAM, help};
+use crate::error::Error;
+use crate::python::number::quoted;
+
+const WORDS: [&str; 2] = ["engine", "server"];
+
+const OPTIONS: Group = Group {
+    title: "Options",
+    of_reference: true,
+};
+
+const TABLE: Table<()> = Table {
+    program: "lmcache-bench mock",
+    flags: &[Flag {
+        spec: FlagSpec::help_flag(&OPTIONS),
+        set: |_, _| Ok(()),
+    }],
+    absent: &[],
+};
+
+fn page() -> Page {
+    Page {
+        word: "mock",
+        usage: "lmcache-bench mock {engine,server} [options]".into(),
+        summary: "Imitate what the benchmarks measure, with exact delays",
+        about: &[],
+        flags: TABLE.specs(),
+        notes: NOTES.to_vec(),
+    }
+}
+
+const NOTES: &[Note] = &[Note {
+    title: "Commands",
+    body: Body::Terms(&[
+        (
+            "mock engine",
+            "An inference engine (`lmcache-bench mock engine --help`).",
+        ),
+        (
+            "mock server",
+            "A multiprocess cache server (`lmcache-bench mock server --help`).",
+        ),
+    ]),
+}];
+
+/// Reads what stands behind `mock`.
+pub fn parse(parser: &mut Parser) -> Result<Invocation, Error> {
+    match TABLE.walk(parser, &mut ())? {
+        // Too little to say for a short form.
+        Stop::Help { .. } => Ok(Invocation::Print(help::render(&page(), true))),
+        Stop::Word(word) if word == "engine" => invocation(
+            parser,
+            &engine::flags::TABLE,
+            &engine::flags::page(),
+            MockEngineArgs::presets(),
+            engine::run,
+        ),
+        Stop::Word(word) if word == "server" => invocation(
+            parser,
+            &server::flags::TABLE,
+            &server::flags::page(),
+            MockServerArgs::presets(),
+            server::run,
+        ),
+        Stop::Word(word) => {
+            let word = word.to_string_lossy();
+            let shown = quoted(&word);
+            let text = match nearest(&word, WORDS) {
+                Some(near) => format!("nothing to imitate is called {shown}; did you mean {near}?"),
+                None => format!(
+                    "nothing to imitate is called {shown}; there are {}",
+                    WORDS.join(" and ")
+                ),
+            };
+            Err(Error::Usage(format!("{PROGRAM} mock: {text}")))
+        }
+        Stop::End => Err(Error::Usage(format!(
+            "{PROGRAM} mock: name what to imitate: `{PROGRAM} mock engine --help` or `{PROGRAM} mock server --help`"
+        ))),
+    }
+}

@@ -1,0 +1,41 @@
+//! The command line of `mock server` as typed values; `config` checks them.
+
+mod page;
+mod table;
+
+pub use page::page;
+pub use table::TABLE;
+
+/// The command line of `mock server` as typed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MockServerArgs {
+    pub host: String,
+    pub port: i64,
+    pub http_port: i64,
+    pub generation: String,
+    pub chunk_size: i64,
+    pub l1_size_mb: i64,
+    pub supported_transfer_mode: String,
+    pub shm_name: Option<String>,
+    pub delay: Vec<String>,
+    pub fault: Vec<String>,
+}
+
+impl MockServerArgs {
+    /// What a command line without flags means.
+    pub fn presets() -> MockServerArgs {
+        TABLE.presets()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_go_through_their_setters() {
+        let args = MockServerArgs::presets();
+        assert_eq!((args.port, args.http_port, args.chunk_size), (5555, 8080, 256));
+        assert_eq!(args.generation, "0.5.6");
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line of `server` as typed values; `config` checks them.
+
+use std::path::PathBuf;
+
+use crate::choices;
+use crate::cli::Format;
+
+mod page;
+mod table;
+
+pub use page::page;
+pub use table::TABLE;
+
+choices! {
+    /// Where the KV tensors live.
+    #[derive(Default)]
+    pub enum Mode ("mode") {
+        #[default]
+        Gpu = "gpu",
+        Cpu = "cpu",
+    }
+}
+
+choices! {
+    /// Who copies the KV.
+    #[derive(Default)]
+    pub enum TransferMode ("transfer mode") {
+        #[default]
+        Auto = "auto",
+        EngineDriven = "engine_driven",
+        LmcacheDriven = "lmcache_driven",
+    }
+}
+
+choices! {
+    /// What is computed over stored and retrieved chunks.
+    #[derive(Default)]
+    pub enum Checksum ("checksum") {
+        /// MD5 where the server's own digests are compared with it, the fast one elsewhere.
+        #[default]
+        Auto = "auto",
+        Md5 = "md5",
+        Fast = "fast",
+    }
+}
+
+/// The command line of `server` as typed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerArgs {
+    pub rpc_url: String,
+    pub url: String,
+    pub mode: Mode,
+    pub device: i64,
+    pub transfer_mode: TransferMode,
+    pub tp_size: i64,
+    pub use_mla: bool,
+    pub num_tokens: i64,
+    pub kvcache_shape_spec: Option<String>,
+    pub num_blocks: Option<i64>,
+    pub block_size: Option<i64>,
+    pub start: i64,
+    pub end: Option<i64>,
+    pub interval: f64,
+    pub format: Format,
+    pub output: Option<PathBuf>,
+    pub quiet: bool,
+    pub salt: bool,
+    pub checksum: Checksum,
+    pub seed: u64,
+    pub connect_timeout_s: f64,
+    pub rpc_timeout_s: f64,
+}
+
+impl ServerArgs {
+    /// What a command line without flags means.
+    pub fn presets() -> ServerArgs {
+        TABLE.presets()
+    }
+}
+
+#[cfg(test)]
+mod tests;

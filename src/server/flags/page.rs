@@ -1,0 +1,94 @@
+//! What the help of `server` says around its flags: what is checked, shape specs, exit codes, examples.
+
+use super::TABLE;
+use crate::cli::page::{Body, Note, Page};
+
+pub fn page() -> Page {
+    Page {
+        word: "server",
+        usage: "lmcache-bench [bench] server [options]".into(),
+        summary: "Check and measure a multiprocess cache server",
+        about: &[
+            "Drives a running LMCache multiprocess cache server the way an inference engine does, and verifies every byte \
+             that comes back. It needs no engine, no Python and, with `--mode cpu`, no GPU. Servers of LMCache 0.5.0 to \
+             0.5.6 are recognised by what they answer.",
+            "Each sequence number runs two passes. Cold: a lookup must miss, then the KV tensors are stored. Warm: a lookup \
+             must hit, the destination is overwritten, the chunks are retrieved, and their checksums must equal those of \
+             what was stored. Only a sequence that did all of this counts as passed.",
+        ],
+        flags: TABLE.specs(),
+        notes: NOTES.to_vec(),
+    }
+}
+
+const NOTES: &[Note] = &[
+    Note {
+        title: "Shape specs",
+        body: Body::Terms(&[
+            (
+                "(kv_size,NB,BS,NH,HS):dtype:layers",
+                "One layer group; several are joined with `;`. `kv_size`: 2 for keys and values, 1 for MLA. `NB`: blocks. \
+                 `BS`: tokens of one block. `NH`: heads. `HS`: elements of one head. `layers`: layers of this group.",
+            ),
+            ("dtype", "`float16`, `float32`, `bfloat16`, `uint8` or `int8`."),
+        ]),
+    },
+    Note {
+        title: "Exit codes",
+        body: Body::Terms(&[
+            ("0", "Every sequence passed, to `--end` or to Ctrl-C (SIGINT)."),
+            (
+                "1",
+                "A checksum differed, a lookup missed or hit where it should not, a transfer failed, the server could not \
+                 be reached, or nobody reads the report; stderr says which.",
+            ),
+            ("2", "The command line is wrong; nothing was sent."),
+            (
+                "101",
+                "This program has a fault: stderr has the line to report, and what was measured until then is in a report \
+                 that is marked partial.",
+            ),
+            (
+                "129, 143",
+                "Ended by a closed terminal (SIGHUP) or by SIGTERM, after a report that is marked partial.",
+            ),
+            (
+                "141",
+                "With `--format json` and without `--end`: nobody reads the progress on standard error any more (SIGPIPE); \
+                 the report is marked partial.",
+            ),
+        ]),
+    },
+    Note {
+        title: "Examples",
+        body: Body::Examples(&[
+            (
+                "Three sequences against a local server, without a GPU:",
+                &["lmcache-bench server --mode cpu --start 0 --end 3"],
+            ),
+            (
+                "The server copies from shared memory, and its own checksums are compared:",
+                &[
+                    "lmcache-bench server --mode cpu --transfer-mode lmcache_driven \\",
+                    "    --start 0 --end 3",
+                ],
+            ),
+            (
+                "MLA layers and classical ones in one model:",
+                &[
+                    "lmcache-bench server --mode cpu --transfer-mode lmcache_driven \\",
+                    "    --end 3 --kvcache-shape-spec \\",
+                    "    '(1,1024,16,1,128):float16:4;(2,1024,16,8,128):float16:28'",
+                ],
+            ),
+            (
+                "Without pauses, as JSON, until Ctrl-C:",
+                &["lmcache-bench server --mode cpu --interval 0 --format json"],
+            ),
+            (
+                "Try it without LMCache:",
+                &["lmcache-bench mock server &", "lmcache-bench server --mode cpu --end 3"],
+            ),
+        ]),
+    },
+];

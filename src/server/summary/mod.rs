@@ -1,0 +1,305 @@
+//! From samples to the report: the reference's sections with its keys and labels, then what it does not say. Pure.
+
+use std::time::Duration;
+
+use super::config::RunConfig;
+use super::samples::{Failure, Figures, Measured, OperationSamples, RunSamples};
+use super::warning::Warning;
+use crate::report::model::{Column, Entry, Report, Row, Section, Value};
+use crate::units::GIB;
+
+/// Below this, p99 and p99.9 are the slowest request.
+const FEW_SEQUENCES: u64 = 10;
+
+/// What is known beside the samples.
+pub struct RunFacts<'a> {
+    pub config: &'a RunConfig,
+    pub server: ServerFacts<'a>,
+    pub seed: u64,
+    pub cache_salt: &'a str,
+    /// From the start of the process to the first byte for the server, and to its first answer.
+    pub start_to_first_rpc: Duration,
+    pub start_to_first_reply: Duration,
+    /// The signal that ended the run.
+    pub interrupted: Option<&'static str>,
+}
+
+/// Whom the run met.
+pub struct ServerFacts<'a> {
+    pub generation: &'a str,
+    /// As HTTP says it.
+    pub release: Option<&'a str>,
+    pub chunk_tokens: usize,
+    pub chunk_bytes: usize,
+    pub chunks_per_request: usize,
+    pub transport: &'a str,
+}
+
+/// The whole report.
+pub fn report(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warning>) -> Report {
+    let mut sections = reference_sections(facts.config, samples);
+    sections.push(server_section(facts));
+    sections.extend(detail_section(samples));
+    sections.extend(gpu_section(samples));
+    sections.push(verify_section(facts.config, samples));
+    sections.push(run_section(facts, samples));
+    add_warnings(samples, &mut warnings);
+    sections.push(Warning::section(&warnings));
+    Report {
+        title: "Server Bench Result".into(),
+        width: 64,
+        sections,
+    }
+}
+
+/// What LMCache prints, value for value.
+fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> {
+    let tally = &samples.tally;
+    let total = tally.completed();
+    let rate = if total > 0 {
+        tally.passed as f64 / total as f64 * 100.0
+    } else {
+        0.0
+    };
+    let mut sections = vec![
+        Section::entries(
+            "config",
+            "Configuration",
+            vec![
+                Entry::text("rpc_url", "RPC URL", config.rpc_url.clone()),
+                Entry::text("mode", "Mode", config.mode.text()),
+                Entry::text("transfer_mode", "Transfer mode", config.transfer_mode.text()),
+                Entry::count("num_tokens", "Tokens / request", config.num_tokens as u64),
+                Entry::number("interval", "Interval (s)", config.interval.as_secs_f64(), 9),
+            ],
+        ),
+        Section::entries(
+            "results",
+            "Results",
+            vec![
+                Entry::count("total_requests", "Total requests", total),
+                Entry::count("checksum_ok", "Checksum OK", tally.passed),
+                Entry::count("checksum_fail", "Checksum FAIL", tally.failed),
+                Entry::number("pass_rate", "Pass rate (%)", rate, 2),
+            ],
+        ),
+    ];
+    for operation in Measured::ALL {
+        let figures = samples.of(operation).latency.figures();
+        if figures.count > 0 {
+            sections.push(latency_section(operation, &figures));
+        }
+    }
+    sections
+}
+
+fn name(operation: Measured) -> (&'static str, &'static str) {
+    match operation {
+        Measured::ColdLookup => ("cold_lookup", "Cold Lookup"),
+        Measured::ColdStore => ("cold_store", "Cold Store"),
+        Measured::WarmLookup => ("warm_lookup", "Warm Lookup"),
+        Measured::WarmRetrieve => ("warm_retrieve", "Warm Retrieve"),
+    }
+}
+
+fn latency_section(operation: Measured, figures: &Figures) -> Section {
+    let (key, label) = name(operation);
+    let number = |name: &'static str, value| Entry::number(format!("{key}_{name}"), name, value, 3);
+    let entries = vec![
+        Entry::count(format!("{key}_count"), "count", figures.count),
+        number("mean", figures.mean),
+        number("min", figures.min),
+        number("max", figures.max),
+        number("p50", figures.p50),
+        number("p99", figures.p99),
+    ];
+    Section::entries(key, format!("{label} (ms)"), entries)
+}
+
+fn server_section(facts: &RunFacts<'_>) -> Section {
+    let server = &facts.server;
+    let release = server
+        .release
+        .map_or(Value::Absent, |release| Value::Text(release.to_owned()));
+    let entries = vec![
+        Entry::text("generation", "Protocol of LMCache", server.generation),
+        Entry::new("release", "Release by HTTP", release),
+        Entry::text("transport", "Transfer", server.transport),
+        Entry::text("kvcache_shape", "KV shape", facts.config.shape.to_string()),
+        Entry::count("ranks", "Ranks", u64::from(facts.config.ranks)),
+        Entry::count("chunk_tokens", "Tokens / chunk", server.chunk_tokens as u64),
+        Entry::count("chunk_bytes", "Bytes / chunk and rank", server.chunk_bytes as u64),
+        Entry::count(
+            "chunks_per_request",
+            "Chunks / request",
+            server.chunks_per_request as u64,
+        ),
+    ];
+    Section::entries("server", "Server", entries)
+}
+
+/// Tails, and where the time of transfers went.
+fn detail_section(samples: &RunSamples) -> Option<Section> {
+    const COLUMNS: [(&str, &str); 8] = [
+        ("p90_ms", "p90"),
+        ("p99_9_ms", "p99.9"),
+        ("wait_p50_ms", "wait p50"),
+        ("wait_p99_ms", "wait p99"),
+        ("copy_p50_ms", "copy p50"),
+        ("cpu_p50_ms", "CPU p50"),
+        ("gib_per_s", "GiB/s"),
+        ("copy_gib_per_s", "copy GiB/s"),
+    ];
+    let measured = |operation: &Measured| samples.of(*operation).latency.count() > 0;
+    let rows: Vec<Row> = Measured::ALL
+        .into_iter()
+        .filter(measured)
+        .map(|operation| {
+            let (key, label) = name(operation);
+            Row::new(key, label, detail_cells(samples.of(operation)))
+        })
+        .collect();
+    let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
+    (!rows.is_empty()).then(|| {
+        Section::table(
+            "detail",
+            "Tails (ms), where the time went (ms), bandwidth",
+            columns,
+            rows,
+        )
+    })
+}
+
+/// The device's own clock beside the wall clock: from the event before a transfer to the one after it.
+fn gpu_section(samples: &RunSamples) -> Option<Section> {
+    let rows: Vec<Row> = Measured::ALL
+        .into_iter()
+        .filter(|operation| samples.of(*operation).gpu.count() > 0)
+        .map(|operation| {
+            let of = samples.of(operation);
+            let figures = of.gpu.figures();
+            let number = |value, decimals| Value::Number { value, decimals };
+            let gib = of.bytes as f64 / GIB as f64;
+            let rate = match of.gpu.sum_ms() > 0.0 {
+                true => number(gib / (of.gpu.sum_ms() / 1e3), 2),
+                false => Value::Absent,
+            };
+            let (key, label) = name(operation);
+            let cells = vec![
+                number(figures.p50, 3),
+                number(figures.p99, 3),
+                number(figures.max, 3),
+                rate,
+            ];
+            Row::new(key, label, cells)
+        })
+        .collect();
+    const COLUMNS: [(&str, &str); 4] = [
+        ("p50_ms", "p50"),
+        ("p99_ms", "p99"),
+        ("max_ms", "max"),
+        ("gib_per_s", "GiB/s"),
+    ];
+    let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
+    (!rows.is_empty()).then(|| Section::table("gpu", "GPU time (ms), bandwidth", columns, rows))
+}
+
+fn detail_cells(operation: &OperationSamples) -> Vec<Value> {
+    let latency = operation.latency.figures();
+    let ms = |value| Value::Number { value, decimals: 3 };
+    let mut cells = vec![ms(latency.p90), ms(latency.p999)];
+    if operation.wait.count() == 0 {
+        return cells;
+    }
+    let (wait, copy) = (operation.wait.figures(), operation.copy.figures());
+    let bandwidth = |sum_ms: f64| match sum_ms > 0.0 && operation.bytes > 0 {
+        true => Value::Number {
+            value: operation.bytes as f64 / GIB as f64 / (sum_ms / 1e3),
+            decimals: 2,
+        },
+        false => Value::Absent,
+    };
+    let server_copies = operation.copy.sum_ms() == 0.0;
+    cells.extend([
+        ms(wait.p50),
+        ms(wait.p99),
+        if server_copies { Value::Absent } else { ms(copy.p50) },
+        ms(operation.cpu.figures().p50),
+        bandwidth(operation.latency.sum_ms()),
+        bandwidth(operation.copy.sum_ms()),
+    ]);
+    cells
+}
+
+fn verify_section(config: &RunConfig, samples: &RunSamples) -> Section {
+    let tally = &samples.tally;
+    let mut entries = vec![
+        Entry::text("checksum", "Checksum", config.checksum.name()),
+        Entry::count("sequences_passed", "Sequences passed", tally.passed),
+        Entry::count("sequences_failed", "Sequences failed", tally.failed),
+        Entry::count("chunks_compared", "Chunks compared", tally.chunks_compared),
+        Entry::count(
+            "server_chunks_compared",
+            "Chunks compared with the server's checksum",
+            tally.server_chunks_compared,
+        ),
+    ];
+    for (failure, key, label) in Failure::ALL {
+        entries.push(Entry::count(key, label, tally.count(&failure)));
+    }
+    Section::entries("verify", "Verification (sequences)", entries)
+}
+
+fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
+    let state = match (facts.interrupted, &samples.aborted) {
+        (_, Some(_)) => "partial (aborted)".to_owned(),
+        (Some(signal), None) if facts.config.end.is_some() || signal != "SIGINT" => format!("partial ({signal})"),
+        (Some(signal), None) => format!("complete (until {signal})"),
+        (None, None) => "complete".to_owned(),
+    };
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let salt = if facts.cache_salt.is_empty() {
+        "none"
+    } else {
+        facts.cache_salt
+    };
+    let entries = vec![
+        Entry::text("report", "Report", state),
+        Entry::text("version", "lmcache-bench", env!("CARGO_PKG_VERSION")),
+        Entry::text("seed", "Seed", facts.seed.cast_signed().to_string()),
+        Entry::text("cache_salt", "Cache salt", salt),
+        Entry::number(
+            "start_to_first_rpc_ms",
+            "Start to first RPC (ms)",
+            ms(facts.start_to_first_rpc),
+            2,
+        ),
+        Entry::number(
+            "start_to_first_reply_ms",
+            "Start to server recognised (ms)",
+            ms(facts.start_to_first_reply),
+            2,
+        ),
+    ];
+    Section::entries("run", "Run", entries)
+}
+
+fn add_warnings(samples: &RunSamples, warnings: &mut Vec<Warning>) {
+    let earlier = samples.tally.count(&Failure::EarlierEntries);
+    if earlier > 0 {
+        warnings.push(Warning::EarlierEntries { sequences: earlier });
+    }
+    if samples.late_commits > 0 {
+        warnings.push(Warning::LateCommits {
+            sequences: samples.late_commits,
+            longest_ms: samples.longest_commit.as_secs_f64() * 1e3,
+        });
+    }
+    let sequences = samples.tally.completed();
+    if (1..FEW_SEQUENCES).contains(&sequences) {
+        warnings.push(Warning::FewSequences { sequences });
+    }
+}
+
+#[cfg(test)]
+mod tests;
