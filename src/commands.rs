@@ -2,10 +2,16 @@
 
 use crate::cli::command::Command;
 use crate::cli::page::Page;
-use crate::{cli, engine, l2, mock, server};
+use crate::{cli, engine, l2, mock, saved, server};
 
 /// In the order of the help.
-pub const COMMANDS: &[Command] = &[engine::COMMAND, server::COMMAND, l2::COMMAND, mock::COMMAND];
+pub const COMMANDS: &[Command] = &[
+    engine::COMMAND,
+    server::COMMAND,
+    l2::COMMAND,
+    saved::COMMAND,
+    mock::COMMAND,
+];
 
 /// The help of the program and of each command.
 pub fn pages() -> Vec<Page> {
@@ -50,7 +56,7 @@ mod tests {
         }
         assert_eq!(
             refused(&["bench", "bench", "l2"]),
-            "lmcache-bench: unknown command 'bench'; the commands are: engine, server, l2, mock"
+            "lmcache-bench: unknown command 'bench'; the commands are: engine, server, l2, report, mock"
         );
     }
 
@@ -77,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_missing_or_unknown_command_is_a_usage_error() {
-        let usage = "usage: lmcache-bench [bench] {engine,server,l2,mock} [options]\n\
+        let usage = "usage: lmcache-bench [bench] {engine,server,l2,report,mock} [options]\n\
                      lmcache-bench: no command given; start with `lmcache-bench --help`";
         assert_eq!(refused(&[]), usage);
         assert_eq!(refused(&["bench"]), usage);

@@ -20,6 +20,7 @@ mod cases {
     mod network;
     mod raw_block;
     mod report;
+    mod results;
     mod serde;
     mod server;
     mod server_gpu;

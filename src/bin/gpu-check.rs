@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             // The exit code says it too, so a closed stdout changes nothing.
-            let _ = write_stdout(&format!("FAILED: {sentence}\n"));
+            let _ = write_stdout(format!("FAILED: {sentence}\n"));
             ExitCode::FAILURE
         }
     }
@@ -297,7 +297,7 @@ fn export(gpu: &Gpu) -> Result<String, String> {
     let handle = memory.ipc_handle().map_err(refused)?;
     let hex: String = handle.iter().map(|byte| format!("{byte:02x}")).collect();
     let uuid = &gpu.context.facts().uuid;
-    write_stdout(&format!("{hex} {uuid} {BYTES}\n")).map_err(|error| error.to_string())?;
+    write_stdout(format!("{hex} {uuid} {BYTES}\n")).map_err(|error| error.to_string())?;
     let mut rest = Vec::new();
     std::io::stdin()
         .take(1 << 10)

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value as Json};
+
 use crate::cli::Format;
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::server_counters::{Counted, ServerCounters};
@@ -11,7 +13,8 @@ use crate::engine::config::EngineConfig;
 use crate::engine::flags::EngineArgs;
 use crate::engine::report::display::Display;
 use crate::engine::report::outputs::{Outputs, Results};
-use crate::engine::report::sections::{Facts, report};
+use crate::engine::report::saved;
+use crate::engine::report::sections::{self, Facts};
 use crate::engine::report::warning::{self, Doubt, StreamDoubt};
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::{Figures, Row, SummaryConfig};
@@ -29,12 +32,15 @@ use crate::engine::wire::line;
 use crate::engine::wire::target::Target;
 use crate::engine::workload::{self, Phase, Plan, Workload};
 use crate::error::Error;
-use crate::report::model::Section;
 use crate::report::progress::Progress;
 use crate::report::prompt::Prompter;
+use crate::result::model::Section;
+use crate::run;
+use crate::run::output::Output;
 use crate::status::Status;
 use crate::sys::ending::saving;
 use crate::sys::{limits, signal, socket};
+use crate::url::without_password;
 
 /// Files this process has open besides its connections.
 const OTHER_FILES: u64 = 64;
@@ -44,7 +50,7 @@ const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
 const SENTENCES_MAX: usize = 3;
 
 /// Runs `engine` as the command line asks.
-pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
+pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
     if let Some(problem) = key.problem() {
         return Err(Error::Usage(problem));
@@ -54,17 +60,22 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     let Outcome::Run { config, notes } = resolved else {
         return Ok(Status::Done);
     };
-    let (outputs, folder_problem) = Outputs::check(&config.output)?;
+    let output = Output::check(&config.output.shared)?;
+    let (files, folder_problem) = Outputs::check(&config.output)?;
     let target = Target::new(&config.base_url(), &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
     let mut workload = workload::create(&config, &tokenizer)?;
-    let mut progress = progress_of(&config);
+    let mut progress = output.progress();
     progress.line(&workload.banner().render(progress.is_terminal()));
-    let notes = notes.into_iter().chain(key.doubt());
+    let notes = notes
+        .into_iter()
+        .chain(output.path_notes.iter().cloned())
+        .chain(key.doubt());
     notes.for_each(|note| progress.line(&format!("Note: {note}")));
     let mut run = Run {
         doubts: Vec::new(),
         config: &config,
+        started,
         clock: Clock::start(),
         counters: ServerCounters::new(&config.base_url(), config.lmcache_url.as_deref(), &key),
         prompt_sources: None,
@@ -74,7 +85,7 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     }
     match folder_problem {
         Some(problem) => progress.line(&format!("Note: {problem}")),
-        None => outputs
+        None => files
             .names()
             .iter()
             .for_each(|name| progress.line(&format!("Results also go to {name}"))),
@@ -82,19 +93,13 @@ pub fn run(args: &EngineArgs, _started: Instant) -> Result<Status, Error> {
     let plan = workload.plan();
     let replay = run.certify(&plan, &mut progress);
     let samples = run.measure(&mut *workload, &plan, target, progress)?;
-    Ok(run.report(&samples, &*workload, replay, &outputs))
-}
-
-fn progress_of(config: &EngineConfig) -> Progress {
-    match (config.output.quiet, config.output.format) {
-        (true, _) => Progress::silent(),
-        (false, Format::Terminal) => Progress::stdout(),
-        (false, Format::Json) => Progress::stderr(),
-    }
+    Ok(run.report(&samples, &*workload, replay, &files, &output))
 }
 
 struct Run<'a> {
     config: &'a EngineConfig,
+    /// When the process began.
+    started: Instant,
     clock: Clock,
     doubts: Vec<Doubt>,
     counters: ServerCounters,
@@ -181,12 +186,27 @@ impl Run<'_> {
         Ok(samples)
     }
 
+    /// What was measured.
+    fn target(&self) -> Map<String, Json> {
+        let lmcache_url = self.config.lmcache_url.as_deref().map(without_password);
+        let known = [
+            ("engine_url", Some(without_password(&self.config.base_url()))),
+            ("model", Some(self.config.model.clone())),
+            ("lmcache_url", lmcache_url),
+        ];
+        let known = known.into_iter();
+        known
+            .filter_map(|(name, text)| Some((name.to_owned(), text?.into())))
+            .collect()
+    }
+
     fn report(
         &mut self,
         samples: &PhaseSamples,
         workload: &dyn Workload,
         replay: Option<ClientError>,
-        outputs: &Outputs,
+        files: &Outputs,
+        output: &Output,
     ) -> Status {
         let saving = saving();
         let rows: Vec<Row> = samples
@@ -206,35 +226,40 @@ impl Run<'_> {
         }
         let interrupted = signal::received();
         let summary = summary_config(self.config);
-        let report = report(&Facts {
-            engine_url: &summary.engine_url,
-            model: &summary.model,
-            workload: &summary.workload,
-            figures: &figures,
-            detail: &detail,
-            client_error: &client_error,
-            prompt_sources: self.prompt_sources.take(),
-            doubts: &self.doubts,
-            interrupted: interrupted.map(signal::name),
-        });
+        let mut result = sections::result(
+            &Facts {
+                engine_url: &summary.engine_url,
+                model: &summary.model,
+                workload: &summary.workload,
+                figures: &figures,
+                detail: &detail,
+                client_error: &client_error,
+                prompt_sources: self.prompt_sources.take(),
+                doubts: &self.doubts,
+                interrupted: interrupted.map(signal::name),
+            },
+            self.started,
+        );
+        result.settings = self.config.settings.clone();
+        result.target = self.target();
+        result.samples = saved::samples(samples);
         drop(saving);
-        let problems = outputs.write(&Results {
-            report: &report,
+        let mut problems = files.write(&Results {
             rows: &rows,
             figures: &figures,
             summary: &summary,
             records: &samples.records,
             clock: &self.clock,
         });
+        problems.extend(output.write(&result));
         status(interrupted, &figures, &detail, problems)
     }
 }
 
 /// What the exit code says, and the sentences for standard error.
 fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems: Vec<String>) -> Status {
-    if let Some(signal) = interrupted {
-        let sentences = problems;
-        return Status::Interrupted { signal, sentences };
+    if interrupted.is_some() {
+        return run::ended(interrupted, problems);
     }
     let mut sentences = problems;
     if figures.failed > 0 {
@@ -246,11 +271,7 @@ fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems
         let messages = detail.messages.iter().take(SENTENCES_MAX);
         sentences.extend(messages.map(|(text, count)| format!("  {count} x {text}")));
     }
-    if sentences.is_empty() {
-        Status::Done
-    } else {
-        Status::Failed(sentences)
-    }
+    run::ended(None, sentences)
 }
 
 /// Connections are open files.
@@ -294,7 +315,7 @@ fn summary_config(config: &EngineConfig) -> SummaryConfig {
         output_dir: config.output.folder.display().to_string(),
         export_csv: config.output.csv,
         export_json: config.output.json_summary,
-        quiet: config.output.quiet,
+        quiet: config.output.shared.quiet,
         ignore_eos: config.ignore_eos,
         warmup: config.warmup,
     }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::l2::keys::ObjectKey;
-use crate::report::model::Section;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
+use crate::result::model::Section;
 use crate::sys::arena::{Arena, Slot};
 
 choices! {

@@ -1,11 +1,12 @@
 //! From the command line as typed to a run that can be done: ranges checked, sizes multiplied without overflow, memory asked
 //! for before it is allocated. Pure, except that the caller passes in what the machine has.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::l2::adapter::{IoEngine, Operation};
-use crate::l2::flags::L2Args;
+use crate::l2::flags::{L2Args, Via};
 use crate::l2::keys::KeyPlan;
 use crate::units::{KIB, bytes_text};
 
@@ -39,6 +40,12 @@ pub struct RunConfig {
     pub io_depth: usize,
     pub fdatasync: bool,
     pub recycle: bool,
+    /// Whose adapter is measured; without a choice the native one where there is one.
+    pub via: Option<Via>,
+    /// The interpreter that runs LMCache's own adapter.
+    pub python: Option<PathBuf>,
+    /// Whether objects are encrypted as the adapter JSON's serde block says.
+    pub apply_serde: bool,
     /// As typed, for the report.
     pub data_size_kb: u64,
     pub lookup_max_hit_rate: f64,
@@ -95,8 +102,8 @@ impl RunConfig {
         let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
         let operations = operations(args.only);
         // Encrypted objects have buffers of their own.
-        let halves = buffer_halves(&operations) + u64::from(args.apply_serde);
-        check_amounts(&plan, halves, object_bytes, available_bytes)?;
+        let buffers = buffers_per_key(&operations) + u64::from(args.apply_serde);
+        check_amounts(&plan, buffers, object_bytes, available_bytes)?;
         Ok(RunConfig {
             plan,
             object_bytes: usize::try_from(object_bytes).expect("checked against the address space"),
@@ -114,6 +121,9 @@ impl RunConfig {
             io_depth: usize::try_from(args.io_depth).expect("checked above"),
             fdatasync: args.fdatasync,
             recycle: args.recycle,
+            via: args.via,
+            python: args.python.clone(),
+            apply_serde: args.apply_serde,
             data_size_kb,
             lookup_max_hit_rate: args.lookup_max_hit_rate,
         })
@@ -125,7 +135,7 @@ impl RunConfig {
 
     /// Bytes of the L1 buffer: one round's store objects and one round's load objects, each only if that operation runs.
     pub fn buffer_bytes(&self) -> usize {
-        buffer_halves(&self.operations) as usize * self.keys_per_round() * self.object_bytes
+        buffers_per_key(&self.operations) as usize * self.keys_per_round() * self.object_bytes
     }
 
     pub fn keys_per_submit(&self) -> usize {
@@ -162,7 +172,7 @@ fn operations(only: Option<Operation>) -> Vec<Operation> {
 }
 
 /// Operations that need a buffer for each key of a round.
-fn buffer_halves(operations: &[Operation]) -> u64 {
+fn buffers_per_key(operations: &[Operation]) -> u64 {
     let moves = operations.iter().filter(|operation| **operation != Operation::Lookup);
     moves.count() as u64
 }
@@ -179,14 +189,19 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
 }
 
 /// Refuses what would not fit, before anything is allocated.
-fn check_amounts(plan: &KeyPlan, halves: u64, object_bytes: u64, available_bytes: Option<u64>) -> Result<(), Error> {
+fn check_amounts(
+    plan: &KeyPlan,
+    buffers_per_key: u64,
+    object_bytes: u64,
+    available_bytes: Option<u64>,
+) -> Result<(), Error> {
     let keys = plan.keys_per_round();
     if keys * plan.total_rounds() > TOTAL_KEYS_MAX {
         let what = format!("the run would use more than {TOTAL_KEYS_MAX} keys");
         return Err(too_much(&what, "--num-keys, --in-flight, --rounds or --warmup-rounds"));
     }
     let needed = object_bytes
-        .checked_mul(halves)
+        .checked_mul(buffers_per_key)
         .and_then(|bytes| bytes.checked_add(KEY_OVERHEAD_BYTES)?.checked_mul(keys))
         .filter(|bytes| isize::try_from(*bytes).is_ok());
     let flags = "--num-keys, --in-flight or --data-size-kb";

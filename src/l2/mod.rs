@@ -11,12 +11,15 @@ pub mod device;
 pub mod flags;
 pub mod keys;
 pub mod payload;
+mod result;
 pub mod runner;
 pub mod samples;
+mod setup;
 pub mod spec;
 pub mod stamp;
 pub mod summary;
 pub mod verify;
+pub mod warning;
 
 pub const COMMAND: Command = Command {
     word: "l2",

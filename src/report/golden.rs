@@ -2,8 +2,11 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::model::{Entry, Report, Section, Value};
-use super::{json, terminal};
+use super::Renderer;
+use super::json::ReferenceJson;
+use super::terminal::Terminal;
+use crate::result::RunResult;
+use crate::result::model::{Entry, Section, Value};
 
 const VECTORS: &str = include_str!("../../tests/golden/l2-report-vectors.json");
 
@@ -49,8 +52,8 @@ fn label(key: &str) -> &'static str {
 
 fn value(key: &str, json: &Json) -> Value {
     match json {
-        Json::String(text) => Value::Text(text.clone()),
-        Json::Number(number) if number.is_u64() => Value::Count(number.as_u64().unwrap()),
+        Json::String(text) => Value::text(text.clone()),
+        Json::Number(number) if number.is_u64() => Value::count(number.as_u64().unwrap()),
         // The reference prints its infinite throughputs as a word that is not JSON; ours are null.
         Json::Null => Value::Number {
             value: f64::INFINITY,
@@ -92,15 +95,15 @@ fn both_renderings_equal_the_references() {
         let want_json = case["json"].as_str().unwrap().replace(": Infinity", ": null");
         let values: Json = serde_json::from_str(&want_json).unwrap();
         let sections = values["metrics"].as_object().unwrap();
-        let report = Report {
-            title: values["title"].as_str().unwrap().to_owned().into(),
-            width: 64,
-            sections: sections
-                .iter()
-                .map(|(key, entries)| section(key, entries.as_object().unwrap()))
-                .collect(),
-        };
-        assert_eq!(terminal::render(&report), case["terminal"].as_str().unwrap(), "{name}");
-        assert_eq!(json::render(&report), want_json, "{name}");
+        let mut result = RunResult::new(
+            "l2",
+            values["title"].as_str().unwrap().to_owned(),
+            std::time::Instant::now(),
+        );
+        let entries = |(key, entries): (&String, &Json)| section(key, entries.as_object().unwrap());
+        result.sections = sections.iter().map(entries).collect();
+        let rendered = |renderer: &dyn Renderer| String::from_utf8(renderer.render(&result)).unwrap();
+        assert_eq!(rendered(&Terminal), case["terminal"].as_str().unwrap(), "{name}");
+        assert_eq!(rendered(&ReferenceJson), want_json, "{name}");
     }
 }

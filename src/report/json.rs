@@ -3,11 +3,21 @@
 
 use std::fmt::Write;
 
-use super::model::{Body, Column, Report, Row, Value};
+use super::Renderer;
 use crate::python::float_text::{round, shortest};
+use crate::result::RunResult;
+use crate::result::model::{Body, Column, Row, Value};
+
+pub struct ReferenceJson;
+
+impl Renderer for ReferenceJson {
+    fn render(&self, result: &RunResult) -> Vec<u8> {
+        text(result).into_bytes()
+    }
+}
 
 /// The whole report, with a newline at its end.
-pub fn render(report: &Report) -> String {
+fn text(report: &RunResult) -> String {
     let mut out = Writer::default();
     out.object(&[(); 2], |out, index, ()| match index {
         0 => {
@@ -35,7 +45,7 @@ pub fn quoted(text: &str) -> String {
 
 fn body(out: &mut Writer, body: &Body) {
     match body {
-        Body::Entries(entries) => out.object(entries, |out, _, entry| {
+        Body::Entries { entries } => out.object(entries, |out, _, entry| {
             out.key(&entry.key);
             out.value(&entry.value);
         }),
@@ -43,7 +53,7 @@ fn body(out: &mut Writer, body: &Body) {
             out.key(&row.key);
             table_row(out, columns, row);
         }),
-        Body::List(notes) => out.array(notes, |out, _, note| {
+        Body::List { notes } => out.array(notes, |out, _, note| {
             out.object(
                 &[("code", note.key.as_ref()), ("text", note.text.as_str())],
                 |out, _, (key, text)| {
@@ -108,11 +118,11 @@ impl Writer {
 
     fn value(&mut self, value: &Value) {
         match value {
-            Value::Count(count) => self.text.push_str(&count.to_string()),
+            Value::Count { count } => self.text.push_str(&count.to_string()),
             Value::Number { value, .. } if !value.is_finite() => self.text.push_str("null"),
             Value::Number { value, decimals } => self.text.push_str(&shortest(round(*value, *decimals))),
-            Value::Text(text) => self.string(text),
-            Value::Absent => self.text.push_str("null"),
+            Value::Text { text } => self.string(text),
+            Value::Absent {} => self.text.push_str("null"),
         }
     }
 
@@ -141,29 +151,27 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Entry, Note, Section};
     use super::*;
+    use crate::result::model::{Entry, Note, Section};
 
-    fn report(sections: Vec<Section>) -> Report {
-        Report {
-            title: "T".into(),
-            width: 64,
-            sections,
-        }
+    fn report(sections: Vec<Section>) -> RunResult {
+        let mut result = RunResult::new("l2", "T", std::time::Instant::now());
+        result.sections = sections;
+        result
     }
 
     #[test]
     fn strings_are_plain_ascii() {
-        let text = "q\" b\\ \u{1}\n\r\t\u{8}\u{c}/\u{7f} \u{e9} \u{1f600}";
-        let got = render(&report(vec![Section::entries(
+        let raw = "q\" b\\ \u{1}\n\r\t\u{8}\u{c}/\u{7f} \u{e9} \u{1f600}";
+        let got = text(&report(vec![Section::entries(
             "s",
             "S",
-            vec![Entry::text("k", "K", text)],
+            vec![Entry::text("k", "K", raw)],
         )]));
         let want = r#""k": "q\" b\\ \u0001\n\r\t\b\f/\u007f \u00e9 \ud83d\ude00""#;
         assert!(got.contains(want), "{got}");
         let parsed: serde_json::Value = serde_json::from_str(&got).unwrap();
-        assert_eq!(parsed["metrics"]["s"]["k"], text);
+        assert_eq!(parsed["metrics"]["s"]["k"], raw);
     }
 
     #[test]
@@ -174,9 +182,9 @@ mod tests {
             Entry::number("c", "C", f64::INFINITY, 2),
             Entry::number("d", "D", f64::NAN, 2),
             Entry::count("e", "E", u64::MAX),
-            Entry::new("f", "F", Value::Absent),
+            Entry::new("f", "F", Value::Absent {}),
         ];
-        let got = render(&report(vec![Section::entries("s", "S", entries)]));
+        let got = text(&report(vec![Section::entries("s", "S", entries)]));
         let want = "    \"s\": {\n      \"a\": 27.2,\n      \"b\": 0.0,\n      \"c\": null,\n      \"d\": null,\n      \
                     \"e\": 18446744073709551615,\n      \"f\": null\n    }\n";
         assert!(got.contains(want), "{got}");
@@ -185,15 +193,12 @@ mod tests {
     #[test]
     fn tables_are_objects_of_rows_and_lists_are_arrays() {
         let columns = vec![Column::new("p50", "P50"), Column::new("max", "Max")];
-        let cells = vec![Value::Number {
-            value: 1.26,
-            decimals: 1,
-        }];
+        let cells = vec![Value::number(1.26, 1)];
         let notes = vec![Note {
             key: "single-round".into(),
             text: "one".into(),
         }];
-        let got = render(&report(vec![
+        let got = text(&report(vec![
             Section::table("latency", "Latency", columns, vec![Row::new("store", "Store", cells)]),
             Section::list("warnings", "Warnings", notes),
             Section::list("none", "None", Vec::new()),

@@ -1,5 +1,5 @@
-//! Where a finished report goes: standard output, and the file that `--output` names. A write that fails is an error
-//! with advice, never a panic, and never costs the file that was there before.
+//! Writing finished outputs: to standard output, and to files that are looked at before the run. A write that fails is an
+//! error with advice, and the file that was there before stays.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -15,19 +15,17 @@ use crate::url::literal_path_advice;
 const TEMP_NAMES: u32 = 16;
 
 /// Writes the rendered report to standard output.
-pub fn write_stdout(text: &str) -> Result<(), Error> {
-    write_to(&mut io::stdout().lock(), text)
+pub fn write_stdout(bytes: impl AsRef<[u8]>) -> Result<(), Error> {
+    write_to(&mut io::stdout().lock(), bytes.as_ref())
 }
 
-fn write_to(out: &mut dyn Write, text: &str) -> Result<(), Error> {
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|cause| {
-            let advice = "use --output PATH to keep the report in a file";
-            Error::Environment(format!(
-                "could not write the report to standard output: {cause}; {advice}"
-            ))
-        })
+fn write_to(out: &mut dyn Write, bytes: &[u8]) -> Result<(), Error> {
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|cause| {
+        let advice = "use --output PATH to keep the report in a file";
+        Error::Environment(format!(
+            "could not write the report to standard output: {cause}; {advice}"
+        ))
+    })
 }
 
 /// The file of `--output`, looked at before the run so that a long run does not end without its report.
@@ -71,14 +69,15 @@ impl OutputFile {
     }
 
     /// Writes the rendered report.
-    pub fn write(&self, text: &str) -> Result<(), Error> {
+    pub fn write(&self, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
+        let bytes = bytes.as_ref();
         let written = match &self.way {
-            Way::Stream(stream) => (&mut &*stream).write_all(text.as_bytes()),
+            Way::Stream(stream) => (&mut &*stream).write_all(bytes),
             Way::Replace { target, permissions } => {
                 let _saving = saving();
-                replace(target, permissions.as_ref(), text)
+                replace(target, permissions.as_ref(), bytes)
             }
-            Way::InPlace => write_in_place(&self.path, text),
+            Way::InPlace => write_in_place(&self.path, bytes),
         };
         written.map_err(|cause| failure(self.flag, self.content, &self.path, &cause))
     }
@@ -169,34 +168,34 @@ fn create_temp(target: &Path) -> io::Result<(PathBuf, File)> {
     }
 }
 
-fn replace(target: &Path, permissions: Option<&Permissions>, text: &str) -> io::Result<()> {
+fn replace(target: &Path, permissions: Option<&Permissions>, bytes: &[u8]) -> io::Result<()> {
     let (temp, file) = create_temp(target)?;
-    let written = fill(&file, permissions, text).and_then(|()| fs::rename(&temp, target));
+    let written = fill(&file, permissions, bytes).and_then(|()| fs::rename(&temp, target));
     if written.is_err() {
         // What matters is why the report could not be written; a temporary file that stays as well is only untidy.
         let _ = fs::remove_file(&temp);
     }
     match written {
         // A file mounted on its own, as container engines do, cannot be replaced by a rename.
-        Err(cause) if cause.kind() == io::ErrorKind::ResourceBusy => write_in_place(target, text),
+        Err(cause) if cause.kind() == io::ErrorKind::ResourceBusy => write_in_place(target, bytes),
         written => written,
     }
 }
 
-fn fill(mut file: &File, permissions: Option<&Permissions>, text: &str) -> io::Result<()> {
+fn fill(mut file: &File, permissions: Option<&Permissions>, bytes: &[u8]) -> io::Result<()> {
     if let Some(permissions) = permissions {
         file.set_permissions(permissions.clone())?;
     }
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     // Network file systems tell only now that the space ran out.
     file.sync_all()
 }
 
-fn write_in_place(path: &Path, text: &str) -> io::Result<()> {
+fn write_in_place(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     if file.metadata()?.is_file() {
-        file.set_len(text.len() as u64)?;
+        file.set_len(bytes.len() as u64)?;
     }
     Ok(())
 }
@@ -275,7 +274,7 @@ mod tests {
         let folder = Folder::new("place");
         let path = folder.0.join("report.json");
         fs::write(&path, "a longer text from before").unwrap();
-        write_in_place(&path, "new").unwrap();
+        write_in_place(&path, b"new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
     }
 
@@ -314,7 +313,7 @@ mod tests {
     fn a_closed_reader_is_an_error_with_advice() {
         let (reader, mut writer) = io::pipe().unwrap();
         drop(reader);
-        let text = write_to(&mut writer, "text").unwrap_err().to_string();
+        let text = write_to(&mut writer, b"text").unwrap_err().to_string();
         assert!(
             text.starts_with("could not write the report to standard output: "),
             "{text}"

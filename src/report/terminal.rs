@@ -1,22 +1,40 @@
 //! A report for people: fixed width, headings centred in rules, labels left, values right. Lengths are counted in code
 //! points; what does not fit overflows to the right. A value never breaks its line or steers the terminal.
 
-use super::model::{Body, Column, Entry, Note, Report, Row, Value};
+use super::Renderer;
 use crate::python::float_text::{fixed, round};
+use crate::result::RunResult;
+use crate::result::model::{Body, Column, Entry, Note, Row, Value};
 
 /// What every number outside a table is printed with, as the reference does.
 const ENTRY_DECIMALS: u8 = 2;
 
+/// Characters per line, as the reference has them: its engine report is narrower.
+const WIDTH: usize = 64;
+const ENGINE_WIDTH: usize = 56;
+
+pub struct Terminal;
+
+impl Renderer for Terminal {
+    fn render(&self, result: &RunResult) -> Vec<u8> {
+        let width = if result.command == "engine" {
+            ENGINE_WIDTH
+        } else {
+            WIDTH
+        };
+        text(result, width).into_bytes()
+    }
+}
+
 /// The whole report, each line ended.
-pub fn render(report: &Report) -> String {
-    let width = report.width;
-    let mut lines = vec![centred(&report.title, '=', width)];
-    for section in &report.sections {
+fn text(result: &RunResult, width: usize) -> String {
+    let mut lines = vec![centred(&result.title, '=', width)];
+    for section in &result.sections {
         let body = match &section.body {
-            Body::Entries(entries) => entries.iter().map(|entry| entry_line(entry, width)).collect(),
+            Body::Entries { entries } => entries.iter().map(|entry| entry_line(entry, width)).collect(),
             Body::Table { columns, rows } => table_lines(columns, rows, width),
-            Body::List(notes) if notes.is_empty() => continue,
-            Body::List(notes) => notes.iter().flat_map(|note| note_lines(note, width)).collect(),
+            Body::List { notes } if notes.is_empty() => continue,
+            Body::List { notes } => notes.iter().flat_map(|note| note_lines(note, width)).collect(),
         };
         lines.push(centred(&section.label, '-', width));
         lines.extend::<Vec<String>>(body);
@@ -48,10 +66,10 @@ fn entry_line(entry: &Entry, width: usize) -> String {
 
 fn cell_text(value: &Value) -> String {
     match value {
-        Value::Count(count) => count.to_string(),
+        Value::Count { count } => count.to_string(),
         Value::Number { value, decimals } => fixed(round(*value, *decimals), *decimals),
-        Value::Text(text) => printable(text),
-        Value::Absent => "N/A".to_owned(),
+        Value::Text { text } => printable(text),
+        Value::Absent {} => "N/A".to_owned(),
     }
 }
 
@@ -123,15 +141,13 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::Section;
     use super::*;
+    use crate::result::model::Section;
 
     fn lines(width: usize, sections: Vec<Section>) -> Vec<String> {
-        let text = render(&Report {
-            title: "T".into(),
-            width,
-            sections,
-        });
+        let mut result = RunResult::new("l2", "T", std::time::Instant::now());
+        result.sections = sections;
+        let text = text(&result, width);
         assert!(text.ends_with('\n'));
         text.lines().map(str::to_owned).collect()
     }
@@ -153,7 +169,7 @@ mod tests {
             Entry::text("b", "Long", "0123456789abcdef"),
             Entry::number("c", "Number", 0.5764, 3),
             Entry::number("d", "Inf", f64::INFINITY, 2),
-            Entry::new("e", "None", Value::Absent),
+            Entry::new("e", "None", Value::Absent {}),
             Entry::text("f", "Raw", "a\nb\u{1b}c"),
         ];
         let want = [
@@ -175,9 +191,9 @@ mod tests {
         let columns = ["p50", "p90", "p99", "p99.9", "max"]
             .map(|name| Column::new(name, name))
             .to_vec();
-        let number = |value| Value::Number { value, decimals: 1 };
+        let number = |value| Value::number(value, 1);
         let store = [10.04, 20.0, 333.25, 4444.0, 55555.5].map(number).to_vec();
-        let load = vec![Value::Count(1), Value::Absent];
+        let load = vec![Value::count(1), Value::Absent {}];
         let rows = vec![Row::new("store", "Store open", store), Row::new("load", "Load", load)];
         let got = lines(64, vec![Section::table("latency", "Latency (us)", columns, rows)]);
         let want = [
@@ -205,7 +221,7 @@ mod tests {
         let rows = vec![Row::new(
             "r",
             "label",
-            vec![Value::Count(1_000_000), Value::Count(2_000_000)],
+            vec![Value::count(1_000_000), Value::count(2_000_000)],
         )];
         let got = lines(10, vec![Section::table("s", "S", columns, rows)]);
         assert_eq!(got[2..4], ["            a       b", "label 1000000 2000000"]);

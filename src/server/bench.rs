@@ -3,12 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::cli::Format;
 use crate::error::Error;
-use crate::report::model::Report;
-use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
-use crate::report::{json, terminal};
+use crate::run;
+use crate::run::output::Output;
 use crate::server::case::{Identity, Plan};
 use crate::server::checksum::Kind;
 use crate::server::config::{Driver, Machine, RunConfig};
@@ -25,7 +23,6 @@ use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
 use crate::sys::{counters, panic, shm, signal};
-use crate::url::literal_path_note;
 
 /// The server digests the whole request in one answer.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,19 +31,16 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
     Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
-    let output = args.output.as_deref().map(OutputFile::check).transpose()?;
+    let output = Output::check(&args.output)?;
     let gpu = match config.mode {
         Mode::Cpu => None,
         Mode::Gpu => Some(Gpu::open(config.device).map_err(Error::Environment)?),
     };
-    let mut progress = match (args.quiet, args.format) {
-        (true, _) => Progress::silent(),
-        (false, Format::Terminal) => Progress::stdout(),
-        (false, Format::Json) => Progress::stderr(),
-    };
+    let mut progress = output.progress();
     let mut warnings = config.warnings.clone();
     warnings.extend(remove_abandoned());
-    warnings.extend(literal_output(args));
+    let notes = output.path_notes.iter().cloned();
+    warnings.extend(notes.map(|note| Warning::LiteralPath { note }));
     progress.line(&format!(
         "Connecting to LMCache MP Server at {} (mode={}) ...",
         config.rpc_url,
@@ -96,10 +90,11 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
         cache_salt: &session.identity.cache_salt,
         start_to_first_rpc,
         start_to_first_reply,
+        started,
         interrupted: interrupted.map(signal::name),
     };
-    write_report(&summary::report(&facts, &samples, warnings), args, output.as_ref())?;
-    Ok(status(&samples, interrupted))
+    let unwritten = output.write(&summary::result(&facts, &samples, warnings));
+    Ok(status(&samples, interrupted, unwritten))
 }
 
 fn machine() -> Machine {
@@ -113,12 +108,6 @@ fn machine() -> Machine {
 fn remove_abandoned() -> Option<Warning> {
     let names = shm::remove_abandoned(NAME_PREFIX).unwrap_or_default();
     (!names.is_empty()).then_some(Warning::AbandonedMemory { names })
-}
-
-/// An `--output` that only looks as if something would replace its beginning.
-fn literal_output(args: &ServerArgs) -> Option<Warning> {
-    let note = literal_path_note("--output", args.output.as_deref()?)?;
-    Some(Warning::LiteralPath { note })
 }
 
 /// The HTTP side, as far as there is one.
@@ -202,30 +191,19 @@ fn passes(
     samples
 }
 
-fn write_report(report: &Report, args: &ServerArgs, output: Option<&OutputFile>) -> Result<(), Error> {
-    let text = match args.format {
-        Format::Terminal => terminal::render(report),
-        Format::Json => json::render(report),
-    };
-    // The file first: it is the copy that outlives a closed pipe.
-    let saved = output.map_or(Ok(()), |file| file.write(&text));
-    saved.and(write_stdout(&text))
-}
-
 /// What the exit code says, and the sentences for standard error. Ctrl-C is a clean end, as the manual says, if something
 /// was verified until then.
-fn status(samples: &RunSamples, interrupted: Option<i32>) -> Status {
+fn status(samples: &RunSamples, interrupted: Option<i32>, unwritten: Vec<String>) -> Status {
     let tally = &samples.tally;
+    let mut sentences = unwritten;
     if tally.failed > 0 || samples.aborted.is_some() {
-        let mut sentences = tally.sentences.clone();
+        sentences.extend(tally.sentences.iter().cloned());
         let (failed, all) = (tally.failed, tally.completed());
         sentences.push(format!(
             "lmcache-bench server: {failed} of {all} sequences did not pass"
         ));
         return Status::Failed(sentences);
     }
-    match interrupted {
-        Some(signal) if tally.passed == 0 || signal::name(signal) != "SIGINT" => Status::interrupted(signal),
-        _ => Status::Done,
-    }
+    let is_clean = |signal: &i32| tally.passed > 0 && signal::name(*signal) == "SIGINT";
+    run::ended(interrupted.filter(|signal| !is_clean(signal)), sentences)
 }

@@ -11,6 +11,7 @@ pub mod flags;
 pub mod http;
 pub mod memory;
 pub mod progress;
+mod result;
 pub mod rpc;
 pub mod runner;
 pub mod samples;

@@ -28,6 +28,25 @@ impl Measured {
         Measured::WarmLookup,
         Measured::WarmRetrieve,
     ];
+
+    /// As in the reference's JSON.
+    pub fn key(self) -> &'static str {
+        match self {
+            Measured::ColdLookup => "cold_lookup",
+            Measured::ColdStore => "cold_store",
+            Measured::WarmLookup => "warm_lookup",
+            Measured::WarmRetrieve => "warm_retrieve",
+        }
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Measured::ColdLookup => "Cold Lookup",
+            Measured::ColdStore => "Cold Store",
+            Measured::WarmLookup => "Warm Lookup",
+            Measured::WarmRetrieve => "Warm Retrieve",
+        }
+    }
 }
 
 /// Times of one kind.
@@ -58,6 +77,15 @@ impl Series {
 
     pub fn count(&self) -> u64 {
         self.histogram.len()
+    }
+
+    /// The first ones, in the order in which they were measured.
+    pub fn exact_ms(&self) -> &[f64] {
+        &self.exact_ms
+    }
+
+    pub fn histogram(&self) -> &LatencyHistogram {
+        &self.histogram
     }
 
     pub fn sum_ms(&self) -> f64 {

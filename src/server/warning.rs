@@ -1,7 +1,7 @@
 //! Doubts about the numbers or the proof of a `server` run, as one enum: each is one doubt and one piece of advice. Nothing
 //! here prints.
 
-use crate::report::model::{Note, Section};
+use crate::result;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
@@ -45,9 +45,8 @@ pub enum Warning {
     },
 }
 
-impl Warning {
-    /// The stable name that scripts match on.
-    pub fn code(&self) -> &'static str {
+impl result::warning::Warning for Warning {
+    fn code(&self) -> &'static str {
         match self {
             Warning::FlagWithoutEffect { .. } => "flag-without-effect",
             Warning::EarlierEntries { .. } => "earlier-entries",
@@ -61,8 +60,7 @@ impl Warning {
         }
     }
 
-    /// The doubt and the advice, for people.
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         match self {
             Warning::FlagWithoutEffect { flag, typed, used } => format!(
                 "{flag} {typed} had no effect, because the shape spec says {used}; leave the flag out or change the spec"
@@ -96,20 +94,12 @@ impl Warning {
             Warning::LiteralPath { note } => note.clone(),
         }
     }
-
-    /// The last section of a report.
-    pub fn section(warnings: &[Warning]) -> Section {
-        let notes = warnings.iter().map(|warning| Note {
-            key: warning.code().into(),
-            text: warning.text(),
-        });
-        Section::list("warnings", "Warnings", notes.collect())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::warning::Warning as _;
 
     #[test]
     fn codes_are_distinct_and_texts_carry_advice() {

@@ -66,6 +66,27 @@ impl LatencyHistogram {
         self.buckets.is_empty()
     }
 
+    /// Counts by bucket, from the lowest value on.
+    pub fn counts(&self) -> impl Iterator<Item = u32> {
+        self.buckets.iter_all().map(|step| step.count_at_value())
+    }
+
+    pub fn significant_digits(&self) -> u8 {
+        SIGNIFICANT_DIGITS
+    }
+
+    pub fn lowest_ns(&self) -> u64 {
+        self.buckets.low()
+    }
+
+    pub fn highest_ns(&self) -> u64 {
+        self.highest_ns
+    }
+
+    pub fn sum_ns(&self) -> u128 {
+        self.sum_ns
+    }
+
     pub fn percentiles(&self) -> LatencyPercentiles {
         // A bucket answers with its upper end, which can lie above every sample.
         let at = |quantile| self.buckets.value_at_quantile(quantile).min(self.max_ns);

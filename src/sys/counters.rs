@@ -50,7 +50,7 @@ pub fn locked_memory_limit_bytes() -> Option<u64> {
 /// this process leave, which is how containers are limited.
 pub fn available_memory_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let of_groups = memory_groups(&groups).into_iter().filter_map(|folder| {
+    let of_groups = group_folders(&groups, "memory").into_iter().filter_map(|folder| {
         let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
         let limit = read("memory.max").or_else(|| read("memory.limit_in_bytes"))?;
         let used = read("memory.current").or_else(|| read("memory.usage_in_bytes"))?;
@@ -69,9 +69,9 @@ fn available_on_machine() -> Option<u64> {
         .checked_mul(1024)
 }
 
-/// Where the limits on this process's memory stand, from its own group up to the root: version 2 (`0::/a/b`) or version 1
-/// (`4:memory:/a/b`). Folders that a container does not show are among them.
-fn memory_groups(table: &str) -> Vec<PathBuf> {
+/// Where the limits of one controller on this process stand, from its own group up to the root: version 2 (`0::/a/b`) or
+/// version 1 (`4:memory:/a/b`). `table` is `/proc/self/cgroup`. Folders that a container does not show are among them.
+pub fn group_folders(table: &str, controller: &str) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for line in table.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -79,8 +79,8 @@ fn memory_groups(table: &str) -> Vec<PathBuf> {
             continue;
         };
         let root = match controllers {
-            "" => Path::new("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|name| name == "memory") => Path::new("/sys/fs/cgroup/memory"),
+            "" => PathBuf::from("/sys/fs/cgroup"),
+            _ if controllers.split(',').any(|name| name == controller) => Path::new("/sys/fs/cgroup").join(controller),
             _ => continue,
         };
         let path = Path::new(path.trim_start_matches('/'));
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_containers_limit_counts() {
-        let folders = memory_groups("4:cpu,memory:/a/b\n3:cpuset:/x\n0::/\n");
+        let folders = group_folders("4:cpu,memory:/a/b\n3:cpuset:/x\n0::/\n", "memory");
         let folders: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
         let root = "/sys/fs/cgroup/memory/";
         let of_version_1 = [format!("{root}a/b"), format!("{root}a"), root.to_owned()];

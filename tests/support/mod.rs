@@ -5,6 +5,7 @@ pub mod mock_server;
 pub mod pty;
 pub mod resp_server;
 pub mod s3_server;
+pub mod schema;
 pub mod script;
 pub mod service_server;
 pub mod tls_front;

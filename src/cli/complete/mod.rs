@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(completed_by_bash(&["lmcache-bench", "b"]), ["bench"]);
         assert_eq!(
             completed_by_bash(&["lmcache-bench", "bench", ""])[..4],
-            ["engine", "server", "l2", "mock"]
+            ["engine", "server", "l2", "report"]
         );
         assert_eq!(completed_by_bash(&["lmcache-bench", "mock", ""]), ["engine", "server"]);
         assert_eq!(

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::http::{Asker, BRIEF};
 use crate::engine::api_key::ApiKey;
 use crate::http::prometheus::{self, PAGE_BYTES_MAX};
-use crate::report::model::{Entry, Section};
+use crate::result::model::{Entry, Section};
 use crate::units::bytes_text;
 use crate::url::with_scheme;
 

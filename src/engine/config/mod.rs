@@ -4,11 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::Format;
-use crate::engine::flags::{EngineArgs, WorkloadName};
+use serde_json::{Map, Value as Json};
+
+use crate::cli::flag::Kind;
+use crate::cli::shared::OutputArgs;
+use crate::engine::flags::{EngineArgs, TABLE, WorkloadName};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
-use crate::url::with_scheme;
+use crate::url::{with_scheme, without_password};
 
 mod workload;
 
@@ -19,6 +22,17 @@ pub use workload::{
 
 /// What the reference fills answers up to when nobody says otherwise.
 pub(super) const MAX_OUTPUT_DEFAULT: i64 = 128;
+/// Flags that say where settings come from and results go.
+const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
+    "help",
+    "config",
+    "export-config",
+    "no-interactive",
+    "format",
+    "output",
+    "quiet",
+    "save",
+];
 /// Longer limits are no limits.
 const TIMEOUT_S_MAX: f64 = 1e9;
 
@@ -45,6 +59,8 @@ pub struct EngineConfig {
     /// Whether the client's own error is measured before the run.
     pub certificate: bool,
     pub output: OutputConfig,
+    /// All settings by flag name, for the result file.
+    pub settings: Map<String, Json>,
 }
 
 /// Where results go.
@@ -54,10 +70,7 @@ pub struct OutputConfig {
     pub folder: PathBuf,
     pub csv: bool,
     pub json_summary: bool,
-    pub quiet: bool,
-    pub format: Format,
-    /// The file of `--output`.
-    pub report_path: Option<PathBuf>,
+    pub shared: OutputArgs,
     pub requests_jsonl: Option<PathBuf>,
 }
 
@@ -94,7 +107,9 @@ impl EngineConfig {
             kv_tokens: volume * tokens_per_gb as f64,
             tokens_per_gb,
         };
+        let settings = settings(args, &model, tokens_per_gb);
         Ok(EngineConfig {
+            settings,
             workload: WorkloadConfig::resolve(args, name, &sizes)?,
             engine_url,
             model,
@@ -113,9 +128,12 @@ impl EngineConfig {
                 folder: args.output_dir.clone().unwrap_or_else(|| PathBuf::from(".")),
                 csv: !args.no_csv.unwrap_or(false),
                 json_summary: args.json.unwrap_or(false),
-                quiet: args.quiet.unwrap_or(false),
-                format: args.format.unwrap_or_default(),
-                report_path: args.output.clone(),
+                shared: OutputArgs {
+                    format: args.format.unwrap_or_default(),
+                    quiet: args.quiet.unwrap_or(false),
+                    report_path: args.output.clone(),
+                    saves: args.save.clone().unwrap_or_default(),
+                },
                 requests_jsonl: args.requests_jsonl.clone(),
             },
         })
@@ -148,6 +166,27 @@ pub fn base_url(engine_url: &str) -> String {
     }
     let version = if url.ends_with("/v1") { "" } else { "/v1" };
     format!("{}{version}", with_scheme(url))
+}
+
+/// What every flag has, and what was found out; without the flags of other workloads.
+fn settings(args: &EngineArgs, model: &str, tokens_per_gb: i64) -> Map<String, Json> {
+    let mut settings = Map::new();
+    for spec in TABLE.specs() {
+        let key = spec.long.replace('-', "_");
+        if ABOUT_THE_COMMAND_LINE.contains(&spec.long) {
+            continue;
+        }
+        let shown = |value: Json| match value {
+            Json::String(url) if spec.long.ends_with("url") => without_password(&url).into(),
+            other => other,
+        };
+        let off = (spec.kind == Kind::Switch).then_some(Json::Bool(false));
+        let value = args.value(&key).or(off);
+        settings.extend(value.map(|value| (spec.long.to_owned(), shown(value))));
+    }
+    settings.insert("model".into(), model.into());
+    settings.insert("tokens-per-gb-kvcache".into(), tokens_per_gb.into());
+    settings
 }
 
 /// The one flag that the reference checks against the workload: it has no meaning where answers have one token.

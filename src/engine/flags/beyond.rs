@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use super::{ChatPacing, EngineArgs, PermutationOrder};
-use crate::cli::Format;
 use crate::cli::flag::{Flag, FlagSpec, Group, Kind, Preset, on_off};
+use crate::cli::{Format, shared};
 use crate::python::number::float;
 
 const BEYOND: Group = Group {
@@ -15,16 +15,7 @@ const BEYOND: Group = Group {
 
 pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
     Flag {
-        spec: FlagSpec {
-            long: "format",
-            value_name: "FORMAT",
-            choices: Format::CHOICES,
-            preset: Preset::Text("terminal"),
-            group: &BEYOND,
-            help: "Form of the report",
-            detail: "With `json`, stdout carries the JSON report and nothing else; progress goes to stderr.",
-            ..FlagSpec::BLANK
-        },
+        spec: shared::format(&BEYOND),
         set: |args, text| Format::from_text(text).map(|value| args.format = Some(value)),
     },
     Flag {
@@ -39,6 +30,13 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         },
         set: |args, text| {
             args.output = Some(PathBuf::from(text));
+            Ok(())
+        },
+    },
+    Flag {
+        spec: shared::save(&BEYOND),
+        set: |args, text| {
+            args.save.get_or_insert_default().push(text.to_owned());
             Ok(())
         },
     },

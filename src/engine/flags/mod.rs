@@ -144,6 +144,7 @@ optional_fields! {
     rp_num_requests: i64,
     format: Format,
     output: PathBuf,
+    save: Vec<String>,
     requests_jsonl: PathBuf,
     tokenizer: PathBuf,
     exact_lengths: bool,

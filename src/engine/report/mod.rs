@@ -4,5 +4,6 @@
 pub mod display;
 pub mod jsonl;
 pub mod outputs;
+pub mod saved;
 pub mod sections;
 pub mod warning;

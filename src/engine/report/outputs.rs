@@ -1,24 +1,20 @@
-//! The files of a run: CSV, JSON summary, JSON lines and the report's own. Each is tried whatever became of the others, so
-//! that a full disk costs one file and not the results.
+//! The files that only this command has: the reference's CSV and JSON summary, and JSON lines. Each is written whatever
+//! became of the others, so a full disk costs one file and not the results.
 
 use std::fs;
 use std::path::Path;
 
 use super::jsonl;
-use crate::cli::Format;
 use crate::engine::config::OutputConfig;
-use crate::engine::results::figures::{CSV_FILE, Figures, Row, SUMMARY_FILE, SummaryConfig, csv, summary_json};
+use crate::engine::results::figures::{CSV_FILE, Figures, Row, SUMMARY_FILE, SummaryConfig, rows_csv, summary_json};
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
 use crate::error::Error;
-use crate::report::model::Report;
-use crate::report::output::{OutputFile, write_stdout};
-use crate::report::{json, terminal};
+use crate::report::output::OutputFile;
 
 /// The outputs of one run, looked at before it.
 pub struct Outputs<'a> {
     config: &'a OutputConfig,
-    report: Option<OutputFile>,
     requests: Option<OutputFile>,
 }
 
@@ -30,15 +26,9 @@ impl<'a> Outputs<'a> {
         let folder = &config.folder;
         let made = if in_folder { fs::create_dir_all(folder) } else { Ok(()) };
         let problem = made.err().map(|cause| folder_failure(folder, &cause));
-        let report = config.report_path.as_deref().map(OutputFile::check).transpose()?;
         let check = |path| OutputFile::check_for("--requests-jsonl", "the requests", path);
         let requests = config.requests_jsonl.as_deref().map(check).transpose()?;
-        let outputs = Outputs {
-            config,
-            report,
-            requests,
-        };
-        Ok((outputs, problem))
+        Ok((Outputs { config, requests }, problem))
     }
 
     /// The files in the folder of the results, as they will be named.
@@ -55,7 +45,7 @@ impl<'a> Outputs<'a> {
         let mut problems = Vec::new();
         let mut tried = |outcome: Result<(), String>| problems.extend(outcome.err());
         if self.config.csv {
-            tried(self.write_in_folder(CSV_FILE, &csv(results.rows)));
+            tried(self.write_in_folder(CSV_FILE, &rows_csv(results.rows)));
         }
         if self.config.json_summary {
             tried(self.write_in_folder(SUMMARY_FILE, &summary_json(results.summary, results.figures)));
@@ -64,14 +54,6 @@ impl<'a> Outputs<'a> {
             let lines = jsonl::lines(results.records, results.clock);
             tried(file.write(&lines).map_err(|error| error.to_string()));
         }
-        let text = match self.config.format {
-            Format::Terminal => terminal::render(results.report),
-            Format::Json => json::render(results.report),
-        };
-        if let Some(file) = &self.report {
-            tried(file.write(&text).map_err(|error| error.to_string()));
-        }
-        tried(write_stdout(&text).map_err(|error| error.to_string()));
         problems
     }
 
@@ -97,7 +79,6 @@ fn folder_failure(folder: &Path, cause: &std::io::Error) -> String {
 
 /// What there is to write.
 pub struct Results<'a> {
-    pub report: &'a Report,
     pub rows: &'a [Row],
     pub figures: &'a Figures,
     pub summary: &'a SummaryConfig,

@@ -1,13 +1,14 @@
 //! The engine report as values: the reference's sections unchanged, and behind them what it does not say.
 
+use std::time::Instant;
+
 use super::warning::Doubt;
 use crate::engine::results::detail::{Detail, Distribution};
 use crate::engine::results::figures::{Figures, Spread};
 use crate::engine::run::certificate::ClientError;
 use crate::engine::run::evidence::{Evidence, StatedError};
-use crate::report::model::{Column, Entry, Note, Report, Row, Section, Value};
-
-const WIDTH: usize = 56;
+use crate::result::RunResult;
+use crate::result::model::{Column, Entry, Name, Note, Row, Section, Value};
 
 /// Everything the report is made from.
 pub struct Facts<'a> {
@@ -24,19 +25,18 @@ pub struct Facts<'a> {
     pub interrupted: Option<&'static str>,
 }
 
-pub fn report(facts: &Facts) -> Report {
-    let mut sections = reference_sections(facts);
-    sections.extend(beyond_sections(facts));
-    let notes = facts.doubts.iter().map(|doubt| Note {
-        key: doubt.code().into(),
-        text: doubt.text(),
-    });
-    sections.push(Section::list("warnings", "Warnings", notes.collect()));
-    Report {
-        title: format!("Engine Benchmark Result ({})", facts.workload).into(),
-        width: WIDTH,
-        sections,
-    }
+/// The whole result; `started` is when the process began.
+pub fn result(facts: &Facts, started: Instant) -> RunResult {
+    let mut result = RunResult::new(
+        "engine",
+        format!("Engine Benchmark Result ({})", facts.workload),
+        started,
+    );
+    result.partial = facts.interrupted.map(Name::from);
+    result.sections = reference_sections(facts);
+    result.sections.extend(beyond_sections(facts));
+    result.sections.push(Section::warnings(facts.doubts));
+    result
 }
 
 /// As the reference prints them.
@@ -59,29 +59,29 @@ fn reference_sections(facts: &Facts) -> Vec<Section> {
             vec![
                 Entry::count("successful", "Successful requests", figures.successful),
                 Entry::count("failed", "Failed requests", figures.failed),
-                Entry::number("duration", "Benchmark duration (s)", figures.elapsed_s, 2),
+                Entry::number("duration", "Benchmark duration (s)", figures.elapsed_s, 2).unit("s"),
                 Entry::count("input_tokens", "Total input tokens", figures.input_tokens),
                 Entry::count("output_tokens", "Total output tokens", figures.output_tokens),
-                Entry::number("input_tput", "Input throughput (tok/s)", figures.input_throughput, 2),
-                Entry::number("output_tput", "Output throughput (tok/s)", figures.output_throughput, 2),
+                Entry::number("input_tput", "Input throughput (tok/s)", figures.input_throughput, 2).unit("tok/s"),
+                Entry::number("output_tput", "Output throughput (tok/s)", figures.output_throughput, 2).unit("tok/s"),
             ],
         ),
         Section::entries(
             "ttft",
             "Time to First Token",
             vec![
-                Entry::number("mean", "Mean TTFT (ms)", mean, 2),
-                Entry::number("p50", "P50 TTFT (ms)", p50, 2),
-                Entry::number("p90", "P90 TTFT (ms)", p90, 2),
-                Entry::number("p99", "P99 TTFT (ms)", p99, 2),
+                Entry::number("mean", "Mean TTFT (ms)", mean, 2).unit("ms"),
+                Entry::number("p50", "P50 TTFT (ms)", p50, 2).unit("ms"),
+                Entry::number("p90", "P90 TTFT (ms)", p90, 2).unit("ms"),
+                Entry::number("p99", "P99 TTFT (ms)", p99, 2).unit("ms"),
             ],
         ),
         Section::entries(
             "decode",
             "Decoding Speed",
             vec![
-                Entry::number("mean", "Mean decode (tok/s)", figures.decode_speed.mean, 2),
-                Entry::number("p99", "P99 decode (tok/s)", figures.decode_speed.p99, 2),
+                Entry::number("mean", "Mean decode (tok/s)", figures.decode_speed.mean, 2).unit("tok/s"),
+                Entry::number("p99", "P99 decode (tok/s)", figures.decode_speed.p99, 2).unit("tok/s"),
             ],
         ),
     ]
@@ -122,7 +122,7 @@ fn latency_table(detail: &Detail) -> Section {
         ("p99", "p99"),
         ("max", "max"),
     ];
-    let columns = columns.map(|(key, label)| Column::new(key, label)).to_vec();
+    let columns = columns.map(|(key, label)| Column::new(key, label).unit("ms")).to_vec();
     let rows = [
         ("ttft", "TTFT", Some(&detail.ttft_ms)),
         ("ttfo", "TTFO", detail.ttfo_ms.as_ref()),
@@ -139,27 +139,22 @@ fn latency_table(detail: &Detail) -> Section {
 
 fn cells(distribution: &Distribution) -> Vec<Value> {
     if distribution.count == 0 {
-        return vec![Value::Absent; 5];
+        return vec![Value::Absent {}; 5];
     }
-    let number = |value| Value::Number { value, decimals: 2 };
+    let number = |value| Value::number(value, 2);
     let Spread { mean, p50, p90, p99 } = distribution.spread;
     [mean, p50, p90, p99, distribution.max].map(number).to_vec()
 }
 
-fn optional(key: &'static str, label: &'static str, value: Option<f64>, decimals: u8) -> Entry {
-    let value = value.map_or(Value::Absent, |value| Value::Number { value, decimals });
-    Entry::new(key, label, value)
-}
-
 fn token_timing(detail: &Detail) -> Vec<Entry> {
     let mut entries = vec![
-        optional("decode_mean", "Mean decode, 1/TPOT (tok/s)", detail.decode_mean, 2),
-        optional("decode_p1", "Slow side, p1 (tok/s)", detail.decode_p1, 2),
-        optional("tokens_per_event", "Tokens per event", detail.tokens_per_event, 3),
+        Entry::optional("decode_mean", "Mean decode, 1/TPOT (tok/s)", detail.decode_mean, 2),
+        Entry::optional("decode_p1", "Slow side, p1 (tok/s)", detail.decode_p1, 2),
+        Entry::optional("tokens_per_event", "Tokens per event", detail.tokens_per_event, 3),
     ];
     if let Some(cached) = detail.cached_tokens {
         entries.push(Entry::count("cached_tokens", "Prompt tokens from cache", cached));
-        entries.push(optional(
+        entries.push(Entry::optional(
             "cached_share",
             "Prompt tokens from cache (%)",
             detail.cached_share.map(|share| share * 100.0),
@@ -174,13 +169,16 @@ fn token_timing(detail: &Detail) -> Vec<Entry> {
         ));
     }
     if let Some(window) = &detail.steady {
-        entries.push(Entry::number("steady_s", "Steady state (s)", window.seconds, 2));
-        entries.push(Entry::number(
-            "steady_output_tput",
-            "Steady output (tok/s)",
-            window.output_throughput,
-            2,
-        ));
+        entries.push(Entry::number("steady_s", "Steady state (s)", window.seconds, 2).unit("s"));
+        entries.push(
+            Entry::number(
+                "steady_output_tput",
+                "Steady output (tok/s)",
+                window.output_throughput,
+                2,
+            )
+            .unit("tok/s"),
+        );
     }
     entries
 }
@@ -188,20 +186,21 @@ fn token_timing(detail: &Detail) -> Vec<Entry> {
 fn traffic(detail: &Detail) -> Vec<Entry> {
     vec![
         Entry::count("in_flight_peak", "Most requests in flight", detail.in_flight_peak),
-        Entry::number("bytes_sent_mib", "Sent (MiB)", mebibytes(detail.bytes_sent), 2),
+        Entry::number("bytes_sent_mib", "Sent (MiB)", mebibytes(detail.bytes_sent), 2).unit("MiB"),
         Entry::number(
             "bytes_received_mib",
             "Received (MiB)",
             mebibytes(detail.bytes_received),
             2,
-        ),
+        )
+        .unit("MiB"),
         Entry::count("connections_reused", "On an open connection", detail.connections_reused),
         Entry::count(
             "connections_opened",
             "Connections opened late",
             detail.connections_opened,
         ),
-        optional("connect_ms_max", "Slowest late connect (ms)", detail.connect_ms_max, 2),
+        Entry::optional("connect_ms_max", "Slowest late connect (ms)", detail.connect_ms_max, 2),
     ]
 }
 
@@ -227,28 +226,32 @@ fn client(facts: &Facts) -> Vec<Entry> {
             "Read lag, first token p99 (ms)",
             detail.first_token_lag_ms_p99,
             3,
-        ),
-        Entry::number("lag_ms_mean", "Read lag, mean (ms)", detail.lag_ms_mean, 3),
+        )
+        .unit("ms"),
+        Entry::number("lag_ms_mean", "Read lag, mean (ms)", detail.lag_ms_mean, 3).unit("ms"),
         Entry::number(
             "lateness_ms_p50",
             "Dispatch lateness p50 (ms)",
             detail.lateness_ms.spread.p50,
             3,
-        ),
+        )
+        .unit("ms"),
         Entry::number(
             "lateness_ms_p99",
             "Dispatch lateness p99 (ms)",
             detail.lateness_ms.spread.p99,
             3,
-        ),
+        )
+        .unit("ms"),
         Entry::number(
             "lateness_ms_max",
             "Dispatch lateness max (ms)",
             detail.lateness_ms.max,
             3,
-        ),
-        Entry::number("cpu_percent", "CPU of one core (%)", detail.cpu_percent, 1),
-        optional(
+        )
+        .unit("ms"),
+        Entry::number("cpu_percent", "CPU of one core (%)", detail.cpu_percent, 1).unit("%"),
+        Entry::optional(
             "cpu_us_per_event",
             "CPU per token event (us)",
             detail.cpu_us_per_event,
@@ -261,8 +264,8 @@ fn client(facts: &Facts) -> Vec<Entry> {
 /// What the run itself shows.
 fn own_part(run: &Evidence) -> [Entry; 3] {
     [
-        Entry::number("run_own_ms_mean", "Own part of TTFT, mean (ms)", run.own_ms_mean, 3),
-        Entry::number("run_own_ms_p99", "Own part of TTFT, p99 (ms)", run.own_ms_p99, 3),
+        Entry::number("run_own_ms_mean", "Own part of TTFT, mean (ms)", run.own_ms_mean, 3).unit("ms"),
+        Entry::number("run_own_ms_p99", "Own part of TTFT, p99 (ms)", run.own_ms_p99, 3).unit("ms"),
         Entry::number("run_events_per_s", "Token events per second", run.events_per_s, 0),
     ]
 }
@@ -275,21 +278,24 @@ fn replay(error: &ClientError) -> Vec<Entry> {
             "Replay TTFT error, mean (ms)",
             error.ttft_ms_mean,
             3,
-        ),
-        Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3),
+        )
+        .unit("ms"),
+        Entry::number("error_ttft_ms_p99", "Replay TTFT error, p99 (ms)", error.ttft_ms_p99, 3).unit("ms"),
         Entry::number(
             "error_lateness_ms_p99",
             "Replay lateness, p99 (ms)",
             error.lateness_ms_p99,
             3,
-        ),
+        )
+        .unit("ms"),
         Entry::number(
             "error_whole_ms_p99",
             "Replay error + lateness, p99 (ms)",
             error.whole_ms_p99,
             3,
-        ),
-        optional(
+        )
+        .unit("ms"),
+        Entry::optional(
             "error_decode_percent",
             "Replay decode error, mean (%)",
             error.decode_percent,

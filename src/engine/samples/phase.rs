@@ -69,6 +69,11 @@ impl GapSamples {
         }
     }
 
+    /// Those that were kept, in the order in which requests ended.
+    pub fn seconds(&self) -> impl Iterator<Item = f64> {
+        self.gaps_s.iter().copied()
+    }
+
     pub fn sorted_ms(&self) -> Vec<f64> {
         let mut gaps_ms: Vec<f64> = self.gaps_s.iter().map(|gap| gap * 1e3).collect();
         gaps_ms.sort_by(f64::total_cmp);

@@ -184,7 +184,6 @@ fn literal_paths(config: &EngineConfig) -> Vec<String> {
     let folder = (output.csv || output.json_summary).then_some(&output.folder);
     let given = [
         ("--output-dir", folder),
-        ("--output", output.report_path.as_ref()),
         ("--requests-jsonl", output.requests_jsonl.as_ref()),
     ];
     let note = |(flag, path): (&str, Option<&PathBuf>)| literal_path_note(flag, path?);

@@ -10,7 +10,7 @@ use crate::l2::adapter::{
 use crate::l2::blake2b;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::FaultInjectConfig;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 
 const BUCKETS: u64 = 1_000_000;
 

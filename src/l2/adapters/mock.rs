@@ -10,7 +10,7 @@ use crate::l2::adapter::{
 };
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::MockConfig;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 use crate::sys::counters;
 use crate::sys::signal;
 use crate::units::{bytes_text, duration_ns};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::l2::adapter::Item;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 use crate::sys::arena::Arena;
 use crate::sys::counters;
 use crate::sys::uring::{Direction, Ring, Transfer, refusal};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::choices;
-use crate::cli::Format;
+use crate::cli::shared::OutputArgs;
 use crate::l2::adapter::{IoEngine, Operation};
 
 mod page;
@@ -34,9 +34,7 @@ pub struct L2Args {
     pub lookup_max_hit_rate: f64,
     pub skip_verify: bool,
     pub only: Option<Operation>,
-    pub format: Format,
-    pub output: Option<PathBuf>,
-    pub quiet: bool,
+    pub output: OutputArgs,
     pub cold: bool,
     pub seed: u64,
     pub round_timeout_s: Option<f64>,
@@ -60,7 +58,7 @@ impl L2Args {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::table_rules;
+    use crate::cli::{Format, table_rules};
 
     fn typed(words: &[&str]) -> L2Args {
         table_rules::typed(&TABLE, L2Args::presets(), words)
@@ -76,10 +74,10 @@ mod tests {
         );
         assert_eq!((args.rounds, args.warmup_rounds, args.lookup_max_hit_rate), (1, 1, 0.0));
         assert_eq!(
-            (args.skip_verify, args.l1_use_hugepages, args.quiet),
+            (args.skip_verify, args.l1_use_hugepages, args.output.quiet),
             (true, false, false)
         );
-        assert_eq!((args.only, args.format, args.output), (None, Format::Terminal, None));
+        assert_eq!((args.only, &args.output), (None, &OutputArgs::default()));
         assert_eq!(
             (args.seed, args.round_timeout_s, args.io_engine, args.io_depth),
             (0, None, IoEngine::Auto, 0)
@@ -101,7 +99,7 @@ mod tests {
     fn every_flag_reaches_its_field() {
         let words = "--l2-adapter {} --num-keys 2 --in-flight 3 --data-size-kb 4 --l1-align-bytes 5 --l1-use-hugepages \
                      --rounds 6 --warmup-rounds 7 --lookup-max-hit-rate 0.5 --no-skip-verify --only load --format json \
-                     --output out.json -q --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
+                     --output out.json -q --save result=a --save csv=b --cold --seed -1 --round-timeout-s 1.5 --io-engine uring --io-depth 8 \
                      --fdatasync --recycle --probe --via lmcache --python /p/python --apply-serde \
                      --l2-adapter []";
         let expected = L2Args {
@@ -116,9 +114,12 @@ mod tests {
             lookup_max_hit_rate: 0.5,
             skip_verify: false,
             only: Some(Operation::Load),
-            format: Format::Json,
-            output: Some("out.json".into()),
-            quiet: true,
+            output: OutputArgs {
+                format: Format::Json,
+                quiet: true,
+                report_path: Some("out.json".into()),
+                saves: vec!["result=a".into(), "csv=b".into()],
+            },
             cold: true,
             seed: u64::MAX,
             round_timeout_s: Some(1.5),
@@ -138,6 +139,6 @@ mod tests {
     fn the_table_keeps_the_rules() {
         table_rules::choices_are_taken_and_differ(&TABLE);
         table_rules::rows_are_complete(&TABLE);
-        table_rules::our_flags_leave_abbreviations_alone(&TABLE, "cold");
+        table_rules::our_flags_leave_abbreviations_alone(&TABLE, "save");
     }
 }

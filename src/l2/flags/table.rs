@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::{L2Args, Via};
-use crate::cli::Format;
 use crate::cli::flag::{Absent, Flag, FlagSpec, Group, Kind, Preset, on_off};
 use crate::cli::parse::Table;
+use crate::cli::shared;
 use crate::l2::adapter::{IoEngine, Operation};
 use crate::python::number::{float, int};
 
@@ -201,47 +201,24 @@ const FLAGS: &[Flag<L2Args>] = &[
         set: |args, text| Operation::from_text(text).map(|operation| args.only = Some(operation)),
     },
     Flag {
-        spec: FlagSpec {
-            long: "format",
-            value_name: "FORMAT",
-            choices: Format::CHOICES,
-            preset: Preset::Text("terminal"),
-            group: &REFERENCE,
-            help: "Form of the report",
-            detail: "With `json`, stdout carries the JSON report and nothing else; progress goes to stderr.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| Format::from_text(text).map(|format| args.format = format),
+        spec: shared::format(&REFERENCE),
+        set: |args, text| args.output.set_format(text),
     },
     Flag {
-        spec: FlagSpec {
-            long: "output",
-            value_name: "PATH",
-            group: &REFERENCE,
-            help: "Write the report to this file as well",
-            detail: "It gets the form that `--format` names. The folder must exist.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| {
-            args.output = Some(PathBuf::from(text));
-            Ok(())
-        },
+        spec: shared::output(&REFERENCE),
+        set: |args, text| args.output.set_report_path(text),
     },
     Flag {
-        spec: FlagSpec {
-            long: "quiet",
-            short: Some('q'),
-            kind: Kind::Switch,
-            group: &REFERENCE,
-            help: "Print no progress lines",
-            detail: "The report still goes to standard output, also when `--output` names a file for it.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| on_off(text).map(|on| args.quiet = on),
+        spec: shared::quiet(&REFERENCE),
+        set: |args, text| args.output.set_quiet(text),
     },
     Flag {
         spec: FlagSpec::help_flag(&REFERENCE),
         set: |_, _| Ok(()),
+    },
+    Flag {
+        spec: shared::save(&BEYOND),
+        set: |args, text| args.output.add_save(text),
     },
     Flag {
         spec: FlagSpec {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::l2::adapter::{Capabilities, Completion, IoPath, Submit};
 use crate::l2::flags::L2Args;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 use crate::sys::arena::Arena;
 
 /// Holds at most one task and finishes it when it is asked to wait, unless told to keep it.

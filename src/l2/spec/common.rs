@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::field::given;
 use crate::error::shortened;
+use crate::l2::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
 use crate::python::value::{number, repr, type_name};
-use crate::report::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
 use crate::url::literal_path_note;
 
 const FIELDS: [&str; 6] = ["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
@@ -170,6 +170,7 @@ fn edit_distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::warning::Warning as _;
 
     #[test]
     fn edit_distances_are_levenshteins() {

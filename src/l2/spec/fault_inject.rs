@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{AdapterKind, AdapterSpec, SpecType, common, field_warnings, registry};
+use crate::l2::warning::Warning;
 use crate::python::value;
-use crate::report::warning::Warning;
 
 pub const TYPE: SpecType = SpecType {
     name: "fault_inject",
@@ -88,7 +88,7 @@ fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
 mod tests {
     use super::super::tests::{config, message_about};
     use super::*;
-    use crate::report::warning::SpecDoubt;
+    use crate::l2::warning::SpecDoubt;
 
     const START: &str = r#""type": "fault_inject", "inner": {"type": "fs", "base_path": "/x"}"#;
 

@@ -49,6 +49,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
 mod tests {
     use super::super::tests::{config, message_about};
     use super::*;
+    use crate::result::warning::Warning as _;
 
     const START: &str = r#""type": "fs_native", "base_path": "/x""#;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecDoubt, Warning};
 
 /// (type, field, why).
 const IDLE: [(&str, &str, &str); 11] = [

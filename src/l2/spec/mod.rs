@@ -51,9 +51,9 @@ pub use self::valkey::ValkeyConfig;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, printable, shortened};
+use crate::l2::warning::{SpecDoubt, Warning};
 use crate::python::json;
 use crate::python::{json_error, value};
-use crate::report::warning::{SpecDoubt, Warning};
 use crate::units::bytes_text;
 
 /// No sensible spec comes near; a file pasted by mistake does.

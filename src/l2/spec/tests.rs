@@ -1,5 +1,6 @@
 //! Whole specs through `parse_specs`: LMCache's messages word for word, and what is warned about.
 
+use crate::result::warning::Warning as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -230,7 +231,7 @@ fn types_this_program_cannot_run_get_the_common_checks() {
     let spec = r#"{"type": "aerospike", "hosts": "h:1", "eviction": {"eviction_policy": "ARC"}}"#;
     let parsed = parse_all(&[spec]).unwrap();
     assert_eq!(parsed.first.kind, AdapterKind::Bridged);
-    let codes: Vec<_> = parsed.warnings.iter().map(Warning::code).collect();
+    let codes: Vec<_> = parsed.warnings.iter().map(|warning| warning.code()).collect();
     assert_eq!(codes, ["field-without-effect"]);
 }
 

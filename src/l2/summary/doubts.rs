@@ -4,7 +4,7 @@ use super::{ProbeResult, RunFacts};
 use crate::l2::adapter::Operation;
 use crate::l2::device;
 use crate::l2::samples::PhaseSamples;
-use crate::report::warning::{ProbeDoubt, Warning};
+use crate::l2::warning::{ProbeDoubt, Warning};
 
 /// Creating a file takes about 16 us on an idle ext4; beyond this something slows it down.
 const SLOW_CREATE_US: f64 = 100.0;

@@ -1,14 +1,15 @@
 //! From samples to the report. The reference's sections, keys, labels and formulas stay where they are, with its faults
 //! mended (docs/measurement.md lists them); what it does not have follows in sections of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::l2::adapter::{Operation, ProbeSlice};
 use crate::l2::config::RunConfig;
 use crate::l2::device;
 use crate::l2::samples::{PhaseSamples, Round, VerifyTally};
-use crate::report::model::{Column, Entry, Report, Row, Section, Value};
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
+use crate::result::RunResult;
+use crate::result::model::{Column, Entry, Name, Row, Section, Value};
 use crate::stats::histogram::LatencyHistogram;
 use crate::stats::percentile::linear;
 use crate::stats::summary::Summary;
@@ -17,7 +18,6 @@ use crate::units::{GIB, MIB};
 mod doubts;
 
 const TITLE: &str = "L2 Adapter Benchmark Result";
-const WIDTH: usize = 64;
 /// What the report says besides the phases.
 pub struct RunFacts<'a> {
     pub config: &'a RunConfig,
@@ -25,12 +25,26 @@ pub struct RunFacts<'a> {
     pub knows_device: bool,
     pub storage_path: Option<String>,
     pub interrupted: Option<&'static str>,
-    /// What the adapter says of itself.
+    /// What the adapter adds to the report.
     pub adapter_sections: Vec<Section>,
+    /// LMCache's name of the adapter.
+    pub adapter_class: &'a str,
+    /// When the process began.
+    pub started: Instant,
 }
 
-/// The whole report. `warnings` are those that came up before and during the run.
-pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<Warning>) -> Report {
+/// The whole result. `warnings` are those that came up before and during the run.
+pub fn result(facts: &RunFacts<'_>, phases: &[PhaseSamples], warnings: Vec<Warning>) -> RunResult {
+    let mut result = RunResult::new("l2", TITLE, facts.started);
+    result.partial = partial(facts, phases);
+    result.settings = super::result::settings(facts.config, facts.adapter_json);
+    result.target = super::result::target(facts);
+    result.samples = super::result::samples(phases);
+    result.sections = sections(facts, phases, warnings);
+    result
+}
+
+fn sections(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<Warning>) -> Vec<Section> {
     let mut sections = vec![config_section(facts)];
     for (index, phase) in phases.iter().enumerate() {
         sections.push(operation_section(index, facts.config, phase));
@@ -45,11 +59,15 @@ pub fn report(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<W
     if !warnings.is_empty() {
         sections.push(Section::warnings(&warnings));
     }
-    Report {
-        title: TITLE.into(),
-        width: WIDTH,
-        sections,
-    }
+    sections
+}
+
+/// Why the plan was not done to its end, if it was not.
+fn partial(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Option<Name> {
+    // A phase that could not begin is missing.
+    let aborted = phases.len() < facts.config.operations.len() || phases.iter().any(|phase| phase.aborted.is_some());
+    let interrupted = facts.interrupted.map(Name::from);
+    interrupted.or_else(|| aborted.then(|| "aborted".into()))
 }
 
 fn config_section(facts: &RunFacts<'_>) -> Section {
@@ -61,8 +79,8 @@ fn config_section(facts: &RunFacts<'_>) -> Section {
         Entry::count("num_keys", "Keys / submit", config.plan.num_keys()),
         Entry::count("in_flight", "In-flight / round", config.plan.in_flight()),
         Entry::count("keys_per_round", "Keys / round", keys),
-        Entry::count("data_size_kb", "Data size / key (KB)", config.data_size_kb),
-        Entry::number("data_per_round_mb", "Data / round (MB)", data_mb, 2),
+        Entry::count("data_size_kb", "Data size / key (KB)", config.data_size_kb).unit("KiB"),
+        Entry::number("data_per_round_mb", "Data / round (MB)", data_mb, 2).unit("MiB"),
         Entry::count("measurement_rounds", "Measurement rounds", config.rounds),
         Entry::count("warmup_rounds", "Warmup rounds", config.warmup_rounds),
     ];
@@ -100,22 +118,23 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
         Entry::count("keys_per_round", "Keys / round", keys),
         Entry::count("total_keys", "Total keys", rounds * keys),
         Entry::count("total_success", "Total success", success),
-        Entry::number("duration_avg_ms", "Duration avg (ms)", duration.avg, 2),
-        Entry::number("duration_min_ms", "Duration min (ms)", duration.min, 2),
-        Entry::number("duration_max_ms", "Duration max (ms)", duration.max, 2),
-        Entry::number("duration_p50_ms", "Duration p50 (ms)", duration.p50, 2),
-        Entry::number("duration_p99_ms", "Duration p99 (ms)", duration.p99, 2),
-        Entry::number("duration_std_ms", "Duration std (ms)", duration.std, 2),
-        Entry::number("throughput_avg_mbps", "Throughput avg (MB/s)", throughput.avg, 2),
-        Entry::number("throughput_min_mbps", "Throughput min (MB/s)", throughput.min, 2),
-        Entry::number("throughput_max_mbps", "Throughput max (MB/s)", throughput.max, 2),
+        Entry::number("duration_avg_ms", "Duration avg (ms)", duration.avg, 2).unit("ms"),
+        Entry::number("duration_min_ms", "Duration min (ms)", duration.min, 2).unit("ms"),
+        Entry::number("duration_max_ms", "Duration max (ms)", duration.max, 2).unit("ms"),
+        Entry::number("duration_p50_ms", "Duration p50 (ms)", duration.p50, 2).unit("ms"),
+        Entry::number("duration_p99_ms", "Duration p99 (ms)", duration.p99, 2).unit("ms"),
+        Entry::number("duration_std_ms", "Duration std (ms)", duration.std, 2).unit("ms"),
+        Entry::number("throughput_avg_mbps", "Throughput avg (MB/s)", throughput.avg, 2).unit("MiB/s"),
+        Entry::number("throughput_min_mbps", "Throughput min (MB/s)", throughput.min, 2).unit("MiB/s"),
+        Entry::number("throughput_max_mbps", "Throughput max (MB/s)", throughput.max, 2).unit("MiB/s"),
         Entry::number("ops_per_sec_avg", "Avg ops/s", ops.avg, 2),
         Entry::number(
             "latency_per_key_ms",
             "Avg latency / key (ms)",
             duration.avg / keys as f64,
             3,
-        ),
+        )
+        .unit("ms"),
     ];
     let rate = config.lookup_max_hit_rate.clamp(0.0, 1.0);
     if phase.operation == Operation::Lookup && rate > 0.0 {
@@ -132,14 +151,6 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
     Section::entries(format!("op_{index}"), phase.operation.label(), entries)
 }
 
-fn optional(key: &'static str, label: &'static str, value: Option<f64>, decimals: u8) -> Entry {
-    Entry::new(
-        key,
-        label,
-        value.map_or(Value::Absent, |value| Value::Number { value, decimals }),
-    )
-}
-
 fn detail_section(index: usize, phase: &PhaseSamples) -> Section {
     let mut entries = vec![
         Entry::text("io_path", "I/O path", phase.io_path.name.clone()),
@@ -148,7 +159,7 @@ fn detail_section(index: usize, phase: &PhaseSamples) -> Section {
             "Queue depth requested",
             phase.io_path.depth as u64,
         ),
-        optional(
+        Entry::optional(
             "queue_depth_achieved",
             "Queue depth achieved",
             phase.achieved_depth(),
@@ -180,14 +191,14 @@ fn traffic_entries(phase: &PhaseSamples) -> Vec<Entry> {
     let gib = moved as f64 / GIB as f64;
     let device_bytes = device::device_bytes(phase.operation, &phase.traffic);
     let label = device::label(device_bytes, moved).map(|(_, label)| label.text());
-    let label = label.map_or(Value::Absent, |label| Value::Text(label.to_owned()));
+    let label = label.map_or(Value::Absent {}, Value::text);
     let device_mb = device_bytes.map(|bytes| bytes as f64 / MIB as f64);
     let cpu = (gib > 0.0).then(|| phase.cpu.as_secs_f64() / gib);
     vec![
-        Entry::number("moved_mb", "Data moved (MB)", moved as f64 / MIB as f64, 2),
-        optional("device_mb", "Data across the device (MB)", device_mb, 2),
+        Entry::number("moved_mb", "Data moved (MB)", moved as f64 / MIB as f64, 2).unit("MiB"),
+        Entry::optional("device_mb", "Data across the device (MB)", device_mb, 2).unit("MiB"),
         Entry::new("device_label", "Measured", label),
-        optional("cpu_s_per_gib", "CPU time (s/GiB)", cpu, 3),
+        Entry::optional("cpu_s_per_gib", "CPU time (s/GiB)", cpu, 3).unit("s/GiB"),
     ]
 }
 
@@ -221,7 +232,7 @@ fn probe_entries(phase: &PhaseSamples) -> Vec<Entry> {
         });
     };
     let mut entries = vec![
-        Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", written.mbps_p50, 2),
+        Entry::number("probe_mbps_p50", "Raw device p50 (MB/s)", written.mbps_p50, 2).unit("MiB/s"),
         Entry::number("probe_spread", "Raw device max / min", written.spread, 2),
         Entry::number("probe_ratio_p25", "Share of raw device p25", written.ratio[0], 3),
         Entry::number("probe_ratio_p50", "Share of raw device p50", written.ratio[1], 3),
@@ -229,7 +240,7 @@ fn probe_entries(phase: &PhaseSamples) -> Vec<Entry> {
     ];
     if let Some(fresh) = ProbeResult::fresh(phase) {
         entries.extend([
-            Entry::number("fresh_mbps_p50", "Raw fresh space p50 (MB/s)", fresh.mbps_p50, 2),
+            Entry::number("fresh_mbps_p50", "Raw fresh space p50 (MB/s)", fresh.mbps_p50, 2).unit("MiB/s"),
             Entry::number("fresh_spread", "Raw fresh space max / min", fresh.spread, 2),
             Entry::number("fresh_ratio_p50", "Share of raw fresh space p50", fresh.ratio[1], 3),
         ]);
@@ -286,7 +297,7 @@ fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
         ("p99_9", "p99.9"),
         ("max", "max"),
     ];
-    let columns = COLUMNS.map(|(key, label)| Column::new(key, label)).to_vec();
+    let columns = COLUMNS.map(|(key, label)| Column::new(key, label).unit("us")).to_vec();
     let row = |key: &'static str, label: &'static str, histogram: &LatencyHistogram| {
         let percentiles = histogram.percentiles();
         let cells = [
@@ -296,10 +307,7 @@ fn latency_section(index: usize, phase: &PhaseSamples) -> Section {
             percentiles.p999,
             percentiles.max,
         ];
-        let us = |ns: u64| Value::Number {
-            value: ns as f64 / 1e3,
-            decimals: 1,
-        };
+        let us = |ns: u64| Value::number(ns as f64 / 1e3, 1);
         Row::new(key, label, cells.map(us).to_vec())
     };
     let latencies = &phase.latencies;
@@ -332,7 +340,7 @@ fn verify_section(tally: &VerifyTally) -> Section {
         Entry::count("objects", "Objects checked", tally.objects),
         Entry::count("good", "Objects good", tally.good),
         Entry::count("bad", "Objects bad", tally.bad_count()),
-        optional("gib_per_core_s", "Check speed per core (GiB/s)", speed, 2),
+        Entry::optional("gib_per_core_s", "Check speed per core (GiB/s)", speed, 2).unit("GiB/s"),
     ];
     for (name, count) in &tally.bad {
         entries.push(Entry::count(*name, format!("Bad: {}", name.replace('_', " ")), *count));
@@ -345,30 +353,25 @@ fn run_section(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Section {
         let found = phases.iter().find_map(time);
         found.map(|time| time.as_secs_f64() * 1e3)
     };
-    let state = match facts.interrupted {
-        Some(signal) => format!("partial ({signal})"),
-        // A phase that could not begin is missing.
-        None if phases.len() < facts.config.operations.len() || phases.iter().any(|phase| phase.aborted.is_some()) => {
-            "partial (aborted)".to_owned()
-        }
-        None => "complete".to_owned(),
-    };
+    let state = partial(facts, phases).map_or("complete".to_owned(), |why| format!("partial ({why})"));
     let entries = vec![
         Entry::text("report", "Report", state),
         Entry::text("version", "lmcache-bench", env!("CARGO_PKG_VERSION")),
         Entry::count("seed", "Seed", facts.config.seed),
-        optional(
+        Entry::optional(
             "start_to_first_submit_ms",
             "Start to first submit (ms)",
             first(|phase| phase.first_submit),
             2,
-        ),
-        optional(
+        )
+        .unit("ms"),
+        Entry::optional(
             "first_buffers_ms",
             "Of which buffers (ms)",
             first(|phase| phase.first_buffers),
             2,
-        ),
+        )
+        .unit("ms"),
     ];
     Section::entries("run", "Run", entries)
 }

@@ -1,13 +1,14 @@
 //! The reference's own summaries, recomputed from its raw rounds. Where it is wrong the expected value is ours, by name.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
 use super::*;
 use crate::l2::adapter::IoPath;
 use crate::l2::flags::L2Args;
-use crate::report::json;
+use crate::report::Renderer;
+use crate::report::json::ReferenceJson;
 
 fn number(value: &Json) -> i64 {
     value.as_i64().expect("a whole number")
@@ -79,8 +80,10 @@ fn recomputed(case: &Json) -> Json {
         storage_path: None,
         interrupted: None,
         adapter_sections: Vec::new(),
+        adapter_class: "Fs",
+        started: Instant::now(),
     };
-    serde_json::from_str(&json::render(&report(&facts, &phases, Vec::new()))).expect("JSON")
+    serde_json::from_slice(&ReferenceJson.render(&result(&facts, &phases, Vec::new()))).expect("JSON")
 }
 
 #[test]
@@ -135,7 +138,10 @@ fn a_run_without_all_of_its_phases_is_partial() {
         storage_path: None,
         interrupted: None,
         adapter_sections: Vec::new(),
+        adapter_class: "Fs",
+        started: Instant::now(),
     };
-    let text = json::render(&report(&facts, &[phase(&stored, &config)], Vec::new()));
+    let text = ReferenceJson.render(&result(&facts, &[phase(&stored, &config)], Vec::new()));
+    let text = String::from_utf8(text).expect("JSON is UTF-8");
     assert!(text.contains(r#""report": "partial (aborted)""#), "{text}");
 }

@@ -46,7 +46,7 @@ pub fn run(args: &MockEngineArgs, _started: Instant) -> Result<Status, Error> {
         (Err(_), Some(signal)) => return Ok(Status::interrupted(signal)),
         (server, _) => server?,
     };
-    output::write_stdout(&format!("listening on http://{}\n", server.address()))?;
+    output::write_stdout(format!("listening on http://{}\n", server.address()))?;
     server.serve(&AtomicBool::new(false))?;
     Ok(Status::Done)
 }

@@ -47,7 +47,7 @@ pub fn run(args: &MockServerArgs, _started: Instant) -> Result<Status, Error> {
     let config = Config::resolve(args)?;
     let running = start(config)?;
     let (rpc, http) = (running.rpc, running.http);
-    write_stdout(&format!("listening on tcp://{rpc} http://{http}\n"))?;
+    write_stdout(format!("listening on tcp://{rpc} http://{http}\n"))?;
     while signal::received().is_none() {
         thread::sleep(SIGNAL_POLL);
     }

@@ -1,9 +1,7 @@
 //! The command line of `server` as typed values; `config` checks them.
 
-use std::path::PathBuf;
-
 use crate::choices;
-use crate::cli::Format;
+use crate::cli::shared::OutputArgs;
 
 mod page;
 mod table;
@@ -61,9 +59,7 @@ pub struct ServerArgs {
     pub start: i64,
     pub end: Option<i64>,
     pub interval: f64,
-    pub format: Format,
-    pub output: Option<PathBuf>,
-    pub quiet: bool,
+    pub output: OutputArgs,
     pub salt: bool,
     pub checksum: Checksum,
     pub seed: u64,

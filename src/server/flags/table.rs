@@ -1,11 +1,9 @@
 //! The flags of `server`, a row each. Must never hold more than their descriptions and how each value is read.
 
-use std::path::PathBuf;
-
 use super::{Checksum, Mode, ServerArgs, TransferMode};
-use crate::cli::Format;
 use crate::cli::flag::{Absent, Flag, FlagSpec, Group, Kind, Preset, on_off};
 use crate::cli::parse::Table;
+use crate::cli::shared;
 use crate::python::number::{float, int};
 
 const REFERENCE: Group = Group {
@@ -221,48 +219,24 @@ const FLAGS: &[Flag<ServerArgs>] = &[
         set: |args, text| float(text).map(|seconds| args.interval = seconds),
     },
     Flag {
-        spec: FlagSpec {
-            long: "format",
-            value_name: "FORMAT",
-            choices: Format::CHOICES,
-            preset: Preset::Text("terminal"),
-            group: &REFERENCE,
-            help: "Form of the report",
-            detail: "With `json`, progress lines go to standard error, so that standard output is one JSON document.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| Format::from_text(text).map(|format| args.format = format),
+        spec: shared::format(&REFERENCE),
+        set: |args, text| args.output.set_format(text),
     },
     Flag {
-        spec: FlagSpec {
-            long: "output",
-            value_name: "PATH",
-            preset: Preset::Unset("no file"),
-            group: &REFERENCE,
-            help: "Also save the report to this file",
-            detail: "In the form that `--format` names.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| {
-            args.output = Some(PathBuf::from(text));
-            Ok(())
-        },
+        spec: shared::output(&REFERENCE),
+        set: |args, text| args.output.set_report_path(text),
     },
     Flag {
-        spec: FlagSpec {
-            long: "quiet",
-            short: Some('q'),
-            kind: Kind::Switch,
-            group: &REFERENCE,
-            help: "Print no progress lines",
-            detail: "The report still goes to standard output, also when `--output` names a file for it.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| on_off(text).map(|on| args.quiet = on),
+        spec: shared::quiet(&REFERENCE),
+        set: |args, text| args.output.set_quiet(text),
     },
     Flag {
         spec: FlagSpec::help_flag(&REFERENCE),
         set: |_, _| Ok(()),
+    },
+    Flag {
+        spec: shared::save(&BEYOND),
+        set: |args, text| args.output.add_save(text),
     },
     Flag {
         spec: FlagSpec {

@@ -1,7 +1,7 @@
 //! Defaults, every flag, and that ours leave the reference's abbreviations alone.
 
 use super::*;
-use crate::cli::table_rules;
+use crate::cli::{Format, table_rules};
 
 fn typed(words: &[&str]) -> ServerArgs {
     table_rules::typed(&TABLE, ServerArgs::presets(), words)
@@ -22,7 +22,7 @@ fn defaults_are_the_references() {
         (None, None, None)
     );
     assert_eq!((args.start, args.end, args.interval), (0, None, 0.5));
-    assert_eq!((args.format, args.output, args.quiet), (Format::Terminal, None, false));
+    assert_eq!(args.output, OutputArgs::default());
     assert_eq!((args.salt, args.checksum, args.seed), (true, Checksum::Auto, 42));
     assert_eq!((args.connect_timeout_s, args.rpc_timeout_s), (2.0, 10.0));
 }
@@ -31,7 +31,7 @@ fn defaults_are_the_references() {
 fn every_flag_reaches_its_field() {
     let words = "--rpc-url tcp://h:1 --url http://h:2 --mode cpu --transfer-mode lmcache_driven --tp-size 2 --use-mla \
                  --num-tokens 3 --kvcache-shape-spec (1,2,3,4,5):uint8:6 --num-blocks 7 --block-size 8 --start 9 --end 10 \
-                 --interval 0.25 --format json --output out.json -q --no-salt --device 3 --checksum md5 --seed 11 \
+                 --interval 0.25 --format json --output out.json -q --save result=a --save csv=b --no-salt --device 3 --checksum md5 --seed 11 \
                  --connect-timeout-s 1.5 --rpc-timeout-s 2.5";
     let expected = ServerArgs {
         rpc_url: "tcp://h:1".into(),
@@ -48,9 +48,12 @@ fn every_flag_reaches_its_field() {
         start: 9,
         end: Some(10),
         interval: 0.25,
-        format: Format::Json,
-        output: Some("out.json".into()),
-        quiet: true,
+        output: OutputArgs {
+            format: Format::Json,
+            quiet: true,
+            report_path: Some("out.json".into()),
+            saves: vec!["result=a".into(), "csv=b".into()],
+        },
         salt: false,
         checksum: Checksum::Md5,
         seed: 11,
@@ -64,5 +67,5 @@ fn every_flag_reaches_its_field() {
 fn the_table_keeps_the_rules() {
     table_rules::choices_are_taken_and_differ(&TABLE);
     table_rules::rows_are_complete(&TABLE);
-    table_rules::our_flags_leave_abbreviations_alone(&TABLE, "salt");
+    table_rules::our_flags_leave_abbreviations_alone(&TABLE, "save");
 }

@@ -1,11 +1,12 @@
 //! From samples to the report: the reference's sections with its keys and labels, then what it does not say. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::RunConfig;
 use super::samples::{Failure, Figures, Measured, OperationSamples, RunSamples};
 use super::warning::Warning;
-use crate::report::model::{Column, Entry, Report, Row, Section, Value};
+use crate::result::RunResult;
+use crate::result::model::{Column, Entry, Name, Row, Section, Value};
 use crate::units::GIB;
 
 /// Below this, p99 and p99.9 are the slowest request.
@@ -20,6 +21,8 @@ pub struct RunFacts<'a> {
     /// From the start of the process to the first byte for the server, and to its first answer.
     pub start_to_first_rpc: Duration,
     pub start_to_first_reply: Duration,
+    /// When the process began.
+    pub started: Instant,
     /// The signal that ended the run.
     pub interrupted: Option<&'static str>,
 }
@@ -35,8 +38,13 @@ pub struct ServerFacts<'a> {
     pub transport: &'a str,
 }
 
-/// The whole report.
-pub fn report(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warning>) -> Report {
+/// The whole result.
+pub fn result(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warning>) -> RunResult {
+    let mut result = RunResult::new("server", "Server Bench Result", facts.started);
+    result.partial = partial(facts, samples).map(Name::from);
+    result.settings = super::result::settings(facts.config, facts.cache_salt);
+    result.target = super::result::target(facts);
+    result.samples = super::result::samples(samples);
     let mut sections = reference_sections(facts.config, samples);
     sections.push(server_section(facts));
     sections.extend(detail_section(samples));
@@ -44,12 +52,9 @@ pub fn report(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
     sections.push(verify_section(facts.config, samples));
     sections.push(run_section(facts, samples));
     add_warnings(samples, &mut warnings);
-    sections.push(Warning::section(&warnings));
-    Report {
-        title: "Server Bench Result".into(),
-        width: 64,
-        sections,
-    }
+    sections.push(Section::warnings(&warnings));
+    result.sections = sections;
+    result
 }
 
 /// What LMCache prints, value for value.
@@ -70,7 +75,7 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
                 Entry::text("mode", "Mode", config.mode.text()),
                 Entry::text("transfer_mode", "Transfer mode", config.transfer_mode.text()),
                 Entry::count("num_tokens", "Tokens / request", config.num_tokens as u64),
-                Entry::number("interval", "Interval (s)", config.interval.as_secs_f64(), 9),
+                Entry::number("interval", "Interval (s)", config.interval.as_secs_f64(), 9).unit("s"),
             ],
         ),
         Section::entries(
@@ -80,7 +85,7 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
                 Entry::count("total_requests", "Total requests", total),
                 Entry::count("checksum_ok", "Checksum OK", tally.passed),
                 Entry::count("checksum_fail", "Checksum FAIL", tally.failed),
-                Entry::number("pass_rate", "Pass rate (%)", rate, 2),
+                Entry::number("pass_rate", "Pass rate (%)", rate, 2).unit("%"),
             ],
         ),
     ];
@@ -93,17 +98,8 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
     sections
 }
 
-fn name(operation: Measured) -> (&'static str, &'static str) {
-    match operation {
-        Measured::ColdLookup => ("cold_lookup", "Cold Lookup"),
-        Measured::ColdStore => ("cold_store", "Cold Store"),
-        Measured::WarmLookup => ("warm_lookup", "Warm Lookup"),
-        Measured::WarmRetrieve => ("warm_retrieve", "Warm Retrieve"),
-    }
-}
-
 fn latency_section(operation: Measured, figures: &Figures) -> Section {
-    let (key, label) = name(operation);
+    let (key, label) = (operation.key(), operation.label());
     let number = |name: &'static str, value| Entry::number(format!("{key}_{name}"), name, value, 3);
     let entries = vec![
         Entry::count(format!("{key}_count"), "count", figures.count),
@@ -118,9 +114,7 @@ fn latency_section(operation: Measured, figures: &Figures) -> Section {
 
 fn server_section(facts: &RunFacts<'_>) -> Section {
     let server = &facts.server;
-    let release = server
-        .release
-        .map_or(Value::Absent, |release| Value::Text(release.to_owned()));
+    let release = server.release.map_or(Value::Absent {}, Value::text);
     let entries = vec![
         Entry::text("generation", "Protocol of LMCache", server.generation),
         Entry::new("release", "Release by HTTP", release),
@@ -155,7 +149,7 @@ fn detail_section(samples: &RunSamples) -> Option<Section> {
         .into_iter()
         .filter(measured)
         .map(|operation| {
-            let (key, label) = name(operation);
+            let (key, label) = (operation.key(), operation.label());
             Row::new(key, label, detail_cells(samples.of(operation)))
         })
         .collect();
@@ -182,9 +176,9 @@ fn gpu_section(samples: &RunSamples) -> Option<Section> {
             let gib = of.bytes as f64 / GIB as f64;
             let rate = match of.gpu.sum_ms() > 0.0 {
                 true => number(gib / (of.gpu.sum_ms() / 1e3), 2),
-                false => Value::Absent,
+                false => Value::Absent {},
             };
-            let (key, label) = name(operation);
+            let (key, label) = (operation.key(), operation.label());
             let cells = vec![
                 number(figures.p50, 3),
                 number(figures.p99, 3),
@@ -217,13 +211,13 @@ fn detail_cells(operation: &OperationSamples) -> Vec<Value> {
             value: operation.bytes as f64 / GIB as f64 / (sum_ms / 1e3),
             decimals: 2,
         },
-        false => Value::Absent,
+        false => Value::Absent {},
     };
     let server_copies = operation.copy.sum_ms() == 0.0;
     cells.extend([
         ms(wait.p50),
         ms(wait.p99),
-        if server_copies { Value::Absent } else { ms(copy.p50) },
+        if server_copies { Value::Absent {} } else { ms(copy.p50) },
         ms(operation.cpu.figures().p50),
         bandwidth(operation.latency.sum_ms()),
         bandwidth(operation.copy.sum_ms()),
@@ -250,11 +244,20 @@ fn verify_section(config: &RunConfig, samples: &RunSamples) -> Section {
     Section::entries("verify", "Verification (sequences)", entries)
 }
 
+/// Why the plan was not done to its end. Ctrl-C is how an endless run ends.
+fn partial(facts: &RunFacts<'_>, samples: &RunSamples) -> Option<&'static str> {
+    if samples.aborted.is_some() {
+        return Some("aborted");
+    }
+    facts
+        .interrupted
+        .filter(|signal| facts.config.end.is_some() || *signal != "SIGINT")
+}
+
 fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
-    let state = match (facts.interrupted, &samples.aborted) {
-        (_, Some(_)) => "partial (aborted)".to_owned(),
-        (Some(signal), None) if facts.config.end.is_some() || signal != "SIGINT" => format!("partial ({signal})"),
-        (Some(signal), None) => format!("complete (until {signal})"),
+    let state = match (partial(facts, samples), facts.interrupted) {
+        (Some(why), _) => format!("partial ({why})"),
+        (None, Some(signal)) => format!("complete (until {signal})"),
         (None, None) => "complete".to_owned(),
     };
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -273,13 +276,15 @@ fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
             "Start to first RPC (ms)",
             ms(facts.start_to_first_rpc),
             2,
-        ),
+        )
+        .unit("ms"),
         Entry::number(
             "start_to_first_reply_ms",
             "Start to server recognised (ms)",
             ms(facts.start_to_first_reply),
             2,
-        ),
+        )
+        .unit("ms"),
     ];
     Section::entries("run", "Run", entries)
 }

@@ -3,7 +3,9 @@
 use serde_json::Value as Json;
 
 use super::*;
-use crate::report::{json, terminal};
+use crate::report::Renderer;
+use crate::report::json::ReferenceJson;
+use crate::report::terminal::Terminal;
 use crate::server::config::Machine;
 use crate::server::flags::{Mode, ServerArgs};
 use crate::server::transport::Transfer;
@@ -44,19 +46,17 @@ fn the_references_reports_come_out_byte_for_byte() {
     let vectors: Json = serde_json::from_str(VECTORS).unwrap();
     let cases = vectors["cases"].as_array().unwrap();
     for case in cases {
-        let report = Report {
-            title: "Server Bench Result".into(),
-            width: 64,
-            sections: reference_sections(&config(), &samples(case)),
-        };
+        let mut result = RunResult::new("server", "Server Bench Result", Instant::now());
+        result.sections = reference_sections(&config(), &samples(case));
+        let rendered = |renderer: &dyn Renderer| String::from_utf8(renderer.render(&result)).unwrap();
         assert_eq!(
-            terminal::render(&report),
+            rendered(&Terminal),
             case["terminal"].as_str().unwrap(),
             "{}",
             case["case"]
         );
         assert_eq!(
-            json::render(&report),
+            rendered(&ReferenceJson),
             case["json"].as_str().unwrap(),
             "{}",
             case["case"]
@@ -80,11 +80,13 @@ fn whole(samples: &RunSamples, interrupted: Option<&'static str>) -> Json {
         cache_salt: "",
         start_to_first_rpc: Duration::from_millis(3),
         start_to_first_reply: Duration::from_millis(4),
+        started: Instant::now(),
         interrupted,
     };
-    let report = report(&facts, samples, Vec::new());
-    assert!(terminal::render(&report).lines().all(|line| line.chars().count() <= 80));
-    serde_json::from_str(&json::render(&report)).unwrap()
+    let result = result(&facts, samples, Vec::new());
+    let rendered = |renderer: &dyn Renderer| String::from_utf8(renderer.render(&result)).unwrap();
+    assert!(rendered(&Terminal).lines().all(|line| line.chars().count() <= 80));
+    serde_json::from_str(&rendered(&ReferenceJson)).unwrap()
 }
 
 #[test]

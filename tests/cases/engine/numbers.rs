@@ -10,6 +10,7 @@ use lmcache_bench::engine::results::figures::{Figures, Row};
 use lmcache_bench::engine::samples::phase::PhaseSamples;
 use lmcache_bench::engine::samples::record::Record;
 use lmcache_bench::engine::timestamp::Clock;
+use lmcache_bench::result::warning::Warning as _;
 use serde_json::Value;
 
 use super::runs::engine;

@@ -3,6 +3,7 @@
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::Figures;
 use crate::engine::run::evidence::StatedError;
+use crate::result::warning::Warning;
 
 mod stream;
 
@@ -80,8 +81,8 @@ pub enum Doubt {
     Stream(StreamDoubt),
 }
 
-impl Doubt {
-    pub fn code(&self) -> &'static str {
+impl Warning for Doubt {
+    fn code(&self) -> &'static str {
         match self {
             Doubt::ClientBound { .. } => "client-bound",
             Doubt::NoCertificate { .. } => "no-certificate",
@@ -103,7 +104,7 @@ impl Doubt {
         }
     }
 
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         match self {
             Doubt::ClientBound {
                 ttft_ms_p99,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
 use crate::python::float_text::shortest;
-use crate::report::json;
+use crate::report::{csv, json};
 use crate::stats::percentile::linear;
 
 pub const CSV_FILE: &str = "bench_results.csv";
@@ -52,7 +52,7 @@ impl Row {
 }
 
 /// The rows as the reference's CSV file.
-pub fn csv(rows: &[Row]) -> String {
+pub fn rows_csv(rows: &[Row]) -> String {
     let mut out = CSV_HEADER.to_owned();
     for row in rows {
         let successful = if row.successful { "True" } else { "False" };
@@ -60,7 +60,7 @@ pub fn csv(rows: &[Row]) -> String {
         write!(
             out,
             "{},{successful},{},{},{},{},{},{},{},{},{}\r\n",
-            csv_field(&row.request_id),
+            csv::field(&row.request_id),
             number(row.ttft),
             number(row.request_latency),
             row.num_input_tokens,
@@ -69,19 +69,11 @@ pub fn csv(rows: &[Row]) -> String {
             number(row.submit_time),
             number(row.first_token_time),
             number(row.finish_time),
-            csv_field(&row.error),
+            csv::field(&row.error),
         )
         .expect("writing to a String cannot fail");
     }
     out
-}
-
-fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
 }
 
 /// Mean, and p50, p90, p99 by linear interpolation; zeros without samples.

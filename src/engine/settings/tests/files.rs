@@ -121,7 +121,7 @@ fn a_files_seed_and_output_settings_count_and_the_command_line_wins() {
         ("7".into(), false, true)
     );
     assert_eq!(
-        (config.output.folder, config.output.quiet, config.warmup),
+        (config.output.folder, config.output.shared.quiet, config.warmup),
         ("x".into(), true, false)
     );
     let (config, _) = config_of(resolved(&["--config", &path, "--seed", "42"], "").0);

@@ -16,8 +16,8 @@ use crate::l2::adapter::{
 };
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::AesGcmConfig;
-use crate::report::model::{Entry, Section};
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
+use crate::result::model::{Entry, Section};
 use crate::stats::histogram::LatencyHistogram;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::{limits, parallel, whole_file};

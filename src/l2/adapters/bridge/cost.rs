@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::l2::adapter::Operation;
-use crate::report::model::{Column, Entry, Row, Section, Value};
+use crate::result::model::{Column, Entry, Row, Section, Value};
 use crate::stats::histogram::LatencyHistogram;
 use crate::units::duration_ns;
 
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(cost.mock.bridge.percentiles().max, 40_000);
         assert_eq!(cost.phases[2].bridge.percentiles().max, 0);
         let Section { body, .. } = cost.table();
-        let crate::report::model::Body::Table { rows, .. } = body else {
+        let crate::result::model::Body::Table { rows, .. } = body else {
             panic!("a table")
         };
         let keys: Vec<_> = rows.iter().map(|row| row.key.as_ref()).collect();

@@ -27,8 +27,8 @@ use crate::l2::adapter::{
 use crate::l2::adapters::cold;
 use crate::l2::keys::{ObjectKey, bench_key};
 use crate::l2::spec::AdapterSpec;
-use crate::report::model::Section;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
+use crate::result::model::Section;
 use crate::sys::signal;
 use crate::units::duration_ns;
 

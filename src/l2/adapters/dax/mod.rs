@@ -19,7 +19,7 @@ use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::DaxConfig;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 use crate::sys::file_map::Piece;
 use crate::units::duration_ns;
 

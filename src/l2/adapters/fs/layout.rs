@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::recycled::Recycled;
 use super::setup::{Names, Setup, Temporary};
 use crate::l2::keys::ObjectKey;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 use crate::sys::arena::Arena;
 use crate::sys::{files, limits};
 use crate::url::literal_path_advice;

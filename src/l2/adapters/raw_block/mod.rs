@@ -34,7 +34,7 @@ use crate::l2::adapters::pool::Pool;
 use crate::l2::adapters::raw::register;
 use crate::l2::keys::ObjectKey;
 use crate::l2::spec::{IoOptions, RawBlockConfig};
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 use crate::sys::uring::{Ring, refusal};
 use crate::sys::{files, limits};
 

@@ -5,7 +5,7 @@ use super::device::{Device, buffer};
 use super::geometry::{Geometry, slot_header_matches};
 use super::index::Index;
 use crate::l2::blake2b;
-use crate::report::warning::{RecoveryDoubt, Warning};
+use crate::l2::warning::{RecoveryDoubt, Warning};
 use crate::sys::parallel;
 
 /// As many as LMCache's: one header each at a time leaves most of a device idle.

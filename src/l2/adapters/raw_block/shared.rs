@@ -12,7 +12,7 @@ use super::device::Device;
 use super::geometry::Geometry;
 use super::index::Index;
 use super::recovery::Recovery;
-use crate::report::warning::{RecoveryDoubt, Warning};
+use crate::l2::warning::{RecoveryDoubt, Warning};
 use crate::sys::limits;
 
 pub struct State {

@@ -18,7 +18,7 @@ use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
 use crate::l2::spec::{RespConfig, Secret};
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecDoubt, Warning};
 
 /// More would only fill the server's buffers.
 const PIPELINE_MAX: u64 = 1024;

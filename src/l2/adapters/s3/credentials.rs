@@ -6,8 +6,8 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::l2::spec::{S3Config, Secret};
+use crate::l2::warning::{SpecDoubt, Warning};
 use crate::python::json::without_mark;
-use crate::report::warning::{SpecDoubt, Warning};
 use crate::sys::{limits, whole_file};
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -167,6 +167,7 @@ mod tests {
 
     use super::*;
     use crate::l2::spec::s3_config_for_test;
+    use crate::result::warning::Warning as _;
 
     const FILE: &str = "\u{feff}[default]\naws_access_key_id = A\n# note\n[ci]\naws_access_key_id=B\n\
                         aws_secret_access_key = s = 1\naws_session_token=t\n[none]\nregion=x\n";

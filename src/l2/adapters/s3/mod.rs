@@ -23,7 +23,7 @@ use super::service::tls::TlsSetup;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
 use crate::l2::spec::S3Config;
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecDoubt, Warning};
 use crate::units::{GIB, bytes_text};
 
 /// S3's own limit.

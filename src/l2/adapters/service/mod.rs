@@ -16,7 +16,7 @@ use self::pool::{Gather, Job, Pool, Session};
 use self::tally::Tally;
 use crate::l2::adapter::{Adapter, Capabilities, Completion, IoPath, Operation, StepLabels, Submit, Task};
 use crate::l2::keys::ObjectKey;
-use crate::report::warning::Warning;
+use crate::l2::warning::Warning;
 
 /// More connections than this from one process measure the scheduler.
 pub const CONNECTIONS_MAX: u64 = 1024;

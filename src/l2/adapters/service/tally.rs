@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::report::warning::{Repetitions, Warning};
+use crate::l2::warning::{Repetitions, Warning};
 
 #[derive(Default)]
 pub struct Tally {

@@ -12,7 +12,7 @@ use super::service::tls::TlsSetup;
 use super::service::{ServiceAdapter, connections};
 use crate::l2::adapter::Environment;
 use crate::l2::spec::ValkeyConfig;
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecDoubt, Warning};
 
 pub fn open(config: &ValkeyConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
     let address = |(host, port): &(String, u64)| Address::new(host, *port, "startup_nodes: port").map(Arc::new);

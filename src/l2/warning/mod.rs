@@ -9,6 +9,7 @@ pub use self::probe::ProbeDoubt;
 pub use self::recovery::RecoveryDoubt;
 pub use self::spec::{FIELD_CHARS_MAX, SpecDoubt};
 
+use crate::result;
 use crate::units::bytes_text;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -94,9 +95,8 @@ impl Repetitions {
     }
 }
 
-impl Warning {
-    /// The stable name that scripts match on.
-    pub fn code(&self) -> &'static str {
+impl result::warning::Warning for Warning {
+    fn code(&self) -> &'static str {
         match self {
             Warning::CacheWarmLoad { .. } => "cache-warm-load",
             Warning::SlowCreates { .. } => "slow-creates",
@@ -120,7 +120,7 @@ impl Warning {
     }
 
     /// The doubt and the advice, for people.
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         match self {
             Warning::CacheWarmLoad { share_pct } => format!(
                 "{share_pct:.0}% of the loaded bytes came from the page cache, not from the device: the load figures \
@@ -193,6 +193,7 @@ fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::warning::Warning as _;
 
     fn all() -> Vec<Warning> {
         let text = || "x".to_owned();

@@ -1,0 +1,88 @@
+//! Flags that every measuring command has: the form of the report, where it goes besides standard output, and silence.
+
+use std::path::PathBuf;
+
+use super::Format;
+use super::flag::{FlagSpec, Group, Kind, Preset, on_off};
+
+/// What these flags give.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutputArgs {
+    pub format: Format,
+    pub quiet: bool,
+    /// The file of `--output`.
+    pub report_path: Option<PathBuf>,
+    /// Each `FORM=PATH` of `--save`, as typed.
+    pub saves: Vec<String>,
+}
+
+impl OutputArgs {
+    pub fn set_format(&mut self, text: &str) -> Result<(), String> {
+        Format::from_text(text).map(|format| self.format = format)
+    }
+
+    pub fn set_report_path(&mut self, text: &str) -> Result<(), String> {
+        self.report_path = Some(PathBuf::from(text));
+        Ok(())
+    }
+
+    pub fn set_quiet(&mut self, text: &str) -> Result<(), String> {
+        on_off(text).map(|on| self.quiet = on)
+    }
+
+    pub fn add_save(&mut self, text: &str) -> Result<(), String> {
+        self.saves.push(text.to_owned());
+        Ok(())
+    }
+}
+
+pub const fn format(group: &'static Group) -> FlagSpec {
+    FlagSpec {
+        long: "format",
+        value_name: "FORMAT",
+        choices: Format::CHOICES,
+        preset: Preset::Text("terminal"),
+        group,
+        help: "Form of the report",
+        detail: "With `json`, stdout carries the JSON report and nothing else; progress goes to stderr.",
+        ..FlagSpec::BLANK
+    }
+}
+
+pub const fn output(group: &'static Group) -> FlagSpec {
+    FlagSpec {
+        long: "output",
+        value_name: "PATH",
+        group,
+        help: "Write the report to this file as well",
+        detail: "It gets the form that `--format` names. The folder must exist.",
+        ..FlagSpec::BLANK
+    }
+}
+
+pub const fn quiet(group: &'static Group) -> FlagSpec {
+    FlagSpec {
+        long: "quiet",
+        short: Some('q'),
+        kind: Kind::Switch,
+        group,
+        help: "Print no progress lines",
+        detail: "The report still goes to standard output, also when `--output` names a file for it.",
+        ..FlagSpec::BLANK
+    }
+}
+
+pub const fn save(group: &'static Group) -> FlagSpec {
+    FlagSpec {
+        long: "save",
+        value_name: "FORM=PATH",
+        preset: Preset::Unset("no file"),
+        group,
+        help: "Save the result in this form, may be repeated",
+        detail: "Forms: `result` is everything (unrounded figures, samples, settings, machine) and can be read back, \
+                 `json` the report of `--format json`, `csv` one line for each figure, `terminal` the report for people. The \
+                 folder must exist. A run that ends early saves what it has.",
+        repeatable: true,
+        ..FlagSpec::BLANK
+    }
+}

@@ -1,0 +1,67 @@
+//! From records to the samples of a result file: one row for each request, histograms of TTFT, gaps between token events
+//! and latency.
+
+use crate::engine::samples::phase::PhaseSamples;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Stamp;
+use crate::result::samples::{Cell, Histogram, Samples, Table};
+use crate::stats::histogram::LatencyHistogram;
+
+/// The table `requests` in completion order and the histograms `ttft`, `itl` and `latency` over requests that succeeded.
+pub fn samples(phase: &PhaseSamples) -> Samples {
+    let ms = Some("ms");
+    let mut requests = Table::new(&[
+        ("request_id", None),
+        ("successful", None),
+        ("error_class", None),
+        ("scheduled_ms", ms),
+        ("dispatched_ms", ms),
+        ("ttft_ms", ms),
+        ("tpot_ms", ms),
+        ("latency_ms", ms),
+        ("prompt_tokens", None),
+        ("completion_tokens", None),
+        ("cached_tokens", None),
+    ]);
+    let (mut ttft, mut latency) = (LatencyHistogram::new(), LatencyHistogram::new());
+    for record in &phase.records {
+        requests.push(row(record, phase.began));
+        if record.succeeded() {
+            ttft.record_ns(nanoseconds(record.ttft_s()));
+            latency.record_ns(nanoseconds(record.latency_s()));
+        }
+    }
+    let mut itl = LatencyHistogram::new();
+    phase.gaps.seconds().for_each(|gap| itl.record_ns(nanoseconds(gap)));
+    let mut samples = Samples::default();
+    samples.tables.insert("requests".into(), requests);
+    for (name, histogram) in [("ttft", &ttft), ("itl", &itl), ("latency", &latency)] {
+        samples.histograms.insert(name.into(), Histogram::from(histogram));
+    }
+    samples
+}
+
+/// Times count from the beginning of the phase; a failed request has no latencies.
+fn row(record: &Record, began: Stamp) -> Vec<Cell> {
+    let succeeded = record.succeeded();
+    let ms = |seconds: f64| seconds * 1e3;
+    let measured = |seconds: f64| Cell::from(succeeded.then(|| ms(seconds)));
+    let class = record.why_failed().map(|failure| failure.class.key());
+    vec![
+        record.id.as_str().into(),
+        succeeded.into(),
+        class.into(),
+        ms(record.scheduled.seconds_since(began)).into(),
+        ms(record.dispatched.seconds_since(began)).into(),
+        measured(record.ttft_s()),
+        record.tpot_s().filter(|_| succeeded).map(ms).into(),
+        measured(record.latency_s()),
+        record.input_tokens().into(),
+        record.output_tokens().into(),
+        record.cached_tokens().into(),
+    ]
+}
+
+fn nanoseconds(seconds: f64) -> u64 {
+    (seconds * 1e9).round().max(0.0) as u64
+}

@@ -1,0 +1,95 @@
+//! The figures as CSV (RFC 4180, lines end with CRLF): `section,row,key,value,unit`, one line for each. Numbers are
+//! unrounded; a value that is not known is empty. Warnings are rows of the section `warnings`.
+
+use super::Renderer;
+use crate::python::float_text::shortest;
+use crate::result::RunResult;
+use crate::result::model::{Body, Value};
+
+pub struct Csv;
+
+impl Renderer for Csv {
+    fn render(&self, result: &RunResult) -> Vec<u8> {
+        let mut out = line(&["section", "row", "key", "value", "unit"]);
+        for section in &result.sections {
+            let key = &section.key;
+            match &section.body {
+                Body::Entries { entries } => entries.iter().for_each(|entry| {
+                    let unit = entry.unit.as_deref().unwrap_or_default();
+                    out.push_str(&line(&[key, "", &entry.key, &text(&entry.value), unit]));
+                }),
+                Body::Table { columns, rows } => rows.iter().for_each(|row| {
+                    for (at, column) in columns.iter().enumerate() {
+                        let unit = column.unit.as_deref().unwrap_or_default();
+                        out.push_str(&line(&[key, &row.key, &column.key, &text(row.cell(at)), unit]));
+                    }
+                }),
+                Body::List { notes } => notes
+                    .iter()
+                    .for_each(|note| out.push_str(&line(&[key, "", &note.key, &note.text, ""]))),
+            }
+        }
+        out.into_bytes()
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Count { count } => count.to_string(),
+        Value::Number { value, .. } if value.is_finite() => shortest(*value),
+        Value::Text { text } => text.clone(),
+        Value::Number { .. } | Value::Absent {} => String::new(),
+    }
+}
+
+fn line(fields: &[&str]) -> String {
+    fields.iter().map(|text| field(text)).collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+/// In quotes where a reader would take it for more than one field.
+pub fn field(text: &str) -> String {
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::model::{Column, Entry, Note, Row, Section};
+
+    #[test]
+    fn every_figure_is_a_line_unrounded() {
+        let mut result = RunResult::new("l2", "T", std::time::Instant::now());
+        let columns = vec![
+            Column::new("p50", "P50").unit("us"),
+            Column::new("max", "Max").unit("us"),
+        ];
+        result.sections = vec![
+            Section::entries(
+                "s",
+                "S",
+                vec![
+                    Entry::count("n", "N", 3),
+                    Entry::number("t", "T (ms)", 1.23456789, 2).unit("ms"),
+                    Entry::text("x", "X", "a,\"b\"\n"),
+                    Entry::number("i", "I", f64::INFINITY, 2),
+                ],
+            ),
+            Section::table("l", "L", columns, vec![Row::new("r", "R", vec![Value::number(0.1, 1)])]),
+            Section::list(
+                "warnings",
+                "Warnings",
+                vec![Note {
+                    key: "c".into(),
+                    text: "t".into(),
+                }],
+            ),
+        ];
+        let want = "section,row,key,value,unit\r\ns,,n,3,\r\ns,,t,1.23456789,ms\r\ns,,x,\"a,\"\"b\"\"\n\",\r\ns,,i,,\r\n\
+                    l,r,p50,0.1,us\r\nl,r,max,,us\r\nwarnings,,c,t,\r\n";
+        assert_eq!(String::from_utf8(Csv.render(&result)).unwrap(), want);
+    }
+}

@@ -1,0 +1,206 @@
+//! The figures of a run as values: sections, and in each section entries, a table or a list of notes. Every renderer reads
+//! the same values, so no two outputs can disagree. Numbers are unrounded and carry their unit; how many decimals people are
+//! shown stands beside them.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::number;
+use super::warning::Warning;
+
+/// Keys and labels, which are nearly always literals.
+pub type Name = Cow<'static, str>;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Section {
+    /// The section's key in JSON.
+    pub key: Name,
+    /// The section's heading on the terminal.
+    pub label: Name,
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Body {
+    Entries { entries: Vec<Entry> },
+    Table { columns: Vec<Column>, rows: Vec<Row> },
+    List { notes: Vec<Note> },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub key: Name,
+    pub label: Name,
+    #[serde(flatten)]
+    pub value: Value,
+    /// Of the value, as `ms` or `MiB/s`; nothing for counts and texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Name>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub key: Name,
+    pub label: Name,
+    /// Of every value in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Name>,
+}
+
+/// One line of a table; a cell that is not there counts as absent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub key: Name,
+    pub label: Name,
+    pub cells: Vec<Value>,
+}
+
+/// One sentence for people, with a code that scripts can match on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    #[serde(rename = "code")]
+    pub key: Name,
+    pub text: String,
+}
+
+/// In a result file an object with one of these members; a number that JSON cannot hold is null there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    Count {
+        count: u64,
+    },
+    Number {
+        #[serde(with = "number")]
+        value: f64,
+        /// What the number is rounded to where people read it, and in the reference's JSON.
+        decimals: u8,
+    },
+    Text {
+        text: String,
+    },
+    /// Not known, or not measured in this run.
+    Absent {},
+}
+
+impl Value {
+    pub fn count(count: u64) -> Value {
+        Value::Count { count }
+    }
+
+    pub fn number(value: f64, decimals: u8) -> Value {
+        Value::Number { value, decimals }
+    }
+
+    pub fn text(text: impl Into<String>) -> Value {
+        Value::Text { text: text.into() }
+    }
+
+    /// A number that may not be known.
+    pub fn optional(value: Option<f64>, decimals: u8) -> Value {
+        value.map_or(Value::Absent {}, |value| Value::number(value, decimals))
+    }
+}
+
+impl Section {
+    pub fn entries(key: impl Into<Name>, label: impl Into<Name>, entries: Vec<Entry>) -> Section {
+        Section {
+            key: key.into(),
+            label: label.into(),
+            body: Body::Entries { entries },
+        }
+    }
+
+    pub fn table(key: impl Into<Name>, label: impl Into<Name>, columns: Vec<Column>, rows: Vec<Row>) -> Section {
+        Section {
+            key: key.into(),
+            label: label.into(),
+            body: Body::Table { columns, rows },
+        }
+    }
+
+    pub fn list(key: impl Into<Name>, label: impl Into<Name>, notes: Vec<Note>) -> Section {
+        Section {
+            key: key.into(),
+            label: label.into(),
+            body: Body::List { notes },
+        }
+    }
+
+    /// The section that a result ends with: what may be wrong with its numbers.
+    pub fn warnings(warnings: &[impl Warning]) -> Section {
+        let notes = warnings.iter().map(|warning| Note {
+            key: warning.code().into(),
+            text: warning.text(),
+        });
+        Section::list("warnings", "Warnings", notes.collect())
+    }
+}
+
+impl Entry {
+    pub fn new(key: impl Into<Name>, label: impl Into<Name>, value: Value) -> Entry {
+        Entry {
+            key: key.into(),
+            label: label.into(),
+            value,
+            unit: None,
+        }
+    }
+
+    /// The same with its unit.
+    pub fn unit(mut self, unit: impl Into<Name>) -> Entry {
+        self.unit = Some(unit.into());
+        self
+    }
+
+    pub fn count(key: impl Into<Name>, label: impl Into<Name>, count: u64) -> Entry {
+        Entry::new(key, label, Value::count(count))
+    }
+
+    pub fn number(key: impl Into<Name>, label: impl Into<Name>, value: f64, decimals: u8) -> Entry {
+        Entry::new(key, label, Value::number(value, decimals))
+    }
+
+    /// A number that may not be known.
+    pub fn optional(key: impl Into<Name>, label: impl Into<Name>, value: Option<f64>, decimals: u8) -> Entry {
+        Entry::new(key, label, Value::optional(value, decimals))
+    }
+
+    pub fn text(key: impl Into<Name>, label: impl Into<Name>, text: impl Into<String>) -> Entry {
+        Entry::new(key, label, Value::text(text))
+    }
+}
+
+impl Column {
+    pub fn new(key: impl Into<Name>, label: impl Into<Name>) -> Column {
+        Column {
+            key: key.into(),
+            label: label.into(),
+            unit: None,
+        }
+    }
+
+    /// The same with the unit of its values.
+    pub fn unit(mut self, unit: impl Into<Name>) -> Column {
+        self.unit = Some(unit.into());
+        self
+    }
+}
+
+impl Row {
+    pub fn new(key: impl Into<Name>, label: impl Into<Name>, cells: Vec<Value>) -> Row {
+        Row {
+            key: key.into(),
+            label: label.into(),
+            cells,
+        }
+    }
+
+    /// The cell in a column, by position.
+    pub fn cell(&self, column: usize) -> &Value {
+        self.cells.get(column).unwrap_or(&Value::Absent {})
+    }
+}

@@ -1,0 +1,131 @@
+//! Where the results of a run go. Files are looked at before the run, so that a long run does not end without a place for
+//! its result; each is written whatever became of the others.
+
+use crate::cli::Format;
+use crate::cli::shared::OutputArgs;
+use crate::error::Error;
+use crate::report::output::{OutputFile, write_stdout};
+use crate::report::progress::Progress;
+use crate::report::{self, Form};
+use crate::result::RunResult;
+use crate::url::literal_path_note;
+
+/// The outputs of one run.
+#[derive(Debug)]
+pub struct Output {
+    format: Format,
+    quiet: bool,
+    report: Option<OutputFile>,
+    exports: Vec<Export>,
+    /// Sentences about paths that only look as if something would expand their beginning.
+    pub path_notes: Vec<String>,
+}
+
+struct Export {
+    form: &'static Form,
+    file: OutputFile,
+}
+
+impl std::fmt::Debug for Export {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={:?}", self.form.name, self.file)
+    }
+}
+
+impl Output {
+    /// Finds out that every file can be written; changes none.
+    pub fn check(args: &OutputArgs) -> Result<Output, Error> {
+        let mut path_notes = Vec::new();
+        let mut note = |flag: &str, path| path_notes.extend(literal_path_note(flag, path));
+        let mut exports = Vec::new();
+        for typed in &args.saves {
+            let (form, path) = save(typed)?;
+            note("--save", path.as_ref());
+            let file = OutputFile::check_for("--save", "the result", path.as_ref())?;
+            exports.push(Export { form, file });
+        }
+        let report = args.report_path.as_deref();
+        if let Some(path) = report {
+            note("--output", path);
+        }
+        Ok(Output {
+            format: args.format,
+            quiet: args.quiet,
+            report: report.map(OutputFile::check).transpose()?,
+            exports,
+            path_notes,
+        })
+    }
+
+    /// Lines while the run goes on: beside a report for people on standard output, beside any other on standard error.
+    pub fn progress(&self) -> Progress {
+        match (self.quiet, self.format) {
+            (true, _) => Progress::silent(),
+            (false, Format::Terminal) => Progress::stdout(),
+            (false, _) => Progress::stderr(),
+        }
+    }
+
+    /// Whether `--save` asks for a form that holds more than the report.
+    pub fn saves_result(&self) -> bool {
+        self.exports.iter().any(|export| export.form.name == "result")
+    }
+
+    /// Writes the result in every form that was asked for; returns a sentence for each output that could not be written.
+    /// Files come first: they are the copies that outlive a closed pipe.
+    pub fn write(&self, result: &RunResult) -> Vec<String> {
+        let form = report::form(self.format.text()).expect("a test looks up every format");
+        let rendered = form.renderer.render(result);
+        let saved = self
+            .exports
+            .iter()
+            .map(|export| export.file.write(export.form.renderer.render(result)));
+        let report = self.report.iter().map(|file| file.write(&rendered));
+        let written = saved.chain(report).collect::<Vec<_>>().into_iter();
+        let printed = std::iter::once_with(|| write_stdout(&rendered));
+        written
+            .chain(printed)
+            .filter_map(|outcome| outcome.err().map(|error| error.to_string()))
+            .collect()
+    }
+}
+
+/// `FORM=PATH`.
+fn save(typed: &str) -> Result<(&'static Form, &str), Error> {
+    let refused = |why: String| Error::Usage(format!("--save {typed}: {why}"));
+    let Some((name, path)) = typed.split_once('=').filter(|(_, path)| !path.is_empty()) else {
+        return Err(refused("write FORM=PATH, for example --save result=run.json".into()));
+    };
+    let form =
+        report::form(name).map_err(|names| refused(format!("there is no form '{name}'; choose from {names}")))?;
+    Ok((form, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_a_form() {
+        for format in Format::CHOICES {
+            assert!(report::form(format).is_ok(), "{format}");
+        }
+    }
+
+    #[test]
+    fn a_save_is_a_form_and_a_path() {
+        let (form, path) = save("result=a=b.json").unwrap();
+        assert_eq!((form.name, path), ("result", "a=b.json"));
+        for (typed, why) in [
+            ("result", "write FORM=PATH"),
+            ("result=", "write FORM=PATH"),
+            (
+                "xml=a",
+                "there is no form 'xml'; choose from result, terminal, json, csv",
+            ),
+        ] {
+            let text = save(typed).err().unwrap().to_string();
+            assert!(text.starts_with(&format!("--save {typed}: {why}")), "{text}");
+        }
+    }
+}

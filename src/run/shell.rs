@@ -1,0 +1,74 @@
+//! The outermost layer of the program: signals and faults are watched, errors become one sentence, and how a run ended
+//! becomes the exit code.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::cli;
+use crate::cli::command::{Command, Invocation};
+use crate::error::{Error, printable};
+use crate::report::output;
+use crate::status::Status;
+use crate::sys::{ending, limits, panic, signal};
+
+/// Runs what the command line asks for.
+pub fn main(args: impl IntoIterator<Item = OsString>, commands: &'static [Command]) -> ExitCode {
+    let started = Instant::now();
+    panic::install(complain);
+    let outcome = panic::caught(|| run(args, commands, started));
+    let Some(outcome) = outcome.filter(|_| !panic::noted()) else {
+        return ExitCode::from(panic::EXIT_CODE);
+    };
+    match outcome {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Failed(sentences)) => {
+            sentences.iter().for_each(|sentence| complain(sentence));
+            ExitCode::FAILURE
+        }
+        Ok(Status::Interrupted { signal, sentences }) => {
+            sentences.iter().for_each(|sentence| complain(sentence));
+            let name = signal::name(signal);
+            complain(&format!("lmcache-bench: stopped by {name}; any report is partial"));
+            ExitCode::from(signal_code(signal))
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            error.exit_code()
+        }
+    }
+}
+
+fn run(
+    args: impl IntoIterator<Item = OsString>,
+    commands: &'static [Command],
+    started: Instant,
+) -> Result<Status, Error> {
+    let invocation = cli::parse(args, commands)?;
+    signal::install()
+        .and_then(|()| ending::watch(signal_code, complain))
+        .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::told(&error))))?;
+    let outcome = match invocation {
+        Invocation::Print(text) => output::write_stdout(text.as_bytes()).map(|()| Status::Done),
+        Invocation::Run(run) => run(started),
+    };
+    match (
+        outcome,
+        signal::received().filter(|signal| *signal != signal::READER_LEFT),
+    ) {
+        // What a signal broke off did not fail by itself.
+        (Err(_), Some(signal)) => Ok(Status::interrupted(signal)),
+        (outcome, _) => outcome,
+    }
+}
+
+/// The shell's convention: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+fn signal_code(signal: i32) -> u8 {
+    128 + u8::try_from(signal).unwrap_or(0)
+}
+
+/// One sentence on standard error. When that fails nobody is left to read it, and the exit code still tells.
+fn complain(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable(sentence));
+}
