@@ -37,7 +37,6 @@ pub struct Timing {
 pub struct Client {
     pub(super) connection: Connection,
     endpoint: Endpoint,
-    url: String,
     pub(super) server: Server,
     next_id: u64,
     pub(super) reply_timeout: Duration,
@@ -59,23 +58,22 @@ pub struct Server {
 }
 
 impl Client {
-    /// Connects and finds out what is there, all within `deadline` from now.
-    pub fn connect(url: &str, deadline: Duration) -> Result<Client, RpcError> {
-        let endpoint = Endpoint::parse(url).map_err(RpcError::Unreachable)?;
+    /// Connects and detects the server's protocol generation. Fails if that takes longer than `timeout`.
+    pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
         let wait = Deadline {
-            at: Instant::now() + deadline,
+            at: Instant::now() + timeout,
             on_signal: OnSignal::End,
         };
-        let connection = open(&endpoint, url, wait)?;
+        let connection = open(endpoint, wait)?;
         let unknown = Server {
             generation: Generation::V0_5_6,
             chunk_size: 0,
             experimental: Vec::new(),
             is_0_5_0: false,
         };
-        let mut client = Client::over(connection, endpoint, url.to_string(), unknown);
+        let mut client = Client::over(connection, endpoint.clone(), unknown);
         client.on_signal = OnSignal::End;
-        client.server = super::probe::detect(&mut client, wait, deadline)?;
+        client.server = super::probe::detect(&mut client, wait, timeout)?;
         client.on_signal = OnSignal::GoOn(WORK_GRACE);
         Ok(client)
     }
@@ -86,19 +84,18 @@ impl Client {
             at: Instant::now() + RECONNECT_TIMEOUT,
             on_signal: self.on_signal,
         };
-        let connection = open(&self.endpoint, &self.url, wait)?;
-        let mut client = Client::over(connection, self.endpoint.clone(), self.url.clone(), self.server.clone());
+        let connection = open(&self.endpoint, wait)?;
+        let mut client = Client::over(connection, self.endpoint.clone(), self.server.clone());
         client.reply_timeout = self.reply_timeout;
         client.on_signal = self.on_signal;
         Ok(client)
     }
 
-    fn over(connection: Connection, endpoint: Endpoint, url: String, server: Server) -> Client {
+    fn over(connection: Connection, endpoint: Endpoint, server: Server) -> Client {
         let now = Instant::now();
         Client {
             connection,
             endpoint,
-            url,
             server,
             next_id: 1,
             reply_timeout: REPLY_TIMEOUT,
@@ -244,7 +241,7 @@ impl Client {
             at: Instant::now() + RECONNECT_TIMEOUT,
             on_signal: self.on_signal,
         };
-        match open(&self.endpoint, &self.url, wait) {
+        match open(&self.endpoint, wait) {
             Ok(connection) => {
                 self.connection = connection;
                 Ok(())
@@ -259,8 +256,9 @@ impl Client {
 }
 
 /// Opens and greets; whatever is not a ZeroMQ server is named.
-fn open(endpoint: &Endpoint, url: &str, wait: Deadline) -> Result<Connection, RpcError> {
-    let failed = |text: String| RpcError::Unreachable(format!("could not reach the cache server at {url}: {text}"));
+fn open(endpoint: &Endpoint, wait: Deadline) -> Result<Connection, RpcError> {
+    let failed =
+        |text: String| RpcError::Unreachable(format!("could not reach the cache server at {endpoint}: {text}"));
     let greet = |wait: Deadline| -> Result<Result<Connection, Fault>, RpcError> {
         let stream = endpoint.open(wait).map_err(|error| match is_cancelled(&error) {
             true => RpcError::Interrupted,
