@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     panic::install(complain);
     let outcome = panic::caught(|| run(started));
-    let Some(outcome) = outcome.filter(|_| !panic::noted()) else {
+    let Some(outcome) = outcome.filter(|_| !panic::has_panicked()) else {
         return ExitCode::from(panic::EXIT_CODE);
     };
     match outcome {
@@ -42,7 +42,7 @@ fn run(started: Instant) -> Result<Status, Error> {
     let invocation = cli::parse(std::env::args_os().skip(1), COMMANDS)?;
     signal::install()
         .and_then(|()| ending::watch(signal_code, complain))
-        .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::told(&error))))?;
+        .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::with_advice(&error))))?;
     let outcome = match invocation {
         Invocation::Print(text) => output::write_stdout(&text).map(|()| Status::Done),
         Invocation::Run(run) => run(started),

@@ -11,7 +11,7 @@ use super::memory::Layout;
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
 use crate::error::Error;
-use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing};
+use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing_time};
 use crate::sys::{limits, signal};
 use crate::units::bytes_text;
 
@@ -91,7 +91,7 @@ impl Session {
         let layout = Layout::new(&config.shape);
         let bytes = layout.bytes as u64;
         let tensors = self.transport.allocate(layout, rank).map_err(|error| {
-            let advice = match limits::are_told_in(&error) {
+            let advice = match limits::has_advice(&error) {
                 true => "",
                 false => "; use a smaller --kvcache-shape-spec",
             };
@@ -149,7 +149,7 @@ impl Session {
         // A lookup that a signal cuts short is asked for when the session closes.
         self.client.set_on_signal(OnSignal::End);
         let asked = self.client.lookup(&key, self.ranks.count);
-        self.client.set_on_signal(OnSignal::GoOn(WORK_GRACE));
+        self.client.set_on_signal(OnSignal::Grace(WORK_GRACE));
         let found = asked.and_then(|()| self.await_status(request_id));
         let (hits, latency) = (found?, begun.elapsed());
         self.open.asked = None;
@@ -284,8 +284,8 @@ impl Session {
             Some(key) => {
                 let wait = Deadline {
                     // The other half is for what else is given back.
-                    at: Instant::now() + closing(CLOSING_TIMEOUT) / 2,
-                    on_signal: OnSignal::GoOn(CLOSE_GRACE),
+                    at: Instant::now() + closing_time(CLOSING_TIMEOUT) / 2,
+                    on_signal: OnSignal::Grace(CLOSE_GRACE),
                 };
                 let hits = self.status_within(&request_id, wait)?.unwrap_or(0);
                 let tokens = hits.saturating_mul(self.plan.chunk_tokens as u64).min(key.end);
@@ -300,7 +300,7 @@ impl Session {
     /// Ends the request under way and takes the workers away; sentences about what could not be given back. Stops asking
     /// a server that does not answer. Does nothing the second time.
     pub fn close(&mut self) -> Vec<String> {
-        self.client.set_on_signal(OnSignal::GoOn(CLOSE_GRACE));
+        self.client.set_on_signal(OnSignal::Grace(CLOSE_GRACE));
         self.client.set_reply_timeout(self.rpc_timeout.min(CLOSING_TIMEOUT));
         let mut problems = Vec::new();
         if let Err(error) = self.end_request() {

@@ -74,7 +74,7 @@ impl Client {
         let mut client = Client::over(connection, endpoint.clone(), unknown);
         client.on_signal = OnSignal::End;
         client.server = super::probe::detect(&mut client, wait, timeout)?;
-        client.on_signal = OnSignal::GoOn(WORK_GRACE);
+        client.on_signal = OnSignal::Grace(WORK_GRACE);
         Ok(client)
     }
 
@@ -99,7 +99,7 @@ impl Client {
             server,
             next_id: 1,
             reply_timeout: REPLY_TIMEOUT,
-            on_signal: OnSignal::GoOn(WORK_GRACE),
+            on_signal: OnSignal::Grace(WORK_GRACE),
             timing: Timing {
                 begun: now,
                 sent: now,

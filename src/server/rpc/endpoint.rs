@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::sys::apart::resolve;
 use crate::sys::deadline::Deadline;
+use crate::sys::detached::resolve;
 use crate::sys::limits;
 use crate::sys::stream::Stream;
 

@@ -61,7 +61,7 @@ impl fmt::Display for RpcError {
                 operation.name()
             ),
             RpcError::Disconnected { operation, cause } => {
-                let question = match limits::are_told_in(cause) {
+                let question = match limits::has_advice(cause) {
                     true => "",
                     false => "; is the server still running?",
                 };

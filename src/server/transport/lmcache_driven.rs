@@ -127,7 +127,7 @@ impl Transport for LmcacheDriven {
         }
         let name = format!("{NAME_PREFIX}{}-{}-{rank}", std::process::id(), self.run_id);
         let shared = KvTensors::shared(layout, &name);
-        shared.map(Tensors::Host).map_err(|error| limits::told(&error))
+        shared.map(Tensors::Host).map_err(|error| limits::with_advice(&error))
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {

@@ -31,7 +31,7 @@ impl From<RpcError> for Unstored {
 /// Maps the whole pool.
 pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
     let failed = |cause: String| {
-        let advice = match limits::are_told_in(&cause) {
+        let advice = match limits::has_advice(&cause) {
             true => "",
             false => {
                 "; run on the server's host as its user, or start it without --shm-name to have chunks sent inside the \
@@ -44,7 +44,7 @@ pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
         ))
     };
     let bytes = usize::try_from(pool.pool_bytes).map_err(|_| failed("its size is beyond this machine".into()))?;
-    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(limits::told(&error)))
+    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(limits::with_advice(&error)))
 }
 
 /// Has slots set aside, fills them and commits.
