@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::checksum::fast::Sums;
 use super::checksum::{Digest, Kind};
@@ -161,9 +162,7 @@ impl DeviceTensors {
 
     fn fast_digests(&self, blocks: Blocks, chunk_blocks: usize) -> Result<Vec<Digest>, CudaError> {
         let planes = self.planes(chunk_blocks, |_, _| 0)?;
-        let ids: Vec<u32> = (blocks.first..blocks.first + blocks.count)
-            .map(|id| id as u32)
-            .collect();
+        let ids: Vec<u32> = blocks.ids().map(|id| id as u32).collect();
         let sums = self
             .gpu
             .kernels
@@ -248,13 +247,12 @@ impl Staging {
     }
 
     /// Waits for all copies and returns the device time since `begin`.
-    pub fn end(&mut self) -> Result<std::time::Duration, CudaError> {
+    pub fn end(&mut self) -> Result<Duration, CudaError> {
         self.ended.record(&self.buffers[1].stream)?;
         self.buffers[0].stream.wait_for(&self.ended)?;
         self.ended.record(&self.buffers[0].stream)?;
         self.ended.synchronize()?;
-        let ms = self.ended.elapsed_ms_since(&self.begun)?;
-        Ok(std::time::Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3))
+        self.ended.elapsed_since(&self.begun)
     }
 
     /// Queues the copy of chunk `number` from its blocks into its buffer.

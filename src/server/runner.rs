@@ -342,11 +342,8 @@ impl<'a> Runner<'a> {
 
     /// Compares our digests with the server's digests of the same memory. `storing`: only for ranks that store.
     fn compare_with_server(&mut self, request: &Request, ours: &[Vec<Digest>], storing: bool, failures: &mut Failures) {
-        let blocks = request.blocks;
         let (chunk_blocks, sequence) = (self.session.plan.chunk_blocks, request.sequence);
-        let ids: Vec<u64> = (blocks.first..blocks.first + blocks.count)
-            .map(|id| id as u64)
-            .collect();
+        let ids: Vec<u64> = request.blocks.ids().collect();
         let mut wrong = Vec::new();
         for (worker, ours) in self.session.workers.iter().zip(ours) {
             let Some(checksums) = self.checksums.as_mut().filter(|_| worker.stores || !storing) else {

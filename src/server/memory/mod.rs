@@ -57,6 +57,13 @@ pub struct Source {
     pub sequence: u64,
 }
 
+impl Blocks {
+    /// The ids of the blocks.
+    pub fn ids(self) -> impl Iterator<Item = u64> {
+        (self.first as u64)..(self.first + self.count) as u64
+    }
+}
+
 enum Backing {
     Private(Mapping),
     Shared(Segment),
