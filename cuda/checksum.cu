@@ -1,7 +1,7 @@
 // The two kernels of `--mode gpu`: the fast 128-bit checksum over paged KV blocks, and the pattern that fills them.
 //
-// Both are twins of CPU code and must give the same bits: sums of src/server/checksum/fast.rs, words of
-// src/server/memory.rs. Built to PTX by `make ptx`; src/cuda/kernel.rs launches them and knows the layout of `Plane`.
+// Both give the same bits as CPU code: the sums of src/server/checksum/fast.rs and the words of src/server/memory/mod.rs.
+// `make ptx` compiles them to PTX; src/cuda/kernel.rs launches them and has the layout of `Plane`.
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
@@ -13,9 +13,9 @@ static const u64 STRIDE = 0xd1b54a32d192ed03ull;
 struct Plane {
     u64 base;
     u64 block_bytes;
-    // Words of the planes before this one in a chunk.
+    // Position of the plane's first word in a chunk: the number of words of all planes before it.
     u64 first_word;
-    // What the pattern of this plane depends on, and the bits it may have.
+    // Key and mask of the plane's pattern.
     u64 key;
     u64 mask;
 };
@@ -24,9 +24,9 @@ struct Sums {
     u64 a, b, c;
 };
 
-// The most threads of a block; src/cuda/kernel.rs takes fewer for small planes.
+// Most threads per block; src/cuda/kernel.rs uses fewer for small KV blocks.
 static const u32 THREADS = 256;
-// Loads of 16 bytes that a thread starts before it uses the first: with fewer, waiting for memory is what limits the kernel.
+// Loads of 16 bytes that a thread starts before it uses the first. With fewer, memory latency limits the kernel.
 static const u32 BATCH = 4;
 
 __device__ __forceinline__ void add_word(Sums &sums, u64 word, u64 step, u64 stride) {
@@ -44,7 +44,7 @@ __device__ __forceinline__ u64 over_warp(u64 value) {
     return value;
 }
 
-// Adds the sums of all threads to the three words of one chunk. Every thread of the block must get here.
+// Adds the sums of all threads to the three words of one chunk. All threads of the block must call it.
 __device__ void deliver(Sums sums, u64 *chunk) {
     __shared__ Sums parts[THREADS / 32];
     sums.a = over_warp(sums.a);
@@ -69,8 +69,8 @@ __device__ void deliver(Sums sums, u64 *chunk) {
     }
 }
 
-// Grid: x walks over planes x blocks of a chunk, y over chunks. Threads a multiple of 32, at most THREADS. `sums` holds three
-// zeroed words for each chunk; `block_ids` the blocks of the request in token order. `block_bytes` is a multiple of 8.
+// Grid: x is planes x blocks per chunk, y is chunks. The number of threads is a multiple of 32, at most THREADS. `sums` has three
+// words of zero for each chunk; `block_ids` has the blocks of the request in token order. `block_bytes` is a multiple of 8.
 extern "C" __global__ void __launch_bounds__(THREADS)
 checksum_paged(const Plane *planes, const u32 *block_ids, u32 blocks_per_chunk, u64 *sums) {
     const Plane plane = planes[blockIdx.x / blocks_per_chunk];
@@ -81,7 +81,7 @@ checksum_paged(const Plane *planes, const u32 *block_ids, u32 blocks_per_chunk, 
     const u64 place = plane.first_word + within * words + 1;
     const u64 *data = (const u64 *)(plane.base + id * plane.block_bytes);
     Sums mine = {0, 0, 0};
-    // Pairs of words where the address allows it: 16 bytes a load keep the memory busy with fewer instructions.
+    // Loads pairs of words if they are aligned: loads of 16 bytes saturate the memory with fewer instructions.
     const bool paired = ((plane.base | plane.block_bytes) & 15) == 0;
     if (paired) {
         const ulonglong2 *from = (const ulonglong2 *)data;
@@ -127,7 +127,7 @@ __device__ __forceinline__ u64 split_mix(u64 x) {
     return x ^ (x >> 31);
 }
 
-// Fills the blocks `[first, first + count)` of every plane. Grid: x over blocks, y over planes.
+// Fills the blocks from `first` on, as many as x, of every plane. Grid: x is blocks, y is planes.
 extern "C" __global__ void __launch_bounds__(THREADS)
 fill_paged(const Plane *planes, u32 first) {
     const Plane plane = planes[blockIdx.y];

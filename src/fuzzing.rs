@@ -252,7 +252,7 @@ pub fn zmtp_frames(
     let wait = Deadline::after(Duration::from_secs(3600));
     let stream = Stream::memory(received, piece, wait);
     let mut connection = zmtp::Connection::greet(stream, socket_type, wait).map_err(|fault| kind_of(&fault))?;
-    while let Ok(head) = connection.head(wait) {
+    while let Ok(head) = connection.frame_header(wait) {
         on_frame(head.more);
         let mut left = head.bytes;
         while left > 0

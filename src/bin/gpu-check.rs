@@ -1,5 +1,5 @@
-//! `gpu-check`: what scripts/gpu-check.sh runs on a GPU node. Kernels against their CPU twins, their speed against a copy on
-//! the device, and an allocation for another process to open. It never ships with `make install`.
+//! `gpu-check`, which scripts/gpu-check.sh runs on a GPU node: compares the kernels with the CPU implementations, measures their
+//! speed relative to a copy on the device, and shares an allocation with another process. `make install` leaves it out.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use lmcache_bench::report::output::write_stdout;
 use lmcache_bench::server::checksum::fast::{FastHasher, Sums};
 use lmcache_bench::units::MIB;
 
-/// (planes, blocks, block bytes, blocks of a chunk): small and odd ones, and those of real models.
+/// (planes, blocks, bytes per block, blocks per chunk): small and odd shapes, and those of real models.
 const SHAPES: [(u64, u64, u64, u64); 8] = [
     (1, 4, 8, 1),
     (2, 8, 24, 2),
@@ -25,14 +25,14 @@ const SHAPES: [(u64, u64, u64, u64); 8] = [
     (16, 64, 32 << 10, 16),
     (64, 64, 32 << 10, 16),
 ];
-/// The model of the speed test: 32 layers of K and V, blocks of 32 KiB, chunks of 256 tokens.
+/// The shape of the speed test: 32 layers of K and V, blocks of 32 KiB, chunks of 256 tokens.
 const SPEED_PLANES: u64 = 64;
 const SPEED_BLOCK_BYTES: u64 = 32 << 10;
 const SPEED_CHUNK_BLOCKS: u64 = 16;
 const SPEED_SIZES_MIB: [u64; 4] = [16, 64, 256, 1024];
-/// More than the cache of any device, so that what is read was not just read.
+/// Size of the working set of the speed test: more than the cache of any device.
 const SPEED_BYTES_MIN: u64 = 512 * MIB;
-/// Blocks beyond the first 4 GiB of a plane, for the width of the kernels' addresses.
+/// Blocks beyond the first 4 GiB of a plane, to check that the kernels compute addresses in 64 bits.
 const FAR_BLOCK_BYTES: u64 = 32 << 10;
 const FAR_FIRST: u64 = (5 << 30) / FAR_BLOCK_BYTES;
 const FAR_BLOCKS: u64 = 16;
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     match outcome.and_then(|text| write_stdout(&text).map_err(|error| error.to_string())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
-            // The exit code says it too, so a closed stdout changes nothing.
+            // If standard output is closed, the exit code still shows the failure.
             let _ = write_stdout(format!("FAILED: {sentence}\n"));
             ExitCode::FAILURE
         }
@@ -82,7 +82,7 @@ fn with_gpu(work: impl FnOnce(&Gpu) -> Result<String, String>) -> Result<String,
     work(&gpu).map(|text| head + &text)
 }
 
-/// Planes one after another in one allocation.
+/// Describes planes that are consecutive in one allocation.
 fn planes(memory: &DeviceMemory, (planes, blocks, block_bytes, chunk_blocks): (u64, u64, u64, u64)) -> Vec<Plane> {
     let plane = |index: u64| Plane {
         base: memory.address() + index * blocks * block_bytes,
@@ -94,12 +94,12 @@ fn planes(memory: &DeviceMemory, (planes, blocks, block_bytes, chunk_blocks): (u
     (0..planes).map(plane).collect()
 }
 
-/// Block ids in an order that is not theirs.
+/// All block ids, not in ascending order.
 fn shuffled(blocks: u64) -> Vec<u32> {
     (0..blocks).map(|index| ((index * 5 + 3) % blocks) as u32).collect()
 }
 
-/// Each word of the fill, and the digest of each chunk, against the CPU.
+/// Compares each word of the fill kernel, and the digest of each chunk, with the CPU's.
 fn twin(gpu: &Gpu) -> Result<String, String> {
     let mut out = String::new();
     for shape in SHAPES {
@@ -113,7 +113,7 @@ fn twin(gpu: &Gpu) -> Result<String, String> {
     Ok(out)
 }
 
-/// The last blocks of a plane of more than 4 GiB.
+/// The same for the last blocks of a plane of more than 4 GiB.
 fn far(gpu: &Gpu) -> Result<Result<String, String>, CudaError> {
     let bytes = (FAR_FIRST + FAR_BLOCKS) * FAR_BLOCK_BYTES;
     if gpu.context.memory_bytes()?.0 < bytes + SPEED_BYTES_MIN {
@@ -190,7 +190,7 @@ fn check_shape(gpu: &Gpu, shape: (u64, u64, u64, u64)) -> Result<Result<usize, S
     Ok(Ok(sums.len()))
 }
 
-/// SplitMix64 at a place of a stream, as src/server/memory.rs and cuda/checksum.cu have it.
+/// Word `place` (from 1) of the SplitMix64 pattern, as in src/server/memory/mod.rs and cuda/checksum.cu.
 fn pattern(key: u64, place: u64) -> u64 {
     let mut x = key.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -198,7 +198,8 @@ fn pattern(key: u64, place: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The kernel against a copy on the device, in turn; medians. A copy reads and writes, so it counts twice its bytes.
+/// Medians of the kernel and of a copy on the device, measured alternately. A copy reads and writes, so it counts twice its
+/// bytes.
 fn speed(gpu: &Gpu) -> Result<String, String> {
     let mut out = String::from(
         "| request MiB | checksum GB/s | copy GB/s, read + write | share | bar |\n|---|---|---|---|---|\n",
@@ -218,32 +219,32 @@ fn speed(gpu: &Gpu) -> Result<String, String> {
     Ok(out)
 }
 
-/// One request and the place it is copied to.
-struct Place {
+/// The memory of one request, and the destination of its copy.
+struct Buffers {
     memory: DeviceMemory,
     planes: Planes,
-    other: DeviceMemory,
+    copy: DeviceMemory,
 }
 
 fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
     let blocks = bytes / SPEED_PLANES / SPEED_BLOCK_BYTES;
     let chunk_blocks = SPEED_CHUNK_BLOCKS.min(blocks);
     let shape = (SPEED_PLANES, blocks, SPEED_BLOCK_BYTES, chunk_blocks);
-    // In turn, so that no repetition finds its bytes in the cache.
-    let places = (0..SPEED_BYTES_MIN.div_ceil(bytes)).map(|_| {
+    // Used in turn, so that no repetition finds its bytes in the cache.
+    let buffers = (0..SPEED_BYTES_MIN.div_ceil(bytes)).map(|_| {
         let memory = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
         let planes = Planes::new(&gpu.context, &gpu.stream, &planes(&memory, shape))?;
         gpu.kernels.fill(&gpu.stream, &planes, 0, blocks as u32)?;
-        let other = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
-        Ok(Place { memory, planes, other })
+        let copy = DeviceMemory::allocate(&gpu.context, bytes as usize)?;
+        Ok(Buffers { memory, planes, copy })
     });
-    let places: Vec<Place> = places.collect::<Result<_, CudaError>>()?;
+    let buffers: Vec<Buffers> = buffers.collect::<Result<_, CudaError>>()?;
     let ids: Vec<u8> = shuffled(blocks).iter().flat_map(|id| id.to_ne_bytes()).collect();
     let id_memory = DeviceMemory::allocate(&gpu.context, ids.len())?;
     id_memory.write(&gpu.stream, 0, &ids)?;
     let sums = DeviceMemory::allocate(&gpu.context, (blocks / chunk_blocks) as usize * size_of::<RawSums>())?;
-    let mut turns = (0..places.len()).cycle();
-    let mut next = || &places[turns.next().expect("a cycle has no end")];
+    let mut turns = (0..buffers.len()).cycle();
+    let mut next = || &buffers[turns.next().expect("a cycle has no end")];
     let mut rates: [Vec<f64>; 2] = Default::default();
     for _ in 0..SLICES {
         let seconds = timed(gpu, || {
@@ -252,8 +253,8 @@ fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
         })?;
         rates[0].push(bytes as f64 / seconds / 1e9);
         let seconds = timed(gpu, || {
-            let place = next();
-            place.other.copy_from(&gpu.stream, &place.memory, bytes as usize)
+            let buffers = next();
+            buffers.copy.copy_from(&gpu.stream, &buffers.memory, bytes as usize)
         })?;
         rates[1].push(2.0 * bytes as f64 / seconds / 1e9);
     }
@@ -264,7 +265,7 @@ fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
     Ok((checksum, copy))
 }
 
-/// Seconds of device time of one of several repetitions.
+/// Mean device time of `REPEATS` repetitions, in seconds.
 fn timed(gpu: &Gpu, mut work: impl FnMut() -> Result<(), CudaError>) -> Result<f64, CudaError> {
     let (begin, end) = (Event::timing(&gpu.context)?, Event::timing(&gpu.context)?);
     work()?;
@@ -272,10 +273,10 @@ fn timed(gpu: &Gpu, mut work: impl FnMut() -> Result<(), CudaError>) -> Result<f
     (0..REPEATS).try_for_each(|_| work())?;
     end.record(&gpu.stream)?;
     end.synchronize()?;
-    Ok(f64::from(end.elapsed_ms_since(&begin)?) / 1e3 / f64::from(REPEATS))
+    Ok(end.elapsed_since(&begin)?.as_secs_f64() / f64::from(REPEATS))
 }
 
-/// What a process pays before its first own work: driver, context and kernels, in whole milliseconds as the last word.
+/// The start-up time of a process: driver, context and kernels, in whole milliseconds as the last word.
 fn start() -> Result<String, String> {
     let begun = Instant::now();
     with_gpu(|_| {
@@ -286,8 +287,8 @@ fn start() -> Result<String, String> {
     })
 }
 
-/// An allocation filled with a pattern: prints its handle, waits for the end of standard input, and checks that the other
-/// process has added 1 to every byte.
+/// Shares an allocation that is filled with a pattern: prints its IPC handle, waits for the end of standard input, and checks
+/// that another process has added 1 to every byte.
 fn export(gpu: &Gpu) -> Result<String, String> {
     const BYTES: usize = 4 << 20;
     let refused = |error: CudaError| error.to_string();

@@ -1,4 +1,4 @@
-//! One device and its primary context, which a process shares with every other user of that device in it.
+//! A device and its primary context, which all users of the device in a process share.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int};
@@ -11,15 +11,15 @@ const CAPABILITY_MAJOR: c_int = 75;
 const CAPABILITY_MINOR: c_int = 76;
 const NAME_BYTES: usize = 256;
 
-/// What is known about a device.
+/// The properties of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub name: String,
-    /// As PyTorch writes it: 32 hex digits grouped 8-4-4-4-12, without `GPU-`.
+    /// In the format of PyTorch: 32 lower-case hex digits in groups of 8-4-4-4-12, without `GPU-`.
     pub uuid: String,
-    /// Compute capability, for example (9, 0).
+    /// Compute capability, such as (9, 0).
     pub capability: (i32, i32),
-    /// CUDA version of the driver, 1000 * major + 10 * minor.
+    /// CUDA version of the driver: 1000 * major + 10 * minor.
     pub driver_version: i32,
 }
 
@@ -30,13 +30,13 @@ pub struct Context {
     facts: Facts,
 }
 
-// SAFETY: the driver's contexts may be used from any thread that has made them current, which `bind` does before each call.
+// SAFETY: the driver allows a context on any thread that has made it current, which `bind` does before each call.
 unsafe impl Send for Context {}
-// SAFETY: as above; no method changes the fields.
+// SAFETY: as above; no method modifies the fields.
 unsafe impl Sync for Context {}
 
 impl Context {
-    /// Opens device number `ordinal`. The error is one sentence.
+    /// Opens device `ordinal`, counted from 0. The error is one sentence.
     pub fn open(driver: &Arc<Driver>, ordinal: i64) -> Result<Arc<Context>, String> {
         let count = device_count(driver).map_err(|error| format!("could not count the CUDA devices: {error}"))?;
         let number = c_int::try_from(ordinal)
@@ -75,16 +75,16 @@ impl Context {
 
     /// Makes the context current on this thread.
     pub(super) fn bind(&self) -> Result<(), CudaError> {
-        // SAFETY: the context is retained until drop.
+        // SAFETY: the context is retained until `drop`.
         let status = unsafe { (self.driver.functions.set_current)(self.handle) };
         self.driver.check("cuCtxSetCurrent", status)
     }
 
-    /// Bytes of device memory that are free, and all of them.
+    /// Bytes of device memory: free and total.
     pub fn memory_bytes(&self) -> Result<(u64, u64), CudaError> {
         self.bind()?;
         let (mut free, mut total) = (0, 0);
-        // SAFETY: both are writable; a context is current.
+        // SAFETY: both are writable, and a context is current.
         let status = unsafe { (self.driver.functions.mem_get_info)(&mut free, &mut total) };
         self.driver.check("cuMemGetInfo", status)?;
         Ok((free as u64, total as u64))
@@ -93,7 +93,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: retained once in `open`; everything made in the context holds it alive and is gone by now.
+        // SAFETY: retained once in `open`. Everything that was created in the context holds an Arc of it and has been dropped.
         unsafe { (self.driver.functions.primary_release)(self.device) };
     }
 }
@@ -108,7 +108,7 @@ fn device_count(driver: &Driver) -> Result<c_int, CudaError> {
 fn facts(driver: &Driver, device: Device) -> Result<Facts, CudaError> {
     let functions = &driver.functions;
     let mut name = [0 as c_char; NAME_BYTES];
-    // SAFETY: the driver writes at most the length given, with its NUL.
+    // SAFETY: the driver writes at most `NAME_BYTES` bytes, including the NUL.
     let status = unsafe { (functions.device_get_name)(name.as_mut_ptr(), NAME_BYTES as c_int, device) };
     driver.check("cuDeviceGetName", status)?;
     name[NAME_BYTES - 1] = 0;
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_reads_as_pytorch_writes_it() {
+    fn uuids_have_the_format_of_pytorch() {
         let bytes: [u8; 16] = std::array::from_fn(|index| index as u8 * 17);
         assert_eq!(uuid_text(&bytes), "00112233-4455-6677-8899-aabbccddeeff");
     }

@@ -1,6 +1,6 @@
-//! The CUDA driver's functions that this program calls, resolved from `libcuda.so.1` at run time, so that a node without a
-//! driver runs everything else. Status codes cross as integers: a newer driver may return values that no enum lists. Nothing
-//! here owns anything; src/cuda/*.rs wrap these calls in types that free in order.
+//! The functions of the CUDA driver, resolved from `libcuda.so.1` at run time, so that the program also runs on a machine
+//! without a driver. Status codes are integers, because a newer driver may return codes that an enum would lack. The other files
+//! of this module wrap the functions in owning types.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -26,17 +26,17 @@ pub struct IpcHandle(pub [u8; 64]);
 #[derive(Clone, Copy, Default)]
 pub struct Uuid(pub [u8; 16]);
 
-/// Where the driver is looked for, unless `LMCACHE_BENCH_LIBCUDA` names another file (tests do).
+/// The library of the driver, unless `LMCACHE_BENCH_LIBCUDA` names another file, as in tests.
 const LIBRARY: &CStr = c"libcuda.so.1";
 pub const LIBRARY_VARIABLE: &str = "LMCACHE_BENCH_LIBCUDA";
 
-/// A call that the driver refused.
+/// The error of a driver call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CudaError {
-    /// The driver's function.
+    /// The function that was called.
     pub call: &'static str,
     pub code: c_int,
-    /// The driver's own name and text for the code.
+    /// The driver's name and description of the code.
     pub name: String,
     pub text: String,
 }
@@ -51,10 +51,10 @@ impl fmt::Display for CudaError {
     }
 }
 
-/// Declares the table of functions and how each is found.
+/// Declares the table of functions and resolves each by its symbol.
 macro_rules! functions {
     ($($field:ident = $symbol:literal ($($argument:ty),*);)*) => {
-        /// The functions, by the names of the driver's header.
+        /// The functions of the driver, as declared in cuda.h.
         pub struct Functions {
             $(pub $field: unsafe extern "C" fn($($argument),*) -> c_int,)*
         }
@@ -64,8 +64,8 @@ macro_rules! functions {
                 Ok(Functions {
                     $($field: {
                         let address = symbol(library, $symbol)?;
-                        // SAFETY: `address` is the function of that name in the driver, whose signature is the one
-                        // declared here (cuda.h of CUDA 11 and later, the versioned symbol).
+                        // SAFETY: `address` is the function of that symbol in the driver, and cuda.h of CUDA 11 and later
+                        // declares it with this signature.
                         unsafe {
                             std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) -> c_int>(address)
                         }
@@ -121,7 +121,7 @@ functions! {
     );
 }
 
-/// The loaded driver. Its library stays loaded until the process ends: threads of the driver may outlive any owner here.
+/// The loaded driver. Its library is never unloaded, because threads of the driver run until the process exits.
 pub struct Driver {
     pub functions: Functions,
 }
@@ -142,9 +142,9 @@ impl Driver {
         }
     }
 
-    /// The same from another file.
+    /// Loads and initialises a driver from another file. The error is one sentence.
     pub fn load_from(name: &CStr) -> Result<Arc<Driver>, String> {
-        // SAFETY: `name` is NUL-terminated. Loading runs the library's initialisers, which is what asking for a GPU means.
+        // SAFETY: `name` is NUL-terminated. Loading runs the initialisers of the library, which the user trusts as the driver.
         let library = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         if library.is_null() {
             return Err(format!(
@@ -163,12 +163,12 @@ impl Driver {
         Ok(Arc::new(driver))
     }
 
-    /// Turns a status code into a result with the driver's own words.
+    /// Turns a status code into a result, with the driver's name and description of an error.
     pub fn check(&self, call: &'static str, code: c_int) -> Result<(), CudaError> {
         if code == 0 {
             return Ok(());
         }
-        let word = |function: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int| {
+        let text_of = |function: unsafe extern "C" fn(c_int, *mut *const c_char) -> c_int| {
             let mut text: *const c_char = std::ptr::null();
             // SAFETY: `text` is writable; the driver sets it to a static string or to null.
             let status = unsafe { function(code, &mut text) };
@@ -181,8 +181,8 @@ impl Driver {
         Err(CudaError {
             call,
             code,
-            name: word(self.functions.get_error_name),
-            text: word(self.functions.get_error_string),
+            name: text_of(self.functions.get_error_name),
+            text: text_of(self.functions.get_error_string),
         })
     }
 }
@@ -205,6 +205,6 @@ fn loader_error() -> String {
     if text.is_null() {
         return "the loader gave no reason".to_owned();
     }
-    // SAFETY: as above; no call comes in between.
+    // SAFETY: as above; there is no call in between.
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

@@ -1,4 +1,4 @@
-//! The kernels of cuda/checksum.cu: loaded from the PTX that is checked in, compiled for the device by its driver.
+//! The kernels of cuda/checksum.cu. They are loaded from the PTX in the repository, which the driver compiles for the device.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_void};
@@ -10,13 +10,13 @@ use super::memory::DeviceMemory;
 use super::stream::Stream;
 
 const PTX: &str = include_str!("../../cuda/checksum.ptx");
-/// `THREADS` of cuda/checksum.cu, and the fewest that are worth a block.
+/// Threads per block: at most `THREADS` of cuda/checksum.cu.
 const THREADS_MAX: u64 = 256;
 const THREADS_MIN: u64 = 64;
-/// What one thread loads before it waits: `BATCH` pairs of words.
+/// What one thread loads before it waits: `BATCH` pairs of words in cuda/checksum.cu.
 const BATCH_BYTES: u64 = 4 * 16;
 const WARP_THREADS: u64 = 32;
-/// The largest extents of a grid that every device takes.
+/// The grid limits of every device.
 const GRID_X_MAX: u64 = (1 << 31) - 1;
 const GRID_Y_MAX: u64 = 65_535;
 
@@ -27,15 +27,15 @@ pub struct Plane {
     pub base: u64,
     /// A multiple of 8.
     pub block_bytes: u64,
-    /// Words of the planes before this one in a chunk.
+    /// Position of the plane's first word in a chunk: the number of words of all planes before it.
     pub first_word: u64,
-    /// What the pattern of this plane depends on.
+    /// The key of the plane's pattern.
     pub key: u64,
-    /// The bits that the pattern may have.
+    /// A mask for the words of the pattern.
     pub mask: u64,
 }
 
-/// What the words of one chunk add up to, as the kernel leaves it.
+/// The sums over the words of one chunk, as the kernel stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawSums {
     pub a: u64,
@@ -43,7 +43,7 @@ pub struct RawSums {
     pub c: u64,
 }
 
-/// The planes of a set of tensors, on the device.
+/// The `Plane` records of a set of tensors, in device memory.
 pub struct Planes {
     memory: DeviceMemory,
     count: u64,
@@ -57,7 +57,7 @@ pub struct Kernels {
     fill: FunctionHandle,
 }
 
-// SAFETY: modules and functions may be used from any thread that has their context current.
+// SAFETY: the driver allows modules and functions on any thread on which their context is current.
 unsafe impl Send for Kernels {}
 
 impl Planes {
@@ -76,20 +76,20 @@ impl Planes {
     }
 }
 
-/// So many threads that each has a batch of its own: with more of them a small block would keep most idle.
+/// The number of threads for blocks of this size: one for each batch, because more would be idle.
 fn threads(block_bytes: u64) -> u32 {
     let wanted = block_bytes.div_ceil(BATCH_BYTES).next_multiple_of(WARP_THREADS);
     wanted.clamp(THREADS_MIN, THREADS_MAX) as u32
 }
 
 impl Kernels {
-    /// Loads the PTX; the driver compiles it for this device, once, and keeps the result in its own cache.
+    /// Loads the PTX. The driver compiles it for the device and caches the result.
     pub fn load(context: &Arc<Context>) -> Result<Kernels, CudaError> {
         context.bind()?;
         let image = CString::new(PTX).expect("PTX is text");
         let functions = &context.driver.functions;
         let mut module = std::ptr::null_mut();
-        // SAFETY: `module` is writable and `image` a NUL-terminated text of PTX.
+        // SAFETY: `module` is writable, and `image` is NUL-terminated PTX.
         let status = unsafe { (functions.module_load_data)(&mut module, image.as_ptr().cast()) };
         context.driver.check("cuModuleLoadData", status)?;
         let mut kernels = Kernels {
@@ -113,7 +113,7 @@ impl Kernels {
         Ok(function)
     }
 
-    /// Queues the fill of `count` blocks from block `first` on of every plane.
+    /// Queues the fill of the blocks `first..first + count` of every plane.
     pub fn fill(&self, stream: &Stream, planes: &Planes, first: u32, count: u32) -> Result<(), CudaError> {
         let mut base = planes.memory.address();
         let mut first = first;
@@ -122,7 +122,7 @@ impl Kernels {
         self.launch(self.fill, grid, planes.threads, stream, arguments)
     }
 
-    /// Sums of every chunk of a request whose blocks are `block_ids` in token order; waits for them.
+    /// Computes the sums of every chunk of a request and waits for them. `block_ids` are its blocks in token order.
     pub fn checksum(
         &self,
         stream: &Stream,
@@ -151,7 +151,8 @@ impl Kernels {
         Ok((0..chunks).map(|index| chunk(index * size_of::<RawSums>())).collect())
     }
 
-    /// Queues the kernel alone: ids and zeroed sums are on the device. The number of chunks is what `sums` has room for.
+    /// Queues only the kernel. `block_ids` and `sums` are in device memory; `sums` must be zero, and its size determines the
+    /// number of chunks.
     pub fn checksum_queued(
         &self,
         stream: &Stream,
@@ -186,8 +187,8 @@ impl Kernels {
         }
         assert!(x <= GRID_X_MAX && y <= GRID_Y_MAX, "a grid of {x} x {y}");
         self.context.bind()?;
-        // SAFETY: the arguments match the kernel's parameters in number, order and size (cuda/checksum.cu); they are copied
-        // before the call returns; what they point to on the device outlives the work because freeing waits for it.
+        // SAFETY: the arguments match the parameters of the kernel in number, order and size (cuda/checksum.cu). The driver
+        // copies them before the call returns. Freeing device memory waits for the work that uses it.
         let status = unsafe {
             (self.context.driver.functions.launch_kernel)(
                 function,
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_blocks_get_fewer_threads() {
+    fn the_number_of_threads_follows_the_block_size() {
         let cases = [
             (8, 64),
             (4096, 64),

@@ -8,15 +8,15 @@ use super::context::Context;
 use super::driver::{CudaError, DevicePointer, IpcHandle};
 use super::stream::Stream;
 
-/// `CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS`, the only flag there is.
+/// `CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS`, the only flag that cuda.h defines.
 const LAZY_PEER_ACCESS: u32 = 1;
 
-/// One allocation on the device. Freed when dropped; the driver waits for work that uses it.
+/// An allocation on the device. It is freed on drop, for which the driver waits for the work that uses it.
 pub struct DeviceMemory {
     pub(super) context: Arc<Context>,
     pointer: DevicePointer,
     bytes: usize,
-    /// Whether another process allocated it.
+    /// Whether another process allocated it, so that it is closed instead of freed.
     opened: bool,
 }
 
@@ -35,11 +35,11 @@ impl DeviceMemory {
         })
     }
 
-    /// Opens the allocation of another process by its handle.
+    /// Opens an allocation of another process by its IPC handle. `bytes` is its size.
     pub fn open(context: &Arc<Context>, ipc_handle: [u8; 64], bytes: usize) -> Result<DeviceMemory, CudaError> {
         context.bind()?;
         let mut pointer = 0;
-        // SAFETY: `pointer` is writable; the 64 bytes are checked by the driver.
+        // SAFETY: `pointer` is writable; the driver checks the 64 bytes.
         let status = unsafe {
             (context.driver.functions.ipc_open_mem_handle)(&mut pointer, IpcHandle(ipc_handle), LAZY_PEER_ACCESS)
         };
@@ -60,7 +60,7 @@ impl DeviceMemory {
         self.bytes
     }
 
-    /// The handle by which another process opens this allocation.
+    /// The handle with which another process opens this allocation.
     pub fn ipc_handle(&self) -> Result<[u8; 64], CudaError> {
         self.context.bind()?;
         let mut handle = IpcHandle([0; 64]);
@@ -76,7 +76,7 @@ impl DeviceMemory {
         self.pointer + offset as u64
     }
 
-    /// Queues `bytes` of `value` at `offset`.
+    /// Queues setting `bytes` bytes at `offset` to `value`.
     pub fn fill(&self, stream: &Stream, offset: usize, bytes: usize, value: u8) -> Result<(), CudaError> {
         let at = self.range(offset, bytes);
         self.context.bind()?;
@@ -85,38 +85,38 @@ impl DeviceMemory {
         self.context.driver.check("cuMemsetD8Async", status)
     }
 
-    /// Copies host bytes to `offset` and waits, so that `from` may be anything.
+    /// Copies host bytes to `offset` and waits for the copy.
     pub fn write(&self, stream: &Stream, offset: usize, from: &[u8]) -> Result<(), CudaError> {
         let at = self.range(offset, from.len());
         self.context.bind()?;
         let functions = &self.context.driver.functions;
-        // SAFETY: both ranges are valid for the length, and the wait below keeps `from` borrowed until the copy is done.
+        // SAFETY: both ranges are valid for the length, and `from` is borrowed until the copy is done, because of the wait below.
         let status = unsafe { (functions.memcpy_to_device)(at, from.as_ptr().cast(), from.len(), stream.handle()) };
         self.context.driver.check("cuMemcpyHtoDAsync", status)?;
         stream.synchronize()
     }
 
-    /// Copies device bytes from `offset` to the host and waits.
+    /// Copies device bytes at `offset` to the host and waits for the copy.
     pub fn read(&self, stream: &Stream, offset: usize, to: &mut [u8]) -> Result<(), CudaError> {
         let at = self.range(offset, to.len());
         self.context.bind()?;
         let functions = &self.context.driver.functions;
-        // SAFETY: both ranges are valid for the length, and the wait below keeps `to` borrowed until the copy is done.
+        // SAFETY: both ranges are valid for the length, and `to` is borrowed until the copy is done, because of the wait below.
         let status = unsafe { (functions.memcpy_to_host)(to.as_mut_ptr().cast(), at, to.len(), stream.handle()) };
         self.context.driver.check("cuMemcpyDtoHAsync", status)?;
         stream.synchronize()
     }
 
-    /// Queues a copy from another place on the device.
+    /// Queues a copy of the first `bytes` bytes of another allocation.
     pub fn copy_from(&self, stream: &Stream, from: &DeviceMemory, bytes: usize) -> Result<(), CudaError> {
         let (to, from) = (self.range(0, bytes), from.range(0, bytes));
         self.context.bind()?;
-        // SAFETY: both ranges are inside live allocations, which outlive the stream's work because freeing waits for it.
+        // SAFETY: both ranges are inside allocations, and freeing them waits for the work that uses them.
         let status = unsafe { (self.context.driver.functions.memcpy_on_device)(to, from, bytes, stream.handle()) };
         self.context.driver.check("cuMemcpyDtoDAsync", status)
     }
 
-    /// Queues a copy into page-locked memory at `at`, which must be left alone until the stream has passed it.
+    /// Queues a copy into page-locked memory at `at`. `PinnedMemory::bytes` waits for it.
     pub fn read_queued(
         &self,
         stream: &Stream,
@@ -128,13 +128,13 @@ impl DeviceMemory {
         let from = self.range(offset, bytes);
         let to = to.range(at, bytes);
         self.context.bind()?;
-        // SAFETY: both ranges are valid; page-locked memory is freed only after its context's work, and its bytes are only
-        // reachable through `PinnedMemory::bytes`, which waits for the stream.
+        // SAFETY: both ranges are valid. Freeing page-locked memory waits for the work that uses it, and its bytes are only
+        // accessible through `PinnedMemory::bytes`, which waits for the stream.
         let status = unsafe { (self.context.driver.functions.memcpy_to_host)(to, from, bytes, stream.handle()) };
         self.context.driver.check("cuMemcpyDtoHAsync", status)
     }
 
-    /// Queues a copy out of page-locked memory.
+    /// Queues a copy from page-locked memory at `at`.
     pub fn write_queued(
         &self,
         stream: &Stream,
@@ -160,27 +160,27 @@ impl Drop for DeviceMemory {
                 true => functions.ipc_close_mem_handle,
                 false => functions.mem_free,
             };
-            // SAFETY: allocated or opened once, released once, in its own context.
+            // SAFETY: allocated or opened once and released once, in its own context.
             unsafe { release(self.pointer) };
         }
     }
 }
 
-/// Host memory that the device reads and writes without a detour.
+/// Page-locked host memory, which the device accesses directly.
 pub struct PinnedMemory {
     context: Arc<Context>,
     address: *mut c_void,
     bytes: usize,
 }
 
-// SAFETY: plain memory, owned by one value, reached only through `&mut self`.
+// SAFETY: plain memory with one owner, accessed only through `&mut self`.
 unsafe impl Send for PinnedMemory {}
 
 impl PinnedMemory {
     pub fn allocate(context: &Arc<Context>, bytes: usize) -> Result<PinnedMemory, CudaError> {
         context.bind()?;
         let mut address = std::ptr::null_mut();
-        // SAFETY: `address` is writable; a context is current; 0 asks for nothing special.
+        // SAFETY: `address` is writable, and a context is current. The flags are 0.
         let status = unsafe { (context.driver.functions.mem_host_alloc)(&mut address, bytes, 0) };
         context.driver.check("cuMemHostAlloc", status)?;
         let memory = PinnedMemory {
@@ -188,7 +188,7 @@ impl PinnedMemory {
             address,
             bytes,
         };
-        // SAFETY: the driver gave `bytes` writable bytes; zeroed so that a slice of them is initialised.
+        // SAFETY: the driver allocated `bytes` writable bytes. They are zeroed so that a slice of them is initialised.
         unsafe { std::ptr::write_bytes(memory.address.cast::<u8>(), 0, bytes) };
         Ok(memory)
     }
@@ -196,14 +196,14 @@ impl PinnedMemory {
     fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void {
         let end = offset.checked_add(bytes).expect("lengths are far below usize::MAX");
         assert!(end <= self.bytes, "{offset} + {bytes} of {}", self.bytes);
-        // SAFETY: inside the allocation, as just checked.
+        // SAFETY: the assertion above checked that the range is inside the allocation.
         unsafe { self.address.cast::<u8>().add(offset).cast() }
     }
 
-    /// The bytes, after everything queued on `stream` is done.
+    /// The bytes, after all work that is queued on `stream`, which must be the stream of their copies.
     pub fn bytes(&mut self, stream: &Stream) -> Result<&mut [u8], CudaError> {
         stream.synchronize()?;
-        // SAFETY: allocated and zeroed in `allocate`; the device is done with it; `&mut self` excludes other users.
+        // SAFETY: allocated and zeroed in `allocate`. The device has finished its copies, and `&mut self` excludes other users.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.address.cast::<u8>(), self.bytes) })
     }
 }
@@ -211,7 +211,7 @@ impl PinnedMemory {
 impl Drop for PinnedMemory {
     fn drop(&mut self) {
         if self.context.bind().is_ok() {
-            // SAFETY: allocated once, freed once; the driver waits for copies that use it.
+            // SAFETY: allocated once and freed once; the driver waits for copies that use it.
             unsafe { (self.context.driver.functions.mem_free_host)(self.address) };
         }
     }

@@ -1,5 +1,5 @@
-//! CUDA through the driver alone: a device and its context, memory, streams and events, and the two kernels of
-//! cuda/checksum.cu. Owning types free in order, each holds what it depends on. Must know nothing of the server.
+//! CUDA through the driver API: a device and its context, memory, streams and events, and the two kernels of cuda/checksum.cu.
+//! Each owning type holds what it depends on, so that everything is freed in order.
 
 pub mod context;
 pub mod driver;

@@ -148,7 +148,7 @@ impl Run<'_> {
         }
         opened.map_err(|failure| {
             // What this machine lacks, or whom it does not trust, is no fault of the address.
-            let is_told = limits::are_told_in(&failure.text) || !trust::advice(&failure.text).is_empty();
+            let is_told = limits::has_advice(&failure.text) || !trust::advice(&failure.text).is_empty();
             let advice = if is_told {
                 ""
             } else {
@@ -277,7 +277,7 @@ fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems
 /// Connections are open files.
 fn allow_connections(streams: u64) -> Result<(), Doubt> {
     let wanted = streams.saturating_add(OTHER_FILES);
-    match socket::allow_open_files(wanted) {
+    match socket::raise_open_file_limit(wanted) {
         Ok(allowed) if allowed < wanted => Err(Doubt::FewOpenFiles { allowed, wanted }),
         // Whoever cannot ask for the limit will be told by the first connection that fails.
         _ => Ok(()),

@@ -58,7 +58,7 @@ pub fn location(response: &Response<Body>, asked: &str) -> Option<String> {
 /// The error's own words, without the library's name for its kind.
 pub fn cause(error: &Error) -> String {
     match error {
-        Error::Io(inner) => limits::told(inner),
+        Error::Io(inner) => limits::with_advice(inner),
         other => other.to_string(),
     }
 }

@@ -12,8 +12,8 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Error};
 
-use crate::sys::apart::apart;
 use crate::sys::deadline::{Deadline, is_cancelled};
+use crate::sys::detached::run_detached;
 use crate::sys::stream::Stream;
 
 /// A head may be so long.
@@ -30,7 +30,7 @@ pub fn agent(config: Config) -> Agent {
 /// Asks on a thread of its own, because looking up a name cannot be interrupted. `whole` is what the agent was given.
 pub fn asked<T: Send + 'static>(whole: Duration, question: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let limits = Deadline::after(whole + SLACK);
-    apart("question", &limits, question).map_err(|error| match error.kind() {
+    run_detached("question", &limits, question).map_err(|error| match error.kind() {
         _ if is_cancelled(&error) => "the run was ended".to_owned(),
         ErrorKind::TimedOut => format!("timeout: no answer within {} s", whole.as_secs_f64()),
         _ => format!("could not ask: {error}"),

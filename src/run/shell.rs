@@ -18,7 +18,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, commands: &'static [Comman
     let started = Instant::now();
     panic::install(complain);
     let outcome = panic::caught(|| run(args, commands, started));
-    let Some(outcome) = outcome.filter(|_| !panic::noted()) else {
+    let Some(outcome) = outcome.filter(|_| !panic::has_panicked()) else {
         return ExitCode::from(panic::EXIT_CODE);
     };
     match outcome {
@@ -48,7 +48,7 @@ fn run(
     let invocation = cli::parse(args, commands)?;
     signal::install()
         .and_then(|()| ending::watch(signal_code, complain))
-        .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::told(&error))))?;
+        .map_err(|error| Error::Environment(format!("could not watch for signals: {}", limits::with_advice(&error))))?;
     let outcome = match invocation {
         Invocation::Print(text) => output::write_stdout(text.as_bytes()).map(|()| Status::Done),
         Invocation::Run(run) => run(started),

@@ -7,14 +7,14 @@ use crate::error::Error;
 use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
-use crate::server::case::{Identity, Plan};
 use crate::server::checksum::Kind;
 use crate::server::config::{Driver, Machine, RunConfig};
 use crate::server::device::Gpu;
 use crate::server::flags::{Mode, ServerArgs};
 use crate::server::http::{ChecksumRequest, HttpApi};
+use crate::server::plan::{Identity, Plan};
 use crate::server::progress;
-use crate::server::rpc::{Client, Endpoint};
+use crate::server::rpc::Client;
 use crate::server::runner::{Runner, ServerChecksums};
 use crate::server::samples::RunSamples;
 use crate::server::session::Session;
@@ -30,7 +30,6 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs `server` as the command line asks. `started` is when the process began.
 pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
-    Endpoint::parse(&config.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?;
     let output = Output::check(&args.output)?;
     let gpu = match config.mode {
         Mode::Cpu => None,
@@ -123,9 +122,8 @@ impl Http {
             release: None,
         };
         let Some(url) = &config.http_url else { return Ok(none) };
-        let taken = Endpoint::parse(&config.rpc_url).map(|endpoint| endpoint.addresses());
         let api = HttpApi::new(url, HTTP_TIMEOUT).map_err(Error::Usage)?;
-        let api = api.avoiding(taken.unwrap_or_default());
+        let api = api.avoiding(config.rpc_url.addresses());
         match api.release() {
             Ok(release) => {
                 client.set_release_is_0_5_0(release == "0.5.0");

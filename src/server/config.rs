@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::checksum::Kind;
+use super::rpc::Endpoint;
 use super::shape::Shape;
 use super::warning::Warning;
 use crate::error::Error;
@@ -31,7 +32,7 @@ pub enum Driver {
 /// Everything a run needs to know before it meets the server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
-    pub rpc_url: String,
+    pub rpc_url: Endpoint,
     pub http_url: Option<String>,
     pub mode: Mode,
     /// The CUDA device of `--mode gpu`.
@@ -97,7 +98,6 @@ impl RunConfig {
             check_memory(&shape, ranks, driver, machine)?;
         }
         Ok(RunConfig {
-            rpc_url: args.rpc_url.clone(),
             http_url: Some(args.url.clone()).filter(|url| !url.is_empty()),
             mode: args.mode,
             device: args.device,
@@ -117,6 +117,7 @@ impl RunConfig {
             seed: args.seed,
             connect_timeout: seconds("--connect-timeout-s", args.connect_timeout_s, 0.001)?,
             rpc_timeout: seconds("--rpc-timeout-s", args.rpc_timeout_s, 0.001)?,
+            rpc_url: Endpoint::parse(&args.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?,
             warnings,
         })
     }

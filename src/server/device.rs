@@ -1,8 +1,8 @@
-//! The KV tensors of one rank in device memory: one allocation per layer, filled, spoilt and digested by the device. Must
-//! never know who copies them.
+//! The KV tensors of one rank in device memory, one allocation for each layer. The device fills, overwrites and digests them.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::checksum::fast::Sums;
 use super::checksum::{Digest, Kind};
@@ -15,12 +15,12 @@ use crate::cuda::stream::{Event, Stream};
 use crate::cuda::{Context, CudaError};
 use crate::units::bytes_text;
 
-/// The driver carves smaller allocations out of shared pieces of this size, and a handle gives away the whole piece.
+/// The driver places smaller allocations together in blocks of this size, and an IPC handle gives access to the whole block.
 const ALLOCATION_ALIGN: usize = 2 << 20;
-/// What is brought to the host at a time for a digest that only the host computes.
+/// What is copied to the host at a time for a digest that only the host computes.
 const READ_BYTES: usize = 1 << 20;
 
-/// The device that a run uses.
+/// The device of a run.
 pub struct Gpu {
     pub context: Arc<Context>,
     kernels: Kernels,
@@ -38,7 +38,8 @@ impl Gpu {
     }
 }
 
-/// `[planes, blocks, block_bytes]` of each layer, in device memory. The layout's offsets mean nothing here.
+/// A tensor `[planes, blocks, block_bytes]` for each layer, in device memory. The offsets of `layout` are not used, because
+/// each layer is an allocation.
 pub struct DeviceTensors {
     gpu: Rc<Gpu>,
     pub layout: Layout,
@@ -88,7 +89,8 @@ impl DeviceTensors {
         &self.layers
     }
 
-    /// Planes as the kernels see them. `chunk_blocks` decides where each plane stands in a chunk.
+    /// The planes of all layers for the kernels. `chunk_blocks`, the blocks per chunk, determines the position of each plane in
+    /// a chunk; `key` gives the pattern key of a layer and plane.
     fn planes(&self, chunk_blocks: usize, key: impl Fn(usize, usize) -> u64) -> Result<Planes, CudaError> {
         let mut first_word = 0;
         let mut planes = Vec::new();
@@ -107,7 +109,7 @@ impl DeviceTensors {
         Planes::new(&self.gpu.context, &self.stream, &planes)
     }
 
-    /// Fills the blocks with the pattern of `source`, the same as in host memory, and waits.
+    /// Fills the blocks with the pattern of `source`, the same as in host memory, and waits for the device.
     pub fn fill(&self, blocks: Blocks, source: Source) -> Result<(), CudaError> {
         let planes = self.planes(1, |layer, plane| stream_key(source, layer, plane))?;
         let (first, count) = (blocks.first as u32, blocks.count as u32);
@@ -115,7 +117,7 @@ impl DeviceTensors {
         self.stream.synchronize()
     }
 
-    /// Overwrites the blocks, and waits.
+    /// Overwrites the blocks with `POISON` and waits for the device.
     pub fn poison(&self, blocks: Blocks) -> Result<(), CudaError> {
         for (layer, memory) in self.layout.layers.iter().zip(&self.layers) {
             for plane in 0..layer.planes {
@@ -126,7 +128,7 @@ impl DeviceTensors {
         self.stream.synchronize()
     }
 
-    /// Some blocks of one plane, by their place in the layer's own allocation.
+    /// The bytes of some blocks of one plane. The offset is that in the layer's allocation.
     fn run(&self, layer: &Layer, plane: usize, blocks: Blocks) -> Run {
         Run {
             offset: (plane * self.layout.blocks + blocks.first) * layer.block_bytes,
@@ -134,7 +136,8 @@ impl DeviceTensors {
         }
     }
 
-    /// One digest for each `chunk_blocks` blocks: the fast one by the device, MD5 by the host.
+    /// One digest for each `chunk_blocks` blocks. The device computes the fast checksum, the host MD5. With `widen`, bfloat16 is
+    /// hashed as float32, as the server does it.
     pub fn digests(
         &self,
         blocks: Blocks,
@@ -159,9 +162,7 @@ impl DeviceTensors {
 
     fn fast_digests(&self, blocks: Blocks, chunk_blocks: usize) -> Result<Vec<Digest>, CudaError> {
         let planes = self.planes(chunk_blocks, |_, _| 0)?;
-        let ids: Vec<u32> = (blocks.first..blocks.first + blocks.count)
-            .map(|id| id as u32)
-            .collect();
+        let ids: Vec<u32> = blocks.ids().map(|id| id as u32).collect();
         let sums = self
             .gpu
             .kernels
@@ -203,7 +204,7 @@ impl DeviceTensors {
         Ok(hasher.finish())
     }
 
-    /// The pieces of a chunk in the order of a chunk object: plane, layer, token.
+    /// The pieces of a chunk in the order of the chunk object: plane, layer, token.
     fn object_runs(&self, blocks: Blocks) -> impl Iterator<Item = (&DeviceMemory, Run)> {
         let planes = self.layout.layers.first().map_or(0, |layer| layer.planes);
         let layers = move || self.layout.layers.iter().zip(&self.layers);
@@ -211,52 +212,52 @@ impl DeviceTensors {
     }
 }
 
-/// Two page-locked buffers of a chunk each, so that the device copies one chunk while this program handles another.
+/// Two page-locked buffers of one chunk each. The device copies one chunk while the host handles the other. Chunks use the
+/// buffers in turn, by their number.
 pub struct Staging {
-    halves: [Half; 2],
+    buffers: [StagingBuffer; 2],
     begun: Event,
     ended: Event,
 }
 
-struct Half {
+struct StagingBuffer {
     stream: Stream,
     memory: PinnedMemory,
 }
 
 impl Staging {
     pub fn new(context: &Arc<Context>, chunk_bytes: usize) -> Result<Staging, CudaError> {
-        let half = || {
-            Ok::<Half, CudaError>(Half {
+        let buffer = || {
+            Ok::<StagingBuffer, CudaError>(StagingBuffer {
                 stream: Stream::new(context)?,
                 memory: PinnedMemory::allocate(context, chunk_bytes)?,
             })
         };
         Ok(Staging {
-            halves: [half()?, half()?],
+            buffers: [buffer()?, buffer()?],
             begun: Event::timing(context)?,
             ended: Event::timing(context)?,
         })
     }
 
-    /// Marks the begin of a transfer's work on the device.
+    /// Records the start of a transfer on the device.
     pub fn begin(&mut self) -> Result<(), CudaError> {
-        self.begun.record(&self.halves[0].stream)?;
-        self.halves[1].stream.wait_for(&self.begun)
+        self.begun.record(&self.buffers[0].stream)?;
+        self.buffers[1].stream.wait_for(&self.begun)
     }
 
-    /// Waits for all copies; the device's time since `begin`.
-    pub fn end(&mut self) -> Result<std::time::Duration, CudaError> {
-        self.ended.record(&self.halves[1].stream)?;
-        self.halves[0].stream.wait_for(&self.ended)?;
-        self.ended.record(&self.halves[0].stream)?;
+    /// Waits for all copies and returns the device time since `begin`.
+    pub fn end(&mut self) -> Result<Duration, CudaError> {
+        self.ended.record(&self.buffers[1].stream)?;
+        self.buffers[0].stream.wait_for(&self.ended)?;
+        self.ended.record(&self.buffers[0].stream)?;
         self.ended.synchronize()?;
-        let ms = self.ended.elapsed_ms_since(&self.begun)?;
-        Ok(std::time::Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3))
+        self.ended.elapsed_since(&self.begun)
     }
 
-    /// Queues the copy of a chunk from its blocks into the buffer of this number.
+    /// Queues the copy of chunk `number` from its blocks into its buffer.
     pub fn fetch(&mut self, tensors: &DeviceTensors, number: usize, blocks: Blocks) -> Result<(), CudaError> {
-        let Half { stream, memory } = &mut self.halves[number % 2];
+        let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
         let mut at = 0;
         for (layer, run) in tensors.object_runs(blocks) {
             layer.read_queued(stream, run.offset, memory, at, run.bytes)?;
@@ -265,9 +266,9 @@ impl Staging {
         Ok(())
     }
 
-    /// Queues the copy of a chunk from the buffer of this number to its blocks.
+    /// Queues the copy of chunk `number` from its buffer to its blocks.
     pub fn send(&mut self, tensors: &DeviceTensors, number: usize, blocks: Blocks) -> Result<(), CudaError> {
-        let Half { stream, memory } = &mut self.halves[number % 2];
+        let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
         let mut at = 0;
         for (layer, run) in tensors.object_runs(blocks) {
             layer.write_queued(stream, run.offset, memory, at, run.bytes)?;
@@ -276,9 +277,9 @@ impl Staging {
         Ok(())
     }
 
-    /// The buffer of this number, once what was queued for it is done.
+    /// The buffer of chunk `number`, after all copies that are queued for it.
     pub fn buffer(&mut self, number: usize) -> Result<&mut [u8], CudaError> {
-        let Half { stream, memory } = &mut self.halves[number % 2];
+        let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
         memory.bytes(stream)
     }
 }

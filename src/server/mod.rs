@@ -1,15 +1,15 @@
-//! The `server` benchmark. `bench` tells the story of one run.
+//! The `server` command: checks and measures a multiprocess cache server. `bench` runs it from start to end.
 
 use crate::cli::command::{Command, invocation};
 
 pub mod bench;
-pub mod case;
 pub mod checksum;
 pub mod config;
 pub mod device;
 pub mod flags;
 pub mod http;
 pub mod memory;
+pub mod plan;
 pub mod progress;
 mod result;
 pub mod rpc;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::case::Pass;
+use super::plan::Pass;
 use super::runner::Event;
 
 /// The line that tells of an event.

@@ -1,22 +1,21 @@
-//! The passes over each sequence number and the verdict on it. What counts as passed is decided here and nowhere else. Must
-//! never print: whoever wants progress is told by events.
+//! Runs both passes of each sequence number and decides whether it passed. Reports progress as events.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::case::{Pass, Request};
 use super::checksum::Digest;
 use super::config::RunConfig;
 use super::memory::Source;
+use super::plan::{Pass, Request};
 use super::rpc::RpcError;
 use super::samples::{Failure, Measured, RunSamples};
 use super::session::{Session, is_gone};
 use crate::sys::{counters, signal};
 
-/// How long a pause goes on after a signal at most.
-const NAP: Duration = Duration::from_millis(20);
+/// How often a pause checks for signals.
+const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What happens, for progress lines.
+/// A progress event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     Lookup {
@@ -35,22 +34,22 @@ pub enum Event {
         accepted: bool,
         latency: Duration,
     },
-    /// A chunk whose bytes came back changed.
+    /// A chunk whose retrieved bytes differ from the stored ones.
     Mismatch {
         rank: u32,
         chunk: usize,
         stored: Digest,
         retrieved: Digest,
     },
-    /// All of the sequence was right.
+    /// The sequence passed.
     Passed,
-    /// A sentence about something else that was wrong.
+    /// Another failure, as a sentence.
     Failed(String),
 }
 
-/// The server's own digests of some blocks, if it offers them.
+/// Digests that the server computes of registered memory.
 pub trait ServerChecksums {
-    /// One hex digest per chunk. `Err` says why there is none; then nothing is asked again.
+    /// One hex digest for each chunk of `chunk_blocks` blocks. The error says why there are none; it ends the comparisons.
     fn digests(&mut self, instance_id: u64, blocks: &[u64], chunk_blocks: usize) -> Result<Vec<String>, String>;
 }
 
@@ -68,9 +67,9 @@ pub struct Runner<'a> {
     pub checksums: Option<&'a mut dyn ServerChecksums>,
     pub on_event: &'a mut dyn FnMut(u64, Event),
     samples: RunSamples,
-    /// When the last pass had its last reply: pauses count from there, so that checking falls into them.
+    /// When the last pass had its last reply. Pauses begin there, so that checking is part of them.
     pass_ended: Instant,
-    /// Why the server's digests are not compared (any more).
+    /// Why the server's digests are no longer compared.
     pub no_checksums: Option<String>,
 }
 
@@ -92,7 +91,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Runs to the last sequence number, to a signal, or to a server that is gone.
+    /// Runs until the last sequence number, a signal, or the loss of the server.
     pub fn run(&mut self) -> RunSamples {
         let end = self.config.end.unwrap_or(1 << 32);
         for sequence in self.config.start..end {
@@ -121,12 +120,13 @@ impl<'a> Runner<'a> {
         self.take_samples()
     }
 
-    /// What was measured so far; all there is after a panic.
+    /// Takes the samples measured so far, such as after a panic.
     pub fn take_samples(&mut self) -> RunSamples {
         std::mem::take(&mut self.samples)
     }
 
-    /// Everything but the requests themselves (making, overwriting and digesting bytes) happens in the pauses.
+    /// Both passes of one sequence number. Everything but the requests (filling, overwriting and digesting) is done in the
+    /// pauses.
     fn sequence(&mut self, sequence: u64, failures: &mut Failures) -> Result<(), Stop> {
         let request = self.session.plan.request(sequence);
         let chunks = self.session.plan.chunks;
@@ -134,16 +134,16 @@ impl<'a> Runner<'a> {
         if sequence > self.config.start {
             self.pause()?;
         }
-        let cold = self.cold(&request, failures);
-        if self.ended(sequence, cold, failures)?.is_none() {
+        let cold = self.cold_pass(&request, failures);
+        if self.finish_pass(sequence, cold, failures)?.is_none() {
             return Ok(());
         }
         let stored = self.digests(&request, chunks)?;
         self.compare_with_server(&request, &stored, true, failures);
         self.poison(&request, chunks).map_err(Stop::Fatal)?;
         self.pause()?;
-        let warm = self.warm(&request, failures);
-        if self.ended(sequence, warm, failures)? == Some(true) {
+        let warm = self.warm_pass(&request, failures);
+        if self.finish_pass(sequence, warm, failures)? == Some(true) {
             let retrieved = self.digests(&request, chunks)?;
             self.compare(sequence, &stored, &retrieved, failures);
             self.compare_with_server(&request, &retrieved, false, failures);
@@ -151,8 +151,8 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Ends the request of a pass and sorts its error into one of the sequence or of the run.
-    fn ended<T>(
+    /// Ends the request of a pass. An error either fails the sequence (`None`) or stops the run.
+    fn finish_pass<T>(
         &mut self,
         sequence: u64,
         pass: Result<T, RpcError>,
@@ -182,8 +182,8 @@ impl<'a> Runner<'a> {
         failures.push((failure, format!("sequence {sequence}: {sentence}")));
     }
 
-    /// Looks up, retrieves what was there already and stores the rest.
-    fn cold(&mut self, request: &Request, failures: &mut Failures) -> Result<(), RpcError> {
+    /// Looks up the request, retrieves the hits, which an earlier run stored, and stores the rest.
+    fn cold_pass(&mut self, request: &Request, failures: &mut Failures) -> Result<(), RpcError> {
         let (sequence, chunks) = (request.sequence, self.session.plan.chunks);
         let lookup = self.session.lookup(request, Pass::Cold)?;
         self.samples.of_mut(Measured::ColdLookup).record_lookup(lookup.latency);
@@ -210,8 +210,8 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Looks up, which must find all, and retrieves; whether there is something to compare.
-    fn warm(&mut self, request: &Request, failures: &mut Failures) -> Result<bool, RpcError> {
+    /// Looks up the request, which must hit all chunks, and retrieves it. Returns whether there is something to compare.
+    fn warm_pass(&mut self, request: &Request, failures: &mut Failures) -> Result<bool, RpcError> {
         let (sequence, chunks) = (request.sequence, self.session.plan.chunks);
         let lookup = self.session.lookup(request, Pass::Warm)?;
         self.samples.of_mut(Measured::WarmLookup).record_lookup(lookup.latency);
@@ -261,7 +261,7 @@ impl<'a> Runner<'a> {
         workers.try_for_each(|worker| worker.tensors.poison(blocks))
     }
 
-    /// Retrieves the leading chunks, which have been overwritten; whether they were accepted.
+    /// Retrieves the leading chunks, whose blocks have been overwritten. Returns whether the server accepted it.
     fn retrieve(
         &mut self,
         request: &Request,
@@ -290,7 +290,7 @@ impl<'a> Runner<'a> {
         Ok(transfer.accepted)
     }
 
-    /// Ranks that hold the same are filled the same.
+    /// Fills the blocks of all ranks. With MLA all ranks get the same bytes.
     fn fill(&mut self, request: &Request) -> Result<(), String> {
         for worker in &mut self.session.workers {
             let source = Source {
@@ -340,13 +340,10 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Has the server digest the same memory. `storing`: only ranks that store hold anything of their own yet.
+    /// Compares our digests with the server's digests of the same memory. `storing`: only for ranks that store.
     fn compare_with_server(&mut self, request: &Request, ours: &[Vec<Digest>], storing: bool, failures: &mut Failures) {
-        let blocks = request.blocks;
         let (chunk_blocks, sequence) = (self.session.plan.chunk_blocks, request.sequence);
-        let ids: Vec<u64> = (blocks.first..blocks.first + blocks.count)
-            .map(|id| id as u64)
-            .collect();
+        let ids: Vec<u64> = request.blocks.ids().collect();
         let mut wrong = Vec::new();
         for (worker, ours) in self.session.workers.iter().zip(ours) {
             let Some(checksums) = self.checksums.as_mut().filter(|_| worker.stores || !storing) else {
@@ -374,7 +371,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Waits for the end of the pause that began with the last pass's last reply; a signal ends it.
+    /// Waits until `interval` has passed since the last reply of the last pass; a signal ends the wait.
     fn pause(&mut self) -> Result<(), Stop> {
         let until = self.pass_ended + self.config.interval;
         loop {
@@ -385,7 +382,7 @@ impl<'a> Runner<'a> {
             if left.is_zero() {
                 return Ok(());
             }
-            thread::sleep(left.min(NAP));
+            thread::sleep(left.min(SIGNAL_CHECK_INTERVAL));
         }
     }
 }

@@ -1,62 +1,61 @@
-//! This run at the server: its registrations and the request that is under way, and how all of it is given back, whatever
-//! ended the run. Must never judge what the operations found.
+//! The state of a run at the server: its registrations and the request in progress. Releases all of it, however the run ends.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::case::{Identity, Pass, Plan, Ranks, Request};
 use super::config::RunConfig;
 use super::device::Gpu;
 use super::memory::Layout;
+use super::plan::{Identity, Pass, Plan, Ranks, Request};
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, Transport, Worker};
 use crate::error::Error;
-use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing};
+use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing_time};
 use crate::sys::{limits, signal};
 use crate::units::bytes_text;
 
-/// Between two questions whether a lookup is done: at first, and at most.
+/// The first and the longest pause between two queries for the result of a lookup.
 const POLL_FIRST: Duration = Duration::from_micros(200);
 const POLL_MAX: Duration = Duration::from_millis(5);
-/// How long a late commit is waited for, and between two looks.
+/// How long to wait for a late commit, and the pause between two lookups.
 const SETTLE_MAX: Duration = Duration::from_millis(200);
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
-/// Nobody waits longer for the end than this per request.
+/// Timeout of each request while the session closes.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the server holds for the request that is under way.
+/// What the server holds for the request in progress.
 #[derive(Default)]
-struct Open {
+struct OpenRequest {
     request_id: Option<String>,
-    /// A lookup whose result was not asked for yet.
-    asked: Option<Key>,
-    /// Hits that are locked and not retrieved.
-    locked: Option<Key>,
+    /// A lookup whose result has not been received.
+    pending_lookup: Option<Key>,
+    /// The range of hits that are locked and have not been retrieved.
+    locked_hits: Option<Key>,
 }
 
 pub struct Session {
     client: Client,
     transport: Box<dyn Transport>,
     pub workers: Vec<Worker>,
-    /// How many of them the server knows.
+    /// How many of them are registered.
     registered: usize,
     pub plan: Plan,
     pub identity: Identity,
     pub ranks: Ranks,
     rpc_timeout: Duration,
-    open: Open,
+    open: OpenRequest,
 }
 
-/// How a lookup ended.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
-    /// Leading chunks that every rank has.
+    /// Number of leading chunks that every rank has.
     pub hits: usize,
     pub latency: Duration,
 }
 
 impl Session {
-    /// Allocates the tensors of all ranks and makes them known. Nothing is registered any more when this fails.
+    /// Allocates and registers the tensors of all ranks. After an error nothing is registered.
     pub fn open(
         mut client: Client,
         config: &RunConfig,
@@ -79,7 +78,7 @@ impl Session {
             identity,
             ranks,
             rpc_timeout: config.rpc_timeout,
-            open: Open::default(),
+            open: OpenRequest::default(),
         };
         for rank in 0..ranks.count {
             session.add_worker(config, rank)?;
@@ -91,7 +90,7 @@ impl Session {
         let layout = Layout::new(&config.shape);
         let bytes = layout.bytes as u64;
         let tensors = self.transport.allocate(layout, rank).map_err(|error| {
-            let advice = match limits::are_told_in(&error) {
+            let advice = match limits::has_advice(&error) {
                 true => "",
                 false => "; use a smaller --kvcache-shape-spec",
             };
@@ -112,7 +111,7 @@ impl Session {
             world_size: if self.ranks.mla { 1 } else { self.ranks.count },
             chunk_tokens: self.plan.chunk_tokens,
         };
-        // Counted before: a registration that was answered too late is taken back all the same.
+        // Counted even if this fails: the server may complete a registration after the timeout, so it is unregistered too.
         let registered = self.transport.register(&mut self.client, &mut worker, &registration);
         self.workers.push(worker);
         self.registered += 1;
@@ -131,7 +130,7 @@ impl Session {
         self.transport.commits_late()
     }
 
-    /// Looks the whole request up and waits for the result.
+    /// Looks up the whole request and waits for the result.
     pub fn lookup(&mut self, request: &Request, pass: Pass) -> Result<Lookup, RpcError> {
         let request_id = self.identity.request_id(request.sequence, pass);
         self.lookup_as(request, &request_id)
@@ -140,30 +139,30 @@ impl Session {
     fn lookup_as(&mut self, request: &Request, request_id: &str) -> Result<Lookup, RpcError> {
         let chunks = (0, self.plan.chunks);
         let key = self.identity.key(&self.plan, request, self.ranks, request_id, chunks);
-        self.open = Open {
+        self.open = OpenRequest {
             request_id: Some(request_id.to_owned()),
-            asked: Some(key.clone()),
-            locked: None,
+            pending_lookup: Some(key.clone()),
+            locked_hits: None,
         };
         let begun = Instant::now();
-        // A lookup that a signal cuts short is asked for when the session closes.
+        // If a signal ends the wait, `end_request` gets the result and frees the locks.
         self.client.set_on_signal(OnSignal::End);
-        let asked = self.client.lookup(&key, self.ranks.count);
-        self.client.set_on_signal(OnSignal::GoOn(WORK_GRACE));
-        let found = asked.and_then(|()| self.await_status(request_id));
+        let sent = self.client.lookup(&key, self.ranks.count);
+        self.client.set_on_signal(OnSignal::Grace(WORK_GRACE));
+        let found = sent.and_then(|()| self.await_status(request_id));
         let (hits, latency) = (found?, begun.elapsed());
-        self.open.asked = None;
+        self.open.pending_lookup = None;
         let hits = usize::try_from(hits).ok().filter(|hits| *hits <= self.plan.chunks);
         let hits = hits.ok_or_else(|| RpcError::Malformed {
             operation: Operation::QueryPrefetchStatus,
             detail: format!("more hits than the {} chunks of the request", self.plan.chunks),
         })?;
-        let locked = if self.locks_half_hits() {
+        let locked = if self.may_lock_partial_chunk() {
             (hits + 1).min(self.plan.chunks)
         } else {
             hits
         };
-        self.open.locked = (locked > 0).then(|| key.range(0, (locked * self.plan.chunk_tokens) as u64));
+        self.open.locked_hits = (locked > 0).then(|| key.range(0, (locked * self.plan.chunk_tokens) as u64));
         Ok(Lookup { hits, latency })
     }
 
@@ -180,8 +179,8 @@ impl Session {
         }
     }
 
-    /// The result of a lookup, if it comes in time. A server tells it only once, so a question is not given up once it is
-    /// asked: `wait` ends between two of them.
+    /// The result of a lookup, or `None` if there is none within `wait`. A server returns the result once, so each query waits
+    /// for its reply; `wait` is checked between two queries.
     fn status_within(&mut self, request_id: &str, wait: Deadline) -> Result<Option<u64>, RpcError> {
         let mut pause = POLL_FIRST;
         loop {
@@ -194,15 +193,15 @@ impl Session {
         }
     }
 
-    /// Stores some chunks from all ranks that store, one after another.
+    /// Stores the chunks `chunks.0..chunks.1` from all ranks that store, one after another.
     pub fn store(&mut self, request: &Request, chunks: (usize, usize)) -> Result<Transfer, RpcError> {
         self.transfer(request, chunks, Pass::Cold, Direction::Store)
     }
 
-    /// Retrieves some leading chunks, which the last lookup hit, into all ranks, one after another.
+    /// Retrieves leading chunks, which the last lookup hit, into all ranks, one after another.
     pub fn retrieve(&mut self, request: &Request, chunks: usize, pass: Pass) -> Result<Transfer, RpcError> {
-        // Each transfer consumes its locks, also one that fails in most ways, and locks must not be freed twice.
-        self.open.locked = None;
+        // A transfer releases its locks, in most cases also when it fails, and locks must not be freed twice.
+        self.open.locked_hits = None;
         self.transfer(request, (0, chunks), pass, Direction::Retrieve)
     }
 
@@ -235,8 +234,8 @@ impl Session {
         Ok(all)
     }
 
-    /// Waits until the server has published a store: it does so a little after its reply. `None` if it never did, else
-    /// the time from the first look and whether that one missed.
+    /// Waits until a lookup hits all stored chunks: the server publishes them a little after its reply. Returns the time that
+    /// took and whether the first lookup missed, or `None` if they are not published within `SETTLE_MAX`.
     pub fn settle(&mut self, request: &Request) -> Result<Option<(Duration, bool)>, RpcError> {
         let begun = Instant::now();
         for attempt in 0.. {
@@ -246,10 +245,10 @@ impl Session {
             );
             let lookup = self.lookup_as(request, &request_id)?;
             let time = begun.elapsed();
-            if lookup.hits < self.plan.chunks && self.locks_half_hits() {
+            if lookup.hits < self.plan.chunks && self.may_lock_partial_chunk() {
                 let chunks = (0, lookup.hits + 1);
                 let key = self.identity.key(&self.plan, request, self.ranks, &request_id, chunks);
-                self.open.locked = Some(key);
+                self.open.locked_hits = Some(key);
             }
             self.end_request()?;
             if lookup.hits == self.plan.chunks {
@@ -263,29 +262,29 @@ impl Session {
         Ok(None)
     }
 
-    /// Servers before 0.5.5 can leave a chunk locked that only some ranks have published, and do not count it as a hit.
-    /// Before 0.5.4 its locks can be freed all the same; later ones ignore what was no hit. Only done for keys that nobody
-    /// else can have.
-    fn locks_half_hits(&self) -> bool {
-        let alone = !self.identity.cache_salt.is_empty();
-        alone && self.ranks.count > 1 && !self.ranks.mla && self.client.server().generation < Generation::V0_5_5
+    /// Whether a lookup may lock one chunk more than its hits. Servers before 0.5.5 lock a chunk that only some ranks have
+    /// published, without counting it as a hit. Before 0.5.4 its locks can be freed nevertheless; 0.5.4 ignores that. Only done
+    /// with a salt, where no other run can hold locks on the chunk.
+    fn may_lock_partial_chunk(&self) -> bool {
+        let has_own_keys = !self.identity.cache_salt.is_empty();
+        has_own_keys && self.ranks.count > 1 && !self.ranks.mla && self.client.server().generation < Generation::V0_5_5
     }
 
-    /// Gives back what the request that is under way holds: locks of hits that nobody retrieved, then its state.
+    /// Releases what the server holds for the request in progress: the locks of hits that were not retrieved, and its state.
     pub fn end_request(&mut self) -> Result<(), RpcError> {
-        let Open {
+        let OpenRequest {
             request_id,
-            asked,
-            locked,
+            pending_lookup,
+            locked_hits,
         } = std::mem::take(&mut self.open);
         let Some(request_id) = request_id else { return Ok(()) };
-        let locked = match asked {
-            None => locked,
+        let locked = match pending_lookup {
+            None => locked_hits,
             Some(key) => {
                 let wait = Deadline {
-                    // The other half is for what else is given back.
-                    at: Instant::now() + closing(CLOSING_TIMEOUT) / 2,
-                    on_signal: OnSignal::GoOn(CLOSE_GRACE),
+                    // Half of the time is left for the other requests of `close`.
+                    at: Instant::now() + closing_time(CLOSING_TIMEOUT) / 2,
+                    on_signal: OnSignal::Grace(CLOSE_GRACE),
                 };
                 let hits = self.status_within(&request_id, wait)?.unwrap_or(0);
                 let tokens = hits.saturating_mul(self.plan.chunk_tokens as u64).min(key.end);
@@ -297,10 +296,10 @@ impl Session {
         freed
     }
 
-    /// Ends the request under way and takes the workers away; sentences about what could not be given back. Stops asking
-    /// a server that does not answer. Does nothing the second time.
+    /// Ends the request in progress and unregisters the workers. Returns a sentence for each thing that could not be released.
+    /// Stops as soon as the server does not answer. A second call does nothing.
     pub fn close(&mut self) -> Vec<String> {
-        self.client.set_on_signal(OnSignal::GoOn(CLOSE_GRACE));
+        self.client.set_on_signal(OnSignal::Grace(CLOSE_GRACE));
         self.client.set_reply_timeout(self.rpc_timeout.min(CLOSING_TIMEOUT));
         let mut problems = Vec::new();
         if let Err(error) = self.end_request() {
@@ -325,7 +324,7 @@ impl Session {
     }
 }
 
-/// Also after a panic.
+/// Releases everything after a panic, too.
 impl Drop for Session {
     fn drop(&mut self) {
         self.close();
@@ -338,7 +337,7 @@ enum Direction {
     Retrieve,
 }
 
-/// Whether asking this server anything else is in vain.
+/// Whether the server is lost, so that further requests would fail as well.
 pub fn is_gone(error: &RpcError) -> bool {
     matches!(
         error,

@@ -1,15 +1,15 @@
-//! The shape of KV tensors as typed: `(kv_size,NB,BS,NH,HS):dtype:layers`, groups joined with `;`. Must never know where
-//! tensors live or what is done with them.
+//! The shape of KV tensors, in the syntax of `--kvcache-shape-spec`: groups `(kv_size,NB,BS,NH,HS):dtype:layers`, separated by
+//! `;`.
 
 use std::fmt;
 
 use super::rpc::Dtype;
 use crate::python::number::int;
 
-/// A limit on what a spec may ask for, far beyond any model.
+/// Most layers that a spec may have, far more than any model has.
 const LAYERS_MAX: u64 = 4096;
 
-/// In the order in which LMCache's messages list them.
+/// In the order of LMCache's error message.
 const DTYPES: [Dtype; 5] = [
     Dtype::Float16,
     Dtype::Float32,
@@ -18,7 +18,7 @@ const DTYPES: [Dtype; 5] = [
     Dtype::Int8,
 ];
 
-/// Consecutive layers of one geometry. Each layer is a tensor `[kv_size, blocks, block_tokens, heads, head_elements]`.
+/// Consecutive layers of the same shape. Each layer is a tensor `[kv_size, blocks, block_tokens, heads, head_elements]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerGroup {
     /// 2: keys and values. 1: MLA.
@@ -31,31 +31,31 @@ pub struct LayerGroup {
     pub layers: usize,
 }
 
-/// All layers; never empty, and all groups have the same `blocks` and `block_tokens`.
+/// All layers. There is at least one group, and all groups have the same `blocks` and `block_tokens`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub groups: Vec<LayerGroup>,
 }
 
 impl LayerGroup {
-    /// Elements of one token in one plane of one layer.
+    /// Elements per token in one plane of one layer.
     pub fn hidden(&self) -> usize {
         self.heads * self.head_elements
     }
 
-    /// Bytes of one block in one plane of one layer: the contiguous run that copies are made of.
+    /// Bytes per block in one plane of one layer, which are contiguous.
     pub fn block_bytes(&self) -> usize {
         self.block_tokens * self.hidden() * element_bytes(self.dtype)
     }
 
-    /// Bytes of one layer.
+    /// Bytes per layer.
     pub fn layer_bytes(&self) -> usize {
         self.kv_size * self.blocks * self.block_bytes()
     }
 }
 
 impl Shape {
-    /// Reads a spec with LMCache's rules and messages, and then refuses what LMCache accepts but no server can hold.
+    /// Parses a spec with the rules and messages of LMCache, then refuses shapes that LMCache accepts but no server can hold.
     pub fn parse(spec: &str) -> Result<Shape, String> {
         if spec.is_empty() {
             return Err("KV shape specification cannot be empty".into());
@@ -97,7 +97,7 @@ impl Shape {
         self.groups[0].block_tokens
     }
 
-    /// Whether every layer has one plane, so that all ranks hold the same.
+    /// Whether every layer has one plane, as with MLA, where all ranks hold the same KV.
     pub fn is_mla(&self) -> bool {
         self.groups.iter().all(|group| group.kv_size == 1)
     }
@@ -131,7 +131,7 @@ impl Shape {
         })
     }
 
-    /// Bytes that the tokens of one chunk have in all layers and planes.
+    /// Bytes per chunk in all layers and planes of one rank.
     pub fn chunk_bytes(&self, chunk_tokens: usize) -> usize {
         let blocks = chunk_tokens / self.block_tokens();
         self.layers()
@@ -144,7 +144,7 @@ fn element_bytes(dtype: Dtype) -> usize {
     usize::try_from(dtype.bytes()).expect("at most four")
 }
 
-/// In the order in which LMCache checks: form, dtype, numbers, their count.
+/// Checks in the order of LMCache: format, dtype, numbers, their count.
 fn parse_group(spec: &str) -> Result<LayerGroup, String> {
     let malformed = || format!("Invalid group spec format: {spec}");
     let inner = spec
@@ -152,7 +152,6 @@ fn parse_group(spec: &str) -> Result<LayerGroup, String> {
         .filter(|_| spec.contains("):"))
         .ok_or_else(malformed)?;
     let (numbers, rest) = inner.split_once(')').ok_or_else(malformed)?;
-    // One character after the parenthesis goes unread, as in LMCache: only a colon can stand there when all is well.
     let rest = rest.strip_prefix(':').ok_or_else(malformed)?;
     let (dtype, layers) = rest
         .split_once(':')
@@ -213,7 +212,7 @@ impl fmt::Display for LayerGroup {
 }
 
 impl fmt::Display for Shape {
-    /// The echo of LMCache, which is a spec again.
+    /// The format of LMCache's output, which can be parsed again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, group) in self.groups.iter().enumerate() {
             let separator = if index > 0 { ";" } else { "" };
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_read_and_echoed() {
+    fn specs_are_parsed_and_displayed() {
         let shape = Shape::parse(" ( +2 , 1_024, 16,8,128):FLOAT16 : 4 ;; (1,1024,16,1,128):int8:28;").unwrap();
         assert_eq!(
             shape.to_string(),
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_specs_are_refused_as_the_reference_refuses_them() {
+    fn malformed_specs_are_refused_with_the_messages_of_lmcache() {
         assert_eq!(refused(""), "KV shape specification cannot be empty");
         assert_eq!(refused(" ; ;"), "No valid layer groups found in spec");
         for spec in [
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_can_hold_is_refused() {
+    fn shapes_that_no_server_can_hold_are_refused() {
         assert!(refused("(3,16,4,1,4):uint8:1").starts_with("kv_size is 3 but must be 2"));
         assert!(refused("(2,0,4,1,4):uint8:1").starts_with("NB is 0 but must be positive"));
         assert!(refused("(2,16,-4,1,4):uint8:1").starts_with("BS is -4"));

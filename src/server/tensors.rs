@@ -1,4 +1,4 @@
-//! The KV tensors of one rank wherever they are: in host memory or on a device.
+//! The KV tensors of one rank, in host memory or on a device.
 
 use super::checksum::{Digest, Kind};
 use super::device::DeviceTensors;
@@ -29,7 +29,7 @@ impl Tensors {
         }
     }
 
-    /// Overwrites the blocks, so that a retrieve that moves nothing cannot look like one that worked.
+    /// Overwrites the blocks, so that a retrieve that copies nothing is detected. The error is one sentence.
     pub fn poison(&mut self, blocks: Blocks) -> Result<(), String> {
         match self {
             Tensors::Host(tensors) => {
@@ -42,7 +42,8 @@ impl Tensors {
         }
     }
 
-    /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as the server does it.
+    /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as float32, as the server does it. The error
+    /// is one sentence.
     pub fn digests(&self, blocks: Blocks, chunk_blocks: usize, kind: Kind, widen: bool) -> Result<Vec<Digest>, String> {
         match self {
             Tensors::Host(tensors) => Ok(tensors.digests(blocks, chunk_blocks, kind, widen)),

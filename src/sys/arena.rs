@@ -1,5 +1,5 @@
-//! One mapping, cut into equal slots that are moved, never shared. It must never hand out two slots over the same bytes: that
-//! is what lets safe code give a slot to the kernel, or to a helper process, and be sure that nobody reads it meanwhile.
+//! An anonymous mapping that is split into slots of equal size. A slot is the only access to its bytes, and no two slots
+//! overlap. So safe code can hand a slot to the kernel or to a helper process, and nothing else touches the bytes meanwhile.
 #![allow(unsafe_code)]
 
 use std::fs::{File, Permissions};
@@ -9,36 +9,36 @@ use std::os::unix::fs::PermissionsExt;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-/// Slots start at a page border whatever alignment is asked for, so O_DIRECT never meets a misaligned address.
+/// Smallest alignment of the first slot, so that O_DIRECT accepts its address.
 const PAGE_BYTES: usize = 4096;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 const PRIVATE: libc::c_int = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
-/// A mapping that is unmapped when the last slot is gone. Private to this process, or backed by a nameless file that a
-/// helper process can be given.
+/// A mapping that is unmapped when the last slot is dropped. It is private to this process, or backed by an unnamed file that
+/// can be passed to a helper process.
 pub struct Arena {
     base: NonNull<u8>,
     file: Option<File>,
     mapped_bytes: usize,
-    /// First byte that is used: the alignment asked for may be larger than the mapping's own.
+    /// Offset of the first used byte: more than 0 where the requested alignment is larger than that of the mapping.
     start: usize,
     used_bytes: usize,
 }
 
-// SAFETY: the arena itself gives no access to the bytes; a slot does, and each byte belongs to exactly one slot.
+// SAFETY: the arena itself gives no access to the bytes. Slots do, and each byte belongs to exactly one slot.
 unsafe impl Send for Arena {}
-// SAFETY: as above; the shared part (base, lengths) is never written after construction.
+// SAFETY: as above; the fields are never written after construction.
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Maps `bytes` and aligns the first one to `align` (at least a page). With `huge_pages` the memory comes from the
-    /// preallocated 2 MiB pool or the call fails; without, the kernel is asked for transparent huge pages.
+    /// Maps `bytes` bytes and aligns the first one to `align`, at least to a page. With `huge_pages` the memory comes from the
+    /// preallocated pool of 2 MiB pages, or the call fails; without, the kernel is asked for transparent huge pages.
     pub fn new(bytes: usize, align: usize, huge_pages: bool) -> io::Result<Arena> {
         Arena::map(bytes, align, huge_pages, false)
     }
 
-    /// As [`Arena::new`], on memory that a helper process can map too. It has no name, only this user may open it, and its
-    /// size is sealed: a helper cannot take pages away from under this process.
+    /// As [`Arena::new`], on memory that a helper process can map too: an unnamed file that only this user may open, with a
+    /// sealed size, so that a helper cannot truncate it (which would end this process with SIGBUS).
     pub fn shared(bytes: usize, align: usize, huge_pages: bool) -> io::Result<Arena> {
         Arena::map(bytes, align, huge_pages, true)
     }
@@ -59,7 +59,7 @@ impl Arena {
             None if huge_pages => (-1, PRIVATE | libc::MAP_HUGETLB | libc::MAP_HUGE_2MB),
             None => (-1, PRIVATE),
         };
-        // SAFETY: a fresh mapping at an address the kernel chooses touches no existing memory.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no existing memory.
         let address = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -75,8 +75,8 @@ impl Arena {
         }
         let base = NonNull::new(address.cast::<u8>()).ok_or_else(too_large)?;
         if !huge_pages {
-            // SAFETY: advice over exactly the mapping made above. It may be refused (no such kernel option): then the
-            // memory is made of small pages, which is only slower.
+            // SAFETY: advice for exactly the mapping made above. A kernel without transparent huge pages refuses it; then
+            // the memory has small pages, which is only slower.
             unsafe { libc::madvise(address, mapped_bytes, libc::MADV_HUGEPAGE) };
         }
         let start = (base.as_ptr() as usize).next_multiple_of(align) - base.as_ptr() as usize;
@@ -99,7 +99,7 @@ impl Arena {
         })
     }
 
-    /// Cuts the whole arena into slots. It takes the arena by value, so it can happen only once.
+    /// Splits the whole arena into slots. It takes the arena by value, so that this can happen only once.
     pub fn into_slots(self, slot_bytes: usize) -> (Arc<Arena>, Vec<Slot>) {
         let count = self.used_bytes.checked_div(slot_bytes).unwrap_or(0);
         let arena = Arc::new(self);
@@ -113,22 +113,22 @@ impl Arena {
         (arena, slots)
     }
 
-    /// Address and length of the used bytes, for registering them with the kernel.
+    /// Address and length of the used bytes, to register them with the kernel.
     pub fn raw_parts(&self) -> (*mut u8, usize) {
         (self.base.as_ptr().wrapping_add(self.start), self.used_bytes)
     }
 }
 
-/// A shared arena as seen from outside.
+/// What a helper process needs to map a shared arena.
 pub struct SharedParts<'a> {
     pub file: BorrowedFd<'a>,
     pub mapped_bytes: usize,
-    /// Where the used bytes begin in the file.
+    /// Offset of the used bytes in the file.
     pub start: usize,
     pub used_bytes: usize,
 }
 
-/// A file in memory that nobody can open by name, shrink or grow.
+/// A memory file without a name and with a sealed size.
 fn sealed_file(bytes: usize, huge_pages: bool) -> io::Result<File> {
     let huge_flags = if huge_pages {
         libc::MFD_HUGETLB | libc::MFD_HUGE_2MB
@@ -141,7 +141,7 @@ fn sealed_file(bytes: usize, huge_pages: bool) -> io::Result<File> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor and nothing else owns it.
+    // SAFETY: a new descriptor that nothing else owns.
     let file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.set_len(bytes as u64)?;
@@ -155,12 +155,12 @@ fn sealed_file(bytes: usize, huge_pages: bool) -> io::Result<File> {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: base and mapped_bytes are those of the mmap in `map`, and no slot is left (each holds an Arc).
+        // SAFETY: base and mapped_bytes are those of the mmap in `map`, and no slot is left, since each holds an Arc.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
     }
 }
 
-/// Exclusive access to one piece of an arena. Moving it moves the right to touch the bytes.
+/// Exclusive access to one part of an arena. Whoever owns the slot may access the bytes.
 pub struct Slot {
     arena: Arc<Arena>,
     offset: usize,
@@ -176,7 +176,7 @@ impl Slot {
         self.len == 0
     }
 
-    /// Byte position inside the arena's used part.
+    /// Offset in the arena's used bytes.
     pub fn offset(&self) -> usize {
         self.offset
     }
@@ -191,9 +191,9 @@ impl Slot {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: offset + len lies inside the mapping (into_slots), the bytes are initialised (the kernel zeroes anonymous
-        // pages and those of a new file) and no other slot covers them. A helper process writes to them only while the slot
-        // is away with its adapter.
+        // SAFETY: `into_slots` keeps offset + len inside the mapping. The kernel zeroes anonymous pages and those of a new
+        // file, so the bytes are initialised. No other slot covers them, and a helper process writes to them only while its
+        // adapter owns the slot.
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len) }
     }
 

@@ -1,4 +1,4 @@
-//! Opening connections with an end to the wait. Sockets come back in blocking mode.
+//! Opens TCP and Unix connections with a time limit. The sockets returned are in blocking mode.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,13 +11,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::deadline::{Limits, TICK, too_late};
+use super::deadline::{Limits, TICK, timed_out};
 use super::limits;
 
-/// Between two attempts at a server whose queue of connections is full.
-const QUEUE_PAUSE: Duration = Duration::from_millis(10);
+/// Pause between two attempts to connect to a Unix socket whose backlog is full.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
 
-/// The first address that takes the connection, each of which gets its share of `patience`.
+/// Connects to the first address that accepts. `patience` is divided evenly among the addresses.
 pub fn tcp(addresses: &[SocketAddr], patience: Duration, limits: &impl Limits) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let share = patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
@@ -42,7 +42,7 @@ fn tcp_to(address: &SocketAddr, until: Instant, limits: &impl Limits) -> io::Res
     loop {
         let tick = TICK.min(until.saturating_duration_since(Instant::now()));
         let tick_ms = libc::c_int::try_from(tick.as_millis()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: one initialised pollfd, as the count says; it is writable for the whole call.
+        // SAFETY: the count is 1, and `ready` is one initialised pollfd that is writable for the whole call.
         let count = unsafe { libc::poll(&mut ready, 1, tick_ms) };
         if count > 0 {
             break;
@@ -52,7 +52,7 @@ fn tcp_to(address: &SocketAddr, until: Instant, limits: &impl Limits) -> io::Res
         }
         limits.check()?;
         if Instant::now() >= until {
-            return Err(too_late());
+            return Err(timed_out());
         }
     }
     if let Some(error) = stream.take_error()? {
@@ -62,8 +62,7 @@ fn tcp_to(address: &SocketAddr, until: Instant, limits: &impl Limits) -> io::Res
     Ok(stream)
 }
 
-/// A stream to the socket file at `path`. A server that takes nothing off its full queue is asked again until the limits say
-/// no.
+/// Connects to the socket file at `path`. While the server's backlog is full the attempt is repeated, until the limits end it.
 pub fn unix(path: &Path, limits: &impl Limits) -> io::Result<UnixStream> {
     let socket = socket(libc::AF_UNIX)?;
     let mut name = libc::sockaddr_un {
@@ -71,7 +70,7 @@ pub fn unix(path: &Path, limits: &impl Limits) -> io::Result<UnixStream> {
         sun_path: [0; 108],
     };
     let bytes = path.as_os_str().as_bytes();
-    // The last byte stays zero.
+    // The last byte stays 0.
     if bytes.len() >= name.sun_path.len() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -86,7 +85,7 @@ pub fn unix(path: &Path, limits: &impl Limits) -> io::Result<UnixStream> {
             Ok(()) => break,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 limits.check()?;
-                thread::sleep(QUEUE_PAUSE);
+                thread::sleep(BACKLOG_PAUSE);
             }
             Err(error) => return Err(error),
         }
@@ -96,19 +95,19 @@ pub fn unix(path: &Path, limits: &impl Limits) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
-/// A socket that does not block.
+/// A non-blocking socket.
 fn socket(family: libc::c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers; the result is checked before it is used as a descriptor.
     let fd = unsafe { libc::socket(family, kind, 0) };
     if fd < 0 {
-        return Err(limits::explained(io::Error::last_os_error()));
+        return Err(limits::add_advice(io::Error::last_os_error()));
     }
-    // SAFETY: a fresh descriptor that nobody else owns.
+    // SAFETY: a new descriptor that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A socket that is on its way to `address`.
+/// A socket that is connecting to `address`.
 fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() {
         libc::AF_INET
@@ -147,7 +146,7 @@ fn begin_connect(address: &SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// `T` is the socket address of the socket's family.
+/// `T` is the address structure of the socket's family.
 fn connect_to<T>(socket: &OwnedFd, name: &T) -> io::Result<()> {
     let len = libc::socklen_t::try_from(mem::size_of::<T>()).expect("addresses are small");
     // SAFETY: the descriptor is open for as long as `socket` lives; `name` is readable for `len` bytes during the call.
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_without_a_listener_refuses() {
+    fn a_port_without_a_listener_refuses_the_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_takes_no_connection_is_not_waited_for_for_ever() {
+    fn a_full_backlog_ends_in_a_timeout_and_a_long_path_is_refused() {
         let folder = std::env::temp_dir().join(format!("lmcache-bench-connect-{}", std::process::id()));
         let listener = std::os::unix::net::UnixListener::bind(&folder).unwrap();
         let mut kept = Vec::new();
@@ -207,7 +206,7 @@ mod tests {
                 Ok(stream) => kept.push(stream),
                 Err(error) => break error,
             }
-            assert!(kept.len() < 100_000, "the queue has no end");
+            assert!(kept.len() < 100_000, "the backlog has no limit");
         };
         assert_eq!(ended.kind(), io::ErrorKind::TimedOut, "{ended}");
         drop(listener);

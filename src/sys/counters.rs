@@ -1,5 +1,4 @@
-//! What the kernel counts: CPU time, bytes this process moved to and from block devices, memory and limits. Readings only;
-//! what they mean is decided elsewhere.
+//! Readings of kernel counters: CPU time, block device traffic, available memory and limits.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 /// CPU time of all threads of this process, user and kernel.
 pub fn process_cpu() -> Duration {
-    // SAFETY: an all-zero rusage is a valid value to fill in.
+    // SAFETY: all-zero bytes are a valid rusage.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is writable for the whole call; RUSAGE_SELF cannot fail with a valid pointer.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
@@ -19,7 +18,7 @@ pub fn process_cpu() -> Duration {
     duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
-/// CPU time of all threads of another process; `None` when it is gone.
+/// CPU time of all threads of another process; `None` when it has ended.
 pub fn other_process_cpu(pid: u32) -> Option<Duration> {
     let mut clock: libc::clockid_t = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -46,8 +45,8 @@ pub fn locked_memory_limit_bytes() -> Option<u64> {
     (status == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// Bytes of memory that can be had without swapping: by the kernel's own estimate, and no more than the control groups of
-/// this process leave, which is how containers are limited.
+/// Bytes of memory that can be allocated without swapping: the smaller of the kernel's estimate (`MemAvailable`) and what the
+/// memory limits of this process's control groups leave, which is how containers are limited.
 pub fn available_memory_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let of_groups = group_folders(&groups, "memory").into_iter().filter_map(|folder| {
@@ -89,11 +88,12 @@ pub fn group_folders(table: &str, controller: &str) -> Vec<PathBuf> {
     folders
 }
 
-/// What a group may still use; pages of files count as free, because the kernel gives them up first. `None` without a limit.
+/// Bytes that a control group may still use. Page cache counts as free, because the kernel reclaims it first. `None` without a
+/// limit.
 fn left_in_group(limit: &str, used: &str, stat: &str) -> Option<u64> {
     let limit: u64 = limit.trim().parse().ok()?;
     let used: u64 = used.trim().parse().ok()?;
-    // Version 1 counts the groups below apart; its totals have names of their own.
+    // In version 1 the plain fields leave out child groups, and the totals are `total_*`.
     let field = |name: &str| {
         let value = |wanted: String| {
             stat.lines()
@@ -107,15 +107,15 @@ fn left_in_group(limit: &str, used: &str, stat: &str) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(files)))
 }
 
-/// Storage traffic that the kernel charges to a process, from `/proc/PID/io`. Writes through the page cache are charged
-/// when a page becomes dirty, not when it reaches the device.
+/// Storage traffic of a process, from `/proc/PID/io`. Writes through the page cache count when a page becomes dirty, not when
+/// it reaches the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessIo {
     pub read_bytes: u64,
     pub write_bytes: u64,
 }
 
-/// Of this process, or of another one of this user.
+/// The traffic of this process (`None`), or of another process of this user.
 pub fn process_io(pid: Option<u32>) -> Option<ProcessIo> {
     let path = pid.map_or("/proc/self/io".to_owned(), |pid| format!("/proc/{pid}/io"));
     parse_process_io(&fs::read_to_string(path).ok()?)
@@ -132,14 +132,14 @@ fn parse_process_io(text: &str) -> Option<ProcessIo> {
     })
 }
 
-/// A block device's own counters, all processes together.
+/// Traffic of a block device, by all processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceIo {
     pub read_bytes: u64,
     pub write_bytes: u64,
 }
 
-/// The block device under a path.
+/// The block device that holds a file system.
 #[derive(Clone, Debug)]
 pub struct BlockDevice {
     stat_path: PathBuf,
@@ -147,7 +147,7 @@ pub struct BlockDevice {
 
 impl BlockDevice {
     /// Finds the device of the file system that holds `path`: by its device number, or, for file systems with an anonymous
-    /// number (btrfs, overlay), by the source that the mount table names.
+    /// number (btrfs, overlay), by its source in the mount table.
     pub fn under(path: &Path) -> Option<BlockDevice> {
         use std::os::unix::fs::MetadataExt;
         let number = fs::metadata(path).ok()?.dev();
@@ -183,7 +183,7 @@ fn mount_source(table: &str, number: u64) -> Option<String> {
 }
 
 fn parse_device_io(text: &str) -> Option<DeviceIo> {
-    // Documented unit of these two fields: 512-byte sectors, whatever the device's own sector size.
+    // The unit of these fields is 512 bytes, whatever the sector size of the device (Documentation/block/stat.rst of Linux).
     const SECTOR_BYTES: u64 = 512;
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
     let sectors = |index: usize| fields.get(index)?.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES);
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_process_and_device_counters() {
+    fn process_and_device_counters_are_parsed() {
         let io = "rchar: 1\nwchar: 2\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n";
         assert_eq!(
             parse_process_io(io),
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_source_of_an_anonymous_device() {
+    fn the_source_of_an_anonymous_device_is_found() {
         let table = "24 1 0:22 / / rw - btrfs /dev/sda2 rw\n25 24 0:23 / /proc rw - proc proc rw\n";
         assert_eq!(mount_source(table, libc::makedev(0, 22)).as_deref(), Some("/dev/sda2"));
         assert_eq!(mount_source(table, libc::makedev(0, 23)), None);
     }
 
     #[test]
-    fn a_containers_limit_counts() {
+    fn control_group_limits_are_found_and_applied() {
         let folders = group_folders("4:cpu,memory:/a/b\n3:cpuset:/x\n0::/\n", "memory");
         let folders: Vec<_> = folders.iter().map(|folder| folder.to_str().unwrap()).collect();
         let root = "/sys/fs/cgroup/memory/";

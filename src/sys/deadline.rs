@@ -1,5 +1,5 @@
-//! When waiting must end: at a moment, and soon after a signal. Streams ask their limits before every system call, so that
-//! neither a silent peer nor one that never pauses holds anybody up.
+//! Limits on waiting: a deadline, and a grace period after a signal. Streams check their limits before every system call, so
+//! neither a silent peer nor one that sends without pause can delay the end of a run.
 
 use std::error::Error;
 use std::fmt;
@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 
 use super::signal;
 
-/// How long one system call may block before the limits are asked again. Every waiting thread wakes so often for nothing:
-/// with a thousand streams half of it took 8 % more processor time.
+/// How long one system call may block before the limits are checked again. Every waiting thread wakes at this interval: half
+/// of it cost 8 % more CPU time with a thousand streams.
 pub const TICK: Duration = Duration::from_millis(100);
-/// What is under way when a signal comes may take this long to finish.
+/// Time after a signal in which an operation that is in progress may finish.
 pub const WORK_GRACE: Duration = Duration::from_millis(400);
-/// What was taken is given back until then; the program ends within a second of a signal.
+/// Time after a signal in which resources at servers are released. The program ends within a second of a signal.
 pub const CLOSE_GRACE: Duration = Duration::from_millis(800);
 
-/// Asked before every system call of a stream.
+/// A condition that ends waiting, checked before every system call of a stream.
 pub trait Limits {
-    /// An error when waiting must end now.
+    /// The error of the limit that has been reached, if one has.
     fn check(&self) -> io::Result<()>;
 }
 
@@ -29,15 +29,16 @@ impl<L: Limits> Limits for Arc<L> {
     }
 }
 
-/// What a signal that asks for an end does to a wait.
+/// What a termination signal does to a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSignal {
+    /// Ends it at once.
     End,
-    /// The wait may go on until this long after the signal.
-    GoOn(Duration),
+    /// Lets it continue for this long after the signal.
+    Grace(Duration),
 }
 
-/// A moment, and a signal before it.
+/// A point in time that ends a wait, unless a signal ends it earlier.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     pub at: Instant,
@@ -45,7 +46,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// This long from now on; a signal ends it.
+    /// A deadline `duration` from now; a signal ends the wait at once.
     pub fn after(duration: Duration) -> Deadline {
         Deadline {
             at: Instant::now() + duration,
@@ -53,7 +54,7 @@ impl Deadline {
         }
     }
 
-    /// How long until its moment; none is left when it is over.
+    /// Time left until the deadline: zero once it has passed.
     pub fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
@@ -63,18 +64,18 @@ impl Limits for Deadline {
     fn check(&self) -> io::Result<()> {
         if let Some(since) = signal::since_received() {
             match self.on_signal {
-                OnSignal::GoOn(grace) if since < grace => {}
+                OnSignal::Grace(grace) if since < grace => {}
                 _ => return Err(cancelled()),
             }
         }
         match Instant::now() < self.at {
             true => Ok(()),
-            false => Err(too_late()),
+            false => Err(timed_out()),
         }
     }
 }
 
-/// Why a wait was given up before its time.
+/// The inner error of a wait that a signal ended.
 #[derive(Debug)]
 struct Cancelled;
 
@@ -86,20 +87,20 @@ impl fmt::Display for Cancelled {
 
 impl Error for Cancelled {}
 
-/// How long an orderly end may take that is given `time` otherwise: less after a signal.
-pub fn closing(time: Duration) -> Duration {
+/// How long an orderly shutdown may take: `time`, or less after a signal.
+pub fn closing_time(time: Duration) -> Duration {
     match signal::since_received() {
         Some(since) => time.min(CLOSE_GRACE.saturating_sub(since)),
         None => time,
     }
 }
 
-/// The time is over.
-pub fn too_late() -> io::Error {
+/// The error of a wait that reached its deadline.
+pub fn timed_out() -> io::Error {
     io::Error::new(ErrorKind::TimedOut, "no answer in time")
 }
 
-/// Somebody asked for the end.
+/// The error of a wait that a signal ended.
 pub fn cancelled() -> io::Error {
     io::Error::other(Cancelled)
 }
@@ -108,8 +109,8 @@ pub fn is_cancelled(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Cancelled>())
 }
 
-/// Whether a system call only says that nothing has happened yet.
-pub fn is_tick(error: &io::Error) -> bool {
+/// Whether a system call only reached its own timeout or was interrupted, so that it can be repeated.
+pub fn is_retryable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_ends_at_its_moment() {
+    fn a_deadline_is_an_error_from_its_time_on() {
         let limit = |at| Deadline {
             at,
             on_signal: OnSignal::End,

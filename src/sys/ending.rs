@@ -1,5 +1,5 @@
-//! The last resort of an orderly end: a second after a signal the program is over, whatever it hangs in, be it a name server,
-//! a disk, a full pipe. Until then everything has had its chance to finish; what is being written to files may go on.
+//! Guarantees that the process exits within a second of a termination signal, even if a thread hangs in a name lookup, a disk
+//! or a full pipe. Only results that are being saved may take longer.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use super::deadline::TICK;
 use super::signal;
 
-/// After the graces of `deadline`, and with time left to be gone within the second.
+/// Time from the signal to the forced exit: after the grace periods of `deadline`, and early enough to exit within a second.
 const GIVE_UP: Duration = Duration::from_millis(930);
 
-/// Results that are being written.
+/// Number of `Saving` values that are alive.
 static SAVING: AtomicUsize = AtomicUsize::new(0);
 
-/// From now on a signal is the end within a second. `exit_code` is that of a signal; `say` gets the sentence.
+/// Starts the thread that forces the exit. `exit_code` maps a signal to the exit code; `say` gets the message.
 pub fn watch(exit_code: fn(i32) -> u8, say: fn(&str)) -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
     let reader = File::from(OwnedFd::from(reader));
-    // Open until the end of the program, since the handler writes to it.
+    // The signal handler writes to it until the process exits, so it is never closed.
     signal::wake(writer.as_raw_fd());
     std::mem::forget(writer);
     Builder::new()
@@ -33,7 +33,7 @@ pub fn watch(exit_code: fn(i32) -> u8, say: fn(&str)) -> io::Result<()> {
 
 fn wait(mut woken: File, exit_code: fn(i32) -> u8, say: fn(&str)) {
     let mut byte = [0];
-    // Sleeps for the whole run, so that nothing measured is disturbed.
+    // Blocks for the whole run, so that it does not disturb the measurement.
     while signal::received().is_none() {
         if woken.read(&mut byte).is_err() {
             thread::sleep(TICK);
@@ -42,7 +42,7 @@ fn wait(mut woken: File, exit_code: fn(i32) -> u8, say: fn(&str)) {
     let since = signal::since_received().unwrap_or_default();
     thread::sleep(GIVE_UP.saturating_sub(since));
     while SAVING.load(Ordering::SeqCst) > 0 {
-        // What comes after it gets some time too.
+        // Whatever follows a save, such as the next file, gets two more ticks.
         while SAVING.load(Ordering::SeqCst) > 0 {
             thread::sleep(TICK);
         }
@@ -53,13 +53,14 @@ fn wait(mut woken: File, exit_code: fn(i32) -> u8, say: fn(&str)) {
         "lmcache-bench: stopped by {} in the middle of something that does not end; what it left open is not closed",
         signal::name(signal)
     ));
-    // SAFETY: ends the process without running anything that might hang as well.
+    // SAFETY: _exit ends the process without running exit handlers, which might hang as well.
     unsafe { libc::_exit(i32::from(exit_code(signal))) }
 }
 
-/// While this lives, results are being worked out or written to files, which a slow disk must not lose.
+/// Delays the forced exit for as long as it lives: results are being computed or written, perhaps to a slow disk.
 pub struct Saving(());
 
+/// Announces that results are being computed or written.
 pub fn saving() -> Saving {
     SAVING.fetch_add(1, Ordering::SeqCst);
     Saving(())

@@ -1,6 +1,6 @@
-//! A file or memory device mapped shared, cut into pieces that are moved, never shared for writing. Bytes are copied in and out:
-//! no reference to them is ever made, because other processes may change them. A file that is truncated while it is mapped ends
-//! the process (SIGBUS), as with every mapping.
+//! A shared mapping of a file or memory device, split into pieces. Each piece is the only access to its bytes. Bytes are copied
+//! in and out without making references to them, because other processes may change them. As with every mapping, a file that
+//! is truncated while it is mapped ends the process (SIGBUS).
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -12,25 +12,25 @@ use std::sync::Arc;
 
 const PAGE_BYTES: usize = 4096;
 
-/// The whole mapping, unmapped when the last piece is gone.
+/// The whole mapping, unmapped when the last piece is dropped.
 struct Map {
     base: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: the map itself gives no access to the bytes; a piece does, and each byte belongs to at most one piece.
+// SAFETY: the map itself gives no access to the bytes. Pieces do, and each byte belongs to at most one piece.
 unsafe impl Send for Map {}
-// SAFETY: as above; base and bytes are never written after construction.
+// SAFETY: as above; the fields are never written after construction.
 unsafe impl Sync for Map {}
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: base and bytes are those of the mmap in `FileMap::new`, and no piece is left (each holds an Arc).
+        // SAFETY: base and bytes are those of the mmap in `FileMap::new`, and no piece is left, since each holds an Arc.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }
 
-/// What has not been cut off yet lies between `front` and `back`.
+/// A mapping that pieces are cut from, at its start and at its end. The rest lies between `front` and `back`.
 pub struct FileMap {
     map: Arc<Map>,
     front: usize,
@@ -40,7 +40,7 @@ pub struct FileMap {
 impl FileMap {
     /// Maps the first `bytes` of `file` for reading and writing.
     pub fn new(file: &File, bytes: usize) -> io::Result<FileMap> {
-        // SAFETY: a fresh mapping at an address the kernel chooses touches no existing memory.
+        // SAFETY: a new mapping at an address that the kernel chooses touches no existing memory.
         let address = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -62,25 +62,26 @@ impl FileMap {
         })
     }
 
-    /// Makes the kernel map this range for writing now, as far as it lies inside, so that no later write meets a page fault.
+    /// Populates the page tables of a range for writing, so that later writes cause no page faults. What lies outside the
+    /// mapping is ignored.
     pub fn populate(&self, range: Range<usize>) -> io::Result<()> {
-        // A page that is cut in half belongs to the range.
+        // madvise wants the start of a page.
         let start = range.start.min(self.map.bytes) / PAGE_BYTES * PAGE_BYTES;
         let bytes = range.end.min(self.map.bytes).saturating_sub(start);
         let address = self.map.base.as_ptr().wrapping_add(start);
-        // SAFETY: advice over a part of the mapping, which `map` keeps alive; mappings start at a page.
+        // SAFETY: advice for a part of the mapping, which `map` keeps alive.
         match unsafe { libc::madvise(address.cast(), bytes, libc::MADV_POPULATE_WRITE) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// What has not been cut off yet.
+    /// The range that has not been cut off.
     pub fn rest(&self) -> Range<usize> {
         self.front..self.back
     }
 
-    /// The next piece, in order of address; none when less is left.
+    /// Cuts a piece off the start of the rest; `None` if the rest is smaller.
     pub fn cut(&mut self, bytes: usize) -> Option<Piece> {
         if bytes > self.back - self.front {
             return None;
@@ -89,7 +90,7 @@ impl FileMap {
         Some(self.piece(self.front - bytes, bytes))
     }
 
-    /// A piece from the end.
+    /// Cuts a piece off the end of the rest; `None` if the rest is smaller.
     pub fn cut_last(&mut self, bytes: usize) -> Option<Piece> {
         if bytes > self.back - self.front {
             return None;
@@ -107,7 +108,7 @@ impl FileMap {
     }
 }
 
-/// The only way to some bytes of a mapping.
+/// Exclusive access, within this process, to some bytes of a mapping.
 pub struct Piece {
     map: Arc<Map>,
     offset: usize,
@@ -130,47 +131,47 @@ impl Piece {
     /// Copies `from` to the start of the piece.
     pub fn write(&mut self, from: &[u8]) {
         assert!(from.len() <= self.bytes, "a piece of {} bytes", self.bytes);
-        // SAFETY: offset + bytes lies inside the mapping (`cut`, `cut_last`), `&mut self` makes this the only access of this
-        // process to these bytes, and `from` cannot overlap them, because no reference to a mapping exists.
+        // SAFETY: `cut` and `cut_last` keep offset + bytes inside the mapping. `&mut self` makes this the only access of this
+        // process to these bytes. `from` cannot overlap them, because no references to the mapping exist.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), self.address(), from.len()) };
     }
 
-    /// As [`Piece::write`], for bytes that will not be read soon: they leave the processor's caches alone.
-    pub fn write_past_caches(&mut self, from: &[u8]) {
+    /// As [`Piece::write`], with non-temporal stores, which bypass the caches: for bytes that will not be read soon.
+    pub fn write_nontemporal(&mut self, from: &[u8]) {
         assert!(from.len() <= self.bytes, "a piece of {} bytes", self.bytes);
         // SAFETY: as in `write`.
-        unsafe { copy_past_caches(from, self.address()) };
+        unsafe { copy_nontemporal(from, self.address()) };
     }
 
     /// Copies the start of the piece to `to`.
     pub fn read(&self, to: &mut [u8]) {
         assert!(to.len() <= self.bytes, "a piece of {} bytes", self.bytes);
-        // SAFETY: as in `write`; `&self` excludes a write by this process meanwhile.
+        // SAFETY: as in `write`; `&self` excludes writes by this process.
         unsafe { ptr::copy_nonoverlapping(self.address(), to.as_mut_ptr(), to.len()) };
     }
 }
 
-/// Copies with stores that go straight to memory: a plain copy would first fetch the lines that it is going to overwrite.
+/// Copies with non-temporal stores. A plain copy would first load the cache lines that it overwrites.
 ///
 /// # Safety
-/// `to` must be writable for `from.len()` bytes, which nothing else accesses meanwhile and `from` does not overlap.
+/// `to` must be writable for `from.len()` bytes, must not overlap `from`, and nothing else may access it during the call.
 #[cfg(target_arch = "x86_64")]
-unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
+unsafe fn copy_nontemporal(from: &[u8], to: *mut u8) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
     const LINE_BYTES: usize = 64;
-    // Whole lines of the destination; what lies before and behind them is copied plainly.
+    // Non-temporal stores need aligned addresses: only whole cache lines of the destination are written with them.
     let head = to.align_offset(LINE_BYTES).min(from.len());
     let (head, rest) = from.split_at(head);
     let lines = rest.chunks_exact(LINE_BYTES);
     let tail = lines.remainder();
-    // SAFETY: all of the destination is writable (the caller's promise), and these are its first bytes.
+    // SAFETY: the caller guarantees that the destination is writable, and these are its first bytes.
     unsafe { ptr::copy_nonoverlapping(head.as_ptr(), to, head.len()) };
     let mut at = to.wrapping_add(head.len());
     for line in lines {
         let source = line.as_ptr().cast::<__m128i>();
         let target = at.cast::<__m128i>();
-        // SAFETY: `line` has the 64 bytes that are loaded, unaligned; `at` is the start of a line that lies whole inside the
-        // destination. Every x86-64 processor has these instructions.
+        // SAFETY: the loads may be unaligned and read the 64 bytes of `line`. `at` is the start of a whole cache line inside
+        // the destination. SSE2 is part of x86-64.
         unsafe {
             let parts = [0, 1, 2, 3].map(|part| _mm_loadu_si128(source.wrapping_add(part)));
             for (part, bytes) in parts.into_iter().enumerate() {
@@ -179,21 +180,21 @@ unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
         }
         at = at.wrapping_add(LINE_BYTES);
     }
-    // SAFETY: `at` is the rest of the destination, which is as long as `tail`; the fence orders the streamed lines before
-    // whatever hands the piece to another thread.
+    // SAFETY: the rest of the destination begins at `at` and is as long as `tail`. The fence orders the non-temporal stores
+    // before a later store that hands the piece to another thread.
     unsafe {
         ptr::copy_nonoverlapping(tail.as_ptr(), at, tail.len());
         _mm_sfence();
     }
 }
 
-/// As above, where there are no such stores.
+/// A plain copy, for processors where no non-temporal stores are implemented here.
 ///
 /// # Safety
 /// As above.
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn copy_past_caches(from: &[u8], to: *mut u8) {
-    // SAFETY: the caller's promise.
+unsafe fn copy_nontemporal(from: &[u8], to: *mut u8) {
+    // SAFETY: the caller guarantees it.
     unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
 }
 
@@ -211,7 +212,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         file.set_len(10_000).unwrap();
         let mut mapping = FileMap::new(&file, 10_000).unwrap();
-        // Refused by kernels before 5.14; nothing depends on it.
+        // Kernels before 5.14 refuse it, which changes nothing below.
         let _ = mapping.populate(5000..usize::MAX);
         let mut pieces: Vec<Piece> = std::iter::from_fn(|| mapping.cut(3000)).collect();
         let mut last = mapping.cut_last(1000).unwrap();
@@ -233,15 +234,15 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_past_the_caches_writes_its_range_and_no_byte_more() {
+    fn a_nontemporal_copy_writes_exactly_its_range() {
         let source: Vec<u8> = (0..400_u32).map(|index| (index % 251) as u8 + 1).collect();
         for start in [0, 1, 15, 63, 64] {
             for len in [0, 1, 16, 63, 64, 65, 127, 128, 300] {
                 let mut target = vec![0_u8; 512];
-                // Off the source's own alignment too.
+                // The source is unaligned as well.
                 let from = &source[start % 7..][..len];
                 // SAFETY: start + len is less than the vector's length, and nothing else uses it.
-                unsafe { copy_past_caches(from, target.as_mut_ptr().wrapping_add(start)) };
+                unsafe { copy_nontemporal(from, target.as_mut_ptr().wrapping_add(start)) };
                 assert_eq!(&target[start..start + len], from, "{len} bytes at {start}");
                 let around = target[..start].iter().chain(&target[start + len..]);
                 assert!(around.copied().all(|byte| byte == 0), "{len} bytes at {start}");

@@ -1,17 +1,17 @@
-//! What to do about a limit of the system that an error says was reached. Such an error comes out of any call, far from
-//! what it is about, so every message that shows one asks here.
+//! Advice for errors that mean that a system limit was reached. Any call can fail with one, far from its cause, so every
+//! message that shows an `io::Error` of such a call asks here.
 
 use std::io;
 
-/// Of this process (EMFILE).
+/// EMFILE: the limit of this process.
 const OPEN_FILES: &str = "raise this process's limit of open files (ulimit -n), or do less at the same time";
-/// Of the machine (ENFILE).
+/// ENFILE: the limit of the machine.
 const OPEN_FILES_OF_ALL: &str =
     "the whole machine has no open file left: raise fs.file-max, or end what keeps so many open";
-/// A thread that could not be started says no more than EAGAIN.
+/// A thread could not be started; the error itself is only EAGAIN.
 const THREADS: &str = "allow more threads (ulimit -u, the container's limit of processes), or do less at the same time";
 
-/// What to do where `error` is a limit that was reached; nothing for other errors.
+/// The advice for `error`; `None` if it is not about a system limit.
 pub fn advice(error: &io::Error) -> Option<&'static str> {
     match error.raw_os_error()? {
         libc::EMFILE => Some(OPEN_FILES),
@@ -20,33 +20,33 @@ pub fn advice(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// The error's own words, and what to do about it if it is a limit.
-pub fn told(error: &io::Error) -> String {
+/// The error's text, followed by the advice if there is one: `Too many open files (os error 24); raise ...`.
+pub fn with_advice(error: &io::Error) -> String {
     match advice(error) {
         Some(advice) => format!("{error}; {advice}"),
         None => error.to_string(),
     }
 }
 
-/// The same for a thread that could not be started.
-pub fn thread_told(error: &io::Error) -> String {
+/// The same for the error of a thread that could not be started.
+pub fn thread_with_advice(error: &io::Error) -> String {
     match advice(error) {
         Some(advice) => format!("{error}; {advice}"),
         None => format!("{error}; {THREADS}"),
     }
 }
 
-/// Whether a message says what to do about a limit already; any further advice would lead elsewhere.
-pub fn are_told_in(message: &str) -> bool {
+/// Whether a message contains advice of this module already, so that further advice would mislead.
+pub fn has_advice(message: &str) -> bool {
     [OPEN_FILES, OPEN_FILES_OF_ALL, THREADS]
         .iter()
         .any(|advice| message.contains(advice))
 }
 
-/// For calls whose callers show the error alone: the same kind of error in words that say what to do.
-pub fn explained(error: io::Error) -> io::Error {
+/// An error of the same kind whose text includes the advice, for callers that show only the error.
+pub fn add_advice(error: io::Error) -> io::Error {
     match advice(&error) {
-        Some(_) => io::Error::new(error.kind(), told(&error)),
+        Some(_) => io::Error::new(error.kind(), with_advice(&error)),
         None => error,
     }
 }
@@ -56,19 +56,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_limit_says_what_to_raise() {
+    fn each_limit_has_its_advice() {
         for (code, what) in [(libc::EMFILE, "ulimit -n"), (libc::ENFILE, "fs.file-max")] {
             let error = io::Error::from_raw_os_error(code);
-            let text = told(&error);
+            let text = with_advice(&error);
             assert!(text.starts_with("Too many open files") && text.contains(what), "{text}");
-            assert_eq!(thread_told(&error), text);
-            assert_eq!(explained(error).to_string(), text);
-            assert!(are_told_in(&text));
+            assert_eq!(thread_with_advice(&error), text);
+            assert_eq!(add_advice(error).to_string(), text);
+            assert!(has_advice(&text));
         }
         let other = io::Error::from_raw_os_error(libc::ECONNREFUSED);
-        assert!(!are_told_in(&told(&other)));
-        assert_eq!(explained(other).raw_os_error(), Some(libc::ECONNREFUSED));
-        let threads = thread_told(&io::Error::from_raw_os_error(libc::EAGAIN));
-        assert!(threads.contains("ulimit -u") && are_told_in(&threads), "{threads}");
+        assert!(!has_advice(&with_advice(&other)));
+        assert_eq!(add_advice(other).raw_os_error(), Some(libc::ECONNREFUSED));
+        let threads = thread_with_advice(&io::Error::from_raw_os_error(libc::EAGAIN));
+        assert!(threads.contains("ulimit -u") && has_advice(&threads), "{threads}");
     }
 }

@@ -1,5 +1,5 @@
-//! One mapping of memory whose bytes are only ever copied in or out. It must never lend a reference to them: another
-//! process (a cache server, a client) may write shared memory at any time, which Rust's references rule out.
+//! A mapping of memory whose bytes are copied in and out. There are no references to shared bytes, because another process (a
+//! cache server, a client) may write them at any time, which Rust's references rule out.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,15 +9,15 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Bytes that a visit hands out at a time: small enough to stay in the nearest caches.
+/// Size of the copies that `visit` makes of shared memory: small enough for the L1 or L2 cache.
 const VISIT_BYTES: usize = 32 << 10;
-/// What one thread populates at a time: a third of a millisecond, ten times what starting a thread costs.
+/// What one thread populates at a time. It takes about 0.3 ms, ten times as long as starting a thread.
 const POPULATE_BYTES: usize = 1 << 20;
-/// More do not get memory from the kernel any faster.
+/// More threads do not get memory from the kernel any faster.
 const POPULATE_THREADS_MAX: usize = 8;
 
-/// Unmapped when dropped. A range outside of it is a bug of the caller and panics, as with a slice: lengths that come from
-/// elsewhere are checked with `contains` first.
+/// Unmapped when dropped. A range outside the mapping panics, as with a slice; check untrusted offsets and lengths with
+/// `contains` first.
 pub struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
@@ -25,11 +25,11 @@ pub struct Mapping {
     shared: bool,
 }
 
-// SAFETY: a mapping is plain memory that any thread may use; without `Sync` only one does at a time.
+// SAFETY: a mapping is plain memory that any thread may use. It is not `Sync`, so only one does at a time.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Private zeroed memory; nothing is really allocated before it is touched.
+    /// Private zeroed memory. The kernel allocates pages when they are first accessed.
     pub fn anonymous(bytes: usize) -> io::Result<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         map(bytes, flags, -1)
@@ -50,7 +50,7 @@ impl Mapping {
         self.bytes == 0
     }
 
-    /// Whether `bytes` from `offset` on lie inside.
+    /// Whether the range of `bytes` bytes at `offset` is inside the mapping.
     pub fn contains(&self, offset: usize, bytes: usize) -> bool {
         offset.checked_add(bytes).is_some_and(|end| end <= self.bytes)
     }
@@ -58,40 +58,40 @@ impl Mapping {
     /// Copies `from` to `offset`.
     pub fn write(&mut self, offset: usize, from: &[u8]) {
         let to = self.at(offset, from.len());
-        // SAFETY: `at` checked that the range lies inside the mapping, and `from` is memory of this process that no mapping
-        // lends, so the two cannot overlap. Bytes that another process changes meanwhile are plain bytes all the same.
+        // SAFETY: `at` checked that the range is inside the mapping. `from` cannot overlap it, because there are no references
+        // to writable mappings. If another process writes the bytes at the same time, they are still plain bytes.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 
-    /// Copies from `offset` on into `to`.
+    /// Copies the bytes at `offset` into `to`.
     pub fn read(&self, offset: usize, to: &mut [u8]) {
         let from = self.at(offset, to.len());
         // SAFETY: as in `write`, with the roles exchanged.
         unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
     }
 
-    /// Copies straight from one mapping to another, without a stop between.
+    /// Copies directly from another mapping.
     pub fn copy_from(&mut self, offset: usize, source: &Mapping, source_offset: usize, bytes: usize) {
         let to = self.at(offset, bytes);
         let from = source.at(source_offset, bytes);
-        // SAFETY: both ranges were checked by `at`. `&mut self` and `&source` are different mappings, hence different
-        // addresses; should both show the same object, `copy` allows an overlap.
+        // SAFETY: `at` checked both ranges. `&mut self` and `&source` are different mappings at different addresses. Even if
+        // both map the same object, `copy` allows an overlap.
         unsafe { ptr::copy(from, to, bytes) };
     }
 
-    /// Sets `bytes` from `offset` on to `value`.
+    /// Sets `bytes` bytes at `offset` to `value`.
     pub fn fill(&mut self, offset: usize, bytes: usize, value: u8) {
         let to = self.at(offset, bytes);
         // SAFETY: `at` checked the range.
         unsafe { ptr::write_bytes(to, value, bytes) };
     }
 
-    /// Hands the bytes of a range to `visitor` in order, in pieces of some KiB that are copies where the memory is shared.
+    /// Passes the bytes of a range to `visitor` in order: private memory in one piece, shared memory as copies of up to 32 KiB.
     pub fn visit(&self, offset: usize, bytes: usize, visitor: &mut dyn FnMut(&[u8])) {
         let from = self.at(offset, bytes);
         if !self.shared {
-            // SAFETY: `at` checked the range; private memory is written only through `&mut self`, which `&self` excludes
-            // for as long as the visitor runs; the kernel zeroed what was never written.
+            // SAFETY: `at` checked the range. Private memory is written only through `&mut self`, which `&self` excludes while
+            // the visitor runs. The kernel zeroes new pages, so all bytes are initialised.
             visitor(unsafe { std::slice::from_raw_parts(from, bytes) });
             return;
         }
@@ -105,8 +105,8 @@ impl Mapping {
         }
     }
 
-    /// Makes the pages of ranges present, on all cores where that pays, so that copying does not stop for each page. Best
-    /// effort: older kernels do not know this advice, and then copying does it.
+    /// Populates the pages of ranges, given as (offset, bytes), with several threads if they are large, so that later copies
+    /// cause no page faults. Kernels before 5.14 do not support this; then the copies cause them.
     pub fn populate(&mut self, ranges: &[(usize, usize)]) {
         let pieces: Vec<(usize, usize)> = ranges
             .iter()
@@ -119,21 +119,21 @@ impl Mapping {
         let work = || {
             while let Some((address, bytes)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let address = ptr::with_exposed_provenance_mut::<libc::c_void>(*address);
-                // SAFETY: the range lies inside the mapping, which `&mut self` keeps alive until all threads have ended,
-                // and this advice changes no bytes.
+                // SAFETY: the range is inside the mapping, which `&mut self` keeps alive until all threads have ended. The
+                // advice changes no bytes.
                 unsafe { libc::madvise(address, *bytes, libc::MADV_POPULATE_WRITE) };
             }
         };
         thread::scope(|scope| {
             for _ in 1..threads {
-                // Without another thread this one does all.
+                // If it cannot be started, the other threads do its share.
                 let _ = thread::Builder::new().spawn_scoped(scope, work);
             }
             work();
         });
     }
 
-    /// The whole pages of a range, as addresses and lengths of pieces.
+    /// The pages that contain a range, as (address, bytes) of pieces of at most `POPULATE_BYTES`.
     fn pages_of(&self, offset: usize, bytes: usize) -> Vec<(usize, usize)> {
         let page = 4096;
         let first = offset / page * page;
@@ -157,7 +157,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: base and bytes are those of the mmap in `map`, and nothing borrows the memory.
+        // SAFETY: base and bytes are those of the mmap in `map`, and nothing borrows the memory any more.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
     }
 }
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(
             lengths,
             [POPULATE_BYTES, POPULATE_BYTES, 4096],
-            "the page that the end is in too"
+            "the page that contains the end is included"
         );
     }
 

@@ -1,11 +1,11 @@
-//! The operating system, wrapped thinly: the only room besides `cuda` where `unsafe` is allowed (tests/tidy.rs lists the
-//! files). Nothing here knows what a key, a round or a report is.
+//! Thin wrappers around the operating system. Besides `cuda` the only module that may use `unsafe`; tests/cases/tidy.rs lists
+//! the files.
 
-pub mod apart;
 pub mod arena;
 mod connect;
 pub mod counters;
 pub mod deadline;
+pub mod detached;
 pub mod ending;
 pub mod file_map;
 pub mod files;

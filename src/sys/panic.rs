@@ -1,5 +1,5 @@
-//! Panics as what they are: a fault of this program is one line that asks for a report, and the run ends as after a signal,
-//! with what was measured until then; a fault of a library that reads a file is an error with the library's own words.
+//! Handling of panics. A bug in this program prints one line that asks for a report, and the run ends as after a signal, with
+//! what was measured so far. A panic in a library that parses a file becomes an error with the library's message.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -10,26 +10,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::signal;
 
-/// The exit code of Rust programs that panicked.
+/// The exit code of a Rust program that panicked.
 pub const EXIT_CODE: u8 = 101;
 
-static NOTED: AtomicBool = AtomicBool::new(false);
+static PANICKED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Whether this thread is in a library whose panics are errors.
+    /// Whether this thread is inside `contained`.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on a panic says one line, through `say`, and asks all loops for an end. Further panics follow from the first and
-/// are not said.
+/// Installs the panic hook. The first panic prints one line through `say`; later ones mostly follow from it and print nothing.
+/// Each one stops the run as a signal does.
 pub fn install(say: fn(&str)) {
     panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
         if CONTAINED.get() {
             return;
         }
-        if !NOTED.swap(true, Ordering::SeqCst) {
+        if !PANICKED.swap(true, Ordering::SeqCst) {
             let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
-            let what = words(info.payload()).replace('\n', " ");
+            let what = message(info.payload()).replace('\n', " ");
             say(&format!(
                 "lmcache-bench: internal error{place}: {what} (please report this line and the command; any report is partial)"
             ));
@@ -41,27 +41,27 @@ pub fn install(say: fn(&str)) {
     }));
 }
 
-/// Whether this program has panicked, on any thread.
-pub fn noted() -> bool {
-    NOTED.load(Ordering::SeqCst)
+/// Whether any thread of this program has panicked.
+pub fn has_panicked() -> bool {
+    PANICKED.load(Ordering::SeqCst)
 }
 
-/// Runs a part of this program that others wait for: nothing after a panic, which was said and noted already. What `work`
-/// had borrowed must not be trusted then.
+/// Runs a part of this program that others wait for; `None` if it panics, which the hook has reported. What `work` borrowed may
+/// then be inconsistent.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
     panic::catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-/// Runs a library that panics on what it does not expect in a file: its words are the error. What `work` had borrowed must
-/// not be used again after one.
+/// Runs a library call that may panic on an unexpected file; the panic message is the error. What `work` borrowed must not be
+/// used after an error.
 pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CONTAINED.replace(true);
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     CONTAINED.set(outer);
-    outcome.map_err(|payload| words(&*payload).replace('\n', " "))
+    outcome.map_err(|payload| message(&*payload).replace('\n', " "))
 }
 
-fn words(payload: &(dyn Any + Send)) -> &str {
+fn message(payload: &(dyn Any + Send)) -> &str {
     match payload.downcast_ref::<String>() {
         Some(text) => text,
         None => payload.downcast_ref::<&str>().unwrap_or(&"a panic without words"),
@@ -75,36 +75,36 @@ mod tests {
 
     use super::*;
 
-    /// In a process of its own, since the hook and what it notes belong to the whole process.
+    /// In a child process, since the hook and its flag are global.
     #[test]
     fn a_panic_is_one_line_and_ends_the_run() {
-        let name = "sys::panic::tests::in_a_process_of_its_own";
+        let name = "sys::panic::tests::in_a_child_process";
         let child = Command::new(env::current_exe().unwrap())
             .args(["--exact", name, "--ignored", "--nocapture"])
             .env("RUST_BACKTRACE", "1")
             .output()
             .unwrap();
-        let said = String::from_utf8(child.stderr).unwrap();
-        assert!(child.status.success(), "{said}");
-        assert_eq!(said.lines().count(), 1, "{said}");
+        let text = String::from_utf8(child.stderr).unwrap();
+        assert!(child.status.success(), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
         assert!(
-            said.starts_with("lmcache-bench: internal error at src/sys/panic.rs:"),
-            "{said}"
+            text.starts_with("lmcache-bench: internal error at src/sys/panic.rs:"),
+            "{text}"
         );
-        assert!(said.contains(": first of two (please report"), "{said}");
+        assert!(text.contains(": first of two (please report"), "{text}");
     }
 
     #[test]
     #[ignore = "run by the test above"]
-    fn in_a_process_of_its_own() {
+    fn in_a_child_process() {
         install(|line| eprintln!("{line}"));
         assert_eq!(contained(|| 1), Ok(1));
         let library = contained(|| -> () { panic!("of a library:\n{}", 7) });
         assert_eq!(library, Err("of a library: 7".to_owned()));
-        assert!(!noted() && signal::received().is_none());
+        assert!(!has_panicked() && signal::received().is_none());
         assert!(thread::spawn(|| panic!("first\nof two")).join().is_err());
         assert_eq!(caught(|| -> () { panic!("second") }), None);
-        assert!(noted());
+        assert!(has_panicked());
         assert_eq!(signal::received().map(signal::name), Some("a panic"));
     }
 }

@@ -1,11 +1,11 @@
-//! Work that is shared among threads for as long as it takes. Where the system gives no further thread, this one does it.
+//! Scoped threads, one for each part of a piece of work. Parts for which no thread can be started run on the calling thread.
 
 use std::panic;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread::{self, Builder};
 
-/// What `work` makes of each part, in their order. The first part is done on this thread, every other one on its own; all
-/// begin together.
+/// Applies `work` to each part and returns the results in order. The first part runs on the calling thread, each other one on
+/// its own thread; all start at the same time.
 pub fn each<Part: Send, Done: Send>(
     parts: impl IntoIterator<Item = Part>,
     work: impl Fn(Part) -> Done + Sync,
@@ -18,7 +18,7 @@ fn each_with<Part: Send, Done: Send>(
     work: impl Fn(Part) -> Done + Sync,
     builder: fn() -> Builder,
 ) -> Vec<Done> {
-    // A part stays here until a thread has it, so that one without a thread is not lost.
+    // A part stays here until its thread takes it, so that a part whose thread cannot be started is not lost.
     let parts: Vec<Mutex<Option<Part>>> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
     let take = |part: &Mutex<Option<Part>>| {
         let part = part.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -58,8 +58,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_is_done_with_threads_and_without() {
-        // No system gives a stack of this size.
+    fn every_part_runs_with_and_without_threads() {
+        // No thread can be started with a stack of this size.
         for builder in [Builder::new, || Builder::new().stack_size(1 << 60)] {
             let me = thread::current().id();
             let done = each_with(0..4, |part| (part * 10, thread::current().id() == me), builder);

@@ -1,6 +1,5 @@
-//! Waiting for many sockets and for a moment at once: epoll with nanosecond timeouts, the monotonic clock as a number that
-//! other processes on this machine can be compared with, and closing a connection with a reset. Nothing here knows what
-//! the sockets carry, and no wait is longer than its timeout.
+//! epoll with nanosecond timeouts, for event loops that also wait for a point in time; the monotonic clock as a number that can
+//! be compared across processes; the backlog of a listener; closing a connection with a reset.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,17 +10,17 @@ use std::ptr;
 
 use super::tcp::set_option;
 
-/// Sockets reported by one wait; the rest come with the next.
+/// Most sockets that one wait reports; the next wait reports the rest.
 const EVENTS_PER_WAIT: usize = 256;
 
-/// What a socket can do now.
+/// The state of a socket after a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// The number it was added under.
+    /// The token that it was added with.
     pub token: u64,
     pub readable: bool,
     pub writable: bool,
-    /// The other side is gone, or the connection broke.
+    /// The peer has closed its side, or the connection has failed.
     pub closed: bool,
 }
 
@@ -54,8 +53,8 @@ impl Interest {
 #[derive(Debug)]
 pub struct Poll {
     epoll: OwnedFd,
-    /// False once the kernel said that it does not know nanosecond timeouts (before Linux 5.11).
-    fine: bool,
+    /// Whether epoll_pwait2 is used, which takes nanoseconds. Linux before 5.11 does not have it.
+    has_nanoseconds: bool,
 }
 
 impl Poll {
@@ -65,9 +64,12 @@ impl Poll {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: a fresh descriptor that nobody else owns.
+        // SAFETY: a new descriptor that nothing else owns.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Poll { epoll, fine: true })
+        Ok(Poll {
+            epoll,
+            has_nanoseconds: true,
+        })
     }
 
     pub fn add(&self, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
@@ -83,21 +85,21 @@ impl Poll {
             events: interest.bits(),
             u64: token,
         };
-        // SAFETY: `event` is initialised and outlives the call; a wrong descriptor is an error, not a hazard.
+        // SAFETY: `event` is initialised and outlives the call; an invalid descriptor is an error.
         match unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, fd, &mut event) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// Replaces the content of `ready` by what can be done now, after at most `timeout_ns`. A signal ends the wait early,
-    /// with nothing ready.
+    /// Waits until a socket is ready, at most `timeout_ns`, and puts the ready sockets into `ready`. A signal ends the wait
+    /// early, with nothing ready.
     pub fn wait(&mut self, ready: &mut Vec<Ready>, timeout_ns: u64) -> io::Result<()> {
         ready.clear();
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_WAIT];
         let count = match self.wait_once(&mut events, timeout_ns) {
-            Err(cause) if self.fine && cause.raw_os_error() == Some(libc::ENOSYS) => {
-                self.fine = false;
+            Err(cause) if self.has_nanoseconds && cause.raw_os_error() == Some(libc::ENOSYS) => {
+                self.has_nanoseconds = false;
                 self.wait_once(&mut events, timeout_ns)
             }
             outcome => outcome,
@@ -122,12 +124,12 @@ impl Poll {
     fn wait_once(&self, events: &mut [libc::epoll_event], timeout_ns: u64) -> io::Result<usize> {
         let fd = self.epoll.as_raw_fd();
         let count = events.len() as libc::c_int;
-        let status = if self.fine {
+        let status = if self.has_nanoseconds {
             let timeout = libc::timespec {
                 tv_sec: (timeout_ns / 1_000_000_000) as libc::time_t,
                 tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
             };
-            // Through syscall(2), because the C library's own function is younger than the kernel's.
+            // Through syscall(2), because older C libraries have no wrapper.
             // SAFETY: `events` is writable for `count` entries, `timeout` outlives the call, and no signal mask is given.
             unsafe {
                 libc::syscall(
@@ -141,7 +143,7 @@ impl Poll {
                 )
             }
         } else {
-            // Rounded down: the caller looks at the clock again and rather waits twice than too long.
+            // Rounded down: a caller that wakes too early waits again, one that wakes too late cannot make up for it.
             let timeout_ms = libc::c_int::try_from(timeout_ns / 1_000_000).unwrap_or(libc::c_int::MAX);
             // SAFETY: `events` is writable for `count` entries.
             unsafe { libc::epoll_wait(fd, events.as_mut_ptr(), count, timeout_ms) as libc::c_long }
@@ -150,7 +152,7 @@ impl Poll {
     }
 }
 
-/// Nanoseconds of CLOCK_MONOTONIC: the same number in every process of this machine until it boots again.
+/// Nanoseconds of CLOCK_MONOTONIC, which are the same in every process of this machine until it reboots.
 pub fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is writable; CLOCK_MONOTONIC exists on every Linux, so the call cannot fail.
@@ -158,8 +160,8 @@ pub fn monotonic_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Lets this thread's timers fire when they are due; the kernel may otherwise gather them over 50 microseconds.
-pub fn sharpen_timers() -> io::Result<()> {
+/// Sets the timer slack of this thread to a nanosecond. By default the kernel may delay timers by 50 microseconds.
+pub fn set_minimal_timer_slack() -> io::Result<()> {
     // SAFETY: PR_SET_TIMERSLACK takes a number of nanoseconds and no pointer.
     match unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) } {
         0 => Ok(()),
@@ -167,17 +169,17 @@ pub fn sharpen_timers() -> io::Result<()> {
     }
 }
 
-/// Lets `connections` wait to be accepted: std asks for 128, and what comes beyond that is dropped and tried again a second
-/// later.
-pub fn deepen_backlog(listener: &TcpListener, connections: u16) -> io::Result<()> {
-    // SAFETY: the descriptor is open for as long as `listener` lives; listening again only changes the length.
+/// Sets the backlog, the number of connections that may wait to be accepted. std sets 128; a connection beyond the backlog is
+/// dropped, and the client tries again after a second.
+pub fn set_backlog(listener: &TcpListener, connections: u16) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as `listener` lives; a second listen only changes the backlog.
     match unsafe { libc::listen(listener.as_raw_fd(), libc::c_int::from(connections)) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Closes the connection so that the other side gets a reset and not an end of stream.
+/// Closes the connection so that the peer gets a reset instead of an end of stream.
 pub fn close_with_reset(stream: TcpStream) -> io::Result<()> {
     let linger = libc::linger {
         l_onoff: 1,
@@ -200,10 +202,10 @@ mod tests {
 
     #[test]
     fn readable_writable_and_closed_are_told_apart() {
-        for fine in [true, false] {
+        for has_nanoseconds in [true, false] {
             let (mut client, server) = pair();
             let mut poll = Poll::new().unwrap();
-            poll.fine = fine;
+            poll.has_nanoseconds = has_nanoseconds;
             poll.add(server.as_raw_fd(), 7, Interest::READ).unwrap();
             let mut ready = Vec::new();
             poll.wait(&mut ready, 0).unwrap();

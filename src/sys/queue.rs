@@ -1,6 +1,6 @@
-//! A queue between threads whose readers sleep at once when it is empty. Channels of crossbeam and std first spin and yield,
-//! which pays on free cores; where hundreds of threads share two, every yield is a context switch that a benchmark's own
-//! threads take from what they measure. Holds values in order and knows nothing of them.
+//! A queue between threads whose readers sleep at once when it is empty. The channels of crossbeam and std first spin and
+//! yield, which is good with idle cores. With hundreds of threads on two cores, each yield is a context switch that costs time
+//! of the system being measured.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -31,14 +31,14 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// What is put in after `close` is still taken out.
+    /// Appends an item, also after `close`.
     pub fn push(&self, item: T) {
         self.lock().items.push_back(item);
-        // The lock is free by now, so whoever wakes does not wait for it.
+        // The lock is already released, so the thread that wakes does not wait for it.
         self.changed.notify_one();
     }
 
-    /// Nothing more will come: readers get what is left and then nothing.
+    /// Ends the queue: readers get the remaining items, and then `None`.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -54,7 +54,7 @@ impl<T> Queue<T> {
         state.items.pop_front()
     }
 
-    /// The next item if it is there by `until`.
+    /// Waits for the next item until `until`; `None` when there is none by then, or when the queue is empty and closed.
     pub fn pop_until(&self, until: Instant) -> Option<T> {
         let mut state = self.lock();
         loop {
@@ -70,7 +70,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// The next item if it is there already.
+    /// The next item, without waiting.
     pub fn try_pop(&self) -> Option<T> {
         self.lock().items.pop_front()
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_come_out_in_order_and_a_closed_queue_is_emptied_first() {
+    fn items_keep_their_order_and_a_closed_queue_is_drained() {
         let queue = Queue::default();
         (1..=3).for_each(|item| queue.push(item));
         assert_eq!(queue.try_pop(), Some(1));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_at_its_time() {
+    fn pop_until_ends_at_its_time() {
         let queue = Queue::<u8>::default();
         assert_eq!(queue.pop_until(Instant::now()), None);
         queue.push(7);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn every_item_of_many_threads_reaches_a_sleeping_reader() {
+    fn a_sleeping_reader_gets_every_item_of_many_writers() {
         let queue = Arc::new(Queue::default());
         let writers: Vec<_> = (0..8)
             .map(|_| {

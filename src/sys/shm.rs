@@ -1,5 +1,4 @@
-//! POSIX shared memory: objects made, opened, found and removed by name. It must never leave a name behind that this
-//! process made, nor remove one whose maker still lives.
+//! POSIX shared memory: creating, opening and removing objects by name, and removing the objects of processes that were killed.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -14,23 +13,23 @@ use super::mapping::Mapping;
 
 /// Where Linux keeps the objects.
 const FOLDER: &str = "/dev/shm";
-/// An object without bytes is one in the making, or the leftover of a process that died while making it this long ago.
-const MAKING: Duration = Duration::from_secs(60);
-/// A limit on how many names are looked at.
+/// How old an empty object must be to count as abandoned: a younger one may belong to a process that is still creating it.
+const CREATION_TIME_MAX: Duration = Duration::from_secs(60);
+/// Most names that `remove_abandoned` looks at.
 const NAMES_MAX: usize = 100_000;
 
-/// An object, mapped. One that was made here is locked as long as it lives and its name goes with it.
+/// A mapped object. If this process created it, it is locked until it is dropped, which also removes its name.
 pub struct Segment {
     mapping: Mapping,
     object: File,
     /// With its leading slash.
     name: String,
-    /// Whether the name is ours to remove.
-    named_by_us: bool,
+    /// Whether this process created the name and has not removed it.
+    owns_name: bool,
 }
 
 impl Segment {
-    /// Makes an object that only this user can open. No memory is set aside yet: `reserve` does that.
+    /// Creates an object that only this user can open. Its memory is not allocated yet; `reserve` does that.
     pub fn create(name: &str, bytes: usize) -> io::Result<Segment> {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
         let name = with_slash(name);
@@ -44,7 +43,7 @@ impl Segment {
                 mapping,
                 object,
                 name,
-                named_by_us: true,
+                owns_name: true,
             }),
             Err(error) => {
                 let _ = shm_unlink(&name);
@@ -53,7 +52,7 @@ impl Segment {
         }
     }
 
-    /// Maps the first `bytes` of an object that another process made.
+    /// Maps the first `bytes` bytes of an object that another process created.
     pub fn open(name: &str, bytes: usize) -> io::Result<Segment> {
         let name = with_slash(name);
         let object = shm_open(&name, libc::O_RDWR | libc::O_CLOEXEC, 0)?;
@@ -67,11 +66,11 @@ impl Segment {
             mapping,
             object,
             name,
-            named_by_us: false,
+            owns_name: false,
         })
     }
 
-    /// With its leading slash, as messages carry it.
+    /// The name with its leading slash, as in protocol messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -84,13 +83,13 @@ impl Segment {
         &mut self.mapping
     }
 
-    /// Sets memory aside for a range, so that touching it later cannot end the process for want of memory.
+    /// Allocates the memory of a range. Without that, an access when /dev/shm is full ends the process (SIGBUS).
     pub fn reserve(&self, offset: usize, bytes: usize) -> io::Result<()> {
         let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
         let offset = libc::off_t::try_from(offset).map_err(too_large)?;
         let bytes = libc::off_t::try_from(bytes).map_err(too_large)?;
         loop {
-            // SAFETY: a plain call on a descriptor that `self` keeps open.
+            // SAFETY: the call takes no pointers, and `self` keeps the descriptor open.
             match unsafe { libc::posix_fallocate(self.object.as_raw_fd(), offset, bytes) } {
                 0 => return Ok(()),
                 libc::EINTR => {}
@@ -99,9 +98,9 @@ impl Segment {
         }
     }
 
-    /// Takes the name away, if it is ours; whoever has the object open keeps it.
+    /// Removes the name, if this process created it. Processes that have the object open keep it.
     pub fn unlink(&mut self) -> io::Result<()> {
-        if !std::mem::take(&mut self.named_by_us) {
+        if !std::mem::take(&mut self.owns_name) {
             return Ok(());
         }
         shm_unlink(&self.name)
@@ -114,7 +113,7 @@ impl Drop for Segment {
     }
 }
 
-/// Removes the objects of this user whose names begin so and whose makers are gone; their names.
+/// Removes the objects of this user whose names begin with `prefix` and whose creators have ended. Returns their names, sorted.
 pub fn remove_abandoned(prefix: &str) -> io::Result<Vec<String>> {
     // SAFETY: geteuid has no arguments and cannot fail.
     let user = unsafe { libc::geteuid() };
@@ -131,7 +130,7 @@ pub fn remove_abandoned(prefix: &str) -> io::Result<Vec<String>> {
     Ok(removed)
 }
 
-/// Bytes that new objects can still have.
+/// Bytes that are free in /dev/shm.
 pub fn free_bytes() -> io::Result<u64> {
     super::files::free_bytes(Path::new(FOLDER))
 }
@@ -145,11 +144,11 @@ fn is_abandoned(name: &str, user: u32) -> bool {
         .modified()
         .ok()
         .and_then(|then| SystemTime::now().duration_since(then).ok());
-    let in_the_making = found.len() == 0 && age.is_none_or(|age| age < MAKING);
-    found.uid() == user && !in_the_making && lock(&object).is_ok()
+    let may_be_new = found.len() == 0 && age.is_none_or(|age| age < CREATION_TIME_MAX);
+    found.uid() == user && !may_be_new && lock(&object).is_ok()
 }
 
-/// Fails at once when another process holds the lock.
+/// Fails at once if another process holds the lock, as creators do while they live.
 fn lock(object: &File) -> io::Result<()> {
     super::files::lock_exclusive(object)
 }
@@ -160,18 +159,18 @@ fn with_slash(name: &str) -> String {
 
 fn shm_open(name: &str, flags: i32, mode: libc::mode_t) -> io::Result<File> {
     let name = CString::new(name)?;
-    // SAFETY: `name` ends with a zero byte and outlives the call.
+    // SAFETY: `name` is NUL-terminated and outlives the call.
     let descriptor = unsafe { libc::shm_open(name.as_ptr(), flags, mode) };
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the descriptor was just opened and belongs to nobody else.
+    // SAFETY: a new descriptor that nothing else owns.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
 }
 
 fn shm_unlink(name: &str) -> io::Result<()> {
     let name = CString::new(name)?;
-    // SAFETY: `name` ends with a zero byte and outlives the call.
+    // SAFETY: `name` is NUL-terminated and outlives the call.
     match unsafe { libc::shm_unlink(name.as_ptr()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn two_openings_show_the_same_bytes() {
+    fn two_mappings_of_an_object_share_their_bytes() {
         let mut ours = Segment::create(&name("same"), 8192).unwrap();
         ours.reserve(0, 8192).unwrap();
         let mut theirs = Segment::open(ours.name(), 8192).unwrap();
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn names_go_with_their_maker_only() {
+    fn only_the_creator_removes_the_name() {
         let ours = Segment::create(&name("drop"), 4096).unwrap();
         let full = ours.name().to_owned();
         drop(Segment::open(&full, 4096).unwrap());

@@ -1,64 +1,68 @@
-//! The signals that ask for an end as a flag that loops look at. It must never do anything in the handler but store the
-//! number and the time and wake whoever waits for them.
+//! Termination signals as a flag that loops check. The handler stores the signal's number and time and wakes the exit thread of
+//! `ending`; it calls only async-signal-safe functions.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Stands for a panic of this program where the reason for an early end is a signal's number.
+/// Stands for a panic of this program where a signal number is the reason for an early end.
 pub const PANIC: i32 = libc::SIGABRT;
 
-/// Stands for a reader who went away.
+/// Stands for a closed pipe on standard output or standard error.
 pub const READER_LEFT: i32 = libc::SIGPIPE;
 
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
-/// When, on the monotonic clock.
+/// When the first one was received, on the monotonic clock.
 static RECEIVED_AT_NS: AtomicI64 = AtomicI64::new(0);
-/// The descriptor that gets a byte for each signal, if one does.
-static WOKEN: AtomicI32 = AtomicI32::new(-1);
+/// The descriptor to which the handler writes a byte for each signal, or -1.
+static WAKE_DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
 
-/// May be called in a signal handler.
+/// Async-signal-safe.
 fn monotonic_ns() -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is writable for the whole call. It cannot fail for this clock.
+    // SAFETY: `now` is writable for the whole call, which cannot fail for this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 extern "C" fn remember(signal: libc::c_int) {
-    // The first one's time stays.
-    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
-    // A second signal means that the orderly end takes too long for the user: give the default action back to the kernel
-    // so that the third one ends the process at once.
+    record_time();
+    // A second signal means that the shutdown takes too long for the user: restore the default action, so that a third one ends
+    // the process at once.
     if RECEIVED.swap(signal, Ordering::SeqCst) != 0 {
-        // SAFETY: `signal` and `SIG_DFL` are valid arguments, and signal(2) may be called in a handler.
+        // SAFETY: `signal` and `SIG_DFL` are valid arguments, and signal(2) is async-signal-safe.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     wake_waiter();
 }
 
+/// Keeps the time of the first signal.
+fn record_time() {
+    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
+}
+
 fn wake_waiter() {
-    let woken = WOKEN.load(Ordering::SeqCst);
-    if woken < 0 {
+    let descriptor = WAKE_DESCRIPTOR.load(Ordering::SeqCst);
+    if descriptor < 0 {
         return;
     }
-    // SAFETY: one readable byte, and a descriptor that stays open; a full pipe has woken its reader already. write(2) may be
-    // called in a handler, and what it leaves in errno must not reach the code that was interrupted.
+    // SAFETY: one readable byte, and a descriptor that stays open. If the pipe is full, its reader is awake already. write(2) is
+    // async-signal-safe, and errno is restored for the code that was interrupted.
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;
-        libc::write(woken, [0_u8].as_ptr().cast(), 1);
+        libc::write(descriptor, [0_u8].as_ptr().cast(), 1);
         *errno = before;
     }
 }
 
-/// Installs the handlers. Blocking calls are not restarted, so that waits notice the signal. A file that grows beyond
-/// `ulimit -f` is an error of the write from now on, not the end of the process.
+/// Installs the handlers. Blocking calls are not restarted, so that waits notice the signal. SIGXFSZ is ignored, so that a
+/// write beyond `ulimit -f` is an error instead of the end of the process.
 pub fn install() -> io::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let before = set(signal, remember as extern "C" fn(libc::c_int) as libc::sighandler_t)?;
-        // nohup asks for a run that outlives its terminal.
+        // nohup ignores SIGHUP so that the run outlives its terminal.
         if signal == libc::SIGHUP && before == libc::SIG_IGN {
             set(signal, libc::SIG_IGN)?;
         }
@@ -67,12 +71,12 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets what happens on a signal and returns what happened before.
+/// Sets the action of a signal and returns the previous one.
 fn set(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<libc::sighandler_t> {
-    // SAFETY: an all-zero sigaction is a valid value to fill in.
+    // SAFETY: all-zero bytes are a valid sigaction.
     let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
-    // SAFETY: both structures are initialised; the handler is SIG_IGN or `remember`, which touches atomics and calls
+    // SAFETY: both structures are initialised. The handler is SIG_IGN or `remember`, which accesses atomics and calls
     // clock_gettime(2), signal(2) and write(2), all async-signal-safe.
     match unsafe { libc::sigaction(signal, &action, &mut before) } {
         0 => Ok(before.sa_sigaction),
@@ -80,12 +84,12 @@ fn set(signal: libc::c_int, handler: libc::sighandler_t) -> io::Result<libc::sig
     }
 }
 
-/// Writes a byte to this descriptor for each signal. It must stay open until the program ends.
+/// Makes the handler write a byte to this descriptor for each signal. It must stay open until the process exits.
 pub fn wake(descriptor: libc::c_int) {
-    WOKEN.store(descriptor, Ordering::SeqCst);
+    WAKE_DESCRIPTOR.store(descriptor, Ordering::SeqCst);
 }
 
-/// The signal that asked for an end, if one came.
+/// The termination signal that was received, if any: the latest one, or `PANIC` or `READER_LEFT`.
 pub fn received() -> Option<i32> {
     match RECEIVED.load(Ordering::SeqCst) {
         0 => None,
@@ -93,24 +97,27 @@ pub fn received() -> Option<i32> {
     }
 }
 
-/// How long ago the first one came, if one came.
+/// Time since the first one was received, if any.
 pub fn since_received() -> Option<Duration> {
     received()?;
     let at_ns = RECEIVED_AT_NS.load(Ordering::SeqCst);
     Some(Duration::from_nanos(u64::try_from(monotonic_ns() - at_ns).unwrap_or(0)))
 }
 
-/// Asks for an end as SIGPIPE would, had this process not chosen to see broken pipes as errors.
+/// Ends the run because a pipe that it writes to was closed. Rust programs ignore SIGPIPE, so no signal does it.
 pub fn reader_left() {
-    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
-    // A signal that came before stays the reason.
-    let _ = RECEIVED.compare_exchange(0, READER_LEFT, Ordering::SeqCst, Ordering::SeqCst);
+    record(READER_LEFT);
 }
 
-/// Asks for an end because this program has a fault.
+/// Ends the run because this program has panicked.
 pub fn panicked() {
-    let _ = RECEIVED_AT_NS.compare_exchange(0, monotonic_ns(), Ordering::SeqCst, Ordering::SeqCst);
-    let _ = RECEIVED.compare_exchange(0, PANIC, Ordering::SeqCst, Ordering::SeqCst);
+    record(PANIC);
+}
+
+/// A signal that was received before stays the reason.
+fn record(reason: i32) {
+    record_time();
+    let _ = RECEIVED.compare_exchange(0, reason, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// The signal's name, for messages.

@@ -1,6 +1,5 @@
-//! Reading a TCP socket together with the time at which the kernel received the bytes, and the small socket questions
-//! that std has no answer for. Nothing here knows what the bytes mean, and no call waits longer than the socket's own
-//! read timeout.
+//! Reads from TCP sockets with the kernel's receive timestamps, non-blocking reads, a liveness check for idle connections, and
+//! the limit of open files: what std does not have.
 #![allow(unsafe_code)]
 
 use std::io::{self, Write};
@@ -12,33 +11,33 @@ use std::time::{Duration, Instant};
 
 use super::tcp::set_option;
 
-/// Room for one timespec control message and whatever else a kernel may add.
+/// Size of the control buffer: enough for one timespec message and others that a kernel may add.
 const CONTROL_WORDS: usize = 16;
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     pub bytes: usize,
-    /// When the kernel received the last of these bytes, in nanoseconds of the wall clock since 1970; `None` where it
-    /// keeps no stamps.
+    /// When the kernel received the last of these bytes, in nanoseconds of CLOCK_REALTIME since 1970; `None` without receive
+    /// timestamps.
     pub kernel_wall_ns: Option<u64>,
 }
 
-/// Asks the kernel to stamp what this socket receives from now on.
+/// Turns on receive timestamps (SO_TIMESTAMPNS) for this socket.
 pub fn enable_receive_stamps(stream: &TcpStream) -> io::Result<()> {
     set_option(stream, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1 as libc::c_int)
 }
 
-/// Keeps the kernel's stamping on for as long as it lives: the kernel turns it on a little after the first socket asks, and
-/// what arrives in between has no stamp.
+/// Keeps the kernel's receive timestamps turned on for as long as it lives. The kernel turns them on a little after the first
+/// socket asks for them, and packets that arrive before have no timestamp.
 #[derive(Debug)]
-pub struct StampsOn {
+pub struct StampsEnabled {
     _pair: (TcpStream, TcpStream),
 }
 
-impl StampsOn {
-    /// Sends single bytes over a pair of loopback sockets until one is stamped; gives up after `limit`.
-    pub fn wait(limit: Duration) -> io::Result<StampsOn> {
+impl StampsEnabled {
+    /// Sends single bytes over a pair of loopback sockets until one has a timestamp. `Unsupported` if none has after `limit`.
+    pub fn wait(limit: Duration) -> io::Result<StampsEnabled> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut sender = TcpStream::connect(listener.local_addr()?)?;
         let receiver = listener.accept()?.0;
@@ -48,7 +47,7 @@ impl StampsOn {
         while Instant::now() < deadline {
             sender.write_all(&[0])?;
             if receive(&receiver, &mut [0])?.kernel_wall_ns.is_some() {
-                return Ok(StampsOn {
+                return Ok(StampsEnabled {
                     _pair: (sender, receiver),
                 });
             }
@@ -58,22 +57,22 @@ impl StampsOn {
     }
 }
 
-/// One `recvmsg`: waits as long as the socket's read timeout says, never fills more than `buffer`.
+/// One `recvmsg`, which waits at most for the socket's read timeout.
 pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Received> {
-    // u64 words so that the control messages are aligned as the kernel writes them.
+    // u64 words, because control messages must be aligned.
     let mut control = [0u64; CONTROL_WORDS];
     let mut piece = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
-    // SAFETY: an all-zero msghdr is a valid value to fill in.
+    // SAFETY: all-zero bytes are a valid msghdr.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = &mut piece;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = mem::size_of_val(&control);
-    // SAFETY: `message` points to `piece` and `control`, and `piece` to `buffer`; all of them are writable and outlive the
-    // call, and the lengths are theirs.
+    // SAFETY: `message` points to `piece` and `control`, and `piece` points to `buffer`. All are writable and outlive the call,
+    // and the lengths are right.
     let status = unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, 0) };
     let bytes = usize::try_from(status).map_err(|_| io::Error::last_os_error())?;
     Ok(Received {
@@ -83,14 +82,14 @@ pub fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Received> {
 }
 
 fn stamp_of(message: &libc::msghdr) -> Option<u64> {
-    // SAFETY: `message` was filled in by a successful recvmsg and its control buffer still lives in the caller's frame.
+    // SAFETY: a successful recvmsg filled in `message`, and its control buffer is alive in the caller's frame.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
-        // SAFETY: a non-null result of CMSG_FIRSTHDR or CMSG_NXTHDR points to a whole header inside the control buffer,
-        // which is aligned for it.
+        // SAFETY: a non-null result of CMSG_FIRSTHDR or CMSG_NXTHDR points to a whole, aligned header inside the control
+        // buffer.
         let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
         if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS {
-            // SAFETY: the kernel wrote a timespec as this message's data; it may be unaligned, so it is copied out.
+            // SAFETY: the data of this message is a timespec; it may be unaligned, so it is copied out.
             let time: libc::timespec = unsafe { ptr::read_unaligned(libc::CMSG_DATA(header).cast()) };
             let seconds = u64::try_from(time.tv_sec).ok()?;
             let nanoseconds = u64::try_from(time.tv_nsec).ok()?;
@@ -102,9 +101,9 @@ fn stamp_of(message: &libc::msghdr) -> Option<u64> {
     None
 }
 
-/// What a socket holds already, without waiting and without changing how others wait for it.
-pub fn receive_present(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the descriptor is open for as long as `socket` lives; the kernel writes no more than `buffer` has room for.
+/// Reads without waiting, also from a blocking socket; `WouldBlock` if nothing has arrived.
+pub fn receive_available(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the descriptor is open for as long as `socket` lives; the kernel writes at most the length of `buffer`.
     let status = unsafe {
         libc::recv(
             socket.as_raw_fd(),
@@ -116,10 +115,10 @@ pub fn receive_present(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<
     usize::try_from(status).map_err(|_| io::Error::last_os_error())
 }
 
-/// Whether an idle connection can still be used: nothing to read, not closed, no error.
+/// Whether an idle connection can be used again: nothing to read, not closed, no error.
 pub fn is_idle_and_open(stream: &TcpStream) -> bool {
     let mut byte = 0u8;
-    // SAFETY: the descriptor is open for as long as `stream` lives; one byte may be written to `byte`.
+    // SAFETY: the descriptor is open for as long as `stream` lives; at most one byte is written to `byte`.
     let status = unsafe {
         libc::recv(
             stream.as_raw_fd(),
@@ -131,8 +130,9 @@ pub fn is_idle_and_open(stream: &TcpStream) -> bool {
     status < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
 }
 
-/// Raises this process's own limit of open files to at least `wanted` where that is allowed; returns the limit that holds.
-pub fn allow_open_files(wanted: u64) -> io::Result<u64> {
+/// Raises this process's soft limit of open files to `wanted`, or to the hard limit if that is lower. Returns the soft limit,
+/// which is not lowered.
+pub fn raise_open_file_limit(wanted: u64) -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -171,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn the_stamp_is_of_the_arrival_not_of_the_read() {
-        let _on = StampsOn::wait(Duration::from_secs(5)).expect("Linux stamps TCP");
+    fn the_timestamp_is_that_of_arrival_not_of_the_read() {
+        let _enabled = StampsEnabled::wait(Duration::from_secs(5)).expect("Linux has receive timestamps");
         let (client, mut server) = pair();
         enable_receive_stamps(&client).unwrap();
         let before = wall_ns();
         server.write_all(b"hello").unwrap();
-        // The bytes are there before anybody reads them.
+        // Waits for the arrival without reading.
         while is_idle_and_open(&client) {}
         let arrived = wall_ns();
         std::thread::sleep(Duration::from_millis(5));
@@ -189,23 +189,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_present_is_read_without_waiting() {
+    fn available_bytes_are_read_without_waiting() {
         let (client, mut server) = pair();
         let mut buffer = [0; 8];
-        let nothing = receive_present(client.as_fd(), &mut buffer).unwrap_err();
+        let nothing = receive_available(client.as_fd(), &mut buffer).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
         server.write_all(b"abc").unwrap();
         while !wait_readable(client.as_fd(), Duration::from_secs(10)).unwrap() {}
-        assert_eq!(receive_present(client.as_fd(), &mut buffer[..2]).unwrap(), 2);
-        assert_eq!(receive_present(client.as_fd(), &mut buffer[2..]).unwrap(), 1);
+        assert_eq!(receive_available(client.as_fd(), &mut buffer[..2]).unwrap(), 2);
+        assert_eq!(receive_available(client.as_fd(), &mut buffer[2..]).unwrap(), 1);
         assert_eq!(&buffer[..3], b"abc");
         drop(server);
         while !wait_readable(client.as_fd(), Duration::from_secs(10)).unwrap() {}
-        assert_eq!(receive_present(client.as_fd(), &mut buffer).unwrap(), 0);
+        assert_eq!(receive_available(client.as_fd(), &mut buffer).unwrap(), 0);
     }
 
     #[test]
-    fn without_asking_there_is_no_stamp() {
+    fn timestamps_are_off_by_default() {
         let (client, mut server) = pair();
         server.write_all(b"x").unwrap();
         let got = receive(&client, &mut [0; 4]).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_never_fills_more_than_its_buffer_and_ends_with_the_stream() {
+    fn a_read_fills_at_most_its_buffer_and_returns_zero_at_the_end() {
         let (client, mut server) = pair();
         server.write_all(b"abcdef").unwrap();
         drop(server);
@@ -245,8 +245,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_already_holds_stays() {
-        let now = allow_open_files(0).unwrap();
-        assert_eq!(allow_open_files(now).unwrap(), now);
+    fn a_limit_that_is_high_enough_stays() {
+        let now = raise_open_file_limit(0).unwrap();
+        assert_eq!(raise_open_file_limit(now).unwrap(), now);
     }
 }

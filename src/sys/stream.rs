@@ -1,5 +1,5 @@
-//! The one way to read from and write to a socket: a stream that asks its limits before every system call, so that a
-//! deadline holds and a signal counts whether the peer is silent or never pauses. What the bytes mean is not known here.
+//! A socket with limits. They are checked before every system call, so that a deadline or a signal ends reads and writes,
+//! whether the peer is silent or sends without pause.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,15 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::deadline::{Limits, TICK, is_tick};
+use super::deadline::{Limits, TICK, is_retryable};
 use super::socket::{self, Received};
 use super::{connect, tcp};
 
-/// How long `read_soon` asks again before it gives up.
+/// How long `read_soon` polls.
 const SPIN: Duration = Duration::from_micros(100);
-/// What one write takes at most: a peer that reads as fast as we write must not keep us from the limits.
+/// Most bytes of one write call, so that the limits are checked even if the peer reads as fast as this process writes.
 const WRITE_BYTES_MAX: usize = 8 << 20;
-/// Heads before a long value that go out in one write with its beginning.
+/// A vectored write with fewer parts than this before a long value includes the start of that value.
 const SHORTENED_PARTS: usize = 4;
 
 enum Socket {
@@ -26,7 +26,7 @@ enum Socket {
     Memory(Memory),
 }
 
-/// What a peer sent before it closed, in pieces of at most so many bytes; what is written goes nowhere.
+/// A peer that sent `bytes` and closed. A read returns at most `piece` bytes; writes are discarded.
 #[cfg(fuzzing)]
 struct Memory {
     bytes: io::Cursor<Vec<u8>>,
@@ -41,14 +41,14 @@ impl Read for Memory {
     }
 }
 
-/// A connected socket with limits, which may be changed between two calls.
+/// A connected socket with limits, which may be replaced between two calls.
 pub struct Stream<L> {
     socket: Socket,
     pub limits: L,
 }
 
 impl<L: Limits> Stream<L> {
-    /// Small messages are sent at once.
+    /// Turns on TCP_NODELAY, so that small messages are sent at once.
     pub fn tcp(stream: TcpStream, limits: L) -> io::Result<Stream<L>> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
@@ -71,7 +71,7 @@ impl<L: Limits> Stream<L> {
         Stream { socket, limits }
     }
 
-    /// Connects to the first address that takes it, each of which gets its share of `patience`.
+    /// Connects to the first address that accepts. `patience` is divided evenly among the addresses.
     pub fn connect(addresses: &[SocketAddr], patience: Duration, limits: L) -> io::Result<Stream<L>> {
         let stream = connect::tcp(addresses, patience, &limits)?;
         Stream::tcp(stream, limits)
@@ -82,36 +82,36 @@ impl<L: Limits> Stream<L> {
         Stream::unix(stream, limits)
     }
 
-    /// Repeats a call that only says "nothing yet" until the limits end that.
-    fn patiently<T>(&mut self, mut call: impl FnMut(&mut Socket) -> io::Result<T>) -> io::Result<T> {
+    /// Repeats a call that reached the socket's own timeout or was interrupted, until the limits end that.
+    fn retry<T>(&mut self, mut call: impl FnMut(&mut Socket) -> io::Result<T>) -> io::Result<T> {
         loop {
             self.limits.check()?;
             match call(&mut self.socket) {
-                Err(error) if is_tick(&error) => {}
+                Err(error) if is_retryable(&error) => {}
                 done => return done,
             }
         }
     }
 
-    /// Reads what comes within `SPIN`, without sleeping, nothing if nothing does: waking a sleeping thread on an idle machine
-    /// can take longer than the answer.
+    /// Polls for bytes without sleeping; `None` if none arrive within `SPIN`. On an idle machine, waking a sleeping thread can
+    /// take longer than the peer's response.
     pub fn read_soon(&mut self, to: &mut [u8]) -> io::Result<Option<usize>> {
         self.limits.check()?;
         let until = Instant::now() + SPIN;
         loop {
-            match self.socket.read_present(to) {
+            match self.socket.read_available(to) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < until => {
                     std::hint::spin_loop();
                 }
-                Err(error) if is_tick(&error) => return Ok(None),
+                Err(error) if is_retryable(&error) => return Ok(None),
                 read => return read.map(Some),
             }
         }
     }
 
-    /// As `read`, with the time at which the kernel received the bytes.
+    /// As `read`, with the kernel's receive timestamp.
     pub fn read_stamped(&mut self, to: &mut [u8]) -> io::Result<Received> {
-        self.patiently(|socket| match socket {
+        self.retry(|socket| match socket {
             Socket::Tcp(stream) => socket::receive(stream, to),
             other => other.read(to).map(|bytes| Received {
                 bytes,
@@ -120,7 +120,7 @@ impl<L: Limits> Stream<L> {
         })
     }
 
-    /// Asks the kernel to stamp what arrives from now on.
+    /// Turns on receive timestamps; `Unsupported` for other sockets than TCP.
     pub fn enable_receive_stamps(&self) -> io::Result<()> {
         match &self.socket {
             Socket::Tcp(stream) => socket::enable_receive_stamps(stream),
@@ -128,7 +128,7 @@ impl<L: Limits> Stream<L> {
         }
     }
 
-    /// Whether a connection that waits for nothing can still be used: nothing to read, not closed, no error.
+    /// Whether an idle connection can be used again: nothing to read, not closed, no error.
     pub fn is_idle_and_open(&self) -> bool {
         match &self.socket {
             Socket::Tcp(stream) => socket::is_idle_and_open(stream),
@@ -136,22 +136,22 @@ impl<L: Limits> Stream<L> {
         }
     }
 
-    /// Acknowledges what has arrived. A server that leaves Nagle's algorithm on holds the next piece of a body back until the
-    /// last one is acknowledged, which the kernel would put off for 40 ms.
+    /// Acknowledges the received data at once. A server that uses Nagle's algorithm sends the next small packet only after the
+    /// acknowledgement of the last one, which the kernel may delay by 40 ms.
     pub fn acknowledge_now(&self) {
         if let Socket::Tcp(stream) = &self.socket {
-            // Only slower without.
+            // Without it the transfer is only slower.
             let _ = tcp::acknowledge_now(stream);
         }
     }
 }
 
 impl Socket {
-    /// What is there already; an error of kind `WouldBlock` if nothing is.
-    fn read_present(&mut self, to: &mut [u8]) -> io::Result<usize> {
+    /// Reads without waiting; `WouldBlock` if nothing has arrived.
+    fn read_available(&mut self, to: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(stream) => socket::receive_present(stream.as_fd(), to),
-            Socket::Unix(stream) => socket::receive_present(stream.as_fd(), to),
+            Socket::Tcp(stream) => socket::receive_available(stream.as_fd(), to),
+            Socket::Unix(stream) => socket::receive_available(stream.as_fd(), to),
             #[cfg(fuzzing)]
             Socket::Memory(memory) => memory.read(to),
         }
@@ -169,11 +169,11 @@ impl Socket {
 
 impl<L: Limits> Read for Stream<L> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.patiently(|socket| socket.read(to))
+        self.retry(|socket| socket.read(to))
     }
 
     fn read_vectored(&mut self, parts: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.patiently(|socket| match socket {
+        self.retry(|socket| match socket {
             Socket::Tcp(stream) => stream.read_vectored(parts),
             Socket::Unix(stream) => stream.read_vectored(parts),
             #[cfg(fuzzing)]
@@ -185,7 +185,7 @@ impl<L: Limits> Read for Stream<L> {
 impl<L: Limits> Write for Stream<L> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
         let from = &from[..from.len().min(WRITE_BYTES_MAX)];
-        self.patiently(|socket| match socket {
+        self.retry(|socket| match socket {
             Socket::Tcp(stream) => stream.write(from),
             Socket::Unix(stream) => stream.write(from),
             #[cfg(fuzzing)]
@@ -203,7 +203,7 @@ impl<L: Limits> Write for Stream<L> {
         let whole = parts.iter().take_while(fits).count();
         let mut short = [IoSlice::new(&[]); SHORTENED_PARTS];
         let parts = match parts.get(whole) {
-            // The first that does not fit, shortened, goes along with the few before it.
+            // The first part that does not fit is shortened and sent with the few parts before it.
             Some(long) if whole < SHORTENED_PARTS => {
                 let before: usize = parts[..whole].iter().map(|part| part.len()).sum();
                 short[..whole].copy_from_slice(&parts[..whole]);
@@ -213,7 +213,7 @@ impl<L: Limits> Write for Stream<L> {
             Some(_) => &parts[..whole],
             None => parts,
         };
-        self.patiently(|socket| match socket {
+        self.retry(|socket| match socket {
             Socket::Tcp(stream) => stream.write_vectored(parts),
             Socket::Unix(stream) => stream.write_vectored(parts),
             #[cfg(fuzzing)]
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_not_read_after_the_deadline() {
+    fn nothing_is_read_or_written_after_the_deadline() {
         let (mut stream, mut theirs) = pair();
         theirs.write_all(b"abcdef").unwrap();
         let mut byte = [0];
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_reads_nothing_is_written_to_until_the_deadline() {
+    fn writes_to_a_peer_that_does_not_read_end_at_the_deadline() {
         let (mut stream, _theirs) = pair();
         stream.limits.at = Instant::now() + Duration::from_millis(10);
         let value = vec![0; 1 << 20];
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_go_out_in_pieces_and_in_order() {
+    fn long_values_are_written_in_pieces_and_in_order() {
         let (mut stream, mut theirs) = pair();
         let long = vec![7; WRITE_BYTES_MAX + 10];
         let reader = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The socket options that std does not have. Each returns an `io::Error` and decides nothing.
+//! Socket options that std does not have.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,7 +6,7 @@ use std::mem;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
-/// Sets an option whose value is a plain C structure or number.
+/// Sets an option whose value is a C structure or number.
 pub(super) fn set_option<T: Copy>(
     stream: &TcpStream,
     level: libc::c_int,
@@ -30,7 +30,7 @@ pub(super) fn set_option<T: Copy>(
     }
 }
 
-/// Acknowledges what arrived now, without waiting for more: a server that holds its next packet back until then goes on.
+/// Sends a pending acknowledgement at once (TCP_QUICKACK).
 pub fn acknowledge_now(stream: &TcpStream) -> io::Result<()> {
     set_option(stream, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 1 as libc::c_int)
 }

@@ -1,11 +1,11 @@
-//! A terminal without line editing for as long as keys are read. Must never leave the terminal changed.
+//! Raw mode of a terminal, restored on drop.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// Keys arrive one by one and unechoed while this lives; dropping it restores what was.
+/// While this lives, keys arrive one by one and without echo. Dropping it restores the previous settings.
 pub struct RawMode {
     terminal: OwnedFd,
     before: libc::termios,
@@ -15,7 +15,7 @@ impl RawMode {
     pub fn enter(terminal: BorrowedFd<'_>) -> io::Result<RawMode> {
         let terminal = terminal.try_clone_to_owned()?;
         let mut before = MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: the descriptor is open, because `terminal` owns it, and `before` is a termios to fill in.
+        // SAFETY: the descriptor is open, because `terminal` owns it, and `before` is writable.
         if unsafe { libc::tcgetattr(terminal.as_raw_fd(), before.as_mut_ptr()) } != 0 {
             return Err(io::Error::last_os_error());
         }
@@ -24,7 +24,7 @@ impl RawMode {
         let mut raw = before;
         // SAFETY: `raw` is an initialised termios.
         unsafe { libc::cfmakeraw(&mut raw) };
-        // What is written looks as before: line ends still return the carriage.
+        // Output processing stays as it is, so that line feeds still return to the first column.
         raw.c_oflag = before.c_oflag;
         set(&terminal, &raw)?;
         Ok(RawMode { terminal, before })
@@ -33,12 +33,12 @@ impl RawMode {
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        // A terminal that has gone away needs no restoring.
+        // It fails when the terminal has been closed.
         let _ = set(&self.terminal, &self.before);
     }
 }
 
-/// After what was written is out; input that was typed ahead stays.
+/// Waits for pending output first; input that was typed ahead is kept (TCSADRAIN).
 fn set(terminal: &OwnedFd, state: &libc::termios) -> io::Result<()> {
     // SAFETY: the descriptor is open, because `terminal` owns it, and `state` is an initialised termios.
     match unsafe { libc::tcsetattr(terminal.as_raw_fd(), libc::TCSADRAIN, state) } {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_terminal_is_refused() {
+    fn other_files_than_terminals_are_refused() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(RawMode::enter(file.as_fd()).is_err());
     }

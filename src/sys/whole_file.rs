@@ -1,5 +1,5 @@
-//! Files that are read whole: settings, tokenizers, keys, certificates. Whatever the path names (a pipe that nobody writes
-//! to yet, a terminal, a device without an end), a read has a bound and a signal ends it.
+//! Reads whole files: settings, tokenizers, keys, certificates. The size is limited and a signal ends the read, whatever the
+//! path names: also a pipe without a writer, a terminal or an endless device.
 
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
@@ -11,18 +11,17 @@ use std::time::Duration;
 use crate::sys::files::{self, O_NONBLOCK};
 use crate::sys::signal;
 
-/// How soon a signal is seen that came just before a wait.
+/// How long a wait may last before a signal that arrived just before it is noticed.
 const TICK: Duration = Duration::from_millis(50);
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Every byte of what `path` names. An error of kind `FileTooLarge` says that it has more than `bytes_max` of them, one of
-/// kind `Interrupted` that a signal asked for the end meanwhile.
+/// Reads all bytes of a file. `FileTooLarge` if there are more than `bytes_max`, `Interrupted` after a termination signal.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    read_unless(path, bytes_max, &|| signal::received().is_some())
+    read_until(path, bytes_max, &|| signal::received().is_some())
 }
 
-fn read_unless(path: &Path, bytes_max: u64, is_over: &dyn Fn() -> bool) -> io::Result<Vec<u8>> {
-    // Opening a pipe would else wait for its writer, out of reach of any signal: std opens again after one.
+fn read_until(path: &Path, bytes_max: u64, is_cancelled: &dyn Fn() -> bool) -> io::Result<Vec<u8>> {
+    // Without O_NONBLOCK, opening a pipe waits for a writer, and std repeats an open that a signal interrupts.
     let mut file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     let found = file.metadata()?;
     let length = if found.is_file() { found.len() } else { 0 };
@@ -30,14 +29,15 @@ fn read_unless(path: &Path, bytes_max: u64, is_over: &dyn Fn() -> bool) -> io::R
         return Err(too_large(bytes_max));
     }
     let mut bytes = Vec::new();
-    // One more than there are, so that the end shows without growing.
+    // Allocated once, so that a large file is not copied while the buffer grows.
     bytes.try_reserve_exact(usize::try_from(length).unwrap_or(0).saturating_add(1))?;
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        if is_over() {
+        if is_cancelled() {
             return Err(io::Error::new(ErrorKind::Interrupted, "a signal asked for the end"));
         }
-        // A pipe without a writer so far has no end yet: only the wait tells that from one whose writers are gone.
+        // A read from a pipe returns 0 both before the first writer opens it and after the last one closes it. Only poll tells
+        // the two apart.
         if !files::wait_readable(file.as_fd(), TICK)? {
             continue;
         }
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe with a name, which goes with this value.
+    /// A named pipe, removed on drop.
     struct Pipe(PathBuf);
 
     impl Pipe {
@@ -95,14 +95,14 @@ mod tests {
         let (waited, begins) = mpsc::channel();
         let path = pipe.0.clone();
         let writer = thread::spawn(move || {
-            // Not before the reader has found nobody there twice.
+            // Opens the pipe only after the reader has polled it twice without a writer.
             begins.recv().unwrap();
             let mut file = File::options().write(true).open(&path).unwrap();
             file.write_all(&[b'a'; 100_000]).unwrap();
             file.write_all(b"end").unwrap();
         });
         let looks = Cell::new(0);
-        let read = read_unless(&pipe.0, 1 << 20, &|| {
+        let read = read_until(&pipe.0, 1 << 20, &|| {
             looks.set(looks.get() + 1);
             if looks.get() == 3 {
                 waited.send(()).unwrap();
@@ -118,7 +118,7 @@ mod tests {
     fn a_signal_ends_the_wait_for_a_writer() {
         let pipe = Pipe::new("no-writer");
         let looks = Cell::new(0);
-        let read = read_unless(&pipe.0, 10, &|| {
+        let read = read_until(&pipe.0, 10, &|| {
             looks.set(looks.get() + 1);
             looks.get() == 3
         });
@@ -126,21 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_has_no_end_or_is_a_folder_is_refused() {
-        let read = |path: &str, bytes_max| read_unless(Path::new(path), bytes_max, &|| false);
+    fn large_and_endless_files_and_folders_are_refused() {
+        let read = |path: &str, bytes_max| read_until(Path::new(path), bytes_max, &|| false);
         let own = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         let text = fs::read(own).unwrap();
         assert_eq!(read(own, text.len() as u64).unwrap(), text);
-        for (path, bytes_max, said) in [
+        for (path, bytes_max, text) in [
             (own, text.len() as u64 - 1, "bytes"),
             ("/dev/zero", 2 << 20, "it is larger than 2 MiB"),
             ("/", 10, "directory"),
             ("/nowhere", 10, "No such file"),
         ] {
             let error = read(path, bytes_max).unwrap_err().to_string();
-            assert!(error.contains(said), "{path}: {error}");
+            assert!(error.contains(text), "{path}: {error}");
         }
-        // Files of the kernel claim no length.
+        // Files in /proc have length 0.
         assert!(read("/proc/self/status", 1 << 20).unwrap().len() > 100);
         assert!(read("/dev/null", 0).unwrap().is_empty());
     }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lmcache_bench::server::http::HttpApi;
-use lmcache_bench::server::rpc::Client;
+use lmcache_bench::server::rpc::{Client, Endpoint};
 use serde_json::Value;
 
 use super::bench;
@@ -60,7 +60,7 @@ impl MockServer {
     }
 
     pub fn connect(&self) -> Client {
-        Client::connect(&self.rpc_url, DEADLINE).unwrap()
+        Client::connect(&Endpoint::parse(&self.rpc_url).unwrap(), DEADLINE).unwrap()
     }
 
     pub fn http_api(&self) -> HttpApi {

@@ -166,7 +166,7 @@ fn read_log(path: &Path, requests: usize) -> Result<Vec<Served>, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = fs::read_to_string(path)
-            .map_err(|error| format!("could not read the mock's log: {}", limits::told(&error)))?;
+            .map_err(|error| format!("could not read the mock's log: {}", limits::with_advice(&error)))?;
         if text.lines().count() >= requests || Instant::now() > deadline {
             let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
             return Ok(lines.collect());
@@ -194,7 +194,7 @@ impl Mock {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("could not start the built-in mock: {}", limits::told(&error)))?;
+            .map_err(|error| format!("could not start the built-in mock: {}", limits::with_advice(&error)))?;
         let stdout = child.stdout.take().expect("it was asked for a pipe");
         let mut mock = Mock {
             child,
@@ -209,7 +209,7 @@ impl Mock {
         };
         std::thread::Builder::new()
             .spawn(read)
-            .map_err(|error| format!("could not start a thread: {}", limits::thread_told(&error)))?;
+            .map_err(|error| format!("could not start a thread: {}", limits::thread_with_advice(&error)))?;
         let line = received
             .recv_timeout(PATIENCE)
             .map_err(|_| too_slow("did not start in time"))?;
@@ -240,7 +240,7 @@ impl Folder {
         let path = std::env::temp_dir().join(name);
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| {
-            let (path, cause) = (path.display(), limits::told(&error));
+            let (path, cause) = (path.display(), limits::with_advice(&error));
             format!("could not create a temporary folder {path}: {cause}; TMPDIR can name another place")
         })?;
         Ok(Folder(path))

@@ -19,7 +19,7 @@ use crate::engine::wire::target::Target;
 use crate::engine::wire::transport::LineConnector;
 use crate::engine::workload::{Finished, Phase, Request, Step, Workload};
 use crate::sys::queue::Queue;
-use crate::sys::socket::StampsOn;
+use crate::sys::socket::StampsEnabled;
 use crate::sys::{counters, limits, panic, signal};
 
 /// For the kernel to begin stamping; it takes well under a millisecond where it does at all.
@@ -47,7 +47,7 @@ pub struct Runner {
     reports: Arc<Queue<Report>>,
     in_flight: u64,
     /// Without it the report says that stamps were taken after the read.
-    _stamps: Option<StampsOn>,
+    _stamps: Option<StampsEnabled>,
 }
 
 impl Runner {
@@ -64,7 +64,7 @@ impl Runner {
             idle: Vec::new(),
             reports: Arc::default(),
             in_flight: 0,
-            _stamps: StampsOn::wait(STAMPS_WAIT).ok(),
+            _stamps: StampsEnabled::wait(STAMPS_WAIT).ok(),
         }
     }
 
@@ -116,7 +116,10 @@ impl Runner {
         let exchanger = Exchanger::new(Arc::clone(&self.target), connector);
         let number = self.lanes.len();
         let lane = Lane::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
-            let text = format!("could not start thread {number}: {}", limits::thread_told(&error));
+            let text = format!(
+                "could not start thread {number}: {}",
+                limits::thread_with_advice(&error)
+            );
             Failure::new(FailureClass::Connect, text)
         })?;
         self.lanes.push(lane);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, WorkloadConfig};
 use crate::error::Error;
-use crate::sys::apart::apart;
 use crate::sys::deadline::Deadline;
+use crate::sys::detached::run_detached;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
@@ -154,7 +154,7 @@ impl LocalTokenizer {
             ));
         }
         // A large one takes seconds, in which people press Ctrl-C.
-        let read = apart("tokenizer", &Deadline::after(LOAD_MAX), move || Library::read(&bytes));
+        let read = run_detached("tokenizer", &Deadline::after(LOAD_MAX), move || Library::read(&bytes));
         let inner = read
             .map_err(|error| error.to_string())
             .and_then(|read| read)

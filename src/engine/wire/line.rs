@@ -11,7 +11,7 @@ use std::time::Duration;
 use ureq::unversioned::transport::Transport;
 
 use crate::engine::timestamp::{Clock, Stamp};
-use crate::sys::deadline::{Limits, too_late};
+use crate::sys::deadline::{Limits, timed_out};
 
 /// No stamp is this old.
 const NOT_YET: i64 = i64::MIN;
@@ -251,7 +251,7 @@ impl Line {
 impl Limits for Line {
     fn check(&self) -> io::Result<()> {
         match self.overdue(self.clock.now()) {
-            Some(_) => Err(too_late()),
+            Some(_) => Err(timed_out()),
             None => Ok(()),
         }
     }

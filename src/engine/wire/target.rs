@@ -21,8 +21,8 @@ use crate::engine::failure::Failure;
 use crate::engine::trust;
 use crate::error::Error;
 use crate::http::encoding;
-use crate::sys::apart::resolve;
 use crate::sys::deadline::Deadline;
+use crate::sys::detached::resolve;
 use crate::sys::limits;
 
 /// TLS keeps a buffer of this size each way for every connection.
@@ -58,7 +58,7 @@ impl Target {
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
         let addresses = addresses(host, port).map_err(|cause| {
-            let advice = if limits::are_told_in(&cause) {
+            let advice = if limits::has_advice(&cause) {
                 ""
             } else {
                 "; check the name, and that this machine can look up names"
@@ -149,7 +149,7 @@ impl Target {
 }
 
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let found = resolve(host, port, &Deadline::after(RESOLVE_MAX)).map_err(|error| limits::told(&error))?;
+    let found = resolve(host, port, &Deadline::after(RESOLVE_MAX)).map_err(|error| limits::with_advice(&error))?;
     Ok(found.into_iter().take(ADDRESSES_MAX).collect())
 }
 

@@ -17,7 +17,7 @@ pub fn drop_pages(
     path_of: impl Fn(&ObjectKey, &mut String),
 ) -> Result<Residency, String> {
     let refused = |error: io::Error| {
-        let told = limits::told(&error);
+        let told = limits::with_advice(&error);
         format!(
             "--cold: could not sync {}: {told}; without --cold nothing is synced",
             base.display()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-use crate::sys::deadline::closing;
+use crate::sys::deadline::closing_time;
 use crate::sys::{limits, panic};
 
 /// Enough for a few system calls and their paths; the default of 8 MiB each would be address space for nothing.
@@ -49,7 +49,7 @@ impl<Job: Send + 'static> Pool<Job> {
                 .map_err(|error| {
                     format!(
                         "could not start {count} I/O threads: {} (lower --io-depth or the adapter's workers)",
-                        limits::thread_told(&error)
+                        limits::thread_with_advice(&error)
                     )
                 })?;
             workers.push(worker);
@@ -99,7 +99,7 @@ impl<Job> Pool<Job> {
 
 impl<Job> Drop for Pool<Job> {
     fn drop(&mut self) {
-        self.stop(closing(STOP_GRACE));
+        self.stop(closing_time(STOP_GRACE));
     }
 }
 

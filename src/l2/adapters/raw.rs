@@ -57,7 +57,7 @@ pub fn move_raw(
             next += 1;
         }
         ring.wait(Duration::from_secs(1))
-            .map_err(|error| format!("the probe's ring failed: {}", refusal::told(&error)))?;
+            .map_err(|error| format!("the probe's ring failed: {}", refusal::with_advice(&error)))?;
         while let Some(finished) = ring.next_finished() {
             done += 1;
             if let Err(error) = finished.outcome {

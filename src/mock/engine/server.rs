@@ -18,7 +18,7 @@ use super::service::{self, Service};
 use crate::error::Error;
 use crate::sys::poll::{self, Interest, Poll, Ready};
 use crate::sys::signal;
-use crate::sys::socket::{self, StampsOn};
+use crate::sys::socket::{self, StampsEnabled};
 
 const CONNECTIONS_MAX: usize = 16_384;
 const BACKLOG: u16 = 8_192;
@@ -56,7 +56,7 @@ pub struct Server {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     /// Without it a connection's first bytes have no stamp; where the kernel keeps none at all, the log says `read`.
-    _stamps: Option<StampsOn>,
+    _stamps: Option<StampsEnabled>,
 }
 
 fn environment(what: &str, cause: &io::Error) -> Error {
@@ -70,12 +70,12 @@ impl Server {
         let complain = |cause: io::Error| environment(&place, &cause);
         let listener = TcpListener::bind((config.host.as_str(), config.port)).map_err(complain)?;
         listener.set_nonblocking(true).map_err(complain)?;
-        poll::deepen_backlog(&listener, BACKLOG).map_err(complain)?;
+        poll::set_backlog(&listener, BACKLOG).map_err(complain)?;
         let address = listener.local_addr().map_err(complain)?;
         let poll = Poll::new().map_err(complain)?;
         poll.add(listener.as_raw_fd(), LISTENER, Interest::READ)
             .map_err(complain)?;
-        socket::allow_open_files(CONNECTIONS_MAX as u64 + FILES_BESIDE).map_err(complain)?;
+        socket::raise_open_file_limit(CONNECTIONS_MAX as u64 + FILES_BESIDE).map_err(complain)?;
         Ok(Server {
             listener,
             address,
@@ -89,7 +89,7 @@ impl Server {
             order: 0,
             buffer: vec![0; READ_BYTES],
             scratch: Vec::new(),
-            _stamps: StampsOn::wait(STAMPS_WAIT).ok(),
+            _stamps: StampsEnabled::wait(STAMPS_WAIT).ok(),
         })
     }
 
@@ -99,7 +99,7 @@ impl Server {
 
     /// Serves until `stop` is set or a signal came, and returns the records that were kept.
     pub fn serve(mut self, stop: &AtomicBool) -> Result<Vec<Served>, Error> {
-        poll::sharpen_timers().map_err(|cause| environment("sharpen its timers", &cause))?;
+        poll::set_minimal_timer_slack().map_err(|cause| environment("sharpen its timers", &cause))?;
         let mut ready = Vec::new();
         while !stop.load(Ordering::Relaxed) && signal::received().is_none() {
             let timeout_ns = self.write_due()?;

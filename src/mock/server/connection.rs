@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::config::FaultKind;
 use super::service::{Outcome, Service};
-use crate::server::rpc::msgpack::{Decoder, Head};
+use crate::server::rpc::msgpack::{Decoder, Header};
 use crate::server::rpc::zmtp::{Connection, Fault};
 use crate::server::rpc::{Generation, Operation};
 use crate::sys::deadline::Deadline;
@@ -60,7 +60,7 @@ fn converse(stream: TcpStream, service: &Mutex<Service>, dead: &AtomicBool) -> R
         connection.put_frame(&frames[0], true);
         connection.put_frame(&frames[1], answered.result.is_some());
         if let Some(result) = &answered.result {
-            connection.put_head(result.len() as u64, false);
+            connection.put_frame_header(result.len() as u64, false);
             connection.put(result, wait)?;
         }
         connection.flush(wait)?;
@@ -121,9 +121,9 @@ fn asked(frames: &[Vec<u8>], generation: Generation) -> Asked {
         false => Asked::Silence,
     };
     let mut decoder = Decoder(operation.as_slice());
-    match (decoder.head(), decoder.0.is_empty()) {
-        (Ok(Head::Unsigned(id)), true) if id == 0 || id > generation.id_max() => bad,
-        (Ok(Head::Unsigned(id)), true) => generation.operation(id).map_or(Asked::Silence, Asked::Operation),
+    match (decoder.header(), decoder.0.is_empty()) {
+        (Ok(Header::Unsigned(id)), true) if id == 0 || id > generation.id_max() => bad,
+        (Ok(Header::Unsigned(id)), true) => generation.operation(id).map_or(Asked::Silence, Asked::Operation),
         // 0.5.6 also takes names, which no client of this program sends.
         _ => bad,
     }
@@ -133,7 +133,7 @@ fn message(connection: &mut Connection, wait: Deadline) -> Result<Vec<Vec<u8>>, 
     let mut frames = Vec::new();
     let mut bytes = 0u64;
     loop {
-        let head = connection.head(wait)?;
+        let head = connection.frame_header(wait)?;
         bytes = bytes.saturating_add(head.bytes);
         if bytes > MESSAGE_BYTES_MAX || frames.len() == FRAMES_MAX {
             return Err(Fault::Broken("a message without bounds".into()));

@@ -2,7 +2,7 @@
 
 use super::pickle::{self, Value};
 use super::request::{self, TENSORS_MAX};
-use crate::server::rpc::msgpack::{Decoder, Head, Malformed};
+use crate::server::rpc::msgpack::{Decoder, Header, Malformed};
 use crate::server::rpc::{Dtype, Generation};
 
 const SIDES_MAX: usize = 8;
@@ -36,8 +36,8 @@ pub fn descriptors(payload: &[u8], generation: Generation) -> Result<Vec<Descrip
         }
         let mut found = Vec::new();
         for _ in 0..tensors {
-            let data = match decoder.head()? {
-                Head::Extension { kind: 1, bytes } if bytes <= decoder.0.len() as u64 => {
+            let data = match decoder.header()? {
+                Header::Extension { kind: 1, bytes } if bytes <= decoder.0.len() as u64 => {
                     let (data, rest) = decoder.0.split_at(bytes as usize);
                     decoder.0 = rest;
                     data

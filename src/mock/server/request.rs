@@ -1,7 +1,7 @@
 //! Requests as a server reads them: strict about types, lenient about unknown fields, as the real one is. Must never trust a
 //! length or a count.
 
-use crate::server::rpc::msgpack::{Decoder, Head, Malformed};
+use crate::server::rpc::msgpack::{Decoder, Header, Malformed};
 use crate::server::rpc::{Dtype, Generation, Key};
 
 /// Tokens of one key; far more than any model takes.
@@ -30,9 +30,9 @@ pub fn text(payload: &[u8]) -> Decoded<String> {
 }
 
 pub fn optional_number(payload: &[u8]) -> Decoded<Option<u64>> {
-    whole(payload, |decoder| match decoder.head()? {
-        Head::Nil => Ok(None),
-        Head::Unsigned(value) => Ok(Some(value)),
+    whole(payload, |decoder| match decoder.header()? {
+        Header::Nil => Ok(None),
+        Header::Unsigned(value) => Ok(Some(value)),
         _ => Err(Malformed("neither a number nor nil".into())),
     })
 }
@@ -40,8 +40,8 @@ pub fn optional_number(payload: &[u8]) -> Decoded<Option<u64>> {
 /// A byte string of any length, borrowed.
 pub fn binary(payload: &[u8]) -> Decoded<&[u8]> {
     let mut decoder = Decoder(payload);
-    match decoder.head()? {
-        Head::Binary(bytes) if bytes == decoder.0.len() as u64 => Ok(decoder.0),
+    match decoder.header()? {
+        Header::Binary(bytes) if bytes == decoder.0.len() as u64 => Ok(decoder.0),
         _ => Err(Malformed("not a byte string".into())),
     }
 }
@@ -75,9 +75,9 @@ pub fn key(payload: &[u8], generation: Generation) -> Decoded<Key> {
                 "model_name" => model_name = Some(decoder.text(name)?),
                 "world_size" => world_size = Some(narrow(decoder.unsigned(name)?, name)?),
                 "worker_id" => {
-                    worker_id = Some(match decoder.head()? {
-                        Head::Nil => None,
-                        Head::Unsigned(id) => Some(narrow(id, name)?),
+                    worker_id = Some(match decoder.header()? {
+                        Header::Nil => None,
+                        Header::Unsigned(id) => Some(narrow(id, name)?),
                         _ => return Err(Malformed("worker_id is neither a number nor nil".into())),
                     });
                 }
@@ -118,7 +118,7 @@ fn narrow(value: u64, what: &str) -> Decoded<u32> {
 
 fn tokens(decoder: &mut Slice) -> Decoded<Vec<u32>> {
     match decoder.array("token_ids")? {
-        ids @ 0..=TOKENS_MAX => decoder.gathered(ids, |decoder| narrow(decoder.unsigned("token_ids")?, "a token id")),
+        ids @ 0..=TOKENS_MAX => decoder.collect(ids, |decoder| narrow(decoder.unsigned("token_ids")?, "a token id")),
         ids => Err(Malformed(format!("{ids} token ids"))),
     }
 }
@@ -157,9 +157,9 @@ pub fn engine_registration(payload: &[u8], generation: Generation, chunk_size: u
                 "hidden_dim_size" => hidden = Some(decoder.unsigned(name)?),
                 "dtype_str" => dtype = Dtype::of_name(&decoder.text(name)?),
                 "use_mla" => use_mla = Some(decoder.boolean(name)?),
-                "num_physical_slots" if generation >= Generation::V0_5_5 => match decoder.head()? {
-                    Head::Nil => {}
-                    Head::Unsigned(value @ 1..) => slots = Some(value),
+                "num_physical_slots" if generation >= Generation::V0_5_5 => match decoder.header()? {
+                    Header::Nil => {}
+                    Header::Unsigned(value @ 1..) => slots = Some(value),
                     _ => return Err(Malformed("num_physical_slots must be positive".into())),
                 },
                 _ => return Ok(false),

@@ -1,7 +1,7 @@
-//! The fast 128-bit checksum of a chunk. A GPU kernel computes the same function, so its definition is fixed:
+//! The fast 128-bit checksum of a chunk. A GPU kernel (cuda/checksum.cu) computes the same function, so its definition is fixed:
 //!
-//! The bytes of the chunk, in the order in which the MD5 digest takes them, are cut into little-endian 64-bit words
-//! `w[0] .. w[n-1]`; the last one is filled up with zero bytes. All arithmetic is modulo 2^64.
+//! The bytes of the chunk, in the same order as for MD5, are divided into little-endian 64-bit words `w[0] .. w[n-1]`; the last
+//! word is padded with zero bytes. All arithmetic is modulo 2^64.
 //!
 //! ```text
 //! u = w[i] + (i + 1) * STEP            a = sum of lower(u) * upper(u) over all i
@@ -14,20 +14,20 @@
 //! digest = low, then high, each as 8 little-endian bytes
 //! ```
 //!
-//! The products depend on each word and its place, so moved words show; the plain sum changes with every changed word. Two
-//! 32-bit multiplications for eight bytes are what a GPU can do at the speed of its memory, and a CPU does them in vectors.
-//! The sums have no order: any number of lanes or threads may each take any part of the words and add what they found. It
-//! is no cryptographic hash: it finds faults, not forgery.
+//! The products depend on each word and its position, so that moved words change the digest. The plain sum changes with every
+//! word. A GPU can do two 32-bit multiplications per eight bytes at the speed of its memory, and a CPU does them in vectors.
+//! Addition is commutative, so any number of lanes or threads may each sum any part of the words. It is not a cryptographic
+//! hash: it detects corruption, not forgery.
 
-/// 2^64 divided by the golden ratio, odd: distinct for every place.
+/// 2^64 divided by the golden ratio, rounded to an odd number, so that its multiples are distinct.
 pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-/// A second odd number for places, unrelated to the first.
+/// A second odd number, unrelated to the first.
 pub const STRIDE: u64 = 0xd1b5_4a32_d192_ed03;
 /// Odd multipliers with well mixed bits.
 const FIRST: u64 = 0xd6e8_feb8_6659_fd93;
 const SECOND: u64 = 0xbf58_476d_1ce4_e5b9;
 
-/// What the words of a chunk add up to; the sums of parts are added to get those of the whole.
+/// The sums over the words of a chunk. The sums of its parts add up to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub a: u64,
@@ -36,7 +36,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// The digest of a chunk of so many bytes.
+    /// The digest of a chunk of `bytes` bytes.
     pub fn digest(self, bytes: u64) -> [u8; 16] {
         let length = bytes.wrapping_mul(STEP);
         let low = scramble(self.a.wrapping_add(self.c.wrapping_mul(FIRST)).wrapping_add(length));
@@ -59,12 +59,12 @@ impl Sums {
 
 const LOWER: u64 = 0xffff_ffff;
 
-/// The sums over the words so far.
+/// Computes the checksum of bytes that arrive in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct FastHasher {
     sums: Sums,
     words: u64,
-    /// Bytes of a word that is not whole yet.
+    /// The first `rest_bytes` bytes of an incomplete word.
     rest: [u8; 8],
     rest_bytes: usize,
 }
@@ -93,7 +93,7 @@ impl FastHasher {
         self.rest_bytes = rest.len();
     }
 
-    /// `bytes` are whole words.
+    /// `bytes` must be whole words.
     fn add_words(&mut self, bytes: &[u8]) {
         let mut step = self.words.wrapping_mul(STEP);
         let mut stride = self.words.wrapping_mul(STRIDE);
@@ -138,7 +138,7 @@ mod tests {
         digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The definition above, word for word, without streams.
+    /// The definition of the module documentation, for bytes in one piece.
     fn by_definition(bytes: &[u8]) -> [u8; 16] {
         let halves = |x: u64| (x & 0xffff_ffff, x >> 32);
         let (mut a, mut b, mut c) = (0u64, 0u64, 0u64);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_any_size_give_the_same() {
+    fn pieces_of_any_size_give_the_same_digest() {
         let bytes: Vec<u8> = (0..1003u32).map(|n| (n * 7 + n / 256) as u8).collect();
         for piece in [1, 3, 7, 8, 9, 64, 1000] {
             let mut hasher = FastHasher::new();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_every_length_and_every_swap_shows() {
+    fn flipped_bits_other_lengths_and_swapped_words_change_the_digest() {
         let mut bytes: Vec<u8> = (1..257u32).map(|n| n as u8).collect();
         let mut seen = HashSet::from([digest(&bytes)]);
         for bit in 0..bytes.len() * 8 {

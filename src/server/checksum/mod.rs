@@ -1,4 +1,4 @@
-//! Digests of chunks, 128 bits each: MD5 as the server computes it, and a fast one. Must never know where the bytes come from.
+//! 128-bit digests of chunks: MD5, as the server computes it, and a fast checksum.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ pub mod fast;
 
 use fast::FastHasher;
 
-/// Which function.
+/// The digest function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Md5,
     Fast,
 }
 
-/// The result of either function.
+/// The digest of a chunk, displayed as lower-case hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(pub [u8; 16]);
 
-/// One digest in the making.
+/// The state of a digest that is being computed.
 pub enum Hasher {
     Md5(Md5),
     Fast(FastHasher),
@@ -49,8 +49,8 @@ impl Hasher {
         }
     }
 
-    /// `update` with each 16-bit value as the upper half of a 32-bit one: bfloat16 as float32, which is how the server
-    /// hashes it. `bytes` are whole values.
+    /// As `update`, with each bfloat16 value converted to float32, whose upper half it is. The server hashes bfloat16 this way.
+    /// `bytes` must be whole values.
     pub fn update_widened(&mut self, bytes: &[u8]) {
         let mut wide = [0u8; 4096];
         for piece in bytes.chunks(wide.len() / 2) {
@@ -86,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn md5_is_md5() {
+    fn md5_gives_the_value_of_rfc_1321() {
         assert_eq!(md5(|hasher| hasher.update(b"abc")), "900150983cd24fb0d6963f7d28e17f72");
     }
 
     #[test]
-    fn widening_puts_values_into_upper_halves() {
+    fn widening_puts_each_value_into_the_upper_half() {
         let narrow: Vec<u8> = (0..6000u32).map(|n| n as u8).collect();
         let wide: Vec<u8> = narrow.chunks(2).flat_map(|value| [0, 0, value[0], value[1]]).collect();
         assert_eq!(

@@ -13,8 +13,8 @@ use ureq::Agent;
 use crate::http::said::{one_line, said};
 use crate::http::{answer, client, encoding};
 use crate::python;
-use crate::sys::apart::resolve;
 use crate::sys::deadline::Deadline;
+use crate::sys::detached::resolve;
 use crate::sys::limits;
 use crate::sys::stream::Stream;
 use crate::url::{with_scheme, without_password};
@@ -285,7 +285,7 @@ impl HttpApi {
     fn unreachable(&self, error: &ureq::Error) -> HttpError {
         let cause = answer::cause(error);
         // What this machine lacks is no fault of the server.
-        let advice = match limits::are_told_in(&cause) {
+        let advice = match limits::has_advice(&cause) {
             true => String::new(),
             false => format!("; {}", advice(error)),
         };

@@ -1,5 +1,5 @@
-//! The KV tensors of one rank: one mapping that holds all layers, private or as shared memory that the server can open.
-//! Contents are made, spoilt and digested here; nothing here knows who copies them.
+//! The KV tensors of one rank in host memory: one mapping with all layers, private or as shared memory that the server can
+//! open. Fills, overwrites and digests them.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use super::shape::Shape;
 use crate::sys::mapping::Mapping;
 use crate::sys::shm::Segment;
 
-/// Layers begin at page borders.
+/// Alignment of layers: a page.
 const LAYER_ALIGN: usize = 4096;
-/// What is made at a time; stays in the nearest cache.
+/// How much of the pattern is generated at a time: 8 KiB, which fits in the L1 cache.
 const PIECE_WORDS: usize = 1024;
-/// What a destination holds before a retrieve. Any value that the pattern does not consist of.
+/// The content of a destination before a retrieve. The pattern does not consist of this value.
 pub(super) const POISON: u8 = 0xa5;
-/// 2^64 divided by the golden ratio, odd.
+/// The increment of SplitMix64: 2^64 divided by the golden ratio, rounded to an odd number.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// One layer's tensor `[planes, blocks, block_bytes]` inside the mapping.
+/// The tensor `[planes, blocks, block_bytes]` of one layer, at `offset` in the mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer {
     pub offset: usize,
@@ -27,7 +27,7 @@ pub struct Layer {
     pub dtype: Dtype,
 }
 
-/// Where each layer lies.
+/// The layers in the mapping, and its size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub layers: Vec<Layer>,
@@ -49,12 +49,19 @@ pub struct Run {
     pub bytes: usize,
 }
 
-/// What the bytes of one request depend on; equal sources give equal bytes.
+/// What the pattern of one request depends on. Equal sources give equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     pub seed: u64,
     pub rank: u64,
     pub sequence: u64,
+}
+
+impl Blocks {
+    /// The ids of the blocks.
+    pub fn ids(self) -> impl Iterator<Item = u64> {
+        (self.first as u64)..(self.first + self.count) as u64
+    }
 }
 
 enum Backing {
@@ -87,7 +94,7 @@ impl Layout {
         }
     }
 
-    /// Some blocks of one plane of one layer.
+    /// The bytes of some blocks of one plane of one layer.
     pub fn run(&self, layer: &Layer, plane: usize, blocks: Blocks) -> Run {
         let first = plane * self.blocks + blocks.first;
         Run {
@@ -96,7 +103,7 @@ impl Layout {
         }
     }
 
-    /// Bytes that some blocks have in all layers and planes.
+    /// Number of bytes of some blocks in all layers and planes.
     pub fn bytes_of(&self, blocks: Blocks) -> u64 {
         let layers = self.layers.iter();
         let bytes: usize = layers
@@ -105,13 +112,14 @@ impl Layout {
         bytes as u64
     }
 
-    /// The pieces of a chunk in the order of a chunk object: plane, layer, token. All layers have the same planes.
+    /// The pieces of a chunk in the order of the chunk object: plane, layer, token. All layers must have the same number of
+    /// planes.
     pub fn object_runs(&self, blocks: Blocks) -> impl Iterator<Item = Run> {
         let planes = self.layers.first().map_or(0, |layer| layer.planes);
         (0..planes).flat_map(move |plane| self.layers.iter().map(move |layer| self.run(layer, plane, blocks)))
     }
 
-    /// The pieces of a chunk in the order in which digests take them: layer, plane, token.
+    /// The pieces of a chunk in the order of digests: layer, plane, token.
     fn digest_runs(&self, blocks: Blocks) -> impl Iterator<Item = (&Layer, usize, Run)> {
         self.layers
             .iter()
@@ -120,19 +128,19 @@ impl Layout {
 }
 
 impl KvTensors {
-    /// Memory that only this process has. It is allocated as it is touched.
+    /// Allocates private memory. Its pages are allocated when they are first accessed.
     pub fn private(layout: Layout) -> io::Result<KvTensors> {
         let backing = Backing::Private(Mapping::anonymous(layout.bytes)?);
         Ok(KvTensors { backing, layout })
     }
 
-    /// Memory under a name that the server can open. It is allocated by `fill`.
+    /// Creates shared memory under a name that the server can open. Its pages are allocated by `fill`.
     pub fn shared(layout: Layout, name: &str) -> io::Result<KvTensors> {
         let backing = Backing::Shared(Segment::create(name, layout.bytes)?);
         Ok(KvTensors { backing, layout })
     }
 
-    /// The name to open, if the memory is shared.
+    /// The name of shared memory; `None` for private memory.
     pub fn name(&self) -> Option<&str> {
         match &self.backing {
             Backing::Private(_) => None,
@@ -140,7 +148,8 @@ impl KvTensors {
         }
     }
 
-    /// Takes the name away once the server has opened it: then nothing can be left behind.
+    /// Removes the name of shared memory. After the server has opened it the name is not needed, and a killed run leaves nothing
+    /// behind.
     pub fn unlink(&mut self) -> io::Result<()> {
         match &mut self.backing {
             Backing::Private(_) => Ok(()),
@@ -162,7 +171,7 @@ impl KvTensors {
         }
     }
 
-    /// Fills the blocks with the pattern of `source`. Fails when shared memory has run out.
+    /// Fills the blocks with the pattern of `source`. Fails when /dev/shm is full.
     pub fn fill(&mut self, blocks: Blocks, source: Source) -> io::Result<()> {
         let runs: Vec<_> = self
             .layout
@@ -177,7 +186,7 @@ impl KvTensors {
                 .iter()
                 .try_for_each(|run| segment.reserve(run.offset, run.bytes))?;
         }
-        // All pages at once; large pages would be four times as much memory for runs of this size.
+        // Populates all pages at once. Huge pages would take four times as much memory for ranges of this size.
         let ranges: Vec<_> = places.iter().map(|run| (run.offset, run.bytes)).collect();
         self.mapping_mut().populate(&ranges);
         let mut piece = vec![0u8; PIECE_WORDS * 8];
@@ -195,7 +204,7 @@ impl KvTensors {
         Ok(())
     }
 
-    /// Overwrites the blocks, so that a retrieve that moves nothing cannot look like one that worked.
+    /// Overwrites the blocks with `POISON`, so that a retrieve that copies nothing is detected.
     pub fn poison(&mut self, blocks: Blocks) {
         let runs: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, _, run)| run).collect();
         for run in runs {
@@ -203,7 +212,7 @@ impl KvTensors {
         }
     }
 
-    /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as the server does it.
+    /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as float32, as the server does it.
     pub fn digests(&self, blocks: Blocks, chunk_blocks: usize, kind: Kind, widen: bool) -> Vec<Digest> {
         let chunks = blocks.count / chunk_blocks;
         let digest = |chunk: usize| {
@@ -225,13 +234,14 @@ impl KvTensors {
     }
 }
 
+/// The pattern key of one plane.
 pub(super) fn stream_key(source: Source, layer: usize, plane: usize) -> u64 {
     let parts = [source.seed, source.rank, source.sequence, layer as u64, plane as u64];
     parts.iter().fold(0, |key, part| mix(key ^ part).wrapping_add(STEP))
 }
 
-/// The bits that the pattern may have: without the highest exponent bit every value is finite and below 2, so nobody's
-/// arithmetic changes it.
+/// A mask for the words of the pattern. It clears the highest exponent bit of each float, so that every value is finite and
+/// below 2, and conversions do not change it.
 pub(super) fn pattern_mask(dtype: Dtype) -> u64 {
     match dtype {
         Dtype::Float16 | Dtype::Bfloat16 => 0xbfff_bfff_bfff_bfff,
@@ -240,7 +250,8 @@ pub(super) fn pattern_mask(dtype: Dtype) -> u64 {
     }
 }
 
-/// Word `i` of a stream depends on the stream and `i` only, so any part can be made alone.
+/// Generates SplitMix64 from word `first_word` on. A word depends only on the key and its position, so any part can be
+/// generated on its own.
 fn make_pattern(piece: &mut [u8], key: u64, first_word: u64, dtype: Dtype) {
     let mask = pattern_mask(dtype);
     let mut place = key.wrapping_add(first_word.wrapping_mul(STEP));

@@ -1,4 +1,4 @@
-//! Layouts, patterns, poison and digests.
+//! Layouts, patterns, overwriting and digests.
 
 use md5::{Digest as _, Md5};
 
@@ -21,7 +21,7 @@ fn bytes(tensors: &KvTensors, run: Run) -> Vec<u8> {
 }
 
 #[test]
-fn layers_follow_one_another_at_page_borders() {
+fn layers_begin_at_page_boundaries() {
     let layout = Layout::new(&Shape::parse("(2,8,4,1,100):float16:2;(1,8,4,1,4):uint8:1").unwrap());
     let places: Vec<_> = layout
         .layers
@@ -42,7 +42,7 @@ fn layers_follow_one_another_at_page_borders() {
 }
 
 #[test]
-fn an_object_is_plane_then_layer() {
+fn a_chunk_object_is_ordered_by_plane_then_layer() {
     let layout = Layout::new(&Shape::parse("(2,8,4,1,4):uint8:2").unwrap());
     let offsets: Vec<_> = layout
         .object_runs(Blocks { first: 1, count: 2 })
@@ -55,7 +55,7 @@ fn an_object_is_plane_then_layer() {
 }
 
 #[test]
-fn every_part_of_a_source_changes_the_pattern_and_nothing_else_does() {
+fn the_pattern_depends_on_every_field_of_the_source_and_nothing_else() {
     let blocks = Blocks { first: 2, count: 4 };
     let mut tensors = tensors("(2,8,4,2,65):float16:2");
     let mut digests = |source, first| {
@@ -63,7 +63,7 @@ fn every_part_of_a_source_changes_the_pattern_and_nothing_else_does() {
         tensors.digests(Blocks { first, ..blocks }, 2, Kind::Fast, false)
     };
     let base = digests(SOURCE, 2);
-    assert_eq!(digests(SOURCE, 3), base, "the place in memory does not matter");
+    assert_eq!(digests(SOURCE, 3), base, "the position in memory does not matter");
     assert_ne!(base[0], base[1]);
     for other in [
         Source { seed: 2, ..SOURCE },
@@ -75,7 +75,7 @@ fn every_part_of_a_source_changes_the_pattern_and_nothing_else_does() {
 }
 
 #[test]
-fn layers_and_planes_differ_and_floats_are_finite() {
+fn each_layer_and_plane_has_its_own_pattern_of_finite_floats() {
     let blocks = Blocks { first: 0, count: 8 };
     let mut tensors = tensors("(2,8,4,1,8):float16:2");
     tensors.fill(blocks, SOURCE).unwrap();
@@ -91,7 +91,7 @@ fn layers_and_planes_differ_and_floats_are_finite() {
 }
 
 #[test]
-fn filling_and_poisoning_touch_their_blocks_only() {
+fn fill_and_poison_change_only_their_blocks() {
     let mut tensors = tensors("(2,8,4,1,100):float32:1");
     let (before, after) = (Blocks { first: 0, count: 2 }, Blocks { first: 5, count: 3 });
     tensors.fill(before, SOURCE).unwrap();
@@ -109,9 +109,9 @@ fn filling_and_poisoning_touch_their_blocks_only() {
     }
 }
 
-/// The digest is MD5 over layers, then planes, of the chunk's blocks; bfloat16 widened if asked for.
+/// MD5 over the chunk's blocks by layer, then plane, with bfloat16 widened or not.
 #[test]
-fn digests_walk_layers_then_planes() {
+fn digests_are_ordered_by_layer_then_plane() {
     let mut tensors = tensors("(2,8,4,1,8):bfloat16:2;(1,8,4,1,8):uint8:1");
     tensors.fill(Blocks { first: 0, count: 8 }, SOURCE).unwrap();
     for widen in [false, true] {
@@ -134,7 +134,7 @@ fn digests_walk_layers_then_planes() {
 }
 
 #[test]
-fn shared_memory_behaves_the_same() {
+fn shared_memory_gives_the_same_digests_as_private_memory() {
     let layout = Layout::new(&Shape::parse("(1,8,4,1,9):uint8:3").unwrap());
     let name = format!("lmcache-bench-test-{}-kv", std::process::id());
     let mut shared = KvTensors::shared(layout.clone(), &name).unwrap();

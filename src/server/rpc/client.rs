@@ -1,5 +1,5 @@
-//! One connection to a cache server: requests out, replies in, matched by request id. It must never wait without a
-//! deadline, and never reports a reply that belongs to another request. `operations` has one method per operation.
+//! A client of one cache server: sends requests and matches replies to them by request id. Every wait has a deadline.
+//! `operations` has one method for each operation.
 
 use std::time::{Duration, Instant};
 
@@ -12,33 +12,32 @@ use super::version::{Generation, Operation};
 use super::zmtp::{Connection, Fault};
 use crate::sys::deadline::{Deadline, OnSignal, WORK_GRACE, is_cancelled};
 
-/// What the reference waits for a reply.
+/// How long LMCache's own bench waits for a reply.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long opening a lost connection again may take.
+/// Time limit for reopening a lost connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a ZeroMQ server may take to greet before it is looked at for something else.
+/// How long a server may take for its ZeroMQ greeting before it is probed for other protocols.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(500);
-const STRANGER: &str = "what is there does not speak ZeroMQ; name the server's ZMQ port (5555 by default)";
+const NOT_ZEROMQ: &str = "what is there does not speak ZeroMQ; name the server's ZMQ port (5555 by default)";
 
-/// When the last request went out and its reply came in.
+/// Timestamps of the last request and its reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Before the request was encoded.
     pub begun: Instant,
-    /// After its last byte was handed to the kernel.
+    /// After its last byte was passed to the kernel.
     pub sent: Instant,
-    /// When the reply's first frame was here.
+    /// When the first frame of the reply had arrived.
     pub answered: Instant,
-    /// After its last byte was read, and handed to the sink if it has chunks.
+    /// After its last byte was read, and its chunks, if any, were passed to the sink.
     pub done: Instant,
 }
 
-/// A client of one server. Requests of one client are served in order; one per rank lets ranks go in parallel.
+/// A client of one server. It has one request in flight at a time.
 pub struct Client {
     pub(super) connection: Connection,
     endpoint: Endpoint,
-    url: String,
-    pub(super) server: Server,
+    pub(super) server: ServerInfo,
     next_id: u64,
     pub(super) reply_timeout: Duration,
     pub(super) on_signal: OnSignal,
@@ -46,63 +45,48 @@ pub struct Client {
     disconnects: u32,
 }
 
-/// What connecting found out about the server.
+/// What `Client::connect` detected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerInfo {
     pub generation: Generation,
-    /// Tokens of a chunk.
+    /// Tokens per chunk.
     pub chunk_size: u64,
-    /// Experimental features that are on, in 0.5.5 and later.
+    /// Names of the experimental features that are on, in 0.5.5 and later.
     pub experimental: Vec<String>,
-    /// Set by whoever learns from HTTP that the release is exactly 0.5.0.
+    /// Whether the release is exactly 0.5.0, which only the HTTP API tells; see `set_release_is_0_5_0`.
     pub is_0_5_0: bool,
 }
 
 impl Client {
-    /// Connects and finds out what is there, all within `deadline` from now.
-    pub fn connect(url: &str, deadline: Duration) -> Result<Client, RpcError> {
-        let endpoint = Endpoint::parse(url).map_err(RpcError::Unreachable)?;
+    /// Connects and detects the server's protocol generation. Fails if that takes longer than `timeout`.
+    pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
         let wait = Deadline {
-            at: Instant::now() + deadline,
+            at: Instant::now() + timeout,
             on_signal: OnSignal::End,
         };
-        let connection = open(&endpoint, url, wait)?;
-        let unknown = Server {
+        let connection = open(endpoint, wait)?;
+        let unknown = ServerInfo {
             generation: Generation::V0_5_6,
             chunk_size: 0,
             experimental: Vec::new(),
             is_0_5_0: false,
         };
-        let mut client = Client::over(connection, endpoint, url.to_string(), unknown);
+        let mut client = Client::new(connection, endpoint.clone(), unknown);
         client.on_signal = OnSignal::End;
-        client.server = super::probe::detect(&mut client, wait, deadline)?;
-        client.on_signal = OnSignal::GoOn(WORK_GRACE);
+        client.server = super::probe::detect(&mut client, wait, timeout)?;
+        client.on_signal = OnSignal::Grace(WORK_GRACE);
         Ok(client)
     }
 
-    /// A second connection to the same server, without asking again what it is.
-    pub fn another(&self) -> Result<Client, RpcError> {
-        let wait = Deadline {
-            at: Instant::now() + RECONNECT_TIMEOUT,
-            on_signal: self.on_signal,
-        };
-        let connection = open(&self.endpoint, &self.url, wait)?;
-        let mut client = Client::over(connection, self.endpoint.clone(), self.url.clone(), self.server.clone());
-        client.reply_timeout = self.reply_timeout;
-        client.on_signal = self.on_signal;
-        Ok(client)
-    }
-
-    fn over(connection: Connection, endpoint: Endpoint, url: String, server: Server) -> Client {
+    fn new(connection: Connection, endpoint: Endpoint, server: ServerInfo) -> Client {
         let now = Instant::now();
         Client {
             connection,
             endpoint,
-            url,
             server,
             next_id: 1,
             reply_timeout: REPLY_TIMEOUT,
-            on_signal: OnSignal::GoOn(WORK_GRACE),
+            on_signal: OnSignal::Grace(WORK_GRACE),
             timing: Timing {
                 begun: now,
                 sent: now,
@@ -113,37 +97,37 @@ impl Client {
         }
     }
 
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &ServerInfo {
         &self.server
     }
 
-    /// Tells the client what HTTP says about the release; only the CUDA descriptors of 0.5.0 depend on it.
+    /// Sets whether the release is exactly 0.5.0, which has CUDA descriptors of its own. The HTTP API reports the release.
     pub fn set_release_is_0_5_0(&mut self, is_0_5_0: bool) {
         self.server.is_0_5_0 = is_0_5_0;
     }
 
-    /// How long each request waits for its reply, `REPLY_TIMEOUT` at first.
+    /// Sets how long each request waits for its reply. The default is `REPLY_TIMEOUT`.
     pub fn set_reply_timeout(&mut self, timeout: Duration) {
         self.reply_timeout = timeout;
     }
 
-    /// What a signal does to a wait for a reply. At first what is under way may finish; to end at once is right for
-    /// operations that leave nothing half done.
+    /// Sets what a signal does to a wait for a reply. By default a request in flight gets a grace period; `OnSignal::End` suits
+    /// operations that may be abandoned.
     pub fn set_on_signal(&mut self, on_signal: OnSignal) {
         self.on_signal = on_signal;
     }
 
-    /// Clock readings of the last request that was answered.
+    /// Timestamps of the last request that was answered.
     pub fn timing(&self) -> Timing {
         self.timing
     }
 
-    /// How often the connection was lost. A restarted server has forgotten every registration.
+    /// How often the connection was lost. A restarted server has lost all registrations.
     pub fn disconnects(&self) -> u32 {
         self.disconnects
     }
 
-    // ---- the core ----------------------------------------------------------------------------------------------------
+    // ---- sending and receiving ---------------------------------------------------------------------------------------
 
     pub(super) fn wait(&self) -> Deadline {
         Deadline {
@@ -152,7 +136,7 @@ impl Client {
         }
     }
 
-    /// Sends a request and decodes the third frame of its reply, or its absence.
+    /// Sends a request and decodes the third frame of its reply, which may be missing.
     pub(super) fn exchange<T>(
         &mut self,
         request: &Request,
@@ -165,8 +149,8 @@ impl Client {
         self.read(request.operation, &reply, wait, decode)
     }
 
-    /// As `exchange`, for operations that a server works off in order of arrival: a `NOOP` right behind tells that the
-    /// request failed, without waiting for it.
+    /// As `exchange`, for operations that a server handles in order of arrival. A server does not answer a request that fails;
+    /// a `NOOP` that is sent right after it and answered first shows the failure at once.
     pub(super) fn exchange_in_order<T>(
         &mut self,
         request: &Request,
@@ -175,7 +159,7 @@ impl Client {
         self.timing.begun = Instant::now();
         let wait = self.wait();
         let id = self.send(request, wait)?;
-        let behind = self.send(&messages::bare(Operation::Noop), wait)?;
+        let behind = self.send(&messages::without_parameters(Operation::Noop), wait)?;
         let reply = self.receive(request.operation, &[id, behind], wait)?;
         if reply.id == behind {
             self.read(Operation::Noop, &reply, wait, ignored)?;
@@ -195,7 +179,7 @@ impl Client {
         self.timing.begun = Instant::now();
     }
 
-    /// Sends a whole request; its id.
+    /// Sends a whole request and returns its id.
     pub(super) fn send(&mut self, request: &Request, wait: Deadline) -> Result<u64, RpcError> {
         let number = self.server.generation.id(request.operation).ok_or_else(|| {
             let (operation, release) = (request.operation.name(), self.server.generation.label());
@@ -219,7 +203,7 @@ impl Client {
         Ok(id)
     }
 
-    /// Puts id and operation of a request; payload frames follow if `more`, then `finish`.
+    /// Appends the id and operation frames of a request. Payload frames follow if `more`, then `finish`.
     pub(super) fn begin(&mut self, operation: Operation, number: u8, more: bool) -> Result<u64, RpcError> {
         if self.connection.is_broken() {
             self.reconnect(operation)?;
@@ -233,7 +217,7 @@ impl Client {
 
     pub(super) fn finish(&mut self, operation: Operation, wait: Deadline) -> Result<(), RpcError> {
         let sent = self.connection.flush(wait);
-        sent.map_err(|fault| self.told(operation, fault, wait))?;
+        sent.map_err(|fault| self.request_error(operation, fault, wait))?;
         self.timing.sent = Instant::now();
         Ok(())
     }
@@ -244,7 +228,7 @@ impl Client {
             at: Instant::now() + RECONNECT_TIMEOUT,
             on_signal: self.on_signal,
         };
-        match open(&self.endpoint, &self.url, wait) {
+        match open(&self.endpoint, wait) {
             Ok(connection) => {
                 self.connection = connection;
                 Ok(())
@@ -258,9 +242,10 @@ impl Client {
     }
 }
 
-/// Opens and greets; whatever is not a ZeroMQ server is named.
-fn open(endpoint: &Endpoint, url: &str, wait: Deadline) -> Result<Connection, RpcError> {
-    let failed = |text: String| RpcError::Unreachable(format!("could not reach the cache server at {url}: {text}"));
+/// Connects and exchanges greetings. The error identifies a server that does not speak ZeroMQ.
+fn open(endpoint: &Endpoint, wait: Deadline) -> Result<Connection, RpcError> {
+    let failed =
+        |text: String| RpcError::Unreachable(format!("could not reach the cache server at {endpoint}: {text}"));
     let greet = |wait: Deadline| -> Result<Result<Connection, Fault>, RpcError> {
         let stream = endpoint.open(wait).map_err(|error| match is_cancelled(&error) {
             true => RpcError::Interrupted,
@@ -268,13 +253,14 @@ fn open(endpoint: &Endpoint, url: &str, wait: Deadline) -> Result<Connection, Rp
         })?;
         Ok(Connection::greet(stream, "DEALER", wait))
     };
-    let soon = Deadline {
-        // The other half is for finding out what is there instead.
+    let first_attempt = Deadline {
+        // Half of the time is left for identifying another protocol.
         at: Instant::now() + GREETING_TIMEOUT.min(wait.left() / 2),
         ..wait
     };
-    let mut greeted = greet(soon)?;
-    // ZeroMQ servers speak first. One that does not is something else, or slow: then it gets the rest of the time.
+    let mut greeted = greet(first_attempt)?;
+    // A ZeroMQ server sends its greeting first. A peer that does not is another kind of server or slow; a slow one gets the
+    // rest of the time.
     if let Err(Fault::TimedOut | Fault::Closed(_)) = greeted {
         if let Some(other) = endpoint.identify(&[], wait) {
             return Err(failed(other.into()));
@@ -283,8 +269,8 @@ fn open(endpoint: &Endpoint, url: &str, wait: Deadline) -> Result<Connection, Rp
     }
     greeted.map_err(|fault| match fault {
         Fault::Interrupted => RpcError::Interrupted,
-        Fault::NotZmtp(first_bytes) => failed(endpoint.identify(&first_bytes, wait).unwrap_or(STRANGER).into()),
-        Fault::TimedOut => failed(format!("it takes the connection and says nothing; {STRANGER}")),
+        Fault::NotZmtp(first_bytes) => failed(endpoint.identify(&first_bytes, wait).unwrap_or(NOT_ZEROMQ).into()),
+        Fault::TimedOut => failed(format!("it takes the connection and says nothing; {NOT_ZEROMQ}")),
         Fault::Closed(text) | Fault::Broken(text) => failed(text),
     })
 }

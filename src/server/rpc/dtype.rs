@@ -1,4 +1,4 @@
-//! Element types of KV tensors, by their names in PyTorch. Plain facts; must never depend on a transport.
+//! Element types of KV tensors, by their names in PyTorch.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
@@ -18,7 +18,7 @@ impl Dtype {
         Dtype::Int8,
     ];
 
-    /// PyTorch's name without `torch.`.
+    /// The name in PyTorch, without `torch.`.
     pub fn name(self) -> &'static str {
         match self {
             Dtype::Float16 => "float16",

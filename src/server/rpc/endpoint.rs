@@ -1,34 +1,46 @@
-//! Where a server is: the forms of `--rpc-url`, opening the stream, and naming what is there when it is no cache server. It
-//! must never wait without a deadline.
+//! The address of a cache server: parsing `--rpc-url`, opening a stream to it, and identifying a service that is not a cache
+//! server. Every wait has a deadline.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::sys::apart::resolve;
 use crate::sys::deadline::Deadline;
+use crate::sys::detached::resolve;
 use crate::sys::limits;
 use crate::sys::stream::Stream;
 
-/// How long the names of addresses that only might matter are looked up.
-const RESOLVE: Duration = Duration::from_secs(2);
+/// Time limit of `Endpoint::addresses`.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A parsed address.
+/// A parsed address. It displays as the text that it was parsed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub struct Endpoint {
+    url: String,
+    address: Address,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
     Tcp { host: String, port: u16 },
     Unix { path: String },
 }
 
-impl Endpoint {
-    /// Reads `tcp://HOST:PORT`, `HOST:PORT` or `ipc://PATH`.
-    pub fn parse(url: &str) -> Result<Endpoint, String> {
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl Address {
+    fn parse(url: &str) -> Result<Address, String> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("tcp", url));
         match scheme {
             "tcp" => {}
             "ipc" if rest.starts_with('/') => {
-                return Ok(Endpoint::Unix { path: rest.to_string() });
+                return Ok(Address::Unix { path: rest.to_string() });
             }
             "ipc" => return Err(format!("'{url}' needs an absolute path, as in ipc:///run/lmcache.sock")),
             "inproc" => {
@@ -61,26 +73,36 @@ impl Endpoint {
         match (host, port.parse::<u16>()) {
             ("" | "*", _) => Err(format!("'{url}' names no host; use tcp://HOST:PORT")),
             (_, Ok(0) | Err(_)) => Err(format!("'{url}' has no port between 1 and 65535")),
-            (host, Ok(port)) => Ok(Endpoint::Tcp {
+            (host, Ok(port)) => Ok(Address::Tcp {
                 host: host.to_string(),
                 port,
             }),
         }
     }
+}
 
-    /// The addresses behind it, as far as they can be resolved.
+impl Endpoint {
+    /// Parses `tcp://HOST:PORT`, `HOST:PORT` or `ipc://PATH`. The error is one sentence that quotes `url`.
+    pub fn parse(url: &str) -> Result<Endpoint, String> {
+        Ok(Endpoint {
+            address: Address::parse(url)?,
+            url: url.to_owned(),
+        })
+    }
+
+    /// The socket addresses that the host resolves to: empty for a Unix socket and for a name that does not resolve.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        match self {
-            Endpoint::Unix { .. } => Vec::new(),
-            Endpoint::Tcp { host, port } => resolve(host, *port, &Deadline::after(RESOLVE)).unwrap_or_default(),
+        match &self.address {
+            Address::Unix { .. } => Vec::new(),
+            Address::Tcp { host, port } => resolve(host, *port, &Deadline::after(RESOLVE_TIMEOUT)).unwrap_or_default(),
         }
     }
 
     /// Opens a stream, trying every address of the host until the deadline.
     pub fn open(&self, wait: Deadline) -> io::Result<Stream<Deadline>> {
-        match self {
-            Endpoint::Unix { path } => Stream::connect_unix(Path::new(path), wait),
-            Endpoint::Tcp { host, port } => Stream::connect(&resolve(host, *port, &wait)?, wait.left(), wait),
+        match &self.address {
+            Address::Unix { path } => Stream::connect_unix(Path::new(path), wait),
+            Address::Tcp { host, port } => Stream::connect(&resolve(host, *port, &wait)?, wait.left(), wait),
         }
     }
 
@@ -98,43 +120,48 @@ impl Endpoint {
         })
     }
 
-    /// Names what answers at the address, if it is one of the usual mistakes. `first_bytes` is what it said by itself.
+    /// Identifies a gRPC or HTTP server at the address, the two usual mistakes. `first_bytes` is what the peer sent unasked;
+    /// if that is not enough, requests are sent on new connections until the deadline.
     pub fn identify(&self, first_bytes: &[u8], wait: Deadline) -> Option<&'static str> {
         const GRPC: &str = "a gRPC (HTTP/2) server is there; only the ZMQ transport is supported, so start the server \
                             without --transport grpc";
         const HTTP: &str = "an HTTP server is there; name the server's ZMQ port (5555 by default), and the HTTP address \
                             with --url";
-        let said = |bytes: &[u8]| match bytes {
+        let protocol = |bytes: &[u8]| match bytes {
             [b'H', b'T', b'T', b'P', ..] => Some(HTTP),
             // A SETTINGS frame, which begins every HTTP/2 connection: three bytes of length, type 4.
             [0, 0, _, 4, ..] => Some(GRPC),
             _ => None,
         };
-        // Short on purpose: libzmq takes other bytes than its greeting for the oldest form of its protocol, reads the
-        // first one as a length, and hands the request thread of a cache server a message of one frame once that many
-        // have come, which ends it. `G` stands for 71 bytes and `P` for 80.
+        // The probes are shorter than 71 and 80 bytes for a reason. libzmq takes bytes that are not its greeting for ZMTP 1.0,
+        // where the first byte is a length (`G` is 71, `P` is 80). After that many bytes it delivers a message of one frame,
+        // which ends the request thread of a cache server.
         let probes: [&[u8]; 2] = [
             b"GET / HTTP/1.0\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
         ];
-        said(first_bytes).or_else(|| probes.iter().find_map(|probe| said(&self.answer(probe, wait))))
+        protocol(first_bytes).or_else(|| {
+            let mut probes = probes.iter();
+            probes.find_map(|probe| protocol(&self.response_prefix(probe, wait)))
+        })
     }
 
-    /// The first bytes of the answer to a probe on a connection of its own.
-    fn answer(&self, probe: &[u8], wait: Deadline) -> Vec<u8> {
-        const ANSWER: Duration = Duration::from_millis(500);
-        let Endpoint::Tcp { .. } = self else {
+    /// Sends a probe on a new connection and returns up to 16 bytes of the response: empty for a Unix socket, or without a
+    /// response within half a second.
+    fn response_prefix(&self, probe: &[u8], wait: Deadline) -> Vec<u8> {
+        const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+        let Address::Tcp { .. } = self.address else {
             return Vec::new();
         };
-        let mut first = [0; 16];
-        let mut ask = || -> io::Result<usize> {
+        let mut prefix = [0; 16];
+        let mut send_probe = || -> io::Result<usize> {
             let mut stream = self.open(wait)?;
-            stream.limits.at = wait.at.min(Instant::now() + ANSWER);
+            stream.limits.at = wait.at.min(Instant::now() + RESPONSE_TIMEOUT);
             stream.write_all(probe)?;
-            stream.read(&mut first)
+            stream.read(&mut prefix)
         };
-        let bytes = ask().unwrap_or(0);
-        first[..bytes].to_vec()
+        let bytes = send_probe().unwrap_or(0);
+        prefix[..bytes].to_vec()
     }
 }
 
@@ -143,24 +170,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_all_forms() {
+    fn tcp_and_ipc_addresses_are_parsed_and_displayed_as_typed() {
         let tcp = |host: &str, port| {
-            Ok(Endpoint::Tcp {
-                host: host.into(),
-                port,
-            })
+            let host = host.into();
+            Address::Tcp { host, port }
         };
-        assert_eq!(Endpoint::parse("tcp://localhost:5555"), tcp("localhost", 5555));
-        assert_eq!(Endpoint::parse("10.0.0.1:15556"), tcp("10.0.0.1", 15556));
-        assert_eq!(Endpoint::parse("tcp://[::1]:5555"), tcp("::1", 5555));
-        assert_eq!(
-            Endpoint::parse("ipc:///run/x"),
-            Ok(Endpoint::Unix { path: "/run/x".into() })
-        );
+        let unix = Address::Unix { path: "/run/x".into() };
+        for (url, address) in [
+            ("tcp://localhost:5555", tcp("localhost", 5555)),
+            ("10.0.0.1:15556", tcp("10.0.0.1", 15556)),
+            ("tcp://[::1]:5555", tcp("::1", 5555)),
+            ("ipc:///run/x", unix),
+        ] {
+            let endpoint = Endpoint::parse(url).unwrap();
+            assert_eq!(endpoint.address, address);
+            assert_eq!(endpoint.to_string(), url);
+        }
     }
 
     #[test]
-    fn other_addresses_say_what_to_do() {
+    fn unsupported_addresses_are_refused_with_advice() {
         let text = |url| Endpoint::parse(url).unwrap_err();
         assert!(text("grpc://h:1").contains("gRPC"));
         assert!(text("http://h:8080").contains("--url"));

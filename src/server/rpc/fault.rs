@@ -1,4 +1,4 @@
-//! What can go wrong between a request and its reply, in words for people. It must never carry a payload.
+//! The errors of requests, and their texts for users.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use crate::cuda::CudaError;
 use crate::error::Error;
 use crate::sys::limits;
 
-/// Why a request brought no result.
+/// Why a request has no result.
 #[derive(Debug)]
 pub enum RpcError {
-    /// No reply in time. `answers` says whether the server still answered a `NOOP` afterwards.
+    /// No reply in time. `answers`: whether the server answered a `NOOP` afterwards.
     TimedOut {
         operation: Operation,
         waited: Duration,
         answers: bool,
     },
-    /// A later request of the same class was answered first: the server failed this one, and its log says why.
+    /// A later request of the same class was answered first, so the server failed this one. The reason is in its log.
     Refused { operation: Operation },
-    /// The connection is gone, and so is whatever the server was asked.
+    /// The connection was lost, and with it the reply.
     Disconnected { operation: Operation, cause: String },
-    /// The reply is not what the protocol says.
+    /// The reply does not follow the protocol.
     Malformed { operation: Operation, detail: String },
-    /// A signal asked for the end.
+    /// A signal ended the wait.
     Interrupted,
-    /// This client cannot ask for this, because the server could not take it.
+    /// The request was not sent, because a server could not handle it.
     Invalid(String),
-    /// What the request needed on this side failed; a whole sentence.
+    /// A step on this side failed, such as a copy of device memory; a whole sentence.
     Local(String),
-    /// No server of the protocol is there; a whole sentence.
+    /// No cache server at the address; a whole sentence.
     Unreachable(String),
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for RpcError {
                 operation.name()
             ),
             RpcError::Disconnected { operation, cause } => {
-                let question = match limits::are_told_in(cause) {
+                let question = match limits::has_advice(cause) {
                     true => "",
                     false => "; is the server still running?",
                 };
@@ -94,7 +94,7 @@ impl From<RpcError> for Error {
     }
 }
 
-/// What can end the decoding of a reply that is still arriving.
+/// Why decoding a reply failed. Replies are decoded while they arrive, so the connection can fail as well.
 #[derive(Debug)]
 pub enum ReplyFault {
     Connection(Fault),

@@ -1,7 +1,6 @@
-//! Requests as frames and replies as values, for every operation and generation. Pure: it must never do I/O of its own;
-//! replies are decoded from whatever `Source` brings them.
+//! Encodes requests and decodes replies, for every operation and generation. No I/O: replies are read from a `Source`.
 
-use super::msgpack::{self, Decoder, Head, Malformed, Source};
+use super::msgpack::{self, Decoder, Header, Malformed, Source};
 use super::pickle::{self, Form};
 use super::records::{
     ChunkLayout, ChunkSink, EngineContext, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, PreparedStore,
@@ -9,12 +8,12 @@ use super::records::{
 };
 use super::version::{Generation, Operation};
 
-/// More slots than one transfer can have: a million chunks.
+/// Most slots of a transfer, one for each chunk.
 const SLOTS_MAX: u64 = 1 << 20;
-/// Sides of a chunk's shape; three or four in truth.
-const SIDES_MAX: usize = 16;
+/// Most dimensions of a chunk; real ones have three or four.
+const DIMENSIONS_MAX: usize = 16;
 
-/// A request without its id: the operation and one encoded value per parameter.
+/// A request without its id: the operation, and one MessagePack value for each parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub operation: Operation,
@@ -41,8 +40,8 @@ fn text(value: &str) -> Vec<u8> {
 
 // ---- requests ---------------------------------------------------------------------------------------------------------
 
-/// An operation without parameters.
-pub fn bare(operation: Operation) -> Request {
+/// A request without parameters.
+pub fn without_parameters(operation: Operation) -> Request {
     request(operation, Vec::new())
 }
 
@@ -54,7 +53,7 @@ pub fn ping(instance_id: Option<u64>) -> Request {
     request(Operation::Ping, vec![payload])
 }
 
-/// `CLEAR`, whose parameter 0.5.6 brought: whether locked entries go too. Before, they always did.
+/// `CLEAR`. Since 0.5.6 it has a parameter, `force`: whether locked entries are removed too. Earlier releases always remove them.
 pub fn clear(generation: Generation, force: bool) -> Request {
     let payloads = match generation {
         Generation::V0_5_6 => vec![encoded(|out| msgpack::boolean(out, force))],
@@ -64,12 +63,12 @@ pub fn clear(generation: Generation, force: bool) -> Request {
 }
 
 /// An operation whose only parameter is an instance id.
-pub fn of_instance(operation: Operation, instance_id: u64) -> Request {
+pub fn instance_request(operation: Operation, instance_id: u64) -> Request {
     request(operation, vec![number(instance_id)])
 }
 
 /// An operation whose only parameter is a request id.
-pub fn of_request(operation: Operation, request_id: &str) -> Request {
+pub fn session_request(operation: Operation, request_id: &str) -> Request {
     request(operation, vec![text(request_id)])
 }
 
@@ -78,25 +77,26 @@ pub fn wait_prefetch_status(request_id: &str, seconds: f64) -> Request {
     request(Operation::WaitPrefetchStatus, vec![text(request_id), seconds])
 }
 
-/// `LOOKUP` and `FREE_LOOKUP_LOCKS`, whose key names no worker.
-pub fn of_lookup(operation: Operation, generation: Generation, key: &Key, tp_size: u32) -> Request {
+/// `LOOKUP` or `FREE_LOOKUP_LOCKS`, whose key has no worker id.
+pub fn lookup_request(operation: Operation, generation: Generation, key: &Key, tp_size: u32) -> Request {
     request(
         operation,
         vec![encode_key(generation, key, None), number(u64::from(tp_size))],
     )
 }
 
-/// A step of an engine-driven transfer, or the begin of one.
-pub fn of_transfer(operation: Operation, generation: Generation, key: &Key, instance_id: u64) -> Request {
+/// An operation whose first parameters are the key of one worker and an instance id: the steps of engine-driven transfers, and
+/// the start of `STORE` and `RETRIEVE`.
+pub fn transfer_request(operation: Operation, generation: Generation, key: &Key, instance_id: u64) -> Request {
     request(
         operation,
         vec![encode_key(generation, key, key.worker_id), number(instance_id)],
     )
 }
 
-/// `STORE` of the lmcache-driven way.
+/// `STORE`, of lmcache-driven transfers. `block_ids` has one list for each layer group.
 pub fn store(generation: Generation, key: &Key, instance_id: u64, block_ids: &[Vec<u64>], event: &[u8]) -> Request {
-    let mut request = of_transfer(Operation::Store, generation, key, instance_id);
+    let mut request = transfer_request(Operation::Store, generation, key, instance_id);
     request.payloads.push(encoded(|out| {
         msgpack::array(out, block_ids.len());
         block_ids
@@ -107,7 +107,7 @@ pub fn store(generation: Generation, key: &Key, instance_id: u64, block_ids: &[V
     request
 }
 
-/// `RETRIEVE` of the lmcache-driven way.
+/// `RETRIEVE`, of lmcache-driven transfers.
 pub fn retrieve(
     generation: Generation,
     key: &Key,
@@ -124,8 +124,8 @@ pub fn retrieve(
 
 pub fn register_engine_context(generation: Generation, context: &EngineContext) -> Request {
     let payload = encoded(|out| {
-        let counts_slots = generation >= Generation::V0_5_5;
-        msgpack::map(out, if counts_slots { 9 } else { 8 });
+        let has_slots = generation >= Generation::V0_5_5;
+        msgpack::map(out, if has_slots { 9 } else { 8 });
         entry_number(out, "instance_id", context.instance_id);
         entry_text(out, "model_name", &context.model_name);
         entry_number(out, "world_size", u64::from(context.world_size));
@@ -135,14 +135,14 @@ pub fn register_engine_context(generation: Generation, context: &EngineContext) 
         entry_text(out, "dtype_str", context.dtype.name());
         msgpack::text(out, "use_mla");
         msgpack::boolean(out, context.use_mla);
-        if counts_slots {
+        if has_slots {
             entry_number(out, "num_physical_slots", context.num_physical_slots);
         }
     });
     request(Operation::RegisterEngineContext, vec![payload])
 }
 
-/// `release_0_5_0`: the server is 0.5.0 itself, which keeps its CUDA classes elsewhere.
+/// `release_0_5_0`: whether the release is exactly 0.5.0, whose CUDA classes are in another module.
 pub fn register_kv_cache(generation: Generation, registration: &KvRegistration, release_0_5_0: bool) -> Request {
     let tensors = encoded(|out| {
         msgpack::array(out, registration.tensors.len());
@@ -193,7 +193,7 @@ fn encode_group(out: &mut Vec<u8>, generation: Generation, group: &LayerGroup) {
     }
 }
 
-/// The descriptor of 0.5.6.
+/// The tensor descriptor of 0.5.6; `pickle::descriptor` writes that of earlier releases.
 pub(super) fn descriptor(tensor: &KvTensor) -> Vec<u8> {
     encoded(|out| {
         match &tensor.memory {
@@ -266,17 +266,17 @@ fn encode_key(generation: Generation, key: &Key, worker_id: Option<u32>) -> Vec<
 
 // ---- replies ----------------------------------------------------------------------------------------------------------
 
-/// A reply whose third frame may be absent, which stands for nil.
+/// A number or nil. A missing third frame means nil.
 pub fn optional_number<S: Source>(reply: Option<&mut Decoder<S>>) -> Result<Option<u64>, S::Error> {
     let Some(decoder) = reply else { return Ok(None) };
-    match decoder.head()? {
-        Head::Nil => Ok(None),
-        Head::Unsigned(value) => Ok(Some(value)),
+    match decoder.header()? {
+        Header::Nil => Ok(None),
+        Header::Unsigned(value) => Ok(Some(value)),
         _ => Err(Malformed("the result is neither a number nor nothing".into()).into()),
     }
 }
 
-/// The third frame of a reply that must have one.
+/// The third frame; an error if the reply has none.
 pub fn present<S: Source>(reply: Option<&mut Decoder<S>>) -> Result<&mut Decoder<S>, S::Error> {
     reply.ok_or_else(|| Malformed("the result is missing".into()).into())
 }
@@ -291,7 +291,7 @@ pub fn transferred<S: Source>(decoder: &mut Decoder<S>) -> Result<Transferred, S
     }
 }
 
-/// The server's pool, or nothing where transfers are inline.
+/// The server's shared memory; `None` where transfers are inline.
 pub fn shared_pool<S: Source>(decoder: &mut Decoder<S>) -> Result<Option<SharedPool>, S::Error> {
     let (mut shm_name, mut pool_bytes) = (None, None);
     for _ in 0..decoder.map("the result")? {
@@ -334,7 +334,7 @@ fn context<S: Source>(decoder: &mut Decoder<S>) -> Result<PreparedStore, S::Erro
                 if slots > SLOTS_MAX {
                     return Err(Malformed(format!("{slots} slots; {SLOTS_MAX} are the most that is taken")).into());
                 }
-                found.slots = decoder.gathered(slots, slot)?;
+                found.slots = decoder.collect(slots, slot)?;
             }
             "chunk_indices" => found.chunk_indices = decoder.numbers("chunk_indices", SLOTS_MAX as usize)?,
             _ => decoder.skip()?,
@@ -349,7 +349,7 @@ fn slot<S: Source>(decoder: &mut Decoder<S>) -> Result<Slot, S::Error> {
         match decoder.text("a field's name")?.as_str() {
             "offset" => offset = Some(decoder.unsigned("offset")?),
             "length" => length = Some(decoder.unsigned("length")?),
-            "shape" => shape = decoder.numbers("shape", SIDES_MAX)?,
+            "shape" => shape = decoder.numbers("shape", DIMENSIONS_MAX)?,
             "dtype" => dtype = decoder.text("dtype")?,
             _ => decoder.skip()?,
         }
@@ -365,16 +365,16 @@ fn slot<S: Source>(decoder: &mut Decoder<S>) -> Result<Slot, S::Error> {
     }
 }
 
-/// What `PREPARE_RETRIEVE` answered.
+/// The reply to `PREPARE_RETRIEVE`.
 #[derive(Debug, Default)]
 pub struct PreparedRetrieve {
     pub success: bool,
     pub slots: Vec<Slot>,
-    /// Bytes of the pickle, which went to the sink.
+    /// Length of the pickle with the chunks, which were passed to the sink.
     pub inline_bytes: u64,
 }
 
-/// `inline`: where chunks in the reply go. Without it a reply with chunks is refused.
+/// `inline`: the layout, form and sink of chunks inside the reply. Without it, a reply with chunks is malformed.
 pub fn prepared_retrieve<S: Source>(
     decoder: &mut Decoder<S>,
     mut inline: Option<(&ChunkLayout, Form, &mut ChunkSink)>,
@@ -385,13 +385,13 @@ pub fn prepared_retrieve<S: Source>(
         match decoder.text("a field's name")?.as_str() {
             "success" => success = Some(decoder.boolean("success")?),
             "context" => found.slots = context(decoder)?.slots,
-            "data" => match (decoder.head()?, &mut inline) {
-                (Head::Binary(0), _) => {}
-                (Head::Binary(bytes), Some((layout, form, sink))) if found.inline_bytes == 0 => {
+            "data" => match (decoder.header()?, &mut inline) {
+                (Header::Binary(0), _) => {}
+                (Header::Binary(bytes), Some((layout, form, sink))) if found.inline_bytes == 0 => {
                     pickle::read_chunks(&mut decoder.0, bytes, layout, *form, sink)?;
                     found.inline_bytes = bytes;
                 }
-                (Head::Binary(bytes), _) => {
+                (Header::Binary(bytes), _) => {
                     return Err(Malformed(format!("{bytes} bytes of chunks where none are due")).into());
                 }
                 _ => return Err(Malformed("data is not a byte string".into()).into()),
@@ -406,7 +406,7 @@ pub fn prepared_retrieve<S: Source>(
     Ok(found)
 }
 
-/// Names of the experimental features that are on; those that are too many or too long are a malformed reply.
+/// Names of experimental features: at most 1,000, each of at most 64 KiB.
 pub fn names<S: Source>(decoder: &mut Decoder<S>) -> Result<Vec<String>, S::Error> {
     const NAMES_MAX: u64 = 1000;
     match decoder.array("the result")? {

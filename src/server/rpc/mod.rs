@@ -1,5 +1,5 @@
-//! How messages travel to a multiprocess cache server: `Client` and the records it takes and brings. It must never know
-//! what a run does with them. docs/protocol.md says what is sent to which release.
+//! A client for LMCache's multiprocess cache server over ZeroMQ: `Client`, and the records that requests and replies carry.
+//! docs/protocol.md describes the protocol of each release.
 
 mod client;
 mod dtype;
@@ -17,7 +17,7 @@ mod tests;
 mod version;
 pub mod zmtp;
 
-pub use client::{Client, REPLY_TIMEOUT, Server, Timing};
+pub use client::{Client, REPLY_TIMEOUT, ServerInfo, Timing};
 pub use dtype::Dtype;
 pub use endpoint::Endpoint;
 pub use fault::{ReplyFault, RpcError};

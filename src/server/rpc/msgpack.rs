@@ -1,11 +1,12 @@
-//! MessagePack, the part that the protocol uses: an encoder with the shortest headers, as the reference has, and a decoder
-//! for what comes back. The decoder must never panic, nor allocate more than the bytes that are really there.
+//! The parts of MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md) that the protocol uses. The encoder
+//! writes the shortest headers, as LMCache's does. The decoder checks every length against the bytes that are left before it
+//! allocates.
 
 use std::fmt;
 
-/// Nesting that is read past; the protocol has four levels.
+/// Deepest nesting that is skipped; the protocol has four levels.
 const DEPTH_MAX: u32 = 32;
-/// Longest text that is taken; names and salts are far shorter.
+/// Longest string that is decoded; names and salts are far shorter.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
 
 pub fn nil(out: &mut Vec<u8>) {
@@ -52,8 +53,8 @@ pub fn text(out: &mut Vec<u8>, value: &str) {
     out.extend_from_slice(value.as_bytes());
 }
 
-/// Head of a byte string; the bytes follow. `bytes` must fit 32 bits.
-pub fn binary_head(out: &mut Vec<u8>, bytes: u32) {
+/// The header of a byte string of `bytes` bytes.
+pub fn binary_header(out: &mut Vec<u8>, bytes: u32) {
     match bytes {
         0..=0xff => out.extend_from_slice(&[0xc4, bytes as u8]),
         0x100..=0xffff => header(out, 0xc5, &(bytes as u16).to_be_bytes()),
@@ -62,7 +63,7 @@ pub fn binary_head(out: &mut Vec<u8>, bytes: u32) {
 }
 
 pub fn binary(out: &mut Vec<u8>, value: &[u8]) {
-    binary_head(out, value.len() as u32);
+    binary_header(out, value.len() as u32);
     out.extend_from_slice(value);
 }
 
@@ -88,7 +89,7 @@ pub fn numbers(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = u64>) {
     values.for_each(|value| unsigned(out, value));
 }
 
-/// An extension value of type 1, which carries a descriptor of KV memory.
+/// An extension value of type 1, which the protocol uses for descriptors of KV memory.
 pub fn extension_1(out: &mut Vec<u8>, data: &[u8]) {
     match data.len() {
         fixed @ (1 | 2 | 4 | 8 | 16) => out.push(0xd4 + fixed.trailing_zeros() as u8),
@@ -105,7 +106,7 @@ fn header(out: &mut Vec<u8>, marker: u8, length: &[u8]) {
     out.extend_from_slice(length);
 }
 
-/// What was wrong with the bytes.
+/// What is wrong with the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub String);
 
@@ -115,9 +116,10 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// The kind of one value with its length or content; the bytes of strings and the items of arrays follow it.
+/// The header of a value: its type, with its content (nil, booleans, numbers) or the length of what follows: the bytes of
+/// strings and extensions, the items of arrays, the entries of maps.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Head {
+pub enum Header {
     Nil,
     Boolean(bool),
     Unsigned(u64),
@@ -130,16 +132,16 @@ pub enum Head {
     Extension { kind: u8, bytes: u64 },
 }
 
-/// Where encoded bytes come from: a slice, or a frame that is still arriving.
+/// Encoded bytes: a slice, or a frame that is still arriving. Callers check `left` before they read or skip.
 pub trait Source {
     type Error: From<Malformed>;
-    /// Bytes that are left of the value's frame.
+    /// Number of bytes that are left.
     fn left(&self) -> u64;
-    /// Reads exactly `to.len()` bytes; the caller has checked `left`.
+    /// Reads exactly `to.len()` bytes.
     fn read(&mut self, to: &mut [u8]) -> Result<(), Self::Error>;
-    /// Some of the next bytes, at least one and at most `max`; the caller has checked `left`, and `max` is not zero.
+    /// Some of the next bytes: at least one, at most `max`, which is not 0.
     fn piece(&mut self, max: u64) -> Result<&[u8], Self::Error>;
-    /// Reads past bytes; the caller has checked `left`.
+    /// Skips bytes.
     fn skip(&mut self, mut bytes: u64) -> Result<(), Self::Error> {
         while bytes > 0 {
             bytes -= self.piece(bytes)?.len() as u64;
@@ -148,40 +150,40 @@ pub trait Source {
     }
 }
 
-/// A decoder over a source. Every length is checked against the bytes that are left before it is used.
+/// Decodes values from a source. `what` names a value in error messages.
 pub struct Decoder<S>(pub S);
 
 impl<S: Source> Decoder<S> {
-    pub fn head(&mut self) -> Result<Head, S::Error> {
+    pub fn header(&mut self) -> Result<Header, S::Error> {
         let marker = self.bytes::<1>()?[0];
         Ok(match marker {
-            0..=0x7f => Head::Unsigned(u64::from(marker)),
-            0x80..=0x8f => Head::Map(u64::from(marker & 15)),
-            0x90..=0x9f => Head::Array(u64::from(marker & 15)),
-            0xa0..=0xbf => Head::Text(u64::from(marker & 31)),
-            0xc0 => Head::Nil,
-            0xc2 | 0xc3 => Head::Boolean(marker == 0xc3),
-            0xc4..=0xc6 => Head::Binary(self.length(marker - 0xc4)?),
+            0..=0x7f => Header::Unsigned(u64::from(marker)),
+            0x80..=0x8f => Header::Map(u64::from(marker & 15)),
+            0x90..=0x9f => Header::Array(u64::from(marker & 15)),
+            0xa0..=0xbf => Header::Text(u64::from(marker & 31)),
+            0xc0 => Header::Nil,
+            0xc2 | 0xc3 => Header::Boolean(marker == 0xc3),
+            0xc4..=0xc6 => Header::Binary(self.length(marker - 0xc4)?),
             0xc7..=0xc9 => {
                 let bytes = self.length(marker - 0xc7)?;
                 let kind = self.bytes::<1>()?[0];
-                Head::Extension { kind, bytes }
+                Header::Extension { kind, bytes }
             }
-            0xca => Head::Float(f64::from(f32::from_be_bytes(self.bytes()?))),
-            0xcb => Head::Float(f64::from_be_bytes(self.bytes()?)),
-            0xcc..=0xcf => Head::Unsigned(self.length(marker - 0xcc)?),
-            0xd0 => signed_head(i64::from(i8::from_be_bytes(self.bytes()?))),
-            0xd1 => signed_head(i64::from(i16::from_be_bytes(self.bytes()?))),
-            0xd2 => signed_head(i64::from(i32::from_be_bytes(self.bytes()?))),
-            0xd3 => signed_head(i64::from_be_bytes(self.bytes()?)),
-            0xd4..=0xd8 => Head::Extension {
+            0xca => Header::Float(f64::from(f32::from_be_bytes(self.bytes()?))),
+            0xcb => Header::Float(f64::from_be_bytes(self.bytes()?)),
+            0xcc..=0xcf => Header::Unsigned(self.length(marker - 0xcc)?),
+            0xd0 => signed_number(i64::from(i8::from_be_bytes(self.bytes()?))),
+            0xd1 => signed_number(i64::from(i16::from_be_bytes(self.bytes()?))),
+            0xd2 => signed_number(i64::from(i32::from_be_bytes(self.bytes()?))),
+            0xd3 => signed_number(i64::from_be_bytes(self.bytes()?)),
+            0xd4..=0xd8 => Header::Extension {
                 kind: self.bytes::<1>()?[0],
                 bytes: 1 << (marker - 0xd4),
             },
-            0xd9..=0xdb => Head::Text(self.length(marker - 0xd9)?),
-            0xdc | 0xdd => Head::Array(self.length(marker - 0xdc + 1)?),
-            0xde | 0xdf => Head::Map(self.length(marker - 0xde + 1)?),
-            0xe0..=0xff => Head::Negative(i64::from(marker as i8)),
+            0xd9..=0xdb => Header::Text(self.length(marker - 0xd9)?),
+            0xdc | 0xdd => Header::Array(self.length(marker - 0xdc + 1)?),
+            0xde | 0xdf => Header::Map(self.length(marker - 0xde + 1)?),
+            0xe0..=0xff => Header::Negative(i64::from(marker as i8)),
             0xc1 => return Err(wrong("the byte c1, which MessagePack does not use")),
         })
     }
@@ -211,55 +213,55 @@ impl<S: Source> Decoder<S> {
         Ok(())
     }
 
-    /// The number of items of an array; each takes a byte at least, so no more are believed than bytes are left.
+    /// The number of items of an array. Each takes at least a byte, so more items than bytes left are an error.
     pub fn array(&mut self, what: &str) -> Result<u64, S::Error> {
-        match self.head()? {
-            Head::Array(items) if items <= self.0.left() => Ok(items),
+        match self.header()? {
+            Header::Array(items) if items <= self.0.left() => Ok(items),
             other => Err(unexpected(what, "an array", other)),
         }
     }
 
     pub fn map(&mut self, what: &str) -> Result<u64, S::Error> {
-        match self.head()? {
-            Head::Map(entries) if entries <= self.0.left() / 2 => Ok(entries),
+        match self.header()? {
+            Header::Map(entries) if entries <= self.0.left() / 2 => Ok(entries),
             other => Err(unexpected(what, "a map", other)),
         }
     }
 
-    /// A number that is not negative. Servers take a boolean for a number and the reverse, so this does too.
+    /// A number that is not negative. As in Python, where `bool` is an `int`, a boolean counts as a number and vice versa.
     pub fn unsigned(&mut self, what: &str) -> Result<u64, S::Error> {
-        match self.head()? {
-            Head::Unsigned(value) => Ok(value),
-            Head::Boolean(value) => Ok(u64::from(value)),
+        match self.header()? {
+            Header::Unsigned(value) => Ok(value),
+            Header::Boolean(value) => Ok(u64::from(value)),
             other => Err(unexpected(what, "a number that is not negative", other)),
         }
     }
 
     pub fn boolean(&mut self, what: &str) -> Result<bool, S::Error> {
-        match self.head()? {
-            Head::Boolean(value) => Ok(value),
-            Head::Unsigned(value @ (0 | 1)) => Ok(value == 1),
+        match self.header()? {
+            Header::Boolean(value) => Ok(value),
+            Header::Unsigned(value @ (0 | 1)) => Ok(value == 1),
             other => Err(unexpected(what, "true or false", other)),
         }
     }
 
     pub fn text(&mut self, what: &str) -> Result<String, S::Error> {
-        match self.head()? {
-            Head::Text(bytes) => self.text_of(bytes, what),
+        match self.header()? {
+            Header::Text(bytes) => self.text_of(bytes, what),
             other => Err(unexpected(what, "text", other)),
         }
     }
 
-    /// The bytes of a text whose head was read.
+    /// The bytes of a text whose header has been read.
     pub fn text_of(&mut self, bytes: u64, what: &str) -> Result<String, S::Error> {
         let raw = self.raw(bytes, what)?;
         String::from_utf8(raw).map_err(|_| Malformed(format!("{what} is not UTF-8")).into())
     }
 
-    /// A byte string, at most as long as a name may be.
+    /// A byte string of at most 64 KiB.
     pub fn binary(&mut self, what: &str) -> Result<Vec<u8>, S::Error> {
-        match self.head()? {
-            Head::Binary(bytes) => self.raw(bytes, what),
+        match self.header()? {
+            Header::Binary(bytes) => self.raw(bytes, what),
             other => Err(unexpected(what, "a byte string", other)),
         }
     }
@@ -275,18 +277,18 @@ impl<S: Source> Decoder<S> {
         Ok(raw)
     }
 
-    /// Numbers of an array, at most `max`.
+    /// An array of at most `max` numbers.
     pub fn numbers(&mut self, what: &str, max: usize) -> Result<Vec<u64>, S::Error> {
         let items = self.array(what)?;
         if items > max as u64 {
             return Err(Malformed(format!("{what} has {items} items; {max} are the most that is taken")).into());
         }
-        self.gathered(items, |decoder| decoder.unsigned(what))
+        self.collect(items, |decoder| decoder.unsigned(what))
     }
 
-    /// So many values as they come. The list grows by a quarter: a byte of the message can be a value of eight, so that
-    /// doubling would make sixteen of it.
-    pub fn gathered<T>(
+    /// Decodes `items` values into a list. Its capacity grows by a quarter: a number can take one byte in the message and
+    /// takes eight here, so that doubling would allocate up to sixteen times the bytes of the message.
+    pub fn collect<T>(
         &mut self,
         items: u64,
         mut next: impl FnMut(&mut Self) -> Result<T, S::Error>,
@@ -301,9 +303,9 @@ impl<S: Source> Decoder<S> {
         Ok(list)
     }
 
-    /// Reads past one whole value.
+    /// Skips one whole value.
     pub fn skip(&mut self) -> Result<(), S::Error> {
-        // What is still to be read past at each level. Items of a level are bounded by the bytes that are left.
+        // The number of values left to skip at each level of nesting.
         let mut levels = vec![1u64];
         while let Some(items) = levels.last_mut() {
             if *items == 0 {
@@ -311,14 +313,14 @@ impl<S: Source> Decoder<S> {
                 continue;
             }
             *items -= 1;
-            let inside = match self.head()? {
-                Head::Text(bytes) | Head::Binary(bytes) | Head::Extension { bytes, .. } => {
+            let inside = match self.header()? {
+                Header::Text(bytes) | Header::Binary(bytes) | Header::Extension { bytes, .. } => {
                     self.need(bytes)?;
                     self.0.skip(bytes)?;
                     0
                 }
-                Head::Array(items) => items,
-                Head::Map(entries) => entries.saturating_mul(2),
+                Header::Array(items) => items,
+                Header::Map(entries) => entries.saturating_mul(2),
                 _ => 0,
             };
             self.need(inside)?;
@@ -330,7 +332,7 @@ impl<S: Source> Decoder<S> {
         Ok(())
     }
 
-    /// The value was all there is.
+    /// An error if any bytes are left.
     pub fn end(&self) -> Result<(), S::Error> {
         match self.0.left() {
             0 => Ok(()),
@@ -339,26 +341,26 @@ impl<S: Source> Decoder<S> {
     }
 }
 
-fn signed_head(value: i64) -> Head {
-    u64::try_from(value).map_or(Head::Negative(value), Head::Unsigned)
+fn signed_number(value: i64) -> Header {
+    u64::try_from(value).map_or(Header::Negative(value), Header::Unsigned)
 }
 
 fn wrong<E: From<Malformed>>(text: &str) -> E {
     Malformed(text.into()).into()
 }
 
-fn unexpected<E: From<Malformed>>(what: &str, wanted: &str, found: Head) -> E {
+fn unexpected<E: From<Malformed>>(what: &str, wanted: &str, found: Header) -> E {
     let found = match found {
-        Head::Nil => "nil".to_string(),
-        Head::Boolean(value) => format!("{value}"),
-        Head::Unsigned(value) => format!("the number {value}"),
-        Head::Negative(value) => format!("the number {value}"),
-        Head::Float(value) => format!("the number {value}"),
-        Head::Text(bytes) => format!("text of {bytes} bytes"),
-        Head::Binary(bytes) => format!("a byte string of {bytes} bytes"),
-        Head::Array(items) => format!("an array of {items}"),
-        Head::Map(entries) => format!("a map of {entries}"),
-        Head::Extension { kind, bytes } => format!("an extension of type {kind} with {bytes} bytes"),
+        Header::Nil => "nil".to_string(),
+        Header::Boolean(value) => format!("{value}"),
+        Header::Unsigned(value) => format!("the number {value}"),
+        Header::Negative(value) => format!("the number {value}"),
+        Header::Float(value) => format!("the number {value}"),
+        Header::Text(bytes) => format!("text of {bytes} bytes"),
+        Header::Binary(bytes) => format!("a byte string of {bytes} bytes"),
+        Header::Array(items) => format!("an array of {items}"),
+        Header::Map(entries) => format!("a map of {entries}"),
+        Header::Extension { kind, bytes } => format!("an extension of type {kind} with {bytes} bytes"),
     };
     Malformed(format!("{what} should be {wanted} and is {found}")).into()
 }

@@ -1,5 +1,5 @@
-//! One method per operation of the protocol. It must never send what a server would answer with silence and could have
-//! been seen here: ranges are checked first.
+//! One method for each operation of the protocol. Keys are checked before a request is sent, because a server does not answer a
+//! request that it cannot handle.
 
 use std::time::Duration;
 
@@ -17,49 +17,49 @@ use super::version::Operation;
 use super::zmtp::{Connection, Fault};
 use crate::sys::deadline::Deadline;
 
-/// MessagePack counts the bytes of a byte string with 32 bits.
+/// Most bytes of chunks in one request: MessagePack stores the length of a byte string in 32 bits.
 pub const INLINE_BYTES_MAX: u64 = u32::MAX as u64;
 
 impl Client {
     // ---- server ------------------------------------------------------------------------------------------------------
 
-    /// Asks for nothing; the smallest round trip.
+    /// Does nothing: the shortest round trip.
     pub fn noop(&mut self) -> Result<(), RpcError> {
-        self.exchange(&messages::bare(Operation::Noop), |reply| {
+        self.exchange(&messages::without_parameters(Operation::Noop), |reply| {
             messages::present(reply)?.text("the result").map(|_| ())
         })
     }
 
-    /// With an id, refreshes that instance and binds it to be pinged from then on (docs/protocol.md).
+    /// With an id, marks that instance as alive. After the first such ping the server expects them regularly.
     pub fn ping(&mut self, instance_id: Option<u64>) -> Result<bool, RpcError> {
         self.exchange(&messages::ping(instance_id), boolean)
     }
 
-    /// Tokens of a chunk.
+    /// Tokens per chunk.
     pub fn chunk_size(&mut self) -> Result<u64, RpcError> {
-        self.exchange(&messages::bare(Operation::GetChunkSize), |reply| {
+        self.exchange(&messages::without_parameters(Operation::GetChunkSize), |reply| {
             messages::present(reply)?.unsigned("the chunk size")
         })
     }
 
     /// Names of the experimental features that are on. Since 0.5.3.
     pub fn experimental(&mut self) -> Result<Vec<String>, RpcError> {
-        self.exchange_in_order(&messages::bare(Operation::GetExperimental), |reply| {
+        self.exchange_in_order(&messages::without_parameters(Operation::GetExperimental), |reply| {
             messages::names(messages::present(reply)?)
         })
     }
 
-    /// Removes what the server holds: for tests and for servers of one's own. `force` takes locked entries too, which
-    /// servers before 0.5.6 always do.
+    /// Removes all entries of the server, for tests. `force` removes locked entries too, as servers before 0.5.6 always do.
     pub fn clear(&mut self, force: bool) -> Result<(), RpcError> {
         let request = messages::clear(self.server.generation, force);
         self.exchange(&request, |_| Ok(()))
     }
 
-    /// Which ways of transfer are loaded: an unknown instance is unregistered in both, which only the loaded ones answer.
+    /// Detects the transfer modes that the server has loaded, by unregistering an unknown instance in both: only a loaded mode
+    /// answers.
     pub fn transfer_modes(&mut self, unused_instance_id: u64) -> Result<TransferModes, RpcError> {
         let mut loaded = |operation| {
-            let request = messages::of_instance(operation, unused_instance_id);
+            let request = messages::instance_request(operation, unused_instance_id);
             match self.exchange_in_order(&request, |_| Ok(())) {
                 Ok(()) => Ok(true),
                 Err(RpcError::Refused { .. }) => Ok(false),
@@ -74,55 +74,56 @@ impl Client {
 
     // ---- lookups -----------------------------------------------------------------------------------------------------
 
-    /// Starts a search for the leading chunks of the key. Its hits are locked for reading. `tp_size` is the number of
-    /// ranks, which servers before 0.5.5 count readers by.
+    /// Starts a lookup of the leading chunks of the key. Hits are locked for reading. `tp_size` is the number of ranks, which
+    /// servers before 0.5.5 use as the number of readers.
     pub fn lookup(&mut self, key: &Key, tp_size: u32) -> Result<(), RpcError> {
         check_key(key)?;
-        let request = messages::of_lookup(Operation::Lookup, self.server.generation, key, tp_size);
+        let request = messages::lookup_request(Operation::Lookup, self.server.generation, key, tp_size);
         self.exchange(&request, |_| Ok(()))
     }
 
-    /// The result of a search, once: chunks that every rank has. Nothing while the search is still going on. Zero for a
-    /// request id that is unknown or was asked for already.
+    /// The result of a lookup: the number of leading chunks that every rank has, or `None` while it is running. The server
+    /// returns a result once: after that, as for an unknown request id, it is 0.
     pub fn query_prefetch_status(&mut self, request_id: &str) -> Result<Option<u64>, RpcError> {
-        let request = messages::of_request(Operation::QueryPrefetchStatus, request_id);
+        let request = messages::session_request(Operation::QueryPrefetchStatus, request_id);
         self.exchange(&request, optional_number)
     }
 
-    /// As `query_prefetch_status`, with the server waiting; it holds up others meanwhile.
+    /// As `query_prefetch_status`, but the server waits up to `timeout` for the result, and delays other requests meanwhile.
     pub fn wait_prefetch_status(&mut self, request_id: &str, timeout: Duration) -> Result<Option<u64>, RpcError> {
         let request = messages::wait_prefetch_status(request_id, timeout.as_secs_f64());
         self.exchange(&request, optional_number)
     }
 
-    /// Releases the read locks of a range that a lookup hit and nobody retrieved.
+    /// Releases the read locks of a range that a lookup hit and that was not retrieved.
     pub fn free_lookup_locks(&mut self, key: &Key, tp_size: u32) -> Result<(), RpcError> {
         check_key(key)?;
-        let request = messages::of_lookup(Operation::FreeLookupLocks, self.server.generation, key, tp_size);
+        let request = messages::lookup_request(Operation::FreeLookupLocks, self.server.generation, key, tp_size);
         self.exchange(&request, |_| Ok(()))
     }
 
-    /// Drops the server's state of a request; the last operation with this id.
+    /// Drops the server's state of a request. No further operation may use its id.
     pub fn end_session(&mut self, request_id: &str) -> Result<(), RpcError> {
-        let request = messages::of_request(Operation::EndSession, request_id);
+        let request = messages::session_request(Operation::EndSession, request_id);
         self.exchange(&request, |_| Ok(()))
     }
 
     // ---- lmcache-driven: the server copies ---------------------------------------------------------------------------
 
-    /// Publishes KV memory. The server has mapped it when this returns, so its name may go then. A failure is known at
-    /// once (`Refused`); the reason is only in the server's log.
+    /// Registers KV memory. When this returns the server has mapped it, so that the name of shared memory can be removed. A
+    /// failure is `Refused`, without delay; the reason is only in the server's log.
     pub fn register_kv_cache(&mut self, registration: &KvRegistration) -> Result<(), RpcError> {
         let request = messages::register_kv_cache(self.server.generation, registration, self.server.is_0_5_0);
         self.exchange_in_order(&request, |_| Ok(()))
     }
 
     pub fn unregister_kv_cache(&mut self, instance_id: u64) -> Result<(), RpcError> {
-        let request = messages::of_instance(Operation::UnregisterKvCache, instance_id);
+        let request = messages::instance_request(Operation::UnregisterKvCache, instance_id);
         self.exchange_in_order(&request, |_| Ok(()))
     }
 
-    /// Copies the key's range out of the blocks, one list of ids per layer group. Accepted is not stored: ask by lookup.
+    /// Copies the key's range out of the blocks; `block_ids` has one list for each layer group. The chunks are published some
+    /// time after the reply, which a lookup shows.
     pub fn store(
         &mut self,
         key: &Key,
@@ -135,8 +136,8 @@ impl Client {
         self.exchange(&request, transferred)
     }
 
-    /// Copies the key's range, which a lookup has locked, into the blocks. Of `skip_first_n_tokens` whole blocks stay
-    /// untouched.
+    /// Copies the key's range, which a lookup has locked, into the blocks. The whole blocks among the first
+    /// `skip_first_n_tokens` tokens are not written.
     pub fn retrieve(
         &mut self,
         key: &Key,
@@ -151,38 +152,36 @@ impl Client {
         self.exchange(&request, transferred)
     }
 
-    // ---- engine-driven: we copy --------------------------------------------------------------------------------------
+    // ---- engine-driven: this program copies --------------------------------------------------------------------------
 
-    /// Says what our chunks look like. Answers with the server's shared memory, or with nothing where chunks travel
-    /// inline.
+    /// Registers the shape of the chunks. Returns the server's shared memory, or `None` where chunks are sent inline.
     pub fn register_engine_context(&mut self, context: &EngineContext) -> Result<Option<SharedPool>, RpcError> {
         let request = messages::register_engine_context(self.server.generation, context);
         self.exchange_in_order(&request, |reply| messages::shared_pool(messages::present(reply)?))
     }
 
-    /// Must not be sent between `prepare_store` and `commit_store`: the server would publish slots that nobody filled.
+    /// Between `prepare_store` and `commit_store` this would make the server publish slots that have not been filled.
     pub fn unregister_engine_context(&mut self, instance_id: u64) -> Result<(), RpcError> {
-        let request = messages::of_instance(Operation::UnregisterEngineContext, instance_id);
+        let request = messages::instance_request(Operation::UnregisterEngineContext, instance_id);
         self.exchange_in_order(&request, |_| Ok(()))
     }
 
-    /// Sets slots aside for the chunks that the server does not have yet; inline, it answers with none.
+    /// Allocates slots for the chunks that the server does not have yet. Inline transfers have no slots.
     pub fn prepare_store(&mut self, key: &Key, instance_id: u64) -> Result<PreparedStore, RpcError> {
         self.check_transfer(key)?;
-        let request = messages::of_transfer(Operation::PrepareStore, self.server.generation, key, instance_id);
+        let request = messages::transfer_request(Operation::PrepareStore, self.server.generation, key, instance_id);
         self.exchange(&request, |reply| messages::prepared_store(messages::present(reply)?))
     }
 
-    /// Publishes the slots of `prepare_store`, which have been filled.
+    /// Publishes the slots of `prepare_store`, which the caller has filled.
     pub fn commit_store(&mut self, key: &Key, instance_id: u64) -> Result<bool, RpcError> {
         self.check_transfer(key)?;
-        let mut request = messages::of_transfer(Operation::CommitStore, self.server.generation, key, instance_id);
+        let mut request = messages::transfer_request(Operation::CommitStore, self.server.generation, key, instance_id);
         request.payloads.push(vec![0xc4, 0]);
         self.exchange(&request, boolean)
     }
 
-    /// Sends all chunks of the range inside the request, straight from `source`; at most `INLINE_BYTES_MAX` in one
-    /// request.
+    /// Sends all chunks of the range inside the request, at most `INLINE_BYTES_MAX` bytes, as they come from `source`.
     pub fn commit_store_inline(
         &mut self,
         key: &Key,
@@ -193,9 +192,9 @@ impl Client {
         self.check_transfer(key)?;
         let operation = Operation::CommitStore;
         let pickle = ChunkPickle::new(layout);
-        let mut head = Vec::with_capacity(8);
+        let mut header = Vec::with_capacity(8);
         match u32::try_from(pickle.bytes()) {
-            Ok(bytes) => msgpack::binary_head(&mut head, bytes),
+            Ok(bytes) => msgpack::binary_header(&mut header, bytes),
             Err(_) => {
                 return Err(RpcError::Invalid(format!(
                     "{} bytes of chunks do not fit one inline request of {INLINE_BYTES_MAX}; use fewer tokens",
@@ -203,22 +202,22 @@ impl Client {
                 )));
             }
         }
-        let request = messages::of_transfer(operation, self.server.generation, key, instance_id);
+        let request = messages::transfer_request(operation, self.server.generation, key, instance_id);
         self.mark_begun();
         let wait = self.wait();
-        let number = self.server.generation.id(operation).expect("every generation commits");
+        let number = self.server.generation.id(operation).expect("every generation has it");
         let id = self.begin(operation, number, true)?;
         let connection = &mut self.connection;
         request
             .payloads
             .iter()
             .for_each(|payload| connection.put_frame(payload, true));
-        connection.put_head(head.len() as u64 + pickle.bytes(), false);
-        let sent = send_chunks(connection, &head, &pickle, source, wait);
+        connection.put_frame_header(header.len() as u64 + pickle.bytes(), false);
+        let sent = send_chunks(connection, &header, &pickle, source, wait);
         if let Err(fault) = sent {
-            // Half a request went out; nothing else can on this connection.
+            // A part of the request was sent, so the connection cannot be used any more.
             self.connection.abandon();
-            return Err(self.told(operation, fault, wait));
+            return Err(self.request_error(operation, fault, wait));
         }
         self.finish(operation, wait)?;
         let wait = self.wait();
@@ -226,18 +225,18 @@ impl Client {
         self.read(operation, &reply, wait, boolean)
     }
 
-    /// The slots of all chunks of the range, or nothing when a lookup has not locked each of them.
+    /// The slots of all chunks of the range, or `None` if a lookup has not locked each of them.
     pub fn prepare_retrieve(&mut self, key: &Key, instance_id: u64) -> Result<Option<Vec<Slot>>, RpcError> {
         self.check_transfer(key)?;
-        let request = messages::of_transfer(Operation::PrepareRetrieve, self.server.generation, key, instance_id);
+        let request = messages::transfer_request(Operation::PrepareRetrieve, self.server.generation, key, instance_id);
         let prepared = self.exchange(&request, |reply| {
             messages::prepared_retrieve(messages::present(reply)?, None)
         })?;
         Ok(prepared.success.then_some(prepared.slots))
     }
 
-    /// Receives all chunks of the range inside the reply, straight into `sink`. False when a lookup has not locked each
-    /// of them; the sink was not called then.
+    /// Receives all chunks of the range inside the reply and passes them to `sink` as they arrive. False, without a call of
+    /// `sink`, if a lookup has not locked each of them.
     pub fn prepare_retrieve_inline(
         &mut self,
         key: &Key,
@@ -246,7 +245,7 @@ impl Client {
         sink: &mut ChunkSink,
     ) -> Result<bool, RpcError> {
         self.check_transfer(key)?;
-        let request = messages::of_transfer(Operation::PrepareRetrieve, self.server.generation, key, instance_id);
+        let request = messages::transfer_request(Operation::PrepareRetrieve, self.server.generation, key, instance_id);
         let prepared = self.exchange(&request, |reply| {
             messages::prepared_retrieve(messages::present(reply)?, Some((layout, Form::Torch, sink)))
         })?;
@@ -259,14 +258,14 @@ impl Client {
         Ok(prepared.success)
     }
 
-    /// Releases the read locks of `prepare_retrieve`; inline it is a formality.
+    /// Releases the read locks of `prepare_retrieve`. After an inline transfer it has no effect, but the protocol has it.
     pub fn commit_retrieve(&mut self, key: &Key, instance_id: u64) -> Result<bool, RpcError> {
         self.check_transfer(key)?;
-        let request = messages::of_transfer(Operation::CommitRetrieve, self.server.generation, key, instance_id);
+        let request = messages::transfer_request(Operation::CommitRetrieve, self.server.generation, key, instance_id);
         self.exchange(&request, boolean)
     }
 
-    /// What a server would not answer, or would do with other chunks than meant.
+    /// Refuses keys that a server would not answer, or would round to other chunks.
     fn check_transfer(&self, key: &Key) -> Result<(), RpcError> {
         check_key(key)?;
         let chunk_size = self.server.chunk_size;
@@ -325,11 +324,11 @@ fn transferred(reply: Answer) -> Result<Transferred, ReplyFault> {
 
 fn send_chunks(
     connection: &mut Connection,
-    head: &[u8],
+    header: &[u8],
     pickle: &ChunkPickle,
     source: &mut ChunkSource,
     wait: Deadline,
 ) -> Result<(), Fault> {
-    connection.put(head, wait)?;
+    connection.put(header, wait)?;
     pickle.write(source, &mut |piece| connection.put(piece, wait))
 }

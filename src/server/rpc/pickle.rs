@@ -1,5 +1,5 @@
-//! The few pickles that cannot be avoided, written by hand, and a strict walk over what servers send back. Nothing is ever
-//! executed: the walk knows operand lengths only and refuses every opcode that is not in its table.
+//! Python pickles: a writer for the descriptors and chunks that servers expect, and a reader that extracts chunks from replies.
+//! The reader executes nothing. It knows the operand lengths of the opcodes in its table and refuses all others.
 
 use super::msgpack::{Malformed, Source};
 use super::records::{ChunkLayout, ChunkSink, ChunkSource, KvMemory, KvTensor};
@@ -7,8 +7,8 @@ use super::version::Generation;
 
 // ---- descriptors, 0.5.0 to 0.5.5 --------------------------------------------------------------------------------------
 
-/// One tensor as the object that servers before 0.5.6 load. `release_0_5_0` picks the module of CUDA classes that only
-/// 0.5.0 has.
+/// The tensor descriptor that servers before 0.5.6 unpickle. `release_0_5_0`: whether the release is exactly 0.5.0, whose CUDA
+/// classes are in another module.
 pub fn descriptor(tensor: &KvTensor, generation: Generation, release_0_5_0: bool) -> Vec<u8> {
     let cuda_module = if release_0_5_0 {
         "lmcache.v1.multiprocess.custom_types"
@@ -29,7 +29,7 @@ pub fn descriptor(tensor: &KvTensor, generation: Generation, release_0_5_0: bool
             offset,
             bytes,
         } => {
-            // Byte strings as such need protocol 3.
+            // Byte strings need protocol 3.
             begin_object(&mut out, 3, cuda_module, "RawCudaIPCWrapper");
             name(&mut out, "_ipc_handle_reserved");
             out.extend_from_slice(&[b'C', 64]);
@@ -60,7 +60,7 @@ pub fn descriptor(tensor: &KvTensor, generation: Generation, release_0_5_0: bool
     out
 }
 
-/// An instance without its constructor, and the begin of its attributes.
+/// Creates an instance without calling its constructor, and opens the dict of its attributes.
 fn begin_object(out: &mut Vec<u8>, protocol: u8, module: &str, class: &str) {
     out.extend_from_slice(&[0x80, protocol]);
     global(out, module, class);
@@ -93,7 +93,7 @@ fn integer(out: &mut Vec<u8>, value: u64) {
             out.extend_from_slice(&(value as i32).to_le_bytes());
         }
         _ => {
-            // Two's complement, so a ninth byte keeps the sign bit clear.
+            // Two's complement: a ninth byte of 0 keeps the number positive.
             out.extend_from_slice(&[0x8a, 9]);
             out.extend_from_slice(&value.to_le_bytes());
             out.push(0);
@@ -109,8 +109,8 @@ fn tuple(out: &mut Vec<u8>, values: &[u64]) {
 
 // ---- inline chunks, to the server -------------------------------------------------------------------------------------
 
-/// The bytes around the chunks of one `COMMIT_STORE`: a list of
-/// `reshape(partial(frombuffer, dtype=D)(bytearray(data)), shape)`.
+/// The pickle of one `COMMIT_STORE`: a list with `reshape(partial(frombuffer, dtype=D)(bytearray(data)), shape)` for each chunk.
+/// It holds the bytes before and after the data of a chunk.
 #[derive(Debug)]
 pub struct ChunkPickle {
     before: Vec<u8>,
@@ -155,7 +155,7 @@ impl ChunkPickle {
         }
     }
 
-    /// Bytes of the whole pickle.
+    /// Length of the whole pickle.
     pub fn bytes(&self) -> u64 {
         let one = self
             .chunk_bytes
@@ -163,7 +163,7 @@ impl ChunkPickle {
         one.saturating_mul(self.chunks as u64).saturating_add(6)
     }
 
-    /// Hands the pickle to `emit` piece by piece. A source that brings more or fewer bytes than a chunk has is a bug.
+    /// Passes the pickle to `emit` piece by piece. Panics if `source` supplies more or fewer bytes than a chunk has.
     pub fn write<E>(&self, source: &mut ChunkSource, emit: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         emit(b"\x80\x03](")?;
         for chunk in 0..self.chunks {
@@ -188,18 +188,19 @@ impl ChunkPickle {
 
 // ---- inline chunks, from the server -----------------------------------------------------------------------------------
 
-/// How many bytes an opcode's operand has.
+/// The operand of an opcode.
 enum Operand {
+    /// This many bytes.
     Fixed(u64),
-    /// Length of that many bytes, little-endian, then the operand.
+    /// A little-endian length of this many bytes, and as many bytes as it says.
     Counted(usize),
-    /// A byte string: what chunks travel in.
+    /// As `Counted`, for byte strings, which hold the chunks.
     Bytes(usize),
     /// Two lines of text.
     TwoLines,
 }
 
-/// Names in a pickle are short; a longer line is no name.
+/// Most bytes of the two lines with the names of a module and an attribute.
 const LINE_BYTES_MAX: u64 = 256;
 
 fn operand(opcode: u8) -> Option<Operand> {
@@ -221,15 +222,16 @@ fn operand(opcode: u8) -> Option<Operand> {
     })
 }
 
-/// Whether a byte string must have the torch form, in which a count of elements stands before the chunk, or may be bare.
+/// The content of the byte strings in a pickle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
+    /// A storage of PyTorch, which ends with the number of elements (8 bytes) and the chunk.
     Torch,
+    /// The same, or only the chunk.
     TorchOrBare,
 }
 
-/// Walks over the pickle of `bytes` bytes that comes next and hands the chunks to the sink. The last bytes of each byte
-/// string are a chunk.
+/// Reads a pickle of `bytes` bytes and passes the chunks to the sink. Each byte string ends with a chunk.
 pub fn read_chunks<S: Source>(
     source: &mut S,
     bytes: u64,
@@ -240,31 +242,31 @@ pub fn read_chunks<S: Source>(
     if bytes > source.left() {
         return refuse(format!("a pickle of {bytes} bytes where {} are left", source.left()));
     }
-    let mut walk = Walk { source, left: bytes };
+    let mut reader = Reader { source, left: bytes };
     let mut chunk = 0;
     loop {
-        let opcode = walk.number(1)? as u8;
+        let opcode = reader.number(1)? as u8;
         match operand(opcode) {
             None => {
                 return refuse(format!(
                     "its pickle has opcode {opcode:#04x}, which no list of tensors needs"
                 ));
             }
-            Some(Operand::Fixed(bytes)) => walk.skip(bytes)?,
+            Some(Operand::Fixed(bytes)) => reader.skip(bytes)?,
             Some(Operand::Counted(width)) => {
-                let length = walk.number(width)?;
-                walk.skip(length)?;
+                let length = reader.number(width)?;
+                reader.skip(length)?;
             }
-            Some(Operand::TwoLines) => walk.lines(2)?,
+            Some(Operand::TwoLines) => reader.skip_lines(2)?,
             Some(Operand::Bytes(width)) => {
-                let length = walk.number(width)?;
+                let length = reader.number(width)?;
                 if chunk == layout.chunks {
                     return refuse(format!(
                         "its pickle has more chunks than the {} asked for",
                         layout.chunks
                     ));
                 }
-                walk.chunk(chunk, length, layout, form, sink)?;
+                reader.chunk(chunk, length, layout, form, sink)?;
                 chunk += 1;
             }
         }
@@ -275,7 +277,7 @@ pub fn read_chunks<S: Source>(
     if chunk != layout.chunks {
         return refuse(format!("its pickle has {chunk} chunks of {}", layout.chunks));
     }
-    match walk.left {
+    match reader.left {
         0 => Ok(()),
         left => refuse(format!("{left} bytes follow its pickle")),
     }
@@ -285,13 +287,13 @@ fn refuse<T, E: From<Malformed>>(text: String) -> Result<T, E> {
     Err(Malformed(text).into())
 }
 
-/// A source that ends where the pickle ends.
-struct Walk<'a, S> {
+/// Reads up to the end of the pickle, which may be before the end of the source.
+struct Reader<'a, S> {
     source: &'a mut S,
     left: u64,
 }
 
-impl<S: Source> Walk<'_, S> {
+impl<S: Source> Reader<'_, S> {
     fn need(&mut self, bytes: u64) -> Result<(), S::Error> {
         if bytes > self.left {
             return refuse(format!("its pickle ends {} bytes early", bytes - self.left));
@@ -305,7 +307,7 @@ impl<S: Source> Walk<'_, S> {
         self.source.skip(bytes)
     }
 
-    /// A little-endian number.
+    /// A little-endian number of `width` bytes.
     fn number(&mut self, width: usize) -> Result<u64, S::Error> {
         self.need(width as u64)?;
         let mut number = [0; 8];
@@ -313,7 +315,7 @@ impl<S: Source> Walk<'_, S> {
         Ok(u64::from_le_bytes(number))
     }
 
-    fn lines(&mut self, lines: u32) -> Result<(), S::Error> {
+    fn skip_lines(&mut self, lines: u32) -> Result<(), S::Error> {
         let (mut ends, mut bytes) = (0, 0);
         while ends < lines {
             ends += u32::from(self.number(1)? as u8 == b'\n');
@@ -325,7 +327,7 @@ impl<S: Source> Walk<'_, S> {
         Ok(())
     }
 
-    /// A byte string whose last bytes are chunk number `chunk`.
+    /// Reads a byte string of `length` bytes that ends with the chunk at index `chunk`.
     fn chunk(
         &mut self,
         chunk: usize,

@@ -1,30 +1,30 @@
-//! The records that requests carry and replies bring, as typed values. They must never encode themselves: `messages` does.
+//! The records of requests and replies as typed values. `messages` encodes and decodes them.
 
 use std::sync::Arc;
 
 use super::dtype::Dtype;
 
-/// What a cache entry is found by, and the range of its tokens that an operation is about.
+/// The key of cache entries, with the range of tokens that an operation is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub model_name: String,
-    /// Ranks that share the entry: the tensor-parallel size, or 1 where all ranks hold the same (MLA).
+    /// The tensor-parallel size, or 1 for MLA, where all ranks hold the same KV.
     pub world_size: u32,
-    /// A rank for transfers; nothing for lookups and for freeing their locks.
+    /// The rank, for transfers; `None` for lookups and for freeing their locks.
     pub worker_id: Option<u32>,
     pub token_ids: Arc<[u32]>,
-    /// Tokens `start..end`: multiples of the chunk size, not beyond the tokens.
+    /// The tokens `start..end`: multiples of the chunk size, at most the number of tokens.
     pub start: u64,
     pub end: u64,
-    /// Names the server's state of one request; never used for other tokens before `end_session`.
+    /// Identifies the server's state of one request. It may be used for other tokens only after `end_session`.
     pub request_id: String,
     pub cache_salt: String,
-    /// How often each chunk that a lookup hits is locked for reading. Since 0.5.5.
+    /// How many read locks a lookup takes on each chunk that it hits. Since 0.5.5.
     pub num_kv_readers: u32,
 }
 
 impl Key {
-    /// The same entry for another range.
+    /// The same key for another range.
     pub fn range(&self, start: u64, end: u64) -> Key {
         Key {
             start,
@@ -33,7 +33,7 @@ impl Key {
         }
     }
 
-    /// The same entry for the transfers of one rank, or for lookups.
+    /// The same key for the transfers of a rank, or for lookups (`None`).
     pub fn of_worker(&self, worker_id: Option<u32>) -> Key {
         Key {
             worker_id,
@@ -42,32 +42,32 @@ impl Key {
     }
 }
 
-/// What `REGISTER_KV_CACHE_ENGINE_DRIVEN_CONTEXT` says about a worker that copies by itself.
+/// The record of `REGISTER_KV_CACHE_ENGINE_DRIVEN_CONTEXT`, for a worker that copies KV itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineContext {
     pub instance_id: u64,
     pub model_name: String,
     pub world_size: u32,
-    /// Tokens of a block.
+    /// Tokens per block.
     pub block_size: u64,
     pub num_layers: u64,
-    /// Heads times head size.
+    /// Number of heads times head size.
     pub hidden_dim_size: u64,
     pub dtype: Dtype,
     pub use_mla: bool,
-    /// Tokens of a chunk.
+    /// Tokens per chunk.
     pub num_physical_slots: u64,
 }
 
-/// The server's shared memory, when engine-driven transfers go through it.
+/// The server's shared memory for engine-driven transfers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedPool {
-    /// Without leading slash.
+    /// Without a leading slash.
     pub shm_name: String,
     pub pool_bytes: u64,
 }
 
-/// The place of one chunk in the server's shared memory.
+/// The location of one chunk in the server's shared memory: `length` bytes at `offset`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     pub offset: u64,
@@ -76,20 +76,20 @@ pub struct Slot {
     pub dtype: String,
 }
 
-/// What `PREPARE_STORE` set aside.
+/// The slots that `PREPARE_STORE` allocated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PreparedStore {
     pub slots: Vec<Slot>,
-    /// For each slot, the chunk that goes there, counted from the key's `start`.
+    /// For each slot the index of its chunk, counted from the key's `start`.
     pub chunk_indices: Vec<u64>,
 }
 
-/// Whose memory a registered tensor is in.
+/// The memory of a registered tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KvMemory {
-    /// A POSIX shared-memory object. `bytes` is the length to map.
+    /// A POSIX shared memory object, of which `bytes` bytes are mapped.
     CpuShm { shm_name: String, bytes: u64 },
-    /// Device memory by its CUDA handle, which names the whole allocation; `offset` is the way from its begin.
+    /// Device memory: the CUDA IPC handle of a whole allocation, and the offset in it.
     CudaRaw {
         ipc_handle: [u8; 64],
         offset: u64,
@@ -97,7 +97,7 @@ pub enum KvMemory {
     },
 }
 
-/// One layer's KV tensor as the server will see it.
+/// The KV tensor of one layer, as it is described to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvTensor {
     pub memory: KvMemory,
@@ -107,7 +107,7 @@ pub struct KvTensor {
     pub stride: Vec<u64>,
     /// In elements.
     pub storage_offset: u64,
-    /// `cpu`, or the CUDA UUID in lower-case groups without `GPU-`.
+    /// `cpu`, or the UUID of the CUDA device in lower case without `GPU-`.
     pub device_uuid: String,
 }
 
@@ -117,28 +117,28 @@ pub struct LayerGroup {
     pub engine_group_id: u64,
     pub layer_indices: Vec<u64>,
     pub tokens_per_block: u64,
-    /// Tokens of the sliding window, -1 for none.
+    /// Tokens of the sliding window; -1 for none.
     pub sw_size_tokens: i64,
 }
 
-/// What `REGISTER_KV_CACHE` says about a worker whose memory the server copies from and to.
+/// The record of `REGISTER_KV_CACHE`, for a worker whose memory the server accesses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvRegistration {
     pub instance_id: u64,
     pub tensors: Vec<KvTensor>,
     pub model_name: String,
     pub world_size: u32,
-    /// `vllm` in the reference's bench.
+    /// `vllm`, as in LMCache's own bench.
     pub engine_type: String,
     /// `NHD` or `HND`.
     pub kv_layout: String,
     pub groups: Vec<LayerGroup>,
 }
 
-/// How `STORE` and `RETRIEVE` ended.
+/// The result of `STORE` and `RETRIEVE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transferred {
-    /// The server's completion event: on CPU of no use, on CUDA to be waited for.
+    /// The IPC handle of the server's completion event with CUDA; without meaning on a CPU.
     pub event: Vec<u8>,
     pub accepted: bool,
 }
@@ -153,7 +153,7 @@ pub struct ChunkLayout {
 }
 
 impl ChunkLayout {
-    /// Bytes of one chunk.
+    /// Bytes per chunk.
     pub fn chunk_bytes(&self) -> u64 {
         let elements = self
             .shape
@@ -163,13 +163,13 @@ impl ChunkLayout {
     }
 }
 
-/// Hands the bytes of a chunk, in order and in pieces of any size, to the visitor.
+/// Called with the index of a chunk and a visitor, to which it passes the bytes of the chunk in order, in pieces of any size.
 pub type ChunkSource<'a> = dyn FnMut(usize, &mut dyn FnMut(&[u8])) + 'a;
 
-/// Takes bytes of a chunk: its number, the offset inside it, and a piece. Pieces come in order.
+/// Called with the index of a chunk, an offset in it, and the bytes at that offset. Pieces arrive in order.
 pub type ChunkSink<'a> = dyn FnMut(usize, u64, &[u8]) + 'a;
 
-/// Which ways of transfer a server has loaded.
+/// The transfer modes that a server has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferModes {
     pub lmcache_driven: bool,

@@ -1,5 +1,5 @@
-//! Replies: matched with their requests, decoded while they arrive. It must never hand out a reply that belongs to another
-//! request, nor leave half of one in the connection.
+//! Receives replies: matches them to their requests and decodes them while they arrive. After each reply the connection is at
+//! the start of the next message, or marked as broken.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use super::version::Operation;
 use super::zmtp::{Connection, Fault};
 use crate::sys::deadline::Deadline;
 
-/// How long a `NOOP` may take that tells a dead server from one that failed a request.
+/// Timeout of the `NOOP` that distinguishes a dead server from one that failed a request.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
-/// Replies to requests that timed out, read past on the way to the one that is due.
+/// Most replies to earlier requests, which timed out, that are skipped before the awaited one.
 const LATE_REPLIES_MAX: u32 = 10_000;
-/// Longest request id and operation that a reply may repeat.
+/// Limit on the first two frames of a reply: request id and operation.
 const NAME_BYTES_MAX: u64 = 64;
 
-/// How a reply came in: its third frame's length, if there is one.
+/// A reply of which the first two frames have been read. `bytes` is the length of the third, if there is one.
 pub(super) struct Reply {
     pub id: u64,
     bytes: Option<u64>,
@@ -55,24 +55,24 @@ impl Source for FrameSource<'_> {
     }
 }
 
-/// For a reply whose coming is all that matters.
+/// Decodes a reply whose content does not matter.
 pub(super) fn ignored(reply: Option<&mut Decoder<FrameSource>>) -> Result<(), ReplyFault> {
     reply.map_or(Ok(()), |decoder| decoder.skip())
 }
 
 impl Client {
-    /// Waits for the reply to one of `ids`; replies to earlier requests are read past.
+    /// Waits for the reply to one of `ids`; replies to earlier requests are skipped.
     pub(super) fn receive(&mut self, operation: Operation, ids: &[u64], wait: Deadline) -> Result<Reply, RpcError> {
         match self.next_reply(ids, wait) {
             Ok(reply) => Ok(reply),
-            Err(fault) => Err(self.told(operation, fault, wait)),
+            Err(fault) => Err(self.request_error(operation, fault, wait)),
         }
     }
 
     pub(super) fn next_reply(&mut self, ids: &[u64], wait: Deadline) -> Result<Reply, Fault> {
         for _ in 0..LATE_REPLIES_MAX {
             let (name, more) = self.name_frame(wait)?;
-            // From here on a message is under way: without its rest nothing after it can be understood.
+            // From here on the connection is inside a message, so that an error must mark it as broken.
             let id = <[u8; 8]>::try_from(name.as_slice()).map_or(0, u64::from_be_bytes);
             if !more {
                 return Err(self.broken("a reply of one frame"));
@@ -94,24 +94,24 @@ impl Client {
     }
 
     fn name_frame(&mut self, wait: Deadline) -> Result<(Vec<u8>, bool), Fault> {
-        let head = self.connection.head(wait)?;
-        if head.bytes > NAME_BYTES_MAX {
-            return Err(self.broken(&format!("a frame of {} bytes instead of a request id", head.bytes)));
+        let header = self.connection.frame_header(wait)?;
+        if header.bytes > NAME_BYTES_MAX {
+            return Err(self.broken(&format!("a frame of {} bytes instead of a request id", header.bytes)));
         }
-        let name = self.connection.take(head.bytes as usize, wait)?.to_vec();
-        Ok((name, head.more))
+        let name = self.connection.take(header.bytes as usize, wait)?.to_vec();
+        Ok((name, header.more))
     }
 
-    /// The length of the third frame, which must be the last.
+    /// The length of the third frame, if there is one; more frames are an error.
     fn last_frame(&mut self, more: bool, wait: Deadline) -> Result<Option<u64>, Fault> {
         if !more {
             return Ok(None);
         }
-        let head = self.connection.head(wait);
-        let head = head.inspect_err(|_| self.connection.abandon())?;
-        match head.more {
+        let header = self.connection.frame_header(wait);
+        let header = header.inspect_err(|_| self.connection.abandon())?;
+        match header.more {
             true => Err(self.broken("a reply of more than three frames")),
-            false => Ok(Some(head.bytes)),
+            false => Ok(Some(header.bytes)),
         }
     }
 
@@ -120,7 +120,7 @@ impl Client {
         Fault::Broken(text.into())
     }
 
-    /// Decodes the reply that was received last.
+    /// Decodes the third frame of `reply`, which was received last.
     pub(super) fn read<T>(
         &mut self,
         operation: Operation,
@@ -129,7 +129,7 @@ impl Client {
         decode: impl FnOnce(Option<&mut Decoder<FrameSource>>) -> Result<T, ReplyFault>,
     ) -> Result<T, RpcError> {
         let Some(bytes) = reply.bytes else {
-            let result = decode(None).map_err(|fault| self.undecoded(operation, fault, wait));
+            let result = decode(None).map_err(|fault| self.decode_error(operation, fault, wait));
             self.timing.done = Instant::now();
             return result;
         };
@@ -139,16 +139,16 @@ impl Client {
             wait,
         });
         let decoded = decode(Some(&mut decoder)).and_then(|value| decoder.end().map(|()| value));
-        // What is left belongs to this reply, so that the next one can still be read.
+        // Skips the rest of this reply, so that the next one can be read.
         let left = decoder.0.left;
         if decoded.is_err() && self.connection.skip(left, wait).is_err() {
             self.connection.abandon();
         }
         self.timing.done = Instant::now();
-        decoded.map_err(|fault| self.undecoded(operation, fault, wait))
+        decoded.map_err(|fault| self.decode_error(operation, fault, wait))
     }
 
-    fn undecoded(&mut self, operation: Operation, fault: ReplyFault, wait: Deadline) -> RpcError {
+    fn decode_error(&mut self, operation: Operation, fault: ReplyFault, wait: Deadline) -> RpcError {
         match fault {
             ReplyFault::Malformed(malformed) => RpcError::Malformed {
                 operation,
@@ -156,13 +156,13 @@ impl Client {
             },
             ReplyFault::Connection(fault) => {
                 self.connection.abandon();
-                self.told(operation, fault, wait)
+                self.request_error(operation, fault, wait)
             }
         }
     }
 
-    /// A fault of the connection as an error of the request; after a timeout the server is asked whether it lives.
-    pub(super) fn told(&mut self, operation: Operation, fault: Fault, wait: Deadline) -> RpcError {
+    /// Turns a connection fault into the error of the request. After a timeout it sends a `NOOP` to see if the server is alive.
+    pub(super) fn request_error(&mut self, operation: Operation, fault: Fault, wait: Deadline) -> RpcError {
         match fault {
             Fault::Interrupted => RpcError::Interrupted,
             Fault::TimedOut => RpcError::TimedOut {
@@ -179,7 +179,7 @@ impl Client {
         }
     }
 
-    /// Whether a `NOOP` is answered, on a new connection should this one be unusable.
+    /// Whether the server answers a `NOOP`, on a new connection if this one is broken.
     fn answers(&mut self) -> bool {
         let wait = Deadline {
             at: Instant::now() + LIVENESS_TIMEOUT,

@@ -1,20 +1,19 @@
-//! What differs between the releases of the cache server: operation ids, key fields, descriptors, rules. Facts only; it
-//! must never talk to anybody.
+//! What differs between the releases of the cache server: operation ids, key fields, descriptors, behaviour.
 
-/// Releases that a client can treat alike. Later ones compare as greater.
+/// Releases with the same protocol. Later ones compare as greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
     /// 0.5.0, 0.5.1, 0.5.2: the first numbering of operations.
     V0_5_0,
     /// 0.5.3, 0.5.4: the second numbering.
     V0_5_3,
-    /// 0.5.5: readers are counted by a field of the key.
+    /// 0.5.5: the key has the number of readers.
     V0_5_5,
-    /// 0.5.6: descriptors without pickle; operations also by name.
+    /// 0.5.6: descriptors in MessagePack instead of pickle; operations also by name.
     V0_5_6,
 }
 
-/// Everything that this program asks of a server.
+/// The operations that this program uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     RegisterKvCache,
@@ -37,11 +36,11 @@ pub enum Operation {
     Ping,
     Noop,
     GetExperimental,
-    /// Gone since 0.5.6; only told apart by it.
+    /// Removed in 0.5.6; used only to detect that release.
     QueryPrefetchLookupHits,
 }
 
-/// Operation, its name in the protocol, its id in 0.5.0-0.5.2 and since 0.5.3. Zero: there is none.
+/// Operation, its name in the protocol, its id in 0.5.0 to 0.5.2, its id since 0.5.3. An id of 0 means that there is none.
 const OPERATIONS: [(Operation, &str, u8, u8); 21] = [
     (Operation::RegisterKvCache, "REGISTER_KV_CACHE", 1, 1),
     (Operation::UnregisterKvCache, "UNREGISTER_KV_CACHE", 2, 2),
@@ -83,7 +82,7 @@ impl Operation {
 
     fn row(self) -> &'static (Operation, &'static str, u8, u8) {
         let row = OPERATIONS.iter().find(|row| row.0 == self);
-        row.expect("every operation has a row, as a test shows")
+        row.expect("every operation has a row")
     }
 }
 
@@ -105,7 +104,7 @@ impl Generation {
         }
     }
 
-    /// The generation of a release: `0.5.4`, also with something behind it as in `0.5.6-g3e11e108`.
+    /// The generation of a release such as `0.5.4`, also with a suffix as in `0.5.6-g3e11e108`.
     pub fn of_release(release: &str) -> Option<Generation> {
         let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
         match digits(release.strip_prefix("0.5.")?).parse() {
@@ -117,8 +116,7 @@ impl Generation {
         }
     }
 
-    /// The operation's number, or nothing where the generation does not have it. 0.5.5 lost the number of
-    /// `GET_EXPERIMENTAL` that 0.5.3 had to another one; both are only asked for by the probe of versions.
+    /// The operation's id, or `None` if the generation does not have it. The id of `GET_EXPERIMENTAL` changed in 0.5.5.
     pub fn id(self, operation: Operation) -> Option<u8> {
         let (_, _, first, second) = *operation.row();
         let id = match self {
@@ -130,13 +128,13 @@ impl Generation {
         (id != 0).then_some(id)
     }
 
-    /// The operation with this number.
+    /// The operation with this id.
     pub fn operation(self, id: u64) -> Option<Operation> {
         let mut operations = OPERATIONS.iter().map(|row| row.0);
         operations.find(|operation| self.id(*operation).map(u64::from) == Some(id))
     }
 
-    /// The largest number that the server's table has: a larger one ends the request thread before 0.5.6.
+    /// The largest id in the server's table. Before 0.5.6 a larger one ends its request thread.
     pub fn id_max(self) -> u64 {
         match self {
             Generation::V0_5_0 => 36,
@@ -145,7 +143,7 @@ impl Generation {
         }
     }
 
-    /// Whether a key names the number of its readers; before, the server counts them by `tp_size`.
+    /// Whether a key has the number of readers. Earlier servers use `tp_size`.
     pub fn key_counts_readers(self) -> bool {
         self >= Generation::V0_5_5
     }
@@ -155,29 +153,29 @@ impl Generation {
         self < Generation::V0_5_6
     }
 
-    /// Whether `LOOKUP` stops at the key's `end`; before, it looks at every token of the key.
+    /// Whether `LOOKUP` stops at the key's `end`. Earlier servers look up all tokens of the key.
     pub fn lookup_honours_end(self) -> bool {
         self >= Generation::V0_5_6
     }
 
-    /// Whether a server without accelerator reads every K/V tensor of five dimensions as heads before tokens, whatever
-    /// the layout hint says.
+    /// Whether a server without an accelerator takes the third dimension of a KV tensor for heads and the fourth for tokens,
+    /// whatever the layout hint says.
     pub fn reads_kv_heads_first(self) -> bool {
         self < Generation::V0_5_5
     }
 
-    /// Whether a chunk all of whose blocks are block 0 is left out of a `STORE`. 0.5.3 did not, but cannot be told from
-    /// 0.5.4.
+    /// Whether `STORE` leaves out a chunk all of whose blocks are block 0. 0.5.3 does not, but a client cannot distinguish it
+    /// from 0.5.4.
     pub fn skips_null_blocks(self) -> bool {
         self >= Generation::V0_5_3
     }
 
-    /// Whether a transfer for an instance that nobody registered is answered; before, it is not.
+    /// Whether the server answers a transfer for an instance that is not registered.
     pub fn answers_unknown_instances(self) -> bool {
         self >= Generation::V0_5_5
     }
 
-    /// Whether an operation it cannot read ends the server's request thread for good.
+    /// Whether an operation that the server cannot decode ends its request thread.
     pub fn dies_of_bad_operations(self) -> bool {
         self < Generation::V0_5_6
     }
@@ -188,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_has_its_numbers() {
+    fn ids_map_to_operations_and_back() {
         for generation in Generation::ALL {
             for row in OPERATIONS {
                 let Some(id) = generation.id(row.0) else { continue };
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_have_their_generation() {
+    fn releases_map_to_generations() {
         assert_eq!(Generation::of_release("0.5.2"), Some(Generation::V0_5_0));
         assert_eq!(Generation::of_release("0.5.6-g3e11e108"), Some(Generation::V0_5_6));
         for other in ["0.5.7", "0.4.9", "0.5.", "", "0.6.0"] {

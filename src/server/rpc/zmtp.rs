@@ -1,56 +1,57 @@
-//! ZMTP 3.0, the wire format of ZeroMQ, over one blocking stream: greeting, READY, frames. Large frames stream in both
-//! directions through a buffer of fixed size. It must never allocate by a length that came over the wire, and knows
-//! nothing of requests.
+//! ZMTP 3.0, the wire format of ZeroMQ (https://rfc.zeromq.org/spec/23/), over one blocking stream: greeting, READY, frames.
+//! Large frames are streamed in both directions through a buffer of fixed size, so no allocation depends on a length that the
+//! peer sent.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use crate::sys::deadline::{Deadline, is_cancelled};
 use crate::sys::stream::Stream;
 
-/// What one read or write takes at most; also the largest frame that is read whole.
+/// Size of the input buffer, and the limit on frames that are read whole.
 pub const BUFFER_BYTES: usize = 256 << 10;
 const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
-/// Pieces from here on go to the kernel without a stop in the buffer.
+/// Pieces of at least this size are written directly instead of through the output buffer.
 const DIRECT_BYTES: usize = 32 << 10;
-/// Frames of control traffic (READY, PING) that are accepted; peers send some 30 bytes.
+/// Limit on command frames (READY, PING); real ones have about 30 bytes.
 const COMMAND_BYTES_MAX: u64 = 512;
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
 
-/// Why a connection could not do what was asked.
+/// Why a read or write failed.
 #[derive(Debug)]
 pub enum Fault {
     TimedOut,
-    /// The other side closed or reset the connection.
+    /// The peer closed or reset the connection.
     Closed(String),
-    /// The first bytes were not those of ZeroMQ; these are they.
+    /// The peer does not speak ZeroMQ. These are the first bytes that it sent.
     NotZmtp(Vec<u8>),
+    /// A signal ended the wait.
     Interrupted,
-    /// The other side broke the rules of the format.
+    /// The peer violated the protocol.
     Broken(String),
 }
 
-/// Begin of a frame: what follows it and how long it is.
+/// The header of a frame: its length, and whether more frames of the message follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameHead {
+pub struct FrameHeader {
     pub more: bool,
     pub bytes: u64,
 }
 
-/// One greeted connection.
+/// A connection after the greeting.
 pub struct Connection {
     stream: Stream<Deadline>,
     input: Box<[u8]>,
     begin: usize,
     end: usize,
     output: Vec<u8>,
-    /// Set when a message was cut short; nothing can follow.
+    /// Whether a message was cut short, so that the connection cannot be used any more.
     broken: bool,
 }
 
 impl Connection {
-    /// Greets the other side, whose socket type we then know to be there. `socket_type` is ours: `DEALER` or `ROUTER`.
+    /// Exchanges greetings and READY commands. `socket_type` is that of this side: `DEALER` for a client, `ROUTER` for a server.
     pub fn greet(stream: Stream<Deadline>, socket_type: &str, wait: Deadline) -> Result<Connection, Fault> {
         let mut connection = Connection {
             stream,
@@ -60,8 +61,8 @@ impl Connection {
             output: Vec::with_capacity(4096),
             broken: false,
         };
-        // A server says its signature first, so somebody else's protocol is recognised before a byte goes out. A client's
-        // comes only in answer to ours.
+        // A server sends its signature first, so a client can recognise another protocol before it sends anything. A client
+        // sends its signature only in response.
         let server = socket_type == "ROUTER";
         if server {
             connection.send_greeting(wait)?;
@@ -80,7 +81,7 @@ impl Connection {
         while self.end < SIGNATURE.len() {
             match self.fill(wait) {
                 Ok(()) => {}
-                // What came so far names the protocol better than the end of the connection does.
+                // The bytes received so far identify the protocol better than this error does.
                 Err(Fault::Closed(_) | Fault::TimedOut) if self.end > 0 => {
                     return Err(Fault::NotZmtp(self.input[..self.end].to_vec()));
                 }
@@ -129,7 +130,7 @@ impl Connection {
     }
 
     fn expect_ready(&mut self, wait: Deadline) -> Result<(), Fault> {
-        let (flags, bytes) = self.raw_head(wait)?;
+        let (flags, bytes) = self.raw_header(wait)?;
         let body = self.command(flags, bytes, wait)?;
         match body.strip_prefix(b"\x05READY") {
             Some(_) => Ok(()),
@@ -137,7 +138,7 @@ impl Connection {
         }
     }
 
-    /// A reader's view of the stream: whether bytes of a message are already here.
+    /// Whether the input buffer has bytes that have not been read.
     pub fn has_input(&self) -> bool {
         self.begin < self.end
     }
@@ -146,23 +147,23 @@ impl Connection {
         self.broken
     }
 
-    /// Gives up on the stream: nothing that arrives later can be told apart from what was expected.
+    /// Marks the connection as broken: it stopped inside a message, so that later bytes cannot be interpreted.
     pub fn abandon(&mut self) {
         self.broken = true;
     }
 
     // ---- reading -----------------------------------------------------------------------------------------------------
 
-    /// The next frame of a message. Control traffic between messages is dealt with on the way.
-    pub fn head(&mut self, wait: Deadline) -> Result<FrameHead, Fault> {
+    /// Reads the header of the next frame of a message. Handles commands between messages, such as PING.
+    pub fn frame_header(&mut self, wait: Deadline) -> Result<FrameHeader, Fault> {
         loop {
-            let (flags, bytes) = self.raw_head(wait)?;
+            let (flags, bytes) = self.raw_header(wait)?;
             if flags & COMMAND == 0 {
                 let more = flags & MORE != 0;
-                return Ok(FrameHead { more, bytes });
+                return Ok(FrameHeader { more, bytes });
             }
             let body = self.command(flags, bytes, wait)?;
-            // PING carries two bytes of time to live and a context that PONG gives back.
+            // PING has a time to live of two bytes, and a context that PONG returns.
             if let Some(context) = body.strip_prefix(b"\x04PING").and_then(|rest| rest.get(2..)) {
                 let mut pong = vec![COMMAND, (5 + context.len().min(16)) as u8];
                 pong.extend_from_slice(b"\x04PONG");
@@ -173,7 +174,7 @@ impl Connection {
         }
     }
 
-    fn raw_head(&mut self, wait: Deadline) -> Result<(u8, u64), Fault> {
+    fn raw_header(&mut self, wait: Deadline) -> Result<(u8, u64), Fault> {
         let flags = self.take(1, wait)?[0];
         if flags & !(MORE | LONG | COMMAND) != 0 {
             return self.fail(format!("a frame begins with the unknown flags {flags:#04x}"));
@@ -202,7 +203,7 @@ impl Connection {
         Err(Fault::Broken(text))
     }
 
-    /// Exactly `bytes` bytes, at most `BUFFER_BYTES`.
+    /// Reads exactly `bytes` bytes. Panics if that is more than `BUFFER_BYTES`.
     pub fn take(&mut self, bytes: usize, wait: Deadline) -> Result<&[u8], Fault> {
         assert!(bytes <= BUFFER_BYTES, "only small frames are read whole");
         while self.end - self.begin < bytes {
@@ -213,7 +214,7 @@ impl Connection {
         Ok(&self.input[begin..begin + bytes])
     }
 
-    /// Some of the bytes that are next, at least one and at most `bytes`, which is not zero.
+    /// Some of the next bytes: at least one, at most `bytes`, which is not 0.
     pub fn piece(&mut self, bytes: u64, wait: Deadline) -> Result<&[u8], Fault> {
         if self.begin == self.end {
             self.fill(wait)?;
@@ -224,7 +225,7 @@ impl Connection {
         Ok(&self.input[begin..begin + here])
     }
 
-    /// Reads past `bytes` bytes.
+    /// Skips `bytes` bytes.
     pub fn skip(&mut self, mut bytes: u64, wait: Deadline) -> Result<(), Fault> {
         while bytes > 0 {
             bytes -= self.piece(bytes, wait)?.len() as u64;
@@ -232,7 +233,7 @@ impl Connection {
         Ok(())
     }
 
-    /// At least one more byte, unless there is no room left.
+    /// Reads at least one more byte into the input buffer, which must have space for it.
     fn fill(&mut self, wait: Deadline) -> Result<(), Fault> {
         if self.begin == self.end {
             (self.begin, self.end) = (0, 0);
@@ -241,9 +242,9 @@ impl Connection {
             (self.begin, self.end) = (0, self.end - self.begin);
         }
         self.stream.limits = wait;
-        let room = &mut self.input[self.end..];
-        let read = match self.stream.read_soon(room) {
-            Ok(None) => self.stream.read(room),
+        let free = &mut self.input[self.end..];
+        let read = match self.stream.read_soon(free) {
+            Ok(None) => self.stream.read(free),
             Ok(Some(read)) => Ok(read),
             Err(error) => Err(error),
         };
@@ -261,14 +262,14 @@ impl Connection {
 
     // ---- writing -----------------------------------------------------------------------------------------------------
 
-    /// Appends a whole frame to what the next `flush` sends.
+    /// Appends a whole frame to the output buffer.
     pub fn put_frame(&mut self, body: &[u8], more: bool) {
-        self.put_head(body.len() as u64, more);
+        self.put_frame_header(body.len() as u64, more);
         self.output.extend_from_slice(body);
     }
 
-    /// Appends the head of a frame whose body follows with `put`.
-    pub fn put_head(&mut self, bytes: u64, more: bool) {
+    /// Appends the header of a frame to the output buffer. Its body follows with `put`.
+    pub fn put_frame_header(&mut self, bytes: u64, more: bool) {
         let more = u8::from(more) * MORE;
         match u8::try_from(bytes) {
             Ok(short) => self.output.extend_from_slice(&[more, short]),
@@ -279,7 +280,7 @@ impl Connection {
         }
     }
 
-    /// Sends bytes of a frame body soon, those of large pieces at once.
+    /// Writes a piece of a frame body: a large one at once, a small one through the output buffer.
     pub fn put(&mut self, piece: &[u8], wait: Deadline) -> Result<(), Fault> {
         if piece.len() < DIRECT_BYTES {
             self.output.extend_from_slice(piece);
@@ -294,11 +295,11 @@ impl Connection {
         sent
     }
 
-    /// Sends what was appended.
+    /// Sends the output buffer.
     pub fn flush(&mut self, wait: Deadline) -> Result<(), Fault> {
         let sent = write_all(&mut self.stream, &self.output, wait);
         self.output.clear();
-        // Half a message went out, perhaps: nothing can follow it.
+        // A part of a message may have been sent.
         self.broken |= sent.is_err();
         sent
     }
@@ -325,7 +326,7 @@ mod tests {
 
     use super::*;
 
-    /// A greeted connection and its other end.
+    /// A connection after the greeting, and the peer's end of it.
     fn connected() -> (Connection, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let wait = Deadline::after(Duration::from_secs(60));
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_flowing_ends_at_the_deadline() {
+    fn reads_and_writes_end_at_the_deadline() {
         let (mut connection, mut theirs) = connected();
         theirs.write_all(&[0; 64]).unwrap();
         connection.skip(32, Deadline::after(Duration::from_secs(60))).unwrap();

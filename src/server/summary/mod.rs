@@ -71,7 +71,7 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
             "config",
             "Configuration",
             vec![
-                Entry::text("rpc_url", "RPC URL", config.rpc_url.clone()),
+                Entry::text("rpc_url", "RPC URL", config.rpc_url.to_string()),
                 Entry::text("mode", "Mode", config.mode.text()),
                 Entry::text("transfer_mode", "Transfer mode", config.transfer_mode.text()),
                 Entry::count("num_tokens", "Tokens / request", config.num_tokens as u64),

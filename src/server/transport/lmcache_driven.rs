@@ -1,5 +1,5 @@
-//! The server copies from and to shared memory that is ours. It must never leave the memory's name behind: the name goes as
-//! soon as the server has opened it.
+//! lmcache-driven transfers: the server copies from and to memory that this program registers. The name of shared memory is
+//! removed as soon as the server has opened it, so that a killed run leaves nothing behind.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ use crate::server::shape::{self, Shape};
 use crate::server::tensors::Tensors;
 use crate::sys::limits;
 
-/// What every name of ours begins with, so that leftovers of killed runs are found.
+/// The prefix of all names of shared memory, by which leftovers of killed runs are found.
 pub const NAME_PREFIX: &str = "lmcache-bench-kv-";
-/// The event of a device without events; servers ignore it.
+/// The event for host memory; servers ignore it.
 const NO_EVENT: &[u8] = b"";
 
 pub struct LmcacheDriven {
@@ -37,17 +37,14 @@ impl LmcacheDriven {
         }
     }
 
-    /// Every group has the same blocks.
+    /// The ids of the blocks, once for each group.
     fn block_ids(&self, blocks: Blocks) -> Vec<Vec<u64>> {
-        let ids: Vec<u64> = (blocks.first..blocks.first + blocks.count)
-            .map(|id| id as u64)
-            .collect();
-        vec![ids; self.shape.groups.len()]
+        vec![blocks.ids().collect(); self.shape.groups.len()]
     }
 
-    /// One descriptor per layer. On the host all name the same memory, on a device each has its own.
+    /// One descriptor for each layer. In host memory all layers share an object, on a device each has its own allocation.
     fn descriptors(&self, tensors: &Tensors, generation: Generation) -> Result<Vec<KvTensor>, CudaError> {
-        // A server with a device reads the sides as they are named.
+        // A server with a device reads the dimensions in their declared order.
         let heads_first = matches!(tensors, Tensors::Host(_)) && generation.reads_kv_heads_first();
         let layers = self.shape.layers().zip(&tensors.layout().layers).enumerate();
         layers
@@ -92,23 +89,23 @@ impl LmcacheDriven {
     }
 }
 
-/// The sides of one layer's tensor as the server is to read them.
+/// The shape of one layer's tensor in its descriptor.
 fn declared_shape(group: &shape::LayerGroup, heads_first: bool) -> Vec<u64> {
     let (heads, tokens, head) = (group.heads, group.block_tokens, group.head_elements);
-    let sides = match (group.kv_size, heads_first) {
+    let shape = match (group.kv_size, heads_first) {
         (1, _) => vec![group.blocks, tokens, group.hidden()],
-        // The same bytes per block: such servers take the third side for heads whatever the hint says.
+        // Such servers take the third dimension for heads, whatever the hint says. The bytes per block are the same.
         (_, true) => vec![2, group.blocks, heads, tokens, head],
         (_, false) => vec![2, group.blocks, tokens, heads, head],
     };
-    sides.into_iter().map(|side| side as u64).collect()
+    shape.into_iter().map(|length| length as u64).collect()
 }
 
-/// Strides, in elements, of a tensor without gaps.
+/// The strides, in elements, of a contiguous tensor.
 fn contiguous(shape: &[u64]) -> Vec<u64> {
     let mut strides = vec![1; shape.len()];
-    for side in (1..shape.len()).rev() {
-        strides[side - 1] = strides[side] * shape[side];
+    for dimension in (1..shape.len()).rev() {
+        strides[dimension - 1] = strides[dimension] * shape[dimension];
     }
     strides
 }
@@ -127,7 +124,7 @@ impl Transport for LmcacheDriven {
         }
         let name = format!("{NAME_PREFIX}{}-{}-{rank}", std::process::id(), self.run_id);
         let shared = KvTensors::shared(layout, &name);
-        shared.map(Tensors::Host).map_err(|error| limits::told(&error))
+        shared.map(Tensors::Host).map_err(|error| limits::with_advice(&error))
     }
 
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error> {
@@ -169,9 +166,9 @@ impl Transport for LmcacheDriven {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError> {
         let ids = self.block_ids(blocks);
-        let order = Order::before(&worker.tensors)?;
-        let done = client.store(key, worker.instance_id, &ids, order.handle())?;
-        moved(client, worker, &done, blocks, order)
+        let ordering = Ordering::before(&worker.tensors)?;
+        let done = client.store(key, worker.instance_id, &ids, ordering.handle())?;
+        transfer_result(client, worker, &done, blocks, ordering)
     }
 
     fn retrieve(
@@ -182,9 +179,9 @@ impl Transport for LmcacheDriven {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError> {
         let ids = self.block_ids(blocks);
-        let order = Order::before(&worker.tensors)?;
-        let done = client.retrieve(key, worker.instance_id, &ids, order.handle(), 0)?;
-        moved(client, worker, &done, blocks, order)
+        let ordering = Ordering::before(&worker.tensors)?;
+        let done = client.retrieve(key, worker.instance_id, &ids, ordering.handle(), 0)?;
+        transfer_result(client, worker, &done, blocks, ordering)
     }
 
     fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError> {
@@ -196,7 +193,7 @@ impl Transport for LmcacheDriven {
     }
 }
 
-/// The one memory of all layers, by its name.
+/// The shared memory object that holds all layers.
 fn host_memory(tensors: &KvTensors) -> KvMemory {
     KvMemory::CpuShm {
         shm_name: tensors.name().unwrap_or_default().to_owned(),
@@ -204,8 +201,8 @@ fn host_memory(tensors: &KvTensors) -> KvMemory {
     }
 }
 
-/// The memory of one layer by its CUDA handle. Each layer is an allocation of its own, so nothing needs an offset, which
-/// servers before 0.5.5 do not have.
+/// The device memory of one layer. Each layer is an allocation of its own, so no offset is needed, which servers before 0.5.5
+/// do not support.
 fn device_memory(tensors: &DeviceTensors, layer: usize) -> Result<KvMemory, CudaError> {
     let memory = &tensors.layers()[layer];
     let Layer {
@@ -218,29 +215,29 @@ fn device_memory(tensors: &DeviceTensors, layer: usize) -> Result<KvMemory, Cuda
     })
 }
 
-/// How our work on a device and the server's are kept apart: it waits for our event, we wait for its.
-enum Order {
-    /// Host memory: the server answers when it is done.
+/// Orders our work on the device and the server's: the server waits for our event, and we wait for its event.
+enum Ordering {
+    /// Host memory: the server replies after its copies.
     Host,
     Device {
-        /// Kept until the server is done: what it does with an event that is gone here is undefined.
+        /// Kept until the server has finished: using an event that its creator has destroyed is undefined.
         ours: Event,
         handle: [u8; 64],
         begun: Event,
     },
 }
 
-impl Order {
-    /// Everything queued for the tensors so far comes before what the server will do.
-    fn before(tensors: &Tensors) -> Result<Order, CudaError> {
+impl Ordering {
+    /// Records an event after all work that is queued for the tensors; the server's work waits for it.
+    fn before(tensors: &Tensors) -> Result<Ordering, CudaError> {
         let Tensors::Device(tensors) = tensors else {
-            return Ok(Order::Host);
+            return Ok(Ordering::Host);
         };
         let begun = Event::timing(tensors.context())?;
         begun.record(&tensors.stream)?;
         let ours = Event::interprocess(tensors.context())?;
         ours.record(&tensors.stream)?;
-        Ok(Order::Device {
+        Ok(Ordering::Device {
             handle: ours.ipc_handle()?,
             ours,
             begun,
@@ -249,14 +246,14 @@ impl Order {
 
     fn handle(&self) -> &[u8] {
         match self {
-            Order::Host => NO_EVENT,
-            Order::Device { handle, .. } => handle,
+            Ordering::Host => NO_EVENT,
+            Ordering::Device { handle, .. } => handle,
         }
     }
 
-    /// Waits until the server's work on the device is done; the device's time since our event.
+    /// Waits until the server's work on the device is done. Returns the device time since our event, or `None` for host memory.
     fn after(self, tensors: &Tensors, theirs: &[u8]) -> Result<Option<Duration>, RpcError> {
-        let (Order::Device { ours, begun, .. }, Tensors::Device(tensors)) = (self, tensors) else {
+        let (Ordering::Device { ours, begun, .. }, Tensors::Device(tensors)) = (self, tensors) else {
             return Ok(None);
         };
         if !theirs.is_empty() {
@@ -274,21 +271,20 @@ impl Order {
         ended.record(&tensors.stream)?;
         ended.synchronize()?;
         drop(ours);
-        let ms = ended.elapsed_ms_since(&begun)?;
-        Ok(Some(Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3)))
+        Ok(Some(ended.elapsed_since(&begun)?))
     }
 }
 
-/// The server did the moving, so all the time went into waiting for it: for its reply, and on a device for its event.
-fn moved(
+/// The result of a transfer. The server copies, so all of its time is waiting: for the reply, and on a device for the event.
+fn transfer_result(
     client: &Client,
     worker: &Worker,
     done: &Transferred,
     blocks: Blocks,
-    order: Order,
+    ordering: Ordering,
 ) -> Result<Transfer, RpcError> {
     let timing = client.timing();
-    let gpu = order.after(&worker.tensors, &done.event)?;
+    let gpu = ordering.after(&worker.tensors, &done.event)?;
     let ended = match gpu {
         None => timing.done,
         Some(_) => Instant::now(),
@@ -318,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_described_inside_one_memory() {
+    fn layers_are_described_by_their_offset_in_one_object() {
         let (tensors, groups) = described("(2,16,4,3,4):float16:2;(1,16,4,1,8):uint8:1", Generation::V0_5_6);
         assert_eq!(tensors[0].shape, [2, 16, 4, 3, 4]);
         assert_eq!(tensors[0].stride, [768, 48, 12, 4, 1]);
@@ -341,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn older_servers_take_the_third_side_for_heads() {
+    fn older_servers_get_heads_as_the_third_dimension() {
         let (tensors, _) = described("(2,16,4,3,4):float16:1", Generation::V0_5_3);
         assert_eq!(tensors[0].shape, [2, 16, 3, 4, 4]);
         let (tensors, _) = described("(1,16,4,3,4):float16:1", Generation::V0_5_0);

@@ -1,5 +1,4 @@
-//! Who copies the KV between tensors and cache, as one trait. A transport knows nothing of passes or verdicts, and never
-//! sends what would make a server publish bytes that nobody wrote.
+//! The transfer modes as one trait: the server copies the KV (`lmcache_driven`), or this program does (`engine_driven`).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,18 +13,18 @@ use crate::error::Error;
 pub mod engine_driven;
 pub mod lmcache_driven;
 
-/// One rank: its memory and who it is at the server.
+/// One rank: its memory and its ids at the server.
 pub struct Worker {
     pub rank: u32,
     pub instance_id: u64,
-    /// The rank as keys count it.
+    /// The rank in keys: 0 for all ranks with MLA.
     pub worker_id: u32,
-    /// Of ranks that hold the same only the first stores.
+    /// Whether this rank stores: with MLA only the first one does.
     pub stores: bool,
     pub tensors: Tensors,
 }
 
-/// What all registrations have in common.
+/// What the registrations of all ranks have in common.
 #[derive(Clone, Debug)]
 pub struct Registration {
     pub model_name: String,
@@ -33,22 +32,22 @@ pub struct Registration {
     pub chunk_tokens: usize,
 }
 
-/// How one transfer ended and where its time went.
+/// The result of one transfer and its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
     pub accepted: bool,
-    /// Moved, by whomever.
+    /// Bytes copied, by this program or by the server.
     pub bytes: u64,
-    /// Until the server had answered.
+    /// Time spent waiting for the server.
     pub wait: Duration,
-    /// In which this program moved bytes.
+    /// Time in which this program copied bytes.
     pub copy: Duration,
-    /// What the device was busy with it, where one takes part.
+    /// Time on the device, if one takes part.
     pub gpu: Option<Duration>,
 }
 
 impl Transfer {
-    /// Adds another part of the same transfer.
+    /// Adds another part of the transfer.
     pub fn add(&mut self, part: &Transfer) {
         self.accepted &= part.accepted;
         self.bytes += part.bytes;
@@ -61,18 +60,18 @@ impl Transfer {
     }
 }
 
-/// One way to move KV.
+/// A transfer mode.
 pub trait Transport {
-    /// For reports. Engine-driven transports know it once a worker is registered.
+    /// A label for reports. With engine-driven transfers it is complete after the first registration.
     fn label(&self) -> &'static str;
 
-    /// Memory of the kind that this transport needs. The error says why there is none.
+    /// Allocates memory of the kind that this mode needs. The error is the cause.
     fn allocate(&self, layout: Layout, rank: u32) -> Result<Tensors, String>;
 
-    /// Makes the worker known to the server.
+    /// Registers the worker at the server.
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error>;
 
-    /// Moves the key's range, which these blocks hold, to the server.
+    /// Stores the key's range from these blocks.
     fn store(
         &mut self,
         client: &mut Client,
@@ -81,7 +80,7 @@ pub trait Transport {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError>;
 
-    /// Moves the key's range, which a lookup has locked, into these blocks.
+    /// Retrieves the key's range, which a lookup has locked, into these blocks.
     fn retrieve(
         &mut self,
         client: &mut Client,
@@ -90,14 +89,14 @@ pub trait Transport {
         blocks: Blocks,
     ) -> Result<Transfer, RpcError>;
 
-    /// Takes the worker away from the server, unless that would do harm.
+    /// Unregisters the worker, or fails if that would make the server publish slots that were not filled.
     fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError>;
 
     /// Whether the server publishes a store some time after its reply.
     fn commits_late(&self) -> bool;
 }
 
-/// The transport that the run asks for, on the device if there is one.
+/// The transport of a run. With `gpu` the tensors are in device memory.
 pub fn create(config: &RunConfig, run_id: &str, gpu: Option<Rc<Gpu>>) -> Box<dyn Transport> {
     match config.driver {
         Driver::Engine => Box::new(engine_driven::EngineDriven::new(&config.shape, gpu)),
@@ -105,8 +104,7 @@ pub fn create(config: &RunConfig, run_id: &str, gpu: Option<Rc<Gpu>>) -> Box<dyn
     }
 }
 
-/// The sentence of a registration that failed. `advice` is for a server that got the request and did not do it; where that is
-/// not so it would lead astray.
+/// The error of a failed registration. `advice` is added only if the server received the request and failed it.
 fn not_registered(operation: &str, rank: u32, error: &RpcError, advice: &str) -> Error {
     let advice = match error {
         RpcError::Refused { .. } | RpcError::Malformed { .. } | RpcError::TimedOut { answers: true, .. } => {

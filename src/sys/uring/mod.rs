@@ -1,6 +1,6 @@
-//! One io_uring, driven by the thread that made it. A transfer (file, slot, direction) moves in and comes back when the
-//! kernel is done with it, so safe code cannot touch bytes in flight. Partial transfers are continued here; what a short
-//! file means is for the caller to say.
+//! An io_uring for reads and writes of whole slots, used by the thread that created it. The ring owns a transfer (file, slot,
+//! direction) while it is in flight, so safe code cannot access its bytes. Partial transfers are continued; a read that stops
+//! at the end of the file is reported with its length.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -14,11 +14,11 @@ use io_uring::{IoUring, opcode, squeue, types};
 pub mod refusal;
 
 use super::arena::{Arena, Slot};
-use super::deadline::{TICK, closing};
+use super::deadline::{TICK, closing_time};
 
-/// The kernel takes at most this much in one registered buffer.
+/// The largest registered buffer that the kernel accepts.
 const REGISTERED_BUFFER_LIMIT_BYTES: usize = 1 << 30;
-/// How long a dropped ring waits for transfers that the kernel still owns before it leaks their memory.
+/// How long a dropped ring waits for the transfers in flight before it leaks their memory.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +27,17 @@ pub enum Direction {
     Write,
 }
 
-/// What moves: `slot.len()` bytes between the slot and `file` at `file_offset`.
+/// A transfer of `slot.len()` bytes between the slot and `file` at `file_offset`.
 pub struct Transfer {
     pub file: Arc<File>,
     pub file_offset: u64,
     pub slot: Slot,
     pub direction: Direction,
-    /// Comes back unchanged, for the caller to recognise the transfer.
+    /// Returned unchanged, to identify the transfer.
     pub token: usize,
 }
 
-/// A transfer that the kernel no longer owns. `moved_bytes` is less than the slot's length only at the end of a file.
+/// A transfer that has ended. On success `moved_bytes` is less than the slot's length only at the end of a file.
 pub struct Finished {
     pub transfer: Transfer,
     pub moved_bytes: usize,
@@ -49,7 +49,7 @@ struct InFlight {
     moved_bytes: usize,
 }
 
-/// Buffers the ring may address by number instead of pinning them for every transfer.
+/// Registered buffers, which the kernel addresses by number and need not pin for every transfer.
 struct Registered {
     base: usize,
     bytes: usize,
@@ -62,18 +62,18 @@ pub struct Ring {
     free: Vec<usize>,
     finished: Vec<Finished>,
     registered: Option<Registered>,
-    /// Keeps registered memory mapped at least as long as the ring.
+    /// Keeps the registered memory mapped for as long as the ring lives.
     _arena: Option<Arc<Arena>>,
-    /// The file that the ring may address by number.
+    /// The file that the kernel addresses by number.
     registered_file: Option<Arc<File>>,
     unsubmitted: usize,
 }
 
 impl Ring {
-    /// A ring for at most `depth` transfers at a time.
+    /// A ring for up to `depth` transfers in flight.
     pub fn new(depth: usize) -> io::Result<Ring> {
         let entries = u32::try_from(depth.max(1)).map_err(io::Error::other)?;
-        // One thread submits and reaps, so the kernel may skip locks and interrupts; kernels before 6.0 refuse the flags.
+        // One thread submits and reaps, so the kernel may leave out locks and interrupts. Kernels before 6.0 refuse the flags.
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
@@ -92,7 +92,8 @@ impl Ring {
         })
     }
 
-    /// Registers the arena's memory in entries of whole slots. On refusal (locked-memory limit) the ring works without.
+    /// Registers the arena's memory, in entries of whole slots. If that fails, for example at the limit of locked memory, the
+    /// ring works without.
     pub fn register(&mut self, arena: &Arc<Arena>, slot_bytes: usize) -> io::Result<()> {
         let (base, bytes) = arena.raw_parts();
         let slots_per_entry = REGISTERED_BUFFER_LIMIT_BYTES / slot_bytes.max(1);
@@ -110,7 +111,7 @@ impl Ring {
                 iov_len: entry_bytes.min(bytes - offset),
             })
             .collect();
-        // SAFETY: every entry lies inside the arena's mapping, which `_arena` keeps alive until the ring is gone.
+        // SAFETY: every entry is inside the arena's mapping, which `_arena` keeps alive until the ring is dropped.
         unsafe { self.ring.submitter().register_buffers(&entries)? };
         self.registered = Some(Registered {
             base: base as usize,
@@ -121,7 +122,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Registers a file, so that the kernel need not look it up for every transfer.
+    /// Registers a file, so that the kernel does not look it up for every transfer.
     pub fn register_file(&mut self, file: &Arc<File>) -> io::Result<()> {
         self.ring.submitter().register_files(&[file.as_raw_fd()])?;
         self.registered_file = Some(Arc::clone(file));
@@ -132,17 +133,17 @@ impl Ring {
         self.registered.is_some()
     }
 
-    /// Puts another file in the place of the ring's descriptor, so that the kernel refuses every further call.
+    /// Replaces the ring's descriptor by another file, so that the kernel refuses every further call.
     #[cfg(test)]
     pub fn break_for_test(&mut self) {
-        let other = File::open("/dev/null").expect("it is always there");
-        // SAFETY: both descriptors are open; the ring's memory stays mapped by its own mappings, and its descriptor number
-        // stays owned by the ring, which only closes it.
+        let other = File::open("/dev/null").expect("it always exists");
+        // SAFETY: both descriptors are open. The ring's memory stays mapped, and the ring still owns the descriptor number, which
+        // it only closes.
         let moved = unsafe { libc::dup2(other.as_raw_fd(), self.ring.as_raw_fd()) };
         assert_eq!(moved, self.ring.as_raw_fd());
     }
 
-    /// How many transfers the kernel (or the submission queue) holds now.
+    /// Number of transfers in flight, including those that are queued but not submitted.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len() - self.free.len()
     }
@@ -151,7 +152,7 @@ impl Ring {
         !self.free.is_empty()
     }
 
-    /// Queues a transfer; gives it back when the ring is full. It reaches the kernel with the next `submit` or `wait`.
+    /// Queues a transfer, or returns it if the ring is full. The next `submit` or `wait` passes it to the kernel.
     pub fn push(&mut self, transfer: Transfer) -> Result<(), Transfer> {
         let Some(place) = self.free.pop() else {
             return Err(transfer);
@@ -166,10 +167,10 @@ impl Ring {
 
     fn enqueue(&mut self, place: usize) {
         let entry = self.entry(place).user_data(place as u64);
-        // SAFETY: the entry's file and bytes are owned by `in_flight[place]` until its completion has been reaped, and a
-        // ring that is dropped drains or leaks them.
+        // SAFETY: `in_flight[place]` owns the entry's file and bytes until its completion has been reaped. A dropped ring drains
+        // or leaks them.
         let pushed = unsafe { self.ring.submission().push(&entry) };
-        // The submission queue has at least as many entries as there are places, and each place is queued at most once.
+        // The submission queue has at least as many entries as `in_flight`, and each of those is queued at most once.
         pushed.expect("room in the submission queue");
         self.unsubmitted += 1;
     }
@@ -184,7 +185,7 @@ impl Ring {
         };
         let offset = transfer.file_offset + flight.moved_bytes as u64;
         let address = transfer.slot.as_ptr().wrapping_add(flight.moved_bytes);
-        // One operation moves less than 2 GiB; the rest follows as a continuation.
+        // The kernel moves less than 2 GiB in one operation; `advance` queues the rest.
         let left = (transfer.slot.len() - flight.moved_bytes).min(REGISTERED_BUFFER_LIMIT_BYTES);
         let len = u32::try_from(left).expect("at most 1 GiB");
         match (self.registered_entry(address as usize), transfer.direction) {
@@ -204,7 +205,7 @@ impl Ring {
         u16::try_from(offset / registered.entry_bytes).ok()
     }
 
-    /// Hands queued transfers to the kernel without waiting.
+    /// Passes queued transfers to the kernel without waiting.
     pub fn submit(&mut self) -> io::Result<()> {
         if self.unsubmitted > 0 {
             let taken = retry_interrupted(|| self.ring.submit())?;
@@ -214,8 +215,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what is queued and waits until at least one transfer has finished or `timeout` is over. A signal also ends
-    /// the wait.
+    /// Submits queued transfers and waits until at least one transfer has ended, `timeout` has passed, or a signal arrives.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         self.reap();
         if !self.finished.is_empty() || self.in_flight() == 0 {
@@ -226,7 +226,7 @@ impl Ring {
         match self.ring.submitter().submit_with_args(1, &args) {
             Ok(taken) => self.unsubmitted = self.unsubmitted.saturating_sub(taken),
             Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {
-                // The kernel consumes the submission queue before it starts to wait.
+                // The kernel consumes the submission queue before it waits.
                 self.unsubmitted = self.ring.submission().len();
             }
             Err(error) => return Err(error),
@@ -248,7 +248,7 @@ impl Ring {
         }
     }
 
-    /// Books one completion; queues the rest of a partial transfer and returns `None` for it.
+    /// Handles one completion: returns the transfer if it has ended, or queues its rest and returns `None`.
     fn advance(&mut self, place: usize, result: i32) -> Option<Finished> {
         let flight = self.in_flight[place]
             .as_mut()
@@ -257,8 +257,8 @@ impl Ring {
             Ok(moved) => {
                 flight.moved_bytes += moved;
                 let complete = flight.moved_bytes >= flight.transfer.slot.len();
-                // A read that stops off the block grid has met the end of the file; asking for the rest with O_DIRECT
-                // would be refused.
+                // A read whose length is not a multiple of the block size has reached the end of the file. Reading on with
+                // O_DIRECT would be refused.
                 let at_end = moved == 0 || !flight.moved_bytes.is_multiple_of(512);
                 match flight.transfer.direction {
                     _ if complete => Ok(()),
@@ -285,7 +285,7 @@ impl Ring {
         })
     }
 
-    /// The next finished transfer, without asking the kernel.
+    /// The next transfer that has ended, of those that `submit` and `wait` have reaped.
     pub fn next_finished(&mut self) -> Option<Finished> {
         self.finished.pop()
     }
@@ -302,7 +302,7 @@ fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        let end = std::time::Instant::now() + closing(DRAIN_TIMEOUT);
+        let end = std::time::Instant::now() + closing_time(DRAIN_TIMEOUT);
         while self.in_flight() > 0 && std::time::Instant::now() < end {
             if self.wait(TICK).is_err() {
                 break;
@@ -310,10 +310,10 @@ impl Drop for Ring {
             self.finished.clear();
         }
         if self.registered_file.take().is_some() {
-            // Else the kernel keeps the file, with its locks, until it has taken the ring apart some time later.
+            // Otherwise the kernel keeps the file and its locks until it has torn down the ring, some time later.
             let _ = self.ring.submitter().unregister_files();
         }
-        // What the kernel still owns must not be freed: its memory stays mapped for the rest of the process.
+        // The kernel may still write to the memory of transfers in flight, so it stays mapped until the process exits.
         for flight in self.in_flight.drain(..).flatten() {
             std::mem::forget(flight);
         }

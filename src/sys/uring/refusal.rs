@@ -1,5 +1,5 @@
-//! Why the kernel gave no io_uring, or would not register buffers with one, and what to do: a limit, a switch and a filter look
-//! alike from far away and each has its own cure.
+//! Advice for an io_uring that the kernel refuses to create, or to register buffers with. A resource limit, a sysctl and a
+//! seccomp filter lead to similar errors and need different remedies.
 
 use std::fs;
 use std::io;
@@ -7,30 +7,30 @@ use std::io;
 use crate::sys::limits;
 use crate::units::{KIB, bytes_text};
 
-/// 0 allows everybody, 1 a group, 2 nobody.
-const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
+/// 0 allows io_uring to all processes, 1 to those of a group, 2 to none.
+const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 
-/// The error and what to do about it, without a full stop: `Operation not permitted (os error 1): the sysctl ...`.
-pub fn told(error: &io::Error) -> String {
+/// The error and the advice, without a full stop: `Operation not permitted (os error 1): the sysctl ...`.
+pub fn with_advice(error: &io::Error) -> String {
     format!("{error}: {}", advice(error))
 }
 
-/// What to do about a ring that could not be made or used.
+/// The advice for a ring that could not be created or used.
 pub fn advice(error: &io::Error) -> String {
-    let switch = fs::read_to_string(SWITCH).ok();
-    advice_for(error, switch.as_deref().map(str::trim))
+    let sysctl = fs::read_to_string(SYSCTL).ok();
+    advice_for(error, sysctl.as_deref().map(str::trim))
 }
 
-fn advice_for(error: &io::Error, switch: Option<&str>) -> String {
+fn advice_for(error: &io::Error, sysctl: Option<&str>) -> String {
     if let Some(advice) = limits::advice(error) {
         return advice.to_owned();
     }
-    match (error.raw_os_error(), switch) {
+    match (error.raw_os_error(), sysctl) {
         (Some(libc::ENOMEM), _) => {
             "a ring's memory counts as locked on kernels before 5.12: raise `ulimit -l`, or free memory".to_owned()
         }
-        (Some(libc::EPERM | libc::EACCES), Some(switch @ ("1" | "2"))) => {
-            format!("the sysctl kernel.io_uring_disabled is {switch}, which forbids it to this process: set it to 0")
+        (Some(libc::EPERM | libc::EACCES), Some(value @ ("1" | "2"))) => {
+            format!("the sysctl kernel.io_uring_disabled is {value}, which forbids it to this process: set it to 0")
         }
         (Some(libc::EPERM | libc::EACCES), _) => {
             "a seccomp filter or security module forbids it, as the default profiles of containers do: allow io_uring_setup, \
@@ -44,7 +44,7 @@ fn advice_for(error: &io::Error, switch: Option<&str>) -> String {
     }
 }
 
-/// What to do about buffers of `needed_bytes` that could not be registered, under this limit of locked memory.
+/// The advice for buffers of `needed_bytes` that could not be registered. `limit_bytes` is the limit of locked memory, if any.
 pub fn register_advice(error: &io::Error, needed_bytes: u64, limit_bytes: Option<u64>) -> String {
     let enough = format!("`ulimit -l {}`", needed_bytes.div_ceil(KIB));
     match (error.raw_os_error(), limit_bytes) {
@@ -71,8 +71,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_a_switch_a_filter_and_an_old_kernel_differ() {
-        for (code, switch, part) in [
+    fn limits_sysctl_seccomp_and_old_kernels_have_different_advice() {
+        for (code, sysctl, part) in [
             (libc::ENOMEM, Some("0"), "`ulimit -l`"),
             (libc::EMFILE, Some("0"), "ulimit -n"),
             (libc::EPERM, Some("2"), "kernel.io_uring_disabled is 2"),
@@ -82,14 +82,14 @@ mod tests {
             (libc::ENOSYS, None, "no io_uring"),
             (libc::EIO, None, "kernel's log"),
         ] {
-            let text = advice_for(&of(code), switch);
-            assert!(text.contains(part), "{code} {switch:?}: {text}");
+            let text = advice_for(&of(code), sysctl);
+            assert!(text.contains(part), "{code} {sysctl:?}: {text}");
         }
-        assert!(told(&of(libc::EIO)).starts_with("Input/output error (os error 5): "));
+        assert!(with_advice(&of(libc::EIO)).starts_with("Input/output error (os error 5): "));
     }
 
     #[test]
-    fn locked_memory_is_blamed_only_where_it_is_short() {
+    fn the_limit_of_locked_memory_is_named_only_if_it_is_too_low() {
         let needed = (64 << 20) + 1;
         let text = |code, limit| register_advice(&of(code), needed, limit);
         let short = text(libc::ENOMEM, Some(8 << 20));

@@ -1,4 +1,4 @@
-//! The ring on real files, where the kernel gives one.
+//! The ring on real files; the tests do nothing where the kernel refuses io_uring.
 
 use super::*;
 use std::io::Write;
@@ -12,16 +12,16 @@ fn wait_one(ring: &mut Ring) -> Finished {
     }
 }
 
-/// None where the kernel gives no io_uring: then there is nothing to test.
+/// `None` where the kernel refuses io_uring.
 fn ring_or_skip() -> Option<Ring> {
     Ring::new(2).ok()
 }
 
 #[test]
-fn writes_reads_back_and_tells_a_short_file() {
+fn bytes_are_written_and_read_back_and_a_short_read_has_its_length() {
     let Some(mut ring) = ring_or_skip() else { return };
     let (arena, mut slots) = Arena::new(2 * 8192, 1, false).unwrap().into_slots(8192);
-    // Registering may be refused by the locked-memory limit; the transfers must work either way.
+    // The limit of locked memory may refuse it; the transfers work either way.
     let _ = ring.register(&arena, 8192);
     let path = std::env::temp_dir().join(format!("lmcache-bench-uring-{}", std::process::id()));
     let file = File::options()
@@ -60,7 +60,7 @@ fn writes_reads_back_and_tells_a_short_file() {
 }
 
 #[test]
-fn a_full_ring_gives_the_transfer_back_and_errors_carry_the_cause() {
+fn a_full_ring_returns_the_transfer_and_errors_have_the_kernels_code() {
     let Some(mut ring) = ring_or_skip() else { return };
     let (_arena, slots) = Arena::new(3 * 4096, 1, false).unwrap().into_slots(4096);
     let read_only = Arc::new(File::open("/dev/null").unwrap());
@@ -84,7 +84,7 @@ fn a_full_ring_gives_the_transfer_back_and_errors_carry_the_cause() {
 }
 
 #[test]
-fn a_registered_file_is_the_same_file() {
+fn transfers_of_a_registered_file_reach_that_file() {
     let Some(mut ring) = ring_or_skip() else { return };
     let (_arena, mut slots) = Arena::new(2 * 4096, 1, false).unwrap().into_slots(4096);
     let path = std::env::temp_dir().join(format!("lmcache-bench-registered-{}", std::process::id()));

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lmcache_bench::server::http::{ChecksumRequest, HttpApi};
-use lmcache_bench::server::rpc::{Client, Dtype, RpcError};
+use lmcache_bench::server::rpc::{Client, Dtype, Endpoint, RpcError};
 use lmcache_bench::sys::shm::Segment;
 
 use super::{CHUNK, context, key, look_up, pattern, register, retrieve, store};
@@ -182,7 +182,7 @@ fn stranger(first: &'static [u8], answer: &'static [u8]) -> String {
 }
 
 fn refusal(url: &str) -> String {
-    match Client::connect(url, Duration::from_secs(2)) {
+    match Client::connect(&Endpoint::parse(url).unwrap(), Duration::from_secs(2)) {
         Ok(_) => panic!("{url} is no server"),
         Err(error) => error.to_string(),
     }
@@ -209,7 +209,7 @@ fn other_zeromq_servers_are_recognised_and_named() {
     router.bind("tcp://127.0.0.1:*").unwrap();
     let url = router.get_last_endpoint().unwrap().unwrap();
     // Nobody reads: a server whose request thread has died.
-    let error = Client::connect(&url, Duration::from_millis(300))
+    let error = Client::connect(&Endpoint::parse(&url).unwrap(), Duration::from_millis(300))
         .err()
         .unwrap()
         .to_string();

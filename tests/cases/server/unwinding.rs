@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lmcache_bench::server::case::{Identity, Plan};
 use lmcache_bench::server::config::{Machine, RunConfig};
 use lmcache_bench::server::flags::{Mode, ServerArgs, TransferMode};
+use lmcache_bench::server::plan::{Identity, Plan};
 use lmcache_bench::server::runner::{Event, Runner};
 use lmcache_bench::server::session::Session;
 

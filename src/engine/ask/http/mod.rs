@@ -224,7 +224,7 @@ impl Asker {
             }
             _ => {
                 let cause = answer::cause(error);
-                let told = limits::are_told_in(&cause);
+                let told = limits::has_advice(&cause);
                 let cause = format!("{cause}{}", trust::advice(&cause));
                 (cause, if told { String::new() } else { advice }, Reached::Nobody)
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::frame::{self, Reply};
 use super::log::Log;
-use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, TICK, WORK_GRACE, closing, is_cancelled};
+use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, TICK, WORK_GRACE, closing_time, is_cancelled};
 use crate::sys::limits;
 use crate::sys::signal;
 use crate::sys::stream::Stream;
@@ -36,7 +36,10 @@ impl Link {
     /// Starts the helper with `memory` as its standard output and a socket as its standard input.
     pub fn start(python: &Path, memory: BorrowedFd<'_>) -> Result<Link, String> {
         let could_not = |what: &str, error: std::io::Error| {
-            format!("could not {what} for the Python helper: {}", limits::told(&error))
+            format!(
+                "could not {what} for the Python helper: {}",
+                limits::with_advice(&error)
+            )
         };
         let (stream, theirs) = UnixStream::pair().map_err(|error| could_not("make a socket", error))?;
         let memory = memory
@@ -84,7 +87,7 @@ impl Link {
         }
         let whole = Deadline {
             at: Instant::now() + SEND_TIMEOUT,
-            on_signal: OnSignal::GoOn(CLOSE_GRACE),
+            on_signal: OnSignal::Grace(CLOSE_GRACE),
         };
         let mut rest = frame;
         while !rest.is_empty() {
@@ -116,7 +119,7 @@ impl Link {
     pub fn receive(&mut self, timeout: Duration) -> Result<Option<Reply>, String> {
         self.receive_by(Deadline {
             at: Instant::now() + timeout,
-            on_signal: OnSignal::GoOn(WORK_GRACE),
+            on_signal: OnSignal::Grace(WORK_GRACE),
         })
     }
 
@@ -170,7 +173,7 @@ impl Link {
     }
 
     fn wait_for_end(&mut self) -> Option<ExitStatus> {
-        let end = Instant::now() + closing(END_TIMEOUT);
+        let end = Instant::now() + closing_time(END_TIMEOUT);
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
@@ -185,7 +188,7 @@ impl Link {
         self.send(&frame::close())?;
         let limits = Deadline {
             at: Instant::now() + END_TIMEOUT,
-            on_signal: OnSignal::GoOn(CLOSE_GRACE),
+            on_signal: OnSignal::Grace(CLOSE_GRACE),
         };
         // Before it come answers of tasks that nobody waits for any more.
         while let Some(reply) = self.receive_by(limits)? {

@@ -201,7 +201,7 @@ fn copy(item: &mut Item, target: &mut Target, created: Instant) {
         (Target::None, _) => return,
         (_, None) => Outcome::Failed("no buffer came with this key".to_owned()),
         (Target::Store(piece), Some(slot)) => {
-            piece.write_past_caches(slot.bytes());
+            piece.write_nontemporal(slot.bytes());
             Outcome::Stored
         }
         (Target::Load(piece), Some(slot)) => {

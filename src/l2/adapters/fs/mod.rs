@@ -146,7 +146,7 @@ impl FsAdapter {
             }
             Err(error) if self.environment.io_engine == IoEngine::Uring => Err(format!(
                 "--io-engine uring: the kernel gives no io_uring ({}); or use --io-engine threads",
-                refusal::told(&error)
+                refusal::with_advice(&error)
             )),
             Err(error) => {
                 self.warnings.push(Warning::UringUnavailable {
@@ -304,7 +304,7 @@ impl Adapter for FsAdapter {
                 Err(error) => {
                     return (
                         items,
-                        Err(format!("the probe needs io_uring: {}", refusal::told(&error))),
+                        Err(format!("the probe needs io_uring: {}", refusal::with_advice(&error))),
                     );
                 }
             }

@@ -104,7 +104,7 @@ pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) 
             layout.final_path(&item.key, &mut path);
             let file = File::options().read(true).custom_flags(files::O_DIRECT).open(&path);
             open.push(Arc::new(file.map_err(|error| {
-                format!("the probe could not open {path}: {}", limits::told(&error))
+                format!("the probe could not open {path}: {}", limits::with_advice(&error))
             })?));
         }
         let begin = Instant::now();

@@ -135,7 +135,7 @@ impl RawBlockAdapter {
 
     fn open_ring(&mut self, depth: usize) -> Result<RingEngine, String> {
         let made = Ring::new(2 * depth).map_err(|error| {
-            let told = refusal::told(&error);
+            let told = refusal::with_advice(&error);
             format!("io_engine io_uring: the kernel gives no io_uring ({told}); or use \"io_engine\": \"posix\"")
         });
         let mut ring = made?;
@@ -373,7 +373,7 @@ impl Adapter for RawBlockAdapter {
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
         let (file, bytes) = (&self.shared.device.file, self.shared.device.bytes);
         let refused = |what: &str, error: std::io::Error| {
-            let told = limits::told(&error);
+            let told = limits::with_advice(&error);
             format!("--cold: could not {what} device_path: {told}; without --cold nothing is dropped")
         };
         file.sync_data().map_err(|error| refused("sync", error))?;

@@ -146,8 +146,12 @@ impl Checkpointer {
             }
         };
         let thread = Builder::new().name("checkpoint".to_owned()).spawn(run);
-        let thread = thread
-            .map_err(|error| format!("could not start the checkpoint thread: {}", limits::thread_told(&error)))?;
+        let thread = thread.map_err(|error| {
+            format!(
+                "could not start the checkpoint thread: {}",
+                limits::thread_with_advice(&error)
+            )
+        })?;
         Ok(Checkpointer {
             stop: Some(stop),
             thread: Some(thread),

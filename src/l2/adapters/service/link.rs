@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 
 use super::tls::TlsSetup;
-use crate::sys::apart::resolve;
-use crate::sys::deadline::{Limits, cancelled, too_late};
+use crate::sys::deadline::{Limits, cancelled, timed_out};
+use crate::sys::detached::resolve;
 use crate::sys::limits;
 use crate::sys::stream::Stream;
 
@@ -70,7 +70,7 @@ impl Limits for RequestLimits {
         }
         match Instant::now() < self.until {
             true => Ok(()),
-            false => Err(too_late()),
+            false => Err(timed_out()),
         }
     }
 }

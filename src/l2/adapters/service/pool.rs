@@ -83,7 +83,7 @@ impl Pool {
                 .stack_size(STACK_BYTES)
                 .spawn(move || work(session, batch.max(1), &cancelled, &inbox, &outbox))
                 .map_err(|error| {
-                    let told = limits::thread_told(&error);
+                    let told = limits::thread_with_advice(&error);
                     format!("could not start connection thread {index}: {told} (fewer workers)")
                 })?;
             workers.push(worker);

@@ -1,10 +1,10 @@
-//! Decoders under arbitrary and broken bytes: they may refuse, and must neither panic nor believe a length.
+//! Decoders with arbitrary and damaged bytes: no panic, and no allocation by a length that the bytes only claim.
 
 use proptest::prelude::*;
 use rmpv::Value;
 
 use super::super::messages;
-use super::super::msgpack::{self, Decoder, Head, Malformed};
+use super::super::msgpack::{self, Decoder, Header, Malformed};
 use super::super::pickle::{ChunkPickle, Form, read_chunks};
 use super::super::*;
 use super::golden::read_all;
@@ -17,7 +17,7 @@ fn layout() -> ChunkLayout {
     }
 }
 
-/// Everything that decodes replies, on the same bytes.
+/// Runs every decoder of replies on the same bytes.
 fn decode_all(bytes: &[u8]) {
     let _ = messages::optional_number(Some(&mut Decoder(bytes)));
     let _ = messages::transferred(&mut Decoder(bytes));
@@ -79,20 +79,20 @@ fn encode(out: &mut Vec<u8>, value: &Value) {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         decode_all(&bytes);
         let mut from = bytes.as_slice();
         let _ = read_chunks(&mut from, bytes.len() as u64, &layout(), Form::TorchOrBare, &mut |_, _, _| {});
     }
 
     #[test]
-    fn what_we_encode_others_read_and_we_read_past(value in any_value()) {
+    fn encoded_values_are_read_by_an_independent_decoder_and_skipped_whole(value in any_value()) {
         let mut bytes = Vec::new();
         encode(&mut bytes, &value);
         let mut rest = bytes.as_slice();
         prop_assert_eq!(rmpv::decode::read_value(&mut rest).unwrap(), value.clone());
         prop_assert!(rest.is_empty());
-        // The shortest form is what the independent encoder writes, too.
+        // The independent encoder writes the shortest form as well.
         let mut theirs = Vec::new();
         rmpv::encode::write_value(&mut theirs, &value).unwrap();
         prop_assert_eq!(&bytes, &theirs);
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn chunks_survive_their_pickle_and_damage_is_noticed(
+    fn chunks_are_read_back_from_their_pickle_and_truncation_is_an_error(
         data in proptest::collection::vec(any::<u8>(), 32..=32),
         at in any::<prop::sample::Index>(),
         cut in any::<prop::sample::Index>(),
@@ -137,19 +137,19 @@ proptest! {
 }
 
 #[test]
-fn lengths_that_promise_more_than_there_is_are_refused() {
-    for head in [
+fn lengths_beyond_the_remaining_bytes_are_refused() {
+    for header in [
         &b"\xdd\xff\xff\xff\xff"[..],
         b"\xdf\xff\xff\xff\xff",
         b"\xdb\xff\xff\xff\xff",
         b"\xc6\xff\xff\xff\xff",
         b"\xc9\xff\xff\xff\xff\x01",
     ] {
-        assert!(Decoder(head).skip().is_err(), "{head:x?}");
-        decode_all(head);
-        // The same inside of the slots of a reply.
+        assert!(Decoder(header).skip().is_err(), "{header:x?}");
+        decode_all(header);
+        // The same for the slots of a reply.
         let mut reply = b"\x81\xa7context\x82\xa5slots".to_vec();
-        reply.extend_from_slice(head);
+        reply.extend_from_slice(header);
         assert!(messages::prepared_store(&mut Decoder(reply.as_slice())).is_err());
     }
     let deep = [0x91; 100];
@@ -158,24 +158,24 @@ fn lengths_that_promise_more_than_there_is_are_refused() {
 
 #[test]
 fn numbers_of_every_width_are_read() {
-    let heads: [(&[u8], Head); 6] = [
-        (b"\xcc\xff", Head::Unsigned(255)),
-        (b"\xcf\x00\x00\x00\x00\x00\x00\x00\x01", Head::Unsigned(1)),
-        (b"\xd0\x05", Head::Unsigned(5)),
-        (b"\xd3\xff\xff\xff\xff\xff\xff\xff\xff", Head::Negative(-1)),
-        (b"\xca\x3f\x80\x00\x00", Head::Float(1.0)),
-        (b"\xd5\x01ab", Head::Extension { kind: 1, bytes: 2 }),
+    let headers: [(&[u8], Header); 6] = [
+        (b"\xcc\xff", Header::Unsigned(255)),
+        (b"\xcf\x00\x00\x00\x00\x00\x00\x00\x01", Header::Unsigned(1)),
+        (b"\xd0\x05", Header::Unsigned(5)),
+        (b"\xd3\xff\xff\xff\xff\xff\xff\xff\xff", Header::Negative(-1)),
+        (b"\xca\x3f\x80\x00\x00", Header::Float(1.0)),
+        (b"\xd5\x01ab", Header::Extension { kind: 1, bytes: 2 }),
     ];
-    for (bytes, head) in heads {
-        assert_eq!(Decoder(bytes).head().unwrap(), head);
+    for (bytes, header) in headers {
+        assert_eq!(Decoder(bytes).header().unwrap(), header);
     }
 }
 
 #[test]
-fn pickles_with_anything_else_are_refused() {
+fn pickles_of_anything_but_the_chunks_are_refused() {
     let layout = layout();
     let refused = |pickle: &[u8]| read_all(pickle, &layout).unwrap_err().0;
-    // REDUCE of os.system would need nothing but known opcodes; it is read past, and then the chunks are missing.
+    // A call of os.system consists of known opcodes. It is skipped, and then the chunks are missing.
     assert!(refused(b"cos\nsystem\n(X\x04\x00\x00\x00trueltR.").contains("opcode 0x6c"));
     assert!(refused(b"cos\nsystem\n(X\x04\x00\x00\x00truetR.").contains("0 chunks of 2"));
     assert!(refused(b"\x80\x04B\xff\xff\xff\xff").contains("early"));
@@ -186,15 +186,15 @@ fn pickles_with_anything_else_are_refused() {
     assert!(refused(b"").contains("early"));
 }
 
-/// A number can be one byte of the message and is eight here.
+/// A number can take one byte in the message and takes eight in the list.
 #[test]
-fn lists_cost_at_most_ten_times_their_bytes() {
+fn lists_take_at_most_ten_times_the_bytes_of_the_message() {
     let items = 1_000_000;
     let mut bytes = Vec::new();
     msgpack::numbers(&mut bytes, std::iter::repeat_n(1, items));
     let numbers = Decoder(&bytes[..]).numbers("numbers", items).unwrap();
     assert_eq!(numbers.len(), items);
     assert!(numbers.capacity() * size_of::<u64>() <= 10 * bytes.len());
-    // What only the head claims costs nothing: the bytes are not there.
+    // A header with more items than bytes left is refused.
     assert!(Decoder(&bytes[..100]).numbers("numbers", items).is_err());
 }

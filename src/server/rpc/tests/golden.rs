@@ -1,4 +1,4 @@
-//! Every captured request is rebuilt from typed values and compared byte for byte; captured replies are decoded.
+//! Captured requests are encoded again from typed values and compared byte for byte; captured replies are decoded.
 
 use rmpv::Value;
 use serde_json::Value as Json;
@@ -56,7 +56,7 @@ fn generation_of(file: &str) -> Generation {
     Generation::of_release(release).unwrap()
 }
 
-/// A payload as an independent decoder reads it.
+/// A payload, decoded by an independent library.
 fn value(payload: &[u8]) -> Value {
     rmpv::decode::read_value(&mut &payload[..]).unwrap()
 }
@@ -143,28 +143,30 @@ fn registration() -> KvRegistration {
     }
 }
 
-/// The request as this program would build it, from what an independent decoder reads in the captured one.
+/// The request that this program builds from the values of a captured one, which an independent library decodes.
 fn rebuilt(operation: Operation, generation: Generation, payloads: &[Vec<u8>]) -> Request {
     let instance = |at: usize| number(&value(&payloads[at]));
     let key = |at: usize| key(&payloads[at], generation);
     let blocks = || -> Vec<Vec<u64>> { value(&payloads[2]).as_array().unwrap().iter().map(numbers).collect() };
     let event = || value(&payloads[3]).as_slice().unwrap().to_vec();
     match operation {
-        Operation::Noop | Operation::GetChunkSize | Operation::GetExperimental => messages::bare(operation),
+        Operation::Noop | Operation::GetChunkSize | Operation::GetExperimental => {
+            messages::without_parameters(operation)
+        }
         Operation::Ping => messages::ping(value(&payloads[0]).as_u64()),
         Operation::Clear => messages::clear(generation, payloads.first().is_some_and(|force| force == b"\xc3")),
         Operation::Lookup | Operation::FreeLookupLocks => {
-            messages::of_lookup(operation, generation, &key(0), instance(1) as u32)
+            messages::lookup_request(operation, generation, &key(0), instance(1) as u32)
         }
         Operation::QueryPrefetchStatus | Operation::EndSession | Operation::QueryPrefetchLookupHits => {
-            messages::of_request(operation, &text(&value(&payloads[0])))
+            messages::session_request(operation, &text(&value(&payloads[0])))
         }
         Operation::WaitPrefetchStatus => {
             messages::wait_prefetch_status(&text(&value(&payloads[0])), value(&payloads[1]).as_f64().unwrap())
         }
         Operation::RegisterKvCache => messages::register_kv_cache(generation, &registration(), false),
         Operation::UnregisterKvCache | Operation::UnregisterEngineContext => {
-            messages::of_instance(operation, instance(0))
+            messages::instance_request(operation, instance(0))
         }
         Operation::Store => messages::store(generation, &key(0), instance(1), &blocks(), &event()),
         Operation::Retrieve => messages::retrieve(generation, &key(0), instance(1), &blocks(), &event(), instance(4)),
@@ -172,10 +174,10 @@ fn rebuilt(operation: Operation, generation: Generation, payloads: &[Vec<u8>]) -
             messages::register_engine_context(generation, &engine_context(&payloads[0]))
         }
         Operation::PrepareStore | Operation::PrepareRetrieve | Operation::CommitRetrieve => {
-            messages::of_transfer(operation, generation, &key(0), instance(1))
+            messages::transfer_request(operation, generation, &key(0), instance(1))
         }
         Operation::CommitStore => {
-            let mut request = messages::of_transfer(operation, generation, &key(0), instance(1));
+            let mut request = messages::transfer_request(operation, generation, &key(0), instance(1));
             // The chunks have tests of their own.
             request.payloads.push(payloads[2].clone());
             request
@@ -194,7 +196,7 @@ fn captured_requests_are_rebuilt_byte_for_byte() {
             let operation = generation
                 .operation(u64::from(request[1][0]))
                 .expect("a known operation");
-            // The reference describes its memory in other words than the fixtures do.
+            // The memory of the reference captures differs from that of the fixtures.
             if operation == Operation::RegisterKvCache && file.starts_with("reference") {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The pure parts against captured frames and against independent decoders.
+//! Encoders and decoders against captured frames and against an independent MessagePack library.
 
 mod decoding;
 mod golden;

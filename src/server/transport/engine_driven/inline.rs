@@ -1,4 +1,4 @@
-//! Chunks inside the messages: bytes go from the blocks to the socket and back, never through a buffer of their size.
+//! Chunks inside messages, streamed between the blocks and the socket without a buffer of their size.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::{Range, Transfer};
 use crate::server::memory::{KvTensors, Run};
 use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
 
-/// Sends the chunks. Moving bytes is what happens until the last one is handed to the kernel; then the server is awaited.
+/// Sends the chunks. The time until the last byte is passed to the kernel counts as copying, the rest as waiting.
 pub fn store(
     client: &mut Client,
     instance_id: u64,
@@ -28,7 +28,7 @@ pub fn store(
     })
 }
 
-/// Receives the chunks. The server is awaited until its reply begins; what follows is moving bytes.
+/// Receives the chunks. The time until the reply begins counts as waiting, the rest of the reply as copying.
 pub fn retrieve(
     client: &mut Client,
     instance_id: u64,
@@ -72,12 +72,12 @@ pub fn retrieve(
     })
 }
 
-/// Where the bytes of one chunk go.
+/// The destinations of the bytes of one chunk.
 #[derive(Default)]
 struct Runs {
     chunk: Option<usize>,
     runs: Vec<Run>,
-    /// The run that the last byte went to, and where in the chunk it begins.
+    /// Index of the current run, and its offset in the chunk.
     at: usize,
     begin: u64,
 }
@@ -92,7 +92,8 @@ impl Runs {
         }
     }
 
-    /// The place in memory of a byte of the chunk, and how many can follow it there. Offsets only grow.
+    /// The position in memory of a byte of the chunk, and the number of bytes that are contiguous from there. Each call must
+    /// have an offset at least as large as the last.
     fn place(&mut self, offset: u64) -> Option<(usize, usize)> {
         while let Some(run) = self.runs.get(self.at) {
             let inside = usize::try_from(offset.checked_sub(self.begin)?).ok()?;
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_any_size_find_their_runs() {
+    fn offsets_map_to_positions_in_their_runs() {
         let run = |offset, bytes| Run { offset, bytes };
         let mut runs = Runs::of(0, [run(100, 10), run(50, 5), run(200, 20)].into_iter());
         assert_eq!(runs.place(0), Some((100, 10)));

@@ -1,5 +1,6 @@
-//! This program copies: through the server's shared memory where it offers some, inside the messages where it does not. It
-//! must never unregister a worker for whom slots are set aside that nobody has filled: the server would publish them.
+//! engine-driven transfers: this program copies, through the server's shared memory if it has some, otherwise inside messages.
+//! A worker with allocated slots that were not filled stays registered, because the server would publish them when it is
+//! unregistered.
 
 use std::rc::Rc;
 
@@ -16,21 +17,21 @@ mod inline;
 pub mod pool;
 mod staged;
 
-/// The most that one request carries inside, below what MessagePack can count.
+/// Most bytes of chunks in one request, below the limit of MessagePack.
 const INLINE_BYTES_MAX: u64 = 2 << 30;
 
 pub struct EngineDriven {
     shape: Shape,
-    way: Way,
+    channel: Channel,
     /// Instances with slots that could not be filled.
     unfilled: Vec<u64>,
     gpu: Option<Rc<Gpu>>,
-    /// With a device, between it and the slots or messages; all workers use it in turn.
+    /// The buffers between a device and the slots or messages, shared by all workers.
     staging: Option<Staging>,
 }
 
-/// How chunks travel; the server says so when a worker registers.
-enum Way {
+/// How chunks are transferred. The reply to a registration tells.
+enum Channel {
     Unknown,
     Pool(Segment),
     Inline,
@@ -40,7 +41,7 @@ impl EngineDriven {
     pub fn new(shape: &Shape, gpu: Option<Rc<Gpu>>) -> EngineDriven {
         EngineDriven {
             shape: shape.clone(),
-            way: Way::Unknown,
+            channel: Channel::Unknown,
             unfilled: Vec::new(),
             gpu,
             staging: None,
@@ -62,7 +63,7 @@ impl EngineDriven {
     }
 }
 
-/// The chunks of a key's range and the blocks of each.
+/// The chunks of a key's range, and their blocks.
 #[derive(Clone, Copy)]
 struct Range {
     chunk_tokens: u64,
@@ -93,12 +94,12 @@ impl Range {
 
 impl Transport for EngineDriven {
     fn label(&self) -> &'static str {
-        match (&self.way, &self.gpu) {
-            (Way::Unknown, _) => "engine_driven",
-            (Way::Pool(_), None) => "engine_driven, shared memory of the server",
-            (Way::Inline, None) => "engine_driven, inline",
-            (Way::Pool(_), Some(_)) => "engine_driven, CUDA memory to shared memory of the server",
-            (Way::Inline, Some(_)) => "engine_driven, CUDA memory, inline",
+        match (&self.channel, &self.gpu) {
+            (Channel::Unknown, _) => "engine_driven",
+            (Channel::Pool(_), None) => "engine_driven, shared memory of the server",
+            (Channel::Inline, None) => "engine_driven, inline",
+            (Channel::Pool(_), Some(_)) => "engine_driven, CUDA memory to shared memory of the server",
+            (Channel::Inline, Some(_)) => "engine_driven, CUDA memory, inline",
         }
     }
 
@@ -137,11 +138,11 @@ impl Transport for EngineDriven {
                 ))
             })?);
         }
-        match (&self.way, pool) {
-            (Way::Unknown, None) => self.way = Way::Inline,
-            (Way::Unknown, Some(pool)) => self.way = Way::Pool(pool::open(&pool)?),
+        match (&self.channel, pool) {
+            (Channel::Unknown, None) => self.channel = Channel::Inline,
+            (Channel::Unknown, Some(pool)) => self.channel = Channel::Pool(pool::open(&pool)?),
             // All workers share the pool.
-            (Way::Pool(_) | Way::Inline, _) => {}
+            (Channel::Pool(_) | Channel::Inline, _) => {}
         }
         Ok(())
     }
@@ -155,8 +156,8 @@ impl Transport for EngineDriven {
     ) -> Result<Transfer, RpcError> {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
-        match &mut self.way {
-            Way::Pool(memory) => {
+        match &mut self.channel {
+            Channel::Pool(memory) => {
                 let stored = pool::store(client, worker, (key, range, &layout), memory, self.staging.as_mut());
                 stored.map_err(|unstored| {
                     if unstored.slots_unfilled {
@@ -165,7 +166,7 @@ impl Transport for EngineDriven {
                     unstored.error
                 })
             }
-            Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
+            Channel::Inline | Channel::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
                 let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
                 match (&worker.tensors, &mut this.staging) {
                     (Tensors::Device(tensors), Some(staging)) => {
@@ -189,9 +190,11 @@ impl Transport for EngineDriven {
     ) -> Result<Transfer, RpcError> {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
-        match &self.way {
-            Way::Pool(memory) => pool::retrieve(client, worker, (key, range, &layout), memory, self.staging.as_mut()),
-            Way::Inline | Way::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
+        match &self.channel {
+            Channel::Pool(memory) => {
+                pool::retrieve(client, worker, (key, range, &layout), memory, self.staging.as_mut())
+            }
+            Channel::Inline | Channel::Unknown => self.in_parts(client, key, range, |this, client, key, range| {
                 let layout = this.chunk_layout(range.chunk_tokens, range.chunks);
                 match (&mut worker.tensors, &mut this.staging) {
                     (Tensors::Device(tensors), Some(staging)) => {
@@ -223,7 +226,7 @@ impl Transport for EngineDriven {
 }
 
 impl EngineDriven {
-    /// Does a range in as few requests as its size allows, nearly always one.
+    /// Splits a range into as few requests as `INLINE_BYTES_MAX` allows, mostly one, and adds up their results.
     fn in_parts(
         &mut self,
         client: &mut Client,
@@ -262,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_have_the_shape_of_the_protocol() {
+    fn chunk_layouts_have_the_dimensions_of_the_protocol() {
         let layout = |spec| EngineDriven::new(&Shape::parse(spec).unwrap(), None).chunk_layout(8, 2);
         let kv = layout("(2,16,4,1,4):float16:2");
         assert_eq!((kv.shape.as_slice(), kv.chunk_bytes()), (&[2, 2, 8, 4][..], 256));

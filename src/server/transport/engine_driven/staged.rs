@@ -1,5 +1,5 @@
-//! Chunks between device memory and slots or messages, through two page-locked buffers: the device copies one chunk while
-//! this program handles another.
+//! Chunks between device memory and slots or messages, through two page-locked buffers: the device copies one chunk while the
+//! host handles the other.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use crate::server::memory::Run;
 use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
 use crate::sys::shm::Segment;
 
-/// What is sent in place of bytes that could not be fetched: the message must have its length, and the store is then
-/// reported as failed.
-const NOTHING: [u8; 4096] = [0; 4096];
+/// Sent in place of bytes that could not be read from the device, because the message must have its announced length. The store
+/// then fails.
+const PADDING: [u8; 4096] = [0; 4096];
 
-/// Registration makes the buffers, and nothing is transferred before it.
+/// The error of a transfer before the registration, which allocates the buffers.
 pub fn unregistered() -> RpcError {
     RpcError::Local("a worker with device memory is not registered".to_owned())
 }
 
-/// Copies chunks into their slots, given as (chunk, place in the pool); the device's time.
+/// Copies chunks into their slots, given as (index of the chunk, position in the pool). Returns the device time.
 pub fn gather(
     staging: &mut Staging,
     tensors: &DeviceTensors,
@@ -40,7 +40,7 @@ pub fn gather(
     Ok(staging.end()?)
 }
 
-/// Copies chunks from their slots into their blocks; the device's time.
+/// Copies chunks from their slots into their blocks. Returns the device time.
 pub fn scatter(
     staging: &mut Staging,
     tensors: &DeviceTensors,
@@ -56,7 +56,7 @@ pub fn scatter(
     Ok(staging.end()?)
 }
 
-/// Sends chunks inside a message.
+/// Sends the chunks inside a message.
 pub fn store(
     client: &mut Client,
     instance_id: u64,
@@ -79,8 +79,8 @@ pub fn store(
                 fault.get_or_insert(error);
                 let mut left = layout.chunk_bytes() as usize;
                 while left > 0 {
-                    let step = left.min(NOTHING.len());
-                    visitor(&NOTHING[..step]);
+                    let step = left.min(PADDING.len());
+                    visitor(&PADDING[..step]);
                     left -= step;
                 }
             }
@@ -99,7 +99,7 @@ pub fn store(
     })
 }
 
-/// Receives chunks inside a message.
+/// Receives the chunks inside a message.
 pub fn retrieve(
     client: &mut Client,
     instance_id: u64,

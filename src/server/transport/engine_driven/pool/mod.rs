@@ -1,5 +1,5 @@
-//! Chunks through the server's shared memory: straight between blocks and slots. It must never stop between slots that were
-//! set aside for a store and their commit, nor touch a byte outside a checked slot.
+//! Chunks through the server's shared memory, copied directly between blocks and slots. Slots are checked against the pool and
+//! the chunk size before any byte is copied.
 
 use std::time::Instant;
 
@@ -12,10 +12,10 @@ use crate::server::tensors::Tensors;
 use crate::sys::limits;
 use crate::sys::shm::Segment;
 
-/// Why nothing was stored.
+/// Why a store failed.
 pub(super) struct Unstored {
     pub error: RpcError,
-    /// Slots were set aside that nobody can fill.
+    /// Whether slots were allocated and not filled.
     pub slots_unfilled: bool,
 }
 
@@ -28,10 +28,10 @@ impl From<RpcError> for Unstored {
     }
 }
 
-/// Maps the whole pool.
+/// Maps the whole shared memory of the server.
 pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
     let failed = |cause: String| {
-        let advice = match limits::are_told_in(&cause) {
+        let advice = match limits::has_advice(&cause) {
             true => "",
             false => {
                 "; run on the server's host as its user, or start it without --shm-name to have chunks sent inside the \
@@ -44,10 +44,10 @@ pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
         ))
     };
     let bytes = usize::try_from(pool.pool_bytes).map_err(|_| failed("its size is beyond this machine".into()))?;
-    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(limits::told(&error)))
+    Segment::open(&pool.shm_name, bytes).map_err(|error| failed(limits::with_advice(&error)))
 }
 
-/// Has slots set aside, fills them and commits.
+/// Allocates slots, fills them and commits.
 pub(super) fn store(
     client: &mut Client,
     worker: &Worker,
@@ -67,7 +67,7 @@ pub(super) fn store(
         error: malformed(Operation::PrepareStore, detail),
         slots_unfilled: true,
     })?;
-    // A server's pool gets its memory as it is touched. All at once takes half the time of page by page.
+    // The pool's pages are allocated when they are first accessed. All at once takes half the time of page by page.
     let slots: Vec<_> = places.iter().map(|(_, slot)| (slot.offset, slot.bytes)).collect();
     pool.mapping_mut().populate(&slots);
     let gpu = match (&worker.tensors, staging) {
@@ -88,7 +88,7 @@ pub(super) fn store(
     let committed = !places.is_empty() && client.commit_store(key, worker.instance_id)?;
     let done = Instant::now();
     Ok(Transfer {
-        // A chunk without a slot is there already, is being stored by another, or did not fit.
+        // A chunk without a slot is stored already, is being stored by another client, or did not fit.
         accepted: committed && places.len() == range.chunks,
         bytes: places.len() as u64 * layout.chunk_bytes(),
         wait: (copying - begun) + (done - copied),
@@ -97,7 +97,7 @@ pub(super) fn store(
     })
 }
 
-/// Has the slots named, copies out of them and gives them back.
+/// Gets the slots, copies from them and releases them.
 pub(super) fn retrieve(
     client: &mut Client,
     worker: &mut Worker,
@@ -134,7 +134,7 @@ pub(super) fn retrieve(
         };
         (Instant::now(), gpu)
     });
-    // Whatever the slots are, the commit gives their locks back.
+    // The commit releases the locks even if the slots are invalid.
     let committed = client.commit_retrieve(key, worker.instance_id)?;
     let done = Instant::now();
     let (copied, gpu) = copied.map_err(|detail| malformed(Operation::PrepareRetrieve, detail))?;
@@ -147,7 +147,7 @@ pub(super) fn retrieve(
     })
 }
 
-/// Copies one chunk from its blocks into its slot, piece by piece in the order of the object.
+/// Copies one chunk from its blocks into its slot, in the order of the chunk object.
 pub fn gather(tensors: &KvTensors, blocks: Blocks, pool: &mut Segment, slot_offset: usize) {
     let mut offset = slot_offset;
     for run in tensors.layout.object_runs(blocks) {
@@ -168,7 +168,7 @@ pub fn scatter(tensors: &mut KvTensors, blocks: Blocks, pool: &Segment, slot_off
     }
 }
 
-/// Where a slot is, if it is one that a chunk of this layout can use.
+/// The position of a slot in the pool. An error if it is outside the pool or does not have the size of a chunk.
 fn checked_slot(slot: &Slot, layout: &ChunkLayout, pool: &Segment) -> Result<Run, String> {
     let due = layout.chunk_bytes();
     if slot.length != due {

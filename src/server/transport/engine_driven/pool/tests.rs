@@ -1,4 +1,4 @@
-//! Gather and scatter against the definition of the chunk object, and slots that cannot be right.
+//! Gather and scatter against the definition of the chunk object, and invalid slots.
 
 use super::*;
 use crate::server::memory::{Layout, Source};
@@ -28,7 +28,7 @@ fn byte(tensors: &KvTensors, offset: usize) -> u8 {
 
 /// chunk[p][l][j*BS + r][h*HS + d] = layer_l[p][block_ids[j]][r][h][d], byte by byte.
 #[test]
-fn gather_follows_the_definition() {
+fn gather_writes_the_chunk_object() {
     for (spec, planes, layers) in [("(2,8,4,3,5):uint8:2", 2, 2), ("(1,8,4,3,5):uint8:3", 1, 3)] {
         let tensors = filled(spec, 0);
         let (block_tokens, hidden, chunk_blocks) = (4, 15, 2);
@@ -56,7 +56,7 @@ fn gather_follows_the_definition() {
 }
 
 #[test]
-fn scatter_undoes_gather_and_touches_nothing_else() {
+fn scatter_reverses_gather_and_changes_nothing_else() {
     use crate::server::checksum::Kind;
     let spec = "(2,8,4,3,5):float32:2";
     let (from, mut to) = (filled(spec, 0), filled(spec, 1));
@@ -74,7 +74,7 @@ fn scatter_undoes_gather_and_touches_nothing_else() {
 }
 
 #[test]
-fn slots_that_cannot_be_right_are_refused() {
+fn slots_of_wrong_size_or_outside_the_pool_are_refused() {
     let pool = Segment::create(&name("slots"), 8192).unwrap();
     let layout = ChunkLayout {
         dtype: Dtype::Uint8,

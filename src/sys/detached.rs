@@ -1,4 +1,5 @@
-//! Work that cannot be interrupted, such as looking up a name, on a thread of its own, so that its caller can stop waiting.
+//! Runs blocking work that cannot be interrupted, such as a name lookup, on its own thread, so that the caller can stop
+//! waiting for it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -9,8 +10,9 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::deadline::{Limits, TICK};
 use super::limits;
 
-/// What `work` returns, or the error of the limits that ended the wait. The thread then ends by itself or with the program.
-pub fn apart<T: Send + 'static>(
+/// Runs `work` on a new thread and returns its result, or the error of the limits that ended the wait. After such an error the
+/// thread keeps running until `work` returns or the process exits.
+pub fn run_detached<T: Send + 'static>(
     name: &str,
     limits: &impl Limits,
     work: impl FnOnce() -> T + Send + 'static,
@@ -18,11 +20,11 @@ pub fn apart<T: Send + 'static>(
     limits.check()?;
     let (answer, answered) = bounded(1);
     let run = move || {
-        // Nobody may be waiting any more.
+        // Fails when the caller has stopped waiting.
         let _ = answer.send(work());
     };
     let thread = Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|error| io::Error::new(error.kind(), limits::thread_told(&error)))?;
+    thread.map_err(|error| io::Error::new(error.kind(), limits::thread_with_advice(&error)))?;
     loop {
         match answered.recv_timeout(TICK) {
             Ok(answered) => return Ok(answered),
@@ -32,13 +34,14 @@ pub fn apart<T: Send + 'static>(
     }
 }
 
-/// The addresses of a host, brackets of IPv6 or not. The system's resolver takes as long as it likes.
+/// Resolves a host name or IP address; an IPv6 address may be in brackets.
 pub fn resolve(host: &str, port: u16, limits: &impl Limits) -> io::Result<Vec<SocketAddr>> {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    apart("resolver", limits, move || {
+    // The system's resolver has a timeout of its own that can be far longer than `limits`.
+    run_detached("resolver", limits, move || {
         (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
     })?
 }
@@ -52,17 +55,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_comes_back() {
+    fn the_result_is_returned() {
         let limit = Deadline::after(Duration::from_secs(60));
-        assert_eq!(apart("sum", &limit, || 1 + 1).unwrap(), 2);
+        assert_eq!(run_detached("sum", &limit, || 1 + 1).unwrap(), 2);
         assert_eq!(resolve("[::1]", 7, &limit).unwrap(), ["[::1]:7".parse().unwrap()]);
         assert!(!resolve("localhost", 7, &limit).unwrap().is_empty());
     }
 
     #[test]
-    fn what_never_ends_is_not_waited_for() {
+    fn work_that_never_ends_times_out() {
         let (hold, held) = channel::<()>();
-        let late = apart("held", &Deadline::after(Duration::from_millis(1)), move || held.recv());
+        let deadline = Deadline::after(Duration::from_millis(1));
+        let late = run_detached("held", &deadline, move || held.recv());
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(hold);
     }

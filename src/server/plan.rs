@@ -1,4 +1,4 @@
-//! What each sequence number asks for: tokens, chunks, blocks and keys. Pure; must never talk to a server.
+//! The request of each sequence number: tokens, chunks, blocks and keys. No I/O.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -7,43 +7,43 @@ use super::config::RunConfig;
 use super::memory::Blocks;
 use super::rpc::{Generation, Key};
 
-/// The token that fills every request.
+/// The token id that fills a request after its first token, as in LMCache's bench.
 const FILLER_TOKEN: u32 = 9906;
-/// The reference's model name, and with it part of every key.
+/// The model name of LMCache's bench, which is part of every key.
 const MODEL_NAME: &str = "test-model";
 
-/// How requests are cut for a server's chunk size.
+/// How requests are divided into the server's chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub num_tokens: usize,
     pub chunk_tokens: usize,
     /// Blocks of one chunk.
     pub chunk_blocks: usize,
-    /// Whole chunks of one request; the rest of its tokens is not stored.
+    /// Whole chunks per request. The remaining tokens are not stored.
     pub chunks: usize,
-    /// Where the requests' blocks begin: even sequence numbers use the lowest blocks, odd ones the highest. Two places
-    /// are enough to tell requests apart, and only they cost memory.
+    /// First blocks of the requests: even sequence numbers use the lowest blocks, odd ones the highest. So consecutive requests
+    /// use different blocks, and only these take memory.
     starts: [usize; 2],
 }
 
-/// The two passes over a sequence number.
+/// The two passes of a sequence number: the cold pass stores, the warm one retrieves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     Cold,
     Warm,
 }
 
-/// What keeps this run's entries and state at the server apart from those of others.
+/// The names that separate this run's entries and state at the server from those of other runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub run_id: String,
     pub model_name: String,
     pub cache_salt: String,
-    /// Random, with room for all ranks above it, in 31 bits.
+    /// The instance id of rank 0; other ranks follow. Random; all ids fit in 31 bits.
     pub first_instance_id: u64,
 }
 
-/// One sequence number's request.
+/// The request of one sequence number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub sequence: u64,
@@ -51,16 +51,16 @@ pub struct Request {
     pub blocks: Blocks,
 }
 
-/// Ranks as keys count them.
+/// The ranks of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranks {
     pub count: u32,
-    /// All ranks hold the same: one stores, all retrieve.
+    /// With MLA all ranks hold the same KV: one stores, all retrieve.
     pub mla: bool,
 }
 
 impl Plan {
-    /// `Err` is a sentence: the server's chunk size and the command line do not fit together.
+    /// The error is one sentence: the command line does not fit the server's chunk size.
     pub fn new(config: &RunConfig, chunk_tokens: usize, generation: Generation) -> Result<Plan, String> {
         let block_tokens = config.shape.block_tokens();
         let blocks = config.shape.blocks();
@@ -86,7 +86,7 @@ impl Plan {
                  --num-tokens"
             ));
         }
-        // A chunk that consists of block 0 alone counts as "no data" for servers that know a null block.
+        // Servers with a null block leave out a chunk that consists of block 0 alone.
         let null_chunk = chunk_blocks == 1 && generation.skips_null_blocks();
         let starts = [usize::from(null_chunk), blocks - needed];
         if starts[0] > starts[1] {
@@ -105,7 +105,7 @@ impl Plan {
     }
 
     pub fn request(&self, sequence: u64) -> Request {
-        let first = u32::try_from(sequence).expect("checked by the config");
+        let first = u32::try_from(sequence).expect("RunConfig checks --end");
         let tokens = std::iter::once(first).chain(std::iter::repeat_n(FILLER_TOKEN, self.num_tokens));
         let [lowest, highest] = self.starts;
         Request {
@@ -128,7 +128,7 @@ impl Plan {
 }
 
 impl Identity {
-    /// Random numbers come from the standard library's hash seeds, which the operating system supplies.
+    /// Random numbers are taken from the standard library's hash seeds, which come from the operating system.
     pub fn new(salted: bool) -> Identity {
         let random = || RandomState::new().build_hasher().finish();
         let run_id = format!("{:08x}", random() as u32);
@@ -140,12 +140,12 @@ impl Identity {
             run_id,
             model_name,
             cache_salt,
-            // Far from the reference's 1000 and up.
+            // Above the ids of LMCache's bench, which begin at 1000.
             first_instance_id: (1 << 20) + random() % ((1 << 31) - (1 << 21)),
         }
     }
 
-    /// Never one that another run uses, or that this run uses for other tokens.
+    /// Unique for the run, the sequence number and the pass.
     pub fn request_id(&self, sequence: u64, pass: Pass) -> String {
         let pass = match pass {
             Pass::Cold => "cold",
@@ -154,7 +154,7 @@ impl Identity {
         format!("req-{sequence}-{pass}-{}", self.run_id)
     }
 
-    /// The key of some chunks of a request, for lookups.
+    /// The key of the chunks `chunks.0..chunks.1` of a request, for lookups.
     pub fn key(&self, plan: &Plan, request: &Request, ranks: Ranks, request_id: &str, chunks: (usize, usize)) -> Key {
         Key {
             model_name: self.model_name.clone(),
@@ -205,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_never_block_zero_alone() {
+    fn no_chunk_consists_of_block_zero_alone() {
         let plan = plan("(2,4,8,1,4):float16:2", 15, 8).unwrap();
         assert_eq!(plan.chunk_blocks, 1);
         assert!((0..10).all(|sequence| plan.request(sequence).blocks.first >= 1));
     }
 
     #[test]
-    fn what_does_not_fit_is_a_sentence() {
+    fn requests_that_do_not_fit_are_refused() {
         let refused = |spec, tokens, chunk| plan(spec, tokens, chunk).expect_err(spec);
         assert!(refused("(2,16,16,1,4):uint8:1", 99, 24).starts_with("Server chunk_size 24 must be a multiple of"));
         assert!(refused("(2,16,4,1,4):uint8:1", 6, 8).contains("raise --num-tokens to 7"));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_say_who_reads() {
+    fn keys_have_the_number_of_readers() {
         let plan = plan("(1,16,4,1,4):float16:2", 20, 8).unwrap();
         let identity = Identity::new(true);
         let request = plan.request(1);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_are_told_apart_unless_they_must_not_be() {
+    fn salted_runs_have_their_own_keys_and_every_run_its_own_ids() {
         let (one, two) = (Identity::new(true), Identity::new(true));
         assert_ne!(one.cache_salt, two.cache_salt);
         assert_ne!(one.first_instance_id, two.first_instance_id);
