@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Builds cuda/checksum.ptx from cuda/checksum.cu (`make ptx`), or with --check compares a fresh build with the checked-in file.
 #
-# NVCC names the compiler; without it nvcc from PATH is used, else scripts/peers.sh nvcc installs one of release 13.0 from the
+# NVCC names the compiler; without it nvcc from PATH is used, else scripts/peers/peers.sh nvcc installs one of release 13.0 from the
 # package index. No GPU is needed. Exit 1 when --check finds a difference.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-nvcc=${NVCC:-$(command -v nvcc || scripts/peers.sh nvcc | tail -n 1)}
+nvcc=${NVCC:-$(command -v nvcc || scripts/peers/peers.sh nvcc | tail -n 1)}
 built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 # 7.5 is the oldest architecture that this compiler takes; drivers compile the text for whatever they find.

@@ -1,6 +1,6 @@
 """Runs LMCache's `bench engine` and ours with the same flags against a recording server and compares what arrived.
 
-usage: engine_requests.py SCRATCH LMCACHE_EXECUTABLE
+Usage: python -m interop.engine_requests SCRATCH LMCACHE_EXECUTABLE
 """
 
 import collections
@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 
-from native import REPOSITORY, binary
+from lib.checks import Tally
+from lib.native import REPOSITORY, binary
 
 MODEL_LISTED = "WORDS"
 RUN_TIMEOUT_S = 180
@@ -202,20 +203,17 @@ CHECKS = [
 
 
 def main() -> int:
-    server = Recorder()
+    server, tally = Recorder(), Tally()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     bench = Bench(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], server)
-    failed = 0
     for check in CHECKS:
-        name = check.__name__.removeprefix("check_").replace("_", " ")
+        problem = ""
         try:
             check(bench)
-            print(f"ok   {name}", flush=True)
-        except (AssertionError, subprocess.TimeoutExpired) as problem:
-            failed += 1
-            print(f"FAIL {name}: {problem}", flush=True)
-    print(f"{len(CHECKS) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            problem = error
+        tally.that(check.__name__.removeprefix("check_").replace("_", " "), not problem, problem)
+    return tally.end()
 
 
 if __name__ == "__main__":

@@ -2,47 +2,24 @@
 bridge: round trips, and exchange with the native adapters that keep the same files. Run by scripts/interop.sh with the LMCache
 environment's Python. What cannot be installed here is skipped with the reason."""
 
-import collections
 import contextlib
-import functools
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import tempfile
-import traceback
 import unittest.mock
 
-import hub
-import native
-import servers
+from interop import hub
+from lib import checks, native, servers
+from lib.checks import require
+from lib.peers import peer
 
 SIZE = 256 << 10
 OBJECTS = 8 * 2 * 2
 FLAGS = ("--num-keys", 8, "--in-flight", 2, "--rounds", 2, "--lookup-max-hit-rate", 1, "--l1-align-bytes", 4096)
 VIA = ("--via", "lmcache", "--python", sys.executable)
 NATIVE = ("--via", "native")
-
-
-class Skip(Exception):
-    """What is missing here."""
-
-
-def require(truth: bool, what: str) -> None:
-    if not truth:
-        raise AssertionError(what)
-
-
-@functools.cache
-def peer(target: str) -> str:
-    """What scripts/peers.sh installed, or a skip with the last thing that it said."""
-    command = [str(servers.REPOSITORY / "scripts" / "peers.sh"), target]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["no reason was given"]
-        raise Skip(said[-1].removeprefix("peers: "))
-    return done.stdout.strip().splitlines()[-1]
 
 
 @contextlib.contextmanager
@@ -98,9 +75,9 @@ def nixl_dynamic(shards: bool, scratch: pathlib.Path) -> str:
         we_verify(its)
         native.l2(mine, *NATIVE, *FLAGS, "--only", "store").expect(0)
         # LMCache loads only what its own process has found before, so both happen in one.
-        command = [sys.executable, "-W", "ignore", __file__, "--load", json.dumps(mine), str(scratch / "mine")]
-        loaded = subprocess.run(command, capture_output=True, text=True, check=False)
-        require(loaded.returncode == 0, f"LMCache did not load what ours stored: {loaded.stderr[-1000:]}")
+        path = os.pathsep.join([str(native.SCRIPTS), os.environ["PYTHONPATH"]])
+        command = [sys.executable, "-m", "interop.sdk", "--load", json.dumps(mine), scratch / "mine"]
+        native.run(command, env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}).expect(0)
     same = sorted(str(path.relative_to(scratch / "its")) for path in (scratch / "its").rglob("*.bin"))
     ours = sorted(str(path.relative_to(scratch / "mine")) for path in (scratch / "mine").rglob("*.bin"))
     require(same == ours, f"other names: {same[:1]} and {ours[:1]}")
@@ -109,7 +86,7 @@ def nixl_dynamic(shards: bool, scratch: pathlib.Path) -> str:
 
 def load_as_lmcache(spec: dict, place: pathlib.Path) -> None:
     """In a process of its own, with NIXL: LMCache finds and loads every object, and the bytes are those of the files."""
-    import reference
+    from lib import reference
 
     adapter = reference.Reference(spec, 8, 2, SIZE, 4096)
     for index in range(3):
@@ -167,7 +144,7 @@ def mooncake_master(scratch: pathlib.Path):
     command = [program, "-rpc_address", "127.0.0.1", "-rpc_port", rpc, "-metrics_port", metrics]
     command += ["-enable_http_metadata_server=true", "-http_metadata_server_host", "127.0.0.1", "-http_metadata_server_port", http]
     with servers.Server(command, http, scratch / "master.log") as master:
-        servers.wait_for_port(rpc, master.process, master.log)
+        master.wait_for(rpc)
         yield {
             "type": "mooncake_store",
             "local_hostname": "127.0.0.1",
@@ -243,25 +220,10 @@ CHECKS = [
 ]
 
 
-def run(name: str, check, argument, root: pathlib.Path) -> str:
-    scratch = pathlib.Path(tempfile.mkdtemp(dir=root))
-    try:
-        print(f"pass  sdk, {name}: {check(argument, scratch)}", flush=True)
-        return "passed"
-    except Skip as reason:
-        print(f"skip  sdk, {name}: {reason}", flush=True)
-        return "skipped"
-    except Exception:
-        print(f"FAIL  sdk, {name}\n{traceback.format_exc()}", flush=True)
-        return "failed"
-
-
 def main() -> int:
-    root = pathlib.Path(sys.argv[1])
-    chosen = [check for check in CHECKS if not sys.argv[2:] or any(word in check[0] for word in sys.argv[2:])]
-    outcome = collections.Counter(run(*check, root) for check in chosen)
-    print(f"{outcome['passed']} passed, {outcome['failed']} failed, {outcome['skipped']} skipped")
-    return 1 if outcome["failed"] else 0
+    words = sys.argv[2:]
+    chosen = [(f"sdk, {name}", *check) for name, *check in CHECKS if not words or any(word in name for word in words)]
+    return checks.run_all(chosen, pathlib.Path(sys.argv[1]))
 
 
 if __name__ == "__main__":
