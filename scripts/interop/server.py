@@ -173,9 +173,12 @@ def grpc_server(scratch):
 def killed_server(server):
     """A server that is killed in mid-run ends the run with 1 and a sentence, and nothing of ours is left."""
 
+    objects = lambda: server.status()["storage_manager"]["l1_manager"]["total_object_count"]
+
     def kill(_):
-        deadline = time.monotonic() + RUN_S
-        while not server.status()["storage_manager"]["l1_manager"]["total_object_count"] and time.monotonic() < deadline:
+        before, deadline = objects(), time.monotonic() + RUN_S
+        # Four chunks of each sequence.
+        while objects() < before + 12 and time.monotonic() < deadline:
             time.sleep(0.02)
         server.stop(kill=True)
 

@@ -36,7 +36,7 @@ def invocation() -> str:
     for word in words:
         if word in ("--out", "--output", "--state", "--dir"):
             next(words, None)
-        elif "/" not in word:
+        elif not os.path.exists(word):
             kept.append(word)
     return shlex.join([f"scripts/measure/{pathlib.Path(sys.argv[0]).name}", *kept])
 
