@@ -101,9 +101,9 @@ def injected_gaps(_: object, scratch: pathlib.Path) -> str:
 def refusal(argument: tuple, scratch: pathlib.Path) -> str:
     spec, python, code, words = argument
     run = native.l2(spec, "--via", "lmcache", "--python", python or sys.executable, "--only", "lookup").expect(code)
-    said = run.stderr.strip()
-    require(words in said and "\n" not in said, f"not one sentence with {words!r}: {said}")
-    return said
+    message = run.stderr.strip()
+    require(words in message and "\n" not in message, f"not one sentence with {words!r}: {message}")
+    return message
 
 
 REFUSALS = {
@@ -128,13 +128,13 @@ def messages_agree(_: object, scratch: pathlib.Path) -> str:
         command = [native.binary(), "l2", "--python", "/no/such/python", "--l2-adapter", json.dumps(spec)]
         command += ["--only", "load"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = done.stderr.strip()
+        message = done.stderr.strip()
         # LMCache opens these paths while it parses; ours leaves that to it.
         if theirs is None or "Invalid path configuration" in theirs:
-            agree = done.returncode == 1 and "could not start /no/such/python" in said
+            agree = done.returncode == 1 and "could not start /no/such/python" in message
         else:
-            agree = done.returncode == 2 and said == f"Error parsing L2 adapter config: {theirs}"
-        require(agree, f"{json.dumps(spec)}\n  LMCache: {theirs}\n  ours:    {said}")
+            agree = done.returncode == 2 and message == f"Error parsing L2 adapter config: {theirs}"
+        require(agree, f"{json.dumps(spec)}\n  LMCache: {theirs}\n  ours:    {message}")
         checked += 1
     return f"{checked} specs"
 

@@ -80,19 +80,19 @@ class Bench:
         for name, folder in [("TINY", "tiny-tokenizer"), ("WORDS", "words-tokenizer")]:
             (scratch / name).symlink_to(REPOSITORY / "tests/golden/engine" / folder)
 
-    def run(self, whose: str, *flags: str) -> list[tuple[str, str, bytes]]:
+    def run(self, side: str, *flags: str) -> list[tuple[str, str, bytes]]:
         """What one run sent."""
-        extra = ["--no-certificate"] if whose == "ours" else []
-        command = [*self.programs[whose], "--engine-url", self.url, "--output-dir", f"out-{whose}", *flags, *extra]
+        extra = ["--no-certificate"] if side == "ours" else []
+        command = [*self.programs[side], "--engine-url", self.url, "--output-dir", f"out-{side}", *flags, *extra]
         environment = os.environ | {"OPENAI_API_KEY": KEY, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         self.server.take()
         done = subprocess.run(
             command, cwd=self.scratch, env=environment, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
         )
         if done.returncode != 0:
-            raise AssertionError(f"{whose}: exit code {done.returncode} of {' '.join(command)}\n{done.stdout}{done.stderr}")
+            raise AssertionError(f"{side}: exit code {done.returncode} of {' '.join(command)}\n{done.stdout}{done.stderr}")
         if KEY in done.stdout + done.stderr:
-            raise AssertionError(f"{whose}: printed the API key")
+            raise AssertionError(f"{side}: printed the API key")
         return self.server.take()
 
     def compare(self, flags: list[str], ordered: bool = True, reference: list | None = None) -> list:

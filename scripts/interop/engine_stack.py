@@ -154,10 +154,10 @@ def check_workloads(engine: Engine, tokenizer: pathlib.Path) -> None:
     )
     run.check("multi-round-chat", 8, 8)
     first = engine.template_tokens("system", "user", "assistant", "user")
-    said = 200 + 400 + engine.tokens("Understood, I have read the context above.") + 20
+    text_tokens = 200 + 400 + engine.tokens("Understood, I have read the context above.") + 20
     prompts = {record["request_id"]: record["prompt_tokens"] for record in run.records}
     firsts = [prompts.get("s0_r0"), prompts.get("s1_r1")]
-    checks.equal("multi-round-chat: prompt tokens of the first rounds", firsts, [first + said] * 2)
+    checks.equal("multi-round-chat: prompt tokens of the first rounds", firsts, [first + text_tokens] * 2)
 
 
 def check_engines_tokenizer(engine: Engine) -> None:
@@ -170,14 +170,13 @@ def check_engines_tokenizer(engine: Engine) -> None:
         run.check(f"random-prefill of {length} by /tokenize", 4, 1)
         checks.equal(f"random-prefill of {length} by /tokenize: prompt tokens", run.prompt_tokens(), [length + user] * 4)
         warned = [row["code"] for row in run.report.get("metrics", {}).get("warnings", [])]
-        checks.that(f"random-prefill of {length} by /tokenize: no doubt about lengths", "prompt-lengths" not in warned, warned)
+        checks.that(f"random-prefill of {length} by /tokenize: no warning about lengths", "prompt-lengths" not in warned, warned)
     refused = engine.run("prefix-suffix-tuner", *sized(*exact, "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB))
-    said = refused.stderr
-    checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in said, said)
+    checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in refused.stderr, refused.stderr)
 
 
 def tuner(engine: Engine, *flags: object) -> Run:
-    """The same flags whatever lies behind the engine."""
+    """The same flags with and without a cache server."""
     run = engine.run("prefix-suffix-tuner", "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB, *flags)
     pool = int(TIER_GB * 1.05 * tiny_model.TOKENS_PER_GB / CONTEXT_TOKENS)
     return run.check("prefix-suffix-tuner", pool, 1)

@@ -1,4 +1,4 @@
-"""Proves that our `fs` adapter and LMCache's share one on-disk format, both ways. Run by scripts/interop.sh."""
+"""Proves that our `fs` adapter and LMCache's share one on-disk format, in both directions. Run by scripts/interop.sh."""
 
 import contextlib
 import dataclasses
@@ -192,9 +192,9 @@ def damage_is_seen(damage: str, scratch: pathlib.Path) -> str:
     case.ours(base, "--only", "load", "--no-skip-verify").expect(0)
     DAMAGES[damage](objects_in(base))
     run = case.ours(base, "--only", "load", "--no-skip-verify").expect(1)
-    said = [line for line in run.stderr.splitlines() if line.strip()]
-    require(bool(said), "our load exits 1 and does not say why")
-    return f"our load exits 1 and says: {said[0].replace(str(base), 'DIR')}"
+    messages = [line for line in run.stderr.splitlines() if line.strip()]
+    require(bool(messages), "our load exits 1 and prints no reason")
+    return f"our load exits 1 and says: {messages[0].replace(str(base), 'DIR')}"
 
 
 def main() -> int:

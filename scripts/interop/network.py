@@ -1,5 +1,5 @@
-"""Proves that our `resp`, `valkey` and `s3` adapters and LMCache's share one format on real servers, both ways, and that real
-faults are told. Run by scripts/interop/network.sh inside LMCache's environment."""
+"""Proves that our `resp`, `valkey` and `s3` adapters and LMCache's share one format on real servers, in both directions, and that real
+faults are reported. Run by scripts/interop/network.sh inside LMCache's environment."""
 
 import pathlib
 import subprocess
@@ -69,7 +69,7 @@ def resp_password(program: str, scratch: pathlib.Path) -> str:
         require("WRONGPASS" in wrong.stderr and "wrong-secret" not in wrong.stderr, wrong.stderr)
         none = ours(resp_spec(redis), "--only", "store").expect(1)
         require("give the password" in none.stderr, none.stderr)
-        return f"{proof}; a wrong and a missing password are told: {wrong.stderr.strip()}"
+        return f"{proof}; a wrong and a missing password are reported: {wrong.stderr.strip()}"
 
 
 def resp_pipeline(program: str, scratch: pathlib.Path) -> str:
@@ -125,7 +125,7 @@ def valkey_cluster_moves(program: str, scratch: pathlib.Path) -> str:
             redirected += sum(one["code"] == "requests-repeated" for one in run.metrics.get("warnings", []))
         move.join()
         require(not trouble, "".join(trouble))
-        require(redirected > 0, "no run met a slot that moved")
+        require(redirected > 0, "no run was redirected to another node")
         require(good == runs * 40 * IN_FLIGHT * 10, f"{good} objects are good in {runs} runs")
         return f"{good} objects stored, loaded and verified while 2000 slots moved; {redirected} of {runs} runs were redirected"
 

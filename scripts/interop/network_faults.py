@@ -1,5 +1,5 @@
-"""Faults of real servers while a run goes on: killed, refused, silent, full, read-only, a lost primary, overloaded. Nothing
-may be reported as stored that is not there, and a run goes on when the server is back. Standard library only."""
+"""Faults of real servers during a run: killed, refusing, silent, full, read-only, a lost primary, overloaded. The checks compare
+what a run reports as stored with what the server holds, and that a run goes on when the server is back. Standard library only."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ from interop.network_specs import IN_FLIGHT, ours, resp_spec, s3_spec, succeeded
 from lib import native, services
 from lib.checks import require
 
-PATIENCE_S = 60.0
-# Of the benchmark's own CPU time, in which it meets a fault some hundred times on any machine.
-GLIMPSE_S = 0.02
+WAIT_S = 60.0
+# CPU time of the benchmark in which some hundred of its requests fail, on any machine.
+FAULT_CPU_S = 0.02
 
 
 def first_failure(run: native.Run) -> str:
@@ -23,10 +23,10 @@ def first_failure(run: native.Run) -> str:
 
 
 def wait_until(condition, what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {PATIENCE_S:.0f} s for {what}")
+            raise AssertionError(f"waited {WAIT_S:.0f} s for {what}")
         time.sleep(0.001)
 
 
@@ -35,8 +35,8 @@ def held(redis: services.Redis) -> int:
 
 
 class Benchmark:
-    """The running benchmark, seen from the fault beside it. What it has done decides when a fault comes and goes, and it is
-    held while a server needs its time, so that neither a fast nor a slow machine changes what a check sees."""
+    """The running benchmark, as the thread that makes the fault sees it. Its progress decides when a fault begins and ends, and it
+    is stopped while a server starts, so that the speed of the machine does not change the result of a check."""
 
     def __init__(self, pid: int):
         self.pid = pid
@@ -50,8 +50,8 @@ class Benchmark:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def works(self, cpu_s: float = GLIMPSE_S) -> None:
-        """Waits until it has used so much more CPU time."""
+    def works(self, cpu_s: float = FAULT_CPU_S) -> None:
+        """Waits until it has used this much more CPU time."""
         self.running()
         enough = self.cpu_s() + cpu_s
         wait_until(lambda: self.running() or self.cpu_s() >= enough, "the benchmark to work")
@@ -67,13 +67,13 @@ class Benchmark:
 
 
 def while_running(fault, spec: dict, flags: list) -> native.Run:
-    """A run with `fault` beside it; what goes wrong in either is told."""
+    """A run with `fault` in a thread; an error in either is raised."""
     trouble, beside = [], []
 
     def guarded(pid: int) -> None:
         try:
             fault(Benchmark(pid))
-        except Exception as error:  # noqa: BLE001 - told below
+        except Exception as error:  # noqa: BLE001 - raised below
             trouble.append(error)
 
     def watch(pid: int) -> None:
@@ -114,7 +114,7 @@ def store_flags(num_keys: int, rounds: int, *more: object) -> tuple[int, list]:
     return num_keys * IN_FLIGHT * rounds, flags
 
 
-# Hundreds of times what a fault waits for, and little to keep.
+# Small objects for long runs.
 LONG = ("--data-size-kb", 4)
 LRU = ("--maxmemory", "300mb", "--maxmemory-policy", "allkeys-lru")
 
@@ -146,7 +146,7 @@ def refused_for_a_while(program: str, scratch: pathlib.Path) -> str:
             wait_until(lambda: held(redis) >= 500, "500 keys")
             redis.stop()
             require(refuses(redis.port), "the port is still open")
-            benchmark.works(10 * GLIMPSE_S)
+            benchmark.works(10 * FAULT_CPU_S)
             with benchmark.held():
                 redis.start()
 
@@ -213,7 +213,7 @@ def failover(program: str, scratch: pathlib.Path) -> str:
         def kill(benchmark: Benchmark) -> None:
             wait_until(lambda: held(lost) >= 500, "500 keys")
             lost.stop(kill=True)
-            benchmark.works(20 * GLIMPSE_S)
+            benchmark.works(20 * FAULT_CPU_S)
             with benchmark.held():
                 wait_until(took_over, "a replica that takes over")
                 promoted.append(writes_of(promoted[0]))
@@ -256,7 +256,7 @@ def s3_killed_and_back(_: pathlib.Path, scratch: pathlib.Path) -> str:
         def kill(benchmark: Benchmark) -> None:
             wait_until(lambda: objects() >= 200, "200 objects")
             server.stop()
-            benchmark.works(10 * GLIMPSE_S)
+            benchmark.works(10 * FAULT_CPU_S)
             with benchmark.held():
                 before.append(objects())
                 server.start()

@@ -13,7 +13,7 @@ check() {
         echo "FAIL  $*"
     fi
 }
-# Spilt registers would cost memory traffic of their own.
+# Spilled registers would cost memory traffic.
 assembles() {
     local output
     output=$("${nvcc%nvcc}ptxas" -v "-arch=$1" cuda/checksum.ptx -o "$2/$1.cubin" 2>&1) || { echo "$output"; return 1; }

@@ -196,16 +196,16 @@ def built_in(release, *flags):
 
 def real_client_of(release):
     """The real client of a release takes our built-in server for a real one."""
-    for way, flags in (("inline", []), ("shared memory", ["--shm-name", f"interop-{uuid.uuid4().hex[:12]}"])):
+    for transport, flags in (("inline", []), ("shared memory", ["--shm-name", f"interop-{uuid.uuid4().hex[:12]}"])):
         with built_in(release, *flags) as server:
             # Sequences of their own, because the real client takes what it stored before for a failure.
             for first, mode in ((1, "engine_driven"), (11, "lmcache_driven")):
                 # The real client before 0.5.6 sends inline stores without chunks.
-                if (release, way, mode) == ("0.5.5", "inline", "engine_driven"):
+                if (release, transport, mode) == ("0.5.5", "inline", "engine_driven"):
                     continue
                 text = reference(server, mode, "(2,64,8,2,16):bfloat16:2", (first, first + 2))
                 rate = re.search(r"Pass rate \(%\):\s+100\.0", text)
-                check(f"real client {release} and the built-in server, {way}, {mode}", "" if rate else text[-600:])
+                check(f"real client {release} and the built-in server, {transport}, {mode}", "" if rate else text[-600:])
 
 
 def main():

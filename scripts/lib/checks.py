@@ -1,4 +1,4 @@
-"""Runs named checks one after the other and prints what each proved: what the interop parts share. Standard library only.
+"""Runs named checks one after the other and prints the result of each: shared by the interop parts. Standard library only.
 
 A check is called with an argument and a fresh directory. It returns a sentence, or raises: Skip for what is missing here, anything
 else is a failure. The last line printed is "N passed, N failed, N skipped", which scripts/interop.sh reads.

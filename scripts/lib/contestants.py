@@ -1,4 +1,4 @@
-"""LMCache's adapters and ours under the same rounds, and what is said about them: what the side-by-side scripts share. Standard
+"""LMCache's adapters and ours under the same rounds, with throughput and CPU cost: shared by the side-by-side scripts. Standard
 library only; LMCache runs in a process of its own."""
 
 import dataclasses
@@ -136,8 +136,8 @@ def speed(slices: list[Slice]) -> str:
 
 
 def ratio(mine: list[Slice], others: list[Slice]) -> tuple[float, str]:
-    """Median of the slices' own ratios, so that a machine that drifts favours nobody."""
-    # Those that come rarely come in the first slices.
+    """Median of the slices' own ratios, so that a machine whose speed drifts favours neither."""
+    # Rare contestants run in the first slices.
     ratios = [own.mib_s / other.mib_s for own, other in zip(mine, others)]
     return statistics.median(ratios), spread(ratios, 2)
 

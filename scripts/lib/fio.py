@@ -1,6 +1,6 @@
 """fio jobs as near to our own probe as its options come. Standard library only.
 
-Our buffers lie in transparent huge pages. Where a request is copied page by page (virtio, IOMMUs) buffers of 4 KiB pages are up to
+Our buffers are in transparent huge pages. Where a request is copied page by page (virtio, IOMMUs) buffers of 4 KiB pages are up to
 three times slower, so fio gets the same: allocated by a malloc that asks for huge pages, and aligned to them.
 """
 

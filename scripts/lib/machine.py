@@ -1,5 +1,5 @@
-"""What a machine does to measurements, and how to keep it out: slow creates, memory that the host has yet to give, TCP settings,
-tmpfs pages. Standard library only."""
+"""Effects of the machine that a measurement has to avoid: slow creation of files, memory that the host has yet to provide, TCP
+settings, page size of a tmpfs. Standard library only."""
 
 import contextlib
 import mmap
@@ -20,7 +20,7 @@ TOUCH_BYTES = 1 << 30
 
 
 def create_us(root: pathlib.Path) -> float:
-    """Median time to create an empty file in a new directory, which stays: deleting it would be the very problem. A journal-less
+    """Median time to create an empty file in a new directory, which stays, because deletions are what slows creation down. A journal-less
     ext4 searches past recently deleted inodes at every create, for about five minutes after many deletions."""
     directory, times = pathlib.Path(tempfile.mkdtemp(prefix="creates-", dir=root)), []
     for number in range(SAMPLES):
@@ -40,14 +40,14 @@ def wait_for_quick_creates(root: pathlib.Path) -> float:
 
 
 def touch_memory(amount: int = TOUCH_BYTES) -> None:
-    """Uses and frees so much memory, so that what follows gets memory that the machine already holds.
+    """Uses and frees this much memory, so that what follows gets memory that the machine already holds.
 
     A virtual machine gets each page from its host when it first uses it, at about 0.4 GiB/s a core where this was written, and
     gives it back when it has been free for two seconds or so. Without this right before a slice, a buffered store would show
     that instead of either adapter. What was freed last is given out first.
     """
     cores = os.cpu_count() or 1
-    # Buffers want huge pages and the page cache large pieces, so both kinds of free memory are used: 2 MiB pages, then small.
+    # Buffers use huge pages and the page cache small ones, so both kinds of free memory are touched.
     shares = [(amount // cores, mmap.MADV_HUGEPAGE), (amount // cores // 4, mmap.MADV_NOHUGEPAGE)]
     children = []
     for _ in range(cores):

@@ -120,7 +120,7 @@ def mock(kind: str, *flags: object, program: str | None = None, prefix: tuple = 
         process.stdout.close()
 
 
-# A process starts with the peak of the one that started it, so a small one stands between, which bounds what can be seen.
+# The kernel starts a process with the peak of its parent's memory, so the parent is a small process, not this one.
 PEAK = """import os, subprocess, sys
 child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 _, status, usage = os.wait4(child.pid, 0)
@@ -129,6 +129,6 @@ os._exit(min(abs(os.waitstatus_to_exitcode(status)), 255))"""
 
 
 def peak_memory_mib(command: list, **options) -> float:
-    """Peak resident memory of a program. Less than 10 MiB cannot be told from 10 MiB."""
+    """Peak resident memory of a program. Values below 10 MiB read as 10 MiB."""
     done = run([sys.executable, "-I", "-S", "-c", PEAK, *command], **options).expect(0)
     return int(done.stdout) / 1024

@@ -1,5 +1,5 @@
-"""LMCache's own L2 adapter driven by the runner of `lmcache bench l2`, one slice at a time, in a process that stays: its seconds of
-imports are paid once and never measured. Runs inside the LMCache environment only (`python -m lib.reference_slices`).
+"""LMCache's own L2 adapter driven by the runner of `lmcache bench l2`, one slice at a time, in a process that stays, so that its
+imports, which take seconds, are not measured. Runs inside the LMCache environment only (`python -m lib.reference_slices`).
 
 Answers each line of JSON on standard input with one on standard output:
 

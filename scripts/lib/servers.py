@@ -29,8 +29,8 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, reserve_bus: bool = False) -> list[int]:
-    """Ports that nobody listens on now; for cluster nodes the bus port too, 10000 above. They lie below the ports that the
-    kernel gives to clients: one of those could be taken while its server is down, even by a client that connects to itself."""
+    """Ports that nobody listens on now; for cluster nodes the bus port too, 10000 above. They are below the ports that the
+    kernel gives to clients, one of which a client could take while its server is down."""
     first_of_clients = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     end = first_of_clients if first_of_clients > 15_000 else 32_000
     found = []

@@ -109,7 +109,7 @@ def nginx(
     http: str = "",
     workers: int = 1,
 ) -> Server:
-    """The fastest thing at hand that speaks S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
+    """A fast server for S3's data path: PUT, GET with ranges, HEAD. It checks no signature. Its DAV module
     answers a PUT with 201 or 204, which the AWS CRT does not take for S3, so a filter makes it 200. `http`: more of its
     configuration."""
     port = free_ports(1)[0]

@@ -1,7 +1,7 @@
-"""Runs in turns and what is made of them: medians, ratios and spreads of interleaved slices. Standard library only.
+"""Interleaved runs, and their medians, ratios and spreads. Standard library only.
 
-Machines drift, and virtual ones drift much. So nothing is compared that did not run in turns, and a ratio is formed between
-neighbours before its median is taken.
+The speed of a machine drifts, that of a virtual machine most. So whatever is compared runs in turns, and ratios are formed between
+neighbouring runs before the median is taken.
 """
 
 import json

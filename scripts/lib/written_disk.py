@@ -1,5 +1,5 @@
-"""A small ext4 on a disk all of whose space was written before, as a drive in use is: a loop device on a file written in full,
-past the page cache. New files then lie where the device below has bytes already. Needs root, fio, losetup and mkfs.ext4."""
+"""A small ext4 on a disk that was written in full before, as a drive in use is: a loop device on a file that was written past the
+page cache. The blocks of new files then hold bytes already on the device below. Needs root, fio, losetup and mkfs.ext4."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ def mounted(root: pathlib.Path, gib: int):
     """The directory it is mounted at. `discard` is off, so that nothing that is deleted is given back to the device."""
     image, place = root / "disk.img", root / "disk"
     place.mkdir()
-    # fio does not write zeros, which a device may take for nothing.
+    # fio does not write zeros, which a device may drop.
     fio.run(image, "write", f"{gib}g", "1m")
     loop = output_of("losetup", "--direct-io=on", "--find", "--show", image)
     try:

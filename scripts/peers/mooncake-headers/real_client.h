@@ -1,6 +1,6 @@
 // What LMCache's Mooncake connector uses of Mooncake's store client, as declarations only: the pip package of Mooncake carries
 // the library with these functions but not its headers (which need a dozen other libraries). The object is made by the library
-// itself; only ReplicateConfig is laid out here, and it belongs to the release that scripts/peers-sdk.sh pins.
+// itself; only ReplicateConfig is laid out here, and it belongs to the release that scripts/peers/sdk.sh pins.
 #pragma once
 
 #include <cstddef>
