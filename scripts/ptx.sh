@@ -11,10 +11,10 @@ built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 # 7.5 is the oldest architecture that this compiler takes; drivers compile the text for whatever they find.
 "$nvcc" -ptx -arch=compute_75 -O3 -o "$built" cuda/checksum.cu
-# The compiler writes its own version of the PTX language, which older drivers refuse, though nothing newer than 7.0 is used.
+# The compiler writes its newest version of the PTX language, which older drivers refuse; the text uses nothing newer than 7.0.
 sed -i 's/^\.version .*/.version 7.0/' "$built"
 if [ "${1:-}" = --check ]; then
-    # The header names the compiler's build, which does not change what the text means.
+    # The header names the compiler's build and is not compared.
     if diff <(grep -v '^//' cuda/checksum.ptx) <(grep -v '^//' "$built"); then
         echo "cuda/checksum.ptx is what $("$nvcc" --version | grep -o 'release [0-9.]*') makes of cuda/checksum.cu"
     else

@@ -1,4 +1,4 @@
-"""Runs every workload against a real vLLM and compares what was asked for with what the servers say they saw.
+"""Runs every workload against a real vLLM and compares the requests with the counters of the servers.
 
 Usage: python -m interop.engine_stack SCRATCH VLLM_ENVIRONMENT
 """
@@ -95,7 +95,7 @@ class Run:
         return [record["prompt_tokens"] for record in self.records]
 
     def check(self, name: str, requests: int, answer_tokens: int) -> "Run":
-        """What holds for every run: it succeeds, with so many requests, each of exactly so many tokens."""
+        """Checks of every run: it succeeds, with this many requests, each answered with exactly this many tokens."""
         checks = self.checks
         checks.that(f"{name}: succeeds", self.code == 0, f"exit status {self.code}: {self.stderr[-800:]}")
         checks.equal(f"{name}: requests", self.summary["results"].get("successful_requests"), requests)

@@ -57,7 +57,7 @@ def run(name, server, transport, *flags):
 
 
 def litter(server):
-    """What a run has left, at the server or in shared memory. Servers release locks some milliseconds after a transfer."""
+    """What a run left behind, at the server or in shared memory. Servers release locks some milliseconds after a transfer."""
     deadline = time.monotonic() + SETTLE_S
     while (found := left_now(server)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -165,7 +165,7 @@ def wrong_addresses(server):
 
 
 def grpc_server(scratch):
-    """A server of the other transport is named, not waited for."""
+    """A server of the other transport is an error at once, not a time-out."""
     with CacheServer(scratch, 16, "--transport", "grpc") as server:
         check("a gRPC server", failure(ours(server), 1, "gRPC"))
 
@@ -195,10 +195,10 @@ def built_in(release, *flags):
 
 
 def real_client_of(release):
-    """The real client of a release takes our built-in server for a real one."""
+    """The real client of a release passes against our mock server."""
     for transport, flags in (("inline", []), ("shared memory", ["--shm-name", f"interop-{uuid.uuid4().hex[:12]}"])):
         with built_in(release, *flags) as server:
-            # Sequences of their own, because the real client takes what it stored before for a failure.
+            # Other sequences each time, because the real client fails when it finds what it stored before.
             for first, mode in ((1, "engine_driven"), (11, "lmcache_driven")):
                 # The real client before 0.5.6 sends inline stores without chunks.
                 if (release, transport, mode) == ("0.5.5", "inline", "engine_driven"):

@@ -177,7 +177,7 @@ install_s3() {
 
 # ---- LMCache ------------------------------------------------------------------------------------------------------
 
-# Imports what the checks use. Package metadata alone would also be there after an interrupted installation.
+# Imports what the checks use: an interrupted installation leaves package metadata too.
 lmcache_works() {
     local python=$1/bin/python
     [ -x "$python" ] && [ -x "$1/bin/lmcache" ] && LMCACHE_DISABLE_BANNER=1 LMCACHE_LOG_LEVEL=ERROR "$python" - \
@@ -203,7 +203,7 @@ install_lmcache() {
     printf '%s\n' "$venv"
 }
 
-# Unpacks the wheel of one release beside the environment of the newest, whose dependencies serve all of them.
+# Unpacks the wheel of one release beside the environment of the newest, whose dependencies all releases share.
 install_lmcache_wheel() {
     local release=$1 target tmp
     [[ $release =~ ^0\.5\.[0-5]$ ]] || fail "lmcache-wheel takes a release from 0.5.0 to 0.5.5, not '$release'"
