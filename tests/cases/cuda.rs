@@ -154,7 +154,10 @@ fn page_locked_memory_goes_both_ways() {
 fn the_checked_in_ptx_is_built_from_the_source() {
     let nvcc = std::env::var("NVCC").unwrap_or_else(|_| "nvcc".into());
     if Command::new(&nvcc).arg("--version").output().is_err() {
-        return skip_without(&nvcc, "name one in NVCC, or run scripts/ptx.sh --check, which installs it");
+        return skip_without(
+            &nvcc,
+            "name one in NVCC, or run scripts/ptx.sh --check, which installs it",
+        );
     }
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ptx.sh"))
         .arg("--check")
