@@ -17,15 +17,15 @@ RELEASE_BIN := target/release-lto/lmcache-bench
 build:
 	$(CARGO) build --release --locked
 
-# What people copy: optimised across crates, stripped, dynamically linked to glibc only. Rust's libraries ask for the shared
-# libgcc_s; a linker script of that name puts the same functions into the file.
+# Dynamically linked to glibc only: Rust's libraries ask for the shared libgcc_s, and a linker script of that name takes the same
+# functions from the static library.
 ## release: the same, optimised across crates and stripped; needs glibc alone
 release:
 	mkdir -p target/static-libgcc
 	echo 'INPUT(-lgcc_eh -lgcc)' > target/static-libgcc/libgcc_s.so
 	$(CARGO) rustc --profile release-lto --locked --bin lmcache-bench -- -L native=$(CURDIR)/target/static-libgcc
 
-# One file that runs on any x86-64 Linux. At a fixed address: the table that would let it move has half a MiB.
+# At a fixed address, because the relocation table would take half a MiB.
 ## static: one file that runs on any x86-64 Linux
 static:
 	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--icf=all' $(CARGO) build --profile release-lto --locked --target $(TARGET)
@@ -40,11 +40,11 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
-## interop: checks against the real LMCache and servers, installed once outside the checkout (about 14 GiB)
+## interop: checks against the real LMCache and servers, installed once outside the checkout (about 14 GiB); MUST_RUN=0 skips what cannot be installed
 interop:
 	scripts/interop.sh
 
-## fuzz: every reader of foreign bytes with inputs made up for it, SECONDS=120 in all (builds 3 minutes, once; see fuzz/README.md)
+## fuzz: all fuzz targets for SECONDS=120 together (the first build takes 3 minutes; see fuzz/README.md)
 fuzz:
 	scripts/fuzz.sh $(SECONDS)
 
@@ -52,7 +52,7 @@ fuzz:
 bench-l2: build
 	scripts/bench-l2.sh target/release/lmcache-bench $(ARGS)
 
-## demo: the engine benchmark against the mock engine, to see what each cache tier is worth (35 s, needs python3)
+## demo: the engine benchmark against the mock engine, with one cache tier more in each run (35 s, needs python3)
 demo: build
 	scripts/demo.sh target/release/lmcache-bench
 
@@ -66,12 +66,12 @@ install: release
 	$(RELEASE_BIN) --generate complete-zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_lmcache-bench
 	$(RELEASE_BIN) --generate complete-fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/lmcache-bench.fish
 
-# A test fails when it is stale.
+# A test fails when docs/cli.md is stale.
 ## docs: docs/cli.md from the flag tables
 docs: build
 	target/release/lmcache-bench --generate cli-md > docs/cli.md
 
-# Checked in so that building needs no nvcc.
+# The file is checked in, so that a build needs no nvcc.
 ## ptx: cuda/checksum.ptx from its source
 ptx:
 	scripts/ptx.sh

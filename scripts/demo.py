@@ -1,22 +1,22 @@
-"""Runs prefix-suffix-tuner unchanged against mock engines with more and more cache tiers, and prints what one sees.
+"""Runs prefix-suffix-tuner with the same flags against mock engines with more and more cache tiers, and prints the results.
 
-    scripts/demo.py BINARY
+    scripts/demo.sh BINARY
 
-The pool of prompts is 5 % larger than the tier that is meant to overflow, so that every second pass misses it and falls
-through to the next one. Times are the benchmark's own; beside them stands the truth from the mock's log.
+The pool of prompts is 5 % larger than the tier that should overflow, so every second pass misses it and is served by the next
+tier. TTFT is the benchmark's own; the column beside it is from the mock's log.
 """
 
 import json
 import pathlib
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 
+from lib import native
+
 TOKENS_PER_GB = 20_000
-# 16 chunks of 256 tokens, so that hardly any of a prompt is left over: what fills no chunk takes no room in DRAM, and a
-# pool that is only 5 % larger than DRAM would fit after all.
+# 16 chunks of 256 tokens: tokens beyond the last full chunk are not kept in DRAM, and with many of them a pool that is only
+# 5 % larger than DRAM would fit.
 CONTEXT_TOKENS = 4096
 THRASH_GB = 8
 # Microseconds of prefill per prompt token: computed, from DRAM, from disk.
@@ -24,7 +24,7 @@ COSTS = (
     *("--ttft-ms", "5", "--ttft-us-per-uncached-token", "15", "--dram-us-per-token", "0.5", "--disk-us-per-token", "2.5"),
 )
 
-# What lies behind the engine, its flags, and what is expected of the second pass.
+# Cache tiers, flags of the mock engine, and what to expect of the second pass.
 TIERS = [
     ("HBM only", ("--hbm-gb", "8"), "every prompt is computed again"),
     ("+ DRAM", ("--hbm-gb", "8", "--dram-gb", "100"), "prefixes come from DRAM"),
@@ -37,26 +37,14 @@ TIERS = [
 ]
 
 
-def start_mock(binary: str, log: pathlib.Path, flags: tuple) -> tuple[subprocess.Popen, str]:
-    command = [binary, "mock", "engine", "--log", str(log), "--tokens-per-gb", str(TOKENS_PER_GB), *COSTS, *flags]
-    mock = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    line = mock.stdout.readline()
-    if not line.startswith("listening on "):
-        mock.wait()
-        sys.exit("demo: the mock engine did not start")
-    return mock, line.removeprefix("listening on ").strip()
-
-
 def measure(binary: str, url: str, folder: pathlib.Path) -> dict:
     """One run of the workload; the same flags every time."""
     command = [
         *(binary, "engine", "--engine-url", url, "--lmcache-url", url, "--workload", "prefix-suffix-tuner"),
-        *("--psf-context-length", str(CONTEXT_TOKENS), "--psf-thrash", str(THRASH_GB), "--no-interactive"),
-        *("--output-dir", str(folder), "--no-csv", "--json", "--quiet", "--no-certificate"),
+        *("--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", THRASH_GB, "--no-interactive", "--quiet"),
+        *("--output-dir", folder, "--no-csv", "--json", "--no-certificate"),
     ]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        sys.exit(f"demo: the benchmark ended with {done.returncode}: {done.stderr}")
+    native.run(command).expect(0)
     return json.loads((folder / "bench_summary.json").read_text())["results"]
 
 
@@ -72,12 +60,9 @@ def main(binary: str) -> None:
     for name, flags, expected in TIERS:
         with tempfile.TemporaryDirectory(prefix="lmcache-bench-demo-") as scratch:
             log = pathlib.Path(scratch) / "log.jsonl"
-            mock, url = start_mock(binary, log, flags)
-            try:
+            common = ["--log", log, "--tokens-per-gb", TOKENS_PER_GB, *COSTS]
+            with native.mock("engine", *common, *flags, program=binary) as (url,):
                 results = measure(binary, url, pathlib.Path(scratch))
-            finally:
-                mock.send_signal(signal.SIGTERM)
-                mock.wait()
             records = second_pass(log, requests)
         truth = statistics.mean((record["first_token_ns"] - record["arrival_ns"]) / 1e6 for record in records)
         tokens = sum(record["prompt_tokens"] for record in records)

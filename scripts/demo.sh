@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make demo`: what each cache tier is worth, on this machine and without a GPU. See scripts/demo.py.
+# `make demo`: the effect of each cache tier, on this machine and without a GPU. See scripts/demo.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec python3 scripts/demo.py "$@"
+PYTHONPATH=scripts exec python3 -B scripts/demo.py "$@"

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets of fuzz/ and prints what came of it; ends with "N passed, M failed", and status 1 after a failure.
+# Runs the fuzz targets of fuzz/ and prints a table; the last line is "N passed, M failed", the exit code 1 after a failure.
 #
-#   scripts/fuzz.sh [--fast] [--markdown] SECONDS [TARGET...]      so many seconds in all, divided over the targets
-#   scripts/fuzz.sh [--fast] [--markdown] --inputs N [TARGET...]   so many inputs for each target
+#   scripts/fuzz.sh [--fast] [--markdown] SECONDS [TARGET...]      SECONDS in all, divided over the targets
+#   scripts/fuzz.sh [--fast] [--markdown] --inputs N [TARGET...]   N inputs for each target
 #
-# --fast makes short inputs only and does not trace comparisons, which takes two thirds of the time otherwise: for the bulk of a
-# long run, after one without it has learned what there is to learn.
+# --fast makes short inputs only and does not trace comparisons, which takes two thirds of the time: for the bulk of a long run,
+# after one without it.
 # Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2);
 # SEED makes the same inputs as the last run with that seed.
-# What was learned stays in fuzz/target/learned/TARGET for the next run, the log in fuzz/target/logs, an input that failed in
+# The corpus that a run learned stays in fuzz/target/learned/TARGET for the next run, the log in fuzz/target/logs, an input that failed in
 # fuzz/artifacts/TARGET. See fuzz/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Larger inputs find little more and cost much; the harness stretches some of them by itself.
+# Larger inputs find little more and take much longer; the harness stretches some of them itself.
 INPUT_BYTES_MAX=4096
 FAST_INPUT_BYTES_MAX=1024
-# Of one input, by the clock: much, because other programs may want the processor too. The harness bounds processor time.
+# Wall time of one input: long, because other programs may use the processor. The harness limits processor time.
 INPUT_SECONDS_MAX=10
 RSS_MIB_MAX=1024
 
@@ -44,8 +44,8 @@ is_number "$jobs" || fail "JOBS is '$jobs' and not a number of targets to run si
 command -v "${CXX:-c++}" >/dev/null || fail "${CXX:-c++} is missing: install g++, or name a C++ compiler in CXX"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
-# What cargo-fuzz builds with, less the sanitizer: the readers are safe code, and run three times as fast without. With
-# --target these flags do not reach build scripts.
+# The flags of cargo-fuzz without the sanitizer: the readers are safe code and run three times as fast without it. With --target
+# the flags do not apply to build scripts.
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
 build=fuzz/target
@@ -81,7 +81,7 @@ run_target() {
         >"$logs/$target.log" 2>&1 || status=$?
     spent=$(($(date +%s%N) - begun))
     inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target.log" | tail -n 1)
-    # A program that a finding ended wrote none.
+    # A program that failed wrote no statistics.
     counted=$(cat "$logs/$target.stats" 2>/dev/null || true)
     if [[ $counted =~ slowest_us=([0-9]+)\ peak_bytes=([0-9]+)\ peak_share=([0-9]+) ]]; then
         slowest_us=${BASH_REMATCH[1]} peak_bytes=${BASH_REMATCH[2]} peak_share=${BASH_REMATCH[3]}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Everything about `--mode gpu` that only a GPU can show, as one table. Build first where there is a toolchain:
+# Checks of `--mode gpu` that need a GPU, as one table. Build first where there is a toolchain:
 #
 #   cargo build --release && scripts/gpu-check.sh [OUT.md]
 #
 # BIN names the folder with lmcache-bench and gpu-check (default target/release), so that both can be carried to a node without
 # a toolchain. PYTHON names an interpreter for the second process, with torch and LMCache for the last part where they are
-# (default python3). The exit code is 1 if anything failed; what cannot be run here is named and does not fail.
+# (default python3). The exit code is 1 if a check failed; checks that cannot run here are listed and do not fail.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-target/release}
@@ -29,7 +29,7 @@ check() {
     local name=$1 last
     shift
     if "$@" >"$scratch/log" 2>&1; then last=passed; else last=FAILED; fi
-    # The last line that is more than a rule.
+    # The last line that is not a separator.
     row "$name" $last "$(grep -v '^[=-]*$' "$scratch/log" | tail -n 1)"
 }
 
@@ -73,7 +73,7 @@ ipc() {
     local pid=$exporter_PID from to
     exec {from}<&"${exporter[0]}" {to}>&"${exporter[1]}"
     eval "exec ${exporter[1]}>&-"
-    # The first line names the allocation, the last one says how it went.
+    # The first line names the allocation, the last one is the result.
     if read -r line <&"$from"; then
         # shellcheck disable=SC2086
         timeout 120 "$python" scripts/gpu-ipc-peer.py $line || status=1
@@ -87,10 +87,10 @@ ipc() {
     return $status
 }
 
-# 512 MiB in 32 layers, which any device has.
+# 512 MiB in 32 layers: fits any device.
 shape='(2,256,16,8,128):float16:32'
 
-# RPC_URL HTTP_URL FLAG...: a short run; the last line says how it went.
+# RPC_URL HTTP_URL FLAG...: a short run; the last line is its result.
 gpu_run() {
     local report=$scratch/report
     timeout 120 "$bin/lmcache-bench" server --mode gpu --rpc-url "$1" --url "$2" --start 0 --end 3 --interval 0.05 \
@@ -98,7 +98,7 @@ gpu_run() {
     echo "$(sed -n 's/^Transfer: *//p' "$report"): $(sed -n 's/^Pass rate (%): *//p' "$report") % passed"
 }
 
-# The whole run of one request, store included, less what driver, context and kernels take in a process of their own.
+# The run of one request, store included, less the time of driver, context and kernels, measured in a process of their own.
 first_store() {
     local driver begun ended
     driver=$("$bin/gpu-check" start) || { echo "$driver"; return 1; }
@@ -111,14 +111,14 @@ first_store() {
     [ $((ended - driver)) -lt 1000 ]
 }
 
-# SIGNAL: ends a run in its middle; within 10 s as much memory must be free as before it.
+# SIGNAL: ends a run half-way; within 10 s as much memory must be free as before it.
 ended_by() {
     local free victim left end=$((SECONDS + 10))
     free=$(free_mib)
     "$bin/lmcache-bench" server --mode gpu --rpc-url "$rpc" --url "$http" -q --kvcache-shape-spec "$shape" >/dev/null 2>&1 &
     victim=$!
     sleep 2
-    kill "-$1" $victim || { echo "the run had ended by itself, so nothing was seen"; return 1; }
+    kill "-$1" $victim || { echo "the run had ended before the signal"; return 1; }
     # A child with a timer would run this script's clean-up when it is killed.
     for _ in {1..300}; do
         kill -0 $victim 2>/dev/null || break

@@ -1,10 +1,9 @@
 """The adapters on files and devices beside LMCache's own: what one wrote the other reads, and images are the same to the byte.
 
-Run by scripts/interop.sh. LMCache's raw_block needs a Rust extension that its wheel does not have: scripts/peers.sh raw-block
-builds it. Without it a stand-in makes its system calls (stand_in/), everything else is the real code.
+LMCache's raw_block needs a Rust extension that its wheel does not have: scripts/peers/peers.sh raw-block builds it. Without it a
+stand-in makes its system calls (stand_in/), everything else is the real code.
 """
 
-import collections
 import contextlib
 import json
 import os
@@ -14,13 +13,10 @@ import subprocess
 import sys
 import types
 
-# Last, so that the real extension is taken where it is.
-sys.path.append(str(pathlib.Path(__file__).resolve().parent / "stand_in"))
-
-import fs
-import native
-import reference
-from fs import require
+from interop import fs
+from lib import checks, native, reference
+from lib.checks import require
+from lib.peers import Skip
 
 SEED = 7
 NUM_KEYS, SIZE_KIB, ROUNDS = 12, 64, 2
@@ -205,7 +201,7 @@ def our_crash(engine: str, scratch: pathlib.Path) -> str:
 def their_crash(_argument: None, scratch: pathlib.Path) -> str:
     objects(scratch)
     path = device(scratch)
-    subprocess.run([sys.executable, __file__, "--crash", path, scratch], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "interop.blocks", "--crash", path, scratch], check=True, timeout=120)
     run = ours(raw_block(path), "--only", "load", "--rounds", 1, "--warmup-rounds", 0, "--no-skip-verify").expect(0)
     fs.require_all_found(run, "Load", types.SimpleNamespace(keys_per_round=NUM_KEYS))
     lost = ours(raw_block(path), "--only", "load").expect(1)
@@ -229,7 +225,7 @@ def loop_device(_argument: None, scratch: pathlib.Path) -> str:
     expected, path = objects(scratch), device(scratch)
     made = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True, check=False)
     if made.returncode != 0:
-        return f"not run, this machine makes no loop device: {made.stderr.strip()}"
+        raise Skip(f"this machine makes no loop device: {made.stderr.strip()}")
     loop = made.stdout.strip()
     try:
         ours(raw_block(loop, io_engine="io_uring", use_odirect=True), "--only", "store").expect(0)
@@ -305,11 +301,10 @@ def same_mock(_argument: None, scratch: pathlib.Path) -> str:
 def main() -> int:
     if sys.argv[1] == "--crash":
         crash(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
-    root = pathlib.Path(sys.argv[1])
     direct = {"use_odirect": True, "relative_tmp_dir": "a/b"}
     # Few enough that our run names each of them.
     faults = {"rate": 0.2, "seed": 3, "gap_indices": [1], "gap_tail_ratios": [0, 0.5]}
-    checks = [
+    all_checks = [
         ("fs_native, buffered", native_files, {"num_workers": 2}),
         ("fs_native, O_DIRECT and relative_tmp_dir", native_files, direct),
         ("nixl_store_dynamic, names", nixl_names, None),
@@ -327,9 +322,7 @@ def main() -> int:
         ("fault_inject, none", same_faults, {}),
         ("mock, both command lines", same_mock, None),
     ]
-    outcome = collections.Counter(fs.run(*check, root) for check in checks)
-    print(f"{outcome[True]} passed, {outcome[False]} failed")
-    return 1 if outcome[False] else 0
+    return checks.run_all(all_checks, pathlib.Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

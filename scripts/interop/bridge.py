@@ -1,28 +1,20 @@
 """LMCache's adapters through our bridge: round trips, exchange with native adapters, faults, messages. Run by
 scripts/interop.sh with the LMCache environment's Python, which the bridge uses too."""
 
-import collections
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import tempfile
-import traceback
 
-import bridge_serde
-import bridge_specs
-import native
+from interop import bridge_specs
+from lib import checks, native, reference_serde
+from lib.checks import require
 
 VIA = ("--via", "lmcache", "--python", sys.executable)
 SHAPE = ("--num-keys", 8, "--in-flight", 2, "--rounds", 2, "--lookup-max-hit-rate", 1)
 OBJECTS = 8 * 2 * 2
 MOCK = {"type": "mock", "max_size_gb": 1, "mock_bandwidth_gb": 4}
-
-
-def require(truth: bool, what: str) -> None:
-    if not truth:
-        raise AssertionError(what)
 
 
 def dax(scratch: pathlib.Path) -> dict:
@@ -82,14 +74,14 @@ def serde(bits: int, scratch: pathlib.Path) -> str:
     """LMCache's aesgcm opens what ours sealed, and ours what LMCache's sealed."""
     key = scratch / "master.key"
     key.write_bytes(os.urandom(32))
-    theirs = bridge_serde.Serde(key.read_bytes(), bits, 256 << 10)
+    theirs = reference_serde.Serde(key.read_bytes(), bits, 256 << 10)
     block = {"type": "aesgcm", "master_key_path": str(key), "aes_bits": bits}
     spec = lambda name: {"type": "fs", "base_path": str(scratch / name)}
     sealed = lambda name: {**spec(name), "serde": block}
     native.l2(sealed("ours-sealed"), "--apply-serde", *SHAPE, "--only", "store").expect(0)
-    opened = bridge_serde.translate(scratch / "ours-sealed", scratch / "theirs-opened", theirs.open)
+    opened = reference_serde.translate(scratch / "ours-sealed", scratch / "theirs-opened", theirs.open)
     native.l2(spec("ours-plain"), *SHAPE, "--only", "store").expect(0)
-    bridge_serde.translate(scratch / "ours-plain", scratch / "theirs-sealed", theirs.seal)
+    reference_serde.translate(scratch / "ours-plain", scratch / "theirs-sealed", theirs.seal)
     load = (*SHAPE, "--only", "load", "--no-skip-verify")
     for run in (native.l2(spec("theirs-opened"), *load), native.l2(sealed("theirs-sealed"), "--apply-serde", *load)):
         good = run.expect(0).metrics["verify"]["good"]
@@ -109,9 +101,9 @@ def injected_gaps(_: object, scratch: pathlib.Path) -> str:
 def refusal(argument: tuple, scratch: pathlib.Path) -> str:
     spec, python, code, words = argument
     run = native.l2(spec, "--via", "lmcache", "--python", python or sys.executable, "--only", "lookup").expect(code)
-    said = run.stderr.strip()
-    require(words in said and "\n" not in said, f"not one sentence with {words!r}: {said}")
-    return said
+    message = run.stderr.strip()
+    require(words in message and "\n" not in message, f"not one sentence with {words!r}: {message}")
+    return message
 
 
 REFUSALS = {
@@ -136,34 +128,23 @@ def messages_agree(_: object, scratch: pathlib.Path) -> str:
         command = [native.binary(), "l2", "--python", "/no/such/python", "--l2-adapter", json.dumps(spec)]
         command += ["--only", "load"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        said = done.stderr.strip()
+        message = done.stderr.strip()
         # LMCache opens these paths while it parses; ours leaves that to it.
         if theirs is None or "Invalid path configuration" in theirs:
-            agree = done.returncode == 1 and "could not start /no/such/python" in said
+            agree = done.returncode == 1 and "could not start /no/such/python" in message
         else:
-            agree = done.returncode == 2 and said == f"Error parsing L2 adapter config: {theirs}"
-        require(agree, f"{json.dumps(spec)}\n  LMCache: {theirs}\n  ours:    {said}")
+            agree = done.returncode == 2 and message == f"Error parsing L2 adapter config: {theirs}"
+        require(agree, f"{json.dumps(spec)}\n  LMCache: {theirs}\n  ours:    {message}")
         checked += 1
     return f"{checked} specs"
 
 
-def run(name: str, check, argument, root: pathlib.Path) -> bool:
-    scratch = pathlib.Path(tempfile.mkdtemp(dir=root))
-    try:
-        print(f"pass  {name}: {check(argument, scratch)}", flush=True)
-        return True
-    except Exception:
-        print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
-        return False
-
-
 def main() -> int:
-    root = pathlib.Path(sys.argv[1])
     # Where the plugins are.
     os.environ["PYTHONPATH"] = str(pathlib.Path(__file__).parent)
     pairs = [("lmcache", "native"), ("native", "lmcache")]
     exchanges = [(kind, direct, *pair) for kind in ("fs", "fs_native") for direct in (False, True) for pair in pairs]
-    checks = [
+    all_checks = [
         *((f"bridge, round trip, {name}", round_trip, name) for name in ROUND_TRIPS),
         *((f"bridge, exchange, {kind}, {first} to {second}, O_DIRECT {direct}", exchange, (kind, direct, first, second))
           for kind, direct, first, second in exchanges),
@@ -172,9 +153,7 @@ def main() -> int:
         *((f"bridge, refusal, {name}", refusal, argument) for name, argument in REFUSALS.items()),
         ("bridge, messages of specs", messages_agree, None),
     ]
-    outcome = collections.Counter(run(*check, root) for check in checks)
-    print(f"{outcome[True]} passed, {outcome[False]} failed")
-    return 1 if outcome[False] else 0
+    return checks.run_all(all_checks, pathlib.Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

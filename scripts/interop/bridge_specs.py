@@ -1,4 +1,4 @@
-"""Specs of the types that only LMCache can run, each field with right and wrong values, and what LMCache says to them."""
+"""Specs of the types that only LMCache can run, each field with right and wrong values, and LMCache's messages for them."""
 
 import argparse
 import json

@@ -1,5 +1,5 @@
 """The driver functions and constants of src/cuda against NVIDIA's own header: every signature of the table in driver.rs, the
-sizes of what crosses by value, and every flag. Compiles only, no GPU. Usage: cuda_abi.py FOLDER_WITH_cuda.h SCRATCH."""
+sizes of what crosses by value, and every flag. Compiles only, no GPU. Usage: python -m interop.cuda_abi FOLDER_WITH_cuda.h SCRATCH."""
 
 import pathlib
 import re

@@ -1,6 +1,6 @@
 """Our CUDA descriptors (tests/golden/server/cuda-descriptors.json, held by a unit test) loaded by LMCache's own classes of the
 release on PYTHONPATH, and what those classes then do with them, with the calls of the CUDA runtime and of cupy recorded instead
-of made: there is no GPU. Run in the LMCache environment. Prints one line; usage: cuda_descriptors.py RELEASE."""
+of made: there is no GPU. Run in the LMCache environment. Prints one line; usage: python -m interop.cuda_descriptors RELEASE."""
 
 import json
 import pathlib

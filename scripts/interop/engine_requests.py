@@ -1,6 +1,6 @@
 """Runs LMCache's `bench engine` and ours with the same flags against a recording server and compares what arrived.
 
-usage: engine_requests.py SCRATCH LMCACHE_EXECUTABLE
+Usage: python -m interop.engine_requests SCRATCH LMCACHE_EXECUTABLE
 """
 
 import collections
@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 
-from native import REPOSITORY, binary
+from lib.checks import Tally
+from lib.native import REPOSITORY, binary
 
 MODEL_LISTED = "WORDS"
 RUN_TIMEOUT_S = 180
@@ -79,19 +80,19 @@ class Bench:
         for name, folder in [("TINY", "tiny-tokenizer"), ("WORDS", "words-tokenizer")]:
             (scratch / name).symlink_to(REPOSITORY / "tests/golden/engine" / folder)
 
-    def run(self, whose: str, *flags: str) -> list[tuple[str, str, bytes]]:
+    def run(self, side: str, *flags: str) -> list[tuple[str, str, bytes]]:
         """What one run sent."""
-        extra = ["--no-certificate"] if whose == "ours" else []
-        command = [*self.programs[whose], "--engine-url", self.url, "--output-dir", f"out-{whose}", *flags, *extra]
+        extra = ["--no-certificate"] if side == "ours" else []
+        command = [*self.programs[side], "--engine-url", self.url, "--output-dir", f"out-{side}", *flags, *extra]
         environment = os.environ | {"OPENAI_API_KEY": KEY, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         self.server.take()
         done = subprocess.run(
             command, cwd=self.scratch, env=environment, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
         )
         if done.returncode != 0:
-            raise AssertionError(f"{whose}: exit code {done.returncode} of {' '.join(command)}\n{done.stdout}{done.stderr}")
+            raise AssertionError(f"{side}: exit code {done.returncode} of {' '.join(command)}\n{done.stdout}{done.stderr}")
         if KEY in done.stdout + done.stderr:
-            raise AssertionError(f"{whose}: printed the API key")
+            raise AssertionError(f"{side}: printed the API key")
         return self.server.take()
 
     def compare(self, flags: list[str], ordered: bool = True, reference: list | None = None) -> list:
@@ -202,20 +203,17 @@ CHECKS = [
 
 
 def main() -> int:
-    server = Recorder()
+    server, tally = Recorder(), Tally()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     bench = Bench(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2], server)
-    failed = 0
     for check in CHECKS:
-        name = check.__name__.removeprefix("check_").replace("_", " ")
+        problem = ""
         try:
             check(bench)
-            print(f"ok   {name}", flush=True)
-        except (AssertionError, subprocess.TimeoutExpired) as problem:
-            failed += 1
-            print(f"FAIL {name}: {problem}", flush=True)
-    print(f"{len(CHECKS) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            problem = error
+        tally.that(check.__name__.removeprefix("check_").replace("_", " "), not problem, problem)
+    return tally.end()
 
 
 if __name__ == "__main__":

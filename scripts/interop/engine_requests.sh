@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The reference client and ours against a recording server: the same requests, byte for byte; config files both ways.
 set -euo pipefail
-lmcache=$(scripts/peers.sh lmcache | tail -n 1)
-exec python3 scripts/interop/engine_requests.py "$1" "$lmcache/bin/lmcache"
+. scripts/lib/peers.sh
+need lmcache lmcache
+exec python3 -m interop.engine_requests "$1" "$lmcache/bin/lmcache"

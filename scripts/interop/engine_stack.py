@@ -1,18 +1,19 @@
-"""Runs every workload against a real vLLM and compares what was asked for with what the servers say they saw.
+"""Runs every workload against a real vLLM and compares the requests with the counters of the servers.
 
-Run by scripts/interop.sh: engine_stack.py SCRATCH LMCACHE_ENVIRONMENT VLLM_ENVIRONMENT
+Usage: python -m interop.engine_stack SCRATCH VLLM_ENVIRONMENT
 """
 
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
-import stack
-import tiny_model
+from interop import tiny_model
+from lib import native
+from lib.checks import Tally
+from lib.lmcache import CacheServer
+from lib.servers import Server, free_ports, get, post
 
-BENCH = os.environ["LMCACHE_BENCH_BIN"]
 MODEL = "tiny"
 # vLLM's blocks on CPUs have 128 tokens. 160 of them are the HBM tier; the pool of the tuner does not fit.
 BLOCK_TOKENS, BLOCKS = 128, 160
@@ -22,28 +23,34 @@ CONTEXT_TOKENS = 1000
 QUESTION = "What is this document about?"
 
 
+def counters(url: str, prefix: str) -> dict[str, float]:
+    """The samples of a Prometheus page whose names begin with `prefix`, labels included."""
+    samples = (line.rpartition(" ") for line in get(f"{url}/metrics").splitlines() if line.startswith(prefix))
+    return {name: float(value) for name, _, value in samples}
+
+
 class Engine:
     """A running vLLM and, if there is one, the LMCache server behind it."""
 
-    def __init__(self, scratch: pathlib.Path, checks: stack.Checks, url: str, cache_url: str | None) -> None:
+    def __init__(self, scratch: pathlib.Path, checks: Tally, url: str, cache_url: str | None) -> None:
         self.scratch, self.checks, self.url, self.cache_url = scratch, checks, url, cache_url
         self.runs = 0
 
     def tokens(self, text: str) -> int:
-        return stack.post(f"{self.url}/tokenize", {"model": MODEL, "prompt": text, "add_special_tokens": False})["count"]
+        return post(f"{self.url}/tokenize", {"model": MODEL, "prompt": text, "add_special_tokens": False})["count"]
 
     def template_tokens(self, *roles: str) -> int:
         """What the chat template adds to messages with these roles."""
         messages = [{"role": role, "content": ""} for role in roles]
-        return stack.post(f"{self.url}/tokenize", {"model": MODEL, "messages": messages})["count"]
+        return post(f"{self.url}/tokenize", {"model": MODEL, "messages": messages})["count"]
 
     def sources(self) -> dict[str, float]:
         """Prompt tokens by where they came from: the engine's counters, and the cache server's if there is one."""
-        by_label = stack.counters(f"{self.url}/metrics", "vllm:prompt_tokens_by_source_total{")
+        by_label = counters(self.url, "vllm:prompt_tokens_by_source_total{")
         found = {name.split('source="')[1].split('"')[0]: value for name, value in by_label.items()}
         if self.cache_url:
             for tier in ("l1", "l2"):
-                samples = stack.counters(f"{self.cache_url}/metrics", f"lmcache_mp_lookup_hit_{tier}_tokens_total")
+                samples = counters(self.cache_url, f"lmcache_mp_lookup_hit_{tier}_tokens_total")
                 found[tier] = sum(samples.values())
         return found
 
@@ -59,17 +66,17 @@ class Run:
     def __init__(self, engine: Engine, workload: str, folder: pathlib.Path, flags: list[str]) -> None:
         records = folder / "requests.jsonl"
         command = [
-            *(BENCH, "engine", "--engine-url", engine.url, "--workload", workload, "--no-interactive"),
+            *(native.binary(), "engine", "--engine-url", engine.url, "--workload", workload, "--no-interactive"),
             *("--output-dir", str(folder), "--json", "--format", "json", "--requests-jsonl", str(records)),
             *("--no-certificate", *flags),
         ]
         folder.mkdir(parents=True)
         self.checks = engine.checks
         before = engine.sources()
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = native.run(command, limit_s=300)
         after = engine.sources()
         self.sources = {name: after[name] - before.get(name, 0) for name in after}
-        self.code, self.stderr = done.returncode, done.stderr
+        self.code, self.stderr = done.code, done.stderr
         try:
             self.report = json.loads(done.stdout)
             self.records = [json.loads(line) for line in records.read_text().splitlines()]
@@ -88,7 +95,7 @@ class Run:
         return [record["prompt_tokens"] for record in self.records]
 
     def check(self, name: str, requests: int, answer_tokens: int) -> "Run":
-        """What holds for every run: it succeeds, with so many requests, each of exactly so many tokens."""
+        """Checks of every run: it succeeds, with this many requests, each answered with exactly this many tokens."""
         checks = self.checks
         checks.that(f"{name}: succeeds", self.code == 0, f"exit status {self.code}: {self.stderr[-800:]}")
         checks.equal(f"{name}: requests", self.summary["results"].get("successful_requests"), requests)
@@ -147,10 +154,10 @@ def check_workloads(engine: Engine, tokenizer: pathlib.Path) -> None:
     )
     run.check("multi-round-chat", 8, 8)
     first = engine.template_tokens("system", "user", "assistant", "user")
-    said = 200 + 400 + engine.tokens("Understood, I have read the context above.") + 20
+    text_tokens = 200 + 400 + engine.tokens("Understood, I have read the context above.") + 20
     prompts = {record["request_id"]: record["prompt_tokens"] for record in run.records}
     firsts = [prompts.get("s0_r0"), prompts.get("s1_r1")]
-    checks.equal("multi-round-chat: prompt tokens of the first rounds", firsts, [first + said] * 2)
+    checks.equal("multi-round-chat: prompt tokens of the first rounds", firsts, [first + text_tokens] * 2)
 
 
 def check_engines_tokenizer(engine: Engine) -> None:
@@ -163,14 +170,13 @@ def check_engines_tokenizer(engine: Engine) -> None:
         run.check(f"random-prefill of {length} by /tokenize", 4, 1)
         checks.equal(f"random-prefill of {length} by /tokenize: prompt tokens", run.prompt_tokens(), [length + user] * 4)
         warned = [row["code"] for row in run.report.get("metrics", {}).get("warnings", [])]
-        checks.that(f"random-prefill of {length} by /tokenize: no doubt about lengths", "prompt-lengths" not in warned, warned)
+        checks.that(f"random-prefill of {length} by /tokenize: no warning about lengths", "prompt-lengths" not in warned, warned)
     refused = engine.run("prefix-suffix-tuner", *sized(*exact, "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB))
-    said = refused.stderr
-    checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in said, said)
+    checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in refused.stderr, refused.stderr)
 
 
 def tuner(engine: Engine, *flags: object) -> Run:
-    """The same flags whatever lies behind the engine."""
+    """The same flags with and without a cache server."""
     run = engine.run("prefix-suffix-tuner", "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB, *flags)
     pool = int(TIER_GB * 1.05 * tiny_model.TOKENS_PER_GB / CONTEXT_TOKENS)
     return run.check("prefix-suffix-tuner", pool, 1)
@@ -182,11 +188,11 @@ def show(run: Run) -> None:
     print(f"        cached by the answers of pass 2: {sum(run.cached_tokens())} of {sum(run.prompt_tokens())}", flush=True)
 
 
-def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: list[str]) -> stack.Server:
-    port = stack.free_port()
+def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: list[str]) -> Server:
+    (port,) = free_ports(1)
     command = [
-        *(str(environment / "bin/vllm"), "serve", MODEL, "--load-format", "dummy", "--host", "127.0.0.1"),
-        *("--port", str(port), "--max-model-len", "8192", "--enforce-eager", "--num-gpu-blocks-override", str(BLOCKS)),
+        *(environment / "bin/vllm", "serve", MODEL, "--load-format", "dummy", "--host", "127.0.0.1"),
+        *("--port", port, "--max-model-len", 8192, "--enforce-eager", "--num-gpu-blocks-override", BLOCKS),
         *("--enable-prompt-tokens-details", *flags),
     ]
     env = {
@@ -196,23 +202,22 @@ def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: lis
         # Hashes of prefixes must be the same in every process.
         "PYTHONHASHSEED": "0",
     }
-    return stack.Server(name, command, f"http://127.0.0.1:{port}", "/v1/models", scratch, env)
+    server = Server(command, f"http://127.0.0.1:{port}/v1/models", scratch / f"{name}.log", 240, cwd=scratch, env={**os.environ, **env})
+    server.url = f"http://127.0.0.1:{port}"
+    return server
 
 
-def lmcache(scratch: pathlib.Path, environment: pathlib.Path, rpc_port: int) -> stack.Server:
-    port, metrics_port = stack.free_port(), stack.free_port()
+def lmcache(scratch: pathlib.Path) -> CacheServer:
     disk = scratch / "l2"
     disk.mkdir()
-    command = [
-        *(str(environment / "bin/lmcache"), "server", "--host", "127.0.0.1", "--port", str(rpc_port)),
-        *("--http-host", "127.0.0.1", "--http-port", str(port), "--prometheus-port", str(metrics_port)),
-        *("--l1-size-gb", f"{TIER_GB:.6f}", "--no-l1-use-lazy", "--chunk-size", str(CHUNK_TOKENS)),
+    return CacheServer(
+        scratch,
+        CHUNK_TOKENS,
+        *("--prometheus-port", free_ports(1)[0], "--l1-size-gb", f"{TIER_GB:.6f}", "--no-l1-use-lazy"),
         # As the manual asks for the tuner: what is evicted at all is evicted almost entirely.
-        *("--eviction-policy", "LRU", "--eviction-trigger-watermark", "0.80", "--eviction-ratio", "0.99"),
-        *("--supported-transfer-mode", "lmcache_driven"),
+        *("--eviction-trigger-watermark", "0.80", "--eviction-ratio", "0.99", "--supported-transfer-mode", "lmcache_driven"),
         *("--l2-adapter", json.dumps({"type": "fs", "base_path": str(disk)})),
-    ]
-    return stack.Server("lmcache", command, f"http://127.0.0.1:{port}", "/status", scratch, {})
+    )
 
 
 def connector(rpc_port: int) -> list[str]:
@@ -226,9 +231,8 @@ def connector(rpc_port: int) -> list[str]:
     return ["--kv-transfer-config", json.dumps(config)]
 
 
-def baseline_1(scratch: pathlib.Path, checks: stack.Checks, environment: pathlib.Path) -> None:
+def baseline_1(scratch: pathlib.Path, checks: Tally, environment: pathlib.Path) -> None:
     with vllm(scratch, environment, "vllm-alone", []) as server:
-        server.start(240)
         engine = Engine(scratch / "alone", checks, server.url, None)
         check_workloads(engine, scratch / MODEL)
         check_engines_tokenizer(engine)
@@ -244,14 +248,12 @@ def baseline_1(scratch: pathlib.Path, checks: stack.Checks, environment: pathlib
         checks.that("a model that is not served is an error", answer.code == 1, answer.code)
 
 
-def baseline_2(scratch: pathlib.Path, checks: stack.Checks, lmcache_env: pathlib.Path, vllm_env: pathlib.Path) -> None:
-    rpc_port = stack.free_port()
-    behind = vllm(scratch, vllm_env, "vllm-lmcache", connector(rpc_port))
-    with lmcache(scratch, lmcache_env, rpc_port) as cache, behind as server:
-        cache.start(120)
-        server.start(240)
-        engine = Engine(scratch / "behind", checks, server.url, cache.url)
-        run = tuner(engine, "--lmcache-url", cache.url, "--tokenizer", scratch / MODEL)
+def baseline_2(scratch: pathlib.Path, checks: Tally, environment: pathlib.Path) -> None:
+    cache = lmcache(scratch)
+    behind = vllm(scratch, environment, "vllm-lmcache", connector(cache.rpc_port))
+    with cache, behind as server:
+        engine = Engine(scratch / "behind", checks, server.url, cache.http)
+        run = tuner(engine, "--lmcache-url", cache.http, "--tokenizer", scratch / MODEL)
         show(run)
         per_gb = run.summary["config"].get("tokens_per_gb_kvcache")
         checks.equal("--lmcache-url resolves tokens per GB", per_gb, tiny_model.TOKENS_PER_GB)
@@ -273,20 +275,20 @@ def baseline_2(scratch: pathlib.Path, checks: stack.Checks, lmcache_env: pathlib
         checks.that("tuner, baseline 2: most come from the disk", run.sources["l2"] > external / 2 > 0, run.sources)
         volume = 4 * 1000 / tiny_model.TOKENS_PER_GB + 1e-9
         flags = ("--kv-cache-volume", volume, "--ldqa-document-length", 1000, "--ldqa-query-per-document", 1)
-        again = engine.run("long-doc-qa", "--lmcache-url", cache.url, "--ignore-eos", "--ldqa-max-output-length", 2, *flags)
+        again = engine.run("long-doc-qa", "--lmcache-url", cache.http, "--ignore-eos", "--ldqa-max-output-length", 2, *flags)
         again.check("long-doc-qa behind LMCache", 4, 2)
 
 
-def main(scratch: pathlib.Path, lmcache_env: pathlib.Path, vllm_env: pathlib.Path) -> int:
-    checks = stack.Checks()
+def main(scratch: pathlib.Path, environment: pathlib.Path) -> int:
+    checks = Tally()
     tiny_model.write(scratch / MODEL)
     try:
-        baseline_1(scratch, checks, vllm_env)
-        baseline_2(scratch, checks, lmcache_env, vllm_env)
-    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        baseline_1(scratch, checks, environment)
+        baseline_2(scratch, checks, environment)
+    except (RuntimeError, OSError) as error:
         checks.that("the stack works", False, error)
     return checks.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(pathlib.Path(argument) for argument in sys.argv[1:4])))
+    sys.exit(main(*(pathlib.Path(argument) for argument in sys.argv[1:3])))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The engine benchmark against a real vLLM, alone and with a real LMCache server behind it, all on the CPU.
 set -euo pipefail
-lmcache=$(scripts/peers.sh lmcache | tail -n 1)
-vllm=$(scripts/peers.sh vllm | tail -n 1)
-exec python3 scripts/interop/engine_stack.py "$1" "$lmcache" "$vllm"
+. scripts/lib/peers.sh
+need lmcache lmcache
+need vllm vllm
+exec python3 -m interop.engine_stack "$1" "$vllm"

@@ -1,17 +1,14 @@
-"""Proves that our `fs` adapter and LMCache's share one on-disk format, both ways. Run by scripts/interop.sh."""
+"""Proves that our `fs` adapter and LMCache's share one on-disk format, in both directions. Run by scripts/interop.sh."""
 
-import collections
 import contextlib
 import dataclasses
 import hashlib
 import os
 import pathlib
 import sys
-import tempfile
-import traceback
 
-import native
-import reference
+from lib import checks, native, reference
+from lib.checks import require
 
 SEED = 7
 ROUNDS = 2  # one warm-up and one measured round, the default of both tools
@@ -81,11 +78,6 @@ def listing(base_path: pathlib.Path) -> dict[str, tuple[str, int]]:
         str(path.relative_to(base_path)): (oct(path.stat().st_mode), 0 if path.is_dir() else path.stat().st_size)
         for path in base_path.rglob("*")
     }
-
-
-def require(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
 
 
 def operation(run: native.Run, name: str) -> dict:
@@ -200,52 +192,14 @@ def damage_is_seen(damage: str, scratch: pathlib.Path) -> str:
     case.ours(base, "--only", "load", "--no-skip-verify").expect(0)
     DAMAGES[damage](objects_in(base))
     run = case.ours(base, "--only", "load", "--no-skip-verify").expect(1)
-    said = [line for line in run.stderr.splitlines() if line.strip()]
-    require(bool(said), "our load exits 1 and does not say why")
-    return f"our load exits 1 and says: {said[0].replace(str(base), 'DIR')}"
-
-
-# ---- running them -------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def captured(log: pathlib.Path):
-    """Sends what LMCache and its children print to a file. Works on descriptors: native code prints too."""
-    sys.stdout.flush()
-    saved = [os.dup(1), os.dup(2)]
-    with log.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for target, descriptor in zip((1, 2), saved, strict=True):
-            os.dup2(descriptor, target)
-            os.close(descriptor)
-
-
-def run(name: str, check, argument, root: pathlib.Path) -> bool:
-    scratch = pathlib.Path(tempfile.mkdtemp(dir=root))
-    log = scratch / "log"
-    proof = failure = None
-    with captured(log):
-        try:
-            proof = check(argument, scratch)
-        except Exception:
-            failure = traceback.format_exc()
-    if proof:
-        print(f"pass  {name}: {proof}", flush=True)
-        return True
-    print(f"FAIL  {name}\n{failure}{log.read_text(errors='replace')}", flush=True)
-    return False
+    messages = [line for line in run.stderr.splitlines() if line.strip()]
+    require(bool(messages), "our load exits 1 and prints no reason")
+    return f"our load exits 1 and says: {messages[0].replace(str(base), 'DIR')}"
 
 
 def main() -> int:
-    root = pathlib.Path(sys.argv[1])
     by_name = {case.name: case for case in CASES}
-    checks = [
+    all_checks = [
         *((f"fs, ours to LMCache, {name}", ours_to_theirs, case) for name, case in by_name.items()),
         *((f"fs, LMCache to ours, {name}", theirs_to_ours, case) for name, case in by_name.items()),
         *(
@@ -255,9 +209,7 @@ def main() -> int:
         ("fs, objects that exist", existing_objects_stay, by_name["buffered"]),
         *((f"fs, {damage}", damage_is_seen, damage) for damage in DAMAGES),
     ]
-    outcome = collections.Counter(run(*check, root) for check in checks)
-    print(f"{outcome[True]} passed, {outcome[False]} failed")
-    return 1 if outcome[False] else 0
+    return checks.run_all(all_checks, pathlib.Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

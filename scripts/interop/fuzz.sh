@@ -1,5 +1,4 @@
 #!/usr/bin/env bash
-# Two minutes of the fuzz targets: what is read from peers, files and stores. The same inputs each time, so that a failure is the
-# fault of a change; new inputs are for `make fuzz`.
+# Two minutes of the fuzz targets, with the same inputs each time, so that a failure comes from a change. `make fuzz` makes new inputs.
 set -euo pipefail
 SEED=1 exec scripts/fuzz.sh 120

@@ -1,5 +1,5 @@
-"""A stand-in for the bucket part of the Hugging Face Hub, on loopback. Names, hashes and sizes are kept here; the bytes are not:
-huggingface_hub's transfer library keeps them in a folder when the server names one (`local://`). Standard library only."""
+"""A stand-in for the bucket API of the Hugging Face Hub, on loopback. It keeps names, hashes and sizes; huggingface_hub's transfer
+library keeps the bytes in the folder that the server names (`local://`). Standard library only."""
 
 import http.server
 import json

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # resp, valkey and s3 against real servers, and LMCache's own adapters on the same data, in both directions.
 set -euo pipefail
-lmcache=$(scripts/peers.sh lmcache | tail -n 1)
-glide=$(scripts/peers.sh glide | tail -n 1)
-exec env GLIDE="$glide" "$lmcache/bin/python" -W ignore::FutureWarning scripts/interop/network.py "$1"
+. scripts/lib/peers.sh
+need lmcache lmcache
+need glide glide
+PYTHONPATH+=:$glide exec "$lmcache/bin/python" -W ignore -m interop.network "$1"

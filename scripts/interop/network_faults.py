@@ -1,5 +1,5 @@
-"""Faults of real servers while a run goes on: killed, refused, silent, full, read-only, a lost primary, overloaded. Nothing
-may be reported as stored that is not there, and a run goes on when the server is back. Standard library only."""
+"""Faults of real servers during a run: killed, refusing, silent, full, read-only, a lost primary, overloaded. The checks compare
+what a run reports as stored with what the server holds, and that a run goes on when the server is back. Standard library only."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ import socket
 import threading
 import time
 
-import native
-import servers
-from network_specs import IN_FLIGHT, ours, require, resp_spec, s3_spec, succeeded, valkey_spec
+from interop.network_specs import IN_FLIGHT, ours, resp_spec, s3_spec, succeeded, valkey_spec
+from lib import native, services
+from lib.checks import require
 
-PATIENCE_S = 60.0
-# Of the benchmark's own CPU time, in which it meets a fault some hundred times on any machine.
-GLIMPSE_S = 0.02
+WAIT_S = 60.0
+# CPU time of the benchmark in which some hundred of its requests fail, on any machine.
+FAULT_CPU_S = 0.02
 
 
 def first_failure(run: native.Run) -> str:
@@ -23,34 +23,35 @@ def first_failure(run: native.Run) -> str:
 
 
 def wait_until(condition, what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {PATIENCE_S:.0f} s for {what}")
+            raise AssertionError(f"waited {WAIT_S:.0f} s for {what}")
         time.sleep(0.001)
 
 
-def held(redis: servers.Redis) -> int:
+def held(redis: services.Redis) -> int:
     return int(redis.ask("DBSIZE")[1:])
 
 
 class Benchmark:
-    """The running benchmark, seen from the fault beside it. What it has done decides when a fault comes and goes, and it is
-    held while a server needs its time, so that neither a fast nor a slow machine changes what a check sees."""
+    """The running benchmark, as the thread that makes the fault sees it. Its progress decides when a fault begins and ends, and it
+    is stopped while a server starts, so that the speed of the machine does not change the result of a check."""
 
-    def __init__(self, process):
-        self.process = process
+    def __init__(self, pid: int):
+        self.pid = pid
 
     def running(self) -> None:
-        require(self.process.poll() is None, "the run was over before the fault was")
+        over = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        require(over is None, "the run was over before the fault was")
 
     def cpu_s(self) -> float:
         """Also of threads that have ended."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def works(self, cpu_s: float = GLIMPSE_S) -> None:
-        """Waits until it has used so much more CPU time."""
+    def works(self, cpu_s: float = FAULT_CPU_S) -> None:
+        """Waits until it has used this much more CPU time."""
         self.running()
         enough = self.cpu_s() + cpu_s
         wait_until(lambda: self.running() or self.cpu_s() >= enough, "the benchmark to work")
@@ -58,25 +59,25 @@ class Benchmark:
     @contextlib.contextmanager
     def held(self):
         self.running()
-        self.process.send_signal(signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            self.process.send_signal(signal.SIGCONT)
+            os.kill(self.pid, signal.SIGCONT)
 
 
 def while_running(fault, spec: dict, flags: list) -> native.Run:
-    """A run with `fault` beside it; what goes wrong in either is told."""
+    """A run with `fault` in a thread; an error in either is raised."""
     trouble, beside = [], []
 
-    def guarded(process) -> None:
+    def guarded(pid: int) -> None:
         try:
-            fault(Benchmark(process))
-        except Exception as error:  # noqa: BLE001 - told below
+            fault(Benchmark(pid))
+        except Exception as error:  # noqa: BLE001 - raised below
             trouble.append(error)
 
-    def watch(process) -> None:
-        beside.append(threading.Thread(target=guarded, args=(process,)))
+    def watch(pid: int) -> None:
+        beside.append(threading.Thread(target=guarded, args=(pid,)))
         beside[0].start()
 
     try:
@@ -91,7 +92,7 @@ def while_running(fault, spec: dict, flags: list) -> native.Run:
 
 def out_of_memory(program: str, scratch: pathlib.Path) -> str:
     options = ("--maxmemory", "6mb", "--maxmemory-policy", "noeviction")
-    with servers.Redis(program, scratch / "server", None, *options) as redis:
+    with services.Redis(program, scratch / "server", None, *options) as redis:
         run = ours(resp_spec(redis), "--only", "store", "--warmup-rounds", 0, "--num-keys", 50).expect(1)
         stored = succeeded(run, "Store")
         require(0 < stored < 150 and "OOM" in run.stderr, run.stderr)
@@ -100,9 +101,9 @@ def out_of_memory(program: str, scratch: pathlib.Path) -> str:
 
 
 def read_only(program: str, scratch: pathlib.Path) -> str:
-    with servers.Redis(program, scratch / "primary") as primary:
+    with services.Redis(program, scratch / "primary") as primary:
         options = ("--replicaof", f"127.0.0.1 {primary.port}")
-        with servers.Redis(program, scratch / "replica", None, *options) as replica:
+        with services.Redis(program, scratch / "replica", None, *options) as replica:
             run = ours(resp_spec(replica), "--only", "store").expect(1)
             require("READONLY" in run.stderr and succeeded(run, "Store") == 0, run.stderr)
             return run.stderr.splitlines()[0].split(": ", 2)[2]
@@ -113,14 +114,14 @@ def store_flags(num_keys: int, rounds: int, *more: object) -> tuple[int, list]:
     return num_keys * IN_FLIGHT * rounds, flags
 
 
-# Hundreds of times what a fault waits for, and little to keep.
+# Small objects for long runs.
 LONG = ("--data-size-kb", 4)
 LRU = ("--maxmemory", "300mb", "--maxmemory-policy", "allkeys-lru")
 
 
 def killed_and_back(program: str, scratch: pathlib.Path) -> str:
     """SIGKILL in the middle of large values; the server comes back empty and the run goes on."""
-    with servers.Redis(program, scratch / "server", None, *LRU) as redis:
+    with services.Redis(program, scratch / "server", None, *LRU) as redis:
 
         def kill(benchmark: Benchmark) -> None:
             wait_until(lambda: held(redis) >= 500, "500 keys")
@@ -139,13 +140,13 @@ def killed_and_back(program: str, scratch: pathlib.Path) -> str:
 
 def refused_for_a_while(program: str, scratch: pathlib.Path) -> str:
     """The server ends in mid-phase, its port refuses connections for a while, and it comes back empty."""
-    with servers.Redis(program, scratch / "server", None, *LRU) as redis:
+    with services.Redis(program, scratch / "server", None, *LRU) as redis:
 
         def stop_for_a_while(benchmark: Benchmark) -> None:
             wait_until(lambda: held(redis) >= 500, "500 keys")
             redis.stop()
             require(refuses(redis.port), "the port is still open")
-            benchmark.works(10 * GLIMPSE_S)
+            benchmark.works(10 * FAULT_CPU_S)
             with benchmark.held():
                 redis.start()
 
@@ -167,7 +168,7 @@ def refuses(port: int) -> bool:
 def silent_for_a_while(program: str, scratch: pathlib.Path) -> str:
     """SIGSTOP in mid-phase, longer than a request may take, and SIGCONT. Each connection loses one key per time-out."""
     timeout_s = 0.5
-    with servers.Redis(program, scratch / "server", None, *LRU) as redis:
+    with services.Redis(program, scratch / "server", None, *LRU) as redis:
         silence_s = []
 
         def silence(benchmark: Benchmark) -> None:
@@ -196,7 +197,7 @@ def silent_for_a_while(program: str, scratch: pathlib.Path) -> str:
 def failover(program: str, scratch: pathlib.Path) -> str:
     """A primary is killed in mid-phase; its replica takes its slots over and the same run goes on with it."""
     options = ("--repl-diskless-sync-delay", 0, *LRU)
-    with servers.cluster(program, scratch / "cluster", *options, nodes=6, replicas=1, timeout_ms=2000) as members:
+    with services.cluster(program, scratch / "cluster", *options, nodes=6, replicas=1, timeout_ms=2000) as members:
         primaries = [member for member in members if b"role:master" in member.ask("INFO", "replication")]
         require(len(primaries) == 3, f"{len(primaries)} primaries instead of 3")
         lost = primaries[2]
@@ -212,7 +213,7 @@ def failover(program: str, scratch: pathlib.Path) -> str:
         def kill(benchmark: Benchmark) -> None:
             wait_until(lambda: held(lost) >= 500, "500 keys")
             lost.stop(kill=True)
-            benchmark.works(20 * GLIMPSE_S)
+            benchmark.works(20 * FAULT_CPU_S)
             with benchmark.held():
                 wait_until(took_over, "a replica that takes over")
                 promoted.append(writes_of(promoted[0]))
@@ -233,7 +234,7 @@ def failover(program: str, scratch: pathlib.Path) -> str:
         )
 
 
-def writes_of(redis: servers.Redis) -> int:
+def writes_of(redis: services.Redis) -> int:
     """SET commands that it executed."""
     for line in redis.ask("INFO", "commandstats").split(b"\r\n"):
         if line.startswith(b"cmdstat_set:"):
@@ -246,7 +247,7 @@ def writes_of(redis: servers.Redis) -> int:
 
 def s3_killed_and_back(_: pathlib.Path, scratch: pathlib.Path) -> str:
     """nginx and its worker are killed in mid-phase; the port refuses connections for a while; the objects stay."""
-    with servers.nginx(scratch) as server:
+    with services.nginx(scratch) as server:
         data = scratch / "data"
 
         def objects() -> int:
@@ -255,7 +256,7 @@ def s3_killed_and_back(_: pathlib.Path, scratch: pathlib.Path) -> str:
         def kill(benchmark: Benchmark) -> None:
             wait_until(lambda: objects() >= 200, "200 objects")
             server.stop()
-            benchmark.works(10 * GLIMPSE_S)
+            benchmark.works(10 * FAULT_CPU_S)
             with benchmark.held():
                 before.append(objects())
                 server.start()
@@ -277,7 +278,7 @@ def s3_overloaded(_: pathlib.Path, scratch: pathlib.Path) -> str:
         "limit_req_zone $connection zone=each:1m rate=5r/s; limit_req zone=each burst=1 nodelay; limit_req_status 503;"
         "add_header Retry-After 1 always;"
     )
-    with servers.nginx(scratch, http=limit) as server:
+    with services.nginx(scratch, http=limit) as server:
         run = ours(s3_spec(server), "--only", "store", *LONG).expect(0)
         repeated = [one for one in run.metrics["warnings"] if one["code"] == "requests-repeated"]
         require(repeated and "503" in repeated[0]["text"], f"{run.metrics['warnings']}")

@@ -3,6 +3,7 @@
 # kernels' source run on the CPU, the driver's functions against its header, and our descriptors of CUDA memory in the classes
 # of every LMCache release.
 set -uo pipefail
+. scripts/lib/peers.sh
 passed=0 failed=0
 check() {
     if "$@"; then
@@ -12,30 +13,30 @@ check() {
         echo "FAIL  $*"
     fi
 }
-# Spilt registers would cost memory traffic of their own.
+# Spilled registers would cost memory traffic.
 assembles() {
-    local said
-    said=$("${nvcc%nvcc}ptxas" -v "-arch=$1" cuda/checksum.ptx -o "$2/$1.cubin" 2>&1) || { echo "$said"; return 1; }
-    if grep -q ' [1-9][0-9]* bytes spill' <<<"$said"; then
-        echo "$said"
+    local output
+    output=$("${nvcc%nvcc}ptxas" -v "-arch=$1" cuda/checksum.ptx -o "$2/$1.cubin" 2>&1) || { echo "$output"; return 1; }
+    if grep -q ' [1-9][0-9]* bytes spill' <<<"$output"; then
+        echo "$output"
         return 1
     fi
     echo "ptxas takes cuda/checksum.ptx for $1 without spilling"
 }
-nvcc=$(scripts/peers.sh nvcc | tail -n 1)
+need nvcc nvcc
+need lmcache lmcache
 export NVCC=$nvcc
 check scripts/ptx.sh --check
 for architecture in sm_75 sm_80 sm_90 sm_100; do
     check assembles "$architecture" "$1"
 done
-check python3 scripts/interop/cuda_abi.py "${nvcc%/bin/nvcc}/include" "$1"
+check python3 -m interop.cuda_abi "${nvcc%/bin/nvcc}/include" "$1"
 check g++ -std=c++20 -O1 -pthread -o "$1/kernel_on_cpu" scripts/interop/kernel_on_cpu.cpp
 check "$1/kernel_on_cpu"
-lmcache=$(scripts/peers.sh lmcache | tail -n 1)
 for release in 0.5.0 0.5.1 0.5.2 0.5.3 0.5.4 0.5.5; do
-    PYTHONPATH=$(scripts/peers.sh lmcache-wheel $release | tail -n 1) \
-        check "$lmcache/bin/python" -W ignore scripts/interop/cuda_descriptors.py $release
+    need wheel lmcache-wheel $release
+    PYTHONPATH=$wheel:$PYTHONPATH check "$lmcache/bin/python" -W ignore -m interop.cuda_descriptors $release
 done
-check "$lmcache/bin/python" -W ignore scripts/interop/cuda_descriptors.py 0.5.6
+check "$lmcache/bin/python" -W ignore -m interop.cuda_descriptors 0.5.6
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

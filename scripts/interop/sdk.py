@@ -2,47 +2,24 @@
 bridge: round trips, and exchange with the native adapters that keep the same files. Run by scripts/interop.sh with the LMCache
 environment's Python. What cannot be installed here is skipped with the reason."""
 
-import collections
 import contextlib
-import functools
 import json
 import os
 import pathlib
 import subprocess
 import sys
-import tempfile
-import traceback
 import unittest.mock
 
-import hub
-import native
-import servers
+from interop import hub
+from lib import checks, native, servers
+from lib.checks import require
+from lib.peers import peer
 
 SIZE = 256 << 10
 OBJECTS = 8 * 2 * 2
 FLAGS = ("--num-keys", 8, "--in-flight", 2, "--rounds", 2, "--lookup-max-hit-rate", 1, "--l1-align-bytes", 4096)
 VIA = ("--via", "lmcache", "--python", sys.executable)
 NATIVE = ("--via", "native")
-
-
-class Skip(Exception):
-    """What is missing here."""
-
-
-def require(truth: bool, what: str) -> None:
-    if not truth:
-        raise AssertionError(what)
-
-
-@functools.cache
-def peer(target: str) -> str:
-    """What scripts/peers.sh installed, or a skip with the last thing that it said."""
-    command = [str(servers.REPOSITORY / "scripts" / "peers.sh"), target]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["no reason was given"]
-        raise Skip(said[-1].removeprefix("peers: "))
-    return done.stdout.strip().splitlines()[-1]
 
 
 @contextlib.contextmanager
@@ -82,11 +59,11 @@ def nixl_store(direct: str, scratch: pathlib.Path) -> str:
     pages = 3 * 16 * SIZE // 4096
     spec = {"type": "nixl_store", "backend": "POSIX", "pool_size": pages, "backend_params": params}
     with paths("nixl"):
-        said = round_trip(spec)
+        proof = round_trip(spec)
         small = native.l2({**spec, "pool_size": 64}, *VIA, *FLAGS, "--only", "store").expect(1)
     require("Insufficient NIXL storage capacity" in small.stderr, f"not the reason: {small.stderr[:300]}")
     require(small.metrics["op_0"]["total_success"] == 0, "a pool of 64 pages took 256 KiB objects")
-    return f"{said}; a pool of 64 pages is refused with LMCache's reason"
+    return f"{proof}; a pool of 64 pages is refused with LMCache's reason"
 
 
 def nixl_dynamic(shards: bool, scratch: pathlib.Path) -> str:
@@ -94,22 +71,22 @@ def nixl_dynamic(shards: bool, scratch: pathlib.Path) -> str:
     spec = {"type": "nixl_store_dynamic", "backend": "POSIX", "backend_params": params}
     mine, its = theirs(spec, scratch / "mine"), theirs(spec, scratch / "its")
     with paths("nixl"):
-        said = round_trip(its)
+        proof = round_trip(its)
         we_verify(its)
         native.l2(mine, *NATIVE, *FLAGS, "--only", "store").expect(0)
         # LMCache loads only what its own process has found before, so both happen in one.
-        command = [sys.executable, "-W", "ignore", __file__, "--load", json.dumps(mine), str(scratch / "mine")]
-        loaded = subprocess.run(command, capture_output=True, text=True, check=False)
-        require(loaded.returncode == 0, f"LMCache did not load what ours stored: {loaded.stderr[-1000:]}")
+        path = os.pathsep.join([str(native.SCRIPTS), os.environ["PYTHONPATH"]])
+        command = [sys.executable, "-m", "interop.sdk", "--load", json.dumps(mine), scratch / "mine"]
+        native.run(command, env={**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}).expect(0)
     same = sorted(str(path.relative_to(scratch / "its")) for path in (scratch / "its").rglob("*.bin"))
     ours = sorted(str(path.relative_to(scratch / "mine")) for path in (scratch / "mine").rglob("*.bin"))
     require(same == ours, f"other names: {same[:1]} and {ours[:1]}")
-    return f"{said}; the same names, and each side loads the other's files"
+    return f"{proof}; the same names, and each side loads the other's files"
 
 
 def load_as_lmcache(spec: dict, place: pathlib.Path) -> None:
     """In a process of its own, with NIXL: LMCache finds and loads every object, and the bytes are those of the files."""
-    import reference
+    from lib import reference
 
     adapter = reference.Reference(spec, 8, 2, SIZE, 4096)
     for index in range(3):
@@ -128,7 +105,7 @@ def nixl_native(direct: str, scratch: pathlib.Path) -> str:
     spec = {"type": "nixl_native", "backend": "POSIX", "backend_params": {"use_direct_io": direct}}
     with paths("nixl-native", "nixl"):
         (scratch / "its").mkdir()
-        said = round_trip(theirs(spec, scratch / "its"))
+        proof = round_trip(theirs(spec, scratch / "its"))
         we_verify({"type": "fs_native", "base_path": str(scratch / "its")})
         native.l2({"type": "fs_native", "base_path": str(scratch / "mine")}, *NATIVE, *FLAGS, "--only", "store").expect(0)
         mine = theirs(spec, scratch / "mine")
@@ -136,7 +113,7 @@ def nixl_native(direct: str, scratch: pathlib.Path) -> str:
         require(found.metrics["op_0"]["actual_hit_rate"] == 1.0, "LMCache's lookup missed what ours stored")
         loaded = native.l2(mine, *VIA, *FLAGS, "--only", "load", "--no-skip-verify").expect(0)
         require(loaded.metrics["verify"]["good"] == OBJECTS, "LMCache did not load what ours stored")
-    return f"{said}; native fs_native and it load each other's files"
+    return f"{proof}; native fs_native and it load each other's files"
 
 
 # ---- raw_block --------------------------------------------------------------------------------------------------------
@@ -167,7 +144,7 @@ def mooncake_master(scratch: pathlib.Path):
     command = [program, "-rpc_address", "127.0.0.1", "-rpc_port", rpc, "-metrics_port", metrics]
     command += ["-enable_http_metadata_server=true", "-http_metadata_server_host", "127.0.0.1", "-http_metadata_server_port", http]
     with servers.Server(command, http, scratch / "master.log") as master:
-        servers.wait_for_port(rpc, master.process, master.log)
+        master.wait_for(rpc)
         yield {
             "type": "mooncake_store",
             "local_hostname": "127.0.0.1",
@@ -181,11 +158,11 @@ def mooncake_master(scratch: pathlib.Path):
 
 def mooncake(_: None, scratch: pathlib.Path) -> str:
     with paths("mooncake-native"), mooncake_master(scratch) as spec:
-        said = round_trip(spec)
+        proof = round_trip(spec)
         small = native.l2({**spec, "global_segment_size": str(16 << 20)}, *VIA, *FLAGS, "--num-keys", 64, "--only", "store")
         stored = small.expect(1).metrics["op_0"]["total_success"]
         require(stored < 2 * 2 * 64, "a segment of 16 MiB took 64 MiB")
-        return f"{said}; a segment of 16 MiB takes {stored} of {2 * 2 * 64} objects and the others are reported as failed"
+        return f"{proof}; a segment of 16 MiB takes {stored} of {2 * 2 * 64} objects and the others are reported as failed"
 
 
 BIGTABLE = {"bigtable_project_id": "p", "bigtable_instance_id": "i", "bigtable_read_timeout_ms": 20_000, "bigtable_write_timeout_ms": 20_000}
@@ -205,13 +182,13 @@ def bigtable(layers: int, scratch: pathlib.Path) -> str:
     with servers.Server(emulator, port, scratch / "log"), paths(**variables):
         subprocess.run([sys.executable, "-W", "ignore", "-c", MAKE_TABLE], check=True, capture_output=True)
         spec = {"type": "bigtable", **BIGTABLE, "layer_group_size": layers}
-        said = round_trip({**spec, "bigtable_table_name": "t"})
+        proof = round_trip({**spec, "bigtable_table_name": "t"})
         absent = native.l2({**spec, "bigtable_table_name": "absent"}, *VIA, *FLAGS, "--only", "store").expect(1)
         require(absent.metrics["op_0"]["total_success"] == 0, "a table that is not there took objects")
         # Of a batch of single cells LMCache logs only how many failed.
-        said_so = ("absent", "not found") if layers else ("failed entries",)
-        require(all(words in absent.stderr for words in said_so), f"not the reason: {absent.stderr[:1000]}")
-        return f"{said}; without the table every store fails"
+        reason = ("absent", "not found") if layers else ("failed entries",)
+        require(all(words in absent.stderr for words in reason), f"not the reason: {absent.stderr[:1000]}")
+        return f"{proof}; without the table every store fails"
 
 
 def hfbucket(_: None, scratch: pathlib.Path) -> str:
@@ -223,10 +200,10 @@ def hfbucket(_: None, scratch: pathlib.Path) -> str:
             spec = {"type": "hfbucket", "bucket_handle": "hf://buckets/me/kv/pre", "download_tmp_dir": str(scratch / "tmp")}
             absent = native.l2(spec, *VIA, *FLAGS, "--only", "store").expect(1)
             require(absent.metrics["op_0"]["total_success"] == 0, "a bucket that is not there took objects")
-            said = round_trip({**spec, "create_bucket_if_missing": True})
+            proof = round_trip({**spec, "create_bucket_if_missing": True})
         names = sorted(server.buckets["me/kv"])
         require(names[0] == "pre/bench-model%4000000000%400%40" + "0" * 32, f"another name: {names[0]}")
-    return f"{said}; names as in the document; without a bucket every store fails"
+    return f"{proof}; names as in the document; without a bucket every store fails"
 
 
 CHECKS = [
@@ -243,25 +220,10 @@ CHECKS = [
 ]
 
 
-def run(name: str, check, argument, root: pathlib.Path) -> str:
-    scratch = pathlib.Path(tempfile.mkdtemp(dir=root))
-    try:
-        print(f"pass  sdk, {name}: {check(argument, scratch)}", flush=True)
-        return "passed"
-    except Skip as reason:
-        print(f"skip  sdk, {name}: {reason}", flush=True)
-        return "skipped"
-    except Exception:
-        print(f"FAIL  sdk, {name}\n{traceback.format_exc()}", flush=True)
-        return "failed"
-
-
 def main() -> int:
-    root = pathlib.Path(sys.argv[1])
-    chosen = [check for check in CHECKS if not sys.argv[2:] or any(word in check[0] for word in sys.argv[2:])]
-    outcome = collections.Counter(run(*check, root) for check in chosen)
-    print(f"{outcome['passed']} passed, {outcome['failed']} failed, {outcome['skipped']} skipped")
-    return 1 if outcome["failed"] else 0
+    words = sys.argv[2:]
+    chosen = [(f"sdk, {name}", *check) for name, *check in CHECKS if not words or any(word in name for word in words)]
+    return checks.run_all(chosen, pathlib.Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

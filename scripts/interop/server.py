@@ -4,54 +4,47 @@ Each release runs two servers: chunk size 16 with chunks inside of messages, and
 server. The last line is "N passed, N failed".
 """
 
-import json
+import contextlib
 import os
+import pathlib
 import re
 import signal
-import subprocess
 import sys
 import time
+import types
 import uuid
 
-from real_server import RELEASES, Server, lmcache
+from lib import lmcache, native
+from lib.checks import Tally
+from lib.lmcache import INSTALLED, RELEASES, CacheServer
 
 DTYPES = "float16 bfloat16 float32 uint8 int8".split()
 GENERATIONS = {"0.5.0": "0.5.0-0.5.2", "0.5.1": "0.5.0-0.5.2", "0.5.2": "0.5.0-0.5.2", "0.5.3": "0.5.3-0.5.4",
                "0.5.4": "0.5.3-0.5.4", "0.5.5": "0.5.5", "0.5.6": "0.5.6"}
-OURS = os.environ["LMCACHE_BENCH_BIN"]
+SMALL = ["--num-tokens", 64, "--kvcache-shape-spec", "(2,64,8,2,16):float16:2"]
 RUN_S = 60
 SETTLE_S = 2
-passed = failed = 0
+tally = Tally()
 
 
 def check(name, problem):
     """Counts one check; `problem` is empty when it went well."""
-    global passed, failed
-    if problem:
-        failed += 1
-        print(f"FAIL {name}: {problem}", flush=True)
-    else:
-        passed += 1
-        print(f"ok   {name}", flush=True)
+    tally.that(name, not problem, problem)
 
 
-def ours(server, *flags, sequences=(0, 2)):
-    """Runs our client; its exit code, its report (or nothing) and what it said on standard error."""
-    command = [OURS, "server", "--mode", "cpu", "-q", "--format", "json", "--rpc-url", server.rpc, "--url", server.http,
-               "--start", str(sequences[0]), "--end", str(sequences[1]), "--interval", "0", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S)
-    try:
-        return done.returncode, json.loads(done.stdout)["metrics"], done.stderr
-    except ValueError:
-        return done.returncode, None, done.stderr
+def ours(server, *flags, sequences=(0, 2), watch=None):
+    """Runs our client."""
+    first, end = sequences
+    common = ["--mode", "cpu", "--rpc-url", server.rpc, "--url", server.http, "--start", first, "--end", end, "--interval", 0]
+    return native.bench("server", *common, *flags, limit_s=RUN_S, watch=watch)
 
 
 def run(name, server, transport, *flags):
     """A run that must pass, by this transport, and leave nothing behind."""
-    code, report, said = ours(server, *flags)
-    problem = ""
-    if code != 0 or report is None:
-        problem = f"exit code {code}: {said.strip()[-300:]}"
+    done = ours(server, *flags)
+    report, problem = done.metrics, ""
+    if done.code != 0 or not report:
+        problem = f"exit code {done.code}: {done.stderr.strip()[-300:]}"
     elif report["results"]["pass_rate"] != 100 or report["verify"]["sequences_passed"] != 2:
         problem = f"{report['results']} {report['verify']}"
     elif transport not in report["server"]["transport"]:
@@ -64,11 +57,15 @@ def run(name, server, transport, *flags):
 
 
 def litter(server):
-    """What a run has left, at the server or in shared memory. Servers release locks some milliseconds after a transfer."""
+    """What a run left behind, at the server or in shared memory. Servers release locks some milliseconds after a transfer."""
     deadline = time.monotonic() + SETTLE_S
     while (found := left_now(server)) and time.monotonic() < deadline:
         time.sleep(0.02)
     return found
+
+
+def shared_memory_left():
+    return [name for name in os.listdir("/dev/shm") if name.startswith("lmcache-bench-kv-")]
 
 
 def left_now(server):
@@ -80,7 +77,7 @@ def left_now(server):
         "lookup jobs": status["active_prefetch_jobs"],
         "read locks": memory["read_locked_count"],
         "write locks": memory["write_locked_count"],
-        "shared memory": len([name for name in os.listdir("/dev/shm") if name.startswith("lmcache-bench-kv-")]),
+        "shared memory": len(shared_memory_left()),
     }
     return ", ".join(f"{count} {what} left" for what, count in left.items() if count)
 
@@ -125,117 +122,103 @@ def ranks(server, transport, mla, plain, flags):
 
 
 def reference(server, mode, shape, sequences):
-    """What the real client says in a run over the same sequences."""
-    command, environment = lmcache(
+    """What the real client prints in a run over the same sequences."""
+    command, environment = lmcache.command(
         server.release, "bench", "server", "--mode", "cpu", "--rpc-url", server.rpc, "--url", server.http,
-        "--transfer-mode", mode, "--num-tokens", "64", "--kvcache-shape-spec", shape, "--interval", "0.1",
-        "--start", str(sequences[0]), "--end", str(sequences[1]))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        "--transfer-mode", mode, "--num-tokens", 64, "--kvcache-shape-spec", shape, "--interval", 0.1,
+        "--start", sequences[0], "--end", sequences[1],
+    )  # fmt: skip
+    done = native.run(command, env=environment, limit_s=120)
     return done.stdout + done.stderr
 
 
 def same_keys(server):
     """Entries of one client are entries of the other when salting is off."""
-    shape = "(2,64,8,2,16):float16:2"
-    flags = ["--no-salt", "--num-tokens", "64", "--kvcache-shape-spec", shape]
     for number, mode in enumerate(["engine_driven", "lmcache_driven"]):
+        flags = ["--no-salt", "--transfer-mode", mode, *SMALL]
         first = 1000 * (number + 1)
-        code, _, said = ours(server, "--transfer-mode", mode, *flags, sequences=(first, first + 2))
-        text = reference(server, mode, shape, (first, first + 2))
+        done = ours(server, *flags, sequences=(first, first + 2))
+        text = reference(server, mode, SMALL[-1], (first, first + 2))
         hits = [f"[seq {s}/cold] LOOKUP: 4/4 chunks hit" in text for s in (first, first + 1)]
-        problem = f"exit code {code}: {said}" if code else "" if all(hits) else f"the real client missed: {text[:900]}"
+        problem = failure(done) or ("" if all(hits) else f"the real client missed: {text[:900]}")
         check(f"{server.release} {mode}: the real client finds what ours stored", problem)
         first += 500
-        text = reference(server, mode, shape, (first, first + 2))
-        code, report, said = ours(server, "--transfer-mode", mode, *flags, sequences=(first, first + 2))
-        met = report and report["verify"]["earlier_entries"]
-        problem = "" if code == 1 and met == 2 else f"exit code {code}, {met} earlier entries: {said} {text[-300:]}"
+        text = reference(server, mode, SMALL[-1], (first, first + 2))
+        done = ours(server, *flags, sequences=(first, first + 2))
+        earlier = done.metrics.get("verify", {}).get("earlier_entries")
+        problem = "" if (done.code, earlier) == (1, 2) else f"exit code {done.code}, {earlier} earlier: {done.stderr} {text[-300:]}"
         check(f"{server.release} {mode}: ours finds what the real client stored, and does not call it a pass", problem)
 
 
+def failure(done, code=0, words=""):
+    """What is wrong with a run that should have ended with this code and these words; empty when nothing is."""
+    return "" if done.code == code and words in done.stderr else f"exit code {done.code}: {done.stderr[-300:]}"
+
+
 def wrong_addresses(server):
-    code, _, said = ours(type("", (), {"rpc": server.rpc.replace(str(server.port), str(server.http_port)), "http": ""}))
-    check("an HTTP port as --rpc-url", "" if code == 1 and "HTTP server is there" in said else f"{code}: {said}")
-    code, _, said = ours(type("", (), {"rpc": server.rpc, "http": server.rpc.replace("tcp", "http")}), "--num-tokens", "64",
-                         "--transfer-mode", "lmcache_driven", "--kvcache-shape-spec", "(2,64,8,2,16):float16:2")
-    check("a ZMQ port as --url does the server no harm", "" if code == 0 else f"exit code {code}: {said}")
-    code, _, said = ours(server, "--num-tokens", "64", "--kvcache-shape-spec", "(2,64,8,2,16):float16:2")
-    check("and it still serves", "" if code == 0 else f"exit code {code}: {said}")
+    at = lambda rpc, http: types.SimpleNamespace(rpc=rpc, http=http)
+    done = ours(at(f"tcp://127.0.0.1:{server.http_port}", ""))
+    check("an HTTP port as --rpc-url", failure(done, 1, "HTTP server is there"))
+    done = ours(at(server.rpc, server.rpc.replace("tcp", "http")), "--transfer-mode", "lmcache_driven", *SMALL)
+    check("a ZMQ port as --url does the server no harm", failure(done))
+    check("and it still serves", failure(ours(server, *SMALL)))
 
 
 def grpc_server(scratch):
-    """A server of the other transport is named, not waited for."""
-    server = Server("0.5.6", scratch, 16, "--transport", "grpc").wait()
-    try:
-        code, _, said = ours(server)
-        check("a gRPC server", "" if code == 1 and "gRPC" in said else f"exit code {code}: {said}")
-    finally:
-        server.stop()
+    """A server of the other transport is an error at once, not a time-out."""
+    with CacheServer(scratch, 16, "--transport", "grpc") as server:
+        check("a gRPC server", failure(ours(server), 1, "gRPC"))
 
 
 def killed_server(server):
     """A server that is killed in mid-run ends the run with 1 and a sentence, and nothing of ours is left."""
-    command = [OURS, "server", "--mode", "cpu", "--rpc-url", server.rpc, "--url", server.http, "--num-tokens", "64",
-               "--transfer-mode", "lmcache_driven", "--kvcache-shape-spec", "(2,64,8,2,16):float16:2", "--interval", "0.01",
-               "--end", "100000"]
-    client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in client.stdout:
-        if line.startswith("[seq=3]"):
-            break
-    server.stop(signal.SIGKILL)
-    try:
-        _, said = client.communicate(timeout=RUN_S)
-        left = [name for name in os.listdir("/dev/shm") if name.startswith("lmcache-bench-kv-")]
-        good = client.returncode == 1 and said and not left
-        check("a server killed in mid-run", "" if good else f"exit code {client.returncode}, left {left}: {said[-300:]}")
-    except subprocess.TimeoutExpired:
-        client.kill()
-        check("a server killed in mid-run", "the client hangs")
+
+    objects = lambda: server.status()["storage_manager"]["l1_manager"]["total_object_count"]
+
+    def kill(_):
+        before, deadline = objects(), time.monotonic() + RUN_S
+        # Four chunks of each sequence.
+        while objects() < before + 12 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        server.stop(kill=True)
+
+    done = ours(server, "--transfer-mode", "lmcache_driven", *SMALL, sequences=(0, 1_000_000), watch=kill)
+    left = shared_memory_left()
+    check("a server killed in mid-run", failure(done, 1) or ("" if done.stderr and not left else f"left {left}: {done.stderr}"))
 
 
-class BuiltIn:
+@contextlib.contextmanager
+def built_in(release, *flags):
     """`mock server` in the place of a real one."""
-
-    def __init__(self, release, *flags):
-        self.release = release
-        command = [OURS, "mock", "server", "--port", "0", "--http-port", "0", "--chunk-size", "16", "--generation", release]
-        self.process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)
-        _, _, self.rpc, self.http = self.process.stdout.readline().split()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=20)
+    with native.mock("server", "--chunk-size", 16, "--generation", release, *flags) as (rpc, http):
+        yield types.SimpleNamespace(release=release, rpc=rpc, http=http)
 
 
 def real_client_of(release):
-    """The real client of a release takes our built-in server for a real one."""
-    for way, flags in (("inline", []), ("shared memory", ["--shm-name", f"interop-{uuid.uuid4().hex[:12]}"])):
-        server = BuiltIn(release, *flags)
-        try:
-            # Sequences of their own, because the real client takes what it stored before for a failure.
+    """The real client of a release passes against our mock server."""
+    for transport, flags in (("inline", []), ("shared memory", ["--shm-name", f"interop-{uuid.uuid4().hex[:12]}"])):
+        with built_in(release, *flags) as server:
+            # Other sequences each time, because the real client fails when it finds what it stored before.
             for first, mode in ((1, "engine_driven"), (11, "lmcache_driven")):
                 # The real client before 0.5.6 sends inline stores without chunks.
-                if (release, way, mode) == ("0.5.5", "inline", "engine_driven"):
+                if (release, transport, mode) == ("0.5.5", "inline", "engine_driven"):
                     continue
                 text = reference(server, mode, "(2,64,8,2,16):bfloat16:2", (first, first + 2))
                 rate = re.search(r"Pass rate \(%\):\s+100\.0", text)
-                check(f"real client {release} and the built-in server, {way}, {mode}", "" if rate else text[-600:])
-        finally:
-            server.stop()
+                check(f"real client {release} and the built-in server, {transport}, {mode}", "" if rate else text[-600:])
 
 
 def main():
-    scratch = sys.argv[1]
-    releases = os.environ.get("SERVER_RELEASES", "").split() or RELEASES
-    for release in releases:
+    scratch = pathlib.Path(sys.argv[1])
+    for release in os.environ.get("SERVER_RELEASES", "").split() or RELEASES:
         name = f"interop-{uuid.uuid4().hex[:12]}"
-        servers = [Server(release, scratch, 16, "--shm-name", ""), Server(release, scratch, 256, "--shm-name", name)]
+        servers = [CacheServer(scratch, chunk, "--shm-name", shm, release=release).launch() for chunk, shm in ((16, ""), (256, name))]
         try:
-            inline_server(servers[0].wait())
-            shared_memory_server(servers[1].wait())
-            if release in ("0.5.5", "0.5.6"):
+            inline_server(servers[0].start())
+            shared_memory_server(servers[1].start())
+            if release in ("0.5.5", INSTALLED):
                 real_client_of(release)
-            if release == "0.5.6":
+            if release == INSTALLED:
                 same_keys(servers[0])
                 wrong_addresses(servers[0])
                 killed_server(servers[0])
@@ -243,8 +226,7 @@ def main():
         finally:
             for server in servers:
                 server.stop()
-    print(f"{passed} passed, {failed} failed")
-    return failed != 0
+    return tally.end()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A model folder that real engines can serve without a download: a tokenizer of made-up words and a two-layer Llama config
+"""A model folder that real engines can serve without a download: a tokenizer of generated words and a two-layer Llama config
 for random weights.
 
 Every token that a benchmark may draw at random is a whole word with its blank, so text and token counts agree exactly in

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Dir, bench, fs_spec, json, stderr, stdout};
+use crate::support::{Dir, bench, fs_spec, json, skip_without, stderr, stdout};
 
 /// Far more than a helper needs to notice that it is alone.
 const GONE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ fn has_python() -> bool {
         .status();
     let found = probe.is_ok_and(|status| status.success());
     if !found {
-        eprintln!("skipped: no python3 from 3.10 on");
+        skip_without("a python3 from 3.10 on", "install it and run this again");
     }
     found
 }

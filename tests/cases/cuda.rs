@@ -14,7 +14,7 @@ use lmcache_bench::cuda::{Context, CudaError};
 use lmcache_bench::server::checksum::fast::{FastHasher, Sums};
 
 use crate::support::cuda::stand_in;
-use crate::support::{stderr, stdout};
+use crate::support::{skip_without, stderr, stdout};
 
 fn driver() -> Arc<Driver> {
     let path = CString::new(stand_in().as_os_str().as_bytes()).unwrap();
@@ -154,8 +154,10 @@ fn page_locked_memory_goes_both_ways() {
 fn the_checked_in_ptx_is_built_from_the_source() {
     let nvcc = std::env::var("NVCC").unwrap_or_else(|_| "nvcc".into());
     if Command::new(&nvcc).arg("--version").output().is_err() {
-        println!("skipped: {nvcc} is not installed; set NVCC, or run scripts/ptx.sh --check");
-        return;
+        return skip_without(
+            &nvcc,
+            "name one in NVCC, or run scripts/ptx.sh --check, which installs it",
+        );
     }
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ptx.sh"))
         .arg("--check")

@@ -1,4 +1,4 @@
-//! A private directory per test and the binary under test. Nothing here asserts.
+//! A private directory per test and the binary under test.
 
 pub mod cuda;
 pub mod mock_server;
@@ -19,6 +19,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 pub mod mock;
+
+/// Prints that a case is skipped because a program is missing. Fails with MUST_RUN=1, for programs that `make interop` installs.
+pub fn skip_without(peer: &str, advice: &str) {
+    println!("skipped: {peer} is missing; {advice}");
+    assert!(
+        std::env::var("MUST_RUN").as_deref() != Ok("1"),
+        "MUST_RUN=1 and {peer} is missing; {advice}"
+    );
+}
 
 /// A directory that only this user can read, removed at the end.
 pub struct Dir(PathBuf);

@@ -1,5 +1,5 @@
 """Stands in for LMCache's separately built Rust extension, so that the rest of its raw_block adapter (layout, index, checkpoints,
-recovery: all Python) can run and be compared. Plain system calls on the posix engine, buffered; it decides nothing."""
+recovery: all Python) can run and be compared. Plain system calls, as the extension's posix engine makes them without O_DIRECT."""
 
 import os
 
