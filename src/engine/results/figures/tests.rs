@@ -49,7 +49,7 @@ fn summary_config(case: &Value) -> SummaryConfig {
         workload: text("workload"),
         kv_cache_volume_gb: config["kv_cache_volume_gb"].as_f64().unwrap(),
         tokens_per_gb_kvcache: config["tokens_per_gb_kvcache"].as_i64().unwrap(),
-        seed: config["seed"].to_string(),
+        seed: BigInt::parse(&config["seed"].to_string()).unwrap(),
         output_dir: text("output_dir"),
         export_csv: flag("export_csv"),
         export_json: flag("export_json"),
