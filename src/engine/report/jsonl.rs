@@ -44,7 +44,7 @@ fn line(record: &Record, clock: &Clock) -> Value {
         "prompt_tokens": answer.usage.prompt_tokens,
         "completion_tokens": answer.usage.completion_tokens,
         "cached_tokens": answer.usage.cached_tokens,
-        "impossible_count": answer.odd_count,
+        "impossible_count": answer.impossible_count,
         "in_lumps": record.is_lumped(),
         "token_events": answer.token_events,
         "text_pieces": answer.pieces,

@@ -157,8 +157,14 @@ impl Detail {
     }
 
     fn add_endings(&mut self, records: &[Record]) {
-        let odd = || records.iter().filter_map(|record| record.answer.odd_count.as_ref());
-        self.impossible_counts = odd().next().map(|first| (odd().count() as u64, first.clone()));
+        let impossible = || {
+            records
+                .iter()
+                .filter_map(|record| record.answer.impossible_count.as_ref())
+        };
+        self.impossible_counts = impossible()
+            .next()
+            .map(|first| (impossible().count() as u64, first.clone()));
         let reasons = records.iter().filter_map(|record| record.answer.finish_reason.clone());
         self.finish_reasons = most_frequent(reasons, REASONS_MAX);
     }

@@ -243,7 +243,9 @@ impl Record {
             ("cached_tokens", &mut usage.cached_tokens, cached_max),
         ] {
             if let Some(impossible) = count.take_if(|count| *count > max) {
-                answer.odd_count.get_or_insert_with(|| format!("{name} {impossible}"));
+                answer
+                    .impossible_count
+                    .get_or_insert_with(|| format!("{name} {impossible}"));
             }
         }
     }

@@ -310,7 +310,7 @@ fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
         (fine.input_tokens(), fine.output_tokens(), fine.cached_tokens()),
         (900, 2, Some(900))
     );
-    assert_eq!(fine.answer.odd_count, None);
+    assert_eq!(fine.answer.impossible_count, None);
     for (usage, named) in [
         (
             r#"{"completion_tokens":9223372036854775808}"#,
@@ -328,7 +328,7 @@ fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
         (r#"{"completion_tokens":2.5}"#, "completion_tokens 2.5"),
     ] {
         let record = with(usage);
-        assert_eq!(record.answer.odd_count.as_deref(), Some(named));
+        assert_eq!(record.answer.impossible_count.as_deref(), Some(named));
         assert_eq!(record.output_tokens(), 2, "{usage}: pieces of text count instead");
         assert!(record.input_tokens() <= 7 && record.cached_tokens().is_none());
     }
