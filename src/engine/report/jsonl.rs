@@ -45,7 +45,7 @@ fn line(record: &Record, clock: &Clock) -> Value {
         "completion_tokens": answer.usage.completion_tokens,
         "cached_tokens": answer.usage.cached_tokens,
         "impossible_count": answer.impossible_count,
-        "in_lumps": record.is_lumped(),
+        "in_lumps": record.is_buffered(),
         "token_events": answer.token_events,
         "text_pieces": answer.pieces,
         "bytes_sent": record.bytes_sent,

@@ -70,7 +70,7 @@ pub struct Detail {
     /// Successful answers without a usage from the engine.
     pub without_usage: u64,
     /// Successful answers that came in lumps; they are in neither TPOT nor ITL.
-    pub lumped: u64,
+    pub buffered: u64,
     /// Tokens beyond one per event where the first event's share is unknown.
     pub unplaced_tokens: u64,
     /// Answers with a count that cannot be, and the first such count.
@@ -152,7 +152,7 @@ impl Detail {
         }
         self.assumed_first_tokens = count(good, |record| record.first_token_is_assumed());
         self.without_usage = count(good, |record| record.answer.usage.completion_tokens.is_none());
-        self.lumped = count(good, |record| record.is_lumped());
+        self.buffered = count(good, |record| record.is_buffered());
         self.unplaced_tokens = good.iter().map(|record| record.unplaced_tokens()).sum();
     }
 

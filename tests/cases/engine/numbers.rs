@@ -52,7 +52,7 @@ fn answers_in_lumps_have_no_time_per_token_and_a_warning() {
     let detail = Detail::of(&samples, false);
     assert_eq!(
         (
-            detail.lumped,
+            detail.buffered,
             detail.tpot_ms.count,
             detail.itl_ms.count,
             detail.decode_mean
