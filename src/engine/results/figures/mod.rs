@@ -11,6 +11,7 @@ use crate::python::big_int::BigInt;
 use crate::python::float_text::shortest;
 use crate::python::json::dumps_indented;
 use crate::stats::percentile::linear;
+use crate::stats::summary::mean;
 
 pub const CSV_FILE: &str = "bench_results.csv";
 pub const SUMMARY_FILE: &str = "bench_summary.json";
@@ -18,7 +19,8 @@ pub const SUMMARY_FILE: &str = "bench_summary.json";
 const CSV_HEADER: &str = "request_id,successful,ttft,request_latency,num_input_tokens,num_output_tokens,decode_speed,\
                           submit_time,first_token_time,finish_time,error\r\n";
 
-/// One request as the reference writes it: seconds, wall clock, -1 for the TTFT of a failure.
+/// One request as the reference writes it. Durations are in seconds, times in seconds since 1970; the TTFT of a failed request
+/// is -1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub request_id: String,
@@ -87,7 +89,7 @@ fn csv_field(text: &str) -> String {
     }
 }
 
-/// Mean, and p50, p90, p99 by linear interpolation; zeros without samples.
+/// Mean, and percentiles by linear interpolation; zeros without samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spread {
     pub mean: f64,
@@ -96,7 +98,18 @@ pub struct Spread {
     pub p99: f64,
 }
 
-/// The reference's aggregates.
+impl Spread {
+    pub(super) fn of_sorted(mean: f64, sorted: &[f64]) -> Spread {
+        Spread {
+            mean,
+            p50: linear(sorted, 50.0),
+            p90: linear(sorted, 90.0),
+            p99: linear(sorted, 99.0),
+        }
+    }
+}
+
+/// The reference's aggregates. Speeds and throughputs are in tokens per second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     pub successful: u64,
@@ -133,22 +146,13 @@ impl Figures {
     }
 }
 
-/// In the reference's order of operations: the mean is scaled after dividing, the samples before sorting.
+/// In the reference's order of operations: the mean is scaled after the division, the samples before sorting.
 fn spread(values: impl Iterator<Item = f64>, scale: f64) -> Spread {
     let values: Vec<f64> = values.collect();
-    if values.is_empty() {
-        return Spread::default();
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64 * scale;
+    let mean = mean(&values) * scale;
     let mut sorted: Vec<f64> = values.iter().map(|value| value * scale).collect();
     sorted.sort_by(f64::total_cmp);
-    let at = |p| linear(&sorted, p);
-    Spread {
-        mean,
-        p50: at(50.0),
-        p90: at(90.0),
-        p99: at(99.0),
-    }
+    Spread::of_sorted(mean, &sorted)
 }
 
 /// The part of the settings that the JSON summary repeats, in the reference's order.

@@ -1,4 +1,4 @@
-//! Reports, CSV files and summaries that the reference made from given results, made again.
+//! Reports, CSV files and summaries of the reference are reproduced from its results.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::report::{json, terminal};
 
 const VECTORS: &str = include_str!("../../../../tests/golden/engine/report-vectors.json");
 
-/// From the wanted file's own digits: a JSON parser may round the last one of a number.
+/// The rows of the reference's CSV file.
 fn rows(csv: &str) -> Vec<Row> {
     let line = |line: &str| {
         let fields: Vec<&str> = line.splitn(11, ',').collect();
@@ -32,7 +32,7 @@ fn rows(csv: &str) -> Vec<Row> {
     csv.trim_end().split("\r\n").skip(1).map(line).collect()
 }
 
-/// One number of the wanted summary, digit for digit.
+/// One number in the reference's summary, parsed from its text.
 fn number_in(summary: &str, key: &str) -> f64 {
     let (_, rest) = summary.split_once(&format!("\"{key}\": ")).unwrap();
     rest.split([',', '\n']).next().unwrap().parse().unwrap()
@@ -59,14 +59,14 @@ fn summary_config(case: &Value) -> SummaryConfig {
     }
 }
 
-/// The lines up to the first section that the reference does not have.
+/// The lines before the first section that the reference does not have.
 fn reference_part(text: &str, first_of_ours: &str) -> String {
     let lines = text.lines().take_while(|line| !line.contains(first_of_ours));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
 #[test]
-fn the_references_reports_come_out_character_for_character() {
+fn the_references_reports_are_reproduced_byte_for_byte() {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let cases = vectors["cases"].as_array().unwrap();
     assert!(cases.len() >= 8);
@@ -74,7 +74,7 @@ fn the_references_reports_come_out_character_for_character() {
         let name = case["case"].as_str().unwrap();
         let rows = rows(case["csv"].as_str().unwrap());
         let summary = case["summary_json"].as_str().unwrap();
-        // The frozen clock's own difference, which is not quite the round number the case was made for.
+        // The elapsed time as the reference computed it, which differs from the case's number in the last digits.
         let figures = Figures::of(&rows, number_in(summary, "elapsed_time"));
         assert_eq!(csv(&rows), case["csv"].as_str().unwrap(), "{name}");
         assert_eq!(
@@ -94,7 +94,7 @@ fn the_references_reports_come_out_character_for_character() {
             doubts: &[],
             interrupted: None,
         });
-        // A workload's own section stands where ours begin.
+        // Where a workload has a section of its own, the reference's part ends before it.
         let has_extra = !case["extra_sections"].as_array().unwrap().is_empty();
         let last = "=".repeat(56);
         let end_of_theirs = if has_extra { "- Answer Quality -" } else { &last };
@@ -114,7 +114,7 @@ fn the_references_reports_come_out_character_for_character() {
 }
 
 #[test]
-fn csv_fields_are_quoted_only_where_they_must_be() {
+fn csv_fields_are_quoted_only_if_necessary() {
     for (text, want) in [
         ("plain", "plain"),
         ("a,b", "\"a,b\""),
