@@ -284,9 +284,9 @@ fn replay(error: &ClientError) -> Vec<Entry> {
             3,
         ),
         Entry::number(
-            "error_total_ms_p99",
+            "error_whole_ms_p99",
             "Replay error + lateness, p99 (ms)",
-            error.total_ms_p99,
+            error.whole_ms_p99,
             3,
         ),
         optional(

@@ -50,7 +50,7 @@ pub struct ClientError {
     /// From the scheduled time to dispatch, which is outside TTFT.
     pub lateness_ms_p99: f64,
     /// The sum of both per request, so that a late request with an exact TTFT counts as late.
-    pub total_ms_p99: f64,
+    pub whole_ms_p99: f64,
     /// From the arrival of the first token to the end of the read that returned it.
     pub first_token_lag_ms_p99: f64,
     /// Error of TPOT, in percent of the mock's; `None` with one token per answer.
@@ -65,7 +65,7 @@ impl ClientError {
     pub fn sentence(&self) -> String {
         format!(
             "TTFT p99 {:.1} ms (reading {:.1}, late dispatch {:.1})",
-            self.total_ms_p99, self.ttft_ms_p99, self.lateness_ms_p99
+            self.whole_ms_p99, self.ttft_ms_p99, self.lateness_ms_p99
         )
     }
 }
@@ -122,7 +122,7 @@ struct Served {
 
 fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> Result<ClientError, String> {
     let by_id: HashMap<&str, &Served> = truth.iter().map(|served| (served.id.as_str(), served)).collect();
-    let (mut ttft_ms, mut lateness_ms, mut total_ms) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ttft_ms, mut lateness_ms, mut whole_ms) = (Vec::new(), Vec::new(), Vec::new());
     let (mut lag_ms, mut decode_percent) = (Vec::new(), Vec::new());
     let mut events = 0;
     for record in records {
@@ -132,7 +132,7 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
         let off_ms = (record.ttft_s() * 1e3 - true_ttft_ms).abs();
         ttft_ms.push(off_ms);
         lateness_ms.push(record.lateness_s() * 1e3);
-        total_ms.push(off_ms + record.lateness_s() * 1e3);
+        whole_ms.push(off_ms + record.lateness_s() * 1e3);
         lag_ms.push(record.first_token_lag_ns as f64 / 1e6);
         events += served.events;
         if let Some(tpot_s) = record.tpot_s().filter(|_| served.events > 1) {
@@ -150,7 +150,7 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
         ttft_ms_mean: mean(&ttft_ms),
         ttft_ms_p99: p99(ttft_ms),
         lateness_ms_p99: p99(lateness_ms),
-        total_ms_p99: p99(total_ms),
+        whole_ms_p99: p99(whole_ms),
         first_token_lag_ms_p99: p99(lag_ms),
         decode_percent: (!decode_percent.is_empty()).then(|| mean(&decode_percent).abs()),
         streams,
@@ -358,7 +358,7 @@ mod tests {
         late.scheduled = Stamp(-8 * MS);
         let error = compare(&[late], &[served("a", 20, 30)], 1, 1.0).unwrap();
         assert_eq!(
-            (error.ttft_ms_p99, error.lateness_ms_p99, error.total_ms_p99),
+            (error.ttft_ms_p99, error.lateness_ms_p99, error.whole_ms_p99),
             (0.0, 8.0, 8.0)
         );
     }

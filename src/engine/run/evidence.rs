@@ -69,14 +69,14 @@ pub struct StatedError {
 impl StatedError {
     /// How far off a TTFT may be, 99th percentile. `None` without a replay, because the run's records do not show everything.
     pub fn ttft_ms_p99(&self) -> Option<f64> {
-        Some(self.replay.as_ref()?.total_ms_p99.max(self.run.own_ms_p99))
+        Some(self.replay.as_ref()?.whole_ms_p99.max(self.run.own_ms_p99))
     }
 
     /// Whether the run's own error is larger than the replay's.
     pub fn is_of_run(&self) -> bool {
         self.replay
             .as_ref()
-            .is_some_and(|replay| self.run.own_ms_p99 > replay.total_ms_p99)
+            .is_some_and(|replay| self.run.own_ms_p99 > replay.whole_ms_p99)
     }
 
     pub fn sentence(&self) -> String {
@@ -84,7 +84,7 @@ impl StatedError {
             None => "not measured".to_owned(),
             Some(replay) if self.is_of_run() => format!(
                 "TTFT p99 {:.1} ms (by this run; replay {:.1})",
-                self.run.own_ms_p99, replay.total_ms_p99
+                self.run.own_ms_p99, replay.whole_ms_p99
             ),
             Some(replay) => replay.sentence(),
         }
@@ -158,9 +158,9 @@ mod tests {
         }
     }
 
-    fn replay(total_ms_p99: f64) -> ClientError {
+    fn replay(whole_ms_p99: f64) -> ClientError {
         ClientError {
-            total_ms_p99,
+            whole_ms_p99,
             lateness_ms_p99: 1.0,
             first_token_lag_ms_p99: 4.0,
             events_per_s: 80.0,

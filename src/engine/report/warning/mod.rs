@@ -248,10 +248,10 @@ mod tests {
     use super::*;
     use crate::engine::run::certificate::ClientError;
 
-    fn replay(total_ms_p99: f64, streams: u64) -> StatedError {
+    fn replay(whole_ms_p99: f64, streams: u64) -> StatedError {
         StatedError {
             replay: Some(ClientError {
-                total_ms_p99,
+                whole_ms_p99,
                 streams,
                 ..ClientError::default()
             }),
