@@ -1,25 +1,25 @@
-//! Errors, split by who can react to them. Each carries one finished sentence: what could not be done, the cause, and
-//! what to do; `main` prints it once and turns it into the exit code.
+//! Errors, by who can fix them. Each holds a complete message: what failed, why, and what to do. `main` prints it and sets the exit
+//! code.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::process::ExitCode;
 
-/// Everything that can end a run early.
+/// An error that ends a run.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line or the adapter spec is wrong: whoever typed it can mend it. Exit code 2.
+    /// The command line or the adapter spec is wrong. Exit code 2.
     Usage(String),
-    /// Settings that are missing, out of range or contradict each other, where LMCache ends with 1 too. Exit code 1.
+    /// Settings are missing, out of range or contradict each other, and LMCache exits with 1 too. Exit code 1.
     Settings(String),
-    /// The machine, a path or a service is not as needed: whoever runs the node can mend it. Exit code 1.
+    /// The machine, a path or a service is not as required. Exit code 1.
     Environment(String),
-    /// Something this program believed about itself was false. Exit code 1, and worth a bug report.
+    /// A bug in this program. Exit code 1; the message asks for a report.
     Internal(String),
 }
 
 impl Error {
-    /// The documented exit code (docs/cli.md).
+    /// The exit code that docs/cli.md documents.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Error::Usage(_) => ExitCode::from(2),
@@ -39,12 +39,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What a server, a file or a path put into a sentence must not steer the terminal.
+/// Replaces control characters except line feeds with blanks, because a message may quote a server, a file or a path.
 pub fn printable(sentence: &str) -> String {
     sentence.replace(|c: char| c.is_control() && c != '\n', " ")
 }
 
-/// A text of others in a sentence, cut where it would drown it.
+/// Cuts quoted text to `chars_max` characters, with `...` after a cut.
 pub fn shortened(text: &str, chars_max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),

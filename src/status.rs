@@ -1,11 +1,11 @@
-//! How a run that got as far as a report ended. `main` turns it into the exit code.
+//! How a run that produced a report ended. `main` turns it into the exit code.
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Status {
     Done,
-    /// Sentences for people, most important first.
+    /// Messages for standard error, most important first.
     Failed(Vec<String>),
-    /// By this signal. What had failed until then, or could not be written, is still said.
+    /// Ended by this signal. `sentences` are failures up to then, and files that could not be written.
     Interrupted {
         signal: i32,
         sentences: Vec<String>,
@@ -13,7 +13,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Ended by a signal with nothing else to tell.
+    /// Ended by a signal, without failures.
     pub fn interrupted(signal: i32) -> Status {
         Status::Interrupted {
             signal,

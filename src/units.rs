@@ -1,4 +1,4 @@
-//! Sizes and times in the units that names promise. Everything that LMCache calls KB, MB or GB is a power of two.
+//! Units of sizes and times. What LMCache calls KB, MB or GB is a power of two.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,18 +7,18 @@ pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
-/// Nanoseconds of a duration, saturating after 584 years.
+/// Nanoseconds of a duration, at most `u64::MAX` (584 years).
 pub fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A whole number as protocols write it: digits alone. Rust's own reader takes a sign too, which such a number never has.
+/// Parses a whole number as protocols define it: digits only. `str::parse` accepts a plus sign too.
 pub fn decimal<Number: FromStr>(text: &str) -> Option<Number> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
-/// A byte count for people: `24.0 MiB`, `512 B`.
+/// A byte count for display: `24.0 MiB`, `512 B`.
 pub fn bytes_text(bytes: u64) -> String {
     match bytes {
         0..KIB => format!("{bytes} B"),
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_protocols_are_digits_alone() {
+    fn decimal_accepts_digits_only() {
         for (text, number) in [("0", Some(0)), ("007", Some(7)), ("255", Some(255))] {
             assert_eq!(decimal::<u8>(text), number);
         }

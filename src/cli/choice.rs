@@ -29,7 +29,7 @@ macro_rules! choices {
             pub fn from_text(text: &str) -> Result<$name, String> {
                 match text {
                     $($text => Ok($name::$variant),)+
-                    other => Err(format!("unknown {} {}", $what, $crate::python::number::quoted(other))),
+                    other => Err(format!("unknown {} {}", $what, $crate::python::quote::quoted(other))),
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::page::Page;
 use super::parse::{Stop, Table};
 use super::{PROGRAM, help};
 use crate::error::Error;
-use crate::python::number::quoted;
+use crate::python::quote::quoted;
 use crate::status::Status;
 
 /// One row of the list of commands.

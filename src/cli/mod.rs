@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use crate::choices;
 use crate::error::Error;
-use crate::python::number::quoted;
+use crate::python::quote::quoted;
 use command::{Command, Invocation};
 use parse::Stop;
 use top::{Artifact, TopArgs};

@@ -311,7 +311,7 @@ fn summary_config(config: &EngineConfig) -> SummaryConfig {
         workload: config.workload.name().text().to_owned(),
         kv_cache_volume_gb: config.kv_cache_volume_gb,
         tokens_per_gb_kvcache: config.tokens_per_gb_kvcache,
-        seed: config.seed.to_string(),
+        seed: config.seed.clone(),
         output_dir: config.output.folder.display().to_string(),
         export_csv: config.output.csv,
         export_json: config.output.json_summary,

@@ -1,5 +1,5 @@
-//! The one clock of a run: monotonic nanoseconds since an anchor, and the anchor's wall-clock time, which turns the kernel's
-//! wall-clock receive stamps into the same scale. Nothing else in `engine` reads a clock of its own.
+//! The clock of a run: monotonic nanoseconds since an anchor. The wall-clock time of the anchor maps the kernel's receive stamps,
+//! which are wall-clock times, to the same scale.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Stamp(pub i64);
 
 impl Stamp {
-    /// From `earlier` to here, in seconds; negative when `earlier` is later.
+    /// Seconds from `earlier` to this stamp; negative if `earlier` is later.
     pub fn seconds_since(self, earlier: Stamp) -> f64 {
         (self.0 - earlier.0) as f64 / 1e9
     }
 
-    /// From `earlier` to here in nanoseconds, 0 when `earlier` is later.
+    /// Nanoseconds from `earlier` to this stamp; 0 if `earlier` is later.
     pub fn ns_since(self, earlier: Stamp) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
@@ -24,7 +24,7 @@ impl Stamp {
     }
 }
 
-/// Copied freely; all copies share the anchor.
+/// Copies share the anchor.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     anchor: Instant,
@@ -42,7 +42,7 @@ impl Clock {
         Stamp(i64::try_from(self.anchor.elapsed().as_nanos()).unwrap_or(i64::MAX))
     }
 
-    /// A kernel stamp, in nanoseconds since 1970, on this clock.
+    /// Converts a kernel stamp, in nanoseconds since 1970.
     pub fn of_wall_ns(&self, wall_ns: u64) -> Stamp {
         Stamp(
             i64::try_from(wall_ns)
@@ -51,17 +51,17 @@ impl Clock {
         )
     }
 
-    /// Seconds since 1970, as the reference writes times.
+    /// Converts to seconds since 1970, as in the reference's files.
     pub fn wall_seconds(&self, stamp: Stamp) -> f64 {
         self.anchor_wall_ns.saturating_add(stamp.0) as f64 / 1e9
     }
 
-    /// The instant of a stamp, for waits.
+    /// Converts to an `Instant`, for waits.
     pub fn instant(&self, stamp: Stamp) -> Instant {
         self.anchor + Duration::from_nanos(u64::try_from(stamp.0).unwrap_or(0))
     }
 
-    /// How far the wall clock was set since the anchor. Kernel stamps after a step are off by this much.
+    /// By how much the wall clock was set since the anchor. Kernel stamps after that are off by as much.
     pub fn wall_step(&self) -> Duration {
         let (instant, wall_ns) = read_both();
         let passed = instant.saturating_duration_since(self.anchor).as_nanos();
@@ -72,7 +72,7 @@ impl Clock {
     }
 }
 
-/// Both clocks at one moment: of a few tries the one with the least time between the readings.
+/// Reads both clocks at the same moment: of five tries, the one with the least time in between.
 fn read_both() -> (Instant, i64) {
     const TRIES: usize = 5;
     let reading = || {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wall_clock_and_the_anchor_meet() {
+    fn wall_clock_stamps_map_to_the_monotonic_clock() {
         let clock = Clock::start();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let now = clock.now();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_keep_their_sign_or_stop_at_zero() {
+    fn differences_in_seconds_are_signed_and_in_nanoseconds_are_not() {
         assert_eq!(Stamp(5).seconds_since(Stamp(1_000_000_005)), -1.0);
         assert_eq!(Stamp(5).ns_since(Stamp(9)), 0);
         assert_eq!(Stamp(9).ns_since(Stamp(5)), 4);

@@ -12,7 +12,7 @@ use crate::cli::page::{Body, Note, Page};
 use crate::cli::parse::{Stop, Table};
 use crate::cli::{PROGRAM, help};
 use crate::error::Error;
-use crate::python::number::quoted;
+use crate::python::quote::quoted;
 
 const WORDS: [&str; 2] = ["engine", "server"];
 

@@ -1,19 +1,22 @@
-//! A whole number of any size, as Python's integers are: seeds may be. Must never grow into arithmetic that nobody uses.
+//! A whole number of any size, like Python's `int`, for seeds: parsing, printing and adding a small number.
 
 use std::fmt;
 
+use serde::ser::{Error, Serialize, Serializer};
+use serde_json::value::RawValue;
+
 use super::number::int_parts;
 
-/// Python refuses longer texts too.
+/// The longest text that Python's `int()` accepts (`sys.int_info.default_max_str_digits`).
 const DIGITS_MAX: usize = 4300;
-/// The decimal digits that are read and printed at a time.
+/// Decimal digits that are read and printed at a time.
 const CHUNK_DIGITS: usize = 9;
 const CHUNK: u64 = 1_000_000_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BigInt {
     negative: bool,
-    /// Least significant word first, the last one not zero; empty for 0.
+    /// Absolute value in 32-bit words, least significant first, without leading zeros; empty for 0.
     magnitude: Vec<u32>,
 }
 
@@ -28,18 +31,13 @@ impl BigInt {
             ));
         }
         let mut magnitude = Vec::new();
-        let (head, rest) = digits.split_at(digits.len() % CHUNK_DIGITS);
-        for at in std::iter::once(head).chain(
-            (0..rest.len())
-                .step_by(CHUNK_DIGITS)
-                .map(|at| &rest[at..at + CHUNK_DIGITS]),
-        ) {
-            let chunk = if at.is_empty() {
-                0
-            } else {
-                at.parse().expect("at most nine decimal digits")
-            };
+        let mut rest = digits.as_str();
+        while !rest.is_empty() {
+            // The first chunk takes the odd digits, so that all others are full.
+            let (chunk, after) = rest.split_at((rest.len() - 1) % CHUNK_DIGITS + 1);
+            let chunk = chunk.parse().expect("at most nine decimal digits");
             multiply_add(&mut magnitude, CHUNK, chunk);
+            rest = after;
         }
         Ok(BigInt::new(sign == "-", magnitude))
     }
@@ -54,7 +52,7 @@ impl BigInt {
         }
     }
 
-    /// The absolute value in 32-bit words, least significant first; none for 0.
+    /// The absolute value in 32-bit words, least significant first; empty for 0.
     pub fn magnitude(&self) -> &[u32] {
         &self.magnitude
     }
@@ -67,7 +65,7 @@ impl BigInt {
         }
         let small = low_word(&magnitude);
         match small {
-            // Crosses zero, or ends there.
+            // The sum is zero or positive.
             Some(value) if value <= other => BigInt::new(false, words(other - value)),
             _ => {
                 subtract(&mut magnitude, other);
@@ -107,6 +105,14 @@ impl fmt::Display for BigInt {
     }
 }
 
+/// As a JSON number with all its digits, as Python writes it.
+impl Serialize for BigInt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let digits = RawValue::from_string(self.to_string()).map_err(S::Error::custom)?;
+        digits.serialize(serializer)
+    }
+}
+
 fn words(value: u64) -> Vec<u32> {
     vec![value as u32, (value >> 32) as u32]
 }
@@ -135,7 +141,7 @@ fn multiply_add(magnitude: &mut Vec<u32>, factor: u64, addend: u64) {
     }
 }
 
-/// `magnitude -= other`, which is smaller.
+/// `magnitude -= other`; `other` is smaller.
 fn subtract(magnitude: &mut [u32], other: u64) {
     let mut borrow = 0i64;
     for (word, part) in magnitude
@@ -155,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_numbers_come_back() {
+    fn long_numbers_round_trip() {
         for text in [
             "0",
             "42",
@@ -164,7 +170,9 @@ mod tests {
             "-123456789012345678901234567890",
             "1000000000000000000000000000",
         ] {
-            assert_eq!(BigInt::parse(text).unwrap().to_string(), text);
+            let number = BigInt::parse(text).unwrap();
+            assert_eq!(number.to_string(), text);
+            assert_eq!(serde_json::to_string(&number).unwrap(), text);
         }
         assert_eq!(BigInt::parse(" -0_0 ").unwrap(), BigInt::default());
         assert_eq!(BigInt::parse("4294967296").unwrap().magnitude(), [0, 1]);
@@ -192,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fits_128_bits_agrees(value: i128, plus: u64) {
+        fn sums_agree_with_128_bit_arithmetic(value: i128, plus: u64) {
             let value = value / 2;
             let sum = BigInt::parse(&value.to_string()).unwrap().plus(plus);
             prop_assert_eq!(sum.to_string(), (value + i128::from(plus)).to_string());

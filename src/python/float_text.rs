@@ -1,7 +1,7 @@
-//! Floating-point numbers as the reference rounds and prints them, so that reports of both tools can be compared as
-//! text.
+//! Floats as Python rounds and prints them, so that reports of both tools can be compared as text.
 
-/// Rounds to `decimals` digits: the exact binary value, ties to even (2.675 is below the tie and gives 2.67).
+/// `round(value, decimals)`: rounds the exact binary value, ties to even. 2.675 is stored slightly below the tie and gives
+/// 2.67.
 pub fn round(value: f64, decimals: u8) -> f64 {
     if !value.is_finite() {
         return value;
@@ -12,9 +12,9 @@ pub fn round(value: f64, decimals: u8) -> f64 {
         .expect("a printed finite number parses")
 }
 
-/// The shortest text that reads back as the same number: `27.2`, `0.0`, `1e-05`, `1e+16`.
+/// `repr(value)`, the shortest text that reads back as the same number: `27.2`, `0.0`, `1e-05`, `1e+16`.
 ///
-/// Plain digits from 1e-4 up to below 1e16, an exponent of at least two digits outside of that.
+/// Plain digits from 1e-4 up to below 1e16, otherwise an exponent of at least two digits.
 pub fn shortest(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
@@ -31,7 +31,7 @@ pub fn shortest(value: f64) -> String {
     }
 }
 
-/// A fixed number of decimals; `inf`, `-inf` and `nan` as they are.
+/// `f"{value:.{decimals}f}"`; also `inf`, `-inf` and `nan`.
 pub fn fixed(value: f64, decimals: u8) -> String {
     if value.is_nan() {
         return "nan".to_owned();
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_as_the_reference_prints() {
+    fn prints_as_python_prints() {
         for (value, want) in [
             (27.2, "27.2"),
             (0.0, "0.0"),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn fixed_keeps_the_asked_decimals() {
+    fn fixed_prints_the_number_of_decimals() {
         assert_eq!(fixed(0.576, 2), "0.58");
         assert_eq!(fixed(0.125, 2), "0.12");
         assert_eq!(fixed(3.0, 0), "3");

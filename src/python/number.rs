@@ -1,7 +1,9 @@
-//! Numbers as the reference reads them: Python's `int()` and `float()`, so that a command line means the same to both.
-//! Must never check ranges (whoever uses the value knows them). Digits outside ASCII, which Python takes, are refused.
+//! Numbers as Python's `int()` and `float()` read them, so that a command line means the same here and in the reference.
+//! Ranges are checked by the callers. Non-ASCII digits, which Python accepts, are refused.
 
-/// Python's `int(text)`, held in 64 bits: `1_000`, `+5`, blanks around it; not `1e3`, `0x10`, `1__0`.
+use super::quote::quoted;
+
+/// Python's `int(text)` within 64 bits: `1_000`, `+5`, surrounding blanks; not `1e3`, `0x10`, `1__0`.
 pub fn int(text: &str) -> Result<i64, String> {
     let (sign, digits) = int_parts(text)?;
     format!("{sign}{digits}").parse().map_err(|_| {
@@ -13,7 +15,7 @@ pub fn int(text: &str) -> Result<i64, String> {
     })
 }
 
-/// The sign ("" or "-") and the decimal digits of what Python's `int(text)` takes.
+/// The sign ("" or "-") and the decimal digits of a text that Python's `int(text)` accepts.
 pub fn int_parts(text: &str) -> Result<(&'static str, String), String> {
     let body = text.trim_matches(char::is_whitespace);
     let (sign, digits) = match body.as_bytes().first() {
@@ -28,28 +30,14 @@ pub fn int_parts(text: &str) -> Result<(&'static str, String), String> {
     Ok((sign, without_underscores(digits).ok_or_else(invalid)?))
 }
 
-/// Python's `float(text)`: `1e3`, `.5`, `inf`, `nan`, `1_0.5`, blanks around it; not `0x10`, `1_`.
+/// Python's `float(text)`: `1e3`, `.5`, `inf`, `nan`, `1_0.5`, surrounding blanks; not `0x10`, `1_`.
 pub fn float(text: &str) -> Result<f64, String> {
     let invalid = || format!("invalid float value: {}; give a number", quoted(text));
     let plain = without_underscores(text.trim_matches(char::is_whitespace)).ok_or_else(invalid)?;
     plain.parse().map_err(|_| invalid())
 }
 
-/// A value for a message: in quotes, with nothing in it that could drive a terminal.
-pub fn quoted(text: &str) -> String {
-    let mut shown = String::from("'");
-    for c in text.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown.push('\'');
-    shown
-}
-
-/// The text without its underscores, or nothing when one of them does not stand between two digits.
+/// The text without its underscores; `None` when one of them is not between two digits.
 fn without_underscores(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let digit_at = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
@@ -62,10 +50,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    // Every accepted and refused text below was given to CPython 3.11.
+    // Every text below was tried with CPython 3.11.
     #[test]
-    fn int_takes_what_python_takes() {
-        let taken = [
+    fn int_accepts_what_python_accepts() {
+        let accepted = [
             ("32", 32),
             ("1_000", 1000),
             ("+5", 5),
@@ -78,7 +66,7 @@ mod tests {
             ("9223372036854775807", i64::MAX),
             ("-9223372036854775808", i64::MIN),
         ];
-        for (text, value) in taken {
+        for (text, value) in accepted {
             assert_eq!(int(text), Ok(value), "{text:?}");
         }
     }
@@ -95,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_int_beyond_64_bits_is_named_as_such() {
+    fn an_int_beyond_64_bits_has_its_own_message() {
         let refusal = int("9223372036854775808").expect_err("one more than fits");
         assert!(
             refusal.starts_with("int value out of range: '9223372036854775808'"),
@@ -105,8 +93,8 @@ mod tests {
     }
 
     #[test]
-    fn float_takes_what_python_takes() {
-        let taken = [
+    fn float_accepts_what_python_accepts() {
+        let accepted = [
             ("0.5", 0.5),
             ("1e3", 1000.0),
             ("1.", 1.0),
@@ -119,7 +107,7 @@ mod tests {
             ("1e999", f64::INFINITY),
             ("1e-999", 0.0),
         ];
-        for (text, value) in taken {
+        for (text, value) in accepted {
             assert_eq!(float(text), Ok(value), "{text:?}");
         }
         assert!(float("NaN").is_ok_and(f64::is_nan));
@@ -138,11 +126,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn quoted_text_cannot_drive_a_terminal() {
-        assert_eq!(quoted("a\x1b[31m\n"), "'a\\u{1b}[31m\\n'");
-    }
-
     /// Digits with an underscore after every third, as people write large numbers.
     fn grouped(digits: &str) -> String {
         let groups: Vec<&str> = digits
@@ -155,14 +138,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_int_comes_back(value: i64, blanks in "[ \t\n]{0,3}") {
+        fn every_int_round_trips(value: i64, blanks in "[ \t\n]{0,3}") {
             let digits = grouped(&value.unsigned_abs().to_string());
             let sign = if value < 0 { "-" } else { "" };
             prop_assert_eq!(int(&format!("{blanks}{sign}{digits}{blanks}")), Ok(value));
         }
 
         #[test]
-        fn every_float_comes_back(value: f64) {
+        fn every_float_round_trips(value: f64) {
             let back = float(&format!("{value:e}")).unwrap();
             prop_assert!(back == value || (back.is_nan() && value.is_nan()));
         }

@@ -1,7 +1,10 @@
-//! JSON values seen as Python sees them: type names, `repr`, truth, and what counts as an int. It knows no field names.
+//! JSON values as Python objects: type names, `repr`, truth, and conversion by `int()` and `float()`.
 
 use serde_json::Value;
 
+use super::quote::repr as string_repr;
+
+/// `type(value).__name__`.
 pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",
@@ -14,11 +17,12 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// `str(value)`: as `repr`, but a string stands for itself.
+/// `str(value)`: a string as it is, anything else as `repr`.
 pub fn str_text(value: &Value) -> String {
     value.as_str().map_or_else(|| repr(value), str::to_owned)
 }
 
+/// `repr(value)`.
 pub fn repr(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
@@ -34,28 +38,7 @@ pub fn repr(value: &Value) -> String {
     }
 }
 
-pub fn string_repr(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut out = String::from(quote);
-    for character in text.chars() {
-        match character {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            character if character == quote => out.extend(['\\', quote]),
-            '\0'..='\x1f' | '\x7f'..='\u{a0}' => out.push_str(&format!("\\x{:02x}", u32::from(character))),
-            character => out.push(character),
-        }
-    }
-    out.push(quote);
-    out
-}
-
+/// `bool(value)`.
 pub fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -67,7 +50,7 @@ pub fn is_true(value: &Value) -> bool {
     }
 }
 
-/// An `int` above 0. A bool is an int to Python, and 8192.0 is none.
+/// An `int` above 0. A bool is an int in Python; 8192.0 is not.
 pub fn positive_int(value: &Value) -> Option<u64> {
     match value {
         Value::Bool(truth) => Some(u64::from(*truth)),
@@ -76,7 +59,7 @@ pub fn positive_int(value: &Value) -> Option<u64> {
     .filter(|number| *number > 0)
 }
 
-/// An `int`; a bool is one to Python, and 8192.0 is none.
+/// An `int`. A bool is an int in Python; 8192.0 is not.
 pub fn as_int(value: &Value) -> Option<i128> {
     match value {
         Value::Bool(truth) => Some(i128::from(*truth)),
@@ -87,7 +70,7 @@ pub fn as_int(value: &Value) -> Option<i128> {
     }
 }
 
-/// An `int` or a `float`; a bool is an int to Python.
+/// An `int` or a `float`. A bool is an int in Python.
 pub fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
@@ -95,7 +78,7 @@ pub fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// `int(value)`, with Python's messages.
+/// `int(value)` within 64 bits, with Python's error messages.
 pub fn int(value: &Value) -> Result<i64, String> {
     let range = "is beyond 64 bits";
     match value {
@@ -114,7 +97,7 @@ pub fn int(value: &Value) -> Result<i64, String> {
     }
 }
 
-/// `float(value)`, with Python's messages.
+/// `float(value)`, with Python's error messages.
 pub fn float(value: &Value) -> Result<f64, String> {
     match value {
         Value::String(text) => {
@@ -134,7 +117,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn values_read_as_in_python() {
+    fn values_print_as_in_python() {
         let value = json!({"a": [1, 1.5, true, null, "it's"], "b": "x\n\u{1}'\""});
         assert_eq!(
             repr(&value),

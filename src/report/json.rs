@@ -1,12 +1,13 @@
-//! A report as JSON, byte for byte as Python's `json.dumps(..., indent=2)` would print the same values. Numbers that
-//! JSON cannot hold become null.
+//! A report as JSON, byte for byte as Python's `json.dumps(..., indent=2)` prints the same values. Numbers that JSON cannot
+//! hold become null.
 
-use std::fmt::Write;
+use serde_json::{Map, Value as Json, json};
 
 use super::Renderer;
-use crate::python::float_text::{round, shortest};
+use crate::python::float_text::round;
+use crate::python::json::dumps_indented;
 use crate::result::RunResult;
-use crate::result::model::{Body, Column, Row, Value};
+use crate::result::model::{Body, Row, Value};
 
 pub struct ReferenceJson;
 
@@ -18,141 +19,46 @@ impl Renderer for ReferenceJson {
 
 /// The whole report, with a newline at its end.
 fn text(report: &RunResult) -> String {
-    let mut out = Writer::default();
-    out.object(&[(); 2], |out, index, ()| match index {
-        0 => {
-            out.key("title");
-            out.string(&report.title);
-        }
-        _ => {
-            out.key("metrics");
-            out.object(&report.sections, |out, _, section| {
-                out.key(&section.key);
-                body(out, &section.body);
-            });
-        }
-    });
-    out.text.push('\n');
-    out.text
+    let sections = report.sections.iter();
+    let metrics = object(sections.map(|section| (section.key.as_ref(), body(&section.body))));
+    dumps_indented(&json!({"title": report.title, "metrics": metrics})) + "\n"
 }
 
-/// One string as it stands in these files: quoted, and plain ASCII.
-pub fn quoted(text: &str) -> String {
-    let mut out = Writer::default();
-    out.string(text);
-    out.text
-}
-
-fn body(out: &mut Writer, body: &Body) {
+fn body(body: &Body) -> Json {
     match body {
-        Body::Entries { entries } => out.object(entries, |out, _, entry| {
-            out.key(&entry.key);
-            out.value(&entry.value);
-        }),
-        Body::Table { columns, rows } => out.object(rows, |out, _, row| {
-            out.key(&row.key);
-            table_row(out, columns, row);
-        }),
-        Body::List { notes } => out.array(notes, |out, _, note| {
-            out.object(
-                &[("code", note.key.as_ref()), ("text", note.text.as_str())],
-                |out, _, (key, text)| {
-                    out.key(key);
-                    out.string(text);
-                },
-            );
-        }),
+        Body::Entries { entries } => object(entries.iter().map(|entry| (entry.key.as_ref(), value(&entry.value)))),
+        Body::Table { columns, rows } => {
+            let cells = |row: &Row| {
+                let cells = columns.iter().enumerate();
+                object(cells.map(|(index, column)| (column.key.as_ref(), value(row.cell(index)))))
+            };
+            object(rows.iter().map(|row| (row.key.as_ref(), cells(row))))
+        }
+        Body::List { notes } => {
+            let note = notes.iter().map(|note| json!({"code": note.key, "text": note.text}));
+            note.collect()
+        }
     }
 }
 
-fn table_row(out: &mut Writer, columns: &[Column], row: &Row) {
-    out.object(columns, |out, index, column| {
-        out.key(&column.key);
-        out.value(row.cell(index));
-    });
+fn object<'a>(fields: impl Iterator<Item = (&'a str, Json)>) -> Json {
+    let fields: Map<String, Json> = fields.map(|(key, value)| (key.to_owned(), value)).collect();
+    Json::Object(fields)
 }
 
-#[derive(Default)]
-struct Writer {
-    text: String,
-    depth: usize,
-}
-
-impl Writer {
-    fn object<T>(&mut self, items: &[T], each: impl FnMut(&mut Writer, usize, &T)) {
-        self.group('{', '}', items, each);
-    }
-
-    fn array<T>(&mut self, items: &[T], each: impl FnMut(&mut Writer, usize, &T)) {
-        self.group('[', ']', items, each);
-    }
-
-    fn group<T>(&mut self, open: char, close: char, items: &[T], mut each: impl FnMut(&mut Writer, usize, &T)) {
-        self.text.push(open);
-        self.depth += 1;
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.text.push(',');
-            }
-            self.line();
-            each(self, index, item);
-        }
-        self.depth -= 1;
-        if !items.is_empty() {
-            self.line();
-        }
-        self.text.push(close);
-    }
-
-    fn line(&mut self) {
-        self.text.push('\n');
-        for _ in 0..self.depth {
-            self.text.push_str("  ");
-        }
-    }
-
-    fn key(&mut self, key: &str) {
-        self.string(key);
-        self.text.push_str(": ");
-    }
-
-    fn value(&mut self, value: &Value) {
-        match value {
-            Value::Count { count } => self.text.push_str(&count.to_string()),
-            Value::Number { value, .. } if !value.is_finite() => self.text.push_str("null"),
-            Value::Number { value, decimals } => self.text.push_str(&shortest(round(*value, *decimals))),
-            Value::Text { text } => self.string(text),
-            Value::Absent {} => self.text.push_str("null"),
-        }
-    }
-
-    fn string(&mut self, text: &str) {
-        self.text.push('"');
-        for character in text.chars() {
-            match character {
-                '"' => self.text.push_str("\\\""),
-                '\\' => self.text.push_str("\\\\"),
-                '\n' => self.text.push_str("\\n"),
-                '\r' => self.text.push_str("\\r"),
-                '\t' => self.text.push_str("\\t"),
-                '\u{8}' => self.text.push_str("\\b"),
-                '\u{c}' => self.text.push_str("\\f"),
-                ' '..='~' => self.text.push(character),
-                _ => {
-                    for unit in character.encode_utf16(&mut [0; 2]) {
-                        write!(self.text, "\\u{unit:04x}").expect("writing to a String cannot fail");
-                    }
-                }
-            }
-        }
-        self.text.push('"');
+fn value(value: &Value) -> Json {
+    match value {
+        Value::Count { count } => json!(count),
+        Value::Number { value, decimals } => json!(round(*value, *decimals)),
+        Value::Text { text } => json!(text),
+        Value::Absent {} => Json::Null,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::model::{Entry, Note, Section};
+    use crate::result::model::{Column, Entry, Note, Section};
 
     fn report(sections: Vec<Section>) -> RunResult {
         let mut result = RunResult::new("l2", "T", std::time::Instant::now());

@@ -9,7 +9,7 @@ use crate::cli::command::{Command, Invocation};
 use crate::cli::parse::Stop;
 use crate::cli::{PROGRAM, help};
 use crate::error::Error;
-use crate::python::number::quoted;
+use crate::python::quote::quoted;
 use crate::report::{self, output};
 use crate::result::file;
 use crate::status::Status;

@@ -1,4 +1,4 @@
-//! Latencies of single operations, kept in constant memory at three significant digits from 1 ns to 1 hour.
+//! Latencies of single operations in constant memory: three significant digits from 1 ns to 1 hour.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::units::duration_ns;
 const HIGHEST: Duration = Duration::from_secs(3600);
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// About 132 KiB; one per thread and kind of operation, merged at the end. Above an hour everything counts as an hour.
+/// Takes about 132 KiB. Each thread has one per kind of operation; they are merged at the end. Longer latencies count as one hour.
 #[derive(Debug, Clone)]
 pub struct LatencyHistogram {
-    /// u32 counters: more than four thousand million samples in one bucket stay at that, which a run cannot reach.
+    /// Counters saturate at 2^32 - 1 samples in one bucket.
     buckets: Histogram<u32>,
     highest_ns: u64,
-    /// Beside the buckets because those are rounded.
+    /// The exact maximum; buckets are rounded.
     max_ns: u64,
     sum_ns: u128,
 }
 
-/// Of single operations, in nanoseconds; zeros without samples.
+/// Nanoseconds; zeros without samples.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LatencyPercentiles {
     pub p50: u64,
@@ -88,7 +88,7 @@ impl LatencyHistogram {
     }
 
     pub fn percentiles(&self) -> LatencyPercentiles {
-        // A bucket answers with its upper end, which can lie above every sample.
+        // The histogram returns the upper end of a bucket, which can be above every sample.
         let at = |quantile| self.buckets.value_at_quantile(quantile).min(self.max_ns);
         let mean = if self.is_empty() {
             0.0

@@ -1,4 +1,4 @@
-//! Numbers about numbers: percentiles by both rules, summaries of rounds, latency histograms. Knows no domain.
+//! Percentiles by both of the reference's rules, summaries of a few samples, latency histograms.
 
 pub mod hdr_v2;
 pub mod histogram;

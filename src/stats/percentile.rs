@@ -1,14 +1,14 @@
-//! Percentiles of sorted samples by the two rules in use, called by their names because they differ. Neither sorts.
+//! Percentiles by the two rules that the reference uses. Samples must be sorted in ascending order; `p` is from 0 to 100.
 
-/// The sample at the nearest rank, as the reference's l2 command takes it; 0 without samples.
+/// The sample at the nearest rank, ceil(p/100 * n), as in the reference's l2 command; 0 without samples.
 pub fn nearest_rank(sorted: &[f64], p: f64) -> f64 {
     let rank = (p / 100.0 * sorted.len() as f64 + 0.999_999) as usize;
     let rank = rank.clamp(1, sorted.len().max(1));
     sorted.get(rank - 1).copied().unwrap_or(0.0)
 }
 
-/// Linear interpolation between the two samples around the rank, as the reference's engine command takes it; 0 without
-/// samples.
+/// Linear interpolation between the samples around position p/100 * (n - 1), as in the reference's engine command and NumPy's
+/// default; 0 without samples.
 pub fn linear(sorted: &[f64], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
@@ -22,12 +22,18 @@ pub fn linear(sorted: &[f64], p: f64) -> f64 {
     sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
 }
 
+/// [`linear`] of samples in any order.
+pub fn linear_unsorted(mut samples: Vec<f64>, p: f64) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    linear(&samples, p)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nearest_rank_takes_a_sample_that_is_there() {
+    fn nearest_rank_is_always_a_sample() {
         let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
         for (p, want) in [
             (0.0, 1.0),
@@ -53,6 +59,7 @@ mod tests {
         assert_eq!(linear(&[1.0, 2.0, 4.0, 8.0], 90.0), 4.0 + (2.7 - 2.0) * 4.0);
         assert_eq!(linear(&[1.0, 2.0, 4.0], 0.0), 1.0);
         assert_eq!(linear(&[1.0, 2.0, 4.0], 100.0), 4.0);
+        assert_eq!(linear_unsorted(vec![4.0, 1.0, 2.0], 100.0), 4.0);
         assert_eq!(linear(&[7.0], 99.0), 7.0);
         assert_eq!(linear(&[], 99.0), 0.0);
         assert_eq!(linear(&[f64::INFINITY, f64::INFINITY], 50.0), f64::INFINITY);

@@ -1,8 +1,8 @@
-//! The summary of a handful of samples, such as the durations of rounds: everything the reference prints about them.
+//! The summary that the reference prints of a few samples, such as the durations of rounds.
 
 use super::percentile::nearest_rank;
 
-/// All zeros without samples, as the reference prints it.
+/// All zeros without samples, as in the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Summary {
     pub count: usize,
@@ -13,7 +13,7 @@ pub struct Summary {
     pub p50: f64,
     /// Nearest rank.
     pub p99: f64,
-    /// Of a sample (n - 1); 0 below two.
+    /// Sample standard deviation (n - 1); 0 below two samples.
     pub std: f64,
 }
 
@@ -25,7 +25,7 @@ impl Summary {
             return Summary::default();
         };
         let count = samples.len();
-        let avg = samples.iter().sum::<f64>() / count as f64;
+        let avg = mean(samples);
         Summary {
             count,
             avg,
@@ -36,6 +36,14 @@ impl Summary {
             std: sample_deviation(samples, avg),
         }
     }
+}
+
+/// Arithmetic mean, summed in the order given; 0 without samples.
+pub fn mean(samples: &[f64]) -> f64 {
+    if samples.is_empty() {
+        return 0.0;
+    }
+    samples.iter().sum::<f64>() / samples.len() as f64
 }
 
 fn sample_deviation(samples: &[f64], avg: f64) -> f64 {
@@ -57,6 +65,7 @@ mod tests {
     #[test]
     fn no_samples_are_all_zeros() {
         assert_eq!(Summary::of(&[]), Summary::default());
+        assert_eq!(mean(&[]), 0.0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The command line: ways to call, help, usage errors.
+//! The command line: how the program can be called, help, usage errors.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::{Dir, bench, l2, stderr, stdout};
 
 #[test]
-fn a_leading_bench_and_a_symlink_named_lmcache_are_drop_ins() {
+fn a_leading_bench_and_a_symlink_named_lmcache_replace_the_reference() {
     let dir = Dir::new();
     let store = dir.join("store");
     let link = dir.join("lmcache");
@@ -47,7 +47,7 @@ fn the_environment_supplies_the_adapter() {
 }
 
 #[test]
-fn help_goes_to_stdout_and_knows_every_flag() {
+fn help_goes_to_stdout_and_lists_every_flag() {
     let output = bench().args(["l2", "--help"]).output().unwrap();
     assert!(output.status.success());
     for flag in [
@@ -63,14 +63,14 @@ fn help_goes_to_stdout_and_knows_every_flag() {
 }
 
 #[test]
-fn a_sentence_that_cannot_be_written_keeps_its_exit_code() {
+fn a_message_that_cannot_be_written_keeps_the_exit_code() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let status = bench().args(["l2", "--num-kyes"]).stderr(full).status().unwrap();
     assert_eq!(status.code(), Some(2));
 }
 
 #[test]
-fn usage_errors_exit_2_with_one_sentence_and_no_output() {
+fn usage_errors_exit_2_with_one_message_and_no_output() {
     let dir = Dir::new();
     let cases: [(&[&str], &str); 8] = [
         (&["--num-keys", "0"], "--num-keys"),
@@ -92,7 +92,7 @@ fn usage_errors_exit_2_with_one_sentence_and_no_output() {
 }
 
 #[test]
-fn more_memory_than_there_is_is_refused_before_it_is_allocated() {
+fn too_much_memory_is_refused_before_it_is_allocated() {
     let dir = Dir::new();
     let output = l2(&dir.join("never"))
         .args(["--num-keys", "100000000"])

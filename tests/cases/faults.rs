@@ -1,4 +1,4 @@
-//! Bad input and broken surroundings: one sentence, the documented exit code, nothing lost and nothing left behind.
+//! Bad input and a broken environment: one message, the documented exit code, no data lost, no files left behind.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -107,7 +107,7 @@ fn a_directory_that_is_not_writable_fails_every_key() {
 }
 
 #[test]
-fn foreign_files_are_left_alone() {
+fn foreign_files_are_kept() {
     let dir = Dir::new();
     fs::create_dir(dir.join("store")).unwrap();
     fs::write(dir.join("store/notes.txt"), "mine").unwrap();
@@ -205,8 +205,8 @@ fn too_few_open_files_fail_keys_with_the_limit_to_raise() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let told = "Too many open files (os error 24); raise this process's limit of open files (ulimit -n)";
-    assert!(stderr(&output).contains(told), "{}", stderr(&output));
+    let cause = "Too many open files (os error 24); raise this process's limit of open files (ulimit -n)";
+    assert!(stderr(&output).contains(cause), "{}", stderr(&output));
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_load_that_finds_nothing_verifies_nothing() {
 }
 
 #[test]
-fn verification_without_loads_is_doubted() {
+fn verification_without_loads_is_a_warning() {
     let dir = Dir::new();
     for only in ["store", "lookup"] {
         let mut command = l2(&dir.join("store"));
@@ -296,7 +296,7 @@ fn verification_without_loads_is_doubted() {
 }
 
 #[test]
-fn a_pipe_with_the_name_of_an_object_fails_its_key_and_holds_nothing_up() {
+fn a_pipe_named_like_an_object_fails_its_key_without_blocking() {
     let dir = Dir::new();
     let store = dir.join("store");
     assert!(
@@ -310,7 +310,7 @@ fn a_pipe_with_the_name_of_an_object_fails_its_key_and_holds_nothing_up() {
     let object = fs::read_dir(&store).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&object).unwrap();
     assert!(Command::new("mkfifo").arg(&object).status().unwrap().success());
-    // Without the refusal the load would wait for a writer until the time limit, which says so.
+    // If it were opened, the load would wait for a writer until the round times out, which the output would show.
     for (engine, said) in [
         ("threads", "could not read"),
         ("uring", "truncated: it holds only 0 of"),

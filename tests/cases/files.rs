@@ -1,5 +1,4 @@
-//! Files that a command line, a spec or the environment names: pipes, devices without an end, and Ctrl-C while one is
-//! awaited.
+//! Files named by the command line, a spec or the environment: pipes, endless devices, and Ctrl-C while waiting for one.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +14,7 @@ fn pipe(dir: &Dir) -> PathBuf {
     path
 }
 
-/// Every way to name a file that is read whole.
+/// A command for every option and variable that names a file which is read completely.
 fn commands(path: &Path) -> Vec<(&'static str, Command)> {
     let text = path.display().to_string();
     let engine = |more: &[&str]| {
@@ -86,14 +85,14 @@ fn has_opened(child: &mut Child, path: &Path) {
 }
 
 #[test]
-fn ctrl_c_ends_the_wait_for_a_pipes_writer() {
+fn ctrl_c_ends_the_wait_for_a_writer() {
     for (writes, signal, code) in [(false, "-INT", 130), (true, "-TERM", 143)] {
         let dir = Dir::new();
         let path = pipe(&dir);
         for (what, command) in commands(&path) {
             let mut child = start(command);
             has_opened(&mut child, &path);
-            // A writer that says nothing more is waited for likewise.
+            // The same for a writer that stops writing.
             let writer = writes.then(|| {
                 let mut file = fs::File::options().write(true).open(&path).unwrap();
                 file.write_all(b"{").unwrap();
@@ -110,7 +109,7 @@ fn ctrl_c_ends_the_wait_for_a_pipes_writer() {
 }
 
 #[test]
-fn devices_without_an_end_are_refused() {
+fn endless_devices_are_refused() {
     for (what, command) in commands(Path::new("/dev/zero")) {
         let output = start(command).wait_with_output().unwrap();
         let said = stderr(&output);
@@ -123,7 +122,7 @@ fn devices_without_an_end_are_refused() {
     }
 }
 
-/// A config file by whatever `shell` does with the file's name in `$0` and the program in `$1`.
+/// Writes a config file, then runs `shell`: `$0` is the file, `$1` the program, `$2` the file to write.
 fn exported(shell: &str) -> Output {
     let dir = Dir::new();
     let config = dir.join("config.json");
@@ -146,7 +145,7 @@ fn exported(shell: &str) -> Output {
 }
 
 #[test]
-fn pipes_of_a_shell_are_files() {
+fn process_substitution_works() {
     for shell in [
         r#"exec "$1" engine --engine-url x --export-config "$2" --config <(cat "$0")"#,
         r#"cat "$0" | "$1" engine --engine-url x --export-config "$2" --config /dev/stdin"#,
@@ -156,9 +155,9 @@ fn pipes_of_a_shell_are_files() {
     }
 }
 
-/// What the tokenizers library panics on.
+/// The tokenizers library panics on this file.
 #[test]
-fn a_tokenizer_that_its_library_gives_up_on_is_one_sentence() {
+fn a_tokenizer_on_which_the_library_panics_is_one_message() {
     for name in ["tokenizer-truncated-decoder.json", "tokenizer-bad-base64.json"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/golden/engine/hostile")

@@ -1,4 +1,4 @@
-//! That the numbers mean what they say: bytes that moved, keys that failed, data that is what was stored.
+//! Correctness of measurements: bytes that moved, keys that failed, data that equals what was stored.
 
 use std::fs;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn what_one_process_stored_another_loads_and_verifies() {
 }
 
 #[test]
-fn wrong_data_is_found_and_named() {
+fn wrong_data_is_detected_and_reported() {
     type Damage = fn(&[PathBuf]);
     let cases: [(&str, Damage); 5] = [
         ("is corrupt", |files| {
@@ -85,7 +85,7 @@ fn wrong_data_is_found_and_named() {
 }
 
 #[test]
-fn another_seed_is_stale() {
+fn data_of_another_seed_is_stale() {
     let dir = Dir::new();
     stored(&dir);
     let (code, text) = verified(&dir, &["--seed", "9"]);
@@ -95,7 +95,7 @@ fn another_seed_is_stale() {
 }
 
 #[test]
-fn a_load_that_finds_nothing_fails_and_says_which() {
+fn a_load_that_finds_nothing_fails_and_names_its_keys() {
     let dir = Dir::new();
     fs::create_dir(dir.join("store")).unwrap();
     let (output, value) = json(l2(&dir.join("store")).args(["--only", "load"]));
@@ -110,7 +110,7 @@ fn a_load_that_finds_nothing_fails_and_says_which() {
 }
 
 #[test]
-fn a_store_over_existing_keys_moves_nothing_and_says_so() {
+fn a_store_over_existing_keys_moves_nothing_and_warns() {
     let dir = Dir::new();
     stored(&dir);
     let (output, value) = json(l2(&dir.join("store")).args(FLAGS).args(["--only", "store"]));
@@ -128,7 +128,7 @@ fn a_store_over_existing_keys_moves_nothing_and_says_so() {
     assert!(codes.contains(&"already-stored"), "{codes:?}");
 }
 
-/// Stores that take over files leave nothing but the objects behind, and the objects are whole.
+/// Stores that reuse files leave only complete objects behind.
 #[test]
 fn recycled_files_become_the_objects() {
     for direct in [false, true] {
@@ -144,7 +144,7 @@ fn recycled_files_become_the_objects() {
         let names = dir.names("kv");
         assert_eq!(names.len(), 12, "{names:?}");
         assert!(names.iter().all(|name| name.ends_with(".data")), "{names:?}");
-        // A second run finds every key there, takes no file over and removes what it wrote.
+        // A second run finds every key, reuses no file and removes what it wrote.
         let (output, report) = json(command_of(&spec).args(["--rounds", "2", "--recycle"]));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert_eq!(report["metrics"]["detail_0"]["keys_already_there"], 8);
@@ -171,7 +171,7 @@ fn lookups_count_expected_and_actual_hits_of_measured_rounds() {
 }
 
 #[test]
-fn cold_loads_come_from_the_device_and_prove_it() {
+fn cold_loads_are_shown_to_come_from_the_device() {
     let dir = Dir::new();
     let (output, value) = json(l2(&dir.join("store")).args(["--cold", "--no-skip-verify", "--data-size-kb", "256"]));
     assert!(output.status.success(), "{}", stderr(&output));
@@ -233,7 +233,7 @@ fn every_io_path_stores_and_loads_the_same_objects() {
 }
 
 #[test]
-fn the_mock_keeps_to_its_bandwidth_and_the_null_device_moves_nothing() {
+fn the_mock_limits_its_bandwidth_and_the_null_device_moves_nothing() {
     let mock = |spec: &str, more: &[&str]| {
         let mut command = bench();
         command

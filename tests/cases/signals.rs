@@ -1,4 +1,4 @@
-//! Ctrl-C and termination in each phase: a partial report, the documented exit code, no temporary files.
+//! SIGINT and SIGTERM in each phase: a partial report, the documented exit code, no temporary files.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -83,7 +83,7 @@ fn every_phase_ends_with_a_partial_report() {
     }
 }
 
-/// What failed before the signal is named, as at the end of a whole run.
+/// Failures before the signal are reported as at the end of a complete run.
 #[test]
 fn failures_before_a_signal_are_not_lost() {
     let dir = Dir::new();

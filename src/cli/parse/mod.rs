@@ -8,7 +8,8 @@ use lexopt::{Arg, Parser};
 use super::flag::{Absent, Flag, FlagSpec, Kind, Preset};
 use super::nearest::nearest;
 use crate::error::Error;
-use crate::python::number::{float, quoted};
+use crate::python::number::float;
+use crate::python::quote::quoted;
 
 /// The flags of one subcommand.
 pub struct Table<C: 'static> {

@@ -11,7 +11,7 @@ use crate::cli::Format;
 use crate::cli::flag::Flag;
 use crate::cli::parse::Table;
 use crate::python::big_int::BigInt;
-use crate::python::number::quoted;
+use crate::python::quote::quoted;
 
 mod beyond;
 mod general;

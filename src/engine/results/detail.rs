@@ -1,5 +1,5 @@
-//! What stands beside the reference's figures: distributions over requests and token gaps, causes of failure, traffic, and
-//! how much of the time was this program's own. Made once, after the phase.
+//! The figures that the reference does not report: distributions over requests and gaps between tokens, failures, traffic, and
+//! the load that this program caused. Computed once, after the phase. Definitions: docs/measurement.md.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,15 @@ use super::steady::{self, SteadyWindow};
 use crate::engine::failure::FailureClass;
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
-use crate::stats::percentile::linear;
+use crate::stats::percentile::{linear, linear_unsorted};
+use crate::stats::summary::mean;
 
-/// Different messages kept for the report.
+/// Most failure messages in the report.
 const MESSAGES_MAX: usize = 5;
-/// Different finish reasons; engines know about ten.
+/// Most finish reasons in the report; engines have about ten.
 const REASONS_MAX: usize = 10;
 
-/// Percentiles over raw values by linear interpolation; nothing counts failed requests.
+/// A summary of samples, with percentiles by linear interpolation; zeros without samples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Distribution {
     pub count: usize,
@@ -34,52 +35,47 @@ impl Distribution {
         let Some(max) = sorted.last() else {
             return Distribution::default();
         };
-        let at = |p| linear(sorted, p);
         Distribution {
             count: sorted.len(),
-            spread: Spread {
-                mean: sorted.iter().sum::<f64>() / sorted.len() as f64,
-                p50: at(50.0),
-                p90: at(90.0),
-                p99: at(99.0),
-            },
+            spread: Spread::of_sorted(mean(sorted), sorted),
             max: *max,
         }
     }
 }
 
+/// Distributions are over successful requests unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Detail {
     pub ttft_ms: Distribution,
-    /// Where it differs from TTFT: some answers begin with reasoning.
+    /// Time to the first output; `None` if no answer begins with reasoning, because it equals TTFT then.
     pub ttfo_ms: Option<Distribution>,
-    /// In an open-loop run.
+    /// TTFT from the scheduled time; only in a run with a schedule.
     pub scheduled_ttft_ms: Option<Distribution>,
     pub tpot_ms: Distribution,
     pub itl_ms: Distribution,
-    /// To the last token.
+    /// Dispatch to the last token.
     pub latency_ms: Distribution,
-    /// 1/TPOT over requests.
+    /// Mean of 1/TPOT over requests, in tokens per second.
     pub decode_mean: Option<f64>,
-    /// The slow side.
+    /// First percentile of the same: the slow end.
     pub decode_p1: Option<f64>,
     pub tokens_per_event: Option<f64>,
     pub cached_tokens: Option<u64>,
     pub cached_share: Option<f64>,
     pub assumed_first_tokens: u64,
-    /// Successful answers without a usage from the engine.
+    /// Successful answers for which the engine reported no usage.
     pub without_usage: u64,
-    /// Successful answers that came in lumps; they are in neither TPOT nor ITL.
-    pub lumped: u64,
-    /// Tokens beyond one per event where the first event's share is unknown.
+    /// Successful answers that were buffered on the way; they are in neither TPOT nor ITL.
+    pub buffered: u64,
+    /// Tokens beyond one per event in answers whose first event has an unknown number of tokens.
     pub unplaced_tokens: u64,
-    /// Answers with a count that cannot be, and the first such count.
+    /// Number of answers with an impossible count, and the first such count.
     pub impossible_counts: Option<(u64, String)>,
-    /// Answers by their finish reason, failed ones too, most frequent first.
+    /// Answers per finish reason, failed ones too, most frequent first.
     pub finish_reasons: Vec<(String, u64)>,
     pub steady: Option<SteadyWindow>,
     pub failures: BTreeMap<FailureClass, u64>,
-    /// Most frequent first.
+    /// Failure messages with their number, most frequent first.
     pub messages: Vec<(String, u64)>,
     pub in_flight_peak: u64,
     pub cut_off: u64,
@@ -92,7 +88,7 @@ pub struct Detail {
     pub reads_without_stamp: u64,
     pub first_token_lag_ms_p99: f64,
     pub lag_ms_mean: f64,
-    /// Of all requests, failed ones too.
+    /// Over all requests, failed ones too.
     pub lateness_ms: Distribution,
     pub cpu_percent: f64,
     pub cpu_us_per_event: Option<f64>,
@@ -100,7 +96,7 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// `paced`: requests have a schedule of their own, whatever the engine does.
+    /// `paced`: requests have a schedule, independent of when the engine answers.
     pub fn of(samples: &PhaseSamples, paced: bool) -> Detail {
         let records = &samples.records;
         let good: Vec<&Record> = records.iter().filter(|record| record.succeeded()).collect();
@@ -136,7 +132,7 @@ impl Detail {
         speeds.retain(|speed| speed.is_finite());
         speeds.sort_by(f64::total_cmp);
         if !speeds.is_empty() {
-            self.decode_mean = Some(speeds.iter().sum::<f64>() / speeds.len() as f64);
+            self.decode_mean = Some(mean(&speeds));
             self.decode_p1 = Some(linear(&speeds, 1.0));
         }
         let with_events = || good.iter().filter(|record| record.answer.token_events > 0);
@@ -152,13 +148,19 @@ impl Detail {
         }
         self.assumed_first_tokens = count(good, |record| record.first_token_is_assumed());
         self.without_usage = count(good, |record| record.answer.usage.completion_tokens.is_none());
-        self.lumped = count(good, |record| record.is_lumped());
+        self.buffered = count(good, |record| record.is_buffered());
         self.unplaced_tokens = good.iter().map(|record| record.unplaced_tokens()).sum();
     }
 
     fn add_endings(&mut self, records: &[Record]) {
-        let odd = || records.iter().filter_map(|record| record.answer.odd_count.as_ref());
-        self.impossible_counts = odd().next().map(|first| (odd().count() as u64, first.clone()));
+        let impossible = || {
+            records
+                .iter()
+                .filter_map(|record| record.answer.impossible_count.as_ref())
+        };
+        self.impossible_counts = impossible()
+            .next()
+            .map(|first| (impossible().count() as u64, first.clone()));
         let reasons = records.iter().filter_map(|record| record.answer.finish_reason.clone());
         self.finish_reasons = most_frequent(reasons, REASONS_MAX);
     }
@@ -187,8 +189,8 @@ impl Detail {
     }
 
     fn add_client(&mut self, samples: &PhaseSamples, good: &[&Record]) {
-        let lags_s = good.iter().map(|record| record.first_token_lag_ns as f64 / 1e9);
-        self.first_token_lag_ms_p99 = Distribution::of(lags_s, 1e3).spread.p99;
+        let lags_ms = good.iter().map(|record| record.first_token_lag_ns as f64 / 1e9 * 1e3);
+        self.first_token_lag_ms_p99 = linear_unsorted(lags_ms.collect(), 99.0);
         self.lateness_ms = Distribution::of(samples.records.iter().map(Record::lateness_s), 1e3);
         let lag_ns: u64 = samples.records.iter().map(|record| record.lag_ns_sum).sum();
         if self.reads > 0 {
@@ -202,7 +204,7 @@ impl Detail {
         self.cpu_us_per_event = (events > 0).then(|| samples.cpu.as_secs_f64() * 1e6 / events as f64);
     }
 
-    /// Where arrival times come from, for the report.
+    /// The source of arrival stamps, for the report.
     pub fn stamps(&self) -> &'static str {
         match self.reads_without_stamp {
             0 => "kernel",
@@ -212,7 +214,7 @@ impl Detail {
     }
 }
 
-/// Equal texts counted, most frequent first, at most `limit` of them.
+/// Counts equal texts: the `limit` most frequent, in descending order.
 fn most_frequent(texts: impl Iterator<Item = String>, limit: usize) -> Vec<(String, u64)> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     texts.for_each(|text| *counts.entry(text).or_default() += 1);
@@ -226,7 +228,7 @@ fn count(records: &[&Record], is: impl Fn(&Record) -> bool) -> u64 {
     records.iter().filter(|record| is(record)).count() as u64
 }
 
-/// Whether any answer begins with something that is not visible.
+/// Whether any answer begins with text that is not output.
 fn differs(records: &[&Record]) -> bool {
     let hidden = |record: &&&Record| record.answer.first_token != record.answer.first_output;
     records.iter().any(|record| hidden(&record))
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_and_in_no_latency() {
+    fn failures_are_counted_and_excluded_from_latencies() {
         let mut failed = record(1, 5, 0);
         failed.failure = Some(Failure::new(FailureClass::Timeout, "late"));
         let detail = Detail::of(&samples(vec![record(5, 3, 40), failed.clone(), failed]), false);
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_of_the_decode_speed_is_its_slow_side() {
+    fn p1_of_the_decode_speed_is_the_slow_end() {
         let detail = Detail::of(&samples(vec![record(5, 11, 0), record(10, 11, 0)]), false);
         assert_eq!(detail.decode_mean, Some(150.0));
         assert_eq!(detail.decode_p1, Some(101.0));
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn without_anything_there_are_no_figures_and_no_division_by_zero() {
+    fn without_requests_there_is_no_division_by_zero() {
         let detail = Detail::of(&PhaseSamples::default(), true);
         assert_eq!(
             (detail.ttft_ms.count, detail.decode_mean, detail.cached_tokens),

@@ -1,5 +1,5 @@
-//! Records turned into figures: the reference's own, what stands beside them, and the steady part of a phase. Reads no
-//! clock, socket or file, so that any run can be computed again from its records.
+//! Computes figures from records: the reference's (`figures`), all others (`detail`), and the steady state (`steady`). The
+//! results depend on the records alone.
 
 pub mod detail;
 pub mod figures;

@@ -1,10 +1,9 @@
-//! The steady state of a phase: the time during which nearly as many requests were under way as ever were, without the
-//! ramps at both ends. Plain arithmetic over records.
+//! The steady state of a phase: the time with nearly the highest concurrency, without the ramps at both ends.
 
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Stamp;
 
-/// Of the highest concurrency.
+/// Share of the highest concurrency that counts as steady.
 const STEADY_SHARE: f64 = 0.95;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,15 +12,15 @@ pub struct SteadyWindow {
     pub output_throughput: f64,
 }
 
-/// From the first to the last moment at which at least 95 % of the highest concurrency was there; nothing when that is no
-/// time at all or there was never more than one request.
+/// From the first to the last moment with at least 95 % of the highest concurrency. `None` if that is no time at all, or if
+/// requests did not overlap.
 pub fn window(records: &[&Record]) -> Option<SteadyWindow> {
     let mut edges: Vec<(Stamp, i64)> = Vec::with_capacity(records.len() * 2);
     for record in records {
         edges.push((record.dispatched, 1));
         edges.push((record.finished, -1));
     }
-    // At the same moment an end goes before a beginning, so that touching requests do not count twice.
+    // At equal times ends come before starts, so that back-to-back requests do not count as concurrent.
     edges.sort();
     let mut now = 0;
     let levels = edges.iter().map(|(_, change)| {
@@ -29,13 +28,13 @@ pub fn window(records: &[&Record]) -> Option<SteadyWindow> {
         now
     });
     let levels: Vec<i64> = levels.collect();
-    let most = *levels.iter().max()?;
-    if most < 2 {
+    let highest = *levels.iter().max()?;
+    if highest < 2 {
         return None;
     }
-    let enough = |level: &i64| *level as f64 >= STEADY_SHARE * most as f64;
-    let begin = edges[levels.iter().position(enough)?].0;
-    let end = edges.get(levels.iter().rposition(enough)? + 1)?.0;
+    let is_steady = |level: &i64| *level as f64 >= STEADY_SHARE * highest as f64;
+    let begin = edges[levels.iter().position(is_steady)?].0;
+    let end = edges.get(levels.iter().rposition(is_steady)? + 1)?.0;
     let seconds = end.seconds_since(begin);
     if seconds <= 0.0 {
         return None;
@@ -47,7 +46,7 @@ pub fn window(records: &[&Record]) -> Option<SteadyWindow> {
     })
 }
 
-/// The request's tokens in the window, spread evenly between its first and its last.
+/// The request's tokens within the window, if they are spread evenly from the first to the last token.
 fn tokens_within(record: &Record, begin: Stamp, end: Stamp) -> f64 {
     let (Some(first), Some(last)) = (record.first_token(), record.last_token()) else {
         return 0.0;
@@ -69,7 +68,7 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
-    /// From and to are seconds; tokens come evenly over the whole time.
+    /// `from` and `to` are in seconds; the tokens are spread over the whole time.
     fn record(from: i64, to: i64, tokens: u64) -> Record {
         let mut record = Record::begin("r".into(), Stamp(from * SECOND), Stamp(from * SECOND));
         record.finished = Stamp(to * SECOND);
@@ -96,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn one_after_another_there_is_no_steady_state() {
+    fn sequential_requests_have_no_steady_state() {
         let records = [record(0, 1, 10), record(1, 2, 10), record(2, 3, 10)];
         assert_eq!(window(&records.iter().collect::<Vec<_>>()), None);
         assert_eq!(window(&[]), None);

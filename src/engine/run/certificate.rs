@@ -1,5 +1,5 @@
-//! The certificate of this program's own error: a replay of the plan's shape against the built-in mock, in a process of its
-//! own on this machine, compared with what the mock logged. Measures nothing of the user's engine and leaves nothing behind.
+//! The certificate of this program's own error: a workload of the run's shape is replayed against the built-in mock, in a
+//! separate process on this machine, and every request is compared with the mock's log. The user's engine is not involved.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
@@ -23,36 +23,37 @@ use crate::engine::wire::line::Timeouts;
 use crate::engine::wire::target::Target;
 use crate::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
 use crate::report::banner::Banner;
-use crate::stats::percentile::linear;
+use crate::stats::percentile::linear_unsorted;
+use crate::stats::summary::mean;
 use crate::sys::limits;
 
-/// What a replay takes, all of it.
+/// Duration of the replay.
 const REPLAY: Duration = Duration::from_secs(2);
 /// The mock's schedule: an engine under load that still answers 50 tokens per second to each stream.
 pub const TTFT: Duration = Duration::from_millis(50);
 pub const GAP: Duration = Duration::from_millis(20);
-/// Answers are cut to this many tokens, so that each stream is begun more than once.
+/// Answers are limited to this many tokens, so that each stream sends more than one request.
 const TOKENS_MAX: u64 = 40;
-/// Prompts are cut to this many bytes; a longer one costs the mock more than us.
+/// Prompts are limited to this many bytes; a longer one costs the mock more than this program.
 const BODY_BYTES_MAX: u64 = 256 << 10;
 /// Streams beyond these are not replayed.
 const STREAMS_MAX: u64 = 4096;
-/// The mock's own start and end.
+/// How long the mock may take to start, to answer and to write its log.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How far off this program's numbers were.
+/// The error of this program in the replay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClientError {
-    /// TTFT as measured less TTFT as the mock knows it, without sign.
+    /// Absolute difference between the measured TTFT and the mock's.
     pub ttft_ms_mean: f64,
     pub ttft_ms_p99: f64,
-    /// From the workload's wish to send until a thread took the request up, which is outside TTFT.
+    /// From the scheduled time to dispatch, which is outside TTFT.
     pub lateness_ms_p99: f64,
-    /// Both together, request by request, so that a request that left late cannot look exact.
+    /// The sum of both per request, so that a late request with an exact TTFT counts as late.
     pub whole_ms_p99: f64,
-    /// From the arrival of the first token to the end of our read of it.
+    /// From the arrival of the first token to the end of the read that returned it.
     pub first_token_lag_ms_p99: f64,
-    /// Time per token, the same, in percent of the mock's; nothing with one token per answer.
+    /// Error of TPOT, in percent of the mock's; `None` with one token per answer.
     pub decode_percent: Option<f64>,
     pub streams: u64,
     pub requests: u64,
@@ -60,7 +61,7 @@ pub struct ClientError {
 }
 
 impl ClientError {
-    /// The one line: what a TTFT may be off by, a late dispatch included.
+    /// One line for the report: how far off a TTFT may be, late dispatch included.
     pub fn sentence(&self) -> String {
         format!(
             "TTFT p99 {:.1} ms (reading {:.1}, late dispatch {:.1})",
@@ -69,7 +70,7 @@ impl ClientError {
     }
 }
 
-/// Replays the shape of `plan`. An error says why there is no certificate.
+/// Replays a workload with the shape of `plan`. The error says why there is no certificate.
 pub fn measure(plan: &Plan) -> Result<ClientError, String> {
     let shape = Plan {
         streams: plan.streams.clamp(1, STREAMS_MAX),
@@ -94,7 +95,7 @@ pub fn measure(plan: &Plan) -> Result<ClientError, String> {
     let samples = runner.run(&mut Replay::new(&shape), Phase::Measured);
     if let Some(failure) = samples.records.iter().find_map(Record::why_failed) {
         return Err(match failure.class {
-            // Its text names the flag that would be the run's limit.
+            // The failure's own text names a timeout flag of the run, which does not apply here.
             FailureClass::Timeout => too_slow("answered late"),
             _ => format!("the built-in mock failed: {}", failure.text),
         });
@@ -109,7 +110,7 @@ fn too_slow(what: &str) -> String {
     format!("the built-in mock {what} (its limit is {limit} s), so this machine is too busy for a replay")
 }
 
-/// What the mock says about one request.
+/// One request in the mock's log.
 #[derive(Debug, Deserialize)]
 struct Served {
     id: String,
@@ -143,25 +144,22 @@ fn compare(records: &[Record], truth: &[Served], streams: u64, seconds: f64) -> 
     if ttft_ms.is_empty() {
         return Err("the built-in mock logged none of the requests".into());
     }
-    let p99 = |values: &mut Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        linear(values, 99.0)
-    };
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let requests = ttft_ms.len() as u64;
+    let p99 = |values| linear_unsorted(values, 99.0);
     Ok(ClientError {
         ttft_ms_mean: mean(&ttft_ms),
-        ttft_ms_p99: p99(&mut ttft_ms),
-        lateness_ms_p99: p99(&mut lateness_ms),
-        whole_ms_p99: p99(&mut whole_ms),
-        first_token_lag_ms_p99: p99(&mut lag_ms),
+        ttft_ms_p99: p99(ttft_ms),
+        lateness_ms_p99: p99(lateness_ms),
+        whole_ms_p99: p99(whole_ms),
+        first_token_lag_ms_p99: p99(lag_ms),
         decode_percent: (!decode_percent.is_empty()).then(|| mean(&decode_percent).abs()),
         streams,
-        requests: ttft_ms.len() as u64,
+        requests,
         events_per_s: events as f64 / seconds.max(1e-9),
     })
 }
 
-/// The mock writes its log when nothing is due, which is soon.
+/// Waits for the log to be complete: the mock writes it when no event is due.
 fn read_log(path: &Path, requests: usize) -> Result<Vec<Served>, String> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -175,7 +173,7 @@ fn read_log(path: &Path, requests: usize) -> Result<Vec<Served>, String> {
     }
 }
 
-/// The built-in mock in its own process; ends with this value.
+/// The built-in mock in its own process, which is killed on drop.
 struct Mock {
     child: Child,
     url: String,
@@ -201,7 +199,7 @@ impl Mock {
             url: String::new(),
         };
         let (send, received) = bounded(1);
-        // A thread, because a pipe cannot be read with a limit; it ends with the child at the latest.
+        // In a thread, because a read from a pipe has no timeout; it ends with the child at the latest.
         let read = move || {
             let mut line = String::new();
             let _ = BufReader::new(stdout).read_line(&mut line);
@@ -226,7 +224,7 @@ impl Drop for Mock {
     }
 }
 
-/// A folder that only this user can look into, gone with this value.
+/// A temporary folder that only this user can read, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -253,13 +251,13 @@ impl Drop for Folder {
     }
 }
 
-/// Keeps all streams busy for as long as the replay takes.
+/// A workload that keeps all streams busy for the duration of the replay.
 struct Replay {
     plan: Plan,
     body: Vec<u8>,
     in_flight: u64,
     sent: u64,
-    /// A request begun after this would end too late.
+    /// The last moment at which a request can start and still end in time.
     last_begin: Duration,
 }
 
@@ -298,7 +296,7 @@ impl Workload for Replay {
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
         self.in_flight -= finished.len() as u64;
-        // Every stream is begun once, whatever that takes.
+        // Every stream sends one request, however long that takes.
         let over = elapsed > self.last_begin && self.sent >= self.plan.streams;
         if over || self.in_flight == self.plan.streams {
             return if self.in_flight > 0 { Step::Await } else { Step::Done };
@@ -343,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_what_we_said_less_what_was_true() {
+    fn the_error_is_the_difference_from_the_mocks_log() {
         let records = [record("a", 21, 31), record("b", 20, 30), record("stranger", 99, 100)];
         let truth = [served("a", 20, 30), served("b", 20, 30)];
         let error = compare(&records, &truth, 7, 2.0).unwrap();
@@ -366,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_begins_every_stream_and_ends_in_time() {
+    fn a_replay_uses_every_stream_and_ends_in_time() {
         let plan = Plan {
             streams: 2,
             tokens_per_answer: 10,

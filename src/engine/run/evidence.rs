@@ -1,25 +1,26 @@
-//! What a run's own records say about this program's part in its numbers, and what is stated as its error: never less than
-//! the replay showed, and never less than the run itself shows.
+//! How much this program itself contributed to TTFT, from the run's own records, and the stated error: the larger of that and
+//! the replay's (docs/measurement.md, "The client's own error").
 
 use super::certificate::ClientError;
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
-use crate::stats::percentile::linear;
+use crate::stats::percentile::linear_unsorted;
+use crate::stats::summary::mean;
 
-/// A run is busier than the replay from here on: less is how two replays differ.
+/// A run is busier than the replay from this factor on; two replays differ by less.
 const BUSIER: f64 = 1.1;
-/// The same for times, which are next to nothing on a quiet machine.
+/// Added for times, which are close to zero on an idle machine.
 const BUSIER_MS: f64 = 0.1;
 
-/// Of the requests that succeeded.
+/// All but the rate and the concurrency are over the requests that succeeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// This program's own part of TTFT and of what comes before it, request by request.
+    /// This program's own part of TTFT and of the time before it (see `own_ms`).
     pub own_ms_mean: f64,
     pub own_ms_p99: f64,
     pub lateness_ms_p99: f64,
     pub first_token_lag_ms_p99: f64,
-    /// Token events of all requests.
+    /// Token events of all requests over the phase.
     pub events_per_s: f64,
     /// Most requests in flight.
     pub streams: u64,
@@ -28,15 +29,12 @@ pub struct Evidence {
 impl Evidence {
     pub fn of(samples: &PhaseSamples) -> Evidence {
         let good: Vec<&Record> = samples.records.iter().filter(|record| record.succeeded()).collect();
-        let p99 = |of: fn(&Record) -> f64| {
-            let mut values: Vec<f64> = good.iter().map(|record| of(record)).collect();
-            values.sort_by(f64::total_cmp);
-            if values.is_empty() { 0.0 } else { linear(&values, 99.0) }
-        };
+        let each = |value: fn(&Record) -> f64| -> Vec<f64> { good.iter().map(|record| value(record)).collect() };
+        let p99 = |value| linear_unsorted(each(value), 99.0);
         let events: u64 = samples.records.iter().map(|record| record.answer.token_events).sum();
         let seconds = samples.elapsed_s();
         Evidence {
-            own_ms_mean: good.iter().map(|record| own_ms(record)).sum::<f64>() / good.len().max(1) as f64,
+            own_ms_mean: mean(&each(own_ms)),
             own_ms_p99: p99(own_ms),
             lateness_ms_p99: p99(|record| record.lateness_s() * 1e3),
             first_token_lag_ms_p99: p99(first_token_lag_ms),
@@ -46,9 +44,9 @@ impl Evidence {
     }
 }
 
-/// Until the request's first byte went out everything is this program's: taking it up late, building and copying it, waiting
-/// for a core. Later writes of a long prompt wait for the network and the engine, which is what TTFT measures. At the other
-/// end it is only a late read, and only where that can have moved the first token's stamp: with a kernel stamp of its own the
+/// This program's own part of one request. All the time up to the first write counts: late dispatch, building and copying the
+/// request, waiting for a core. Later writes of a long prompt wait for the network and the engine, which belongs to TTFT. At
+/// the end of TTFT, the read lag counts if it can have changed the first token's stamp; with a kernel stamp of its own, the
 /// first token keeps its time however late it is read.
 fn own_ms(record: &Record) -> f64 {
     let before_write_ns = record.first_write.map_or(0, |write| write.ns_since(record.dispatched));
@@ -61,7 +59,7 @@ fn first_token_lag_ms(record: &Record) -> f64 {
     record.first_token_lag_ns as f64 / 1e6
 }
 
-/// What the report states: the replay before the run, and the run itself.
+/// The error that the report states, from the replay before the run and from the run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatedError {
     pub replay: Option<ClientError>,
@@ -69,12 +67,12 @@ pub struct StatedError {
 }
 
 impl StatedError {
-    /// The 99th percentile of what a TTFT may be off by; nothing without a replay, because the run alone cannot show all.
+    /// How far off a TTFT may be, 99th percentile. `None` without a replay, because the run's records do not show everything.
     pub fn ttft_ms_p99(&self) -> Option<f64> {
         Some(self.replay.as_ref()?.whole_ms_p99.max(self.run.own_ms_p99))
     }
 
-    /// Whether the run shows more than the replay did.
+    /// Whether the run's own error is larger than the replay's.
     pub fn is_of_run(&self) -> bool {
         self.replay
             .as_ref()
@@ -92,7 +90,7 @@ impl StatedError {
         }
     }
 
-    /// Where the stated error comes from, and in what the run was busier than the replay.
+    /// Which of the two is stated, and in what the run was busier than the replay.
     pub fn basis(&self) -> Option<String> {
         let replay = self.replay.as_ref()?;
         let busier = self.busier(replay).join("; ");
@@ -134,8 +132,8 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
-    /// Wanted at 0, taken up at 1 ms, first written at 3 ms; tokens arrive at 20 ms and then every `gap_ms`. Its first token
-    /// was read 4 ms after it arrived.
+    /// Scheduled at 0, dispatched at 1 ms, first written at 3 ms; tokens arrive at 20 ms and then every `gap_ms`. The first
+    /// token was read 4 ms after it arrived.
     fn record(gap_ms: i64) -> Record {
         let mut record = Record::begin("r".into(), Stamp(0), Stamp(MS));
         record.first_write = Some(Stamp(3 * MS));
@@ -145,7 +143,7 @@ mod tests {
             let event = br#"{"choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
             record.answer.event(event, at).unwrap();
         }
-        // As the runner does with records that it keeps.
+        // As the runner does.
         record.answer.gaps = Vec::new();
         record.finished = Stamp(50 * MS);
         record.first_token_lag_ns = 4_000_000;
@@ -172,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_read_counts_only_where_it_can_have_moved_the_first_stamp() {
+    fn a_late_read_counts_only_if_it_can_have_changed_the_first_stamp() {
         assert_eq!(own_ms(&record(5)), 3.0);
         assert_eq!(own_ms(&record(0)), 7.0, "the first token has the stamp of the second");
         let mut unstamped = record(5);
@@ -184,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_good_requests_are_evidence() {
+    fn only_successful_requests_count() {
         let mut failed = record(0);
         failed.failure = Some(Failure::protocol("no"));
         failed.scheduled = Stamp(-900 * MS);
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stated_is_never_less_than_either() {
+    fn the_larger_of_the_two_errors_is_stated() {
         let run = Evidence::of(&samples(vec![record(5)]));
         let stated = |replay| StatedError { replay, run };
         let quiet = stated(Some(replay(5.0)));
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_be_busier_is_named() {
+    fn everything_in_which_the_run_was_busier_is_named() {
         let run = Evidence::of(&samples(vec![record(5)]));
         let basis = |change: fn(&mut ClientError)| {
             let mut replay = replay(9.0);
@@ -244,7 +242,7 @@ mod tests {
         ] {
             assert_eq!(basis(change), format!("replay, although this run was busier ({named})"));
         }
-        // As two replays differ.
+        // Two replays differ by this much.
         let alike = |replay: &mut ClientError| {
             replay.events_per_s = 75.0;
             replay.lateness_ms_p99 = 0.9;

@@ -1,12 +1,12 @@
-//! What a run looks like while it goes on: a few numbers that the runner keeps up to date and the display reads. Never
-//! waited for by anything that measures for longer than a copy takes.
+//! Running totals of the current phase, updated by the runner and read by the display. The locks are held only to copy or add
+//! numbers, so the display does not delay the runner.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use crate::engine::samples::record::Record;
 
-/// The display has room for so many notes.
+/// Notes that the display shows.
 pub const NOTES_MAX: usize = 5;
 
 /// Shared between the runner and the display.
@@ -16,7 +16,7 @@ pub struct Live {
     notes: Mutex<VecDeque<String>>,
 }
 
-/// Of the phase that runs now.
+/// Totals of the current phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LiveNumbers {
     pub in_flight: u64,
@@ -51,7 +51,7 @@ impl Live {
         change(&mut self.numbers.lock().expect("no thread panics with this lock"));
     }
 
-    /// A phase begins: everything from zero.
+    /// Sets all totals to zero, at the start of a phase.
     pub fn reset(&self) {
         self.change(|numbers| *numbers = LiveNumbers::default());
     }
@@ -60,7 +60,7 @@ impl Live {
         self.change(|numbers| numbers.in_flight += 1);
     }
 
-    /// A request ended; `None` when the run ended before it did.
+    /// A request ended. `None`: the run was interrupted before it did.
     pub fn ended(&self, record: Option<&Record>) {
         self.change(|numbers| {
             numbers.in_flight = numbers.in_flight.saturating_sub(1);
@@ -84,7 +84,7 @@ impl Live {
         *self.numbers.lock().expect("no thread panics with this lock")
     }
 
-    /// Something to tell; only the last few are kept.
+    /// Adds a note for the display; only the last `NOTES_MAX` are kept.
     pub fn note(&self, text: impl Into<String>) {
         let mut notes = self.notes.lock().expect("no thread panics with this lock");
         if notes.len() == NOTES_MAX {

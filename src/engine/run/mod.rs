@@ -1,8 +1,8 @@
-//! Many requests at a time: the runner that obeys a workload, its lanes, the numbers of the moment, and the same runner
-//! against the mock and the run's own records as checks of this program itself. Must never print or compute a figure of the report.
+//! Runs a workload with many requests in flight: the runner, its workers, and the numbers for the display. Also how exact the
+//! run was: `certificate` replays it against the mock, `evidence` derives it from the run's own records.
 
 pub mod certificate;
 pub mod evidence;
-pub mod lane;
 pub mod live;
 pub mod runner;
+pub mod worker;

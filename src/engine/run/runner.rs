@@ -1,5 +1,5 @@
-//! Drives a workload: asks it for steps, gives its requests to lanes, hands it what finished, and obeys its concurrency and
-//! pacing exactly. A lane is a thread with one connection; lanes and connections are made before the clock. Never prints.
+//! Drives a workload: asks it for the next step, gives its requests to workers, and tells it what finished. Concurrency and
+//! pacing are the workload's. Workers and their connections are made before the phase's clock starts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ureq::unversioned::transport::RustlsConnector;
 
-use super::lane::{Job, Lane, Report};
 use super::live::Live;
+use super::worker::{Job, Report, Worker};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
@@ -22,31 +22,30 @@ use crate::sys::queue::Queue;
 use crate::sys::socket::StampsEnabled;
 use crate::sys::{counters, limits, panic, signal};
 
-/// For the kernel to begin stamping; it takes well under a millisecond where it does at all.
+/// How long to wait for the kernel to start time stamping; it takes well under a millisecond where it is supported.
 const STAMPS_WAIT: Duration = Duration::from_millis(20);
-/// Waits look at signals this often.
+/// Waits check for signals this often.
 const TICK: Duration = Duration::from_millis(50);
-/// Connections that are being opened at the same time: more would overflow a server's queue of new ones, and a dropped SYN
-/// costs a second.
+/// Connections that are opened at the same time. More would overflow a server's accept queue, and a dropped SYN costs a second.
 const OPENING_MAX: usize = 32;
-/// Bodies of requests that go out together are built before the first of them is sent, up to this many bytes: about a
-/// hundred prompts of 10,000 tokens.
-const TOGETHER_BYTES_MAX: usize = 4 << 20;
+/// The requests that open a phase are all built before the first is sent, up to this many bytes: about a hundred prompts of
+/// 10,000 tokens.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 pub struct Runner {
     pub clock: Clock,
-    /// Whether every record keeps its own gaps between tokens.
+    /// Whether records keep their gaps between tokens.
     pub keeps_gaps: bool,
     target: Arc<Target>,
     timeouts: Timeouts,
     tls: Arc<RustlsConnector>,
     live: Arc<Live>,
     interrupt: Arc<AtomicBool>,
-    lanes: Vec<Lane>,
+    workers: Vec<Worker>,
     idle: Vec<usize>,
     reports: Arc<Queue<Report>>,
     in_flight: u64,
-    /// Without it the report says that stamps were taken after the read.
+    /// Keeps the kernel's time stamping on; `None` where it is not supported.
     _stamps: Option<StampsEnabled>,
 }
 
@@ -60,7 +59,7 @@ impl Runner {
             tls: Arc::new(RustlsConnector::default()),
             live,
             interrupt: Arc::new(AtomicBool::new(false)),
-            lanes: Vec::new(),
+            workers: Vec::new(),
             idle: Vec::new(),
             reports: Arc::default(),
             in_flight: 0,
@@ -68,16 +67,16 @@ impl Runner {
         }
     }
 
-    /// Starts lanes until there are `wanted` and opens their connections, a few at a time. Ends at the first that cannot
-    /// be opened: that is the run's own failure, because nothing was measured yet.
-    pub fn open(&mut self, wanted: usize) -> Result<(), Failure> {
+    /// Starts workers until there are `count`, and opens their connections, `OPENING_MAX` at a time. Stops at the first
+    /// connection that fails; nothing has been measured yet.
+    pub fn open(&mut self, count: usize) -> Result<(), Failure> {
         let mut opening = 0;
         let mut outcome = Ok(());
         loop {
-            let more = outcome.is_ok() && self.lanes.len() < wanted;
+            let more = outcome.is_ok() && self.workers.len() < count;
             if more && opening < OPENING_MAX {
-                let lane = self.start_lane()?;
-                self.lanes[lane].give(Job::Open);
+                let worker = self.start_worker()?;
+                self.workers[worker].assign(Job::Open);
                 opening += 1;
             } else if opening > 0 {
                 opening -= 1;
@@ -85,48 +84,48 @@ impl Runner {
             } else {
                 return outcome;
             }
-            if self.look_for_signals() {
+            if self.check_signals() {
                 outcome = outcome.and(Err(Failure::new(FailureClass::Connect, "the run was ended")));
             }
         }
     }
 
-    /// Lanes that are told to end report soon after.
+    /// Waits for one worker's report. On a signal workers stop waiting, so a report always comes.
     fn await_opened(&mut self) -> Result<(), Failure> {
         let report = loop {
-            self.look_for_signals();
+            self.check_signals();
             let until = self.clock.instant(self.clock.now().plus(TICK));
             if let Some(report) = self.reports.pop_until(until) {
                 break report;
             }
         };
-        let Report::Opened { lane, outcome } = report else {
+        let Report::Opened { worker, outcome } = report else {
             unreachable!("nothing was sent yet")
         };
-        self.idle.push(lane);
+        self.idle.push(worker);
         outcome.map(|_| ())
     }
 
-    fn start_lane(&mut self) -> Result<usize, Failure> {
+    fn start_worker(&mut self) -> Result<usize, Failure> {
         let line = Line::new(self.clock, self.timeouts, Arc::clone(&self.interrupt));
         let connector = LineConnector {
             line: Arc::new(line),
             tls: Arc::clone(&self.tls),
         };
         let exchanger = Exchanger::new(Arc::clone(&self.target), connector);
-        let number = self.lanes.len();
-        let lane = Lane::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
+        let number = self.workers.len();
+        let worker = Worker::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
             let text = format!(
                 "could not start thread {number}: {}",
                 limits::thread_with_advice(&error)
             );
             Failure::new(FailureClass::Connect, text)
         })?;
-        self.lanes.push(lane);
+        self.workers.push(worker);
         Ok(number)
     }
 
-    /// Runs one phase to its end, or to the moment a signal comes.
+    /// Runs one phase to its end, or until a signal.
     pub fn run(&mut self, workload: &mut dyn Workload, phase: Phase) -> PhaseSamples {
         self.live.reset();
         workload.begin(phase);
@@ -140,13 +139,13 @@ impl Runner {
             finished: Vec::new(),
             keeps_gaps: self.keeps_gaps,
         };
-        // What was measured before a panic is kept, and what is under way comes back.
-        if panic::caught(|| self.follow(workload, &mut run)).is_none() {
+        // After a panic the records so far are kept, and requests in flight are waited for.
+        if panic::caught(|| self.drive(workload, &mut run)).is_none() {
             self.interrupt.store(true, Relaxed);
         }
         while self.in_flight > 0 {
             self.receive(&mut run, Some(self.clock.now().plus(TICK)));
-            self.look_for_signals();
+            self.check_signals();
         }
         let mut samples = run.samples;
         samples.ended = self.clock.now();
@@ -155,26 +154,26 @@ impl Runner {
         samples
     }
 
-    fn follow(&mut self, workload: &mut dyn Workload, run: &mut Run) {
-        let mut together = Vec::new();
+    fn drive(&mut self, workload: &mut dyn Workload, run: &mut Run) {
+        let mut batch = Vec::new();
         let mut bytes = 0;
-        // Only what opens a phase goes out together; later a free place is taken at once.
+        // Only the requests that open a phase are sent as a batch; later each is sent at once.
         let mut opening = true;
-        while !self.look_for_signals() {
+        while !self.check_signals() {
             let now = self.clock.now();
             let elapsed = Duration::from_nanos(now.ns_since(run.samples.began));
             let step = workload.step(elapsed, &run.finished);
             run.finished.clear();
             if let Step::Send(request) = step {
                 bytes += request.body.len();
-                together.push(request);
-                if !opening || bytes >= TOGETHER_BYTES_MAX {
-                    self.send(&mut together, run);
+                batch.push(request);
+                if !opening || bytes >= BATCH_BYTES_MAX {
+                    self.send(&mut batch, run);
                     bytes = 0;
                 }
                 continue;
             }
-            self.send(&mut together, run);
+            self.send(&mut batch, run);
             opening = false;
             match step {
                 Step::SleepUntil(time) => {
@@ -188,12 +187,12 @@ impl Runner {
         }
     }
 
-    fn send(&mut self, together: &mut Vec<Request>, run: &mut Run) {
-        for request in together.drain(..) {
+    fn send(&mut self, batch: &mut Vec<Request>, run: &mut Run) {
+        for request in batch.drain(..) {
             let due = request.scheduled.map(|time| run.samples.began.plus(time));
             let scheduled = due.unwrap_or_else(|| self.clock.now());
-            let lane = match self.idle.pop().map_or_else(|| self.start_lane(), Ok) {
-                Ok(lane) => lane,
+            let worker = match self.idle.pop().map_or_else(|| self.start_worker(), Ok) {
+                Ok(worker) => worker,
                 Err(failure) => {
                     let mut record = Record::begin(request.id.clone(), scheduled, self.clock.now());
                     record.failure = Some(failure);
@@ -202,7 +201,7 @@ impl Runner {
                     continue;
                 }
             };
-            self.lanes[lane].give(Job::Send { request, scheduled });
+            self.workers[worker].assign(Job::Send { request, scheduled });
             self.live.sent();
             self.in_flight += 1;
             run.samples.in_flight_peak = run.samples.in_flight_peak.max(self.in_flight);
@@ -212,42 +211,42 @@ impl Runner {
     fn sleep(&mut self, run: &mut Run, until: Stamp) {
         while self.clock.now() < until && !self.interrupt.load(Relaxed) {
             self.receive(run, Some(until.min(self.clock.now().plus(TICK))));
-            self.look_for_signals();
+            self.check_signals();
         }
     }
 
     fn await_one(&mut self, run: &mut Run) {
         while run.finished.is_empty() && self.in_flight > 0 && !self.interrupt.load(Relaxed) {
             self.receive(run, Some(self.clock.now().plus(TICK)));
-            self.look_for_signals();
+            self.check_signals();
         }
-        // Whatever else is there already; more than one may have finished.
+        // More than one may have finished.
         while self.receive(run, None) {}
     }
 
-    /// Takes one report, waiting until `until` at most, not at all without it.
+    /// Takes one report, if one comes by `until`; without it, if one is there.
     fn receive(&mut self, run: &mut Run, until: Option<Stamp>) -> bool {
         let report = match until {
             Some(until) => self.reports.pop_until(self.clock.instant(until)),
             None => self.reports.try_pop(),
         };
         match report {
-            Some(Report::Ended { lane, id, record }) => {
-                self.idle.push(lane);
+            Some(Report::Ended { worker, id, record }) => {
+                self.idle.push(worker);
                 self.in_flight -= 1;
                 run.take(id, record, &self.live);
                 true
             }
-            Some(Report::Opened { lane, .. }) => {
-                self.idle.push(lane);
+            Some(Report::Opened { worker, .. }) => {
+                self.idle.push(worker);
                 true
             }
             None => false,
         }
     }
 
-    /// Whether the run is to end; lanes notice within their own tick.
-    fn look_for_signals(&mut self) -> bool {
+    /// Whether the run is interrupted. Workers notice it within one tick of their own.
+    fn check_signals(&mut self) -> bool {
         if signal::received().is_some() {
             self.interrupt.store(true, Relaxed);
         }
@@ -258,7 +257,7 @@ impl Runner {
 /// The state of one phase.
 struct Run {
     samples: PhaseSamples,
-    /// Not yet handed to the workload.
+    /// Not yet passed to the workload.
     finished: Vec<Finished>,
     keeps_gaps: bool,
 }
@@ -279,7 +278,7 @@ impl Run {
         });
         self.samples.gaps.add(&record);
         if !self.keeps_gaps {
-            // The first one says whether the first token came alone.
+            // The first gap is kept: it shows whether the first token arrived alone.
             record.answer.gaps.truncate(1);
             record.answer.gaps.shrink_to_fit();
         }

@@ -1,5 +1,5 @@
-//! What a run leaves behind, as plain values: one record per request, and a phase of them. Must never add up more than one
-//! request; that is `results`' part.
+//! The raw results of a run: one record per request, and the records of a phase. Everything that is computed over several
+//! requests is in `results`.
 
 pub mod phase;
 pub mod record;

@@ -1,4 +1,4 @@
-//! What a phase leaves behind: its records in completion order and what was seen around them. Plain values.
+//! The raw results of a phase: its records in completion order, gaps between tokens, and what was measured around them.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use crate::engine::timestamp::Stamp;
 
 #[derive(Clone, Debug, Default)]
 pub struct PhaseSamples {
-    /// The workload's clock began here.
+    /// When the phase began; the workload's clock starts here.
     pub began: Stamp,
-    /// The last request ended or the phase was given up.
+    /// When the last request ended or the phase was interrupted.
     pub ended: Stamp,
     /// In completion order.
     pub records: Vec<Record>,
     pub gaps: GapSamples,
-    /// Requests that were under way when the run was ended early.
+    /// Requests in flight when the run was interrupted.
     pub cut_off: u64,
     pub in_flight_peak: u64,
-    /// CPU time of this process, all threads.
+    /// CPU time of this process during the phase, user and kernel, all threads.
     pub cpu: Duration,
-    /// Connections opened during the phase, before their request's clock.
+    /// Connections opened during the phase, each before the clock of its request.
     pub connections_opened: u64,
-    /// How far the wall clock was set during the run.
+    /// By how much the wall clock was set during the run.
     pub wall_step: Duration,
 }
 
@@ -33,8 +33,8 @@ impl PhaseSamples {
     }
 }
 
-/// Gaps between token events of all requests, bounded: when full, every other one is dropped and from then on fewer are
-/// taken, evenly.
+/// A bounded sample of the gaps between token events of all requests. When it is full, every other gap is dropped, and from
+/// then on half as many are added.
 #[derive(Clone, Debug)]
 pub struct GapSamples {
     gaps_s: Vec<f64>,
@@ -62,9 +62,9 @@ impl GapSamples {
         }
     }
 
-    /// Takes the gaps of a request that succeeded, unless they are those of lumps.
+    /// Adds the gaps of a request that succeeded, unless its answer was buffered on the way.
     pub fn add(&mut self, record: &Record) {
-        if record.succeeded() && !record.is_lumped() {
+        if record.succeeded() && !record.is_buffered() {
             record.gaps_s().for_each(|gap| self.push(gap));
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_all_kept_until_there_are_too_many_and_then_evenly() {
+    fn all_gaps_are_kept_up_to_the_limit_and_then_evenly_fewer() {
         let mut samples = GapSamples::with_limit(8);
         (0..8).for_each(|gap| samples.push(f64::from(gap)));
         assert_eq!(samples.gaps_s, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);

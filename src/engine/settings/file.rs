@@ -17,9 +17,8 @@ use crate::cli::flag::{Flag, Kind};
 use crate::cli::nearest::nearest;
 use crate::engine::flags::{EngineArgs, TABLE, WorkloadName};
 use crate::error::{Error, shortened};
-use crate::python::bounded::Bounded;
-use crate::python::json;
-use crate::python::number::quoted;
+use crate::python::json::{self, Bounded};
+use crate::python::quote::quoted;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 

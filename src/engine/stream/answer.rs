@@ -1,5 +1,5 @@
-//! One answer as it comes: which event was the first token, the last, how many there were, what the engine counted. The
-//! definitions of docs/measurement.md live here. Reads no clock; every event comes with its arrival stamp.
+//! One answer, updated event by event: first and last token, number of token events, the engine's counts. Implements the
+//! definitions of docs/measurement.md. Reads no clock; every event comes with its arrival stamp.
 
 use serde_json::Value;
 
@@ -14,23 +14,24 @@ use crate::http::said::one_line;
 use crate::python::json;
 
 const DONE: &[u8] = b"[DONE]";
-/// Gaps between token events are kept in this unit, which fits seven minutes into 32 bits.
+/// The unit in which gaps between token events are stored; 32 bits hold seven minutes.
 pub const GAP_UNIT_NS: u64 = 100;
-/// Shorter gaps are those of events that came together: 100 us. No engine makes 10,000 tokens a second for one answer.
+/// Shorter gaps (below 100 us) count as events that arrived together: no engine generates 10,000 tokens a second for one
+/// request.
 const EMPTY_GAP_UNITS: u64 = 1000;
-/// Gaps that have room from the beginning; longer answers make more as they go.
-const GAPS_ROOM_MAX: usize = 1 << 8;
-/// Far more than any answer has; each keeps its gap.
+/// Most gaps for which memory is reserved in advance; it grows for longer answers.
+const GAPS_RESERVED_MAX: usize = 1 << 8;
+/// Far more than any answer has. Bounds the memory for gaps.
 const TOKEN_EVENTS_MAX: u64 = 1 << 20;
-/// Of an answer that becomes a part of the next request.
+/// Bounds the text of an answer that becomes part of the next request.
 const TEXT_BYTES_MAX: usize = 16 << 20;
-/// Engines name answers with about forty characters.
+/// Engines use ids of about forty characters.
 const RESPONSE_ID_CHARS_MAX: usize = 100;
 
-/// What one request's events said.
+/// What the events of one request contained.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// The engine's own name of the answer, for its logs.
+    /// The engine's id of the answer, to find it in the engine's logs.
     pub response_id: Option<String>,
     pub first_event: Option<Stamp>,
     /// The first event with any text of the model.
@@ -38,43 +39,45 @@ pub struct Answer {
     /// The first event with text that is not reasoning.
     pub first_output: Option<Stamp>,
     pub last_token: Option<Stamp>,
-    /// The first event that says why the answer ended.
+    /// The first event with a finish reason.
     pub first_finish: Option<Stamp>,
-    /// The reason that it gave, or a later one by which the engine gave the answer up.
+    /// The first finish reason, or a later one that means failure.
     pub finish_reason: Option<String>,
-    /// A usage came in an event without a choice, which engines send at the end.
+    /// A usage arrived in an event without a choice, which engines send at the end.
     pub has_usage_event: bool,
-    /// The last event that took the answer further: a token, the first finish reason, or a count that changed.
+    /// The last event that made progress: a token, the first finish reason, or a count that changed.
     pub last_progress: Option<Stamp>,
-    /// `[DONE]`.
+    /// When `[DONE]` arrived.
     pub done: Option<Stamp>,
     pub token_events: u64,
-    /// Non-empty pieces by the reference's rule; it counts these when the engine reports no usage.
+    /// Non-empty pieces of text. The reference counts these as tokens when the engine reports no usage.
     pub pieces: u64,
     pub usage: Usage,
-    /// The first number of a usage that cannot be a count, with its name.
-    pub odd_count: Option<String>,
-    /// Bytes of all events: no token takes less than one.
+    /// The first number in a usage that cannot be a count, with its name.
+    pub impossible_count: Option<String>,
+    /// Bytes of all events, an upper bound of the tokens: each takes at least one byte.
     pub event_bytes: u64,
-    /// The engine's count at the first token event, where it counts on every event.
+    /// The engine's count at the first token event, if it reports counts in every event.
     pub tokens_at_first: Option<u64>,
-    /// Between token events, in units of `GAP_UNIT_NS`.
+    /// Times between token events, in units of `GAP_UNIT_NS`.
     pub gaps: Vec<u32>,
-    /// Gaps of about nothing: the events came together.
+    /// Gaps so short that the events arrived together.
     pub empty_gaps: u64,
-    /// One read brought the first token event and the second: the first has the stamp of the second.
+    /// The first two token events arrived in one read, so the first has the stamp of the second.
     pub first_shares_its_stamp: bool,
     pub text: String,
     pub keeps_text: bool,
 }
 
 impl Answer {
-    /// `tokens` is what was asked for: room for their gaps is made once.
+    /// `tokens` is the request's `max_tokens`: memory for their gaps is reserved.
     pub fn new(keeps_text: bool, tokens: u64) -> Answer {
-        let room = usize::try_from(tokens).unwrap_or(GAPS_ROOM_MAX).min(GAPS_ROOM_MAX);
+        let gaps = usize::try_from(tokens)
+            .unwrap_or(GAPS_RESERVED_MAX)
+            .min(GAPS_RESERVED_MAX);
         Answer {
             keeps_text,
-            gaps: Vec::with_capacity(room),
+            gaps: Vec::with_capacity(gaps),
             ..Answer::default()
         }
     }
@@ -83,18 +86,18 @@ impl Answer {
         self.done.is_some()
     }
 
-    /// Nothing came that was an event.
+    /// No event arrived.
     pub fn is_empty(&self) -> bool {
         self.first_event.is_none() && !self.is_done()
     }
 
-    /// A token came, or an end without one: from now on silence counts. A running count alone says only that the engine took
-    /// the request up.
+    /// A token arrived, or an end without one: from now on the stall limit applies. A running count alone only shows that the
+    /// engine accepted the request.
     pub fn has_begun(&self) -> bool {
         self.first_token.is_some() || self.first_finish.is_some() || self.has_usage_event
     }
 
-    /// Takes one event that arrived at `at`, with the reader of all events of this answer. Nothing after `[DONE]` counts.
+    /// Adds an event that arrived at `at`. `reader` is the same for all events of this answer. Events after `[DONE]` are ignored.
     pub fn read_event(&mut self, reader: &mut ChunkReader, event: Event<'_>, at: Stamp) -> Result<(), Failure> {
         if self.is_done() {
             return Ok(());
@@ -114,7 +117,7 @@ impl Answer {
         self.check_length()
     }
 
-    /// An engine that never stops must not fill the memory until its time is over.
+    /// An engine that does not stop would fill the memory before the request times out.
     fn check_length(&self) -> Result<(), Failure> {
         let (events, bytes) = (self.token_events, self.text.len());
         if events <= TOKEN_EVENTS_MAX && bytes <= TEXT_BYTES_MAX {
@@ -126,8 +129,8 @@ impl Answer {
         )))
     }
 
-    /// Takes an event whose blank line never came. The standard and the reference drop it, and so its text and counts say
-    /// nothing here; that the answer ended, and how, is heard.
+    /// Adds a last event without its blank line. The standard and the reference drop such an event, so its text and counts are
+    /// ignored here too; only whether and how the answer ended is taken from it.
     pub fn read_unfinished(&mut self, event: Event<'_>, at: Stamp) -> Result<(), Failure> {
         let data = match event {
             Event::Data(data) => data,
@@ -146,7 +149,7 @@ impl Answer {
                 Ok(())
             }
             Err(failure) if failure.class == FailureClass::StreamBroken => Err(failure),
-            // Cut in its middle, or nothing of ours.
+            // Truncated, or not JSON of an answer.
             _ => Ok(()),
         }
     }
@@ -164,8 +167,8 @@ impl Answer {
                 self.last_progress = Some(at);
             }
         }
-        if chunk.odd_count.is_some() && self.odd_count.is_none() {
-            self.odd_count = chunk.odd_count;
+        if chunk.impossible_count.is_some() && self.impossible_count.is_none() {
+            self.impossible_count = chunk.impossible_count;
         }
         if chunk.has_token {
             self.token(at);
@@ -188,13 +191,13 @@ impl Answer {
         if self.first_finish.is_none() {
             self.first_finish = Some(at);
             self.last_progress = Some(at);
-        } else if !ending::is_given_up(reason) {
+        } else if !ending::is_failure(reason) {
             return;
         }
         self.finish_reason = Some(one_line(reason).chars().take(REASON_CHARS_MAX).collect());
     }
 
-    /// Zero counts of a running usage say nothing; the last count that is not zero holds.
+    /// Keeps the last count that is not zero: a running usage may contain zeros.
     fn count(&mut self, usage: Usage) {
         let newer = |old: Option<u64>, new: Option<u64>| match new {
             Some(0) | None => old.or(new),
@@ -224,7 +227,7 @@ impl Answer {
     }
 }
 
-/// What `event: error` says: JSON, text or nothing.
+/// The failure of an `event: error`, whose data is JSON, text or empty.
 fn named_error(said: &[u8]) -> Failure {
     let text = || Value::from(String::from_utf8_lossy(said).trim());
     error_event(&json::loads(said).unwrap_or_else(|_| text()))

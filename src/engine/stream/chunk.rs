@@ -1,5 +1,5 @@
-//! One JSON event of a streamed answer. The usual shape is read without copying; anything else goes a slower way that knows
-//! the shapes engines were seen to send. Says what an event carries, decides nothing.
+//! One JSON event of a streamed answer. The usual shape is parsed without copying; a slower parser handles all the other
+//! shapes that engines are known to send. What an event means for the answer is decided in `answer`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,38 +13,39 @@ use super::ending;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::http::said::{one_line, said_in};
 use crate::python::json;
+use crate::python::value::is_true;
 
-/// What the first choice of an event carries, and its usage.
+/// The contents of an event's first choice, and its usage.
 #[derive(Debug, Default, PartialEq)]
 pub struct Chunk<'a> {
-    /// The engine's own name of the answer.
+    /// The engine's id of the answer.
     pub id: Option<Cow<'a, str>>,
-    /// The piece that the reference adds to the answer's text; `Some("")` and `None` differ there.
+    /// The text that the reference appends to the answer; there, `Some("")` and `None` differ.
     pub piece: Option<Cow<'a, str>>,
-    /// Any non-empty text of the model, visible or not: this is a token event.
+    /// Any non-empty text of the model, visible or reasoning: this is a token event.
     pub has_token: bool,
     /// Non-empty text that is not reasoning.
     pub has_output: bool,
-    /// Why the answer ended, in the event that says so.
+    /// The finish reason, in the event that has one.
     pub finish_reason: Option<Cow<'a, str>>,
-    /// The event has a choice, whatever it holds; a usage without one comes at the end of an answer.
+    /// The event has a choice, even an empty one. A usage without a choice comes at the end of an answer.
     pub has_choice: bool,
     pub usage: Option<Usage>,
-    /// A number of the usage that is no count, with its name.
-    pub odd_count: Option<String>,
+    /// A number in the usage that is not a count, with its name.
+    pub impossible_count: Option<String>,
 }
 
 impl Chunk<'_> {
-    /// The usage that engines send at the end, in an event of its own.
+    /// Whether this is the event with the usage alone that engines send at the end.
     pub fn is_usage_event(&self) -> bool {
         !self.has_choice && self.usage.is_some_and(|usage| usage != Usage::default())
     }
 }
 
-/// The `object` of SGLang's and vLLM's errors.
+/// The value of `object` in errors of SGLang and vLLM.
 const ERROR: &str = "error";
 
-/// Reads the data of one event. `Ok(None)`: JSON, but no object, so nothing for us.
+/// Parses the data of one event. `Ok(None)`: JSON, but not an object; such events are ignored.
 pub fn parse(data: &[u8]) -> Result<Option<Chunk<'_>>, Failure> {
     match serde_json::from_slice::<Event>(data) {
         Ok(event) if !event.may_be_error() => Ok(Some(event.into_chunk())),
@@ -104,7 +105,7 @@ struct Function<'a> {
     arguments: Option<Text<'a>>,
 }
 
-/// A type of its own, because serde borrows a `Cow` only where it is the whole field.
+/// Its own type, because serde borrows a `Cow` only when it is the whole field.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -194,7 +195,7 @@ impl<'a> Event<'a> {
             finish_reason: choice.finish_reason.and_then(|reason| reason_of(reason.0)),
             has_choice: true,
             usage,
-            odd_count: None,
+            impossible_count: None,
         }
     }
 }
@@ -203,7 +204,7 @@ fn reason_of(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     ending::reason(&text).is_some().then_some(text)
 }
 
-/// Errors, numbers in quotes, doubled keys, what only Python's reader takes, and everything else that is rare.
+/// For errors, numbers in quotes, duplicate keys, JSON that only Python accepts, and everything else that is rare.
 fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
     let value = json::loads(data).map_err(|error| {
         if json::costs_too_much(&error) {
@@ -219,9 +220,9 @@ fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
         return Err(error_event(&value));
     }
     let null = Value::Null;
-    let mut odd_count = None;
+    let mut impossible_count = None;
     let usage = event.get("usage").filter(|usage| usage.is_object());
-    let usage = usage.map(|usage| counts::read(usage, &mut odd_count));
+    let usage = usage.map(|usage| counts::read(usage, &mut impossible_count));
     let choice = event.get("choices").and_then(|choices| choices.get(0));
     let has_choice = choice.is_some();
     let choice = choice.unwrap_or(&null);
@@ -248,34 +249,23 @@ fn parse_slowly(data: &[u8]) -> Result<Option<Chunk<'static>>, Failure> {
         finish_reason: ending::reason_in(&choice["finish_reason"]).map(Cow::Owned),
         has_choice,
         usage,
-        odd_count,
+        impossible_count,
     }))
 }
 
-/// An error inside the answer: `error` in any form, SGLang's `"object": "error"`, or FastAPI's `detail`, which has no choices.
+/// An error inside the answer: `error` in any form, SGLang's `"object": "error"`, or FastAPI's `detail` without choices. Values
+/// count by Python's truth, as in the reference.
 fn is_error(event: &Map<String, Value>) -> bool {
-    let truthy = |key: &str| event.get(key).is_some_and(is_truthy);
+    let truthy = |key: &str| event.get(key).is_some_and(is_true);
     truthy("error")
         || event.get("object").is_some_and(|object| object == ERROR)
         || (truthy("detail") && !truthy("choices"))
 }
 
-/// What an error event says, whose data may be JSON, text or nothing.
+/// The failure that an error event describes; its data may be JSON, text or nothing.
 pub fn error_event(said: &Value) -> Failure {
     let text = said_in(said).unwrap_or_else(|| "the engine sent an error event without a text".to_owned());
     Failure::new(FailureClass::StreamBroken, text)
-}
-
-/// As Python sees it, because that is what the reference tests.
-fn is_truthy(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(elements) => !elements.is_empty(),
-        Value::Object(members) => !members.is_empty(),
-        Value::Bool(true) => true,
-    }
 }
 
 fn text(value: &Value, name: &str) -> Result<Option<String>, Failure> {

@@ -1,5 +1,5 @@
-//! What an engine says it counted. Integral floats and numbers in quotes are counts; what can be none is kept as words, for a
-//! warning, and counted nowhere.
+//! Token counts as engines report them. Integral floats and numbers in quotes are accepted; anything else is kept as text for a
+//! warning and is in no sum.
 
 use serde_json::Value;
 
@@ -7,16 +7,16 @@ use serde_json::Value;
 pub struct Usage {
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
-    /// Prompt tokens the engine found in its cache, when it says so.
+    /// Prompt tokens that the engine found in its cache, if it reports them.
     pub cached_tokens: Option<u64>,
 }
 
-/// Reads a usage in any form. `odd` gets the first number that is no count, with its name.
-pub fn read(usage: &Value, odd: &mut Option<String>) -> Usage {
+/// Reads a usage in any form. `impossible` receives the first number that is not a count, with its name.
+pub fn read(usage: &Value, impossible: &mut Option<String>) -> Usage {
     let mut count = |value: &Value, name: &str| match number(value) {
         Ok(count) => count,
         Err(text) => {
-            odd.get_or_insert_with(|| format!("{name} {text}"));
+            impossible.get_or_insert_with(|| format!("{name} {text}"));
             None
         }
     };
@@ -28,9 +28,9 @@ pub fn read(usage: &Value, odd: &mut Option<String>) -> Usage {
     }
 }
 
-/// A count, in quotes or not; an error is what it says instead.
+/// A count, in quotes or not. The error is the value as text.
 fn number(value: &Value) -> Result<Option<u64>, String> {
-    /// The first double that no count reaches.
+    /// 2^64, the first double that is too large for a count.
     const BEYOND: f64 = 18_446_744_073_709_551_616.0;
     match value {
         Value::Number(number) => {
@@ -43,7 +43,7 @@ fn number(value: &Value) -> Result<Option<u64>, String> {
             Ok(inner) => number(&Value::Number(inner)),
             Err(_) => Err(format!("{text:?}").chars().take(40).collect()),
         },
-        // Nothing, or no number at all.
+        // Absent, or not a number.
         _ => Ok(None),
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_read_in_any_form_and_the_rest_is_named() {
+    fn counts_are_read_in_any_form_and_anything_else_is_reported() {
         for (value, want) in [
             (json!(7), Ok(Some(7))),
             (json!(7.0), Ok(Some(7))),
@@ -74,13 +74,13 @@ mod tests {
         ] {
             assert_eq!(number(&value), want.map_err(str::to_owned), "{value}");
         }
-        let mut odd = None;
+        let mut impossible = None;
         let usage = json!({"prompt_tokens": 3.0, "completion_tokens": -1, "prompt_cache_hit_tokens": 2});
-        let read = read(&usage, &mut odd);
+        let read = read(&usage, &mut impossible);
         assert_eq!(
             (read.prompt_tokens, read.completion_tokens, read.cached_tokens),
             (Some(3), None, Some(2))
         );
-        assert_eq!(odd.as_deref(), Some("completion_tokens -1"));
+        assert_eq!(impossible.as_deref(), Some("completion_tokens -1"));
     }
 }

@@ -1,17 +1,17 @@
-//! When an answer ended well: the one rule, which docs/measurement.md states. Knows the words that engines use for an answer
-//! that they gave up.
+//! Whether an answer ended successfully: the rule of docs/measurement.md, and the finish reasons by which engines report a
+//! failure.
 
 use serde_json::Value;
 
 use super::answer::Answer;
 use crate::engine::failure::{Failure, FailureClass};
 
-/// Longer reasons are cut: they are words, and reports list them.
+/// Longer finish reasons are cut, because reports list them.
 pub const REASON_CHARS_MAX: usize = 60;
-/// Parts of a reason, in lower case, that mean that the engine gave the answer up. vLLM, SGLang: `abort`, `error`; TensorRT-LLM:
+/// A finish reason that contains one of these, in any case, means failure. vLLM, SGLang: `abort`, `error`; TensorRT-LLM:
 /// `cancelled`, `timeout`; Dynamo: `cancelled`, `error: ...`; others: `aborted`, `canceled`, `network_error`,
 /// `insufficient_system_resource`, `failed`.
-const GIVEN_UP: [&str; 7] = [
+const FAILURE_PARTS: [&str; 7] = [
     "abort",
     "error",
     "cancel",
@@ -20,21 +20,21 @@ const GIVEN_UP: [&str; 7] = [
     "fail",
     "insufficient",
 ];
-/// What some servers write where others write null.
+/// What some servers send instead of null.
 const NO_REASONS: [&str; 5] = ["", "null", "none", "not_finished", "unspecified"];
 
-/// Whether this finish reason says that the engine gave the answer up.
-pub fn is_given_up(reason: &str) -> bool {
+/// Whether this finish reason means that the engine gave up on the answer.
+pub fn is_failure(reason: &str) -> bool {
     let lower = reason.to_ascii_lowercase();
-    GIVEN_UP.iter().any(|part| lower.contains(part))
+    FAILURE_PARTS.iter().any(|part| lower.contains(part))
 }
 
-/// Whether the answer ended well. One without any event says nothing about its end; that it has no token is a failure of its
-/// own.
+/// The failure of an answer that did not end successfully. An answer without any event passes: that it has no token is a
+/// failure of its own.
 pub fn check(answer: &Answer) -> Result<(), Failure> {
     let broken = |text: String| Err(Failure::new(FailureClass::StreamBroken, text));
     match &answer.finish_reason {
-        Some(reason) if is_given_up(reason) => {
+        Some(reason) if is_failure(reason) => {
             return broken(format!("the engine gave the answer up: its finish reason is {reason}"));
         }
         Some(_) => return Ok(()),
@@ -49,13 +49,13 @@ pub fn check(answer: &Answer) -> Result<(), Failure> {
     )
 }
 
-/// The reason in this text; `None` for what says that the answer goes on.
+/// The reason in this text; `None` for values that mean "not finished".
 pub fn reason(text: &str) -> Option<&str> {
-    let goes_on = NO_REASONS.iter().any(|none| text.eq_ignore_ascii_case(none));
-    (!goes_on).then_some(text)
+    let is_none = NO_REASONS.iter().any(|none| text.eq_ignore_ascii_case(none));
+    (!is_none).then_some(text)
 }
 
-/// A finish reason in any form: text, or an object with a `type` (SGLang), or with the reason as its key (Dynamo).
+/// A finish reason in any form: text, an object with a `type` (SGLang), or an object with the reason as its key (Dynamo).
 pub fn reason_in(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => reason(text).map(str::to_owned),
@@ -76,7 +76,7 @@ mod tests {
     use crate::engine::timestamp::Stamp;
 
     #[test]
-    fn every_engines_word_for_giving_up_is_known_and_none_for_an_end() {
+    fn reasons_that_mean_failure_are_told_from_those_that_do_not() {
         for word in [
             "abort",
             "aborted",
@@ -94,7 +94,7 @@ mod tests {
             "failed",
             "generation_error",
         ] {
-            assert!(is_given_up(word), "{word}");
+            assert!(is_failure(word), "{word}");
         }
         for word in [
             "stop",
@@ -112,7 +112,7 @@ mod tests {
             "limit",
             "load",
         ] {
-            assert!(!is_given_up(word), "{word}");
+            assert!(!is_failure(word), "{word}");
         }
     }
 
@@ -134,7 +134,6 @@ mod tests {
         }
     }
 
-    /// Answers of `events`, as `check` judges them.
     fn ends_well(events: &[&str]) -> bool {
         let mut answer = Answer::default();
         for event in events {
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ends_well_with_a_reason_a_usage_or_done() {
+    fn an_answer_succeeds_with_a_reason_a_usage_or_done() {
         let text = r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#;
         let counted = r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"completion_tokens":1}}"#;
         let usage = r#"{"choices":[],"usage":{"completion_tokens":1}}"#;
@@ -153,7 +152,7 @@ mod tests {
         for good in [&[text, stop][..], &[text, usage], &[text, "[DONE]"], &[usage], &[]] {
             assert!(ends_well(good), "{good:?}");
         }
-        // A running count says nothing about the end, and an end that came before the engine gave up does not undo it.
+        // A running count says nothing about the end, and a good reason before or after a failure does not undo it.
         let bad = [
             &[text][..],
             &[counted, counted],

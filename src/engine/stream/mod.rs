@@ -1,5 +1,5 @@
-//! An answer's bytes on their way to meaning: events, what each carries, which was the first token. Knows no socket, no
-//! thread and no clock; stamps come with the bytes.
+//! A streamed answer, from bytes to events to what they say: the first token, the counts, the end. Uses no socket, thread or
+//! clock; time stamps come with the bytes.
 
 pub mod answer;
 pub mod chunk;

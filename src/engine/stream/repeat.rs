@@ -1,5 +1,5 @@
-//! A short way through an answer's events: nearly all of them equal one before in everything but their text. What does not is
-//! read as JSON by `chunk`, and so is every event that a new shape is learned from; both ways give the same.
+//! A fast path through an answer's events, nearly all of which equal an earlier one except for their text. Other events are
+//! parsed as JSON by `chunk`, and so is every event that becomes the new template. Both paths give the same result.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,23 +7,23 @@ use std::ops::Range;
 use super::chunk::{self, Chunk};
 use crate::engine::failure::Failure;
 
-/// Longer events are read as JSON every time, so that a thousand streams hold little.
-const SHAPE_BYTES_MAX: usize = 4 << 10;
+/// Longer events are always parsed as JSON, so that a thousand streams need little memory.
+const TEMPLATE_BYTES_MAX: usize = 4 << 10;
 
-/// Reads the events of one answer, in order.
+/// Parses the events of one answer, in order.
 #[derive(Debug, Default)]
 pub struct ChunkReader {
-    /// An event whose text stands in it unescaped; empty before there was one.
-    shape: Vec<u8>,
-    /// Where its text stands, which is not empty.
+    /// An earlier event whose text has no escapes; empty until there is one.
+    template: Vec<u8>,
+    /// Where its text is, which is not empty.
     text: Range<usize>,
-    /// Where the name of the answer stands, before the text.
+    /// Where the answer's id is, before the text.
     id: Option<Range<usize>>,
     has_output: bool,
 }
 
 impl ChunkReader {
-    /// As `chunk::parse`.
+    /// The same result as `chunk::parse`.
     pub fn read<'a>(&mut self, data: &'a [u8]) -> Result<Option<Chunk<'a>>, Failure> {
         if let Some(text) = self.text_of(data) {
             return Ok(Some(self.chunk(data, text)));
@@ -35,15 +35,15 @@ impl ChunkReader {
         Ok(chunk)
     }
 
-    /// The text of an event that is the shape's in every other byte.
+    /// The text of an event that equals the template in every other byte.
     fn text_of<'a>(&self, data: &'a [u8]) -> Option<&'a str> {
-        if self.shape.is_empty() {
+        if self.template.is_empty() {
             return None;
         }
-        let before = &self.shape[..self.text.start];
-        let after = &self.shape[self.text.end..];
+        let before = &self.template[..self.text.start];
+        let after = &self.template[self.text.end..];
         let text = data.strip_prefix(before)?.strip_suffix(after)?;
-        // Without these the text ends where the shape's did, and the rest of the JSON means what it meant there.
+        // Without quotes and backslashes the text ends where the template's does, and the rest of the JSON means the same.
         let is_plain = |byte: &u8| *byte >= b' ' && !matches!(byte, b'"' | b'\\');
         if text.is_empty() || !text.iter().all(is_plain) {
             return None;
@@ -61,35 +61,35 @@ impl ChunkReader {
             finish_reason: None,
             has_choice: true,
             usage: None,
-            odd_count: None,
+            impossible_count: None,
         }
     }
 
-    /// Only what says nothing but its text is a shape for others: no count, no end.
+    /// Only an event with nothing but text becomes the template: no usage, no finish reason.
     fn learn(&mut self, data: &[u8], chunk: &Chunk<'_>) {
-        if data.len() > SHAPE_BYTES_MAX || chunk.finish_reason.is_some() || chunk.usage.is_some() {
+        if data.len() > TEMPLATE_BYTES_MAX || chunk.finish_reason.is_some() || chunk.usage.is_some() {
             return;
         }
         let Some(Cow::Borrowed(text)) = chunk.piece else {
             return;
         };
         let id = match chunk.id {
-            Some(Cow::Borrowed(id)) => Some(place(data, id)),
+            Some(Cow::Borrowed(id)) => Some(range_in(data, id)),
             Some(Cow::Owned(_)) => return,
             None => None,
         };
-        let text = place(data, text);
+        let text = range_in(data, text);
         if text.is_empty() || id.as_ref().is_some_and(|id| id.end > text.start) {
             return;
         }
-        self.shape.clear();
-        self.shape.extend_from_slice(data);
+        self.template.clear();
+        self.template.extend_from_slice(data);
         (self.text, self.id, self.has_output) = (text, id, chunk.has_output);
     }
 }
 
-/// Where in `data` a part that was borrowed from it stands.
-fn place(data: &[u8], part: &str) -> Range<usize> {
+/// The range of `part` within `data`, from which it was borrowed.
+fn range_in(data: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - data.as_ptr() as usize;
     start..start + part.len()
 }
@@ -100,16 +100,16 @@ mod tests {
 
     use super::*;
 
-    /// Reads `events` one after another and holds each against `chunk::parse`; returns how many went the short way.
+    /// Reads `events` in order, compares each with `chunk::parse`, and returns how many took the fast path.
     fn read_all(events: &[Vec<u8>]) -> usize {
         let mut reader = ChunkReader::default();
-        let mut short = 0;
+        let mut fast = 0;
         for data in events {
-            short += usize::from(reader.text_of(data).is_some());
-            let told = format!("{:?}", String::from_utf8_lossy(data));
-            assert_eq!(reader.read(data).ok(), chunk::parse(data).ok(), "{told}");
+            fast += usize::from(reader.text_of(data).is_some());
+            let shown = format!("{:?}", String::from_utf8_lossy(data));
+            assert_eq!(reader.read(data).ok(), chunk::parse(data).ok(), "{shown}");
         }
-        short
+        fast
     }
 
     fn event(head: &str, text: &str, tail: &str) -> Vec<u8> {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_differ_in_their_text_go_the_short_way() {
+    fn events_that_differ_in_their_text_take_the_fast_path() {
         let tail = r#","finish_reason":null"#;
         let texts = ["a", "", " two", "漢", r"\n", "b", "\u{1}", "c"];
         let events: Vec<_> = texts.iter().map(|text| event("1", text, tail)).collect();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_alike_but_means_something_else_does_not() {
+    fn similar_events_with_another_meaning_do_not() {
         let first = event("1", "a", "");
         // The text's own bytes close the string and add a field.
         let closes = event("1", r#"a"},"finish_reason":"stop","x":{"y":"b"#, "");
@@ -148,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn a_long_event_is_no_shape() {
-        let long = event("1", &"x".repeat(SHAPE_BYTES_MAX), "");
+    fn a_long_event_is_not_a_template() {
+        let long = event("1", &"x".repeat(TEMPLATE_BYTES_MAX), "");
         assert_eq!(read_all(&[long.clone(), long]), 0);
     }
 
@@ -157,7 +157,7 @@ mod tests {
         prop_oneof!["[a-c ]{0,3}", r#"[ -~\\"éß漢😀]{0,6}"#, any::<String>()]
     }
 
-    /// JSON as engines send it, and nearly so: any field may be there, escaped, empty, null or wrong.
+    /// JSON as engines send it, or nearly: any field may be present, escaped, empty, null or of a wrong type.
     fn anything() -> impl Strategy<Value = Vec<u8>> {
         let quoted = text().prop_map(|text| serde_json::Value::from(text).to_string());
         let raw = text().prop_map(|text| format!("\"{text}\""));
@@ -185,12 +185,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_says_what_the_long_one_says(events in prop::collection::vec(anything(), 1..12)) {
+        fn both_paths_give_the_same_result(events in prop::collection::vec(anything(), 1..12)) {
             read_all(&events);
         }
 
         #[test]
-        fn damaged_bytes_too(events in prop::collection::vec(anything(), 2..4), at: prop::sample::Index, byte: u8) {
+        fn damaged_events_too(events in prop::collection::vec(anything(), 2..4), at: prop::sample::Index, byte: u8) {
             let mut all = events.clone();
             for event in &events {
                 let mut damaged = event.clone();

@@ -1,39 +1,38 @@
-//! Server-sent events out of bytes that arrive in any pieces: events split anywhere, even inside a UTF-8 character, several
-//! in one read, LF, CR or CRLF, comments, several data lines, no final blank line. Carries bytes, never strings, and never
-//! more than `EVENT_BYTES_MAX` of them.
+//! A decoder for server-sent events (WHATWG HTML, section 9.2). Bytes may arrive in any pieces: an event split anywhere, even
+//! inside a UTF-8 character, or several in one read. Lines end in LF, CR or CRLF. Keeps at most `EVENT_BYTES_MAX` bytes.
 
 use crate::engine::failure::Failure;
 
-/// No sane event is longer; what is, ends the request instead of filling the memory.
+/// A longer event fails the request instead of filling the memory.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Of the comments of one event, for the error that one may hold.
+/// Kept of an event's comments, because one may hold an error message.
 const COMMENT_BYTES_MAX: usize = 1 << 10;
 
-/// One event that became whole.
+/// One complete event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// The data of an event of any name but `error`.
+    /// The data of an event with any name except `error`.
     Data(&'a [u8]),
-    /// `event: error`: its data, else its comment (Dynamo sends one without data), else nothing.
+    /// `event: error`: its data, else its comment (Dynamo sends one without data), else empty.
     Error(&'a [u8]),
 }
 
-/// Feed it what comes; it hands out each event that became whole.
+/// Turns the bytes of a stream into events.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// The beginning of a line whose end has not come yet.
+    /// The start of a line whose end has not arrived yet.
     carry: Vec<u8>,
-    /// Data lines of the event that is being read, joined with LF.
+    /// Data lines of the current event, joined with LF.
     data: Vec<u8>,
     has_data: bool,
-    /// The event that is being read is named `error`.
+    /// The current event is named `error`.
     is_error: bool,
-    /// Its comments, up to `COMMENT_BYTES_MAX`.
+    /// Comments of the current event, up to `COMMENT_BYTES_MAX`.
     comment: Vec<u8>,
-    /// A line ended with CR; an LF right after it belongs to it.
+    /// The last line ended in CR; an LF right after it belongs to it.
     after_cr: bool,
     first_line_seen: bool,
 }
@@ -43,9 +42,9 @@ impl Decoder {
         Decoder::default()
     }
 
-    /// Hands every event that ends in `bytes` to `on_event`, which may stop the stream with an error.
+    /// Passes every event that ends within `bytes` to `on_event`, which can stop the stream with an error.
     ///
-    /// Events without data (pings, ids) are not events for the reader, as the standard says; `event: error` is one always.
+    /// Events without data (pings, ids) are dropped, as the standard says, except `event: error`.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -88,7 +87,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The answer is over: hands out what its last event was, when no blank line follows it. The standard would drop it.
+    /// At the end of the answer: passes on a last event that has no blank line after it, which the standard would drop.
     pub fn finish(&mut self, on_event: &mut impl FnMut(Event<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
         let line = std::mem::take(&mut self.carry);
         if !line.is_empty() {
@@ -118,7 +117,7 @@ impl Decoder {
             self.is_error = name.trim_ascii().eq_ignore_ascii_case(b"error");
             return Ok(());
         }
-        // Other fields say nothing here.
+        // Other fields are not used.
         let Some(value) = value_of(line, b"data") else {
             return Ok(());
         };
@@ -145,7 +144,7 @@ impl Decoder {
     }
 }
 
-/// What follows the name of a field: `name`, `name:value` and `name: value` begin one, a longer name another one.
+/// The value of the field `name` (`name`, `name:value` or `name: value`); `None` for a line of another field.
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let value = line.strip_prefix(name)?;
     match value.strip_prefix(b":") {
@@ -154,7 +153,8 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// The shape that nearly every event has, whole in one read: its data, which then need not be copied, and what follows it.
+/// Fast path for an event of one data line that is complete in one read, as nearly all are: its data, not copied, and the bytes
+/// after it.
 fn whole_event(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let value = bytes.strip_prefix(b"data: ")?;
     let (data, rest) = value.split_at(line_end(value)?);
@@ -175,7 +175,7 @@ fn check_size(bytes: usize) -> Result<(), Failure> {
 fn line_end(bytes: &[u8]) -> Option<usize> {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // Marks the zero bytes of a word; bytes above the first zero may be marked wrongly, which only costs a second look.
+    // Sets the high bit of each zero byte. Bytes above the first zero byte may be marked too; only the first mark is used.
     let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
     let mut chunks = bytes.chunks_exact(8);
     let mut offset = 0;
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_three_ways_and_fields_are_read_as_the_standard_says() {
+    fn line_ends_and_fields_follow_the_standard() {
         for (stream, want) in [
             ("data: a\n\ndata: b\n\n", vec!["a", "b"]),
             ("data: a\r\n\r\ndata: b\r\n\r\n", vec!["a", "b"]),
@@ -239,14 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_named_error_is_one_with_its_data_or_its_comment() {
+    fn an_error_event_has_its_data_or_its_comment() {
         for (stream, want) in [
             ("event: error\n: lost\n\n", vec!["error( lost)"]),
             (": lost\nevent:error\n\n", vec!["error( lost)"]),
             ("event: error\ndata: {}\n: c\n\n", vec!["error({})"]),
             ("data: {}\r\nevent: ERROR \r\n\r\n", vec!["error({})"]),
             ("event: error\ndata:\n\n", vec!["error()"]),
-            // What an event said is not the next one's.
+            // Nothing carries over to the next event.
             (": ping\n\nevent: error\n\n", vec!["error()"]),
             (
                 ": ping\ndata: a\n\nevent: error\n\ndata: b\n\n",
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_are_found_wherever_they_are() {
+    fn line_ends_are_found_at_every_offset() {
         for length in 0..40 {
             for at in 0..length {
                 for end in [b'\n', b'\r'] {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reader_can_stop_the_stream() {
+    fn the_callback_can_stop_the_stream() {
         let mut seen = 0;
         let got = Decoder::new().feed(b"data: a\n\ndata: b\n\n", &mut |_| {
             seen += 1;

@@ -1,6 +1,6 @@
-//! The tables of SentencePiece's normalizer in a tokenizer.json, in base64: a trie's size in bytes as a little-endian u32, the
-//! trie, then replacements with a NUL behind each. The tokenizers library takes memory for the size that is claimed, so it is
-//! checked here first.
+//! Checks the tables of SentencePiece's normalizer in a tokenizer.json (`precompiled_charsmap`, base64): the size of a trie in bytes
+//! as a little-endian u32, the trie, then replacements that each end in NUL. The tokenizers library allocates whatever size the
+//! table claims, so the claim is checked first.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,11 +12,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 const KEY: &str = "precompiled_charsmap";
 const SIZE_BYTES: usize = 4;
 
-/// Refuses a tokenizer.json in which such a table claims more than it has. Whatever else is wrong is left to the library.
+/// Refuses a tokenizer.json with a table that claims a larger trie than it holds. Other errors are left to the library.
 pub fn check(file: &[u8]) -> Result<(), String> {
     let claimed = Cell::new(None);
     let mut text = serde_json::Deserializer::from_slice(file);
-    // What is no JSON is refused by the library, with better words.
+    // The library reports invalid JSON, with a better message.
     let _ = Rules(&claimed, Level::File).deserialize(&mut text);
     match claimed.get() {
         Some(bytes) => Err(format!("its {KEY} claims a table of {bytes} bytes and is shorter")),
@@ -24,7 +24,7 @@ pub fn check(file: &[u8]) -> Result<(), String> {
     }
 }
 
-/// How many times longer a table can make a text: the longest replacement, of a character of one byte.
+/// By which factor a table can lengthen a text: the longest replacement, for a character of one byte.
 pub fn growth(base64: &str) -> f64 {
     let table = decoded(base64);
     let replacements = claimed_bytes(&table).and_then(|trie| table.get(SIZE_BYTES + trie..));
@@ -39,7 +39,7 @@ fn claimed_bytes(table: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(*size)).ok()
 }
 
-/// Up to the first character that is none of base64.
+/// Decodes up to the first character outside base64's alphabet.
 fn decoded(base64: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(base64.len() / 4 * 3);
     let (mut bits, mut held) = (0_u32, 0);
@@ -64,13 +64,13 @@ fn decoded(base64: &str) -> Vec<u8> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
-    /// Only its normalizer has such tables; vocabularies are passed by.
+    /// Only the normalizer has such tables; vocabularies are skipped.
     File,
     Normalizer,
     Table,
 }
 
-/// Walks the rules, at whatever depth, and keeps nothing but a claim that is wrong.
+/// Visits the rules at any depth and keeps only a wrong claim.
 #[derive(Clone, Copy)]
 struct Rules<'a>(&'a Cell<Option<usize>>, Level);
 
@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for Rules<'_> {
     }
 }
 
-/// Borrowed where the file has no escapes in it.
+/// Borrowed if the key has no escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// A trie of four bytes, and two replacements.
+    /// A trie of four bytes and two replacements.
     const WHOLE: &str = "BAAAAAAAAABhAGJjZAA=";
 
     fn check_all(normalizer: serde_json::Value) -> Result<(), String> {

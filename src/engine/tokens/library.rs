@@ -1,5 +1,5 @@
-//! The tokenizers library behind a fence: its panics about a file are errors, and a file whose rules multiply a text is
-//! refused before they run, since memory that cannot be had ends the process. Must never read a file itself.
+//! The tokenizers library, made safe for files that nobody checked: its panics become errors, and a file whose rules multiply the
+//! length of a text is refused before they run, because running out of memory ends the process.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use super::charsmap;
 use crate::python::json;
 use crate::sys::panic;
 
-/// How many times longer a file's rules may make a text. Real ones need 10 at most.
+/// By which factor the rules of a file may lengthen a text. Real files need 10 at most.
 const GROWTH_MAX: f64 = 1000.0;
 
-/// A tokenizer.json in memory, which neither cuts a text nor fills it up.
+/// A parsed tokenizer.json, with truncation and padding turned off.
 #[derive(Debug)]
 pub struct Library(tokenizers::Tokenizer);
 
@@ -22,7 +22,7 @@ impl Library {
     pub fn read(bytes: &[u8]) -> Result<Library, String> {
         let bytes = json::without_mark(bytes);
         charsmap::check(bytes)?;
-        let read = fenced(|| {
+        let read = guarded(|| {
             let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
             inner.with_truncation(None)?;
             inner.with_padding(None);
@@ -43,16 +43,16 @@ impl Library {
 
     /// Token ids, without special tokens.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        fenced(|| Ok(self.0.encode_fast(text, false)?.get_ids().to_vec()))
+        guarded(|| Ok(self.0.encode_fast(text, false)?.get_ids().to_vec()))
     }
 
-    /// The text of token ids; ids that are special or outside the vocabulary vanish.
+    /// The text of token ids; special ids and ids outside the vocabulary are skipped.
     pub fn decode(&self, ids: &[u32]) -> Result<String, String> {
-        // A decoder fails only on texts that its own tokens do not make.
-        fenced(|| Ok(self.0.decode(ids, true).unwrap_or_default()))
+        // A decoder fails only on texts that the file's own tokens cannot form.
+        guarded(|| Ok(self.0.decode(ids, true).unwrap_or_default()))
     }
 
-    /// Every token's text and id.
+    /// The text and id of every token.
     pub fn vocabulary(&self) -> HashMap<String, u32> {
         self.0.get_vocab(true)
     }
@@ -62,20 +62,21 @@ impl Library {
     }
 }
 
-fn fenced<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match panic::contained(work) {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
         Err(words) => Err(format!("the tokenizers library gave up on it ({words})")),
     }
 }
 
-/// The growth of one kind of rules, as the library itself writes them down.
+/// The growth by one kind of rules, read from the library's own serialisation of them.
 fn rules_growth(rules: Option<&impl Serialize>) -> f64 {
     let written = rules.and_then(|rules| serde_json::to_value(rules).ok());
     written.as_ref().map_or(1.0, growth)
 }
 
-/// How many times longer a rule can make a text. One rule of a sequence works on what the rules before it made.
+/// By which factor a rule can lengthen a text. The factors of a sequence multiply, because each rule works on the output of the
+/// one before.
 fn growth(rule: &Value) -> f64 {
     let of_all = |key: &str| -> f64 { rule[key].as_array().into_iter().flatten().map(growth).product() };
     let own = match rule["type"].as_str() {
@@ -85,7 +86,7 @@ fn growth(rule: &Value) -> f64 {
             .product(),
         Some("Replace") => replace_growth(&rule["pattern"], rule["content"].as_str().unwrap_or_default()),
         Some("Precompiled") => charsmap::growth(rule["precompiled_charsmap"].as_str().unwrap_or_default()),
-        // A byte becomes a character of up to two.
+        // Each byte becomes a character of one or two bytes.
         Some("ByteLevel") => 2.0,
         Some("TemplateProcessing") => {
             let pieces = rule["single"].as_array().into_iter().flatten();
@@ -99,7 +100,7 @@ fn growth(rule: &Value) -> f64 {
 fn replace_growth(pattern: &Value, content: &str) -> f64 {
     match pattern["String"].as_str() {
         Some(text) => content.len() as f64 / text.len().max(1) as f64,
-        // It may match what is empty, before every character.
+        // A regular expression may match the empty text before every character.
         None => 1.0 + content.len() as f64,
     }
 }
@@ -110,12 +111,12 @@ mod tests {
 
     use super::*;
 
-    /// A table of a trie that is empty, and a replacement of 2000 bytes.
+    /// A table with an empty trie and a replacement of 2000 bytes.
     fn long_charsmap() -> String {
         format!("AAAAAGFh{}", "YWFh".repeat(667))
     }
 
-    /// A tokenizer of one word, with more keys.
+    /// A tokenizer of one word, with additional keys.
     fn read(more: Value) -> Result<Library, String> {
         let mut file = json!({
             "version": "1.0", "added_tokens": [],
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn panics_of_the_library_are_sentences() {
+    fn panics_of_the_library_are_errors() {
         for bytes in [
             &include_bytes!("../../../tests/golden/engine/hostile/tokenizer-truncated-decoder.json")[..],
             include_bytes!("../../../tests/golden/engine/hostile/tokenizer-bad-base64.json"),
@@ -167,7 +168,7 @@ mod tests {
         }
         let charsmap = json!({"normalizer": {"type": "Precompiled", "precompiled_charsmap": long_charsmap()}});
         assert!(read(charsmap).err().unwrap().contains("times as long"));
-        // Numbers that only ask for a length are not obeyed.
+        // Padding and truncation are ignored.
         let padding = json!({
             "strategy": {"Fixed": 1_u64 << 60}, "direction": "Right", "pad_to_multiple_of": null,
             "pad_id": 0, "pad_type_id": 0, "pad_token": "[UNK]",

@@ -1,5 +1,5 @@
-//! How many tokens a text has and what text tokens have: from the model's tokenizer.json, from the engine, or not at all.
-//! Must never download anything.
+//! Counts the tokens of a text and turns tokens into text: with the model's tokenizer.json, with the engine's `/tokenize`, or by
+//! words. Nothing is downloaded.
 
 use std::collections::HashSet;
 use std::env;
@@ -26,35 +26,35 @@ use remote::EngineTokenizer;
 use special::SpecialTokens;
 
 const FILE_NAME: &str = "tokenizer.json";
-/// The largest known, of 262,144 tokens, has 33 MB.
+/// The largest known file, of 262,144 tokens, has 33 MB.
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
-/// Far longer than reading any tokenizer takes.
+/// Far longer than parsing any tokenizer takes.
 const LOAD_MAX: Duration = Duration::from_secs(600);
-/// The name of a commit.
+/// `refs/main` holds the hash of a commit.
 const REVISION_BYTES_MAX: u64 = 4096;
-/// What a clone has in place of large files that were not fetched.
+/// The start of the file that git leaves when Git LFS did not fetch the real one.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
-/// The sources of token counts, best first.
+/// Where token counts come from, best first.
 pub enum Tokenizer {
     Local(LocalTokenizer),
     Engine(EngineTokenizer),
-    /// None: lengths are words. Why there is none, if one was looked for.
+    /// No tokenizer: lengths are counted in words. Holds the reason, if one was looked for.
     Words(Option<String>),
 }
 
-/// A tokenizer.json in memory; clones share it.
+/// A loaded tokenizer.json; clones share it.
 #[derive(Clone)]
 pub struct LocalTokenizer {
     inner: Arc<Library>,
     path: PathBuf,
-    /// What tokenizer_config.json declares as special, by text.
+    /// The special tokens that tokenizer_config.json declares.
     special: Arc<SpecialTokens>,
 }
 
 impl Tokenizer {
-    /// The best source that this run needs. Fails only where the workload cannot do without, or where `--tokenizer` names
-    /// something that is none.
+    /// The best source that this run needs. Fails if the workload requires a tokenizer and there is none, or if `--tokenizer`
+    /// does not name one.
     pub fn open(config: &EngineConfig, key: &ApiKey) -> Result<Tokenizer, Error> {
         if let Some(path) = &config.tokenizer {
             return LocalTokenizer::load(path)
@@ -106,7 +106,7 @@ impl Tokenizer {
         }
     }
 
-    /// Tokens of a text, without special tokens; words where there is no tokenizer.
+    /// Number of tokens in a text, without special tokens; words if there is no tokenizer.
     pub fn count(&self, text: &str) -> Result<u64, Error> {
         match self {
             Tokenizer::Local(local) => Ok(local.encode(text)?.len() as u64),
@@ -115,7 +115,7 @@ impl Tokenizer {
         }
     }
 
-    /// What a reader of the report should know about the lengths of prompts; nothing where they are exact.
+    /// A note for the report if prompt lengths are not exact.
     pub fn note(&self, config: &EngineConfig) -> Option<String> {
         let without = match self {
             Tokenizer::Words(why) => why,
@@ -153,7 +153,7 @@ impl LocalTokenizer {
                 file.display()
             ));
         }
-        // A large one takes seconds, in which people press Ctrl-C.
+        // On its own thread: a large file takes seconds, in which Ctrl-C has to work.
         let read = run_detached("tokenizer", &Deadline::after(LOAD_MAX), move || Library::read(&bytes));
         let inner = read
             .map_err(|error| error.to_string())
@@ -178,7 +178,7 @@ impl LocalTokenizer {
             .map_err(|cause| self.failed("encode a text", &cause))
     }
 
-    /// The text of token ids; ids that are special or outside the vocabulary vanish.
+    /// The text of token ids; special ids and ids outside the vocabulary are skipped.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         self.inner
             .decode(ids)
@@ -192,7 +192,7 @@ impl LocalTokenizer {
         ))
     }
 
-    /// Every token's text that is not declared special.
+    /// The texts of all tokens that are not declared special.
     fn vocabulary(&self) -> impl Iterator<Item = String> {
         let special: HashSet<u32> = self.special.texts().filter_map(|text| self.inner.id_of(text)).collect();
         self.inner
@@ -203,14 +203,14 @@ impl LocalTokenizer {
     }
 }
 
-/// Nobody counts tokens, which only exact lengths need.
+/// The error when `--exact-lengths` is given and nothing can count tokens.
 fn uncounted(why: &str) -> Error {
     Error::Environment(format!(
         "--exact-lengths needs a tokenizer: {why}; give --tokenizer PATH, or leave --exact-lengths out"
     ))
 }
 
-/// `--tokenizer` is not what it should be.
+/// The error when `--tokenizer` does not name a tokenizer.
 fn unusable(path: &Path, cause: &str) -> Error {
     let advice = literal_path_advice(path).unwrap_or_else(|| {
         format!("give the model's folder or its {FILE_NAME}; a name in the Hugging Face cache goes into --model")
@@ -218,7 +218,7 @@ fn unusable(path: &Path, cause: &str) -> Error {
     Error::Environment(format!("--tokenizer {}: {cause}; {advice}", path.display()))
 }
 
-/// Where the tokenizer of a model lies: the folder that its name is, or its newest download in the Hugging Face cache.
+/// The tokenizer.json of a model: in the folder of that name, or the newest download in the Hugging Face cache.
 fn find(model: &str) -> Option<PathBuf> {
     let own = Path::new(model).join(FILE_NAME);
     if own.is_file() {

@@ -1,5 +1,5 @@
-//! Words that are one token each, so that a text of n of them has n tokens. The same tokenizer and seed give the
-//! reference's words. Must never return a pool that does not hold what it promises.
+//! A pool of words that are one token each, so that a text of n words has n tokens. The same tokenizer and seed give the
+//! reference's words. A pool is checked before it is used: one for which this does not hold is an error.
 
 use std::collections::BTreeSet;
 
@@ -9,20 +9,20 @@ use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
 use crate::sys::signal;
 
-/// What begins a word in the keys of byte-level and SentencePiece vocabularies.
+/// Prefixes that mark the start of a word in byte-level and SentencePiece vocabularies.
 const WORD_STARTS: [char; 3] = [' ', '\u{120}', '\u{2581}'];
-/// Stands for any text before a word.
+/// A sample of text before a word.
 const PROBE: &str = "x";
 
 #[derive(Debug)]
 pub struct WordPool {
     words: Vec<String>,
-    /// Whether texts begin with a blank. Most tokenizers make it part of the first word's token.
+    /// Whether texts start with a blank, which most tokenizers make part of the first word's token.
     leading_blank: bool,
 }
 
 impl WordPool {
-    /// `size` words drawn with `seed`. `model` is what the user called the tokenizer's model.
+    /// Draws `size` words with `seed`. `model` is for error messages.
     pub fn build(tokenizer: &Tokenizer, model: &str, size: usize, seed: &BigInt) -> Result<WordPool, Error> {
         let local = match tokenizer {
             Tokenizer::Local(local) => local,
@@ -62,13 +62,13 @@ impl WordPool {
         Ok(pool)
     }
 
-    /// Text of `tokens` tokens, drawn with Python's `choices`.
+    /// A text of `tokens` tokens, drawn as Python's `random.choices` draws.
     pub fn text(&self, tokens: u64, rng: &mut PythonRandom) -> String {
         let drawn = (0..tokens).map(|_| rng.choices_index(self.words.len())).collect();
         self.joined(drawn)
     }
 
-    /// The same behind other text: every word comes with the blank that makes it one token.
+    /// The same, to follow other text: with the blank that makes the first word one token.
     pub fn text_after(&self, tokens: u64, rng: &mut PythonRandom) -> String {
         let text = self.text(tokens, rng);
         let blank = if self.leading_blank || text.is_empty() { "" } else { " " };
@@ -94,7 +94,7 @@ fn missing(model: &str, why: &str) -> Error {
     ))
 }
 
-/// Lower-case words that begin a token of the vocabulary, in order.
+/// All tokens of the vocabulary that are the start of a word and lower-case ASCII, sorted.
 fn candidates(local: &LocalTokenizer) -> BTreeSet<String> {
     let words = local.vocabulary().filter_map(|key| {
         let word = key.strip_prefix(WORD_STARTS)?;
@@ -104,7 +104,7 @@ fn candidates(local: &LocalTokenizer) -> BTreeSet<String> {
     words.collect()
 }
 
-/// Those that add exactly one token to `before`, which alone has `base`.
+/// The candidates that add exactly one token to `before`, which has `base` tokens.
 fn single_tokens(
     local: &LocalTokenizer,
     candidates: &BTreeSet<String>,
@@ -113,7 +113,7 @@ fn single_tokens(
 ) -> Result<Vec<String>, Error> {
     let mut kept = Vec::new();
     for word in candidates {
-        // Some vocabularies take seconds.
+        // Large vocabularies take seconds.
         if signal::received().is_some() {
             return Err(Error::Environment("the run was ended".to_owned()));
         }

@@ -1,4 +1,4 @@
-//! The special tokens that a tokenizer_config.json declares. Must never keep more than the file's values.
+//! The special tokens that a tokenizer_config.json declares.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 use crate::python::json;
 use crate::sys::whole_file;
 
-/// Of a tokenizer_config.json, which lists each special token once.
+/// Bound for a tokenizer_config.json, which lists each special token once.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// As the file has them: a copy of very many short ones would cost as much again.
+/// Holds the parsed file: a copy of very many short texts would double the memory.
 #[derive(Debug, Default)]
 pub(crate) struct SpecialTokens(Map<String, Value>);
 
 impl SpecialTokens {
-    /// None if there is no such file, or if it is no JSON.
+    /// Empty if there is no such file or it is not a JSON object.
     pub(crate) fn of_config(path: &Path) -> SpecialTokens {
         let parsed = whole_file::read(path, CONFIG_BYTES_MAX)
             .ok()
@@ -26,7 +26,7 @@ impl SpecialTokens {
         }
     }
 
-    /// Their texts; one that is declared twice comes twice.
+    /// The texts of the special tokens; one declared twice is returned twice.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         let named = self
             .0
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_stand_in_every_form_that_a_config_has_for_them() {
+    fn texts_are_found_in_every_form_of_declaration() {
         let config = r#"{"bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}, "pad_token": null,
             "additional_special_tokens": ["<a>", {"content": "<b>"}, 3],
             "model_specific_special_tokens": {"image_token": "<i>", "boi_token": {"content": "<j>"}},

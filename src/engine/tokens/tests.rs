@@ -1,4 +1,4 @@
-//! Against a recorded tokenizer library: pools, decoding, encoding.
+//! Pools, decoding and encoding against results recorded from Python's tokenizers library.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/engine/tokenizer-vectors.json")).unwrap()
 }
 
-/// Read once for all cases.
+/// Loaded once for all cases.
 fn tokenizer(name: &Value) -> &'static Tokenizer {
     static TINY: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_folder(&golden("tiny-tokenizer")).unwrap());
     static WORDS: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_folder(&golden("words-tokenizer")).unwrap());
@@ -34,7 +34,7 @@ fn ids(list: &Value) -> Vec<u32> {
 }
 
 #[test]
-fn pools_are_the_references() {
+fn pools_equal_the_references() {
     for case in vectors()["pool"].as_array().unwrap() {
         let size = case["size"].as_u64().unwrap() as usize;
         let seed = BigInt::parse(&case["seed"].to_string()).unwrap();
@@ -55,7 +55,7 @@ fn pools_are_the_references() {
 }
 
 #[test]
-fn texts_of_ids_are_the_references() {
+fn decoded_texts_equal_the_references() {
     for case in vectors()["decode"].as_array().unwrap() {
         let tokenizer = tokenizer(&case["tokenizer"]);
         let text = tokenizer.local().unwrap().decode(&ids(&case["ids"])).unwrap();
@@ -64,7 +64,7 @@ fn texts_of_ids_are_the_references() {
 }
 
 #[test]
-fn ids_of_texts_are_the_references() {
+fn encoded_ids_equal_the_references() {
     for case in vectors()["encode"].as_array().unwrap() {
         let tokenizer = tokenizer(&case["tokenizer"]);
         let text = case["text"].as_str().unwrap();
@@ -81,7 +81,7 @@ fn ids_of_texts_are_the_references() {
 }
 
 #[test]
-fn without_a_tokenizer_the_reason_is_told() {
+fn without_a_tokenizer_the_reason_is_given() {
     let words = Tokenizer::Words(Some("it is away".into()));
     let refusal = WordPool::build(&words, "org/model", 10, &BigInt::from(1))
         .expect_err("a refusal")

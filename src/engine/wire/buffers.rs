@@ -1,17 +1,17 @@
-//! The bytes of one connection on their way through ureq. Small, and the outgoing half exists only while a request is being
-//! sent, so that a thousand idle or receiving streams cost little. Bounded: input stops growing at `INPUT_BYTES_MAX`.
+//! The buffers that ureq uses for one connection. They are small, and the output buffer exists only while a request is being
+//! sent, so that a thousand idle or receiving streams need little memory. Input grows to `INPUT_BYTES_MAX` at most.
 
 use ureq::unversioned::transport::Buffers;
 
-/// What one read may bring at first; about fifteen token events.
+/// Size of the first reads; about fifteen token events.
 const INPUT_BYTES: usize = 4 << 10;
-/// What it may bring on a stream that fills this much: fewer reads, and nothing for a thousand quiet streams to pay for.
+/// Size of reads on a stream that filled its buffer: fewer reads, without more memory for a thousand slow streams.
 const BUSY_INPUT_BYTES: usize = 16 << 10;
-/// Input grows this far while nothing of it can be used, which only headers do.
+/// Input grows up to this size while none of it can be consumed, which happens only with headers.
 pub const INPUT_BYTES_MAX: usize = 64 << 10;
-/// What one write takes; most requests fit.
+/// Most bytes in one write; most requests fit.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// A short request gets no less.
+/// Least size of the output buffer.
 const OUTPUT_BYTES_MIN: usize = 4 << 10;
 
 #[derive(Debug, Default)]
@@ -19,24 +19,24 @@ pub struct StreamBuffers {
     input: Vec<u8>,
     consumed: usize,
     filled: usize,
-    /// The last read left no room, so more was waiting.
+    /// The last read filled the buffer, so more may be waiting.
     was_full: bool,
-    /// The last look at the input used some of it; otherwise more must be read first.
+    /// The last look at the input consumed some of it; otherwise more has to be read first.
     progress: bool,
     output: Vec<u8>,
-    /// What the next request needs, head and body.
+    /// Size of the next request, header and body.
     expected_output: usize,
-    /// Bytes at the start of `output` that wait for what follows them.
+    /// Bytes at the start of `output` that wait for the next write.
     held: usize,
 }
 
 impl StreamBuffers {
-    /// The next request has about so many bytes: fresh pages for more would cost time inside its clock.
+    /// The next request has about this many bytes. A larger buffer would take page faults inside the request's clock.
     pub fn expect_output(&mut self, bytes: usize) {
         self.expected_output = bytes;
     }
 
-    /// Keeps the first `amount` bytes of what `output` gave until the next write, to go out together with it.
+    /// Holds back the first `amount` bytes written into `output`, to send them together with the next write.
     pub fn hold(&mut self, amount: usize) {
         self.held += amount;
     }
@@ -45,17 +45,17 @@ impl StreamBuffers {
         self.held
     }
 
-    /// What is to be written when `amount` more bytes were put into `output`.
+    /// The bytes to send after `amount` more were written into `output`.
     pub fn outgoing(&self, amount: usize) -> &[u8] {
         &self.output[..self.held + amount]
     }
 
-    /// Everything was written.
+    /// Everything was sent.
     pub fn sent(&mut self) {
         self.held = 0;
     }
 
-    /// No more output until the next request.
+    /// Frees the output buffer until the next request.
     pub fn release_output(&mut self) {
         self.output = Vec::new();
         self.held = 0;
@@ -103,7 +103,7 @@ impl Buffers for StreamBuffers {
         self.consumed += amount;
     }
 
-    /// ureq asks for scratch room only to send chunked bodies, which are not sent here.
+    /// ureq needs the temporary buffer only for chunked request bodies, which are not sent here.
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
         (&mut [], self.output())
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn input_comes_out_as_it_went_in_and_never_stalls() {
+    fn input_is_returned_in_order_and_never_stalls() {
         let mut buffers = StreamBuffers::default();
         append(&mut buffers, b"abcd");
         assert!(!buffers.can_use_input());
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn input_that_nobody_uses_grows_to_its_limit_only() {
+    fn input_that_is_not_consumed_grows_to_its_limit() {
         let mut buffers = StreamBuffers::default();
         loop {
             let room = buffers.input_append_buf().len();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_is_as_large_as_its_request() {
+    fn the_output_buffer_is_as_large_as_the_request() {
         for (request, room) in [(0, OUTPUT_BYTES_MIN), (30_000, 30_000), (1 << 20, OUTPUT_BYTES_MAX)] {
             let mut buffers = StreamBuffers::default();
             buffers.expect_output(request);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_goes_out_first() {
+    fn held_bytes_are_sent_first() {
         let mut buffers = StreamBuffers::default();
         buffers.output()[..2].copy_from_slice(b"he");
         buffers.hold(2);

@@ -1,5 +1,5 @@
-//! One request and its answer over one line, with ureq as the HTTP layer: what is sent, how the answer is read, and how every
-//! way to fail becomes a class and a sentence. Never sends a request twice.
+//! One request and its answer over one connection, with ureq as the HTTP layer. Every failure becomes a class and a message.
+//! A request is sent once.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ use crate::engine::workload::Request;
 use crate::http::answer;
 use crate::http::said::{one_line, said};
 
-/// One piece of an answer's body; token events are much smaller.
+/// Size of one read of an answer's body; token events are much smaller.
 const PIECE_BYTES: usize = 4 << 10;
-/// What is kept of an answer that may turn out to hold no event.
+/// Kept from the start of an answer, for the message when it contains no event.
 const OPENING_BYTES_MAX: usize = 4 << 10;
-/// How long a connection may take to become free after `[DONE]`; then it is closed instead.
+/// How long a connection may take to become free after `[DONE]`; after that it is closed.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// A line with everything to send on it.
+/// A connection with everything needed to send requests on it.
 pub struct Exchanger {
     pub line: Arc<Line>,
     target: Arc<Target>,
@@ -55,7 +55,7 @@ impl Exchanger {
         }
     }
 
-    /// Makes sure that the line has a connection that works; returns how long opening one took, 0 when there was one.
+    /// Makes sure that there is a working connection. Returns the nanoseconds that opening one took, 0 if it was open.
     pub fn open(&self) -> Result<u64, Failure> {
         if let Some(mut kept) = self.line.take_kept()
             && self.connector.can_use(&mut *kept)
@@ -106,11 +106,11 @@ impl Exchanger {
         }
     }
 
-    /// Sends one request and reads its answer. `None`: the run ended before the answer did.
+    /// Sends one request and reads its answer. `None`: the run was interrupted before the answer ended.
     pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
         let opened = self.open();
-        let before = Before::of(&self.line);
-        // From here on everything counts: building the request, writing it, and whatever keeps this thread from it.
+        let before = CountsBefore::of(&self.line);
+        // The clock starts: building and writing the request are inside it, and so is any wait for a core.
         let dispatched = self.line.clock.now();
         let mut record = Record::begin(request.id, scheduled, dispatched);
         record.answer = Answer::new(request.wants_text, request.max_tokens);
@@ -162,8 +162,8 @@ impl Exchanger {
         ending::check(&record.answer)
     }
 
-    /// Apart from `exchange`, so that its piece is not on the stack below the sending. `opening` gets what came before the
-    /// first event, for the sentence about an answer that has none.
+    /// Not inlined into `exchange`, so that the read buffer is not on the stack while the request is sent. `opening` receives the
+    /// bytes before the first event, for the message about an answer without one.
     #[inline(never)]
     fn read_answer(
         &mut self,
@@ -177,7 +177,7 @@ impl Exchanger {
         let mut chunks = ChunkReader::default();
         let mut reader = response.body_mut().as_reader();
         let mut waiting = true;
-        // On the stack, whose pages sending the request used already.
+        // On the stack: sending the request has already touched these pages.
         let mut piece = [0; PIECE_BYTES];
         loop {
             let bytes = match reader.read(&mut piece) {
@@ -206,21 +206,21 @@ impl Exchanger {
                 }
                 self.line.progressed(progress);
             }
-            // A stream that never pauses never waits, so the limits are looked at here too.
+            // Waits check the limits, but a stream that never pauses has no waits.
             if let Some(stop) = self.line.overdue(at) {
                 return Err(self.timeout_failure(stop));
             }
         }
     }
 
-    /// The last event may lack its blank line. The standard and the reference drop it then; it is still heard when it is
-    /// `[DONE]` or an error.
+    /// A last event without its blank line is dropped by the standard and the reference. Here it still counts if it is `[DONE]`,
+    /// a finish reason, a usage or an error.
     fn end_of_body(&self, decoder: &mut Decoder, record: &mut Record) -> Result<(), Failure> {
         let at = self.line.arrived();
         decoder.finish(&mut |event| record.answer.read_unfinished(event, at))
     }
 
-    /// Reads what follows `[DONE]`, usually nothing but the end, so that the connection can be used again.
+    /// Reads the rest of the body after `[DONE]`, usually only its end, so that the connection can be used again.
     fn drain(&self, reader: &mut impl Read, piece: &mut [u8]) {
         self.line.limit(self.line.clock.now().plus(DRAIN), Stop::Drain);
         while let Ok(bytes) = reader.read(piece) {
@@ -257,7 +257,7 @@ impl Exchanger {
         }
     }
 
-    /// A server that speaks TLS answers a request in the clear with an alert.
+    /// A TLS server answers a plain HTTP request with an alert, which is not HTTP.
     fn not_http(&self, cause: &str) -> Failure {
         let advice = match self.target.uri().scheme_str() {
             Some("http") => "; check the port of --engine-url, and use https:// if it speaks TLS",
@@ -306,7 +306,7 @@ impl Exchanger {
         Failure::new(FailureClass::HttpStatus, text)
     }
 
-    /// An answer without an event: what it is instead, and what it says.
+    /// The failure of an answer without an event, with its content type and text.
     fn check_type(&self, response: &Response<Body>, opening: &[u8]) -> Result<(), Failure> {
         let kind = response
             .headers()
@@ -327,8 +327,8 @@ impl Exchanger {
     }
 }
 
-/// The line's counts before a request.
-struct Before {
+/// The connection's counts at one moment.
+struct CountsBefore {
     bytes_sent: u64,
     bytes_received: u64,
     reads: u64,
@@ -336,10 +336,10 @@ struct Before {
     lag_ns_sum: u64,
 }
 
-impl Before {
-    fn of(line: &Line) -> Before {
+impl CountsBefore {
+    fn of(line: &Line) -> CountsBefore {
         let counts = &line.counts;
-        Before {
+        CountsBefore {
             bytes_sent: counts.bytes_sent.load(Relaxed),
             bytes_received: counts.bytes_received.load(Relaxed),
             reads: counts.reads.load(Relaxed),
@@ -349,7 +349,7 @@ impl Before {
     }
 
     fn take_difference(&self, line: &Line, record: &mut Record) {
-        let now = Before::of(line);
+        let now = CountsBefore::of(line);
         record.bytes_sent = now.bytes_sent - self.bytes_sent;
         record.bytes_received = now.bytes_received - self.bytes_received;
         record.reads = now.reads - self.reads;
@@ -377,7 +377,7 @@ fn unwrapped(error: &ureq::Error) -> &ureq::Error {
     }
 }
 
-/// The error's own words, on one line.
+/// The error's message, on one line.
 fn cause(error: &ureq::Error) -> String {
     one_line(&answer::cause(error))
 }

@@ -1,5 +1,5 @@
-//! What a lane and its one connection share while a request is under way: arrival stamps and counts go out, limits go in.
-//! Only plain atomics: the transport runs inside ureq, on the lane's own thread.
+//! The state that a worker shares with the transport of its connection: the transport reports arrival stamps and counts, the
+//! worker sets limits. Relaxed atomics suffice, because the transport runs inside ureq on the worker's own thread.
 
 use std::fmt;
 use std::io;
@@ -13,10 +13,10 @@ use ureq::unversioned::transport::Transport;
 use crate::engine::timestamp::{Clock, Stamp};
 use crate::sys::deadline::{Limits, timed_out};
 
-/// No stamp is this old.
+/// No real stamp has this value.
 const NOT_YET: i64 = i64::MIN;
 
-/// Heads with those of interim answers, sizes of chunks, trailers: what may come before there is something to use.
+/// Most bytes of headers (of interim responses too), chunk sizes and trailers that may arrive without any body.
 pub const UNUSED_BYTES_MAX: usize = 128 << 10;
 
 /// How long a request may take, step by step.
@@ -25,13 +25,13 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From dispatch to the first token event.
     pub first_token: Duration,
-    /// From an event that took the answer further to the next one.
+    /// From one event that made progress to the next.
     pub stall: Duration,
     /// From dispatch to the end.
     pub total: Duration,
 }
 
-/// Why the transport gave up a wait.
+/// Why the transport ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stop {
@@ -39,9 +39,9 @@ pub enum Stop {
     FirstToken,
     Stall,
     Total,
-    /// The whole run is being ended.
+    /// The whole run is being interrupted.
     Interrupted,
-    /// The connection did not become free soon enough after the answer.
+    /// The connection did not become free in time after the answer.
     Drain,
 }
 
@@ -60,32 +60,33 @@ impl Stop {
     }
 }
 
+/// See the module. All stamps are nanoseconds on `clock`.
 pub struct Line {
     pub clock: Clock,
     pub timeouts: Timeouts,
-    /// Set when the run ends early; every wait ends soon after.
+    /// Set when the run is interrupted; every wait ends soon after.
     interrupt: Arc<AtomicBool>,
-    /// The open connection between two requests.
+    /// The open connection, between two requests.
     kept: Mutex<Option<Box<dyn Transport>>>,
     /// When a wait must end, and why.
     deadline: AtomicI64,
     deadline_reason: AtomicU8,
-    /// When an event took the answer further; before the first one silence does not count.
+    /// When the last event made progress; the stall limit applies from the first one on.
     progress: AtomicI64,
     stopped: AtomicU8,
     arrived: AtomicI64,
     handshaking: AtomicBool,
     polling: AtomicBool,
-    /// Of the request under way, head and body.
+    /// Size of the current request, header and body.
     request_bytes: AtomicUsize,
-    /// Received since something of the answer could be used: heads, sizes of chunks, trailers.
+    /// Received since the last header or piece of body was used: headers, chunk sizes, trailers.
     unused_bytes: AtomicUsize,
     first_write: AtomicI64,
     sent: AtomicI64,
     pub counts: Counts,
 }
 
-/// Since the lane began; a request takes the difference.
+/// Totals since the worker started; a request's share is a difference.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub bytes_sent: AtomicU64,
@@ -93,7 +94,7 @@ pub struct Counts {
     pub reads: AtomicU64,
     /// Reads for which the kernel gave no stamp.
     pub reads_without_stamp: AtomicU64,
-    /// From kernel arrival to the end of the read, the last one and all together.
+    /// From the kernel's stamp to the end of the read: of the last read, and the sum of all.
     pub lag_ns: AtomicU64,
     pub lag_ns_sum: AtomicU64,
 }
@@ -120,7 +121,8 @@ impl Line {
         }
     }
 
-    /// From now on a wait past `at` ends with `reason`.
+    /// Sets the deadline: from now on a wait past `at` ends with `reason`. The stall limit applies again from the next
+    /// `progressed`.
     pub fn limit(&self, at: Stamp, reason: Stop) {
         self.deadline.store(at.0, Relaxed);
         self.deadline_reason.store(reason as u8, Relaxed);
@@ -128,13 +130,12 @@ impl Line {
         self.stopped.store(0, Relaxed);
     }
 
-    /// An event that arrived at `at` took the answer further: silence counts from there. Bytes that say nothing (comments,
-    /// pings, empty deltas) do not end a silence.
+    /// An event that arrived at `at` made progress: the stall limit counts from there. Comments, pings and empty deltas do not.
     pub fn progressed(&self, at: Stamp) {
         self.progress.store(at.0, Relaxed);
     }
 
-    /// Why a wait must end at `now`, if it must; remembered for `stopped`.
+    /// The limit that is exceeded at `now`, if any; `stopped` returns it later.
     pub fn overdue(&self, now: Stamp) -> Option<Stop> {
         let stalled = || {
             let since = self.progress.load(Relaxed);
@@ -153,12 +154,12 @@ impl Line {
         Some(stop)
     }
 
-    /// Why the last wait was given up, if it was.
+    /// Why the last wait was ended early, if it was.
     pub fn stopped(&self) -> Option<Stop> {
         Stop::of(self.stopped.load(Relaxed))
     }
 
-    /// Bytes arrived at the kernel at `arrived` (our own clock where it keeps no stamps) and were read by `now`.
+    /// A read of `bytes` bytes ended at `now`; `kernel` is the kernel's stamp of their arrival. Without one, `now` is used.
     pub fn received(&self, bytes: usize, kernel: Option<Stamp>, now: Stamp) {
         let arrived = kernel.unwrap_or(now);
         let lag_ns = now.ns_since(arrived);
@@ -173,12 +174,12 @@ impl Line {
         }
     }
 
-    /// When the bytes read last had arrived.
+    /// The arrival stamp of the last read.
     pub fn arrived(&self) -> Stamp {
         Stamp(self.arrived.load(Relaxed))
     }
 
-    /// Whether a connection is being made; then nothing that is written waits for more.
+    /// Set while a TLS handshake is under way: then every write is sent at once.
     pub fn set_handshaking(&self, on: bool) {
         self.handshaking.store(on, Relaxed);
     }
@@ -187,7 +188,7 @@ impl Line {
         self.handshaking.load(Relaxed)
     }
 
-    /// Whether reads take what is there and wait for nothing.
+    /// Set while reads must not block.
     pub fn set_polling(&self, on: bool) {
         self.polling.store(on, Relaxed);
     }
@@ -196,17 +197,17 @@ impl Line {
         self.polling.load(Relaxed)
     }
 
-    /// What was received so far brought a head, or a piece of a body.
+    /// The bytes received so far contained a header or a piece of body.
     pub fn used(&self) {
         self.unused_bytes.store(0, Relaxed);
     }
 
-    /// Whether more came than the frame of an answer may have, without anything in it.
+    /// Whether more than `UNUSED_BYTES_MAX` arrived without a header or a piece of body.
     pub fn is_unused(&self) -> bool {
         self.unused_bytes.load(Relaxed) > UNUSED_BYTES_MAX
     }
 
-    /// A request of about `bytes` begins: nothing of it was written.
+    /// Starts a request of about `bytes` bytes, of which nothing is sent yet.
     pub fn begin_request(&self, bytes: usize) {
         self.used();
         self.request_bytes.store(bytes, Relaxed);
@@ -217,24 +218,25 @@ impl Line {
         self.request_bytes.load(Relaxed)
     }
 
-    /// Directly before a write.
+    /// Call directly before a write.
     pub fn writes(&self, now: Stamp) {
         if self.first_write.load(Relaxed) == NOT_YET {
             self.first_write.store(now.0, Relaxed);
         }
     }
 
-    /// Directly before the first write of the request, if there was one.
+    /// The stamp directly before the first write of the request, if there was one.
     pub fn first_write(&self) -> Option<Stamp> {
         Some(Stamp(self.first_write.load(Relaxed))).filter(|stamp| stamp.0 != NOT_YET)
     }
 
+    /// `now` is the stamp directly before the write of these bytes.
     pub fn wrote(&self, bytes: usize, now: Stamp) {
         self.sent.store(now.0, Relaxed);
         self.counts.bytes_sent.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// When the last byte was handed to the kernel.
+    /// The stamp directly before the write with the last byte.
     pub fn sent(&self) -> Stamp {
         Stamp(self.sent.load(Relaxed))
     }
@@ -283,7 +285,7 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     #[test]
-    fn the_limit_that_was_set_last_ends_a_wait() {
+    fn the_limit_set_last_ends_a_wait() {
         let line = line();
         line.limit(Stamp(SECOND), Stop::FirstToken);
         assert_eq!(line.overdue(Stamp(SECOND)), None);
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_counts_from_the_last_progress_whatever_arrives() {
+    fn a_stall_counts_from_the_last_progress_whatever_arrives() {
         let line = line();
         line.limit(Stamp(100 * SECOND), Stop::Total);
         line.received(1, Some(Stamp(SECOND)), Stamp(2 * SECOND));
@@ -309,19 +311,19 @@ mod tests {
         assert_eq!(
             line.overdue(Stamp(50 * SECOND)),
             None,
-            "the next request's silence has not begun"
+            "the stall limit does not apply to the next request yet"
         );
     }
 
     #[test]
-    fn the_end_of_the_run_goes_before_everything() {
+    fn an_interrupt_comes_before_every_limit() {
         let line = line();
         line.interrupt.store(true, Relaxed);
         assert_eq!(line.overdue(Stamp(0)), Some(Stop::Interrupted));
     }
 
     #[test]
-    fn without_a_kernel_stamp_the_read_is_the_arrival() {
+    fn without_a_kernel_stamp_the_end_of_the_read_is_the_arrival() {
         let line = line();
         line.received(7, None, Stamp(5));
         assert_eq!(line.arrived(), Stamp(5));

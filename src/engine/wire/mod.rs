@@ -1,5 +1,5 @@
-//! One request over one connection: where it goes, how its bytes leave, how the answer is read with the kernel's stamps.
-//! Must never know how many others there are, or send anything twice.
+//! One request over one connection: the target, the bytes sent, and the answer with the kernel's receive time stamps. A
+//! request is sent once; there are no retries.
 
 pub mod buffers;
 pub mod exchange;

@@ -1,5 +1,5 @@
-//! A request's body on its way out. Gives its memory back with the last byte that ureq takes, not when the answer's head
-//! comes: a thousand long prompts must not stay while their engine thinks.
+//! A request's body while ureq sends it. Its memory is freed with the last byte read, not when the response header arrives, so
+//! that a thousand long prompts are not kept while the engine computes.
 
 use std::io::{self, Read};
 
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_goes_with_the_last_byte() {
+    fn memory_is_freed_with_the_last_byte() {
         let mut outgoing = Outgoing::new(b"abcde".to_vec());
         let mut buffer = [0; 3];
         assert_eq!(outgoing.read(&mut buffer).unwrap(), 3);

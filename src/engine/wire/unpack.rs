@@ -1,5 +1,4 @@
-//! The bytes of an answer as the engine wrote them. Compressed ones are inflated as they come, so that an event has the stamp of
-//! the read that brought its last byte.
+//! Decompresses an answer's body as it arrives, so that an event has the stamp of the read that brought its last byte.
 
 use ureq::Body;
 use ureq::http::Response;
@@ -15,7 +14,7 @@ pub struct Unpack {
 }
 
 impl Unpack {
-    /// An error names an encoding that nobody here reads.
+    /// Fails for an encoding that is not supported.
     pub fn of(response: &Response<Body>) -> Result<Unpack, Failure> {
         let header = response.headers().get(CONTENT_ENCODING);
         let encoding = of_header(header.map(|value| value.to_str().unwrap_or("?"))).map_err(Failure::protocol)?;
@@ -25,7 +24,7 @@ impl Unpack {
         })
     }
 
-    /// What can be known from the bytes so far and was not handed out before.
+    /// The next piece of the body, decompressed as far as possible.
     pub fn take<'a>(&'a mut self, piece: &'a [u8]) -> Result<&'a [u8], Failure> {
         let Some(gunzip) = &mut self.gunzip else {
             return Ok(piece);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::python::value;
+use crate::python::{quote, value};
 
 const BYTES_PER_GIB: f64 = (1u64 << 30) as f64;
 
@@ -132,7 +132,7 @@ pub fn per_op_workers(fields: &Map<String, Value>) -> Result<Vec<(String, i128)>
     let count = |(lane, count): (&String, &Value)| {
         let number = value::as_int(count).filter(|_| !count.is_boolean());
         let number = number.ok_or_else(|| {
-            let (lane, type_name) = (value::string_repr(lane), value::type_name(count));
+            let (lane, type_name) = (quote::repr(lane), value::type_name(count));
             format!("per_op_workers[{lane}] must be an integer, got {type_name}")
         })?;
         Ok((lane.clone(), number))
@@ -145,7 +145,7 @@ pub fn check_per_op_workers(lanes: &[(String, i128)]) -> Result<(), String> {
     match lanes.iter().find(|(_, count)| *count <= 0) {
         Some((lane, count)) => Err(format!(
             "per_op_workers[{}] must be a positive integer, got {count}",
-            value::string_repr(lane)
+            quote::repr(lane)
         )),
         None => Ok(()),
     }

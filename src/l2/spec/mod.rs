@@ -53,7 +53,7 @@ use serde_json::{Map, Value};
 use crate::error::{Error, printable, shortened};
 use crate::l2::warning::{SpecDoubt, Warning};
 use crate::python::json;
-use crate::python::{json_error, value};
+use crate::python::value;
 use crate::units::bytes_text;
 
 /// No sensible spec comes near; a file pasted by mistake does.
@@ -202,7 +202,7 @@ fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
         if json::costs_too_much(&error) {
             return format!("{flag}: {error}; shorten it");
         }
-        let message = json_error::error_message(raw).unwrap_or_else(|| {
+        let message = json::decode_error(raw).unwrap_or_else(|| {
             format!("{error}; replace NaN, Infinity, numbers beyond a double, and halves of surrogate pairs")
         });
         format!("Invalid JSON for {flag}: {message}")

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{AdapterKind, SpecType, field};
-use crate::python::value;
+use crate::python::{quote, value};
 
 const BACKENDS: [&str; 7] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "OBJ", "AZURE_BLOB", "IBM_SCALE"];
 const FILE_BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
@@ -17,7 +17,7 @@ pub const TYPE: SpecType = SpecType {
 fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let backend = fields.get("backend").unwrap_or(&Value::Null);
     if !backend.as_str().is_some_and(|name| BACKENDS.contains(&name)) {
-        let known: Vec<String> = BACKENDS.iter().map(|name| value::string_repr(name)).collect();
+        let known: Vec<String> = BACKENDS.iter().map(|name| quote::repr(name)).collect();
         return Err(format!(
             "backend must be one of ({}), got {}",
             known.join(", "),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::field;
-use crate::python::value;
+use crate::python::{quote, value};
 
 const REGISTERED: &str = "aesgcm, fp8, turboquant";
 const FP8_TYPES: [&str; 5] = [
@@ -57,7 +57,7 @@ fn aesgcm(serde: &Map<String, Value>) -> Result<AesGcmConfig, String> {
         other => return Err(format!("aes_bits must be one of (128, 256), got {other}")),
     };
     if provider != "hkdf" {
-        let provider = value::string_repr(&provider);
+        let provider = quote::repr(&provider);
         return Err(format!(
             "unsupported key_provider {provider} (only 'hkdf' is implemented)"
         ));
@@ -77,7 +77,7 @@ fn fp8(serde: &Map<String, Value>) -> Result<SerdeConfig, String> {
         .get("fp8_dtype")
         .map_or("float8_e4m3fn".to_owned(), value::str_text);
     if !FP8_TYPES.contains(&name.as_str()) {
-        return Err(format!("Unknown torch dtype: {}", value::string_repr(&name)));
+        return Err(format!("Unknown torch dtype: {}", quote::repr(&name)));
     }
     workers(serde)?;
     Ok(SerdeConfig::Other("fp8".to_owned()))

@@ -1,7 +1,7 @@
 //! Misbehaviour on demand: a comma-separated list of words, given by `--fault`, by the request header `x-mock-fault`, or in
 //! the prompt as `[[mock:LIST]]`. Must never do anything but say what was asked for.
 
-use crate::python::number::quoted;
+use crate::python::quote::quoted;
 
 /// Longest list that is read.
 const LIST_BYTES_MAX: usize = 512;

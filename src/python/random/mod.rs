@@ -1,5 +1,5 @@
-//! CPython's `random.Random`: the same seed gives the same numbers, so that requests agree with the reference's. Must
-//! never be used for anything but making requests.
+//! CPython's `random.Random`: the same seed gives the same numbers, so that generated requests equal the reference's. Not
+//! for anything else: it is slow, and its sequence is fixed by CPython (Modules/_randommodule.c, Lib/random.py).
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::python::big_int::BigInt;
 const WORDS: usize = 624;
 const SHIFT: usize = 397;
 
-/// The Mersenne Twister MT19937 and the operations of CPython on it.
+/// The Mersenne Twister MT19937, with CPython's methods.
 #[derive(Clone)]
 pub struct PythonRandom {
     state: [u32; WORDS],
@@ -16,7 +16,7 @@ pub struct PythonRandom {
 }
 
 impl PythonRandom {
-    /// `Random(seed)`; the sign does not matter.
+    /// `Random(seed)`; the sign of the seed is ignored, as in CPython.
     pub fn new(seed: &BigInt) -> PythonRandom {
         let key = match seed.magnitude() {
             [] => &[0],
@@ -41,7 +41,7 @@ impl PythonRandom {
         y ^ (y >> 18)
     }
 
-    /// In [0, 1), 53 bits.
+    /// A float in [0, 1) with 53 random bits.
     pub fn random(&mut self) -> f64 {
         let high = self.word() >> 5;
         let low = self.word() >> 6;
@@ -58,7 +58,7 @@ impl PythonRandom {
         value
     }
 
-    /// A number below `n`, which must be above 0.
+    /// A number below `n`, which is above 0 (`_randbelow`).
     pub fn below(&mut self, n: u64) -> u64 {
         let bits = u64::BITS - n.leading_zeros();
         loop {
@@ -69,29 +69,29 @@ impl PythonRandom {
         }
     }
 
-    /// From `low` to below `high`.
+    /// A number from `low` to `high - 1`.
     pub fn randrange(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low)
     }
 
-    /// An index into `n` things.
+    /// The index that `choice` picks from `n` items.
     pub fn choice(&mut self, n: usize) -> usize {
         self.below(n as u64) as usize
     }
 
-    /// One of the indices that `choices` draws into `n` things.
+    /// One of the indices that `choices` picks from `n` items.
     pub fn choices_index(&mut self, n: usize) -> usize {
         (self.random() * n as f64).floor() as usize
     }
 
-    pub fn shuffle<T>(&mut self, things: &mut [T]) {
-        for last in (1..things.len()).rev() {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
             let other = self.below(last as u64 + 1) as usize;
-            things.swap(last, other);
+            items.swap(last, other);
         }
     }
 
-    /// The indices of `sample(x, k)` with `n` things in x, in draw order; `k` is at most `n`.
+    /// The indices that `sample(items, k)` picks from `n` items, in the order drawn; `k` is at most `n`.
     pub fn sample(&mut self, n: usize, k: usize) -> Vec<usize> {
         if n <= sample_set_threshold(k) {
             let mut pool: Vec<usize> = (0..n).collect();
@@ -116,7 +116,7 @@ impl PythonRandom {
     }
 }
 
-/// Up to how many things CPython copies them all instead of remembering what it drew.
+/// Up to this many items CPython samples from a copy of the list; above, it remembers the indices drawn in a set.
 fn sample_set_threshold(k: usize) -> usize {
     let mut power = 1;
     while power < k.saturating_mul(3) {

@@ -1,4 +1,4 @@
-//! How answers end, in the ways that public bug reports tell of. Nothing here depends on how fast this machine is.
+//! How answers end, as described in public bug reports. No test depends on the speed of the machine.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use super::{run_one, timeouts};
 use crate::support::script::{After, ScriptServer, begin_stream, chunk};
 
 #[test]
-fn an_answer_succeeds_when_it_ended_well() {
+fn an_answer_that_ended_well_succeeds() {
     let text = token("a") + &token("b");
     let usage = usage("2");
     let (native, object) = (finish("\"eos_token\""), finish("{\"type\":\"length\",\"length\":2}"));
@@ -81,7 +81,7 @@ fn an_answer_that_did_not_end_well_is_a_failure_with_its_cause() {
 }
 
 #[test]
-fn what_python_takes_is_taken() {
+fn json_that_python_accepts_is_accepted() {
     let surrogate = token("\\ud83d");
     let not_finite = token("a").replace("\"id\":\"c\"", "\"id\":\"c\",\"logprob\":-Infinity,\"x\":NaN");
     let record = sent(&[surrogate.as_str(), surrogate.as_str(), not_finite.as_str(), STOP, DONE].concat());
@@ -92,7 +92,7 @@ fn what_python_takes_is_taken() {
     );
 }
 
-/// Begins an event stream that says how it is encoded.
+/// Starts an event stream with this content encoding.
 fn begin_encoded(stream: &mut TcpStream, encoding: &str) {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: {encoding}\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -100,7 +100,7 @@ fn begin_encoded(stream: &mut TcpStream, encoding: &str) {
     let _ = stream.write_all(head.as_bytes());
 }
 
-/// Writes `text` so that all of it can be inflated.
+/// Compresses `text` and flushes, so that all of it can be decompressed.
 fn flushed(encoder: &mut GzEncoder<Vec<u8>>, text: &str) -> Vec<u8> {
     encoder.write_all(text.as_bytes()).unwrap();
     encoder.flush().unwrap();
@@ -108,7 +108,7 @@ fn flushed(encoder: &mut GzEncoder<Vec<u8>>, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_compressed_stream_is_inflated_as_it_comes() {
+fn a_compressed_stream_is_decompressed_as_it_arrives() {
     let events: Vec<String> = (0..8)
         .map(|_| token("a"))
         .chain([STOP, &usage("8"), DONE].map(str::to_owned))
@@ -132,7 +132,7 @@ fn a_compressed_stream_is_inflated_as_it_comes() {
     assert!(record.succeeded(), "{:?}", record.why_failed());
     assert_eq!((record.answer.token_events, record.output_tokens()), (8, 8));
 
-    // The first token is seen although nothing follows it: otherwise the limit of the first token would end this.
+    // The first token is seen before anything follows it: otherwise the first-token limit would end the request.
     let server = ScriptServer::start(|_, stream| {
         begin_encoded(stream, "x-gzip");
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -146,7 +146,7 @@ fn a_compressed_stream_is_inflated_as_it_comes() {
 }
 
 #[test]
-fn an_encoding_that_nobody_asked_for_is_named() {
+fn an_unsupported_encoding_is_named() {
     for (encoding, words) in [("br", "(Content-Encoding: br)"), ("gzip", "its bytes are not")] {
         let server = ScriptServer::start(move |_, stream| {
             begin_encoded(stream, encoding);
@@ -160,7 +160,7 @@ fn an_encoding_that_nobody_asked_for_is_named() {
     }
 }
 
-/// A body without a newline is no event; what it says still reaches the reader.
+/// A body without a newline is not an event; the message quotes it.
 #[test]
 fn a_body_without_events_is_quoted() {
     let record = sent("upstream connect error");
@@ -176,7 +176,7 @@ fn a_body_without_events_is_quoted() {
     assert!(text.ends_with(": Internal Server Error"), "{text}");
 }
 
-/// Says `again` until the client hangs up, which is soon.
+/// Sends `again` until the client disconnects.
 fn forever(stream: &mut TcpStream, again: &str) -> After {
     let framed = format!("{:x}\r\n{again}\r\n", again.len());
     while stream.write_all(framed.as_bytes()).is_ok() {
@@ -186,7 +186,7 @@ fn forever(stream: &mut TcpStream, again: &str) -> After {
 }
 
 #[test]
-fn only_what_takes_the_answer_further_ends_a_silence() {
+fn only_progress_resets_the_stall_limit() {
     let repeated_usage = usage("1");
     let started = token("a");
     for again in [
@@ -215,7 +215,7 @@ fn only_what_takes_the_answer_further_ends_a_silence() {
 }
 
 #[test]
-fn pings_before_the_first_token_end_at_the_limit_of_the_whole_request() {
+fn pings_before_the_first_token_do_not_extend_the_request_limit() {
     let server = ScriptServer::start(|_, stream| {
         begin_stream(stream);
         forever(stream, ": ping\n\n")

@@ -1,4 +1,4 @@
-//! What a run keeps of its requests to tell its own error from.
+//! What a run keeps of its records to compute its own error.
 
 use lmcache_bench::engine::run::evidence::Evidence;
 
@@ -7,12 +7,12 @@ use crate::support::script::{After, ScriptServer, begin_stream, chunk, end_strea
 
 const TOKENS: usize = 60;
 
-/// Tokens of one write have one stamp: that the first may have waited for the others must be known after the run.
+/// Tokens of one write have the same stamp; the record has to keep that the first may have waited for the others.
 #[test]
-fn tokens_that_came_together_stay_known() {
+fn tokens_that_arrived_together_stay_marked() {
     let server = ScriptServer::start(|_, stream| {
         begin_stream(stream);
-        // More than the client takes at once, so that the end is not in the first piece.
+        // More than the client reads at once, so that the end is not in the first read.
         chunk(stream, &token("a").repeat(TOKENS));
         chunk(stream, &usage(7, TOKENS as u64));
         chunk(stream, b"data: [DONE]\n\n");

@@ -1,4 +1,4 @@
-//! Engines that are down, broken, slow or wrong: always a class and a sentence, never a second try.
+//! Engines that are down, broken, slow or wrong: every failure has a class and a message, and nothing is retried.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
@@ -20,7 +20,7 @@ fn failure(record: &Record) -> (FailureClass, String) {
     (failure.class, failure.text)
 }
 
-/// Against a server that answers each request with `answer`.
+/// Sends one request to a server that answers with `answer`; also returns the number of requests it saw.
 fn against(answer: impl Fn(&Seen, &mut std::net::TcpStream) -> After + Send + Sync + 'static) -> (Record, usize) {
     let server = ScriptServer::start(answer);
     let record = run_one(server.url(), timeouts());
@@ -44,7 +44,7 @@ fn an_engine_that_is_down_is_a_connect_failure() {
 }
 
 #[test]
-fn statuses_carry_the_engines_message_and_are_never_tried_again() {
+fn error_statuses_carry_the_engines_message_and_are_not_retried() {
     for (status, kind, body, want) in [
         (
             "400 Bad Request",
@@ -134,7 +134,7 @@ fn a_redirect_is_named_and_not_followed() {
 }
 
 #[test]
-fn a_connection_closed_without_an_answer_is_not_tried_again() {
+fn a_connection_closed_without_an_answer_is_not_retried() {
     let (record, requests) = against(|_, _| After::Close);
     let (class, text) = failure(&record);
     assert_eq!((class, requests), (FailureClass::StreamBroken, 1));
@@ -167,7 +167,7 @@ fn an_answer_that_is_not_streamed_or_not_http_is_a_protocol_failure() {
 }
 
 #[test]
-fn a_head_without_end_is_given_up() {
+fn an_endless_header_fails() {
     let (record, _) = against(|_, stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
         for _ in 0..5000 {
@@ -183,7 +183,7 @@ fn a_head_without_end_is_given_up() {
     assert!(!record.succeeded());
 }
 
-/// Cut the stream after every single byte of its first two events: always broken, never a panic, never a success.
+/// Cuts the stream after every byte of its first two events; each cut is a broken stream.
 #[test]
 fn a_stream_cut_anywhere_is_broken() {
     let events = [token("a"), token("b")].concat();
@@ -207,7 +207,7 @@ fn a_stream_cut_anywhere_is_broken() {
 }
 
 #[test]
-fn each_limit_ends_a_request_with_its_own_sentence() {
+fn each_limit_ends_a_request_with_its_own_message() {
     let short = Duration::from_millis(120);
     let silent = |_: &Seen, _: &mut std::net::TcpStream| {
         std::thread::park_timeout(Duration::from_secs(5));
@@ -236,7 +236,7 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     );
     assert_eq!(failure(&run_one(server.url(), limits)), want);
 
-    // Nobody accepts; the kernel completes the connection, and the TLS handshake waits.
+    // Nobody accepts: the kernel completes the connection, and the TLS handshake waits.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut limits = timeouts();
     limits.connect = short;
@@ -247,7 +247,7 @@ fn each_limit_ends_a_request_with_its_own_sentence() {
     let url = format!("https://{}", listener.local_addr().unwrap());
     assert_eq!(failure(&run_one(&url, limits)), want);
 
-    // A stream that never pauses still ends.
+    // A stream that never pauses is ended too.
     let server = ScriptServer::start(|_, stream| {
         begin_stream(stream);
         while stream.write_all(b"6\r\n: hi\n\n\r\n").is_ok() {}
@@ -270,7 +270,7 @@ fn a_connection_that_died_between_requests_is_replaced_before_the_clock() {
     let closed = Mutex::new(closed);
     let server = ScriptServer::start(move |_, stream| {
         good_answer(stream, 2);
-        // The answer allowed the connection to be kept, and then it goes.
+        // The answer allows keep-alive, but the connection is closed.
         let _ = stream.shutdown(Shutdown::Both);
         closed.lock().unwrap().send(()).unwrap();
         After::Close
@@ -285,7 +285,7 @@ fn a_connection_that_died_between_requests_is_replaced_before_the_clock() {
 }
 
 #[test]
-fn connections_are_opened_before_and_used_again() {
+fn connections_are_opened_in_advance_and_reused() {
     let server = ScriptServer::start(|_, stream| {
         good_answer(stream, 3);
         After::Keep
@@ -340,7 +340,7 @@ fn connections_are_opened_before_and_used_again() {
 }
 
 #[test]
-fn a_large_body_arrives_whole() {
+fn a_large_body_arrives_complete() {
     let server = ScriptServer::start(|_, stream| {
         good_answer(stream, 1);
         After::Keep
@@ -353,7 +353,7 @@ fn a_large_body_arrives_whole() {
 }
 
 #[test]
-fn a_server_that_holds_the_connection_after_the_end_costs_no_latency() {
+fn a_connection_held_open_after_the_end_adds_no_latency() {
     let server = ScriptServer::start(|_, stream| {
         begin_stream(stream);
         chunk(stream, &token("a"));

@@ -1,4 +1,4 @@
-//! Ctrl-C in every phase of a run: exit code 130, and what was measured until then stays.
+//! Ctrl-C in every phase of a run: exit code 130, and the results up to then are kept.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,11 +12,11 @@ use super::runs::{certified, code, csv_rows, engine, good};
 use crate::support::script::{After, ScriptServer, begin_stream, chunk, token};
 use crate::support::{Dir, stderr, stdout};
 
-/// A run that does not end, or never gets to where it is to be interrupted.
+/// After this time a test fails: the run does not end, or does not reach the phase to be interrupted.
 const LIMIT: Duration = Duration::from_secs(20);
 const EMPTY: &str = "Successful requests:                                   0\n";
 
-/// Holds answers back until it is told, and tells when a request waits.
+/// Signals that a request has arrived.
 #[derive(Default)]
 struct Gate {
     waiting: Mutex<usize>,
@@ -37,7 +37,7 @@ impl Gate {
     }
 }
 
-/// A server that answers `good` requests and then leaves one hanging in the middle of its answer.
+/// A server that answers `good_answers` requests and then stops in the middle of an answer.
 fn hangs_after(good_answers: usize) -> (ScriptServer, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let (answered, at_gate) = (AtomicUsize::new(0), Arc::clone(&gate));
@@ -48,7 +48,7 @@ fn hangs_after(good_answers: usize) -> (ScriptServer, Arc<Gate>) {
         begin_stream(stream);
         chunk(stream, &token("a"));
         at_gate.arrive();
-        // Until the client goes away.
+        // Until the client disconnects.
         let _ = std::io::copy(stream, &mut std::io::sink());
         After::Close
     });
@@ -142,7 +142,7 @@ fn an_interrupt_while_tokens_are_counted_ends_at_once() {
     );
 }
 
-/// A listener whose queue of new connections is full: the next one gets no answer.
+/// A listener with a full accept queue: the next connection attempt gets no answer.
 struct Unreachable {
     listener: TcpListener,
     _waiting: Vec<TcpStream>,
@@ -167,7 +167,7 @@ impl Unreachable {
         self.listener.local_addr().unwrap()
     }
 
-    /// Until somebody has asked to connect and got no answer, as the kernel tells.
+    /// Waits until the kernel shows a connection attempt without an answer.
     fn await_attempt(&self) {
         let peer = format!(":{:04X} 02 ", self.address().port());
         let began = Instant::now();
@@ -178,7 +178,7 @@ impl Unreachable {
     }
 }
 
-/// Its output; ended by force when it does not end by itself.
+/// The output of the child, which is killed if it does not end in time.
 fn ended(mut child: Child) -> Output {
     let began = Instant::now();
     while child.try_wait().unwrap().is_none() {
@@ -204,7 +204,7 @@ fn an_interrupt_while_connections_are_opened_ends_the_wait_for_them() {
     assert_eq!(csv_rows(&folder).len(), 0);
 }
 
-/// The line that says so comes before the replay, which takes two seconds.
+/// The message appears before the replay, which takes two seconds.
 #[test]
 fn an_interrupt_in_the_replay_leaves_nothing_behind() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());

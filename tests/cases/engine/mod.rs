@@ -1,4 +1,4 @@
-//! `engine` against small scripted servers, recorded streams and the mock engine. Nothing here waits for a time to pass.
+//! `engine` against scripted servers, recorded streams and the mock engine. No test depends on a sleep.
 
 mod endings;
 mod evidence;
@@ -26,7 +26,7 @@ use lmcache_bench::engine::wire::target::Target;
 use lmcache_bench::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
 use lmcache_bench::report::banner::Banner;
 
-/// Sends its requests in order, at most `window` at a time.
+/// A workload that sends its requests in order, at most `window` in flight.
 pub struct Listed {
     requests: std::vec::IntoIter<Request>,
     window: usize,
@@ -102,14 +102,14 @@ pub fn runner(url: &str, timeouts: Timeouts) -> Runner {
     Runner::new(Clock::start(), Arc::new(target), timeouts, Arc::new(Live::default()))
 }
 
-/// Runs a list of bodies through one phase.
+/// Runs one phase with these request bodies.
 pub fn run(url: &str, workload: &mut Listed) -> PhaseSamples {
     let mut runner = runner(url, timeouts());
     runner.open(workload.window).unwrap();
     runner.run(workload, Phase::Measured)
 }
 
-/// One request alone.
+/// Sends one request.
 pub fn run_one(url: &str, timeouts: Timeouts) -> Record {
     let mut workload = Listed::new(&["{}".to_owned()], 1);
     let mut runner = runner(url, timeouts);

@@ -1,4 +1,4 @@
-//! Numbers that cannot be, in the ways that public bug reports tell of: what is left out, and which warning says so.
+//! Impossible numbers, as described in public bug reports: what is excluded, and which warning reports it.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use crate::support::mock::Mock;
 use crate::support::script::{After, ScriptServer, begin_stream, chunk};
 use crate::support::{Dir, stderr, stdout};
 
-/// What the report says about these records.
+/// The warnings about these records.
 fn warnings(records: Vec<Record>) -> Vec<(&'static str, String)> {
     let mut samples = PhaseSamples::default();
     records.iter().for_each(|record| samples.gaps.add(record));
@@ -39,7 +39,7 @@ fn text_of(warnings: &[(&'static str, String)], code: &str) -> Option<String> {
 }
 
 #[test]
-fn answers_in_lumps_have_no_time_per_token_and_a_warning() {
+fn buffered_answers_have_no_tpot_and_a_warning() {
     let events = (0..8).map(|_| token("a")).collect::<String>() + STOP + &usage("8") + DONE;
     let server = ScriptServer::start(move |_, stream| {
         begin_stream(stream);
@@ -53,7 +53,7 @@ fn answers_in_lumps_have_no_time_per_token_and_a_warning() {
     let detail = Detail::of(&samples, false);
     assert_eq!(
         (
-            detail.lumped,
+            detail.buffered,
             detail.tpot_ms.count,
             detail.itl_ms.count,
             detail.decode_mean
@@ -68,7 +68,7 @@ fn answers_in_lumps_have_no_time_per_token_and_a_warning() {
 }
 
 #[test]
-fn tokens_hidden_before_the_first_event_raise_a_warning_that_names_the_flag() {
+fn unknown_tokens_in_the_first_event_are_a_warning_that_names_the_flag() {
     let record = sent(
         &[
             token("word ").as_str(),
@@ -95,7 +95,7 @@ fn tokens_hidden_before_the_first_event_raise_a_warning_that_names_the_flag() {
 }
 
 #[test]
-fn counts_that_cannot_be_are_in_no_sum() {
+fn impossible_counts_are_in_no_sum() {
     for count in [
         "9223372036854775808",
         "-5",
@@ -142,7 +142,7 @@ fn finish_reasons_are_kept_and_counted() {
     assert_eq!(Detail::of(&samples, false).finish_reasons, wanted);
 }
 
-/// The report and the lines of the requests of a run against `url`.
+/// The report and the per-request lines of a run against `url`.
 fn whole_run(url: &str, more: &[&str]) -> (Value, Vec<Value>) {
     let folder = Dir::new();
     let lines = folder.join("requests.jsonl");
@@ -169,7 +169,7 @@ fn codes(report: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_run_shows_its_finish_reasons_and_what_came_in_lumps() {
+fn a_run_reports_finish_reasons_and_buffered_answers() {
     let seen = AtomicUsize::new(0);
     let server = ScriptServer::start(move |_, stream| {
         begin_stream(stream);
@@ -213,7 +213,7 @@ fn a_run_shows_its_finish_reasons_and_what_came_in_lumps() {
 }
 
 #[test]
-fn a_count_with_every_event_says_how_many_tokens_the_first_had() {
+fn a_count_in_every_event_gives_the_tokens_of_the_first() {
     let mock = Mock::start(&[
         "--model",
         "m",

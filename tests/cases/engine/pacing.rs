@@ -1,4 +1,4 @@
-//! Concurrency and timetables: exactly what the workload says, no more and no less.
+//! Concurrency and schedules are exactly those of the workload.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
@@ -10,9 +10,9 @@ use lmcache_bench::report::banner::Banner;
 use super::{Listed, run, runner, timeouts};
 use crate::support::script::{After, ScriptServer, good_answer};
 
-/// Four requests meet at the server before any is answered, again and again: the window is filled and never overfilled.
+/// The server answers only when four requests are waiting, so the window has to be full, and it must not be exceeded.
 #[test]
-fn a_window_is_filled_and_never_overfilled() {
+fn a_window_is_filled_and_not_exceeded() {
     const WINDOW: usize = 4;
     let (all_here, now, most) = (Barrier::new(WINDOW), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
     let seen_most = Arc::clone(&most);
@@ -33,7 +33,7 @@ fn a_window_is_filled_and_never_overfilled() {
     );
 }
 
-/// Requests with the time each is due and the time it may leave.
+/// Requests, each with its scheduled time and the time at which it may be sent.
 struct Timetable(Vec<(Duration, Duration)>);
 
 impl Workload for Timetable {
@@ -72,7 +72,7 @@ impl Workload for Timetable {
 }
 
 #[test]
-fn a_request_leaves_no_earlier_than_its_time_and_remembers_when_it_was_due() {
+fn a_request_is_not_sent_early_and_keeps_its_scheduled_time() {
     let server = ScriptServer::start(|_, stream| {
         good_answer(stream, 1);
         After::Keep
@@ -83,7 +83,7 @@ fn a_request_leaves_no_earlier_than_its_time_and_remembers_when_it_was_due() {
         &mut Timetable(vec![(ms(20), ms(20)), (ms(25), ms(60))]),
         Phase::Measured,
     );
-    // Records stand in the order in which answers ended.
+    // Records are in the order in which answers ended.
     let mut records: Vec<_> = samples.records.iter().collect();
     records.sort_by(|a, b| a.id.cmp(&b.id));
     for (record, (due, not_before)) in records.iter().zip([(20.0, 20.0), (25.0, 60.0)]) {

@@ -1,4 +1,4 @@
-//! Whole runs of the built binary: report, files, exit codes.
+//! Complete runs of the binary: report, files, exit codes.
 
 use std::net::TcpStream;
 use std::process::{Command, Output};
@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::support::script::{After, ScriptServer, Seen, good_answer, plain_answer};
 use crate::support::{Dir, bench, stderr, stdout};
 
-/// `engine` with one request after another: five documents, two questions each.
+/// `engine` with one request in flight: five documents, two questions each.
 pub fn engine(url: &str, folder: &Dir, more: &[&str]) -> Command {
     let mut command = certified(url, folder, more);
     command.arg("--no-certificate");
     command
 }
 
-/// The same, its own error measured first.
+/// The same, with the certificate's replay before it.
 pub fn certified(url: &str, folder: &Dir, more: &[&str]) -> Command {
     let mut command = bench();
     command.env("OPENAI_API_KEY", "sk-very-secret");
@@ -55,7 +55,7 @@ pub fn csv_rows(folder: &Dir) -> Vec<String> {
 }
 
 #[test]
-fn a_good_run_ends_with_0_and_all_its_files() {
+fn a_good_run_exits_0_and_writes_all_files() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     let lines = folder.join("requests.jsonl");
     let report = folder.join("report.txt");
@@ -98,9 +98,9 @@ fn a_good_run_ends_with_0_and_all_its_files() {
     }
 }
 
-/// Its page of metrics is worth a few seconds, which is less than a run's patience with an answer that it needs.
+/// The time limit for the metrics page is a few seconds, shorter than the limits of a request.
 #[test]
-fn an_engine_that_never_answers_about_its_counters_costs_only_these() {
+fn without_an_answer_about_counters_only_the_counters_are_missing() {
     let (server, folder) = (ScriptServer::start_mute(good), Dir::new());
     let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -109,13 +109,13 @@ fn an_engine_that_never_answers_about_its_counters_costs_only_these() {
     assert!(report["metrics"].get("prompt_sources").is_none());
     let warnings = report["metrics"]["warnings"].as_array().unwrap();
     let warning = warnings.iter().find(|warning| warning["code"] == "no-counters");
-    let text = warning.expect("it is told")["text"].as_str().unwrap();
+    let text = warning.expect("the warning is there")["text"].as_str().unwrap();
     assert!(text.contains(&format!("{}/metrics: timeout", server.url())), "{text}");
     assert!(!text.contains("--engine-url"), "the engine answers: {text}");
 }
 
 #[test]
-fn standard_output_carries_json_alone_when_asked() {
+fn with_format_json_standard_output_is_only_json() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     let output = engine(server.url(), &folder, &["--format", "json"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -129,7 +129,7 @@ fn standard_output_carries_json_alone_when_asked() {
 }
 
 #[test]
-fn quiet_is_the_report_alone() {
+fn quiet_prints_only_the_report() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     let output = engine(server.url(), &folder, &["-q"]).output().unwrap();
     assert!(stdout(&output).starts_with("======== Engine Benchmark Result (long-doc-qa) ====="));
@@ -137,7 +137,7 @@ fn quiet_is_the_report_alone() {
 }
 
 #[test]
-fn failed_requests_are_counted_explained_and_end_with_1() {
+fn failed_requests_are_counted_and_explained_and_exit_1() {
     let answered = AtomicUsize::new(0);
     let server = ScriptServer::start(move |request, stream| {
         if answered.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
@@ -175,7 +175,7 @@ fn failed_requests_are_counted_explained_and_end_with_1() {
 }
 
 #[test]
-fn an_engine_that_is_down_is_one_sentence() {
+fn an_engine_that_is_down_is_one_message() {
     let folder = Dir::new();
     let output = engine("http://127.0.0.1:9", &folder, &[]).output().unwrap();
     assert_eq!(code(&output), 1);
@@ -191,7 +191,7 @@ fn an_engine_that_is_down_is_one_sentence() {
 }
 
 #[test]
-fn a_plain_server_behind_https_is_a_sentence() {
+fn https_to_a_plain_http_server_is_one_message() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     let url = server.url().replace("http://", "https://");
     let output = engine(&url, &folder, &[]).output().unwrap();
@@ -200,7 +200,7 @@ fn a_plain_server_behind_https_is_a_sentence() {
 }
 
 #[test]
-fn a_folder_that_takes_no_files_costs_the_files_only() {
+fn with_a_read_only_folder_only_the_files_are_missing() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     std::fs::write(folder.join("file"), "").unwrap();
     let blocked = folder.join("file/below");
@@ -221,7 +221,7 @@ fn a_folder_that_takes_no_files_costs_the_files_only() {
 }
 
 #[test]
-fn a_full_disk_costs_the_files_only() {
+fn with_a_full_disk_only_the_files_are_missing() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     let output = engine(server.url(), &folder, &["--requests-jsonl", "/dev/full"])
         .output()
@@ -233,7 +233,7 @@ fn a_full_disk_costs_the_files_only() {
 }
 
 #[test]
-fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
+fn invalid_addresses_are_refused() {
     let folder = Dir::new();
     for (url, why) in [
         ("http://user:hunter2@127.0.0.1:9", "holds a user or a password"),
@@ -257,7 +257,7 @@ fn addresses_that_cannot_be_shown_or_mean_nothing_are_refused() {
 }
 
 #[test]
-fn a_warmup_that_fails_is_a_warning_and_no_failure() {
+fn a_failed_warmup_is_a_warning() {
     let answered = AtomicUsize::new(0);
     let server = ScriptServer::start(move |request, stream| {
         if answered.fetch_add(1, Ordering::SeqCst) < 2 {
@@ -277,7 +277,7 @@ fn a_warmup_that_fails_is_a_warning_and_no_failure() {
 }
 
 #[test]
-fn the_certificate_stands_in_the_report() {
+fn the_certificate_is_in_the_report() {
     let (server, folder) = (ScriptServer::start(good), Dir::new());
     let mut command = bench();
     command.args([
@@ -304,7 +304,7 @@ fn the_certificate_stands_in_the_report() {
     assert!(client["error"].as_str().unwrap().starts_with("TTFT p99 "), "{client}");
     let number = |key: &str| client[key].as_f64().unwrap_or_else(|| panic!("{key} in {client}"));
     assert!(number("error_ttft_ms_mean") >= 0.0);
-    // The line never states less than the replay, and never less than the run itself shows.
+    // The stated error is the larger of the replay's and the run's own.
     let stated = client["error"].as_str().unwrap().split(' ').nth(2).unwrap();
     let shown = number("error_whole_ms_p99").max(number("run_own_ms_p99"));
     assert_eq!(stated, format!("{shown:.1}"), "{client}");

@@ -1,4 +1,4 @@
-//! Answers written event by event, and the record of a request that got one. Nothing here asserts.
+//! Helpers: answers written event by event, and the record of a request that received one.
 
 use std::io::Write;
 
@@ -27,7 +27,7 @@ pub fn usage(tokens: &str) -> String {
     format!("data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":30,\"completion_tokens\":{tokens}}}}}\n\n")
 }
 
-/// The record of a request whose engine says `events`, then ends the body cleanly.
+/// The record of a request whose engine sends `events` and then ends the body cleanly.
 pub fn sent(events: &str) -> Record {
     let events = events.to_owned();
     let server = ScriptServer::start(move |_, stream| {

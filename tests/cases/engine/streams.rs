@@ -1,4 +1,4 @@
-//! The recorded streams of the reference's client: what we make of each, and where we differ on purpose.
+//! Streams recorded with the reference's client: our result for each, and the intended differences.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,18 +11,18 @@ use crate::support::script::{After, ScriptServer, begin_stream, chunk};
 
 const CASES: &str = include_str!("../../golden/engine/sse-cases.json");
 
-/// Where the reference is wrong and we are not: case, succeeded, output tokens, text.
+/// Cases in which the reference is wrong: name, succeeded, output tokens, text.
 const OURS: [(&str, bool, u64, &str); 6] = [
-    // An event without data kills its request.
+    // An event without data fails the reference's request.
     ("emptyevent", true, 1, " a"),
     ("pingcomment_only_id", true, 1, " a"),
-    // A byte order mark hides the first event.
+    // The reference loses the first event after a byte order mark.
     ("bom", true, 1, " bom a"),
-    // Events with certain names lose their content.
+    // The reference loses the content of events with certain names.
     ("thread_event", true, 1, " a"),
-    // A tool call without usage counts as nothing.
+    // A tool call without usage succeeds, although no token is counted.
     ("toolcall_nousage", true, 0, ""),
-    // The text of a failed request is empty for both; ours ends with its own message.
+    // The text of a failed request is empty in both; our error message differs.
     ("content_number", false, 0, ""),
 ];
 
@@ -31,7 +31,7 @@ fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// Plays one case, without its pauses. `split` cuts every piece into that many bytes at most.
+/// Sends one case without its pauses, in pieces of at most `split` bytes.
 fn play(case: &Value, stream: &mut TcpStream, split: usize) -> After {
     begin_stream(stream);
     for item in case["stream"].as_array().unwrap() {
@@ -84,7 +84,7 @@ fn replay(split: usize) -> HashMap<String, (bool, u64, u64, String, String)> {
 }
 
 #[test]
-fn every_recorded_stream_ends_as_with_the_reference_or_better() {
+fn every_recorded_stream_ends_as_in_the_reference_or_as_listed() {
     let cases: Value = serde_json::from_str(CASES).unwrap();
     for split in [usize::MAX, 3] {
         let got = replay(split);
@@ -116,7 +116,7 @@ fn every_recorded_stream_ends_as_with_the_reference_or_better() {
 }
 
 #[test]
-fn the_engines_own_words_reach_the_record() {
+fn the_engines_error_message_is_in_the_record() {
     let got = replay(usize::MAX);
     for (case, words) in [
         ("errorevent", "engine died"),

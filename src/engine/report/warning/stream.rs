@@ -86,9 +86,9 @@ impl StreamDoubt {
 pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<StreamDoubt> {
     let good = figures.successful;
     let mut doubts = Vec::new();
-    if detail.lumped > 0 && detail.lumped as f64 >= LUMPED_SHARE_MIN * good as f64 {
+    if detail.buffered > 0 && detail.buffered as f64 >= LUMPED_SHARE_MIN * good as f64 {
         doubts.push(StreamDoubt::Buffered {
-            answers: detail.lumped,
+            answers: detail.buffered,
             all: good,
             own_lag_ms: detail.lag_ms_mean,
         });
@@ -156,13 +156,13 @@ mod tests {
             ..Figures::default()
         };
         let mut detail = Detail {
-            lumped: 9,
+            buffered: 9,
             unplaced_tokens: 50,
             ..Detail::default()
         };
         figures.decode_speed.mean = ONE_ANSWER_MAX;
         assert_eq!(codes(&detail, &figures), Vec::<&str>::new());
-        detail.lumped = 10;
+        detail.buffered = 10;
         detail.unplaced_tokens = 51;
         detail.impossible_counts = Some((3, "completion_tokens 9223372036854775808".into()));
         figures.ttft_ms.p50 = -1.0;

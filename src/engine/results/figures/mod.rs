@@ -1,13 +1,18 @@
-//! The reference's own numbers: one row per request, its CSV file, its aggregates and its JSON summary, with the
-//! reference's formulas, order and spelling. What stands beside them is in `detail`.
+//! The figures that the reference reports, with its formulas, order and spelling: one row per request, the CSV file, the
+//! aggregates, and the JSON summary. All other figures are in `detail`.
 
 use std::fmt::Write;
 
+use serde::{Serialize, Serializer};
+
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
+use crate::python::big_int::BigInt;
 use crate::python::float_text::shortest;
-use crate::report::{csv, json};
+use crate::python::json::dumps_indented;
+use crate::report::csv;
 use crate::stats::percentile::linear;
+use crate::stats::summary::mean;
 
 pub const CSV_FILE: &str = "bench_results.csv";
 pub const SUMMARY_FILE: &str = "bench_summary.json";
@@ -15,7 +20,8 @@ pub const SUMMARY_FILE: &str = "bench_summary.json";
 const CSV_HEADER: &str = "request_id,successful,ttft,request_latency,num_input_tokens,num_output_tokens,decode_speed,\
                           submit_time,first_token_time,finish_time,error\r\n";
 
-/// One request as the reference writes it: seconds, wall clock, -1 for the TTFT of a failure.
+/// One request as the reference writes it. Durations are in seconds, times in seconds since 1970; the TTFT of a failed request
+/// is -1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub request_id: String,
@@ -76,7 +82,7 @@ pub fn rows_csv(rows: &[Row]) -> String {
     out
 }
 
-/// Mean, and p50, p90, p99 by linear interpolation; zeros without samples.
+/// Mean, and percentiles by linear interpolation; zeros without samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spread {
     pub mean: f64,
@@ -85,7 +91,18 @@ pub struct Spread {
     pub p99: f64,
 }
 
-/// The reference's aggregates.
+impl Spread {
+    pub(super) fn of_sorted(mean: f64, sorted: &[f64]) -> Spread {
+        Spread {
+            mean,
+            p50: linear(sorted, 50.0),
+            p90: linear(sorted, 90.0),
+            p99: linear(sorted, 99.0),
+        }
+    }
+}
+
+/// The reference's aggregates. Speeds and throughputs are in tokens per second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     pub successful: u64,
@@ -122,103 +139,100 @@ impl Figures {
     }
 }
 
-/// In the reference's order of operations: the mean is scaled after dividing, the samples before sorting.
+/// In the reference's order of operations: the mean is scaled after the division, the samples before sorting.
 fn spread(values: impl Iterator<Item = f64>, scale: f64) -> Spread {
     let values: Vec<f64> = values.collect();
-    if values.is_empty() {
-        return Spread::default();
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64 * scale;
+    let mean = mean(&values) * scale;
     let mut sorted: Vec<f64> = values.iter().map(|value| value * scale).collect();
     sorted.sort_by(f64::total_cmp);
-    let at = |p| linear(&sorted, p);
-    Spread {
-        mean,
-        p50: at(50.0),
-        p90: at(90.0),
-        p99: at(99.0),
-    }
+    Spread::of_sorted(mean, &sorted)
 }
 
-/// What the JSON summary repeats of the settings.
-#[derive(Clone, Debug, PartialEq)]
+/// The part of the settings that the JSON summary repeats, in the reference's order.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SummaryConfig {
     pub engine_url: String,
     pub model: String,
     pub workload: String,
     pub kv_cache_volume_gb: f64,
     pub tokens_per_gb_kvcache: i64,
-    /// Any size, so as text.
-    pub seed: String,
+    pub seed: BigInt,
     pub output_dir: String,
     pub export_csv: bool,
     pub export_json: bool,
     pub quiet: bool,
     pub ignore_eos: bool,
+    #[serde(rename = "warmup_policy", serialize_with = "warmup_policy")]
     pub warmup: bool,
 }
 
-/// The reference's JSON summary, unrounded, without a newline at its end.
-pub fn summary_json(config: &SummaryConfig, figures: &Figures) -> String {
-    let text = |text: &str| json::quoted(text);
-    let flag = |on: bool| on.to_string();
-    let number = |value: f64| {
-        if value.is_finite() {
-            shortest(value)
-        } else {
-            "null".to_owned()
-        }
-    };
-    let config = [
-        ("engine_url", text(&config.engine_url)),
-        ("model", text(&config.model)),
-        ("workload", text(&config.workload)),
-        ("kv_cache_volume_gb", number(config.kv_cache_volume_gb)),
-        ("tokens_per_gb_kvcache", config.tokens_per_gb_kvcache.to_string()),
-        ("seed", config.seed.clone()),
-        ("output_dir", text(&config.output_dir)),
-        ("export_csv", flag(config.export_csv)),
-        ("export_json", flag(config.export_json)),
-        ("quiet", flag(config.quiet)),
-        ("ignore_eos", flag(config.ignore_eos)),
-        ("warmup_policy", text(if config.warmup { "run" } else { "skip" })),
-    ];
-    let (ttft, decode, latency) = (&figures.ttft_ms, &figures.decode_speed, &figures.latency_ms);
-    let results = [
-        ("total_requests", (figures.successful + figures.failed).to_string()),
-        ("successful_requests", figures.successful.to_string()),
-        ("failed_requests", figures.failed.to_string()),
-        ("elapsed_time", number(figures.elapsed_s)),
-        ("mean_ttft_ms", number(ttft.mean)),
-        ("mean_decode_speed", number(decode.mean)),
-        ("mean_request_latency_ms", number(latency.mean)),
-        ("input_throughput", number(figures.input_throughput)),
-        ("output_throughput", number(figures.output_throughput)),
-        ("total_input_tokens", figures.input_tokens.to_string()),
-        ("total_output_tokens", figures.output_tokens.to_string()),
-        ("p50_ttft_ms", number(ttft.p50)),
-        ("p90_ttft_ms", number(ttft.p90)),
-        ("p99_ttft_ms", number(ttft.p99)),
-        ("p50_decode_speed", number(decode.p50)),
-        ("p90_decode_speed", number(decode.p90)),
-        ("p99_decode_speed", number(decode.p99)),
-        ("p50_request_latency_ms", number(latency.p50)),
-        ("p90_request_latency_ms", number(latency.p90)),
-        ("p99_request_latency_ms", number(latency.p99)),
-    ];
-    format!(
-        "{{\n{},\n{}\n}}",
-        object("config", &config),
-        object("results", &results)
-    )
+fn warmup_policy<S: Serializer>(warmup: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *warmup { "run" } else { "skip" })
 }
 
-fn object(name: &str, members: &[(&str, String)]) -> String {
-    let lines: Vec<String> = members
-        .iter()
-        .map(|(key, value)| format!("    \"{key}\": {value}"))
-        .collect();
-    format!("  \"{name}\": {{\n{}\n  }}", lines.join(",\n"))
+/// The results of the JSON summary, in the reference's order.
+#[derive(Serialize)]
+struct SummaryResults {
+    total_requests: u64,
+    successful_requests: u64,
+    failed_requests: u64,
+    elapsed_time: f64,
+    mean_ttft_ms: f64,
+    mean_decode_speed: f64,
+    mean_request_latency_ms: f64,
+    input_throughput: f64,
+    output_throughput: f64,
+    total_input_tokens: u64,
+    total_output_tokens: u64,
+    p50_ttft_ms: f64,
+    p90_ttft_ms: f64,
+    p99_ttft_ms: f64,
+    p50_decode_speed: f64,
+    p90_decode_speed: f64,
+    p99_decode_speed: f64,
+    p50_request_latency_ms: f64,
+    p90_request_latency_ms: f64,
+    p99_request_latency_ms: f64,
+}
+
+impl SummaryResults {
+    fn of(figures: &Figures) -> SummaryResults {
+        let (ttft, decode, latency) = (&figures.ttft_ms, &figures.decode_speed, &figures.latency_ms);
+        SummaryResults {
+            total_requests: figures.successful + figures.failed,
+            successful_requests: figures.successful,
+            failed_requests: figures.failed,
+            elapsed_time: figures.elapsed_s,
+            mean_ttft_ms: ttft.mean,
+            mean_decode_speed: decode.mean,
+            mean_request_latency_ms: latency.mean,
+            input_throughput: figures.input_throughput,
+            output_throughput: figures.output_throughput,
+            total_input_tokens: figures.input_tokens,
+            total_output_tokens: figures.output_tokens,
+            p50_ttft_ms: ttft.p50,
+            p90_ttft_ms: ttft.p90,
+            p99_ttft_ms: ttft.p99,
+            p50_decode_speed: decode.p50,
+            p90_decode_speed: decode.p90,
+            p99_decode_speed: decode.p99,
+            p50_request_latency_ms: latency.p50,
+            p90_request_latency_ms: latency.p90,
+            p99_request_latency_ms: latency.p99,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    config: &'a SummaryConfig,
+    results: SummaryResults,
+}
+
+/// The reference's JSON summary: unrounded numbers, no newline at its end.
+pub fn summary_json(config: &SummaryConfig, figures: &Figures) -> String {
+    let results = SummaryResults::of(figures);
+    dumps_indented(&Summary { config, results })
 }
 
 #[cfg(test)]

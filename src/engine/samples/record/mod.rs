@@ -1,46 +1,46 @@
-//! One finished request: its stamps, counts and how it ended. All formulas over a single request are here, the reference's
-//! and the ones beside them; what they mean is in docs/measurement.md.
+//! One finished request: its stamps, its counts, how it ended, and every formula over a single request. The definitions are in
+//! docs/measurement.md.
 
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::stream::answer::{Answer, GAP_UNIT_NS};
 use crate::engine::timestamp::Stamp;
 
-/// An answer that took less time per token event than this is a fast one, not one that came in lumps.
-const LUMP_EVENT_S_MIN: f64 = 1e-3;
-/// Tokens that a server may add to a prompt: templates, a system prompt of its own. Besides them none has less than a byte.
+/// An answer that took less time per token event than this is fast, not buffered.
+const BUFFERED_EVENT_S_MIN: f64 = 1e-3;
+/// Tokens that a server may add to a prompt (template, system prompt). All others take at least one byte each.
 const ADDED_PROMPT_TOKENS_MAX: u64 = 64 << 10;
-/// No engine makes more for one request.
+/// No engine generates more for one request.
 const TOKENS_PER_S_MAX: f64 = 1e6;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub id: String,
-    /// When the workload wanted it sent.
+    /// When the workload scheduled it.
     pub scheduled: Stamp,
-    /// A thread owns it and its connection is open: the clock of TTFT starts here.
+    /// A worker has taken it and its connection is open: the clock of TTFT starts here.
     pub dispatched: Stamp,
     /// Directly before the first write of the request.
     pub first_write: Option<Stamp>,
-    /// The last byte of the request was handed to the kernel.
+    /// Directly before the write with the last byte of the request.
     pub sent: Option<Stamp>,
-    /// The answer's head was there.
+    /// The response header was complete.
     pub headers: Option<Stamp>,
     /// The end of the answer, not of the connection.
     pub finished: Stamp,
     pub status: Option<u16>,
     pub answer: Answer,
-    /// Where the answer ended with an error.
+    /// Why it failed, except for an answer without a token (see `why_failed`).
     pub failure: Option<Failure>,
-    /// Nanoseconds spent on opening a connection for this request, before its clock; 0 when it was open already.
+    /// Nanoseconds that opening a connection for this request took, before its clock; 0 if one was open.
     pub connect_ns: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
     pub reads: u64,
-    /// Reads without a stamp of the kernel's.
+    /// Reads for which the kernel gave no stamp.
     pub reads_without_stamp: u64,
-    /// From the kernel's stamp of the first token to the end of our read of it.
+    /// From the kernel's stamp of the first token to the end of the read that returned it.
     pub first_token_lag_ns: u64,
-    /// The same over all reads of the answer, added up.
+    /// The sum of the same over all reads of the answer.
     pub lag_ns_sum: u64,
 }
 
@@ -68,8 +68,8 @@ impl Record {
         }
     }
 
-    /// The first token, or what stands for it when the engine counted tokens but sent no text, as it does for a lone end
-    /// of sequence: the first event that says why it finished, else the first event.
+    /// When the first token arrived. If the engine counted tokens but sent no text, as for a lone end of sequence, the first
+    /// event with a finish reason, else the first event.
     pub fn first_token(&self) -> Option<Stamp> {
         let answer = &self.answer;
         if answer.first_token.is_some() {
@@ -79,7 +79,7 @@ impl Record {
         counted.then(|| answer.first_finish.or(answer.first_event)).flatten()
     }
 
-    /// The first token's time is a stand-in; there is no time per token then.
+    /// Whether the engine counted tokens but sent no text; then there is no time per token.
     pub fn first_token_is_assumed(&self) -> bool {
         self.answer.first_token.is_none() && self.first_token().is_some()
     }
@@ -88,7 +88,7 @@ impl Record {
         self.failure.is_none() && self.first_token().is_some()
     }
 
-    /// Why it failed: also an answer that ended well and brought no token is a failure.
+    /// Why it failed. An answer that ended without a token is a failure too.
     pub fn why_failed(&self) -> Option<Failure> {
         if self.succeeded() {
             return None;
@@ -101,7 +101,7 @@ impl Record {
         self.clean().and_then(|answer| answer.usage.prompt_tokens).unwrap_or(0)
     }
 
-    /// The engine's count; without one, pieces of text, as the reference counts.
+    /// The engine's count; without one, the pieces of text, as in the reference.
     pub fn output_tokens(&self) -> u64 {
         let Some(answer) = self.clean() else { return 0 };
         match answer.usage.completion_tokens {
@@ -118,18 +118,18 @@ impl Record {
         self.failure.is_none().then_some(&self.answer)
     }
 
-    /// -1 after a failure, as in the reference's file.
+    /// Seconds from dispatch to the first token; -1 after a failure, as in the reference.
     pub fn ttft_s(&self) -> f64 {
         let first = self.first_token().filter(|_| self.failure.is_none());
         first.map_or(-1.0, |first| first.seconds_since(self.dispatched))
     }
 
-    /// The reference's latency, to the end of the answer.
+    /// The reference's latency: seconds from dispatch to the end of the answer.
     pub fn latency_s(&self) -> f64 {
         self.finished.seconds_since(self.dispatched)
     }
 
-    /// The reference's decode speed: all tokens over the time from the first token to the end of the answer.
+    /// The reference's decode speed: all output tokens divided by the seconds from the first token to the end of the answer.
     pub fn decode_speed(&self) -> f64 {
         let Some(first) = self.first_token().filter(|_| self.failure.is_none()) else {
             return 0.0;
@@ -146,19 +146,22 @@ impl Record {
         self.answer.last_token.or(self.first_token())
     }
 
-    /// From dispatch to the last token.
+    /// Seconds from dispatch to the last token.
     pub fn token_latency_s(&self) -> Option<f64> {
         Some(self.last_token()?.seconds_since(self.dispatched))
     }
 
+    /// Seconds from dispatch to the first text that is not reasoning.
     pub fn ttfo_s(&self) -> Option<f64> {
         Some(self.answer.first_output?.seconds_since(self.dispatched))
     }
 
+    /// Seconds from the scheduled time to the first token.
     pub fn scheduled_ttft_s(&self) -> Option<f64> {
         Some(self.first_token()?.seconds_since(self.scheduled))
     }
 
+    /// Seconds from the scheduled time to dispatch.
     pub fn lateness_s(&self) -> f64 {
         self.dispatched.seconds_since(self.scheduled).max(0.0)
     }
@@ -168,7 +171,7 @@ impl Record {
         (events > 0 && self.output_tokens() > 0).then(|| self.output_tokens() as f64 / events as f64)
     }
 
-    /// Tokens of the first token event: the engine's count where it counts on every event, else the average of all events.
+    /// Tokens in the first token event: the engine's count if it reports counts in every event, else the average.
     fn tokens_of_first_event(&self) -> Option<f64> {
         match self.answer.tokens_at_first {
             Some(counted) if counted < self.output_tokens() => Some(counted as f64),
@@ -176,7 +179,7 @@ impl Record {
         }
     }
 
-    /// Tokens of all later events; nothing without one.
+    /// Tokens in all later events; `None` without any.
     fn tokens_after_first_event(&self) -> Option<f64> {
         if self.answer.token_events < 2 {
             return None;
@@ -185,26 +188,27 @@ impl Record {
         (tokens > 0.0).then_some(tokens)
     }
 
-    /// Most token events came together with the one before although the answer took its time: something handed them on in
-    /// lumps, and the time between them is not the engine's.
-    pub fn is_lumped(&self) -> bool {
+    /// Whether most token events arrived together with the previous one although the answer took a while: something on the way
+    /// buffered the stream, and the times between events are not the engine's.
+    pub fn is_buffered(&self) -> bool {
         let answer = &self.answer;
         let gaps = answer.token_events.saturating_sub(1);
-        let took_time = |seconds: f64| seconds >= LUMP_EVENT_S_MIN * answer.token_events as f64;
+        let took_time = |seconds: f64| seconds >= BUFFERED_EVENT_S_MIN * answer.token_events as f64;
         answer.empty_gaps * 2 > gaps && self.token_latency_s().is_some_and(took_time)
     }
 
-    /// Seconds per token after the first event's tokens; nothing below two tokens or two token events, or in lumps.
+    /// TPOT: seconds per token after the first event's tokens. `None` below two tokens or two token events, and for a buffered
+    /// answer.
     pub fn tpot_s(&self) -> Option<f64> {
         let answer = &self.answer;
-        if !self.succeeded() || self.output_tokens() < 2 || self.is_lumped() {
+        if !self.succeeded() || self.output_tokens() < 2 || self.is_buffered() {
             return None;
         }
         let seconds = answer.last_token?.seconds_since(answer.first_token?);
         Some(seconds / self.tokens_after_first_event()?)
     }
 
-    /// Seconds between token events, divided by the tokens per event after the first. Their mean is `tpot_s`.
+    /// ITL: seconds between token events, divided by the tokens per event after the first event. Their mean is `tpot_s`.
     pub fn gaps_s(&self) -> impl Iterator<Item = f64> {
         let later_events = self.answer.token_events.saturating_sub(1) as f64;
         let per_event = self
@@ -214,8 +218,8 @@ impl Record {
         self.answer.gaps.iter().map(move |gap| f64::from(*gap) * scale)
     }
 
-    /// Tokens beyond one per event, where nobody knows how many of them the first event had. An end of sequence counts as a
-    /// token and has no event.
+    /// Tokens beyond one per event when the tokens of the first event are unknown. The end of sequence is counted as a token by
+    /// engines and has no event.
     pub fn unplaced_tokens(&self) -> u64 {
         let answer = &self.answer;
         if answer.token_events < 2 || answer.tokens_at_first.is_some() {
@@ -226,12 +230,13 @@ impl Record {
         self.output_tokens().saturating_sub(answer.token_events + ends)
     }
 
-    /// Takes out counts that the bytes or the time of this request rule out, so that nothing adds them up; the first is
-    /// remembered. `tokens_asked` is the request's `max_tokens`: engines count tokens of reasoning that they do not send.
-    pub fn drop_impossible_counts(&mut self, tokens_asked: u64) {
+    /// Removes counts that are impossible for the bytes or the duration of this request, so that they are in no sum, and keeps
+    /// the first for a warning. Up to `max_tokens` a count is possible without text: engines count reasoning that they do not
+    /// send.
+    pub fn drop_impossible_counts(&mut self, max_tokens: u64) {
         let answer = &mut self.answer;
         let seconds = self.finished.seconds_since(self.dispatched).max(1e-3);
-        let completion_max = tokens_asked
+        let completion_max = max_tokens
             .max(answer.event_bytes)
             .min((seconds * TOKENS_PER_S_MAX) as u64);
         let prompt_max = self.bytes_sent.saturating_add(ADDED_PROMPT_TOKENS_MAX);
@@ -243,7 +248,9 @@ impl Record {
             ("cached_tokens", &mut usage.cached_tokens, cached_max),
         ] {
             if let Some(impossible) = count.take_if(|count| *count > max) {
-                answer.odd_count.get_or_insert_with(|| format!("{name} {impossible}"));
+                answer
+                    .impossible_count
+                    .get_or_insert_with(|| format!("{name} {impossible}"));
             }
         }
     }

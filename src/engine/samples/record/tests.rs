@@ -1,4 +1,4 @@
-//! The pitfalls of measuring a stream, each with events that would give a wrong number.
+//! Pitfalls of measuring a stream: each test has events that could give a wrong number.
 
 use super::*;
 use crate::engine::stream::answer::Answer;
@@ -56,11 +56,11 @@ fn a_role_with_empty_content_is_not_a_token() {
 }
 
 #[test]
-fn late_usage_and_a_late_end_move_neither_the_last_token_nor_the_time_per_token() {
+fn a_late_usage_and_a_late_end_change_neither_the_last_token_nor_tpot() {
     let record = record(&[(20, &token("a")), (25, &token("b")), (225, &usage(7, 2)), (425, DONE)]);
     assert_eq!(ms(record.token_latency_s()), Some(25.0));
     assert_eq!(ms(record.tpot_s()), Some(5.0));
-    // The reference's own formula stays what it is.
+    // The reference's formula is kept.
     assert_eq!(ms(Some(record.latency_s())), Some(425.0));
     assert!((record.decode_speed() - 2.0 / 0.405).abs() < 1e-9);
 }
@@ -78,7 +78,7 @@ fn usage_and_text_in_one_event_are_both_read() {
 }
 
 #[test]
-fn one_token_has_a_first_token_and_no_time_per_token() {
+fn one_token_has_a_ttft_and_no_tpot() {
     let record = record(&[(20, &token("a")), (21, &usage(7, 1)), (22, DONE)]);
     assert!(record.succeeded());
     assert_eq!((ms(Some(record.ttft_s())), record.tpot_s()), (Some(20.0), None));
@@ -156,7 +156,7 @@ fn several_tokens_in_an_event_are_several_tokens() {
 }
 
 #[test]
-fn a_running_usage_says_how_many_tokens_the_first_event_had() {
+fn a_running_usage_gives_the_tokens_of_the_first_event() {
     let counted = |text: &str, tokens: u64| {
         format!(
             r#"{{"choices":[{{"index":0,"delta":{{"content":"{text}"}}}}],"usage":{{"prompt_tokens":7,"completion_tokens":{tokens}}}}}"#
@@ -174,7 +174,7 @@ fn a_running_usage_says_how_many_tokens_the_first_event_had() {
 }
 
 #[test]
-fn without_usage_pieces_are_counted_and_zeros_of_a_running_usage_are_not_believed() {
+fn without_usage_pieces_are_counted_and_zeros_of_a_running_usage_are_ignored() {
     let record = record(&[(20, &token("a")), (25, &token("b c")), (26, DONE)]);
     assert_eq!((record.output_tokens(), record.input_tokens()), (2, 0));
     let events = [
@@ -206,7 +206,7 @@ fn nothing_after_the_end_counts() {
 }
 
 #[test]
-fn a_failure_loses_its_counts_and_its_times_but_not_its_latency() {
+fn a_failure_keeps_only_its_latency() {
     let mut record = record(&[(20, &token("a")), (25, &usage(7, 1))]);
     record.failure = Some(Failure::new(FailureClass::StreamBroken, "cut"));
     assert_eq!((record.ttft_s(), record.decode_speed()), (-1.0, 0.0));
@@ -218,7 +218,7 @@ fn a_failure_loses_its_counts_and_its_times_but_not_its_latency() {
 }
 
 #[test]
-fn what_a_request_waited_for_its_turn_is_in_the_schedules_ttft_only() {
+fn the_wait_before_dispatch_is_in_the_scheduled_ttft_only() {
     let mut record = record(&[(20, &token("a")), (21, DONE)]);
     record.scheduled = Stamp(-30 * MS);
     assert_eq!(ms(Some(record.ttft_s())), Some(20.0));
@@ -239,8 +239,8 @@ fn mean_gap_ms(record: &Record) -> Option<f64> {
 }
 
 #[test]
-fn time_per_token_and_time_between_tokens_agree_when_events_are_regular() {
-    // Six tokens hidden in the first event, as parsers of reasoning hold them back: 50 ms a token.
+fn tpot_and_mean_itl_agree_when_events_are_regular() {
+    // Six tokens in the first event, as when a reasoning parser holds them back: 50 ms a token.
     let hidden = record(&[
         (50, &counted("", 1)),
         (350, &counted("a", 7)),
@@ -266,7 +266,7 @@ fn time_per_token_and_time_between_tokens_agree_when_events_are_regular() {
 }
 
 #[test]
-fn tokens_that_nobody_places_are_counted() {
+fn tokens_of_unknown_position_are_counted() {
     let hidden = [(350, token("a")), (400, token("b")), (401, usage(3, 8))];
     let events: Vec<(i64, &str)> = hidden.iter().map(|(at, event)| (*at, event.as_str())).collect();
     // Less the end of sequence, which has no event.
@@ -278,26 +278,26 @@ fn tokens_that_nobody_places_are_counted() {
 }
 
 #[test]
-fn tokens_that_came_together_after_a_long_time_have_no_time_per_token() {
+fn tokens_that_arrive_together_after_a_long_time_have_no_tpot() {
     let all_at = |at: i64, times: u64| -> Vec<(i64, String)> { (0..times).map(|_| (at, token("a"))).collect() };
     let of = |events: &[(i64, String)]| {
         let events: Vec<(i64, &str)> = events.iter().map(|(at, event)| (*at, event.as_str())).collect();
         record(&events)
     };
-    let lump = of(&all_at(200, 8));
-    assert!(lump.succeeded() && lump.is_lumped() && lump.tpot_s().is_none());
-    let lumps = of(&[all_at(200, 3), all_at(260, 3), all_at(320, 3)].concat());
-    assert!(lumps.is_lumped() && lumps.tpot_s().is_none());
-    // A pair here and there is no lump, and neither is an answer that really was that fast.
+    let one = of(&all_at(200, 8));
+    assert!(one.succeeded() && one.is_buffered() && one.tpot_s().is_none());
+    let several = of(&[all_at(200, 3), all_at(260, 3), all_at(320, 3)].concat());
+    assert!(several.is_buffered() && several.tpot_s().is_none());
+    // A few pairs are not a buffered answer, and neither is an answer that really was that fast.
     let some = of(&[all_at(200, 2), all_at(220, 1), all_at(240, 1)].concat());
-    assert!(!some.is_lumped() && some.tpot_s().is_some());
-    assert!(!of(&all_at(7, 8)).is_lumped());
-    assert!(!record(&[(200, &token("a")), (205, &token("b"))]).is_lumped());
-    assert!(!record(&[(200, &token("a"))]).is_lumped());
+    assert!(!some.is_buffered() && some.tpot_s().is_some());
+    assert!(!of(&all_at(7, 8)).is_buffered());
+    assert!(!record(&[(200, &token("a")), (205, &token("b"))]).is_buffered());
+    assert!(!record(&[(200, &token("a"))]).is_buffered());
 }
 
 #[test]
-fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
+fn impossible_counts_are_removed_and_the_first_is_named() {
     let with = |usage: &str| {
         let usage = format!(r#"{{"choices":[],"usage":{usage}}}"#);
         let mut record = record(&[(20, &token("a")), (25, &token("b")), (26, &usage), (27, DONE)]);
@@ -310,7 +310,7 @@ fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
         (fine.input_tokens(), fine.output_tokens(), fine.cached_tokens()),
         (900, 2, Some(900))
     );
-    assert_eq!(fine.answer.odd_count, None);
+    assert_eq!(fine.answer.impossible_count, None);
     for (usage, named) in [
         (
             r#"{"completion_tokens":9223372036854775808}"#,
@@ -328,18 +328,18 @@ fn counts_that_cannot_be_are_taken_out_and_the_first_is_named() {
         (r#"{"completion_tokens":2.5}"#, "completion_tokens 2.5"),
     ] {
         let record = with(usage);
-        assert_eq!(record.answer.odd_count.as_deref(), Some(named));
+        assert_eq!(record.answer.impossible_count.as_deref(), Some(named));
         assert_eq!(record.output_tokens(), 2, "{usage}: pieces of text count instead");
         assert!(record.input_tokens() <= 7 && record.cached_tokens().is_none());
     }
-    // What time rules out, although so many were asked for.
+    // Within max_tokens, but impossible in the time.
     let mut quick = record(&[(20, &token("a")), (25, &usage(1, 1 << 40))]);
     quick.drop_impossible_counts(u64::MAX);
     assert_eq!(quick.answer.usage.completion_tokens, None);
 }
 
 #[test]
-fn an_answer_without_an_end_is_given_up() {
+fn an_answer_that_does_not_end_fails() {
     let event = |text: &str| format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#);
     let mut long = Answer::new(true, 8);
     let piece = event(&"x".repeat(6 << 20));

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::geometry::Geometry;
 use super::index::{Entry, Index};
 use crate::error::shortened;
-use crate::python::bounded::Bounded;
+use crate::python::json::Bounded;
 
 pub const HEADER_BYTES: usize = 32;
 /// What a checkpoint says about its device and layout.

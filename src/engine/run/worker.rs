@@ -1,5 +1,4 @@
-//! One thread that owns one connection and sends one request at a time. It takes jobs, hands back records, and knows
-//! nothing of workloads.
+//! A worker: one thread that owns one connection and sends one request at a time. It takes jobs and reports records.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ const STACK_BYTES: usize = 256 << 10;
 
 #[derive(Debug)]
 pub enum Job {
-    /// Open the connection, so that no request has to.
+    /// Open the connection in advance.
     Open,
     Send {
         request: Request,
@@ -26,49 +25,49 @@ pub enum Job {
     },
 }
 
-/// What a lane reports; `lane` is its number.
+/// The outcome of a job; `worker` is the worker's number.
 #[derive(Debug)]
 pub enum Report {
     Opened {
-        lane: usize,
+        worker: usize,
         outcome: Result<u64, Failure>,
     },
-    /// Without a record the run ended before the answer did.
+    /// No record: the run was interrupted before the answer ended.
     Ended {
-        lane: usize,
+        worker: usize,
         id: String,
         record: Option<Box<Record>>,
     },
 }
 
-/// The other end of a lane's thread.
+/// Handle to a worker's thread; dropping it ends the thread.
 #[derive(Debug)]
-pub struct Lane {
+pub struct Worker {
     jobs: Arc<Queue<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Lane {
-    pub fn start(number: usize, exchanger: Exchanger, reports: Arc<Queue<Report>>) -> io::Result<Lane> {
+impl Worker {
+    pub fn start(number: usize, exchanger: Exchanger, reports: Arc<Queue<Report>>) -> io::Result<Worker> {
         let jobs = Arc::new(Queue::default());
         let queue = Arc::clone(&jobs);
         let thread = Builder::new()
-            .name("lane".into())
+            .name("worker".into())
             .stack_size(STACK_BYTES)
             .spawn(move || serve(number, exchanger, &queue, &reports))?;
-        Ok(Lane {
+        Ok(Worker {
             jobs,
             thread: Some(thread),
         })
     }
 
-    /// Gives an idle lane its next job.
-    pub fn give(&self, job: Job) {
+    /// Gives an idle worker its next job.
+    pub fn assign(&self, job: Job) {
         self.jobs.push(job);
     }
 }
 
-impl Drop for Lane {
+impl Drop for Worker {
     fn drop(&mut self) {
         self.jobs.close();
         if let Some(thread) = self.thread.take() {
@@ -77,16 +76,16 @@ impl Drop for Lane {
     }
 }
 
-fn serve(lane: usize, mut exchanger: Exchanger, jobs: &Queue<Job>, reports: &Queue<Report>) {
+fn serve(worker: usize, mut exchanger: Exchanger, jobs: &Queue<Job>, reports: &Queue<Report>) {
     while let Some(job) = jobs.pop() {
         let report = match job {
-            // Also a job whose work panicked comes back, so that nobody waits for it.
+            // A job that panicked is reported too, so that the runner does not wait for it.
             Job::Open => Report::Opened {
-                lane,
+                worker,
                 outcome: panic::caught(|| exchanger.open()).unwrap_or_else(|| Err(fault())),
             },
             Job::Send { request, scheduled } => Report::Ended {
-                lane,
+                worker,
                 id: request.id.clone(),
                 record: panic::caught(|| exchanger.run(request, scheduled))
                     .flatten()

@@ -1,14 +1,14 @@
-//! What Python's `json` module says about a text that is not JSON, so that the message is the one LMCache prints. It only
-//! judges: it never builds values, and the caller bounds the nesting.
+//! The message of Python's `JSONDecodeError`, so that LMCache's error can be repeated word for word. Only judges the text,
+//! builds no values, and leaves it to the caller to bound the nesting.
 
-/// A place in the text, counted in characters, and what is wrong there.
+/// What is wrong, and where, counted in characters.
 struct Fault {
     what: &'static str,
     at: usize,
 }
 
-/// Python's message for `text`, or `None` where Python would accept it.
-pub fn error_message(text: &str) -> Option<String> {
+/// Python's message for `text`, such as `Expecting value: line 1 column 1 (char 0)`; `None` where Python accepts the text.
+pub fn decode_error(text: &str) -> Option<String> {
     let chars: Vec<char> = text.chars().collect();
     let fault = Scanner { chars: &chars, at: 0 }.document().err()?;
     let before = &chars[..fault.at];
@@ -109,7 +109,7 @@ impl Scanner<'_> {
             }
             self.skip_space();
             self.value()?;
-            if self.ends_or_goes_on('}')? {
+            if self.ends_or_continues('}')? {
                 return Ok(());
             }
         }
@@ -123,13 +123,14 @@ impl Scanner<'_> {
         }
         loop {
             self.value()?;
-            if self.ends_or_goes_on(']')? {
+            if self.ends_or_continues(']')? {
                 return Ok(());
             }
         }
     }
 
-    fn ends_or_goes_on(&mut self, close: char) -> Result<bool, Fault> {
+    /// After an element: true at the closing bracket, false after a comma.
+    fn ends_or_continues(&mut self, close: char) -> Result<bool, Fault> {
         self.skip_space();
         if self.skip_if(close) {
             return Ok(true);
@@ -163,23 +164,23 @@ impl Scanner<'_> {
         }
     }
 
-    /// Python wants a character behind the four digits too, so a text that ends there has a bad escape, not an open string.
+    /// Python needs a character after the four digits, so a text that ends there has a bad escape, not an unterminated string.
     fn unicode_escape(&mut self) -> Result<(), Fault> {
         let digits = self.at + 2..self.at + 6;
-        let behind = digits.end;
+        let after = digits.end;
         let whole = self
             .chars
             .get(digits)
             .is_some_and(|digits| digits.iter().all(char::is_ascii_hexdigit));
-        if whole && behind < self.chars.len() {
-            self.at = behind;
+        if whole && after < self.chars.len() {
+            self.at = after;
             return Ok(());
         }
         self.at += 1;
         Err(self.fault("Invalid \\uXXXX escape"))
     }
 
-    /// A fraction or exponent without digits is not part of the number: what follows is then found to be out of place.
+    /// A fraction or exponent without digits is not part of the number; the caller then reports what follows it.
     fn number(&mut self) -> Result<(), Fault> {
         let nothing = self.fault("Expecting value");
         self.skip_if('-');
@@ -214,12 +215,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_python_says() {
+    fn messages_are_pythons() {
         let table: Vec<(String, Option<String>)> =
-            serde_json::from_str(include_str!("../../tests/golden/python-json-errors.json")).unwrap();
+            serde_json::from_str(include_str!("../../../tests/golden/python-json-errors.json")).unwrap();
         assert!(table.len() > 150);
         for (text, expected) in table {
-            assert_eq!(error_message(&text), expected, "{text:?}");
+            assert_eq!(decode_error(&text), expected, "{text:?}");
         }
     }
 }

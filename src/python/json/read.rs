@@ -1,5 +1,6 @@
-//! JSON as Python's reader takes it, where serde_json is stricter: lone surrogates (U+FFFD here, which text can hold), `NaN`
-//! and infinities (null here: nobody reads them), numbers beyond a double, and a byte order mark in front.
+//! JSON as Python's `json.loads` accepts it, which is more than the standard and serde_json do: lone surrogates (U+FFFD here,
+//! because a Rust string cannot hold them), `NaN` and infinities (null here: no caller uses such a value), numbers beyond a
+//! double (null), and a byte order mark in front.
 
 use std::cell::Cell;
 
@@ -11,16 +12,17 @@ use super::bounded::Bounded;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
-/// What the values of a text may cost in memory: so much for each of its bytes, and so much beside. With the text itself,
-/// which most callers hold, that is ten times its bytes (docs/formats.md).
+/// What parsed values may take in memory: this many bytes for each byte of the text, and a fixed part. Together with the
+/// text, which most callers keep, that is ten times the text (docs/formats.md).
 const COST_PER_BYTE: usize = 9;
-const COST_BESIDE: usize = (1 << 20) - SENTENCE_BYTES;
-/// Left of that for what is said when the text is refused.
-const SENTENCE_BYTES: usize = 16 << 10;
-/// Of that, for each byte of a text that is repaired first: its copy, which may have to grow.
+const COST_FIXED: usize = (1 << 20) - MESSAGE_BYTES;
+/// Left for the error message when the text is refused.
+const MESSAGE_BYTES: usize = 16 << 10;
+/// The part of `COST_PER_BYTE` that the repaired copy of a text takes while it grows.
 const REPAIR_PER_BYTE: usize = 2;
 
-/// Reads JSON text. The error is that of the text as it came, without the mark. A text of very many small values is refused.
+/// Reads JSON text as Python does. An error describes the text as given, without its byte order mark. A text whose values
+/// would take too much memory is refused (see [`costs_too_much`]).
 pub fn loads(text: &[u8]) -> Result<Value, Error> {
     let text = without_mark(text);
     match strict(text) {
@@ -32,20 +34,20 @@ pub fn loads(text: &[u8]) -> Result<Value, Error> {
     }
 }
 
-/// Reads JSON text as it stands in the standard.
+/// Reads JSON text by the standard, with the same bound on memory.
 pub fn strict(text: &[u8]) -> Result<Value, Error> {
     within(text, COST_PER_BYTE)
 }
 
-/// Whether a text was refused though it is JSON.
+/// Whether the text was refused for the memory that its values would take, not for its syntax.
 pub fn costs_too_much(error: &Error) -> bool {
     error.is_data()
 }
 
 fn within(text: &[u8], cost_per_byte: usize) -> Result<Value, Error> {
-    let room = text.len().saturating_mul(cost_per_byte).saturating_add(COST_BESIDE);
+    let bytes_max = text.len().saturating_mul(cost_per_byte).saturating_add(COST_FIXED);
     let mut reader = Deserializer::from_slice(text);
-    let value = Bounded(&Cell::new(room)).deserialize(&mut reader)?;
+    let value = Bounded(&Cell::new(bytes_max)).deserialize(&mut reader)?;
     reader.end().map(|()| value)
 }
 
@@ -54,36 +56,25 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// The same text in strict JSON, where only Python's additions stood in the way.
-pub fn repaired(text: &[u8]) -> Vec<u8> {
+/// The text with Python's additions replaced by standard JSON. Strict JSON is returned unchanged.
+fn repaired(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     let mut in_string = false;
     while let Some(&byte) = rest.first() {
-        let taken = match byte {
-            b'"' => {
-                in_string = !in_string;
-                None
-            }
-            b'\\' if in_string => Some(escape(rest)),
-            _ if in_string => None,
-            _ => word(rest),
+        let (written, length) = match byte {
+            b'\\' if in_string => escape(rest),
+            _ if in_string => (&rest[..1], 1),
+            _ => number(rest).unwrap_or((&rest[..1], 1)),
         };
-        match taken {
-            Some((written, length)) => {
-                out.extend_from_slice(written);
-                rest = &rest[length..];
-            }
-            None => {
-                out.push(byte);
-                rest = &rest[1..];
-            }
-        }
+        in_string ^= byte == b'"';
+        out.extend_from_slice(written);
+        rest = &rest[length..];
     }
     out
 }
 
-/// An escape at the start of `rest`: what to write for it and how long it is.
+/// The escape at the start of `rest`: what to write for it, and its length.
 fn escape(rest: &[u8]) -> (&[u8], usize) {
     let pair = 12;
     match code_unit(rest) {
@@ -106,28 +97,28 @@ fn code_unit(rest: &[u8]) -> Option<u32> {
     hex.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// A number that serde_json refuses, at the start of `rest`: null, and how long it is.
-fn word(rest: &[u8]) -> Option<(&[u8], usize)> {
-    let words: &[&[u8]] = match rest[0] {
-        b'N' | b'I' | b'-' => &[b"NaN", b"Infinity", b"-Infinity"],
-        digit if digit.is_ascii_digit() => &[],
-        _ => return None,
-    };
+/// `NaN`, an infinity or a number at the start of `rest`: what to write for it (null when it is no finite double), and its
+/// length.
+fn number(rest: &[u8]) -> Option<(&[u8], usize)> {
+    let words: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
     if let Some(word) = words.iter().find(|word| rest.starts_with(word)) {
         return Some((b"null", word.len()));
     }
-    if matches!(rest[0], b'N' | b'I') {
+    if !matches!(rest.first(), Some(b'-' | b'0'..=b'9')) {
         return None;
     }
-    let is_part = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let is_part = |byte: &u8| byte.is_ascii_digit() || b"-+.eE".contains(byte);
     let length = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
-    let number: Option<f64> = std::str::from_utf8(&rest[..length])
+    let digits = &rest[..length];
+    let value = std::str::from_utf8(digits)
         .ok()
-        .and_then(|text| text.parse().ok());
-    match number {
-        Some(number) if number.is_infinite() => Some((b"null", length)),
-        _ => Some((&rest[..length], length)),
-    }
+        .and_then(|text| text.parse::<f64>().ok());
+    let written = if value.is_some_and(f64::is_infinite) {
+        b"null"
+    } else {
+        digits
+    };
+    Some((written, length))
 }
 
 #[cfg(test)]
@@ -138,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_python_takes_is_read() {
+    fn what_python_accepts_is_read() {
         for (text, want) in [
             (r#"{"a":"\ud83d"}"#, json!({"a": "\u{fffd}"})),
             (r#""\udc00x""#, json!("\u{fffd}x")),
@@ -155,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_refuses_stays_refused_in_the_words_for_the_text_as_it_came() {
+    fn what_python_refuses_fails_with_the_error_for_the_original_text() {
         for text in [
             "",
             "{",
@@ -177,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_and_its_values_cost_ten_times_its_bytes_at_most() {
+    fn a_text_and_its_values_take_at_most_ten_times_its_bytes() {
         let (lists, fields) = ("[],".repeat(100_000), (0..50_000).map(|at| format!("\"{at:x}\":0,")));
         let fields: String = fields.collect();
         for text in [
@@ -192,7 +183,7 @@ mod tests {
                 "{error}"
             );
         }
-        // What servers of many models send.
+        // What an engine with many models sends.
         let permission = r#"[{"id":"modelperm-0123456789abcdef","object":"model_permission","created":1780000000,
             "allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,"allow_search_indices":false,
             "allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,"is_blocking":false}]"#;
@@ -233,13 +224,13 @@ mod tests {
         }
 
         #[test]
-        fn a_value_is_serde_jsons(value in value()) {
+        fn a_value_is_the_one_serde_json_reads(value in value()) {
             let text = value.to_string();
             prop_assert_eq!(loads(text.as_bytes()).unwrap(), value);
         }
 
         #[test]
-        fn any_bytes_end(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_handled(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = loads(&bytes);
         }
     }

@@ -1,5 +1,5 @@
-//! JSON values that may cost only so much: a list of small numbers takes forty times its text in memory. Counts what the
-//! values hold, in the steps in which lists and objects grow.
+//! JSON values with a bound on the memory that they take: a list of small numbers takes forty times its text. Allocations
+//! are counted in the steps in which lists and objects grow.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,14 +8,15 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Of one value in a list or an object, without what it holds elsewhere.
+/// One value in a list or an object, without its own allocation.
 const VALUE_BYTES: usize = size_of::<Value>();
-/// Of one field: its value, the head of its name, a hash, and its place in the table.
+/// One field of an object: its value, the `String` of its name, a hash, and its index in the hash table.
 const FIELD_BYTES: usize = VALUE_BYTES + size_of::<String>() + 8 + 10;
-/// Of a table, whatever is in it.
+/// A hash table, whatever is in it.
 const TABLE_BYTES: usize = 32;
 
-/// Reads one value that costs at most so many bytes of memory as are left, beside its own head, and takes them away.
+/// Reads one value. The cell holds the bytes that may still be allocated; what the value allocates is subtracted, and a value
+/// that needs more is an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounded<'a>(pub &'a Cell<usize>);
 
@@ -71,7 +72,7 @@ impl<'de> Visitor<'de> for Bounded<'_> {
         let mut values = Vec::new();
         while let Some(value) = list.next_element_seed(self)? {
             if values.len() == values.capacity() {
-                // By half and not by as much again: lists of small numbers are what costs the most.
+                // Grows by half instead of doubling: lists of small numbers take the most memory for their text.
                 let more = values.len() / 2 + 1;
                 self.pay(more * VALUE_BYTES)?;
                 values.reserve_exact(more);
@@ -83,17 +84,17 @@ impl<'de> Visitor<'de> for Bounded<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        // As a map grows by itself: 3, 7, 14, 28 and so on.
-        let mut room = 0;
+        // The steps in which the map grows by itself: 3, 7, 14, 28 and so on.
+        let mut capacity = 0;
         while let Some(key) = object.next_key::<String>()? {
-            if fields.len() == room {
-                let more = match room {
+            if fields.len() == capacity {
+                let more = match capacity {
                     0 => 3,
                     3 => 4,
-                    _ => room,
+                    _ => capacity,
                 };
-                self.pay(more * FIELD_BYTES + if room == 0 { TABLE_BYTES } else { 0 })?;
-                room += more;
+                self.pay(more * FIELD_BYTES + if capacity == 0 { TABLE_BYTES } else { 0 })?;
+                capacity += more;
             }
             self.pay(key.len())?;
             fields.insert(key, object.next_value_seed(self)?);
@@ -107,17 +108,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_the_same_until_they_cost_too_much() {
+    fn values_are_equal_until_they_take_too_much_memory() {
         let text = r#"{"a":[1,-2,2.5,"x",null,true],"b":{"c":"\u00e9"}}"#;
-        // Room for seven values in the list, for three fields in each object, and the texts.
+        // Seven values in the list, three fields in each object, and the texts.
         let costs = 7 * VALUE_BYTES + 2 * (3 * FIELD_BYTES + TABLE_BYTES) + 3 + 3;
-        for (room, fits) in [(costs + 1, true), (costs, true), (costs - 1, false), (0, false)] {
-            let left = Cell::new(room);
+        for (bytes_max, fits) in [(costs + 1, true), (costs, true), (costs - 1, false), (0, false)] {
+            let left = Cell::new(bytes_max);
             let read = Bounded(&left).deserialize(&mut serde_json::Deserializer::from_str(text));
             match fits {
                 true => {
                     assert_eq!(read.unwrap(), serde_json::from_str::<Value>(text).unwrap());
-                    assert_eq!(left.get(), room - costs);
+                    assert_eq!(left.get(), bytes_max - costs);
                 }
                 false => assert!(read.unwrap_err().to_string().contains("too many parts")),
             }
