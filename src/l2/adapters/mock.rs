@@ -2,14 +2,18 @@
 //! operation. At infinite bandwidth nothing is copied, and what remains is the cost of the benchmark itself.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::field::{self, Fields};
+use super::registry::{AdapterConfig, AdapterType};
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Submit, Task,
 };
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::MockConfig;
 use crate::report::warning::Warning;
 use crate::sys::counters;
 use crate::sys::signal;
@@ -17,6 +21,56 @@ use crate::units::{bytes_text, duration_ns};
 
 /// How long a wait sleeps at most before it looks for a signal.
 const NAP: Duration = Duration::from_millis(20);
+
+pub const TYPE: AdapterType = AdapterType::new(
+    "mock",
+    &[
+        "max_size_gb",
+        "mock_bandwidth_gb",
+        "store_latency_us",
+        "lookup_latency_us",
+        "load_latency_us",
+    ],
+    |fields| Ok(Arc::new(parse(fields)?)),
+);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MockConfig {
+    pub capacity_bytes: u64,
+    /// `None` is a device that takes no time, and nothing is copied.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    pub store_latency: Duration,
+    pub lookup_latency: Duration,
+    pub load_latency: Duration,
+}
+
+impl AdapterConfig for MockConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(MockAdapter::new(self, &environment)?))
+    }
+}
+
+/// LMCache's two fields, `"inf"` as a bandwidth, and a fixed latency for each operation.
+fn parse(fields: &Fields) -> Result<MockConfig, String> {
+    let capacity_bytes = field::gib_bytes(field::positive_number(fields, "max_size_gb")?);
+    let bandwidth_bytes_per_s = match fields.get("mock_bandwidth_gb") {
+        Some(Value::String(text)) if text == "inf" => None,
+        // A rate that rounds to none would never finish.
+        _ => Some(field::gib_bytes(field::positive_number(fields, "mock_bandwidth_gb")?).max(1)),
+    };
+    Ok(MockConfig {
+        capacity_bytes,
+        bandwidth_bytes_per_s,
+        store_latency: microseconds(fields, "store_latency_us")?,
+        lookup_latency: microseconds(fields, "lookup_latency_us")?,
+        load_latency: microseconds(fields, "load_latency_us")?,
+    })
+}
+
+fn microseconds(fields: &Fields, name: &str) -> Result<Duration, String> {
+    let micros = field::non_negative_number(fields, name, 0.0)?;
+    Duration::try_from_secs_f64(micros / 1e6).map_err(|_| format!("{name} must be a non-negative number"))
+}
 
 /// One bucket for all tasks: the next byte may move when the last one has.
 struct Bucket {

@@ -2,6 +2,7 @@
 //! came back, inside the measured time. The adapter inside sees only frames, in buffers of their own.
 
 pub(crate) mod cipher;
+pub mod config;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use self::cipher::Keys;
 pub use self::cipher::OVERHEAD_BYTES;
+use self::config::AesGcmConfig;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, IoPath, Item, Operation, Outcome, Residency, StepLabels, Submit, Task,
 };
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::AesGcmConfig;
 use crate::report::model::{Entry, Section};
 use crate::report::warning::Warning;
 use crate::stats::histogram::LatencyHistogram;

@@ -25,8 +25,8 @@ use crate::l2::adapter::{
     Task,
 };
 use crate::l2::adapters::cold;
+use crate::l2::adapters::registry::AdapterSpec;
 use crate::l2::keys::{ObjectKey, bench_key};
-use crate::l2::spec::AdapterSpec;
 use crate::report::model::Section;
 use crate::report::warning::Warning;
 use crate::sys::signal;

@@ -8,7 +8,7 @@ use super::frame::{self, Reply};
 use super::link::Link;
 use super::{BridgeRequest, python};
 use crate::error::Error;
-use crate::l2::spec::AdapterSpec;
+use crate::l2::adapters::registry::AdapterSpec;
 use crate::sys::arena::SharedParts;
 use crate::sys::signal;
 

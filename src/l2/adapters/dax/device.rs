@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::l2::spec::DaxDevice;
+use super::config::DaxDevice;
 use crate::sys::file_map::{FileMap, Piece};
 use crate::sys::limits;
 use crate::url::literal_path_advice;

@@ -1,6 +1,7 @@
 //! The `dax` adapter: objects copied into slots of mapped memory devices or files. Nothing of it outlives the process: the index
 //! is in memory, and the device holds bytes only, as in LMCache.
 
+pub mod config;
 mod device;
 mod probe;
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use self::config::DaxConfig;
 use self::device::Devices;
 use self::probe::Probe;
 use crate::l2::adapter::{
@@ -18,7 +20,6 @@ use crate::l2::adapter::{
 use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::DaxConfig;
 use crate::report::warning::Warning;
 use crate::sys::file_map::Piece;
 use crate::units::duration_ns;

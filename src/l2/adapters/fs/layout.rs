@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::config::{FsConfig, Names, Temporary};
 use super::recycled::Recycled;
-use super::setup::{Names, Setup, Temporary};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 use crate::sys::arena::Arena;
@@ -53,15 +53,15 @@ fn refused(what: &str, path: &Path, error: &io::Error, advice: &str) -> String {
 impl Layout {
     /// Makes the directories and finds out whether O_DIRECT works. Doubts go to `warnings`.
     pub fn open(
-        setup: &Setup,
+        config: &FsConfig,
         object_bytes: usize,
         fdatasync: bool,
         warnings: &mut Vec<Warning>,
     ) -> Result<Layout, String> {
-        let base = setup.base_path.clone();
+        let base = config.base_path.clone();
         fs::create_dir_all(&base)
             .map_err(|error| refused("create base_path", &base, &error, "name a directory you may write to"))?;
-        let tmp = match &setup.temporary {
+        let tmp = match &config.temporary {
             Temporary::Beside => None,
             Temporary::Inside(relative) => Some(make_tmp_dir(&base, relative)?),
             Temporary::Below(relative) => Some(make_tmp_dirs(&base, relative)?),
@@ -76,17 +76,17 @@ impl Layout {
             base_text: text(&base)?,
             tmp_text: tmp.as_deref().map(text).transpose()?,
             base,
-            names: setup.names,
+            names: config.names,
             tmp_base: RandomState::new().hash_one(std::process::id()),
             tmp_next: AtomicU64::new(0),
-            room_bytes: setup.capacity_bytes.map(AtomicU64::new),
-            read_ahead_bytes: setup.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
+            room_bytes: config.capacity_bytes.map(AtomicU64::new),
+            read_ahead_bytes: config.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
             direct: false,
             fdatasync,
             reserves_space: false,
             recycled: OnceLock::new(),
         };
-        if setup.use_odirect {
+        if config.use_odirect {
             layout.direct = layout.probe_direct(object_bytes, warnings)?;
         }
         let on_ext4 = files::is_ext4(&layout.base).unwrap_or(false);

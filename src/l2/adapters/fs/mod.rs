@@ -1,12 +1,12 @@
 //! The `fs` adapter: one file per object in one directory, in LMCache's own names. Here tasks are cut into jobs, jobs go to
 //! threads or to a ring, and finished jobs are put together again.
 
+pub mod config;
 mod layout;
 mod object;
 mod probe;
 mod recycled;
 mod ring;
-mod setup;
 mod threads;
 
 use std::fs::File;
@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+pub use self::config::FsConfig;
 use self::layout::Layout;
 use self::probe::Probe;
 use self::ring::RingEngine;
-pub use self::setup::Setup;
 use self::threads::Job;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
@@ -69,16 +69,16 @@ pub struct FsAdapter {
 }
 
 impl FsAdapter {
-    pub fn open(setup: &Setup, environment: Environment) -> Result<FsAdapter, String> {
+    pub fn open(config: &FsConfig, environment: Environment) -> Result<FsAdapter, String> {
         let mut warnings = Vec::new();
-        let layout = Layout::open(setup, environment.object_bytes, environment.fdatasync, &mut warnings)?;
+        let layout = Layout::open(config, environment.object_bytes, environment.fdatasync, &mut warnings)?;
         let lock = if environment.stores {
             Some(lock_for_storing(&layout)?)
         } else {
             None
         };
         let capabilities = Capabilities {
-            class_name: setup.class_name,
+            class_name: config.class_name,
             keeps_data: true,
             storage_path: Some(layout.base().to_owned()),
         };
@@ -91,7 +91,7 @@ impl FsAdapter {
             threads: None,
             ring: None,
             way: Way::Threads(1),
-            own_threads: setup.threads,
+            own_threads: config.threads,
             tasks: Assembly::default(),
             probe: None,
             warnings,

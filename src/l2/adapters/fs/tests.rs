@@ -4,7 +4,7 @@
 use super::*;
 use crate::l2::adapter::Outcome;
 use crate::l2::keys::bench_key;
-use crate::l2::spec::{AdapterKind, parse_specs};
+use crate::l2::spec::tests::config;
 use crate::sys::arena::Arena;
 
 const KEYS: usize = 5;
@@ -40,15 +40,12 @@ fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
 }
 
 /// The setup of a plain spec for `base`.
-fn setup(base: &std::path::Path, direct: bool) -> Setup {
+fn setup(base: &std::path::Path, direct: bool) -> FsConfig {
     let spec = format!(
         r#"{{"type":"fs","base_path":"{}","use_odirect":{direct}}}"#,
         base.display()
     );
-    let AdapterKind::Fs(config) = parse_specs(&[spec]).unwrap().first.kind else {
-        panic!("an fs spec");
-    };
-    (&config).into()
+    config(&spec).0
 }
 
 #[test]

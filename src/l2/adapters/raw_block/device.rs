@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::geometry::Geometry;
-use crate::l2::spec::RawBlockConfig;
+use crate::l2::adapters::raw_block::config::RawBlockConfig;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::{files, limits};
 use crate::url::literal_path_advice;

@@ -1,7 +1,7 @@
 //! Where things lie on a raw_block device: two checkpoint containers, then slots of one size. Numbers only; it opens nothing.
 
 use super::checkpoint::HEADER_BYTES as CHECKPOINT_HEADER_BYTES;
-use crate::l2::spec::RawBlockConfig;
+use crate::l2::adapters::raw_block::config::RawBlockConfig;
 
 /// A slot header is this long before its padding.
 pub const HEADER_FIELDS_BYTES: i64 = 24;
@@ -151,7 +151,7 @@ pub fn slot_header_matches(header: &[u8], identity: [u8; 8], object_bytes: u64) 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::l2::spec::IoOptions;
+    use crate::l2::adapters::raw_block::config::IoOptions;
 
     pub fn config() -> RawBlockConfig {
         RawBlockConfig {

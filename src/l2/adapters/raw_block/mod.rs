@@ -2,6 +2,7 @@
 //! their slots, jobs go to an engine, and what came back enters the index.
 
 pub(crate) mod checkpoint;
+pub mod config;
 mod device;
 pub(crate) mod geometry;
 mod index;
@@ -32,8 +33,8 @@ use crate::l2::adapter::{
 use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
 use crate::l2::adapters::raw::register;
+use crate::l2::adapters::raw_block::config::{IoOptions, RawBlockConfig};
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::{IoOptions, RawBlockConfig};
 use crate::report::warning::Warning;
 use crate::sys::uring::{Ring, refusal};
 use crate::sys::{files, limits};

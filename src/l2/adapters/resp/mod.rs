@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod cluster;
+pub mod config;
 mod exchange;
 pub mod session;
 pub mod wire;
@@ -11,13 +12,14 @@ use std::env;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use self::config::RespConfig;
 use self::session::{RespSession, Setup};
+use super::field::secret::Secret;
 use super::service::link::{Address, Dial};
 use super::service::pool::Session;
 use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
-use crate::l2::spec::{RespConfig, Secret};
 use crate::report::warning::{SpecDoubt, Warning};
 
 /// More would only fill the server's buffers.

@@ -12,11 +12,11 @@ use super::cluster::{Cluster, Redirection};
 use super::exchange::{Attempt, exchange, receive, send_all};
 use super::wire::{self, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
+use crate::l2::adapters::field::secret::Secret;
 use crate::l2::adapters::service::lap::Lap;
 use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
 use crate::l2::adapters::service::pool::Session;
 use crate::l2::adapters::service::tally::Tally;
-use crate::l2::spec::Secret;
 
 /// Hops of one request between nodes, repetitions included.
 const ATTEMPTS_MAX: usize = 8;

@@ -5,7 +5,8 @@ use std::env;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::l2::spec::{S3Config, Secret};
+use super::config::S3Config;
+use crate::l2::adapters::field::secret::Secret;
 use crate::python::json::without_mark;
 use crate::report::warning::{SpecDoubt, Warning};
 use crate::sys::{limits, whole_file};
@@ -165,8 +166,8 @@ pub(crate) fn section(text: &str, profile: &str) -> Option<Keys> {
 mod tests {
     use std::fs;
 
+    use super::super::config::config_for_test as s3_config_for_test;
     use super::*;
-    use crate::l2::spec::s3_config_for_test;
 
     const FILE: &str = "\u{feff}[default]\naws_access_key_id = A\n# note\n[ci]\naws_access_key_id=B\n\
                         aws_secret_access_key = s = 1\naws_session_token=t\n[none]\nregion=x\n";

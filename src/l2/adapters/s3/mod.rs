@@ -2,6 +2,7 @@
 //! hosts as LMCache, and path style where the endpoint has a path.
 
 pub(crate) mod answer;
+pub mod config;
 pub(crate) mod credentials;
 mod crew;
 pub(crate) mod http;
@@ -13,17 +14,18 @@ mod sign;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use self::config::S3Config;
 use self::crew::Crew;
 use self::requester::Setup;
 use self::session::{PART_BYTES, S3Session};
+use super::field::common::without_effect;
 use super::service::link::{Address, Dial};
 use super::service::pool::Session;
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};
-use crate::l2::spec::S3Config;
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::report::warning::Warning;
 use crate::units::{GIB, bytes_text};
 
 /// S3's own limit.
@@ -110,12 +112,7 @@ fn put_bytes_max(config: &S3Config, environment: &Environment) -> Result<usize, 
 
 fn doubts(config: &S3Config) -> Vec<Warning> {
     let mut doubts = Vec::new();
-    let mut doubt = |field: &str, why: &str| {
-        doubts.push(Warning::Spec(SpecDoubt::FieldWithoutEffect {
-            field: field.to_owned(),
-            why: why.to_owned(),
-        }));
-    };
+    let mut doubt = |field: &str, why: &str| doubts.push(without_effect(field, why));
     if config.prefer_http2 == Some(true) {
         doubt(
             "s3_prefer_http2",

@@ -115,7 +115,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::l2::spec::Secret;
+    use crate::l2::adapters::field::secret::Secret;
 
     #[test]
     fn the_published_example_is_signed_as_published() {

@@ -1,8 +1,12 @@
 //! The `valkey` adapter: the objects of `resp`, with an optional key prefix, time to live, TLS, database and cluster.
 
+pub mod config;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use self::config::ValkeyConfig;
+use super::field::common::without_effect;
 use super::resp::cluster::Cluster;
 use super::resp::session::Setup;
 use super::resp::{Shape, nobody_logs_in, start};
@@ -11,8 +15,7 @@ use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
 use super::service::{ServiceAdapter, connections};
 use crate::l2::adapter::Environment;
-use crate::l2::spec::ValkeyConfig;
-use crate::report::warning::{SpecDoubt, Warning};
+use crate::report::warning::Warning;
 
 pub fn open(config: &ValkeyConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
     let address = |(host, port): &(String, u64)| Address::new(host, *port, "startup_nodes: port").map(Arc::new);
@@ -89,12 +92,5 @@ fn doubts(config: &ValkeyConfig) -> Vec<Warning> {
         ),
     ];
     let given = doubts.iter().filter(|(applies, ..)| *applies);
-    given
-        .map(|(_, field, why)| {
-            Warning::Spec(SpecDoubt::FieldWithoutEffect {
-                field: (*field).to_owned(),
-                why: (*why).to_owned(),
-            })
-        })
-        .collect()
+    given.map(|(_, field, why)| without_effect(field, why)).collect()
 }

@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub mod common;
+pub mod secret;
+
 use crate::python::value;
+
+/// The JSON object of a spec, or of a part of one.
+pub type Fields = Map<String, Value>;
 
 const BYTES_PER_GIB: f64 = (1u64 << 30) as f64;
 
@@ -16,18 +22,18 @@ pub fn gib_bytes(gib: f64) -> u64 {
 }
 
 /// `None` for a field that is absent or null, where LMCache takes null for absent.
-pub fn given<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub fn given<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
 
-pub fn non_empty_string(fields: &Map<String, Value>, name: &str) -> Result<String, String> {
+pub fn non_empty_string(fields: &Fields, name: &str) -> Result<String, String> {
     match fields.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
         _ => Err(format!("{name} must be a non-empty string")),
     }
 }
 
-pub fn non_empty_string_or(fields: &Map<String, Value>, name: &str, default: &str) -> Result<String, String> {
+pub fn non_empty_string_or(fields: &Fields, name: &str, default: &str) -> Result<String, String> {
     if fields.contains_key(name) {
         non_empty_string(fields, name)
     } else {
@@ -36,7 +42,7 @@ pub fn non_empty_string_or(fields: &Map<String, Value>, name: &str, default: &st
 }
 
 /// Absent or null is none.
-pub fn optional_string(fields: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+pub fn optional_string(fields: &Fields, name: &str) -> Result<Option<String>, String> {
     match given(fields, name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
@@ -45,7 +51,7 @@ pub fn optional_string(fields: &Map<String, Value>, name: &str) -> Result<Option
 }
 
 /// Null is refused.
-pub fn string(fields: &Map<String, Value>, name: &str, default: &str) -> Result<String, String> {
+pub fn string(fields: &Fields, name: &str, default: &str) -> Result<String, String> {
     match fields.get(name) {
         None => Ok(default.to_owned()),
         Some(Value::String(text)) => Ok(text.clone()),
@@ -54,7 +60,7 @@ pub fn string(fields: &Map<String, Value>, name: &str, default: &str) -> Result<
 }
 
 /// Null is refused.
-pub fn boolean(fields: &Map<String, Value>, name: &str, default: bool) -> Result<bool, String> {
+pub fn boolean(fields: &Fields, name: &str, default: bool) -> Result<bool, String> {
     match fields.get(name) {
         None => Ok(default),
         Some(Value::Bool(on)) => Ok(*on),
@@ -63,12 +69,12 @@ pub fn boolean(fields: &Map<String, Value>, name: &str, default: bool) -> Result
 }
 
 /// Python's truth of whatever is given.
-pub fn truth(fields: &Map<String, Value>, name: &str, default: bool) -> bool {
+pub fn truth(fields: &Fields, name: &str, default: bool) -> bool {
     fields.get(name).map_or(default, value::is_true)
 }
 
 /// An `int` above 0; `true` passes as 1, as in LMCache.
-pub fn positive_int(fields: &Map<String, Value>, name: &str, default: Option<u64>) -> Result<u64, String> {
+pub fn positive_int(fields: &Fields, name: &str, default: Option<u64>) -> Result<u64, String> {
     let value = match fields.get(name) {
         None => default,
         Some(value) => value::positive_int(value),
@@ -77,7 +83,7 @@ pub fn positive_int(fields: &Map<String, Value>, name: &str, default: Option<u64
 }
 
 /// As [`positive_int`], but `true` is refused.
-pub fn strict_positive_int(fields: &Map<String, Value>, name: &str, default: Option<u64>) -> Result<u64, String> {
+pub fn strict_positive_int(fields: &Fields, name: &str, default: Option<u64>) -> Result<u64, String> {
     if fields.get(name).is_some_and(Value::is_boolean) {
         return Err(format!("{name} must be a positive integer"));
     }
@@ -85,14 +91,14 @@ pub fn strict_positive_int(fields: &Map<String, Value>, name: &str, default: Opt
 }
 
 /// Absent or null is none.
-pub fn optional_positive_int(fields: &Map<String, Value>, name: &str) -> Result<Option<u64>, String> {
+pub fn optional_positive_int(fields: &Fields, name: &str) -> Result<Option<u64>, String> {
     given(fields, name)
         .map(|value| value::positive_int(value).ok_or_else(|| format!("{name} must be a positive integer")))
         .transpose()
 }
 
 /// An `int` from 0 on; `true` passes as 1.
-pub fn non_negative_int(fields: &Map<String, Value>, name: &str, default: u64) -> Result<u64, String> {
+pub fn non_negative_int(fields: &Fields, name: &str, default: u64) -> Result<u64, String> {
     let value = fields.get(name).map_or(Some(i128::from(default)), value::as_int);
     value
         .and_then(|number| u64::try_from(number).ok())
@@ -101,7 +107,7 @@ pub fn non_negative_int(fields: &Map<String, Value>, name: &str, default: u64) -
 
 /// An `int` between two ends, both allowed; `text` is how LMCache's message writes them.
 pub fn int_in(
-    fields: &Map<String, Value>,
+    fields: &Fields,
     name: &str,
     default: i128,
     range: RangeInclusive<i128>,
@@ -114,7 +120,7 @@ pub fn int_in(
 }
 
 /// An object; absent is an empty one, null is refused.
-pub fn dict<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+pub fn dict<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a Fields>, String> {
     match fields.get(name) {
         None => Ok(None),
         Some(Value::Object(dict)) => Ok(Some(dict)),
@@ -123,7 +129,7 @@ pub fn dict<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a
 }
 
 /// Worker counts by lane: all must be ints before any is looked at more closely, as in LMCache.
-pub fn per_op_workers(fields: &Map<String, Value>) -> Result<Vec<(String, i128)>, String> {
+pub fn per_op_workers(fields: &Fields) -> Result<Vec<(String, i128)>, String> {
     let lanes = match given(fields, "per_op_workers") {
         None => return Ok(Vec::new()),
         Some(Value::Object(lanes)) => lanes,
@@ -151,18 +157,18 @@ pub fn check_per_op_workers(lanes: &[(String, i128)]) -> Result<(), String> {
     }
 }
 
-pub fn positive_number(fields: &Map<String, Value>, name: &str) -> Result<f64, String> {
+pub fn positive_number(fields: &Fields, name: &str) -> Result<f64, String> {
     positive_number_or(fields, name, None)
 }
 
-pub fn positive_number_or(fields: &Map<String, Value>, name: &str, default: Option<f64>) -> Result<f64, String> {
+pub fn positive_number_or(fields: &Fields, name: &str, default: Option<f64>) -> Result<f64, String> {
     let number = fields.get(name).map_or(default, value::number);
     number
         .filter(|number| *number > 0.0)
         .ok_or_else(|| format!("{name} must be a positive number"))
 }
 
-pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+pub fn non_negative_number(fields: &Fields, name: &str, default: f64) -> Result<f64, String> {
     let number = fields.get(name).map_or(Some(default), value::number);
     number
         .filter(|number| *number >= 0.0)
@@ -170,7 +176,7 @@ pub fn non_negative_number(fields: &Map<String, Value>, name: &str, default: f64
 }
 
 /// As [`non_negative_number`], but `true` is refused.
-pub fn strict_non_negative_number(fields: &Map<String, Value>, name: &str, default: f64) -> Result<f64, String> {
+pub fn strict_non_negative_number(fields: &Fields, name: &str, default: f64) -> Result<f64, String> {
     if fields.get(name).is_some_and(Value::is_boolean) {
         return Err(format!("{name} must be a non-negative number"));
     }
@@ -178,7 +184,7 @@ pub fn strict_non_negative_number(fields: &Map<String, Value>, name: &str, defau
 }
 
 /// Seconds above 0, a field of our own.
-pub fn seconds(fields: &Map<String, Value>, name: &str, default_s: f64) -> Result<Duration, String> {
+pub fn seconds(fields: &Fields, name: &str, default_s: f64) -> Result<Duration, String> {
     match fields.get(name).map_or(Some(default_s), value::number) {
         Some(seconds) if seconds > 0.0 => Ok(duration(seconds)),
         _ => Err(format!("{name} must be a positive number")),

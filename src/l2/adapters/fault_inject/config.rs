@@ -1,20 +1,25 @@
 //! Fields of the `fault_inject` type: a whole spec to wrap, and which loads of it to drop.
 
-use serde_json::{Map, Value};
+use std::sync::Arc;
 
-use super::{AdapterKind, AdapterSpec, SpecType, common, field_warnings, registry};
+use serde_json::Value;
+
+use super::FaultInjectAdapter;
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::adapters::field::{Fields, common};
+use crate::l2::adapters::registry::{AdapterConfig, AdapterType, Config, find};
 use crate::python::value;
 use crate::report::warning::Warning;
 
-pub const TYPE: SpecType = SpecType {
-    name: "fault_inject",
-    fields: Some(&["inner", "rate", "seed", "gap_indices", "gap_tail_ratios"]),
-    parse,
-};
+pub const TYPE: AdapterType = AdapterType::new(
+    "fault_inject",
+    &["inner", "rate", "seed", "gap_indices", "gap_tail_ratios"],
+    |fields| Ok(Arc::new(parse(fields)?)),
+);
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct FaultInjectConfig {
-    pub inner: Box<AdapterSpec>,
+    pub inner: Config,
     /// Fields of the wrapped spec that mean nothing.
     pub inner_warnings: Vec<Warning>,
     pub rate: f64,
@@ -24,7 +29,22 @@ pub struct FaultInjectConfig {
     pub gap_tail_ratios: Vec<f64>,
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+impl AdapterConfig for FaultInjectConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        let inner = self.inner.open(environment)?;
+        Ok(Box::new(FaultInjectAdapter::new(self, inner)))
+    }
+
+    fn is_native(&self) -> bool {
+        self.inner.is_native()
+    }
+
+    fn warnings(&self) -> Vec<Warning> {
+        self.inner_warnings.clone()
+    }
+}
+
+fn parse(fields: &Fields) -> Result<FaultInjectConfig, String> {
     let (inner, inner_warnings) = inner(fields)?;
     let rate = fields.get("rate").map_or(Some(0.0), value::number);
     let rate = rate.filter(|rate| (0.0..=1.0).contains(rate));
@@ -39,18 +59,18 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let ratio = |value: &Value| value.as_f64().filter(|ratio| (0.0..=1.0).contains(ratio));
     let ratios = list(fields, "gap_tail_ratios").and_then(|list| list.iter().map(ratio).collect());
     let gap_tail_ratios = ratios.ok_or("gap_tail_ratios must be a list of floats in [0, 1]")?;
-    Ok(AdapterKind::FaultInject(FaultInjectConfig {
+    Ok(FaultInjectConfig {
         inner,
         inner_warnings,
         rate,
         seed,
         gap_indices,
         gap_tail_ratios,
-    }))
+    })
 }
 
 /// The wrapped spec, checked as LMCache does: its own fields, then eviction and serde; its affinity tag means nothing.
-fn inner(fields: &Map<String, Value>) -> Result<(Box<AdapterSpec>, Vec<Warning>), String> {
+fn inner(fields: &Fields) -> Result<(Config, Vec<Warning>), String> {
     let Some(inner) = fields.get("inner").and_then(Value::as_object) else {
         return Err("'inner' must be an adapter spec dict with a 'type' field".to_owned());
     };
@@ -58,27 +78,17 @@ fn inner(fields: &Map<String, Value>) -> Result<(Box<AdapterSpec>, Vec<Warning>)
         return Err("'inner' adapter spec must include a string 'type'".to_owned());
     };
     let unknown = || format!("unknown L2 adapter type {}", value::repr(&Value::from(type_name)));
-    let spec_type = registry::find(type_name).ok_or_else(unknown)?;
-    let kind = (spec_type.parse)(inner)?;
+    let adapter_type = find(type_name).ok_or_else(unknown)?;
+    let config = (adapter_type.parse)(inner)?;
     common::check_eviction(inner)?;
     common::check_serde(inner)?;
-    let mut warnings = field_warnings(spec_type, inner);
-    if let AdapterKind::FaultInject(config) = &kind {
-        warnings.extend(config.inner_warnings.clone());
-    }
-    let spec = AdapterSpec {
-        kind,
-        type_name: type_name.to_owned(),
-        raw: Value::Object(inner.clone()).to_string(),
-        // What counts is the serde of the whole spec, which is also what is shown.
-        serde: None,
-        shown: String::new(),
-    };
-    Ok((Box::new(spec), warnings))
+    let mut warnings = adapter_type.field_warnings(inner);
+    warnings.extend(config.warnings());
+    Ok((config, warnings))
 }
 
-/// Absent is empty; what is no list is none.
-fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
+/// `None` for a value that is no list; an absent field is an empty one.
+fn list<'a>(fields: &'a Fields, name: &str) -> Option<&'a [Value]> {
     fields
         .get(name)
         .map_or(Some(&[]), |value| value.as_array().map(Vec::as_slice))
@@ -86,8 +96,9 @@ fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a [Value]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{config, message_about};
     use super::*;
+    use crate::l2::adapters::fs::config::FsConfig;
+    use crate::l2::spec::tests::{config, message_about};
     use crate::report::warning::SpecDoubt;
 
     const START: &str = r#""type": "fault_inject", "inner": {"type": "fs", "base_path": "/x"}"#;
@@ -133,7 +144,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_of_the_wrapped_spec_are_named() {
-        let (_, warnings) = config(
+        let (_, warnings) = config::<FaultInjectConfig>(
             r#"{"type": "fault_inject", "inner": {"type": "fs", "base_path": "/x", "use_odirct": true, "rate": 1}}"#,
         );
         let unknown = |field: &str, nearest: Option<&str>| {
@@ -150,15 +161,12 @@ mod tests {
 
     #[test]
     fn the_wrapped_spec_is_a_spec() {
-        let (kind, _) = config(&format!(
+        let (config, _) = config::<FaultInjectConfig>(&format!(
             r#"{{{START}, "rate": 1, "seed": -3, "gap_indices": [1], "gap_tail_ratios": [0, 0.5]}}"#
         ));
-        let AdapterKind::FaultInject(config) = kind else {
-            panic!("{kind:?}")
-        };
         assert_eq!((config.rate, config.seed.as_str()), (1.0, "-3"));
         assert_eq!((config.gap_indices, config.gap_tail_ratios), (vec![1], vec![0.0, 0.5]));
-        assert_eq!(config.inner.type_name, "fs");
-        assert!(matches!(config.inner.kind, AdapterKind::Fs(_)));
+        let inner = config.inner.get::<FsConfig>().expect("an fs config");
+        assert_eq!(inner.base_path, std::path::Path::new("/x"));
     }
 }

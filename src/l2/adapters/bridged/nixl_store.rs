@@ -1,20 +1,17 @@
 //! Fields of the `nixl_store` type.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, SpecType, field};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 use crate::python::value;
 
 const BACKENDS: [&str; 7] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "OBJ", "AZURE_BLOB", "IBM_SCALE"];
 const FILE_BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
 
-pub const TYPE: SpecType = SpecType {
-    name: "nixl_store",
-    fields: Some(&["backend", "backend_params", "pool_size"]),
-    parse,
-};
+pub const TYPE: AdapterType = AdapterType::new("nixl_store", &["backend", "backend_params", "pool_size"], parse);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     let backend = fields.get("backend").unwrap_or(&Value::Null);
     if !backend.as_str().is_some_and(|name| BACKENDS.contains(&name)) {
         let known: Vec<String> = BACKENDS.iter().map(|name| value::string_repr(name)).collect();
@@ -37,5 +34,5 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
             }
         }
     }
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }

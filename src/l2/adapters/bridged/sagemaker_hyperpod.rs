@@ -1,8 +1,9 @@
 //! Fields of the `sagemaker-hyperpod` type.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, SpecType, field};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 use crate::python::value;
 
 /// Counts with their defaults, in the order in which LMCache checks them.
@@ -16,9 +17,9 @@ const COUNTS: [(&str, u64); 7] = [
     ("put_stream_chunk_bytes", 65_536),
 ];
 
-pub const TYPE: SpecType = SpecType {
-    name: "sagemaker-hyperpod",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "sagemaker-hyperpod",
+    &[
         "url",
         "bucket",
         "shared_memory_name",
@@ -31,11 +32,11 @@ pub const TYPE: SpecType = SpecType {
         "put_stream_chunk_bytes",
         "max_lease_size_mb",
         "use_https",
-    ]),
+    ],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     if field::given(fields, "eviction").is_some() {
         return Err("sagemaker-hyperpod does not support LMCache-owned eviction".to_owned());
     }
@@ -51,7 +52,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     if !field::given(fields, "max_lease_size_mb").is_none_or(positive) {
         return Err("max_lease_size_mb must be positive when set".to_owned());
     }
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }
 
 fn check_url(url: &str) -> Result<(), String> {

@@ -2,16 +2,20 @@
 //! `tls_ca_file`).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, Secret, SpecType, field};
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::adapters::field::secret::Secret;
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterConfig, AdapterType};
 use crate::python::value::{float, int, repr, str_text};
 
-pub const TYPE: SpecType = SpecType {
-    name: "valkey",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "valkey",
+    &[
         "startup_nodes",
         "cluster_mode",
         "username",
@@ -26,9 +30,9 @@ pub const TYPE: SpecType = SpecType {
         "ttl_seconds",
         "pipeline",
         "tls_ca_file",
-    ]),
-    parse,
-};
+    ],
+    |fields| Ok(Arc::new(parse(fields)?)),
+);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValkeyConfig {
@@ -49,7 +53,13 @@ pub struct ValkeyConfig {
     pub pipeline: u64,
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+impl AdapterConfig for ValkeyConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(super::open(self, &environment)?))
+    }
+}
+
+fn parse(fields: &Fields) -> Result<ValkeyConfig, String> {
     let text = |name: &str| fields.get(name).map(str_text).unwrap_or_default();
     let number = |name: &str, default: f64| fields.get(name).map_or(Ok(default), float);
     let startup_nodes = startup_nodes(fields.get("startup_nodes"))?;
@@ -89,7 +99,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         Some(ttl) if ttl <= 0 => return Err("ttl_seconds must be a positive integer or None".to_owned()),
         ttl => ttl.map(i64::unsigned_abs),
     };
-    Ok(AdapterKind::Valkey(ValkeyConfig {
+    Ok(ValkeyConfig {
         startup_nodes,
         cluster_mode: field::truth(fields, "cluster_mode", false),
         username: text("username"),
@@ -103,7 +113,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         connection_timeout,
         ttl_seconds,
         pipeline: field::positive_int(fields, "pipeline", Some(1))?,
-    }))
+    })
 }
 
 fn above_zero(name: &str, seconds: f64) -> Result<Duration, String> {
@@ -144,10 +154,7 @@ mod tests {
 
     fn parsed(more: &str) -> Result<ValkeyConfig, String> {
         let fields = serde_json::from_str(&format!(r#"{{"startup_nodes": "h:6379, [::1]:7000,"{more}}}"#)).unwrap();
-        match parse(&fields)? {
-            AdapterKind::Valkey(config) => Ok(config),
-            other => panic!("{other:?}"),
-        }
+        parse(&fields)
     }
 
     #[test]

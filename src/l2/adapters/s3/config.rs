@@ -2,18 +2,22 @@
 //! `host/bucket`, asks for path-style requests, which LMCache does not have.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, Secret, SpecType, field};
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::adapters::field::secret::Secret;
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterConfig, AdapterType};
 
 const CONNECTION_TIMEOUT_S: f64 = 10.0;
 const REQUEST_TIMEOUT_S: f64 = 30.0;
 
-pub const TYPE: SpecType = SpecType {
-    name: "s3",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "s3",
+    &[
         "s3_endpoint",
         "s3_region",
         "s3_num_io_threads",
@@ -27,9 +31,9 @@ pub const TYPE: SpecType = SpecType {
         "disable_multipart",
         "connection_timeout",
         "request_timeout",
-    ]),
-    parse,
-};
+    ],
+    |fields| Ok(Arc::new(parse(fields)?)),
+);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct S3Config {
@@ -52,7 +56,13 @@ pub struct S3Config {
     pub request_timeout: Duration,
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+impl AdapterConfig for S3Config {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(super::open(self, &environment)?))
+    }
+}
+
+fn parse(fields: &Fields) -> Result<S3Config, String> {
     let endpoint = field::non_empty_string(fields, "s3_endpoint")?;
     let region = field::non_empty_string(fields, "s3_region")?;
     if !matches!(fields.get("max_capacity_gb"), None | Some(Value::Number(_))) {
@@ -60,7 +70,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     }
     let num_io_threads = field::strict_positive_int(fields, "s3_num_io_threads", Some(64))?;
     let prefer_http2 = field::boolean(fields, "s3_prefer_http2", true)?;
-    Ok(AdapterKind::S3(S3Config {
+    Ok(S3Config {
         endpoint: endpoint.strip_prefix("s3://").unwrap_or(&endpoint).to_owned(),
         region,
         num_io_threads,
@@ -73,7 +83,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         disable_multipart: field::boolean(fields, "disable_multipart", false)?,
         connection_timeout: field::seconds(fields, "connection_timeout", CONNECTION_TIMEOUT_S)?,
         request_timeout: field::seconds(fields, "request_timeout", REQUEST_TIMEOUT_S)?,
-    }))
+    })
 }
 
 /// A config without keys.
@@ -81,12 +91,12 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
 pub fn config_for_test() -> S3Config {
     let fields = serde_json::json!({"s3_endpoint": "kv.host", "s3_region": "r"});
     match parse(fields.as_object().expect("an object")) {
-        Ok(AdapterKind::S3(config)) => config,
+        Ok(config) => config,
         other => panic!("{other:?}"),
     }
 }
 
-fn secret(fields: &Map<String, Value>, name: &str) -> Result<Option<Secret>, String> {
+fn secret(fields: &Fields, name: &str) -> Result<Option<Secret>, String> {
     Ok(field::optional_string(fields, name)?.map(Secret::new))
 }
 
@@ -96,10 +106,7 @@ mod tests {
 
     fn parsed(more: &str) -> Result<S3Config, String> {
         let json = format!(r#"{{"s3_endpoint": "s3://kv.host", "s3_region": "r"{more}}}"#);
-        match parse(&serde_json::from_str(&json).unwrap())? {
-            AdapterKind::S3(config) => Ok(config),
-            other => panic!("{other:?}"),
-        }
+        parse(&serde_json::from_str(&json).unwrap())
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! Fields of the `nixl_native` type.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, SpecType, field};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 
-pub const TYPE: SpecType = SpecType {
-    name: "nixl_native",
-    fields: Some(&["backend", "backend_params", "num_workers", "max_capacity_gb"]),
+pub const TYPE: AdapterType = AdapterType::new(
+    "nixl_native",
+    &["backend", "backend_params", "num_workers", "max_capacity_gb"],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     let backend = fields.get("backend").and_then(Value::as_str);
     if !backend.is_some_and(is_plugin_name) {
         return Err("backend must be an uppercase NIXL plugin identifier (for example 'POSIX' or 'OBJ')".to_owned());
@@ -32,7 +33,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     }
     field::strict_positive_int(fields, "num_workers", Some(4))?;
     field::strict_non_negative_number(fields, "max_capacity_gb", 0.0)?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }
 
 /// A capital letter, then capitals, digits and underscores.

@@ -1,54 +1,59 @@
-//! Fields of the `fs_native` type. As in LMCache, `relative_tmp_dir` may not be null, and nothing checks where it leads.
+//! The `fs_native` type: the `fs` adapter with a number of threads of its own. As in LMCache, `relative_tmp_dir` may not be
+//! null, and nothing checks where it leads.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use super::field::{self, Fields};
+use super::fs::config::{FsConfig, Names, Temporary};
+use super::registry::{AdapterType, IdleField};
 
-use super::{AdapterKind, SpecType, field};
-
-pub const TYPE: SpecType = SpecType {
-    name: "fs_native",
-    fields: Some(&[
-        "base_path",
-        "num_workers",
-        "relative_tmp_dir",
-        "use_odirect",
-        "read_ahead_size",
+pub const TYPE: AdapterType = AdapterType {
+    idle: &[IdleField::new(
         "max_capacity_gb",
-    ]),
-    parse,
+        "it only counts what is stored, and no eviction controller acts on it",
+    )],
+    ..AdapterType::new(
+        "fs_native",
+        &[
+            "base_path",
+            "num_workers",
+            "relative_tmp_dir",
+            "use_odirect",
+            "read_ahead_size",
+            "max_capacity_gb",
+        ],
+        |fields| Ok(Arc::new(parse(fields)?)),
+    )
 };
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct FsNativeConfig {
-    pub base_path: PathBuf,
-    pub num_workers: usize,
-    /// Empty: none.
-    pub relative_tmp_dir: String,
-    pub use_odirect: bool,
-    pub read_ahead_size: Option<u64>,
-}
-
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<FsConfig, String> {
     let base_path = PathBuf::from(field::non_empty_string(fields, "base_path")?);
     let num_workers = field::workers(field::positive_int(fields, "num_workers", Some(4))?, "num_workers")?;
     let relative_tmp_dir = field::string(fields, "relative_tmp_dir", "")?;
     let use_odirect = field::boolean(fields, "use_odirect", false)?;
     let read_ahead_size = field::optional_positive_int(fields, "read_ahead_size")?;
     field::non_negative_number(fields, "max_capacity_gb", 0.0)?;
-    Ok(AdapterKind::FsNative(FsNativeConfig {
+    let temporary = match relative_tmp_dir.as_str() {
+        "" => Temporary::Beside,
+        directory => Temporary::Below(directory.to_owned()),
+    };
+    Ok(FsConfig {
+        class_name: "NativeConnectorL2Adapter",
         base_path,
-        num_workers,
-        relative_tmp_dir,
-        use_odirect,
+        names: Names::Data,
+        temporary,
         read_ahead_size,
-    }))
+        use_odirect,
+        threads: Some(num_workers),
+        capacity_bytes: None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{config, message_about};
     use super::*;
+    use crate::l2::spec::tests::{config, message_about};
 
     const START: &str = r#""type": "fs_native", "base_path": "/x""#;
 
@@ -77,16 +82,19 @@ mod tests {
 
     #[test]
     fn defaults_are_lmcaches() {
-        let (kind, warnings) = config(&format!("{{{START}}}"));
-        let expected = FsNativeConfig {
+        let (parsed, warnings) = config::<FsConfig>(&format!("{{{START}}}"));
+        let expected = FsConfig {
+            class_name: "NativeConnectorL2Adapter",
             base_path: PathBuf::from("/x"),
-            num_workers: 4,
-            relative_tmp_dir: String::new(),
-            use_odirect: false,
+            names: Names::Data,
+            temporary: Temporary::Beside,
             read_ahead_size: None,
+            use_odirect: false,
+            threads: Some(4),
+            capacity_bytes: None,
         };
-        assert_eq!((kind, warnings), (AdapterKind::FsNative(expected), vec![]));
-        let (_, warnings) = config(&format!(r#"{{{START}, "max_capacity_gb": 2}}"#));
+        assert_eq!((parsed, warnings), (expected, vec![]));
+        let (_, warnings) = config::<FsConfig>(&format!(r#"{{{START}, "max_capacity_gb": 2}}"#));
         assert_eq!(warnings[0].code(), "field-without-effect");
     }
 }

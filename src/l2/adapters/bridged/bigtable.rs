@@ -3,14 +3,13 @@
 
 use std::env;
 
-use serde_json::{Map, Value};
-
-use super::{AdapterKind, SpecType, field};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 use crate::python::value;
 
-pub const TYPE: SpecType = SpecType {
-    name: "bigtable",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "bigtable",
+    &[
         "bigtable_project_id",
         "bigtable_instance_id",
         "bigtable_table_name",
@@ -42,11 +41,11 @@ pub const TYPE: SpecType = SpecType {
         "num_layers",
         "kv_size",
         "max_capacity_gb",
-    ]),
+    ],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     let name = |field: &str, variable: &str| {
         let given = fields.get(field).filter(|value| value::is_true(value));
         let given = given.map(value::str_text);
@@ -65,5 +64,5 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         ));
     }
     field::non_negative_number(fields, "max_capacity_gb", 0.0)?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }

@@ -1,19 +1,21 @@
 //! Fields of the `resp` type: LMCache's, and three of our own (`pipeline` and two timeouts).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
-use super::{AdapterKind, Secret, SpecType, field};
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::adapters::field::secret::Secret;
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterConfig, AdapterType};
 use crate::python::value::str_text;
 
 /// LMCache waits forever; a benchmark must not.
 const CONNECTION_TIMEOUT_S: f64 = 10.0;
 const REQUEST_TIMEOUT_S: f64 = 30.0;
 
-pub const TYPE: SpecType = SpecType {
-    name: "resp",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "resp",
+    &[
         "host",
         "port",
         "num_workers",
@@ -23,9 +25,9 @@ pub const TYPE: SpecType = SpecType {
         "pipeline",
         "connection_timeout",
         "request_timeout",
-    ]),
-    parse,
-};
+    ],
+    |fields| Ok(Arc::new(parse(fields)?)),
+);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct RespConfig {
@@ -41,7 +43,13 @@ pub struct RespConfig {
     pub request_timeout: Duration,
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+impl AdapterConfig for RespConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(super::open(self, &environment)?))
+    }
+}
+
+fn parse(fields: &Fields) -> Result<RespConfig, String> {
     let text = |name: &str| fields.get(name).map(str_text).unwrap_or_default();
     let config = RespConfig {
         host: field::non_empty_string(fields, "host")?,
@@ -54,7 +62,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         request_timeout: field::seconds(fields, "request_timeout", REQUEST_TIMEOUT_S)?,
     };
     field::non_negative_number(fields, "max_capacity_gb", 0.0)?;
-    Ok(AdapterKind::Resp(config))
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -62,11 +70,8 @@ mod tests {
     use super::*;
 
     fn parsed(json: &str) -> Result<RespConfig, String> {
-        let fields: Map<String, Value> = serde_json::from_str(json).unwrap();
-        match parse(&fields)? {
-            AdapterKind::Resp(config) => Ok(config),
-            other => panic!("{other:?}"),
-        }
+        let fields: Fields = serde_json::from_str(json).unwrap();
+        parse(&fields)
     }
 
     #[test]

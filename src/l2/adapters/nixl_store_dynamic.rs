@@ -1,29 +1,29 @@
-//! Fields of the `nixl_store_dynamic` type. This program runs its POSIX backend; the others need NIXL itself.
+//! The `nixl_store_dynamic` type. This program runs its POSIX backend, which keeps one file per object; the others need NIXL
+//! itself.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, SpecType, field};
+use super::field::{self, Fields};
+use super::fs::config::{FsConfig, Names, Temporary};
+use super::registry::{AdapterConfig, AdapterType, Config, bridged};
+use crate::l2::adapter::{Adapter, Environment};
 use crate::python::value;
 
 const BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
 
-pub const TYPE: SpecType = SpecType {
-    name: "nixl_store_dynamic",
-    fields: Some(&["backend", "backend_params"]),
-    parse,
-};
+pub const TYPE: AdapterType = AdapterType::new("nixl_store_dynamic", &["backend", "backend_params"], parse);
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct NixlStoreDynamicConfig {
-    pub file_path: PathBuf,
-    pub use_direct_io: bool,
-    pub shard_dirs: bool,
-    pub capacity_bytes: u64,
+/// Or why LMCache would refuse to create it, which it finds out only then.
+impl AdapterConfig for Result<FsConfig, String> {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        self.as_ref().map_err(String::clone)?.open(environment)
+    }
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     let backend = fields.get("backend").unwrap_or(&Value::Null);
     if !backend.as_str().is_some_and(|backend| BACKENDS.contains(&backend)) {
         let known = BACKENDS.map(|name| format!("'{name}'")).join(", ");
@@ -33,19 +33,19 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         ));
     }
     let params = match fields.get("backend_params") {
-        None => &Map::new(),
+        None => &Fields::new(),
         Some(Value::Object(params)) => params,
         Some(_) => return Err("backend_params must be a dict of string key-value pairs".to_owned()),
     };
     if backend.as_str() != Some("POSIX") {
-        return Ok(AdapterKind::Bridged);
+        return Ok(bridged());
     }
-    // LMCache looks at these when it makes the adapter.
-    Ok(AdapterKind::NixlStoreDynamic(posix(params)))
+    // LMCache looks at these when it creates the adapter.
+    Ok(Arc::new(posix(params)))
 }
 
-/// The rest of the checks, whose failure is one of creation.
-fn posix(params: &Map<String, Value>) -> Result<NixlStoreDynamicConfig, String> {
+/// The rest of the checks, which fail when the adapter is created.
+fn posix(params: &Fields) -> Result<FsConfig, String> {
     let capacity_gib = params.get("max_capacity_gb").map_or(Ok(0.0), value::float)?;
     if capacity_gib.is_nan() || capacity_gib <= 0.0 {
         return Err("backend_params must include a positive 'max_capacity_gb'".to_owned());
@@ -60,25 +60,28 @@ fn posix(params: &Map<String, Value>) -> Result<NixlStoreDynamicConfig, String> 
         Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
         _ => false,
     };
-    Ok(NixlStoreDynamicConfig {
-        file_path: PathBuf::from(field::non_empty_string(params, "file_path")?),
-        use_direct_io: is_true("use_direct_io"),
-        shard_dirs: is_true("shard_dirs"),
-        capacity_bytes: field::gib_bytes(capacity_gib),
+    Ok(FsConfig {
+        class_name: "DynamicNixlStoreL2Adapter",
+        base_path: PathBuf::from(field::non_empty_string(params, "file_path")?),
+        names: Names::Nixl {
+            sharded: is_true("shard_dirs"),
+        },
+        temporary: Temporary::Beside,
+        read_ahead_size: None,
+        use_odirect: is_true("use_direct_io"),
+        threads: None,
+        capacity_bytes: Some(field::gib_bytes(capacity_gib)),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{config, message};
     use super::*;
+    use crate::l2::spec::tests::{config, message, parse_one};
 
-    fn made(params: &str) -> Result<NixlStoreDynamicConfig, String> {
+    fn made(params: &str) -> Result<FsConfig, String> {
         let spec = format!(r#"{{"type": "nixl_store_dynamic", "backend": "POSIX", "backend_params": {{{params}}}}}"#);
-        match config(&spec).0 {
-            AdapterKind::NixlStoreDynamic(made) => made,
-            other => panic!("{other:?}"),
-        }
+        config::<Result<FsConfig, String>>(&spec).0
     }
 
     #[test]
@@ -90,8 +93,8 @@ mod tests {
         );
         let text = message(r#"{"type": "nixl_store_dynamic", "backend": "GDS", "backend_params": []}"#);
         assert!(text.ends_with("backend_params must be a dict of string key-value pairs"));
-        let gds = config(r#"{"type": "nixl_store_dynamic", "backend": "GDS"}"#).0;
-        assert_eq!(gds, AdapterKind::Bridged);
+        let gds = parse_one(r#"{"type": "nixl_store_dynamic", "backend": "GDS"}"#);
+        assert!(!gds.first.kind.is_native());
     }
 
     #[test]
@@ -111,11 +114,15 @@ mod tests {
             assert_eq!(made(params).unwrap_err(), expected);
         }
         let params = r#""max_capacity_gb": "0.5", "file_path": "/x", "use_direct_io": "True", "shard_dirs": true"#;
-        let expected = NixlStoreDynamicConfig {
-            file_path: PathBuf::from("/x"),
-            use_direct_io: true,
-            shard_dirs: true,
-            capacity_bytes: 512 << 20,
+        let expected = FsConfig {
+            class_name: "DynamicNixlStoreL2Adapter",
+            base_path: PathBuf::from("/x"),
+            names: Names::Nixl { sharded: true },
+            temporary: Temporary::Beside,
+            read_ahead_size: None,
+            use_odirect: true,
+            threads: None,
+            capacity_bytes: Some(512 << 20),
         };
         assert_eq!(made(params), Ok(expected));
     }

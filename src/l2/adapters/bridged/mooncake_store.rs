@@ -1,18 +1,16 @@
 //! Fields of the `mooncake_store` type. Everything that LMCache does not know it hands to the Mooncake SDK.
 
-use serde_json::{Map, Value};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 
-use super::{AdapterKind, SpecType, field};
-
-pub const TYPE: SpecType = SpecType {
-    name: "mooncake_store",
+pub const TYPE: AdapterType = AdapterType {
     fields: None,
-    parse,
+    ..AdapterType::new("mooncake_store", &[], parse)
 };
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     let lanes = field::per_op_workers(fields)?;
     field::strict_positive_int(fields, "num_workers", Some(4))?;
     field::check_per_op_workers(&lanes)?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }

@@ -1,19 +1,18 @@
 //! Fields of the `native_plugin` type: a connector in a Python extension module, which only LMCache in Python can load.
 
-use serde_json::{Map, Value};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 
-use super::{AdapterKind, SpecType, field};
-
-pub const TYPE: SpecType = SpecType {
-    name: "native_plugin",
-    fields: Some(&["module_path", "class_name", "adapter_params", "max_capacity_gb"]),
+pub const TYPE: AdapterType = AdapterType::new(
+    "native_plugin",
+    &["module_path", "class_name", "adapter_params", "max_capacity_gb"],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     field::non_empty_string(fields, "module_path")?;
     field::non_empty_string(fields, "class_name")?;
     field::dict(fields, "adapter_params")?;
     field::non_negative_number(fields, "max_capacity_gb", 0.0)?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }

@@ -1,12 +1,11 @@
 //! Fields of the `aerospike` type.
 
-use serde_json::{Map, Value};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 
-use super::{AdapterKind, SpecType, field};
-
-pub const TYPE: SpecType = SpecType {
-    name: "aerospike",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "aerospike",
+    &[
         "hosts",
         "namespace",
         "set_name",
@@ -20,11 +19,11 @@ pub const TYPE: SpecType = SpecType {
         "username",
         "password",
         "max_capacity_gb",
-    ]),
+    ],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     field::non_empty_string(fields, "hosts")?;
     field::non_empty_string_or(fields, "namespace", "lmcache")?;
     // `set` is the older name, read only where the newer one is absent.
@@ -42,5 +41,5 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     field::non_negative_int(fields, "target_segment_bytes", 0)?;
     field::non_negative_int(fields, "max_record_bytes", 0)?;
     field::non_negative_number(fields, "max_capacity_gb", 0.0)?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }

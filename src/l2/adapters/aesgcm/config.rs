@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::field;
+use crate::l2::adapters::field::{self, Fields};
 use crate::python::value;
 
 const REGISTERED: &str = "aesgcm, fp8, turboquant";
@@ -35,7 +35,7 @@ pub struct AesGcmConfig {
 }
 
 /// What the block says, if there is one; its form was checked before.
-pub fn parse(fields: &Map<String, Value>) -> Option<Result<SerdeConfig, String>> {
+pub fn parse(fields: &Fields) -> Option<Result<SerdeConfig, String>> {
     let serde = field::given(fields, "serde")?.as_object()?;
     Some(match serde.get("type").and_then(Value::as_str) {
         Some("aesgcm") => aesgcm(serde).map(SerdeConfig::AesGcm),
@@ -48,7 +48,7 @@ pub fn parse(fields: &Map<String, Value>) -> Option<Result<SerdeConfig, String>>
     })
 }
 
-fn aesgcm(serde: &Map<String, Value>) -> Result<AesGcmConfig, String> {
+fn aesgcm(serde: &Fields) -> Result<AesGcmConfig, String> {
     let provider = serde.get("key_provider").map_or("hkdf".to_owned(), value::str_text);
     let aes_bits = serde.get("aes_bits").map_or(Ok(128), value::int)?;
     let key_bytes = match aes_bits {
@@ -72,7 +72,7 @@ fn aesgcm(serde: &Map<String, Value>) -> Result<AesGcmConfig, String> {
     })
 }
 
-fn fp8(serde: &Map<String, Value>) -> Result<SerdeConfig, String> {
+fn fp8(serde: &Fields) -> Result<SerdeConfig, String> {
     let name = serde
         .get("fp8_dtype")
         .map_or("float8_e4m3fn".to_owned(), value::str_text);
@@ -83,7 +83,7 @@ fn fp8(serde: &Map<String, Value>) -> Result<SerdeConfig, String> {
     Ok(SerdeConfig::Other("fp8".to_owned()))
 }
 
-fn workers(serde: &Map<String, Value>) -> Result<usize, String> {
+fn workers(serde: &Fields) -> Result<usize, String> {
     let workers = serde.get("max_workers").map_or(Ok(1), value::int)?;
     if workers <= 0 {
         return Err("max_workers must be greater than 0".to_owned());
@@ -117,7 +117,7 @@ mod tests {
             panic!("aesgcm")
         };
         assert_eq!((long.key_bytes, long.workers), (32, 3));
-        assert_eq!(parse(&Map::new()), None);
+        assert_eq!(parse(&Fields::new()), None);
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Fields of the `hf3fs` type. That the paths exist below the mount point is checked by LMCache, which opens them.
 
-use serde_json::{Map, Value};
-
-use super::{AdapterKind, SpecType, field};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 use crate::python::value;
 
-pub const TYPE: SpecType = SpecType {
-    name: "hf3fs",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "hf3fs",
+    &[
         "mount_point",
         "base_paths",
         "num_workers",
@@ -17,11 +16,11 @@ pub const TYPE: SpecType = SpecType {
         "iov_size",
         "enable_key_buffer",
         "per_op_workers",
-    ]),
+    ],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     field::non_empty_string(fields, "mount_point")?;
     field::non_empty_string(fields, "base_paths")?;
     field::positive_int(fields, "num_workers", Some(4))?;
@@ -35,5 +34,5 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     let lanes = field::per_op_workers(fields)?;
     field::strict_positive_int(fields, "num_workers", Some(4))?;
     field::check_per_op_workers(&lanes)?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }

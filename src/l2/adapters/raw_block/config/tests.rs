@@ -1,17 +1,14 @@
 //! Every message of `raw_block`, and its defaults.
 
-use super::super::tests::{config, message_about};
 use super::*;
+use crate::l2::spec::tests::{config, message_about};
 
 const START: &str = r#""type": "raw_block", "device_path": "/dev/x", "slot_bytes": 270336"#;
 const PASSTHROUGH: &str = r#""type": "raw_block", "device_path": "/dev/ng0n1", "slot_bytes": 270336, "io_engine": "IO_uring",
                             "use_uring_cmd": true, "fdp_enabled": 1"#;
 
 fn parsed(more: &str) -> RawBlockConfig {
-    match config(&format!("{{{START}{more}}}")).0 {
-        AdapterKind::RawBlock(config) => *config,
-        other => panic!("{other:?}"),
-    }
+    config::<RawBlockConfig>(&format!("{{{START}{more}}}")).0
 }
 
 #[test]
@@ -146,7 +143,7 @@ fn the_engine_has_old_names() {
     assert_eq!(uring(r#", "use_iouring": 1, "iouring_queue_depth": 8"#), Some(8));
     assert_eq!(uring(r#", "io_engine": "", "use_uring": true"#), Some(256));
     assert_eq!(uring(r#", "io_engine": "Posix", "use_uring": true"#), None);
-    let warnings = config(&format!(
+    let warnings = config::<RawBlockConfig>(&format!(
         r#"{{{START}, "io_engine": "posix", "use_uring": true, "enable_zero_copy": false}}"#
     ))
     .1;

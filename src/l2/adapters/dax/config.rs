@@ -1,25 +1,35 @@
 //! Fields of the `dax` type: one device, or a list of them.
 
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AdapterKind, SpecType, field};
+use super::DaxAdapter;
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterConfig, AdapterType, IdleField, LOOKUP_WORKERS};
 use crate::python::value;
 
-pub const TYPE: SpecType = SpecType {
-    name: "dax",
-    fields: Some(&[
-        "slot_bytes",
-        "device_path",
-        "max_dax_size_gb",
-        "devices",
-        "hotplug_enabled",
-        "num_store_workers",
-        "num_lookup_workers",
-        "num_load_workers",
-    ]),
-    parse,
+pub const TYPE: AdapterType = AdapterType {
+    idle: &[
+        IdleField::new("hotplug_enabled", "devices come and go only over LMCache's HTTP API"),
+        LOOKUP_WORKERS,
+    ],
+    ..AdapterType::new(
+        "dax",
+        &[
+            "slot_bytes",
+            "device_path",
+            "max_dax_size_gb",
+            "devices",
+            "hotplug_enabled",
+            "num_store_workers",
+            "num_lookup_workers",
+            "num_load_workers",
+        ],
+        |fields| Ok(Arc::new(parse(fields)?)),
+    )
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +40,19 @@ pub struct DaxConfig {
     pub num_load_workers: usize,
 }
 
+impl AdapterConfig for DaxConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(DaxAdapter::open(self, environment)?))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct DaxDevice {
     pub path: String,
     pub mapped_bytes: u64,
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<DaxConfig, String> {
     let slot_bytes = field::positive_int(fields, "slot_bytes", None)?;
     let devices = match fields.get("devices") {
         None => {
@@ -61,16 +77,16 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     if devices.is_empty() && !field::truth(fields, "hotplug_enabled", false) {
         return Err("devices may be empty only when hotplug_enabled is true".to_owned());
     }
-    Ok(AdapterKind::Dax(DaxConfig {
+    Ok(DaxConfig {
         slot_bytes,
         devices,
         num_store_workers,
         num_load_workers,
-    }))
+    })
 }
 
 /// The two fields of a device. `prefix` comes before their names in messages.
-fn device(fields: &Map<String, Value>, prefix: &str) -> Result<DaxDevice, String> {
+fn device(fields: &Fields, prefix: &str) -> Result<DaxDevice, String> {
     let path = fields.get("device_path").and_then(Value::as_str).map(str::trim);
     let Some(path) = path.filter(|path| !path.is_empty()) else {
         return Err(format!("{prefix}device_path must be a non-empty string"));
@@ -98,8 +114,8 @@ fn listed_device(index: usize, listed: &Value, slot_bytes: u64) -> Result<DaxDev
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{config, message, message_about};
     use super::*;
+    use crate::l2::spec::tests::{config, message, message_about};
 
     const ONE: &str = r#""type": "dax", "slot_bytes": 4096, "device_path": " /dev/dax0.0 ", "max_dax_size_gb": 0.5"#;
 
@@ -160,8 +176,8 @@ mod tests {
         let list =
             r#""type": "dax", "slot_bytes": 4096, "devices": [{"device_path": "/dev/dax0.0", "max_dax_size_gb": 0.5}]"#;
         for start in [ONE, list] {
-            let (kind, _) = config(&format!(r#"{{{start}, "num_load_workers": 3}}"#));
-            assert_eq!(kind, AdapterKind::Dax(expected.clone()));
+            let (parsed, _) = config::<DaxConfig>(&format!(r#"{{{start}, "num_load_workers": 3}}"#));
+            assert_eq!(parsed, expected);
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Fields of the `hfbucket` type.
 
-use serde_json::{Map, Value};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterType, Config, bridged};
 
-use super::{AdapterKind, SpecType, field};
-
-pub const TYPE: SpecType = SpecType {
-    name: "hfbucket",
-    fields: Some(&[
+pub const TYPE: AdapterType = AdapterType::new(
+    "hfbucket",
+    &[
         "bucket_handle",
         "token_env",
         "token",
@@ -15,11 +14,11 @@ pub const TYPE: SpecType = SpecType {
         "metadata_cache_ttl_secs",
         "num_workers",
         "max_capacity_gb",
-    ]),
+    ],
     parse,
-};
+);
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<Config, String> {
     let handle = field::non_empty_string(fields, "bucket_handle")?;
     field::string(fields, "token_env", "HF_TOKEN")?;
     field::optional_string(fields, "token")?;
@@ -29,7 +28,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
     field::strict_non_negative_number(fields, "max_capacity_gb", 0.0)?;
     field::boolean(fields, "create_bucket_if_missing", false)?;
     check_handle(handle.trim())?;
-    Ok(AdapterKind::Bridged)
+    Ok(bridged())
 }
 
 fn check_handle(handle: &str) -> Result<(), String> {

@@ -1,15 +1,17 @@
 //! The `fault_inject` adapter: any other one, of whose loads some are dropped on purpose. The bytes of a dropped key are loaded
 //! all the same; only its result is taken away, as in LMCache. Which keys is a pure function of the spec and the task.
 
+pub mod config;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
+use self::config::FaultInjectConfig;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, IoPath, Item, Operation, Outcome, ProbeSlice, Residency, Submit, Task,
 };
 use crate::l2::blake2b;
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::FaultInjectConfig;
 use crate::report::warning::Warning;
 
 const BUCKETS: u64 = 1_000_000;

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::field::given;
+use super::{Fields, given};
+use crate::cli::nearest::distance;
 use crate::error::shortened;
 use crate::python::value::{number, repr, type_name};
 use crate::report::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
@@ -18,7 +19,7 @@ const NAMED_MAX: usize = 20;
 const TYPED_BYTES_MAX: usize = 128;
 const POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
 
-pub fn check_affinity_tag(fields: &Map<String, Value>) -> Result<(), String> {
+pub fn check_affinity_tag(fields: &Fields) -> Result<(), String> {
     let blank = |tag: &Value| tag.as_str().is_none_or(|tag| tag.trim().is_empty());
     match fields.get("affinity_tag") {
         Some(tag) if blank(tag) => Err("affinity_tag must be a non-empty string".to_owned()),
@@ -26,7 +27,7 @@ pub fn check_affinity_tag(fields: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-pub fn check_eviction(fields: &Map<String, Value>) -> Result<(), String> {
+pub fn check_eviction(fields: &Fields) -> Result<(), String> {
     let Some(eviction) = given(fields, "eviction") else {
         return Ok(());
     };
@@ -52,7 +53,7 @@ pub fn check_eviction(fields: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-pub fn check_serde(fields: &Map<String, Value>) -> Result<(), String> {
+pub fn check_serde(fields: &Fields) -> Result<(), String> {
     match given(fields, "serde") {
         None => Ok(()),
         Some(Value::Object(serde)) if serde.get("type").is_some_and(Value::is_string) => Ok(()),
@@ -62,7 +63,7 @@ pub fn check_serde(fields: &Map<String, Value>) -> Result<(), String> {
 }
 
 /// Fields that are valid but change nothing in the benchmark, which builds the adapter bare.
-pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
+pub fn fields_without_effect(fields: &Fields) -> Vec<Warning> {
     let reasons = [
         (
             "affinity_tag",
@@ -79,17 +80,15 @@ pub fn without_effect(fields: &Map<String, Value>) -> Vec<Warning> {
             "objects are stored as they are, without a serializer, unless --apply-serde is given",
         ),
     ];
-    let warn = |(field, why): &(&str, &str)| {
-        Warning::Spec(SpecDoubt::FieldWithoutEffect {
-            field: (*field).to_owned(),
-            why: (*why).to_owned(),
-        })
-    };
-    reasons
-        .iter()
-        .filter(|(field, _)| given(fields, field).is_some())
-        .map(warn)
-        .collect()
+    let given = reasons.iter().filter(|(field, _)| given(fields, field).is_some());
+    given.map(|(field, why)| without_effect(field, why)).collect()
+}
+
+pub fn without_effect(field: &str, why: &str) -> Warning {
+    Warning::Spec(SpecDoubt::FieldWithoutEffect {
+        field: field.to_owned(),
+        why: why.to_owned(),
+    })
 }
 
 /// Paths at any depth of a spec that look as if something would replace their beginning. The parser bounds the depth.
@@ -128,7 +127,7 @@ fn note_paths(value: &Value, notes: &mut Vec<String>) -> u64 {
 }
 
 /// Fields that neither the type, which knows `own`, nor the common part knows.
-pub fn unknown(fields: &Map<String, Value>, own: &[&str]) -> Vec<Warning> {
+pub fn unknown(fields: &Fields, own: &[&str]) -> Vec<Warning> {
     let known: Vec<&str> = own.iter().chain(&FIELDS).copied().collect();
     let warn = |field: &String| {
         Warning::Spec(SpecDoubt::UnknownField {
@@ -148,41 +147,13 @@ fn nearest(field: &str, known: &[&str]) -> Option<String> {
     if field.len() > TYPED_BYTES_MAX {
         return None;
     }
-    let (distance, name) = known.iter().map(|name| (edit_distance(field, name), name)).min()?;
+    let (distance, name) = known.iter().map(|name| (distance(field, name), name)).min()?;
     (distance * 2 <= name.chars().count()).then(|| (*name).to_owned())
-}
-
-fn edit_distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (done, here) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = done + 1;
-        for (column, there) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(here != *there);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn edit_distances_are_levenshteins() {
-        let cases = [
-            ("kitten", "sitting", 3),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("use_odirct", "use_odirect", 1),
-        ];
-        for (from, to, distance) in cases {
-            assert_eq!(edit_distance(from, to), distance, "{from} {to}");
-        }
-    }
 
     #[test]
     fn paths_that_nothing_expands_are_told() {
@@ -207,7 +178,7 @@ mod tests {
             warnings[NAMED_MAX].text().starts_with("and 5 more paths "),
             "{warnings:?}"
         );
-        let mut fields: Map<String, Value> = (0..40_000).map(|field| (format!("x{field}"), Value::Null)).collect();
+        let mut fields: Fields = (0..40_000).map(|field| (format!("x{field}"), Value::Null)).collect();
         fields.insert("base_path".into(), Value::Null);
         let warnings = unknown(&fields, &["base_path"]);
         assert_eq!(warnings.len(), NAMED_MAX + 1);

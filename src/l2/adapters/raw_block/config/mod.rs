@@ -1,45 +1,76 @@
 //! Fields of the `raw_block` type, checked in LMCache's order. What needs the device is checked when the adapter is made.
 
-use serde_json::{Map, Value};
+use std::sync::Arc;
 
-use super::{AdapterKind, SpecType, field};
+use serde_json::Value;
+
+use super::RawBlockAdapter;
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::adapters::field::{self, Fields};
+use crate::l2::adapters::registry::{AdapterConfig, AdapterType, IdleField, LOOKUP_WORKERS};
 use crate::python::value::{int, is_true, repr};
 
-pub const TYPE: SpecType = SpecType {
-    name: "raw_block",
-    fields: Some(&[
-        "device_path",
-        "per_tp_device_paths",
-        "slot_bytes",
-        "block_align",
-        "header_bytes",
-        "meta_total_bytes",
-        "capacity_bytes",
-        "io_engine",
-        "use_iouring",
-        "use_uring",
-        "iouring_queue_depth",
-        "use_uring_cmd",
-        "max_data_transfer_size",
-        "fdp_enabled",
-        "fdp_placement_ids",
-        "fdp_data_placement_policy",
-        "fdp_slot_reuse_policy",
-        "meta_checkpoint_placement_id",
-        "num_store_workers",
-        "num_lookup_workers",
-        "num_load_workers",
-        "use_odirect",
-        "meta_magic",
-        "meta_version",
-        "meta_checkpoint_interval_sec",
-        "meta_idle_quiet_ms",
-        "meta_enable_periodic",
-        "load_checkpoint_on_init",
-        "meta_verify_on_load",
-        "enable_zero_copy",
-    ]),
-    parse,
+const PASSTHROUGH: &str = "it is about NVMe passthrough (use_uring_cmd)";
+
+/// An old name of `io_engine`, which has an effect where that is not given.
+const fn old_name(name: &'static str) -> IdleField {
+    IdleField {
+        name,
+        why: "it is an old name and io_engine says the same",
+        beside: Some("io_engine"),
+    }
+}
+
+pub const TYPE: AdapterType = AdapterType {
+    idle: &[
+        IdleField::new(
+            "enable_zero_copy",
+            "aligned buffers always go to the device without a copy",
+        ),
+        IdleField::new("fdp_data_placement_policy", PASSTHROUGH),
+        IdleField::new("fdp_placement_ids", PASSTHROUGH),
+        IdleField::new("fdp_slot_reuse_policy", PASSTHROUGH),
+        IdleField::new("max_data_transfer_size", PASSTHROUGH),
+        LOOKUP_WORKERS,
+        old_name("use_iouring"),
+        old_name("use_uring"),
+    ],
+    ..AdapterType::new(
+        "raw_block",
+        &[
+            "device_path",
+            "per_tp_device_paths",
+            "slot_bytes",
+            "block_align",
+            "header_bytes",
+            "meta_total_bytes",
+            "capacity_bytes",
+            "io_engine",
+            "use_iouring",
+            "use_uring",
+            "iouring_queue_depth",
+            "use_uring_cmd",
+            "max_data_transfer_size",
+            "fdp_enabled",
+            "fdp_placement_ids",
+            "fdp_data_placement_policy",
+            "fdp_slot_reuse_policy",
+            "meta_checkpoint_placement_id",
+            "num_store_workers",
+            "num_lookup_workers",
+            "num_load_workers",
+            "use_odirect",
+            "meta_magic",
+            "meta_version",
+            "meta_checkpoint_interval_sec",
+            "meta_idle_quiet_ms",
+            "meta_enable_periodic",
+            "load_checkpoint_on_init",
+            "meta_verify_on_load",
+            "enable_zero_copy",
+        ],
+        |fields| Ok(Arc::new(parse(fields)?)),
+    )
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +93,12 @@ pub struct RawBlockConfig {
     pub meta_verify_on_load: bool,
 }
 
+impl AdapterConfig for RawBlockConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(RawBlockAdapter::open(self, environment)?))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct IoOptions {
     /// None: the posix engine.
@@ -78,11 +115,11 @@ pub struct UringOptions {
 }
 
 /// `int(d.get(name, default))`.
-fn int_or(fields: &Map<String, Value>, name: &str, default: i64) -> Result<i64, String> {
+fn int_or(fields: &Fields, name: &str, default: i64) -> Result<i64, String> {
     fields.get(name).map_or(Ok(default), int)
 }
 
-fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+fn parse(fields: &Fields) -> Result<RawBlockConfig, String> {
     let device_path = field::non_empty_string(fields, "device_path")?;
     if fields.contains_key("per_tp_device_paths") {
         return Err("per_tp_device_paths is not supported in MP raw_block mode".to_owned());
@@ -146,7 +183,7 @@ fn parse(fields: &Map<String, Value>) -> Result<AdapterKind, String> {
         meta_verify_on_load: field::truth(fields, "meta_verify_on_load", true),
     };
     check_fdp(fields)?;
-    Ok(AdapterKind::RawBlock(Box::new(config)))
+    Ok(config)
 }
 
 /// `str(value)`.
@@ -155,7 +192,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Whether it is io_uring.
-fn io_engine(fields: &Map<String, Value>) -> Result<bool, String> {
+fn io_engine(fields: &Fields) -> Result<bool, String> {
     let silent = |value: &&Value| !value.is_null() && value.as_str() != Some("");
     match fields.get("io_engine").filter(silent) {
         None => Ok(["use_iouring", "use_uring"]
@@ -188,7 +225,7 @@ fn check_geometry(slot: i64, align: i64, header: i64, meta: i64) -> Result<(), S
     Ok(())
 }
 
-fn check_passthrough_only(fields: &Map<String, Value>, passthrough: bool) -> Result<(), String> {
+fn check_passthrough_only(fields: &Fields, passthrough: bool) -> Result<(), String> {
     let needs = "requires io_engine='io_uring' and use_uring_cmd=true";
     if field::truth(fields, "fdp_enabled", false) && !passthrough {
         return Err(format!("fdp_enabled {needs}"));
@@ -200,7 +237,7 @@ fn check_passthrough_only(fields: &Map<String, Value>, passthrough: bool) -> Res
 }
 
 /// Flexible data placement, which only passthrough has.
-fn check_fdp(fields: &Map<String, Value>) -> Result<(), String> {
+fn check_fdp(fields: &Fields) -> Result<(), String> {
     let enabled = field::truth(fields, "fdp_enabled", false);
     let ids = fields
         .get("fdp_placement_ids")
