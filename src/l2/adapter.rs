@@ -115,6 +115,19 @@ pub struct Task {
     pub created: Instant,
 }
 
+impl Task {
+    pub fn complete(self, submitted: Instant, completed: Instant) -> Completion {
+        Completion {
+            id: self.id,
+            operation: self.operation,
+            items: self.items,
+            created: self.created,
+            submitted,
+            completed,
+        }
+    }
+}
+
 /// A task that is over. fio's words: slat is `submitted - created`, clat `completed - submitted`, lat their sum.
 pub struct Completion {
     pub id: usize,

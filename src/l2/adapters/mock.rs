@@ -227,20 +227,7 @@ impl Adapter for MockAdapter {
             item.times.service_ns = duration_ns(completed.duration_since(submitted));
             item.times.transfer_ns = item.times.service_ns;
         }
-        let Task {
-            id,
-            operation,
-            items,
-            created,
-        } = task;
-        let completion = Completion {
-            id,
-            operation,
-            items,
-            created,
-            submitted,
-            completed,
-        };
+        let completion = task.complete(submitted, completed);
         if completed <= Instant::now() {
             return Submit::Done(completion);
         }

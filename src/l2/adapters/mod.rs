@@ -2,7 +2,6 @@
 //! (docs/adapters.md walks through it).
 
 pub(crate) mod aesgcm;
-mod assembly;
 pub mod bridge;
 mod bridged;
 mod cold;
@@ -14,12 +13,15 @@ mod fs_native;
 pub(crate) mod mock;
 mod nixl_store_dynamic;
 mod pool;
-mod raw;
 pub(crate) mod raw_block;
+mod raw_probe;
 pub mod registry;
 pub(crate) mod resp;
+mod ring_queue;
 pub(crate) mod s3;
 pub(crate) mod service;
+mod step_timer;
+mod tasks;
 mod valkey;
 
 use std::sync::Arc;

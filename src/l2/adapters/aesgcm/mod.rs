@@ -273,14 +273,8 @@ impl Adapter for AesGcmAdapter {
             for item in &mut task.items {
                 item.outcome = Outcome::Failed(sentence.clone());
             }
-            return Submit::Done(Completion {
-                id: task.id,
-                operation: task.operation,
-                items: task.items,
-                created: task.created,
-                submitted: Instant::now(),
-                completed: Instant::now(),
-            });
+            let now = Instant::now();
+            return Submit::Done(task.complete(now, now));
         }
         if task.operation == Operation::Store
             && let Some(own) = self.parked.get_mut(&task.id)

@@ -21,8 +21,7 @@ use self::link::Link;
 use self::outcome::StoreRule;
 use crate::error::Error;
 use crate::l2::adapter::{
-    Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Residency, StepLabels, Submit,
-    Task,
+    Adapter, Capabilities, Completion, Environment, IoPath, Operation, Outcome, Residency, StepLabels, Submit, Task,
 };
 use crate::l2::adapters::cold;
 use crate::l2::adapters::registry::AdapterSpec;
@@ -48,12 +47,9 @@ pub struct BridgeRequest {
 }
 
 struct Pending {
-    id: usize,
-    operation: Operation,
-    items: Vec<Item>,
-    created: Instant,
+    task: Task,
     submitted: Instant,
-    /// How much was logged before it.
+    /// Lines of the log before it.
     log_lines: u64,
 }
 
@@ -173,7 +169,7 @@ impl BridgeAdapter {
                 let Some(pending) = self.tasks.remove(&task) else {
                     return;
                 };
-                let items = &pending.items;
+                let items = &pending.task.items;
                 let outcomes = match operation {
                     Operation::Store if success => {
                         outcome::stored(self.store_rule, items, stored_bytes, &self.existing)
@@ -192,21 +188,21 @@ impl BridgeAdapter {
                     return;
                 };
                 let sentence = format!("LMCache's adapter refused the task: {message}");
-                let outcomes = vec![Outcome::Failed(sentence); pending.items.len()];
+                let outcomes = vec![Outcome::Failed(sentence); pending.task.items.len()];
                 self.complete(pending, completed, outcomes, None);
             }
             _ => {}
         }
     }
 
-    fn complete(&mut self, pending: Pending, completed: Instant, outcomes: Vec<Outcome>, adapter_ns: Option<u64>) {
-        let whole = completed.duration_since(pending.created);
+    fn complete(&mut self, mut pending: Pending, completed: Instant, outcomes: Vec<Outcome>, adapter_ns: Option<u64>) {
+        let whole = completed.duration_since(pending.task.created);
         if let Some(adapter_ns) = adapter_ns {
-            self.cost.add(pending.operation, whole, adapter_ns);
+            self.cost.add(pending.task.operation, whole, adapter_ns);
         }
         // A part of the whole, whatever the helper's clock says.
         let adapter_ns = adapter_ns.unwrap_or(0).min(duration_ns(whole));
-        let mut items = pending.items;
+        let items = &mut pending.task.items;
         let keys = items.len().max(1) as u64;
         for (item, outcome) in items.iter_mut().zip(outcomes) {
             item.outcome = outcome;
@@ -215,14 +211,7 @@ impl BridgeAdapter {
             item.times.service_ns = adapter_ns / keys;
             item.times.transfer_ns = item.times.service_ns;
         }
-        self.done.push_back(Completion {
-            id: pending.id,
-            operation: pending.operation,
-            items,
-            created: pending.created,
-            submitted: pending.submitted,
-            completed,
-        });
+        self.done.push_back(pending.task.complete(pending.submitted, completed));
     }
 
     /// With what the log said since the task was submitted. It is waited for once in vain, not for every task.
@@ -239,9 +228,9 @@ impl BridgeAdapter {
 
     fn give_up(&mut self, sentence: String) {
         let mut tasks: Vec<Pending> = self.tasks.drain().map(|(_, pending)| pending).collect();
-        tasks.sort_by_key(|pending| pending.id);
+        tasks.sort_by_key(|pending| pending.task.id);
         for pending in tasks {
-            let outcomes = vec![Outcome::Failed(sentence.clone()); pending.items.len()];
+            let outcomes = vec![Outcome::Failed(sentence.clone()); pending.task.items.len()];
             self.complete(pending, Instant::now(), outcomes, None);
         }
         self.broken = Some(sentence);
@@ -294,11 +283,8 @@ impl Adapter for BridgeAdapter {
             .map(|item| (&item.key, item.slot.as_ref().map_or(0, |slot| slot.offset())));
         let frame = frame::submit(Target::Measured, task.operation, number, keyed, self.object_bytes);
         let pending = Pending {
-            id: task.id,
-            operation: task.operation,
-            items: task.items,
-            created: task.created,
             submitted: task.created,
+            task,
             log_lines: self.link.log().count(),
         };
         let sent = match (frame, &self.broken) {

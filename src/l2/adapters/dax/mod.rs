@@ -17,8 +17,8 @@ use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoPath, Item, KeyTimes, Operation, Outcome, ProbeSlice, Submit,
     Task,
 };
-use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
+use crate::l2::adapters::tasks::{self, Place, Tasks};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 use crate::sys::file_map::Piece;
@@ -57,7 +57,7 @@ pub struct DaxAdapter {
     index: HashMap<ObjectKey, Stored>,
     pool: Option<Pool<Job>>,
     cancelled: Arc<AtomicBool>,
-    tasks: Assembly,
+    tasks: Tasks,
     /// Whether the pages of this run's slots are there: asked once, before the first store.
     populated: Option<bool>,
     probe: Probe,
@@ -79,7 +79,7 @@ impl DaxAdapter {
             index: HashMap::new(),
             pool: None,
             cancelled: Arc::new(AtomicBool::new(false)),
-            tasks: Assembly::default(),
+            tasks: Tasks::default(),
             populated: None,
             probe: Probe::default(),
         })
@@ -97,7 +97,7 @@ impl DaxAdapter {
     }
 
     fn start_pool(&self, count: usize) -> Result<Pool<Job>, String> {
-        Pool::start(count, "dax", || {
+        let worker = || {
             let cancelled = Arc::clone(&self.cancelled);
             move |job: &mut Job| {
                 for (item, target) in &mut job.work {
@@ -108,7 +108,8 @@ impl DaxAdapter {
                     }
                 }
             }
-        })
+        };
+        Pool::start(count, "dax", worker, Some)
     }
 
     /// Decides where a key's bytes go to or come from; for a key without any, its outcome.
@@ -169,14 +170,7 @@ impl DaxAdapter {
             };
         }
         let now = Instant::now();
-        Completion {
-            id: task.id,
-            operation: task.operation,
-            items: task.items,
-            created: task.created,
-            submitted: now,
-            completed: now,
-        }
+        task.complete(now, now)
     }
 
     fn settle(&mut self, job: Job) -> Option<Completion> {
@@ -278,17 +272,8 @@ impl Adapter for DaxAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let job = self.pool.as_ref()?.next(end.saturating_duration_since(Instant::now()));
-            let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.settle(job)) {
-                return Some(completion);
-            }
-            if idle && Instant::now() >= end {
-                return None;
-            }
-        }
+        let next = |adapter: &mut DaxAdapter, timeout| adapter.pool.as_ref()?.next(timeout);
+        tasks::wait(self, timeout, next, DaxAdapter::settle)
     }
 
     fn unlock(&mut self, keys: &[ObjectKey]) {

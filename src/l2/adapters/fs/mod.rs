@@ -14,21 +14,21 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use self::config::FsConfig;
 use self::layout::Layout;
 use self::probe::Probe;
-use self::ring::RingEngine;
+use self::ring::FsJobs;
 use self::threads::Job;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
     Task,
 };
-use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::cold;
 use crate::l2::adapters::pool::Pool;
-use crate::l2::adapters::raw::register;
+use crate::l2::adapters::ring_queue::{RingQueue, register};
+use crate::l2::adapters::tasks::{self, Place, Tasks};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 use crate::sys::uring::{Ring, refusal};
@@ -59,11 +59,11 @@ pub struct FsAdapter {
     _lock: Option<File>,
     cancelled: Arc<AtomicBool>,
     threads: Option<Pool<Job>>,
-    ring: Option<RingEngine>,
+    ring: Option<RingQueue<FsJobs>>,
     way: Way,
     /// Threads that the adapter's own config asks for.
     own_threads: Option<usize>,
-    tasks: Assembly,
+    tasks: Tasks,
     probe: Option<Probe>,
     warnings: Vec<Warning>,
 }
@@ -92,7 +92,7 @@ impl FsAdapter {
             ring: None,
             way: Way::Threads(1),
             own_threads: config.threads,
-            tasks: Assembly::default(),
+            tasks: Tasks::default(),
             probe: None,
             warnings,
         })
@@ -121,7 +121,7 @@ impl FsAdapter {
     }
 
     /// A ring with the arena registered if the kernel allows that.
-    fn open_ring(&mut self, depth: usize) -> io::Result<RingEngine> {
+    fn open_ring(&mut self, depth: usize) -> io::Result<RingQueue<FsJobs>> {
         let mut ring = Ring::new(depth)?;
         let arena = &self.environment.arena;
         if self.layout.direct
@@ -132,7 +132,8 @@ impl FsAdapter {
                 .retain(|warning| !matches!(warning, Warning::RegisteredBuffersRefused { .. }));
             self.warnings.push(warning);
         }
-        Ok(RingEngine::new(ring, depth, &self.layout, &self.cancelled))
+        let jobs = FsJobs::new(&self.layout, depth);
+        Ok(RingQueue::new(ring, depth, jobs, &self.cancelled))
     }
 
     fn prepare_ring(&mut self, depth: usize) -> Result<bool, String> {
@@ -160,7 +161,7 @@ impl FsAdapter {
 
     fn path_name(&self, operation: Operation) -> String {
         let cache = if self.layout.direct { "O_DIRECT" } else { "page cache" };
-        let registered = self.ring.as_ref().is_some_and(RingEngine::has_registered_buffers);
+        let registered = self.ring.as_ref().is_some_and(RingQueue::has_registered_buffers);
         let recycled = operation == Operation::Store && self.environment.recycle_files > 0;
         let files = if recycled { ", recycled files" } else { "" };
         match self.way {
@@ -271,17 +272,8 @@ impl Adapter for FsAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let job = self.next_job(end.saturating_duration_since(Instant::now()));
-            let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.tasks.settle(job.place, job.items)) {
-                return Some(completion);
-            }
-            if idle && Instant::now() >= end {
-                return None;
-            }
-        }
+        let settle = |adapter: &mut FsAdapter, job: Job| adapter.tasks.settle(job.place, job.items);
+        tasks::wait(self, timeout, FsAdapter::next_job, settle)
     }
 
     /// Lookups of this adapter take no locks.

@@ -8,39 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::layout::Layout;
-use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
+use crate::l2::adapter::{Item, Operation, Outcome};
+use crate::l2::adapters::step_timer::StepTimer;
 use crate::sys::{files, limits};
-use crate::units::duration_ns;
-
-/// Stops the clock of one step and starts that of the next.
-pub struct Lap {
-    begin: Instant,
-    last: Instant,
-}
-
-impl Lap {
-    pub fn start() -> Lap {
-        let now = Instant::now();
-        Lap { begin: now, last: now }
-    }
-
-    pub fn begin(&self) -> Instant {
-        self.begin
-    }
-
-    /// Nanoseconds since the last lap.
-    pub fn lap_ns(&mut self) -> u64 {
-        let now = Instant::now();
-        let span = now.duration_since(self.last);
-        self.last = now;
-        duration_ns(span)
-    }
-
-    /// Nanoseconds between the start and the last lap.
-    pub fn total_ns(&self) -> u64 {
-        duration_ns(self.last.duration_since(self.begin))
-    }
-}
 
 /// Reused path buffers of one thread.
 #[derive(Default)]
@@ -51,48 +21,44 @@ pub struct Paths {
 
 /// Runs one key. The task's creation time tells how long it waited for its turn.
 pub fn run(layout: &Layout, operation: Operation, item: &mut Item, created: Instant, paths: &mut Paths) {
-    let mut lap = Lap::start();
-    item.times = KeyTimes {
-        queued_ns: duration_ns(lap.begin().duration_since(created)),
-        ..KeyTimes::default()
-    };
+    let mut timer = StepTimer::start(created);
     layout.final_path(&item.key, &mut paths.target);
     item.outcome = match operation {
-        Operation::Store => store(layout, item, &mut lap, paths),
-        Operation::Load => load(layout, item, &mut lap, paths),
-        Operation::Lookup => lookup(item, &mut lap, paths),
+        Operation::Store => store(layout, item, &mut timer, paths),
+        Operation::Load => load(layout, item, &mut timer, paths),
+        Operation::Lookup => lookup(&mut timer, paths),
     };
-    item.times.service_ns = lap.total_ns();
+    item.times = timer.until_last_step();
 }
 
-fn lookup(item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outcome {
+fn lookup(timer: &mut StepTimer, paths: &Paths) -> Outcome {
     let outcome = match fs::metadata(&paths.target) {
         Ok(_) => Outcome::Found,
         Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Missing,
         Err(error) => failed("look up", &paths.target, &error),
     };
-    item.times.open_ns = lap.lap_ns();
+    timer.times.open_ns = timer.step_ns();
     outcome
 }
 
-fn store(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &mut Paths) -> Outcome {
+fn store(layout: &Layout, item: &Item, timer: &mut StepTimer, paths: &mut Paths) -> Outcome {
     let file = match create(layout, item, paths) {
         Ok(Some(file)) => file,
         Ok(None) => {
-            item.times.open_ns = lap.lap_ns();
+            timer.times.open_ns = timer.step_ns();
             return Outcome::AlreadyThere;
         }
         Err(outcome) => {
-            item.times.open_ns = lap.lap_ns();
+            timer.times.open_ns = timer.step_ns();
             return outcome;
         }
     };
-    item.times.open_ns = lap.lap_ns();
+    timer.times.open_ns = timer.step_ns();
     let bytes = item.slot.as_ref().map(|slot| slot.bytes()).unwrap_or_default();
     let written = file.write_all_at(bytes, 0);
-    item.times.transfer_ns = lap.lap_ns();
+    timer.times.transfer_ns = timer.step_ns();
     let outcome = publish(layout, file, written, paths);
-    item.times.publish_ns = lap.lap_ns();
+    timer.times.publish_ns = timer.step_ns();
     outcome
 }
 
@@ -165,9 +131,9 @@ pub fn publish(layout: &Layout, file: File, written: io::Result<()>, paths: &Pat
     }
 }
 
-fn load(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outcome {
+fn load(layout: &Layout, item: &mut Item, timer: &mut StepTimer, paths: &Paths) -> Outcome {
     let file = open_for_load(layout, paths);
-    item.times.open_ns = lap.lap_ns();
+    timer.times.open_ns = timer.step_ns();
     let file = match file {
         Ok(file) => file,
         Err(outcome) => return outcome,
@@ -175,9 +141,9 @@ fn load(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outco
     let bytes = item.slot.as_mut().map(|slot| slot.bytes_mut()).unwrap_or_default();
     let wanted = bytes.len();
     let read = read_object(&file, bytes, layout.read_ahead_bytes.filter(|_| !layout.direct));
-    item.times.transfer_ns = lap.lap_ns();
+    timer.times.transfer_ns = timer.step_ns();
     drop(file);
-    item.times.publish_ns = lap.lap_ns();
+    timer.times.publish_ns = timer.step_ns();
     load_outcome(read, wanted, &paths.target)
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::layout::Layout;
 use crate::l2::adapter::{Item, ProbeSlice};
-use crate::l2::adapters::raw::move_raw;
+use crate::l2::adapters::raw_probe::move_raw;
 use crate::sys::uring::{Direction, Ring};
 use crate::sys::{files, limits};
 

@@ -1,6 +1,8 @@
 //! The fs adapter: when it reserves space, and a ring that the kernel stops serving: every key fails at once, and nothing is left
 //! in the directory.
 
+use std::time::Instant;
+
 use super::*;
 use crate::l2::adapter::Outcome;
 use crate::l2::keys::bench_key;

@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::layout::Layout;
 use super::object::{self, Paths};
 use crate::l2::adapter::{Item, Operation, Outcome};
-use crate::l2::adapters::assembly::Place;
 use crate::l2::adapters::pool::Pool;
+use crate::l2::adapters::tasks::Place;
 
 /// Some neighbouring keys of one task: one for transfers, a whole task for lookups, which are shorter than a hand-over.
 pub struct Job {
@@ -21,7 +21,7 @@ pub struct Job {
 }
 
 pub fn start(count: usize, layout: &Arc<Layout>, cancelled: &Arc<AtomicBool>) -> Result<Pool<Job>, String> {
-    Pool::start(count, "fs", || {
+    let worker = || {
         let (layout, cancelled) = (Arc::clone(layout), Arc::clone(cancelled));
         let mut paths = Paths::default();
         move |job: &mut Job| {
@@ -33,5 +33,6 @@ pub fn start(count: usize, layout: &Arc<Layout>, cancelled: &Arc<AtomicBool>) ->
                 }
             }
         }
-    })
+    };
+    Pool::start(count, "fs", worker, Some)
 }

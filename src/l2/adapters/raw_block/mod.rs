@@ -24,16 +24,16 @@ use self::index::Reservation;
 use self::job::Job;
 use self::probe::Probe;
 use self::recovery::Recovery;
-use self::ring::RingEngine;
+use self::ring::RawBlockJobs;
 use self::shared::{Checkpointer, Shared};
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, Outcome, ProbeSlice, Residency,
     Submit, Task,
 };
-use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
-use crate::l2::adapters::raw::register;
 use crate::l2::adapters::raw_block::config::{IoOptions, RawBlockConfig};
+use crate::l2::adapters::ring_queue::{RingQueue, register};
+use crate::l2::adapters::tasks::{self, Place, Tasks};
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 use crate::sys::uring::{Ring, refusal};
@@ -45,7 +45,7 @@ const RING_DEPTH_MAX: usize = 1024;
 /// What moves the bytes of a phase.
 enum Engine {
     Posix(Pool<Job>),
-    Ring(Box<RingEngine>),
+    Ring(Box<RingQueue<RawBlockJobs>>),
 }
 
 pub struct RawBlockAdapter {
@@ -57,7 +57,7 @@ pub struct RawBlockAdapter {
     checkpointer: Option<Checkpointer>,
     engine: Option<Engine>,
     cancelled: Arc<AtomicBool>,
-    tasks: Assembly,
+    tasks: Tasks,
     probe: Probe,
     warnings: Vec<Warning>,
 }
@@ -113,7 +113,7 @@ impl RawBlockAdapter {
             checkpointer,
             engine: None,
             cancelled: Arc::new(AtomicBool::new(false)),
-            tasks: Assembly::default(),
+            tasks: Tasks::default(),
             probe: Probe::default(),
             warnings: Vec::new(),
         })
@@ -134,7 +134,7 @@ impl RawBlockAdapter {
         Some(if asked > 0 { asked } else { depth }.min(RING_DEPTH_MAX))
     }
 
-    fn open_ring(&mut self, depth: usize) -> Result<RingEngine, String> {
+    fn open_ring(&mut self, depth: usize) -> Result<RingQueue<RawBlockJobs>, String> {
         let made = Ring::new(2 * depth).map_err(|error| {
             let told = refusal::told(&error);
             format!("io_engine io_uring: the kernel gives no io_uring ({told}); or use \"io_engine\": \"posix\"")
@@ -149,8 +149,9 @@ impl RawBlockAdapter {
         }
         // Only a shortcut: what is refused costs a look-up per transfer.
         let _ = ring.register_file(&self.shared.device.file);
-        RingEngine::new(ring, depth, &self.shared, &self.cancelled, self.environment.fdatasync)
-            .map_err(|error| format!("could not make {depth} slot headers: {error}; lower iouring_queue_depth"))
+        let jobs = RawBlockJobs::new(&self.shared, depth, self.environment.fdatasync)
+            .map_err(|error| format!("could not make {depth} slot headers: {error}; lower iouring_queue_depth"))?;
+        Ok(RingQueue::new(ring, depth, jobs, &self.cancelled))
     }
 
     fn prepare_posix(&mut self, operation: Operation) -> Result<usize, String> {
@@ -173,11 +174,10 @@ impl RawBlockAdapter {
     }
 
     /// Answers a lookup from the index alone.
-    fn look_up(&mut self, task: Task) -> Completion {
+    fn look_up(&mut self, mut task: Task) -> Completion {
         let mut name = String::new();
-        let mut items = task.items;
         let mut state = self.shared.state();
-        for item in &mut items {
+        for item in &mut task.items {
             name.clear();
             item.key.push_raw_name(&mut name);
             let found = state.index.lock(&name);
@@ -185,14 +185,7 @@ impl RawBlockAdapter {
         }
         drop(state);
         let now = Instant::now();
-        Completion {
-            id: task.id,
-            operation: task.operation,
-            items,
-            created: task.created,
-            submitted: now,
-            completed: now,
-        }
+        task.complete(now, now)
     }
 
     /// The slot of a key, or what becomes of it without one. The caller counts the transfer.
@@ -344,17 +337,7 @@ impl Adapter for RawBlockAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let job = self.next_job(end.saturating_duration_since(Instant::now()));
-            let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.settle(job)) {
-                return Some(completion);
-            }
-            if idle && Instant::now() >= end {
-                return None;
-            }
-        }
+        tasks::wait(self, timeout, RawBlockAdapter::next_job, RawBlockAdapter::settle)
     }
 
     fn unlock(&mut self, keys: &[ObjectKey]) {

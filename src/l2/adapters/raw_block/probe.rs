@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::shared::Shared;
 use crate::l2::adapter::{Item, Operation, ProbeSlice};
-use crate::l2::adapters::raw::move_raw;
+use crate::l2::adapters::raw_probe::move_raw;
 use crate::sys::uring::{Direction, Ring};
 
 #[derive(Default)]

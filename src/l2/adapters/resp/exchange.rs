@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use super::answer;
 use super::wire::{self, Body, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
-use crate::l2::adapters::service::lap::Lap;
+use crate::l2::adapters::step_timer::StepTimer;
 
 /// How one attempt of a request ended.
 pub enum Attempt {
@@ -57,7 +57,7 @@ pub fn exchange(
     ttl_seconds: Option<u64>,
     asking: bool,
     item: &mut Item,
-    lap: &mut Lap,
+    timer: &mut StepTimer,
 ) -> io::Result<Attempt> {
     connection.begin_request();
     let value = value_of(operation, item);
@@ -73,7 +73,7 @@ pub fn exchange(
         IoSlice::new(value),
         IoSlice::new(&tail),
     ])?;
-    let sent_ns = lap.lap_ns();
+    let sent_ns = timer.step_ns();
     if asking {
         match connection.reply()? {
             Reply::Simple(text) if text == "OK" => {}
@@ -85,13 +85,13 @@ pub fn exchange(
         }
     }
     let attempt = receive(connection, operation, item);
-    let answered_ns = lap.lap_ns();
+    let answered_ns = timer.step_ns();
     if operation == Operation::Store {
-        lap.times.transfer_ns += sent_ns;
-        lap.times.publish_ns += answered_ns;
+        timer.times.transfer_ns += sent_ns;
+        timer.times.publish_ns += answered_ns;
     } else {
-        lap.times.open_ns += sent_ns;
-        lap.times.transfer_ns += answered_ns;
+        timer.times.open_ns += sent_ns;
+        timer.times.transfer_ns += answered_ns;
     }
     attempt
 }

@@ -16,7 +16,7 @@ use self::config::RespConfig;
 use self::session::{RespSession, Setup};
 use super::field::secret::Secret;
 use super::service::link::{Address, Dial};
-use super::service::pool::Session;
+use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Environment, StepLabels};

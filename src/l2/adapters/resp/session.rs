@@ -13,10 +13,10 @@ use super::exchange::{Attempt, exchange, receive, send_all};
 use super::wire::{self, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
 use crate::l2::adapters::field::secret::Secret;
-use crate::l2::adapters::service::lap::Lap;
 use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
-use crate::l2::adapters::service::pool::Session;
+use crate::l2::adapters::service::session::Session;
 use crate::l2::adapters::service::tally::Tally;
+use crate::l2::adapters::step_timer::StepTimer;
 
 /// Hops of one request between nodes, repetitions included.
 const ATTEMPTS_MAX: usize = 8;
@@ -115,13 +115,13 @@ impl RespSession {
     }
 
     /// One key, wherever the cluster sends it.
-    fn perform(&mut self, operation: Operation, item: &mut Item, lap: &mut Lap) -> Outcome {
+    fn perform(&mut self, operation: Operation, item: &mut Item, timer: &mut StepTimer) -> Outcome {
         let setup = Arc::clone(&self.setup);
         let key = self.key_of(item);
         let mut node = self.node_of(&key);
         let (mut asking, mut repeated) = (false, false);
         for _ in 0..ATTEMPTS_MAX {
-            match self.attempt(operation, &key, &node, asking, item, lap) {
+            match self.attempt(operation, &key, &node, asking, item, timer) {
                 Attempt::Done(outcome) => return outcome,
                 Attempt::Refused(text) => {
                     let cluster = setup.cluster.as_ref();
@@ -185,19 +185,19 @@ impl RespSession {
         node: &Arc<Address>,
         asking: bool,
         item: &mut Item,
-        lap: &mut Lap,
+        timer: &mut StepTimer,
     ) -> Attempt {
         let ttl_seconds = self.setup.ttl_seconds;
         let connection = match self.connection(node) {
             Ok(connection) => connection,
             Err(sentence) => {
-                lap.times.open_ns += lap.lap_ns();
+                timer.times.open_ns += timer.step_ns();
                 return Attempt::Unreachable(sentence);
             }
         };
         let stale = connection.proven;
-        lap.times.open_ns += lap.lap_ns();
-        let result = exchange(connection, operation, key, ttl_seconds, asking, item, lap);
+        timer.times.open_ns += timer.step_ns();
+        let result = exchange(connection, operation, key, ttl_seconds, asking, item, timer);
         match result {
             Ok(Attempt::Done(Outcome::Failed(sentence))) => {
                 // A value that was left unread: the connection is out of step.
@@ -222,17 +222,17 @@ impl RespSession {
         let home = Arc::clone(&self.setup.home);
         let ttl_seconds = self.setup.ttl_seconds;
         let keys: Vec<Vec<u8>> = items.iter().map(|item| self.key_of(item)).collect();
-        let mut laps: Vec<Lap> = items.iter().map(|_| Lap::start(created)).collect();
+        let mut timers: Vec<StepTimer> = items.iter().map(|_| StepTimer::start(created)).collect();
         let mut answered = 0;
         let lost = match self.connection(&home) {
             Err(sentence) => Some(io::Error::other(sentence)),
             Ok(connection) => {
                 let mut lost = send_all(connection, operation, &keys, ttl_seconds, items).err();
-                for (item, lap) in items.iter_mut().zip(&mut laps) {
+                for (item, timer) in items.iter_mut().zip(&mut timers) {
                     if lost.is_some() {
                         break;
                     }
-                    lap.times.open_ns = lap.lap_ns();
+                    timer.times.open_ns = timer.step_ns();
                     connection.begin_request();
                     match receive(connection, operation, item) {
                         Ok(Attempt::Done(outcome)) => item.outcome = outcome,
@@ -245,7 +245,7 @@ impl RespSession {
                             continue;
                         }
                     }
-                    lap.times.transfer_ns = lap.lap_ns();
+                    timer.times.transfer_ns = timer.step_ns();
                     answered += 1;
                     if matches!(&item.outcome, Outcome::Failed(text) if text.starts_with(answer::LONGER)) {
                         lost = Some(io::Error::other("a longer value than asked for"));
@@ -256,7 +256,7 @@ impl RespSession {
         };
         let Some(error) = lost else {
             answered = items.len();
-            finish(items, laps, answered);
+            finish(items, timers, answered);
             return;
         };
         self.connections.remove(&home);
@@ -273,13 +273,13 @@ impl RespSession {
                 self.alone(operation, item, created);
             }
         }
-        finish(items, laps, answered);
+        finish(items, timers, answered);
     }
 
     fn alone(&mut self, operation: Operation, item: &mut Item, created: Instant) {
-        let mut lap = Lap::start(created);
-        item.outcome = self.perform(operation, item, &mut lap);
-        item.times = lap.finish();
+        let mut timer = StepTimer::start(created);
+        item.outcome = self.perform(operation, item, &mut timer);
+        item.times = timer.finish();
     }
 }
 
@@ -293,9 +293,9 @@ impl Session for RespSession {
 }
 
 /// The times of the first so many keys; the others have theirs.
-fn finish(items: &mut [Item], laps: Vec<Lap>, count: usize) {
-    for (item, lap) in items.iter_mut().zip(laps).take(count) {
-        item.times = lap.finish();
+fn finish(items: &mut [Item], timers: Vec<StepTimer>, count: usize) {
+    for (item, timer) in items.iter_mut().zip(timers).take(count) {
+        item.times = timer.finish();
     }
 }
 

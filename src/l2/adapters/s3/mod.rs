@@ -3,8 +3,8 @@
 
 pub(crate) mod answer;
 pub mod config;
+mod connections;
 pub(crate) mod credentials;
-mod crew;
 pub(crate) mod http;
 pub(crate) mod refusal;
 mod requester;
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use self::config::S3Config;
-use self::crew::Crew;
+use self::connections::Connections;
 use self::requester::Setup;
 use self::session::{PART_BYTES, S3Session};
 use super::field::common::without_effect;
 use super::service::link::{Address, Dial};
-use super::service::pool::Session;
+use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
 use super::service::{Service, ServiceAdapter, connections};
@@ -75,15 +75,15 @@ pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapt
         tally: Arc::new(Tally::default()),
     });
     let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
-    let crew = Crew::new(&setup, count);
+    let connections = Connections::new(&setup, count);
     // So that a wrong endpoint is known before the run.
-    crew.take().connect()?;
+    connections.take().connect()?;
     let parts = match environment.object_bytes > PART_BYTES {
         true if config.disable_multipart => "one PUT each, ranges of 8 MiB, ",
         true => "parts of 8 MiB, ",
         false => "",
     };
-    let session = |_| Box::new(S3Session::new(&crew)) as Box<dyn Session>;
+    let session = |_| Box::new(S3Session::new(&connections)) as Box<dyn Session>;
     ServiceAdapter::start(Service {
         class_name: "S3L2Adapter",
         io_path: format!("S3 over {protocol}, {style}, {parts}{count} connections"),

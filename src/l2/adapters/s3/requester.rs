@@ -11,9 +11,9 @@ use super::credentials::Credentials;
 use super::http::{Head, HttpConnection};
 use super::refusal::{Asked, Refusal};
 use super::sign;
-use crate::l2::adapters::service::lap::Lap;
 use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
 use crate::l2::adapters::service::tally::Tally;
+use crate::l2::adapters::step_timer::StepTimer;
 use crate::units::decimal;
 
 const ATTEMPTS_MAX: u32 = 4;
@@ -54,8 +54,8 @@ pub struct Call<'a> {
     pub body: &'a [u8],
 }
 
-/// Why a request came to nothing.
-pub enum Trouble {
+/// Why a request failed.
+pub enum RequestError {
     /// The service's answer is no.
     Refused(Box<Refusal>),
     /// A sentence: no connection, or it broke, or the answer made no sense.
@@ -133,18 +133,18 @@ impl Requester {
 
     /// Sends a request until it is answered for good: again at once when an old connection turns out to be dead, again after
     /// a pause when the service is overloaded. A yes has the form that the request's answer must have.
-    pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, lap: &mut Lap) -> Result<Answer, Trouble> {
+    pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, timer: &mut StepTimer) -> Result<Answer, RequestError> {
         let mut pause = FIRST_PAUSE;
         let mut lost_before = false;
         let mut attempt = 1;
         if let (Asked::GiveUp, Some(dial)) = (call.asked, self.setup.dial.of_last_word()) {
-            self.connection = Some(self.open(&dial).map_err(Trouble::Lost)?);
+            self.connection = Some(self.open(&dial).map_err(RequestError::Lost)?);
         }
         loop {
-            let stale = self.connect().map_err(Trouble::Lost)?.proven;
-            lap.times.open_ns += lap.lap_ns();
+            let stale = self.connect().map_err(RequestError::Lost)?.proven;
+            timer.times.open_ns += timer.step_ns();
             let shown = self.setup.shown.clone();
-            match self.exchange(call, &mut sink, lap) {
+            match self.exchange(call, &mut sink, timer) {
                 Ok(answer) => {
                     let Err(refusal) = call.asked.judge(&answer.head, &answer.text) else {
                         return Ok(answer);
@@ -152,7 +152,7 @@ impl Requester {
                     let asked = answer.head.header("retry-after").and_then(decimal);
                     let wait = asked.map_or(pause, Duration::from_secs);
                     if !refusal.is_passing() || attempt == ATTEMPTS_MAX || wait > PAUSE_MAX || !self.rest(wait) {
-                        return Err(Trouble::Refused(refusal));
+                        return Err(RequestError::Refused(refusal));
                     }
                     self.setup.tally.repeat(|| format!("{shown} answered {refusal}"));
                     pause *= 2;
@@ -160,7 +160,7 @@ impl Requester {
                 Err(error) => {
                     self.connection = None;
                     if lost_before || !stale || !is_loss(&error) {
-                        return Err(Trouble::Lost(format!("{error}{}", advice(&error))));
+                        return Err(RequestError::Lost(format!("{error}{}", advice(&error))));
                     }
                     lost_before = true;
                     self.setup.tally.repeat(|| format!("{shown}: {error}"));
@@ -182,11 +182,11 @@ impl Requester {
         true
     }
 
-    fn exchange(&mut self, call: &Call<'_>, sink: &mut Sink<'_>, lap: &mut Lap) -> io::Result<Answer> {
+    fn exchange(&mut self, call: &Call<'_>, sink: &mut Sink<'_>, timer: &mut StepTimer) -> io::Result<Answer> {
         let request = self.sign(call);
         let connection = self.connection.as_mut().expect("connect() came before");
         let sent = connection.send(&request, call.body);
-        let sent_ns = lap.lap_ns();
+        let sent_ns = timer.step_ns();
         let head = match (connection.head(call.asked.method()), sent) {
             (Ok(head), Ok(())) => head,
             // An answer in spite of a broken pipe is a refusal; anything else is the broken pipe's fault.
@@ -197,17 +197,17 @@ impl Requester {
             (Err(error), Ok(())) => return Err(error),
             (_, Err(error)) => return Err(error),
         };
-        let head_ns = lap.lap_ns();
+        let head_ns = timer.step_ns();
         let (text, body_bytes) = match sink {
             Sink::Buffer(place) if head.status < 300 => (String::new(), connection.body_into(&head, place)?),
             _ => (connection.text(&head)?, 0),
         };
         if call.asked == Asked::Get {
-            lap.times.open_ns += sent_ns + head_ns;
-            lap.times.transfer_ns += lap.lap_ns();
+            timer.times.open_ns += sent_ns + head_ns;
+            timer.times.transfer_ns += timer.step_ns();
         } else {
-            lap.times.transfer_ns += sent_ns;
-            lap.times.publish_ns += head_ns;
+            timer.times.transfer_ns += sent_ns;
+            timer.times.publish_ns += head_ns;
         }
         Ok(Answer { head, text, body_bytes })
     }
@@ -223,8 +223,8 @@ impl Requester {
         path: &str,
         query: &str,
         body: &[u8],
-        lap: &mut Lap,
-    ) -> Result<Answer, Trouble> {
+        timer: &mut StepTimer,
+    ) -> Result<Answer, RequestError> {
         let call = Call {
             asked,
             path,
@@ -232,6 +232,6 @@ impl Requester {
             headers: vec![("content-type", "application/octet-stream".to_owned())],
             body,
         };
-        self.call(&call, Sink::Text, lap)
+        self.call(&call, Sink::Text, timer)
     }
 }

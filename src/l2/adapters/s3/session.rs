@@ -5,25 +5,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer;
-use super::crew::{Crew, Member};
+use super::connections::{Connections, Lease};
 use super::refusal::Asked;
-use super::requester::{Answer, Call, Requester, Sink, Trouble};
+use super::requester::{Answer, Call, RequestError, Requester, Sink};
 use super::sign;
 use crate::http::said::said;
 use crate::l2::adapter::{Item, Operation, Outcome};
-use crate::l2::adapters::service::lap::Lap;
-use crate::l2::adapters::service::pool::Session;
+use crate::l2::adapters::service::session::Session;
+use crate::l2::adapters::step_timer::StepTimer;
 
 /// The AWS CRT's part size: larger objects are stored in parts, and loads ask for ranges of it.
 pub const PART_BYTES: usize = 8 << 20;
 
 pub struct S3Session {
-    crew: Arc<Crew>,
+    connections: Arc<Connections>,
 }
 
 impl S3Session {
-    pub fn new(crew: &Arc<Crew>) -> S3Session {
-        S3Session { crew: Arc::clone(crew) }
+    pub fn new(connections: &Arc<Connections>) -> S3Session {
+        S3Session {
+            connections: Arc::clone(connections),
+        }
     }
 }
 
@@ -32,42 +34,48 @@ fn path_of(requester: &Requester, item: &Item) -> String {
 }
 
 /// Another connection's clock: what it costs is in the time that the object's own one waits.
-fn own_clock() -> Lap {
-    Lap::start(Instant::now())
+fn own_clock() -> StepTimer {
+    StepTimer::start(Instant::now())
 }
 
-fn store(member: &mut Member, path: &str, bytes: &[u8], lap: &mut Lap) -> Result<(), Trouble> {
-    if bytes.len() > member.setup().put_bytes_max {
-        return store_in_parts(member, path, bytes, lap);
+fn store(lease: &mut Lease, path: &str, bytes: &[u8], timer: &mut StepTimer) -> Result<(), RequestError> {
+    if bytes.len() > lease.setup().put_bytes_max {
+        return store_in_parts(lease, path, bytes, timer);
     }
-    member.put(Asked::Put, path, "", bytes, lap).map(drop)
+    lease.put(Asked::Put, path, "", bytes, timer).map(drop)
 }
 
 /// Nothing is visible before the last request; a failed upload is taken back.
-fn store_in_parts(member: &mut Member, path: &str, bytes: &[u8], lap: &mut Lap) -> Result<(), Trouble> {
-    let begun = member.call(&bare(Asked::Begin, path, "uploads=", &[]), Sink::Text, lap)?;
+fn store_in_parts(lease: &mut Lease, path: &str, bytes: &[u8], timer: &mut StepTimer) -> Result<(), RequestError> {
+    let begun = lease.call(&bare(Asked::Begin, path, "uploads=", &[]), Sink::Text, timer)?;
     let id = sign::encode_query(&answer::element(&begun.text, "UploadId").unwrap_or_default());
     let whole_upload = format!("uploadId={id}");
-    let outcome = send_parts(member, path, &id, bytes, lap).and_then(|tags| {
+    let outcome = send_parts(lease, path, &id, bytes, timer).and_then(|tags| {
         let list = part_list(&tags);
         let call = bare(Asked::Complete, path, &whole_upload, list.as_bytes());
-        member.call(&call, Sink::Text, lap).map(drop)
+        lease.call(&call, Sink::Text, timer).map(drop)
     });
     if outcome.is_err() {
         // The first error is the one to report.
-        let _ = member.call(&bare(Asked::GiveUp, path, &whole_upload, &[]), Sink::Text, lap);
+        let _ = lease.call(&bare(Asked::GiveUp, path, &whole_upload, &[]), Sink::Text, timer);
     }
     outcome
 }
 
 /// The entity tag of each part.
-fn send_parts(member: &mut Member, path: &str, id: &str, bytes: &[u8], lap: &mut Lap) -> Result<Vec<String>, Trouble> {
-    let tags = member.share(bytes.chunks(PART_BYTES).collect(), |requester, index, part| {
+fn send_parts(
+    lease: &mut Lease,
+    path: &str,
+    id: &str,
+    bytes: &[u8],
+    timer: &mut StepTimer,
+) -> Result<Vec<String>, RequestError> {
+    let tags = lease.run_parts(bytes.chunks(PART_BYTES).collect(), |requester, index, part| {
         let query = format!("partNumber={}&uploadId={id}", index + 1);
         let answer = requester.put(Asked::Part, path, &query, part, &mut own_clock())?;
         Ok(answer.head.header("etag").unwrap_or_default().to_owned())
     });
-    lap.times.transfer_ns += lap.lap_ns();
+    timer.times.transfer_ns += timer.step_ns();
     tags
 }
 
@@ -83,12 +91,12 @@ fn part_list(tags: &[String]) -> String {
     list
 }
 
-fn lookup(member: &mut Member, path: &str, lap: &mut Lap) -> Result<Outcome, Trouble> {
-    match member.call(&bare(Asked::Head, path, "", &[]), Sink::Text, lap) {
+fn lookup(lease: &mut Lease, path: &str, timer: &mut StepTimer) -> Result<Outcome, RequestError> {
+    match lease.call(&bare(Asked::Head, path, "", &[]), Sink::Text, timer) {
         // As LMCache: an empty object is none.
         Ok(answer) if answer.head.content_length().is_some_and(|len| len > 0) => Ok(Outcome::Found),
         Ok(_) => Ok(Outcome::Missing),
-        Err(trouble) => missing_or(trouble),
+        Err(error) => missing_or(error),
     }
 }
 
@@ -98,8 +106,8 @@ fn get(
     path: &str,
     begin: usize,
     place: &mut [u8],
-    lap: &mut Lap,
-) -> Result<Answer, Trouble> {
+    timer: &mut StepTimer,
+) -> Result<Answer, RequestError> {
     let call = Call {
         asked: Asked::Get,
         path,
@@ -107,28 +115,28 @@ fn get(
         headers: vec![("range", format!("bytes={begin}-{}", begin + PART_BYTES - 1))],
         body: &[],
     };
-    requester.call(&call, Sink::Buffer(place), lap)
+    requester.call(&call, Sink::Buffer(place), timer)
 }
 
 /// The first part says how long the object is; the others follow at once.
-fn load(member: &mut Member, path: &str, slot: &mut [u8], lap: &mut Lap) -> Result<Outcome, Trouble> {
+fn load(lease: &mut Lease, path: &str, slot: &mut [u8], timer: &mut StepTimer) -> Result<Outcome, RequestError> {
     let wanted = slot.len();
-    let first = match get(member, path, 0, slot, lap) {
+    let first = match get(lease, path, 0, slot, timer) {
         Ok(answer) => answer,
-        Err(trouble) => return missing_or(trouble),
+        Err(error) => return missing_or(error),
     };
     let total = match (first.head.status, first.head.header("content-range")) {
-        (206, Some(range)) => answer::total_of(range, 0, first.body_bytes).map_err(Trouble::Lost)?,
+        (206, Some(range)) => answer::total_of(range, 0, first.body_bytes).map_err(RequestError::Lost)?,
         // A server without ranges sends everything.
         (200, _) => first.body_bytes,
         _ => return Err(without_range()),
     };
     if total < wanted as u64 && first.head.is_page() {
         let place = usize::try_from(total).unwrap_or(0);
-        return Err(Trouble::Lost(page(&slot[..place])));
+        return Err(RequestError::Lost(page(&slot[..place])));
     }
     if total > wanted as u64 {
-        return Err(Trouble::Lost(answer::longer(total, wanted)));
+        return Err(RequestError::Lost(answer::longer(total, wanted)));
     }
     let got = usize::try_from(first.body_bytes).unwrap_or(usize::MAX).min(wanted);
     if total < wanted as u64 || got == 0 {
@@ -138,12 +146,12 @@ fn load(member: &mut Member, path: &str, slot: &mut [u8], lap: &mut Lap) -> Resu
     }
     if got < wanted {
         let rest = slot[got..].chunks_mut(PART_BYTES).collect();
-        let loaded = member.share(rest, |requester, index, place: &mut [u8]| {
+        let loaded = lease.run_parts(rest, |requester, index, place: &mut [u8]| {
             load_part(requester, path, got + index * PART_BYTES, place, wanted)
         });
-        lap.times.transfer_ns += lap.lap_ns();
-        if let Err(trouble) = loaded {
-            return missing_or(trouble);
+        timer.times.transfer_ns += timer.step_ns();
+        if let Err(error) = loaded {
+            return missing_or(error);
         }
     }
     Ok(Outcome::Loaded)
@@ -156,14 +164,14 @@ fn load_part(
     begin: usize,
     place: &mut [u8],
     wanted: usize,
-) -> Result<(), Trouble> {
+) -> Result<(), RequestError> {
     let part_bytes = place.len() as u64;
     let answer = get(requester, path, begin, place, &mut own_clock())?;
     let total = match (answer.head.status, answer.head.header("content-range")) {
-        (206, Some(range)) => answer::total_of(range, begin as u64, answer.body_bytes).map_err(Trouble::Lost)?,
+        (206, Some(range)) => answer::total_of(range, begin as u64, answer.body_bytes).map_err(RequestError::Lost)?,
         (206, None) => return Err(without_range()),
         _ => {
-            return Err(Trouble::Lost(
+            return Err(RequestError::Lost(
                 "the answer to a later range is the whole object, though the first was not; let no proxy change the \
                  service's answers"
                     .to_owned(),
@@ -171,7 +179,7 @@ fn load_part(
         }
     };
     if total != wanted as u64 || answer.body_bytes != part_bytes {
-        return Err(Trouble::Lost(format!(
+        return Err(RequestError::Lost(format!(
             "the part at {begin} came with {} bytes of an object of {total} instead of {part_bytes} of {wanted}; does \
              somebody else write this object, or a proxy change the answers?",
             answer.body_bytes
@@ -180,8 +188,8 @@ fn load_part(
     Ok(())
 }
 
-fn without_range() -> Trouble {
-    Trouble::Lost(
+fn without_range() -> RequestError {
+    RequestError::Lost(
         "the answer is 206 without a Content-Range, so how long the object is cannot be told; let no proxy change the \
          service's answers"
             .to_owned(),
@@ -206,36 +214,36 @@ fn bare<'a>(asked: Asked, path: &'a str, query: &'a str, body: &'a [u8]) -> Call
 }
 
 /// No such object is an answer; no such bucket is a fault.
-fn missing_or(trouble: Trouble) -> Result<Outcome, Trouble> {
-    match trouble {
-        Trouble::Refused(refusal) if refusal.is_missing_object() => Ok(Outcome::Missing),
+fn missing_or(error: RequestError) -> Result<Outcome, RequestError> {
+    match error {
+        RequestError::Refused(refusal) if refusal.is_missing_object() => Ok(Outcome::Missing),
         other => Err(other),
     }
 }
 
 impl Session for S3Session {
     fn run(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
-        let mut member = self.crew.take();
+        let mut lease = self.connections.take();
         for item in items {
-            let mut lap = Lap::start(created);
-            let path = path_of(&member, item);
+            let mut timer = StepTimer::start(created);
+            let path = path_of(&lease, item);
             let result = match (operation, &mut item.slot) {
                 (Operation::Store, Some(slot)) => {
-                    store(&mut member, &path, slot.bytes(), &mut lap).map(|()| Outcome::Stored)
+                    store(&mut lease, &path, slot.bytes(), &mut timer).map(|()| Outcome::Stored)
                 }
-                (Operation::Load, Some(slot)) => load(&mut member, &path, slot.bytes_mut(), &mut lap),
-                (Operation::Lookup, _) => lookup(&mut member, &path, &mut lap),
-                (_, None) => Err(Trouble::Lost("no buffer came with this key".to_owned())),
+                (Operation::Load, Some(slot)) => load(&mut lease, &path, slot.bytes_mut(), &mut timer),
+                (Operation::Lookup, _) => lookup(&mut lease, &path, &mut timer),
+                (_, None) => Err(RequestError::Lost("no buffer came with this key".to_owned())),
             };
             let failed = |why: String| {
                 let action = answer::action(operation);
-                Outcome::Failed(format!("could not {action} {}: {why}", member.setup().shown))
+                Outcome::Failed(format!("could not {action} {}: {why}", lease.setup().shown))
             };
-            item.outcome = result.unwrap_or_else(|trouble| match trouble {
-                Trouble::Refused(refusal) => failed(format!("{refusal}{}", refusal.advice())),
-                Trouble::Lost(why) => failed(why),
+            item.outcome = result.unwrap_or_else(|error| match error {
+                RequestError::Refused(refusal) => failed(format!("{refusal}{}", refusal.advice())),
+                RequestError::Lost(why) => failed(why),
             });
-            item.times = lap.finish();
+            item.times = timer.finish();
         }
     }
 }

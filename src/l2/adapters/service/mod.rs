@@ -1,9 +1,8 @@
 //! What adapters that speak to a service have in common: a pool of connections, tasks cut into jobs and put together again.
 //! It knows no protocol.
 
-pub mod lap;
 pub mod link;
-pub mod pool;
+pub mod session;
 pub mod tally;
 pub mod tls;
 
@@ -12,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::pool::{Gather, Job, Pool, Session};
+use self::session::{Job, Session, SessionPool};
 use self::tally::Tally;
 use crate::l2::adapter::{Adapter, Capabilities, Completion, IoPath, Operation, StepLabels, Submit, Task};
+use crate::l2::adapters::tasks::SharedTask;
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 
@@ -42,7 +42,7 @@ pub struct Service {
 pub struct ServiceAdapter {
     capabilities: Capabilities,
     io_path: IoPath,
-    pool: Option<Pool>,
+    pool: Option<SessionPool>,
     connections: usize,
     batch: usize,
     object_bytes: usize,
@@ -80,7 +80,7 @@ impl ServiceAdapter {
                 name: service.io_path,
                 depth: connections * service.batch,
             },
-            pool: Some(Pool::start(service.sessions, service.batch, &service.cancelled)?),
+            pool: Some(session::start(service.sessions, service.batch, &service.cancelled)?),
             connections,
             batch: service.batch,
             object_bytes: service.object_bytes,
@@ -120,19 +120,19 @@ impl Adapter for ServiceAdapter {
     }
 
     fn submit(&mut self, task: Task) -> Submit {
-        let count = task.items.len();
-        let gather = Gather::new(task.id, task.operation, task.created, count);
+        let (id, count) = (task.id, task.items.len());
         let share = self.job_keys(task.operation, count);
         let pool = self.pool.as_ref().expect("open until close");
-        let mut items = task.items.into_iter();
+        let (task, items) = SharedTask::begin(task);
+        let (task, mut items) = (Arc::new(task), items.into_iter());
         for first in (0..count).step_by(share) {
             pool.push(Job {
-                task: Arc::clone(&gather),
+                task: Arc::clone(&task),
                 first,
                 items: items.by_ref().take(share).collect(),
             });
         }
-        self.submitted.insert(task.id, Instant::now());
+        self.submitted.insert(id, Instant::now());
         Submit::Queued
     }
 

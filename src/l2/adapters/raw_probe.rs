@@ -1,34 +1,14 @@
-//! Whole buffers moved through a ring with nothing around them: what the probes of block adapters measure.
+//! Whole buffers moved through a ring with nothing around them: what the probes of fs and raw_block measure.
 
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::l2::adapter::Item;
-use crate::report::warning::Warning;
-use crate::sys::arena::Arena;
-use crate::sys::counters;
 use crate::sys::uring::{Direction, Ring, Transfer, refusal};
 
-/// The sentence for objects whose ring the kernel does not serve any more.
-pub fn broken_ring(error: &io::Error) -> String {
-    let advice = refusal::advice(error);
-    format!("the kernel refuses the io_uring ({error}): {advice}; or use --io-engine threads")
-}
-
-/// Registers the run's buffers with a ring, which works without too: then a warning says why and what it costs.
-pub fn register(ring: &mut Ring, arena: &Arc<Arena>, object_bytes: usize) -> Option<Warning> {
-    let error = ring.register(arena, object_bytes).err()?;
-    let needed_bytes = arena.raw_parts().1 as u64;
-    Some(Warning::RegisteredBuffersRefused {
-        reason: error.to_string(),
-        needed_bytes,
-        advice: refusal::register_advice(&error, needed_bytes, counters::locked_memory_limit_bytes()),
-    })
-}
-
-/// What a probe moves through the ring: whole slots against given places of given files.
+/// Moves the slot of each item between memory and the file and offset that `place` gives for its index, at most `depth` at a
+/// time.
 pub fn move_raw(
     ring: &mut Ring,
     depth: usize,
