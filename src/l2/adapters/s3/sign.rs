@@ -3,8 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use ring::{digest, hmac};
 
 use super::credentials::Credentials;
 
@@ -87,23 +86,23 @@ pub fn authorization(request: &Request<'_>, credentials: &Credentials, region: &
     canonical.push_str(&format!("\n{signed}\n{payload}"));
     let date = timestamp.get(..8).unwrap_or_default();
     let scope = format!("{date}/{region}/s3/aws4_request");
-    let digest = hex(&Sha256::digest(canonical.as_bytes()));
+    let digest = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
     let to_sign = format!("AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{digest}");
     let seed = format!("AWS4{}", credentials.secret_access_key.expose());
     let key = [date, region, "s3", "aws4_request"]
         .iter()
-        .fold(seed.into_bytes(), |key, part| keyed(&key, part));
+        .fold(signing_key(seed.as_bytes()), |key, part| {
+            signing_key(hmac::sign(&key, part.as_bytes()).as_ref())
+        });
     format!(
         "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={}",
         credentials.access_key_id.expose(),
-        hex(&keyed(&key, &to_sign))
+        hex(hmac::sign(&key, to_sign.as_bytes()).as_ref())
     )
 }
 
-fn keyed(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
+fn signing_key(bytes: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
 }
 
 fn hex(bytes: &[u8]) -> String {
