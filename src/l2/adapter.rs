@@ -166,6 +166,18 @@ pub struct IoPath {
     pub depth: usize,
 }
 
+impl IoPath {
+    pub fn new(name: impl Into<String>, depth: usize) -> IoPath {
+        let name = name.into();
+        IoPath { name, depth }
+    }
+
+    /// Of a lookup that reads a table on the caller's thread.
+    pub fn index_in_memory() -> IoPath {
+        IoPath::new("index in memory", 1)
+    }
+}
+
 /// What the report calls the three timed steps of one key; an empty name is a step that does not exist.
 pub type StepLabels = [&'static str; 3];
 

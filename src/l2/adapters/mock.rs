@@ -196,10 +196,7 @@ impl Adapter for MockAdapter {
         } else {
             "null device"
         };
-        Ok(IoPath {
-            name: name.to_owned(),
-            depth: 1,
-        })
+        Ok(IoPath::new(name, 1))
     }
 
     fn submit(&mut self, mut task: Task) -> Submit {

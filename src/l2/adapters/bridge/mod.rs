@@ -267,10 +267,10 @@ impl Adapter for BridgeAdapter {
     fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
         match &self.broken {
             Some(sentence) => Err(sentence.clone()),
-            None => Ok(IoPath {
-                name: format!("LMCache's {} in Python", self.capabilities.class_name),
-                depth: 0,
-            }),
+            None => {
+                let name = format!("LMCache's {} in Python", self.capabilities.class_name);
+                Ok(IoPath::new(name, 0))
+            }
         }
     }
 

@@ -3,8 +3,7 @@
 
 use std::env;
 
-use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterType, Config, bridged};
+use super::{AdapterType, Config, Fields, bridged, field};
 use crate::python::value;
 
 pub const TYPE: AdapterType = AdapterType::new(

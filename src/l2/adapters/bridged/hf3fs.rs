@@ -1,7 +1,6 @@
 //! Fields of the `hf3fs` type. That the paths exist below the mount point is checked by LMCache, which opens them.
 
-use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterType, Config, bridged};
+use super::{AdapterType, Config, Fields, bridged, field};
 use crate::python::value;
 
 pub const TYPE: AdapterType = AdapterType::new(

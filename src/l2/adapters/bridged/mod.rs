@@ -11,3 +11,6 @@ pub mod nixl_store;
 pub mod p2p;
 pub mod plugin;
 pub mod sagemaker_hyperpod;
+
+use super::field::{self, Fields};
+use super::registry::{AdapterType, Config, bridged};

@@ -1,7 +1,6 @@
 //! Fields of the `mooncake_store` type. Everything that LMCache does not know it hands to the Mooncake SDK.
 
-use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterType, Config, bridged};
+use super::{AdapterType, Config, Fields, bridged, field};
 
 pub const TYPE: AdapterType = AdapterType {
     fields: None,

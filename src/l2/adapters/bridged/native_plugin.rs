@@ -1,7 +1,6 @@
 //! Fields of the `native_plugin` type: a connector in a Python extension module, which only LMCache in Python can load.
 
-use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterType, Config, bridged};
+use super::{AdapterType, Config, Fields, bridged, field};
 
 pub const TYPE: AdapterType = AdapterType::new(
     "native_plugin",

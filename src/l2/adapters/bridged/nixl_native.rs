@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterType, Config, bridged};
+use super::{AdapterType, Config, Fields, bridged, field};
 
 pub const TYPE: AdapterType = AdapterType::new(
     "nixl_native",

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterType, Config, bridged};
+use super::{AdapterType, Config, Fields, bridged, field};
 use crate::python::value;
 
 const BACKENDS: [&str; 7] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "OBJ", "AZURE_BLOB", "IBM_SCALE"];

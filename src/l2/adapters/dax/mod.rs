@@ -221,10 +221,7 @@ impl Adapter for DaxAdapter {
 
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
         if operation == Operation::Lookup {
-            return Ok(IoPath {
-                name: "index in memory".to_owned(),
-                depth: 1,
-            });
+            return Ok(IoPath::index_in_memory());
         }
         let depth = self.workers(operation);
         if self.pool.as_ref().is_none_or(|pool| pool.count() != depth) {
@@ -237,10 +234,7 @@ impl Adapter for DaxAdapter {
             Some(true) => "mmap, pages made present before",
             _ => "mmap",
         };
-        Ok(IoPath {
-            name: format!("threads, {pages}"),
-            depth,
-        })
+        Ok(IoPath::new(format!("threads, {pages}"), depth))
     }
 
     fn submit(&mut self, task: Task) -> Submit {

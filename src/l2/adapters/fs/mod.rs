@@ -242,10 +242,7 @@ impl Adapter for FsAdapter {
             } = self.environment;
             self.layout.write_recycled(object_bytes, recycle_files)?;
         }
-        Ok(IoPath {
-            name: self.path_name(operation),
-            depth,
-        })
+        Ok(IoPath::new(self.path_name(operation), depth))
     }
 
     fn submit(&mut self, task: Task) -> Submit {

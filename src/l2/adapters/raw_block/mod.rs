@@ -270,10 +270,7 @@ impl Adapter for RawBlockAdapter {
 
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
         if operation == Operation::Lookup {
-            return Ok(IoPath {
-                name: "index in memory".to_owned(),
-                depth: 1,
-            });
+            return Ok(IoPath::index_in_memory());
         }
         let cache = if self.shared.geometry.direct {
             "O_DIRECT"
@@ -282,18 +279,14 @@ impl Adapter for RawBlockAdapter {
         };
         let Some(depth) = self.ring_depth() else {
             let depth = self.prepare_posix(operation)?;
-            let name = format!("posix threads, {cache}");
-            return Ok(IoPath { name, depth });
+            return Ok(IoPath::new(format!("posix threads, {cache}"), depth));
         };
         if !matches!(&self.engine, Some(Engine::Ring(ring)) if ring.depth() == depth) {
             self.engine = Some(Engine::Ring(Box::new(self.open_ring(depth)?)));
         }
         let registered = matches!(&self.engine, Some(Engine::Ring(ring)) if ring.has_registered_buffers());
         let buffers = if registered { ", registered buffers" } else { "" };
-        Ok(IoPath {
-            name: format!("io_uring, {cache}{buffers}"),
-            depth,
-        })
+        Ok(IoPath::new(format!("io_uring, {cache}{buffers}"), depth))
     }
 
     fn submit(&mut self, task: Task) -> Submit {

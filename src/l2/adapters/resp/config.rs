@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::adapters::field::secret::Secret;
 use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterConfig, AdapterType};
+use crate::l2::adapters::registry::AdapterType;
 use crate::python::value::str_text;
 
 /// LMCache waits forever; a benchmark must not.
@@ -41,12 +40,6 @@ pub struct RespConfig {
     pub pipeline: u64,
     pub connection_timeout: Duration,
     pub request_timeout: Duration,
-}
-
-impl AdapterConfig for RespConfig {
-    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-        Ok(Box::new(super::open(self, &environment)?))
-    }
 }
 
 fn parse(fields: &Fields) -> Result<RespConfig, String> {

@@ -59,7 +59,6 @@ pub fn exchange(
     item: &mut Item,
     timer: &mut StepTimer,
 ) -> io::Result<Attempt> {
-    connection.begin_request();
     let value = value_of(operation, item);
     let (head, tail) = frame(operation, key, value.len(), ttl_seconds);
     let ask = if asking {
@@ -103,7 +102,6 @@ pub fn send_all(
     ttl_seconds: Option<u64>,
     items: &[Item],
 ) -> io::Result<()> {
-    connection.begin_request();
     let value_bytes = |item: &Item| value_of(operation, item).len();
     let frames: Vec<(Vec<u8>, Vec<u8>)> = keys
         .iter()

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::adapters::field::secret::Secret;
 use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterConfig, AdapterType};
+use crate::l2::adapters::registry::AdapterType;
 
 const CONNECTION_TIMEOUT_S: f64 = 10.0;
 const REQUEST_TIMEOUT_S: f64 = 30.0;
@@ -54,12 +53,6 @@ pub struct S3Config {
     pub disable_multipart: bool,
     pub connection_timeout: Duration,
     pub request_timeout: Duration,
-}
-
-impl AdapterConfig for S3Config {
-    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-        Ok(Box::new(super::open(self, &environment)?))
-    }
 }
 
 fn parse(fields: &Fields) -> Result<S3Config, String> {

@@ -1,6 +1,7 @@
 //! What adapters that speak to a service have in common: a pool of connections, tasks cut into jobs and put together again.
 //! It knows no protocol.
 
+pub mod buffered;
 pub mod link;
 pub mod session;
 pub mod tally;
@@ -68,18 +69,15 @@ pub fn connections(io_depth: usize, configured: u64, field: &str) -> Result<usiz
 }
 
 impl ServiceAdapter {
-    pub fn start(service: Service) -> Result<ServiceAdapter, String> {
+    pub fn start(service: Service) -> Result<Box<dyn Adapter>, String> {
         let connections = service.sessions.len();
-        Ok(ServiceAdapter {
+        Ok(Box::new(ServiceAdapter {
             capabilities: Capabilities {
                 class_name: service.class_name,
                 keeps_data: true,
                 storage_path: None,
             },
-            io_path: IoPath {
-                name: service.io_path,
-                depth: connections * service.batch,
-            },
+            io_path: IoPath::new(service.io_path, connections * service.batch),
             pool: Some(session::start(service.sessions, service.batch, &service.cancelled)?),
             connections,
             batch: service.batch,
@@ -89,7 +87,7 @@ impl ServiceAdapter {
             cancelled: service.cancelled,
             tally: service.tally,
             warnings: service.warnings,
-        })
+        }))
     }
 
     /// Keys per job: large objects one by one, for balance; small ones and lookups in as many tiles as connections.

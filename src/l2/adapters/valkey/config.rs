@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::adapters::field::secret::Secret;
 use crate::l2::adapters::field::{self, Fields};
-use crate::l2::adapters::registry::{AdapterConfig, AdapterType};
+use crate::l2::adapters::registry::AdapterType;
 use crate::python::value::{float, int, repr, str_text};
 
 pub const TYPE: AdapterType = AdapterType::new(
@@ -51,12 +50,6 @@ pub struct ValkeyConfig {
     pub connection_timeout: Duration,
     pub ttl_seconds: Option<u64>,
     pub pipeline: u64,
-}
-
-impl AdapterConfig for ValkeyConfig {
-    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-        Ok(Box::new(super::open(self, &environment)?))
-    }
 }
 
 fn parse(fields: &Fields) -> Result<ValkeyConfig, String> {

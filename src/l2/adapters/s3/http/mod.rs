@@ -1,8 +1,9 @@
 //! HTTP/1.1 on one connection: a request head and body out, a response head and body in. Bodies go straight from and to the
 //! caller's buffer. Every length that the server states is bounded before it is believed.
 
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice};
 
+use crate::l2::adapters::service::buffered::BufferedLink;
 use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
 use crate::units::decimal;
 
@@ -79,10 +80,7 @@ impl Head {
 }
 
 pub struct HttpConnection {
-    link: Link,
-    /// Received but not yet read, from `at` on.
-    pending: Vec<u8>,
-    at: usize,
+    link: BufferedLink,
     /// Whether a request was answered on this connection: it may have died of age since.
     pub proven: bool,
     /// Whether it can take another request.
@@ -105,9 +103,7 @@ impl HttpConnection {
 
     pub fn over(link: Link) -> HttpConnection {
         HttpConnection {
-            link,
-            pending: Vec::new(),
-            at: 0,
+            link: BufferedLink::new(link),
             proven: false,
             reusable: true,
         }
@@ -115,48 +111,28 @@ impl HttpConnection {
 
     /// Sends a request. A server that refuses early may stop reading; its answer still counts.
     pub fn send(&mut self, head: &str, body: &[u8]) -> Result<(), io::Error> {
-        self.link.begin_request();
         self.reusable = false;
         self.link.send(&mut [IoSlice::new(head.as_bytes()), IoSlice::new(body)])
-    }
-
-    fn unread(&self) -> &[u8] {
-        &self.pending[self.at..]
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.at += count;
-        if self.at == self.pending.len() {
-            self.pending.clear();
-            self.at = 0;
-        }
-    }
-
-    fn receive_more(&mut self) -> io::Result<()> {
-        let mut bytes = [0_u8; RECEIVE_BYTES];
-        let got = self.link.receive(&mut [IoSliceMut::new(&mut bytes)])?;
-        self.pending.extend_from_slice(&bytes[..got]);
-        Ok(())
     }
 
     /// The next line without its end, which is taken off what `room` says may still come.
     fn line(&mut self, room: &mut usize) -> io::Result<String> {
         let mut seen = 0;
         loop {
-            let end = self.unread()[seen..].iter().position(|byte| *byte == b'\n');
-            let bytes = end.map_or(self.unread().len(), |end| seen + end + 1);
+            let end = self.link.unread()[seen..].iter().position(|byte| *byte == b'\n');
+            let bytes = end.map_or(self.link.unread().len(), |end| seen + end + 1);
             if bytes > *room {
                 return Err(not_http("a chunk's size or its trailers do not end"));
             }
             if end.is_some() {
-                let line = String::from_utf8_lossy(&self.unread()[..bytes - 1]);
+                let line = String::from_utf8_lossy(&self.link.unread()[..bytes - 1]);
                 let line = line.strip_suffix('\r').unwrap_or(&line).to_owned();
-                self.consume(bytes);
+                self.link.consume(bytes);
                 *room -= bytes;
                 return Ok(line);
             }
             seen = bytes;
-            self.receive_more()?;
+            self.link.receive_more::<RECEIVE_BYTES>()?;
         }
     }
 
@@ -180,22 +156,22 @@ impl HttpConnection {
         let mut seen = 0;
         loop {
             if !self.proven {
-                check_plain(self.unread())?;
+                check_plain(self.link.unread())?;
             }
-            let received = self.unread();
+            let received = self.link.unread();
             let within = &received[..received.len().min(HEAD_BYTES_MAX)];
             // Only another line can end the head or show that it is none.
             if received[seen..].contains(&b'\n')
                 && let Some((bytes, head)) = parse_head(within, method)?
             {
-                self.consume(bytes);
+                self.link.consume(bytes);
                 return Ok(head);
             }
             if received.len() >= HEAD_BYTES_MAX {
                 return Err(not_http("a head does not end"));
             }
             seen = received.len();
-            self.receive_more()?;
+            self.link.receive_more::<RECEIVE_BYTES>()?;
         }
     }
 
@@ -216,18 +192,13 @@ impl HttpConnection {
     }
 
     fn exactly(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let ready = self.unread().len().min(bytes.len());
-        bytes[..ready].copy_from_slice(&self.unread()[..ready]);
-        self.consume(ready);
-        self.link
-            .receive_exact(&mut bytes[ready..])
-            .map_err(|error| match error.kind() {
-                ErrorKind::UnexpectedEof => io::Error::new(
-                    ErrorKind::UnexpectedEof,
-                    format!("the body was cut off before its {} bytes were there", bytes.len()),
-                ),
-                _ => error,
-            })
+        self.link.exactly(bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => io::Error::new(
+                ErrorKind::UnexpectedEof,
+                format!("the body was cut off before its {} bytes were there", bytes.len()),
+            ),
+            _ => error,
+        })
     }
 
     fn chunks_into(&mut self, place: &mut [u8]) -> io::Result<u64> {
@@ -256,19 +227,19 @@ impl HttpConnection {
     fn rest_into(&mut self, place: &mut [u8]) -> io::Result<u64> {
         let mut got = 0;
         loop {
-            if self.unread().is_empty() {
-                match self.receive_more() {
+            if self.link.unread().is_empty() {
+                match self.link.receive_more::<RECEIVE_BYTES>() {
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(got as u64),
                     more => more?,
                 }
             }
-            let ready = self.unread().len();
+            let ready = self.link.unread().len();
             let Some(part) = place.get_mut(got..got + ready) else {
                 self.exactly(&mut place[got..])?;
                 return Ok((got + ready) as u64);
             };
-            part.copy_from_slice(&self.pending[self.at..]);
-            self.consume(ready);
+            part.copy_from_slice(self.link.unread());
+            self.link.consume(ready);
             got += ready;
         }
     }
