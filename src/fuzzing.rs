@@ -144,22 +144,22 @@ pub fn credentials(text: &str, profile: &str) -> bool {
 
 /// Elements of an S3 document, and what one operation makes of it as an answer.
 pub fn s3_document(status: u16, headers: &[(&str, &str)], text: &str) {
-    use s3::refusal::Asked;
+    use s3::refusal::RequestKind;
     let _ = s3::answer::root(text);
     for name in ["UploadId", "ETag", "Code", "Message"] {
         let _ = s3::answer::filled(text, name);
     }
     let head = s3::http::Head::made(status, "Reason", headers);
     let all = [
-        Asked::Put,
-        Asked::Begin,
-        Asked::Part,
-        Asked::Complete,
-        Asked::GiveUp,
-        Asked::Head,
-        Asked::Get,
+        RequestKind::Put,
+        RequestKind::Create,
+        RequestKind::Part,
+        RequestKind::Complete,
+        RequestKind::Abort,
+        RequestKind::Head,
+        RequestKind::Get,
     ];
-    if let Err(refusal) = all[usize::from(status) % all.len()].judge(&head, text) {
+    if let Err(refusal) = all[usize::from(status) % all.len()].check(&head, text) {
         let _ = (refusal.is_passing(), refusal.is_missing_object());
         let said = format!("{refusal}{}", refusal.advice());
         assert!(!said.contains(char::is_control), "{said:?}");

@@ -1,5 +1,5 @@
 //! The `mock` adapter: objects in memory behind one token bucket for all tasks, with an optional fixed latency for each
-//! operation. At infinite bandwidth nothing is copied, and what remains is the cost of the benchmark itself.
+//! operation. At infinite bandwidth nothing is copied, and only the benchmark's own cost remains.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::sys::counters;
 use crate::sys::signal;
 use crate::units::{bytes_text, duration_ns};
 
-/// How long a wait sleeps at most before it looks for a signal.
+/// The longest sleep between checks for a signal.
 const NAP: Duration = Duration::from_millis(20);
 
 pub const TYPE: AdapterType = AdapterType::new(
@@ -98,7 +98,7 @@ pub struct MockAdapter {
     objects: HashMap<ObjectKey, Box<[u8]>>,
     held_bytes: u64,
     locks: HashMap<ObjectKey, u64>,
-    /// Tasks with the time at which they are over, in that order.
+    /// Completions with the time at which they are due, in that order.
     due: VecDeque<(Instant, Completion)>,
 }
 
@@ -236,7 +236,7 @@ impl Adapter for MockAdapter {
         let end = Instant::now() + timeout;
         let (due, _) = self.due.front()?;
         let until = (*due).min(end);
-        // thread::sleep resumes after a signal, so long waits are taken in naps.
+        // thread::sleep resumes after a signal, so long waits are split.
         while let Some(left) = until
             .checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
@@ -265,7 +265,7 @@ impl Adapter for MockAdapter {
         }
     }
 
-    /// Everything that was submitted is already decided; only the waiting is cut short.
+    /// The outcomes are known already; only the waiting ends.
     fn cancel(&mut self) {
         let now = Instant::now();
         for (due, completion) in &mut self.due {

@@ -11,8 +11,7 @@ use crate::sys::{limits, panic};
 
 /// A TLS handshake is the deepest that a job gets; the default of 8 MiB each would be address space for nothing.
 const STACK_BYTES: usize = 1 << 20;
-/// How long the end of a run waits for what the threads still do. A server of a network file system that is gone would hold
-/// the process forever.
+/// How long the end of a run waits for threads in a system call. A lost server of a network file system would block them forever.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 pub struct Pool<Job, Done = Job> {
@@ -83,8 +82,8 @@ impl<Job: Send + 'static, Done: Send + 'static> Pool<Job, Done> {
 }
 
 impl<Job, Done> Pool<Job, Done> {
-    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that is still at work then is left alone: it
-    /// owns all that it touches.
+    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that still works then is left running: it owns all
+    /// that it uses.
     fn stop(&mut self, grace: Duration) {
         self.jobs = None;
         let deadline = Instant::now() + grace;

@@ -19,21 +19,21 @@ use crate::python::{json_error, value};
 use crate::report::warning::{SpecDoubt, Warning};
 use crate::units::bytes_text;
 
-/// No sensible spec comes near; a file pasted by mistake does.
+/// Far longer than any spec; a file that was pasted by mistake is refused.
 const SPEC_BYTES_MAX: usize = 1 << 20;
-/// Of what is wrong with a spec, which quotes what it says.
+/// Of a message about a spec, which may quote it.
 const MESSAGE_CHARS_MAX: usize = 1000;
 /// The JSON parser itself stops at the next level.
 const NESTING_MAX: usize = 127;
 
-/// The adapter to measure, and what the user should know about the specs.
+/// The adapter to measure, and warnings about the specs.
 #[derive(Clone, Debug)]
 pub struct ParsedSpecs {
     pub first: AdapterSpec,
     pub warnings: Vec<Warning>,
 }
 
-/// Checks every spec and returns the first, which alone is measured.
+/// Checks every spec and returns the first; only that one is measured.
 pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     let mut parsed = Vec::with_capacity(specs.len());
     for (index, raw) in specs.iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     Ok(ParsedSpecs { first, warnings })
 }
 
-/// `flag` names the spec in messages. LMCache refuses a byte order mark, which editors on Windows put in front.
+/// `flag` names the spec in messages. A byte order mark, which editors on Windows add, is skipped.
 fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
     let raw = raw.strip_prefix('\u{feff}').unwrap_or(raw);
     let value = parse_json(flag, raw)?;
@@ -113,7 +113,7 @@ fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
     })
 }
 
-/// The deepest level of brackets outside strings, counted before anything recurses over them.
+/// The deepest level of brackets outside strings, counted before the recursive parser runs.
 fn nesting(raw: &str) -> usize {
     let (mut level, mut deepest) = (0usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -133,7 +133,7 @@ fn nesting(raw: &str) -> usize {
     deepest
 }
 
-/// Everything behind the type, in LMCache's order.
+/// Checks all fields but the type, in LMCache's order.
 fn check_fields(adapter_type: &AdapterType, fields: &Fields) -> Result<Config, String> {
     common::check_affinity_tag(fields)?;
     let kind = (adapter_type.parse)(fields)?;

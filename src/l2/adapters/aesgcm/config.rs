@@ -22,7 +22,7 @@ const WORKERS_MAX: i64 = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub enum SerdeConfig {
     AesGcm(AesGcmConfig),
-    /// Changes what is stored in a way that this program cannot undo.
+    /// A serializer that this program does not have.
     Other(String),
 }
 
@@ -34,7 +34,7 @@ pub struct AesGcmConfig {
     pub workers: usize,
 }
 
-/// What the block says, if there is one; its form was checked before.
+/// Reads the block, if there is one; its form was checked before.
 pub fn parse(fields: &Fields) -> Option<Result<SerdeConfig, String>> {
     let serde = field::given(fields, "serde")?.as_object()?;
     Some(match serde.get("type").and_then(Value::as_str) {

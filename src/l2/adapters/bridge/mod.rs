@@ -1,5 +1,5 @@
 //! LMCache's own adapters, run by the user's Python in a helper process on the benchmark's buffers. Keys, payloads, rounds,
-//! verification and report stay here; the helper only hands tasks to LMCache and tells what came back.
+//! verification and report stay here; the helper only passes tasks to LMCache and returns its results.
 
 mod cost;
 pub(crate) mod frame;
@@ -42,14 +42,14 @@ pub struct BridgeRequest {
     pub python: Option<PathBuf>,
     pub keys_per_submit: usize,
     pub align_bytes: usize,
-    /// How long LMCache may take to make its adapter, once it is imported.
+    /// How long LMCache may take to create its adapter after its import.
     pub create_timeout: Duration,
 }
 
 struct Pending {
     task: Task,
     submitted: Instant,
-    /// Lines of the log before it.
+    /// Lines of the log before the submit.
     log_lines: u64,
 }
 
@@ -58,17 +58,17 @@ pub struct BridgeAdapter {
     capabilities: Capabilities,
     object_bytes: usize,
     store_rule: StoreRule,
-    /// Where one file per object lies, for the types that keep such files.
+    /// The directory of the types that keep one file per object.
     file_store: Option<PathBuf>,
-    /// Objects that were there before, as far as the rule needs them.
+    /// Objects that existed before the run, if the rule needs them.
     existing: HashSet<ObjectKey>,
     cost: Cost,
     next_task: u32,
     tasks: HashMap<u32, Pending>,
     done: VecDeque<Completion>,
-    /// Whether the log had something to say about the last task that failed.
-    log_is_telling: bool,
-    /// Why the helper is of no use any more.
+    /// Whether the log had a line about the last task that failed.
+    log_has_lines: bool,
+    /// Why the helper cannot be used any more.
     broken: Option<String>,
 }
 
@@ -98,7 +98,7 @@ impl BridgeAdapter {
         let mut adapter = BridgeAdapter {
             link,
             capabilities: Capabilities {
-                // Once per run, and shown until its end.
+                // Leaked once per run.
                 class_name: Box::leak(class_name.into_boxed_str()),
                 keeps_data: true,
                 storage_path,
@@ -111,7 +111,7 @@ impl BridgeAdapter {
             next_task: 0,
             tasks: HashMap::new(),
             done: VecDeque::new(),
-            log_is_telling: true,
+            log_has_lines: true,
             broken: None,
         };
         let has_buffers = memory.used_bytes >= request.keys_per_submit * environment.object_bytes;
@@ -200,13 +200,13 @@ impl BridgeAdapter {
         if let Some(adapter_ns) = adapter_ns {
             self.cost.add(pending.task.operation, whole, adapter_ns);
         }
-        // A part of the whole, whatever the helper's clock says.
+        // The helper's clock may differ; the adapter's time is at most the whole.
         let adapter_ns = adapter_ns.unwrap_or(0).min(duration_ns(whole));
         let items = &mut pending.task.items;
         let keys = items.len().max(1) as u64;
         for (item, outcome) in items.iter_mut().zip(outcomes) {
             item.outcome = outcome;
-            // LMCache tells the time of a task only; its keys share it.
+            // LMCache reports the time of a task, which its keys share.
             item.times.queued_ns = duration_ns(whole).saturating_sub(adapter_ns);
             item.times.service_ns = adapter_ns / keys;
             item.times.transfer_ns = item.times.service_ns;
@@ -214,10 +214,10 @@ impl BridgeAdapter {
         self.done.push_back(pending.task.complete(pending.submitted, completed));
     }
 
-    /// With what the log said since the task was submitted. It is waited for once in vain, not for every task.
+    /// The sentence with the last log line since the task was submitted. After one wait without a line no task waits again.
     fn with_log(&mut self, sentence: &str, lines_before: u64) -> String {
-        if self.log_is_telling {
-            self.log_is_telling = self.link.log().wait_for_more(lines_before);
+        if self.log_has_lines {
+            self.log_has_lines = self.link.log().wait_for_more(lines_before);
         }
         let line = self.link.log().last_after(lines_before);
         line.map_or_else(
@@ -237,7 +237,7 @@ impl BridgeAdapter {
     }
 }
 
-/// Where a type keeps its files, so that the device under them can be watched.
+/// Where a type keeps its files; the device counters are those of this path.
 fn storage_path(spec: &Value) -> Option<PathBuf> {
     let inner = spec.get("inner").unwrap_or(spec);
     let parameters = inner.get("backend_params").unwrap_or(inner);
@@ -247,7 +247,7 @@ fn storage_path(spec: &Value) -> Option<PathBuf> {
     path.map(PathBuf::from)
 }
 
-/// The directory of the types that name a file for each object as this program does.
+/// The directory of the types that name files as this program does.
 fn file_store(spec: &Value) -> Option<PathBuf> {
     let inner = spec.get("inner").unwrap_or(spec);
     let keeps_files = matches!(inner.get("type").and_then(Value::as_str), Some("fs" | "fs_native"));
@@ -259,7 +259,7 @@ impl Adapter for BridgeAdapter {
         &self.capabilities
     }
 
-    /// LMCache tells the time of a task as a whole.
+    /// LMCache reports the time of a whole task.
     fn step_labels(&self, _operation: Operation) -> StepLabels {
         ["", "Transfer", ""]
     }
@@ -323,7 +323,7 @@ impl Adapter for BridgeAdapter {
         }
     }
 
-    /// LMCache has no way to take a task back: what was submitted finishes.
+    /// LMCache cannot cancel a task: what was submitted finishes.
     fn cancel(&mut self) {}
 
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
@@ -363,7 +363,7 @@ impl Adapter for BridgeAdapter {
             }
             None => link.close(),
         };
-        // Only now is the helper gone for certain, and with it whoever could still write to these buffers.
+        // The helper has ended, so nothing can write to these buffers any more.
         drop(tasks);
         closed
     }

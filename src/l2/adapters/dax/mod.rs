@@ -1,5 +1,5 @@
-//! The `dax` adapter: objects copied into slots of mapped memory devices or files. Nothing of it outlives the process: the index
-//! is in memory, and the device holds bytes only, as in LMCache.
+//! The `dax` adapter: objects copied into slots of mapped memory devices or files. As in LMCache nothing survives the process: the
+//! index is in memory, and the device holds bytes only.
 
 pub mod config;
 mod device;
@@ -24,18 +24,18 @@ use crate::report::warning::Warning;
 use crate::sys::file_map::Piece;
 use crate::units::duration_ns;
 
-/// The fewest objects copied in one job, as in LMCache: a copy of one is hardly longer than its hand-over.
+/// The fewest objects copied in one job, as in LMCache: a copy takes hardly longer than its hand-over.
 const KEYS_PER_JOB_MIN: usize = 8;
 
-/// Where the bytes of one key go to or come from.
+/// The source or target of one key's bytes.
 enum Target {
     Store(Piece),
     Load(Arc<Piece>),
-    /// What becomes of the key is decided.
+    /// The key's outcome is known already.
     None,
 }
 
-/// Neighbouring keys of one task.
+/// Consecutive keys of one task.
 struct Job {
     place: Place,
     created: Instant,
@@ -58,7 +58,7 @@ pub struct DaxAdapter {
     pool: Option<Pool<Job>>,
     cancelled: Arc<AtomicBool>,
     tasks: Tasks,
-    /// Whether the pages of this run's slots are there: asked once, before the first store.
+    /// Whether the pages of this run's slots are present: checked once, before the first store.
     populated: Option<bool>,
     probe: Probe,
 }
@@ -68,7 +68,7 @@ impl DaxAdapter {
         let capabilities = Capabilities {
             class_name: "DaxL2Adapter",
             keeps_data: true,
-            // A mapping has no device whose counters would tell anything.
+            // A mapping has no device with I/O counters.
             storage_path: None,
         };
         Ok(DaxAdapter {
@@ -92,7 +92,7 @@ impl DaxAdapter {
         };
         match self.environment.io_depth {
             0 => configured,
-            asked => asked,
+            forced => forced,
         }
     }
 
@@ -112,7 +112,7 @@ impl DaxAdapter {
         Pool::start(count, "dax", worker, Some)
     }
 
-    /// Decides where a key's bytes go to or come from; for a key without any, its outcome.
+    /// The target of a key, or its outcome where no bytes move.
     fn target(&mut self, operation: Operation, item: &mut Item) -> Target {
         let bytes = item.slot.as_ref().map_or(0, |slot| slot.len());
         let decided = match operation {
@@ -159,7 +159,7 @@ impl DaxAdapter {
         Ok(Arc::clone(piece))
     }
 
-    fn look_up(&mut self, mut task: Task) -> Completion {
+    fn lookup(&mut self, mut task: Task) -> Completion {
         for item in &mut task.items {
             item.outcome = match self.index.get_mut(&item.key) {
                 Some(stored) if stored.piece.is_some() => {
@@ -239,12 +239,12 @@ impl Adapter for DaxAdapter {
 
     fn submit(&mut self, task: Task) -> Submit {
         if task.operation == Operation::Lookup {
-            return Submit::Done(self.look_up(task));
+            return Submit::Done(self.lookup(task));
         }
         let (id, operation, created) = (task.id, task.operation, task.created);
         let mut first = 0;
         let workers = self.pool.as_ref().map_or(1, Pool::count);
-        // A share of the task for each worker, not less: every job that ends wakes the benchmark's thread.
+        // One share of the task per worker, not less: every job that ends wakes the benchmark's thread.
         let keys_per_job = task.items.len().div_ceil(workers).max(KEYS_PER_JOB_MIN);
         let mut items = self.tasks.begin(task).into_iter();
         loop {

@@ -20,7 +20,7 @@ pub const TYPE: AdapterType = AdapterType::new(
 #[derive(Clone, Debug)]
 pub struct FaultInjectConfig {
     pub inner: Config,
-    /// Fields of the wrapped spec that mean nothing.
+    /// Warnings about fields of the wrapped spec.
     pub inner_warnings: Vec<Warning>,
     pub rate: f64,
     /// As text, which is how it enters the hash; Python's int has no end.
@@ -69,7 +69,7 @@ fn parse(fields: &Fields) -> Result<FaultInjectConfig, String> {
     })
 }
 
-/// The wrapped spec, checked as LMCache does: its own fields, then eviction and serde; its affinity tag means nothing.
+/// The wrapped spec, checked as in LMCache: its own fields, then eviction and serde; its affinity tag is ignored.
 fn inner(fields: &Fields) -> Result<(Config, Vec<Warning>), String> {
     let Some(inner) = fields.get("inner").and_then(Value::as_object) else {
         return Err("'inner' must be an adapter spec dict with a 'type' field".to_owned());

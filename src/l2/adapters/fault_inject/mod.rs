@@ -1,5 +1,5 @@
-//! The `fault_inject` adapter: any other one, of whose loads some are dropped on purpose. The bytes of a dropped key are loaded
-//! all the same; only its result is taken away, as in LMCache. Which keys is a pure function of the spec and the task.
+//! The `fault_inject` adapter: wraps another adapter and drops some of its loads. As in LMCache the bytes of a dropped key are loaded,
+//! only its result becomes a failure. The keys are a function of the spec and the task.
 
 pub mod config;
 
@@ -19,7 +19,7 @@ const BUCKETS: u64 = 1_000_000;
 /// Which loads are dropped.
 struct Faults {
     seed: String,
-    /// Of a million buckets, the first so many.
+    /// How many of a million buckets are dropped, from the first on.
     dropped_buckets: u64,
     indices: HashSet<u64>,
     tail_ratios: Vec<f64>,

@@ -1,5 +1,4 @@
-//! The fields every adapter type takes, and the doubts about fields. Messages are LMCache's, without the prefix that names
-//! the spec.
+//! The fields of every adapter type, and warnings about fields. The messages are LMCache's, without the prefix that names the spec.
 
 use std::path::Path;
 
@@ -13,9 +12,9 @@ use crate::report::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
 use crate::url::literal_path_note;
 
 const FIELDS: [&str; 6] = ["type", "affinity_tag", "shared", "persist_enabled", "eviction", "serde"];
-/// Unknown fields and odd paths that are named; the others are counted.
+/// Unknown fields and unexpanded paths that are named; the others are counted.
 const NAMED_MAX: usize = 20;
-/// Names longer than this are nobody's typing error, and comparing them would cost time.
+/// Longer names are not typing errors, and comparing them would take time.
 const TYPED_BYTES_MAX: usize = 128;
 const POLICIES: [&str; 4] = ["LRU", "ARC", "IsolatedLRU", "noop"];
 
@@ -62,7 +61,7 @@ pub fn check_serde(fields: &Fields) -> Result<(), String> {
     }
 }
 
-/// Fields that are valid but change nothing in the benchmark, which builds the adapter bare.
+/// Warns about common fields that are valid but change nothing in the benchmark.
 pub fn fields_without_effect(fields: &Fields) -> Vec<Warning> {
     let reasons = [
         (
@@ -91,7 +90,7 @@ pub fn without_effect(field: &str, why: &str) -> Warning {
     })
 }
 
-/// Paths at any depth of a spec that look as if something would replace their beginning. The parser bounds the depth.
+/// Warns about paths at any depth of a spec with a prefix such as `~` that nothing expands. The parser bounds the depth.
 pub fn literal_paths(value: &Value, warnings: &mut Vec<Warning>) {
     let mut notes = Vec::new();
     let more = note_paths(value, &mut notes);
@@ -103,7 +102,7 @@ pub fn literal_paths(value: &Value, warnings: &mut Vec<Warning>) {
     warnings.extend(notes.into_iter().map(|note| Warning::LiteralPath { note }));
 }
 
-/// How many there are beyond those that are named.
+/// Adds the first notes; returns how many more there are.
 fn note_paths(value: &Value, notes: &mut Vec<String>) -> u64 {
     match value {
         Value::Object(fields) => {
@@ -126,7 +125,7 @@ fn note_paths(value: &Value, notes: &mut Vec<String>) -> u64 {
     }
 }
 
-/// Fields that neither the type, which knows `own`, nor the common part knows.
+/// Warns about fields that are neither among the type's `own` nor common.
 pub fn unknown(fields: &Fields, own: &[&str]) -> Vec<Warning> {
     let known: Vec<&str> = own.iter().chain(&FIELDS).copied().collect();
     let warn = |field: &String| {
@@ -142,7 +141,7 @@ pub fn unknown(fields: &Fields, own: &[&str]) -> Vec<Warning> {
     warnings
 }
 
-/// The known name that is meant, unless half of it would have to be typed anew.
+/// The nearest known name, if at most half of it differs.
 fn nearest(field: &str, known: &[&str]) -> Option<String> {
     if field.len() > TYPED_BYTES_MAX {
         return None;

@@ -1,5 +1,5 @@
-//! Checks of single fields, as LMCache's config classes make them, with its messages. A type that words a message of its own
-//! makes that check itself.
+//! Checks of single fields as in LMCache's config classes, with its messages. Checks with a message of their own are in the type's
+//! module.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,12 +16,12 @@ pub type Fields = Map<String, Value>;
 
 const BYTES_PER_GIB: f64 = (1u64 << 30) as f64;
 
-/// What LMCache calls `GB`. What is beyond the range of u64 becomes its end.
+/// Bytes of LMCache's `GB`, saturating.
 pub fn gib_bytes(gib: f64) -> u64 {
     (gib * BYTES_PER_GIB) as u64
 }
 
-/// `None` for a field that is absent or null, where LMCache takes null for absent.
+/// The field, or `None` when it is absent or null.
 pub fn given<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
@@ -68,7 +68,7 @@ pub fn boolean(fields: &Fields, name: &str, default: bool) -> Result<bool, Strin
     }
 }
 
-/// Python's truth of whatever is given.
+/// Python's truth value of the field.
 pub fn truth(fields: &Fields, name: &str, default: bool) -> bool {
     fields.get(name).map_or(default, value::is_true)
 }
@@ -128,7 +128,7 @@ pub fn dict<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a Fields>, St
     }
 }
 
-/// Worker counts by lane: all must be ints before any is looked at more closely, as in LMCache.
+/// Worker counts by lane. As in LMCache all are checked to be ints before any range is checked.
 pub fn per_op_workers(fields: &Fields) -> Result<Vec<(String, i128)>, String> {
     let lanes = match given(fields, "per_op_workers") {
         None => return Ok(Vec::new()),
@@ -146,7 +146,7 @@ pub fn per_op_workers(fields: &Fields) -> Result<Vec<(String, i128)>, String> {
     lanes.iter().map(count).collect()
 }
 
-/// The second half of that check, which LMCache makes after all other fields.
+/// The range check of the counts, which LMCache makes after all other fields.
 pub fn check_per_op_workers(lanes: &[(String, i128)]) -> Result<(), String> {
     match lanes.iter().find(|(_, count)| *count <= 0) {
         Some((lane, count)) => Err(format!(
@@ -183,7 +183,7 @@ pub fn strict_non_negative_number(fields: &Fields, name: &str, default: f64) -> 
     non_negative_number(fields, name, default)
 }
 
-/// Seconds above 0, a field of our own.
+/// Seconds above 0, for fields that LMCache does not have.
 pub fn seconds(fields: &Fields, name: &str, default_s: f64) -> Result<Duration, String> {
     match fields.get(name).map_or(Some(default_s), value::number) {
         Some(seconds) if seconds > 0.0 => Ok(duration(seconds)),
@@ -191,7 +191,7 @@ pub fn seconds(fields: &Fields, name: &str, default_s: f64) -> Result<Duration, 
     }
 }
 
-/// A year at most: no deadline may leave the clock's range.
+/// At most a year, so that deadlines stay in the clock's range.
 pub fn duration(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(1e-3, 366.0 * 86_400.0))
 }

@@ -1,4 +1,4 @@
-//! Passwords and keys of a spec: kept so that nothing shows them by accident, and masked in what the report quotes.
+//! Passwords and keys of a spec: hidden in debug output, and masked in what the report quotes.
 
 use std::fmt;
 
@@ -42,8 +42,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The spec as the report may quote it: as typed when it holds no secret, else written anew with each secret masked. Control
-/// characters, which JSON lets strings hold from 0x7f on, are written as JSON's escapes.
+/// The spec for the report: as typed when it holds no secret, else rewritten with each secret masked. Control characters, which JSON
+/// strings may hold from 0x7f on, are escaped.
 pub fn masked(raw: &str, value: &Value) -> String {
     let mut shown = value.clone();
     let text = if mask(&mut shown) {
@@ -65,7 +65,7 @@ fn drives_terminal(c: char) -> bool {
     c.is_control() && !c.is_ascii_whitespace()
 }
 
-/// Masks in place; whether anything was there to mask. The parser bounds the depth.
+/// Masks in place and returns whether anything was masked. The parser bounds the depth.
 fn mask(value: &mut Value) -> bool {
     let mut found = false;
     match value {

@@ -1,5 +1,5 @@
-//! The `fs` adapter: one file per object in one directory, in LMCache's own names. Here tasks are cut into jobs, jobs go to
-//! threads or to a ring, and finished jobs are put together again.
+//! The `fs` adapter: one file per object in one directory, under LMCache's names. Tasks are split into jobs, which go to threads or
+//! to a ring.
 
 pub mod config;
 mod layout;
@@ -35,18 +35,18 @@ use crate::sys::uring::{Ring, refusal};
 use crate::sys::{files, limits};
 use crate::units::MIB;
 
-/// Transfers in the ring at a time; more gains nothing on one device queue and makes every latency longer.
+/// Transfers in the ring at a time; more gains nothing on one device queue and raises every latency.
 const RING_DEPTH: usize = 8;
 /// Threads for copies, which need a core each.
 const CORES_MAX: usize = 8;
-/// O_DIRECT stores want this many bytes on their way, and small objects, which spend much of their time in create and
-/// rename, as many threads as are allowed (docs/results).
+/// O_DIRECT stores need this many bytes in flight. Small objects spend much of their time in create and rename and need as many
+/// threads as are allowed (docs/results).
 const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 12 * MIB as usize;
 const THREADS_MAX: usize = 12;
 
-/// Which of the two ways an operation goes.
+/// What runs an operation, and how many keys at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Engine {
     Threads(usize),
     Ring(usize),
 }
@@ -55,12 +55,12 @@ pub struct FsAdapter {
     capabilities: Capabilities,
     environment: Environment,
     layout: Arc<Layout>,
-    /// Held while the adapter lives: proof that no other run of this tool stores here.
+    /// Held while the adapter lives, so that no other run of this tool stores here.
     _lock: Option<File>,
     cancelled: Arc<AtomicBool>,
     threads: Option<Pool<Job>>,
     ring: Option<RingQueue<FsJobs>>,
-    way: Way,
+    engine: Engine,
     /// Threads that the adapter's own config asks for.
     own_threads: Option<usize>,
     tasks: Tasks,
@@ -90,7 +90,7 @@ impl FsAdapter {
             cancelled: Arc::new(AtomicBool::new(false)),
             threads: None,
             ring: None,
-            way: Way::Threads(1),
+            engine: Engine::Threads(1),
             own_threads: config.threads,
             tasks: Tasks::default(),
             probe: None,
@@ -98,25 +98,25 @@ impl FsAdapter {
         })
     }
 
-    fn choose_way(&self, operation: Operation) -> Way {
-        let asked = self.environment.io_depth;
-        let or = |automatic: usize| if asked > 0 { asked } else { automatic };
+    fn choose_engine(&self, operation: Operation) -> Engine {
+        let forced = self.environment.io_depth;
+        let or = |automatic: usize| if forced > 0 { forced } else { automatic };
         let cores = || available_parallelism().map_or(1, usize::from).min(CORES_MAX);
         let cores = self.own_threads.unwrap_or_else(cores);
         if operation == Operation::Lookup {
-            return Way::Threads(or(cores));
+            return Engine::Threads(or(cores));
         }
         let direct = self.layout.direct;
         match self.environment.io_engine {
-            IoEngine::Uring => Way::Ring(or(RING_DEPTH)),
-            _ if self.own_threads.is_some() => Way::Threads(or(cores)),
-            IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
+            IoEngine::Uring => Engine::Ring(or(RING_DEPTH)),
+            _ if self.own_threads.is_some() => Engine::Threads(or(cores)),
+            IoEngine::Auto if direct && operation == Operation::Load => Engine::Ring(or(RING_DEPTH)),
             _ if direct && operation == Operation::Store => {
                 let overlap = DIRECT_STORE_BYTES_IN_FLIGHT / self.environment.object_bytes.max(1);
-                Way::Threads(or(overlap.clamp(2, THREADS_MAX)))
+                Engine::Threads(or(overlap.clamp(2, THREADS_MAX)))
             }
-            _ if direct => Way::Threads(or(THREADS_MAX)),
-            _ => Way::Threads(or(cores)),
+            _ if direct => Engine::Threads(or(THREADS_MAX)),
+            _ => Engine::Threads(or(cores)),
         }
     }
 
@@ -127,7 +127,7 @@ impl FsAdapter {
         if self.layout.direct
             && let Some(warning) = register(&mut ring, arena, self.environment.object_bytes)
         {
-            // Rings of several depths may be refused for the one reason.
+            // Rings of several depths may be refused for the same reason.
             self.warnings
                 .retain(|warning| !matches!(warning, Warning::RegisteredBuffersRefused { .. }));
             self.warnings.push(warning);
@@ -164,25 +164,25 @@ impl FsAdapter {
         let registered = self.ring.as_ref().is_some_and(RingQueue::has_registered_buffers);
         let recycled = operation == Operation::Store && self.environment.recycle_files > 0;
         let files = if recycled { ", recycled files" } else { "" };
-        match self.way {
+        match self.engine {
             _ if operation == Operation::Lookup => "threads, stat".to_owned(),
-            Way::Threads(_) => format!("threads, {cache}{files}"),
-            Way::Ring(_) if registered => format!("io_uring, {cache}, registered buffers{files}"),
-            Way::Ring(_) => format!("io_uring, {cache}{files}"),
+            Engine::Threads(_) => format!("threads, {cache}{files}"),
+            Engine::Ring(_) if registered => format!("io_uring, {cache}, registered buffers{files}"),
+            Engine::Ring(_) => format!("io_uring, {cache}{files}"),
         }
     }
 
     fn push(&mut self, job: Job) {
-        match (self.way, &mut self.ring, &self.threads) {
-            (Way::Ring(_), Some(ring), _) => ring.push(job),
+        match (self.engine, &mut self.ring, &self.threads) {
+            (Engine::Ring(_), Some(ring), _) => ring.push(job),
             (_, _, Some(threads)) => threads.push(job),
             _ => unreachable!("prepare() made one of the two before the first submit"),
         }
     }
 
     fn next_job(&mut self, timeout: Duration) -> Option<Job> {
-        match (self.way, &mut self.ring, &self.threads) {
-            (Way::Ring(_), Some(ring), _) => ring.next(timeout),
+        match (self.engine, &mut self.ring, &self.threads) {
+            (Engine::Ring(_), Some(ring), _) => ring.next(timeout),
             (_, _, Some(threads)) => threads.next(timeout),
             _ => None,
         }
@@ -216,18 +216,18 @@ impl Adapter for FsAdapter {
     }
 
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
-        self.way = self.choose_way(operation);
-        if let Way::Ring(depth) = self.way
+        self.engine = self.choose_engine(operation);
+        if let Engine::Ring(depth) = self.engine
             && !self.prepare_ring(depth)?
         {
-            self.way = Way::Threads(depth);
+            self.engine = Engine::Threads(depth);
         }
-        let depth = match self.way {
-            Way::Ring(depth) => {
+        let depth = match self.engine {
+            Engine::Ring(depth) => {
                 self.threads = None;
                 depth
             }
-            Way::Threads(depth) => {
+            Engine::Threads(depth) => {
                 if self.threads.as_ref().is_none_or(|threads| threads.count() != depth) {
                     self.threads = Some(threads::start(depth, &self.layout, &self.cancelled)?);
                 }
@@ -261,7 +261,7 @@ impl Adapter for FsAdapter {
                 self.push(job(first, vec![item]));
             }
         }
-        if let (Way::Ring(_), Some(ring)) = (self.way, &mut self.ring) {
+        if let (Engine::Ring(_), Some(ring)) = (self.engine, &mut self.ring) {
             ring.pump();
         }
         self.tasks.submitted(id);
@@ -285,8 +285,8 @@ impl Adapter for FsAdapter {
     }
 
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
-        // As many at a time as the phase itself has, or the two could not be compared.
-        let (Way::Ring(depth) | Way::Threads(depth)) = self.way;
+        // The same depth as the phase, so that the two are comparable.
+        let (Engine::Ring(depth) | Engine::Threads(depth)) = self.engine;
         if self.ring.as_ref().is_none_or(|ring| ring.depth() != depth) {
             match self.open_ring(depth) {
                 Ok(ring) => self.ring = Some(ring),

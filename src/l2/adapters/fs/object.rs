@@ -1,5 +1,5 @@
-//! One object, start to end, on one thread: the plain system calls that LMCache's fs adapter makes, with each step timed.
-//! It must never leave a temporary file behind, nor a partial one under a final name.
+//! One object from start to end on one thread: the plain system calls that LMCache's fs adapter makes, each step timed. No temporary
+//! file is left behind, and none that is incomplete gets a final name.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -19,7 +19,7 @@ pub struct Paths {
     pub tmp: String,
 }
 
-/// Runs one key. The task's creation time tells how long it waited for its turn.
+/// Runs one key of a task that was submitted at `created`.
 pub fn run(layout: &Layout, operation: Operation, item: &mut Item, created: Instant, paths: &mut Paths) {
     let mut timer = StepTimer::start(created);
     layout.final_path(&item.key, &mut paths.target);
@@ -62,7 +62,7 @@ fn store(layout: &Layout, item: &Item, timer: &mut StepTimer, paths: &mut Paths)
     outcome
 }
 
-/// Opens the temporary file of a store; `None` when the object is there already.
+/// Opens the temporary file of a store; `None` when the object exists already.
 pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<File>, Outcome> {
     if !layout.replaces() {
         match fs::metadata(&paths.target) {
@@ -79,13 +79,13 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
         .map_err(|error| failed("create", &paths.tmp, &error))
 }
 
-/// A pipe that has the name of an object fails its key instead of holding the thread for ever.
+/// O_NONBLOCK: a pipe with the name of an object fails its key instead of blocking the thread.
 fn open_flags(layout: &Layout) -> i32 {
     let direct = if layout.direct { files::O_DIRECT } else { 0 };
     direct | files::O_NONBLOCK
 }
 
-/// A new file, or one that was written before and takes its name.
+/// A new file, or one of `--recycle`, renamed.
 fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     if layout.is_sharded() {
         fs::create_dir_all(Path::new(&paths.tmp).parent().unwrap_or(layout.base()))?;
@@ -95,7 +95,7 @@ fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
         None => false,
     };
     let mut options = File::options();
-    // A file that is taken over has the right size already; cutting it would give its space back.
+    // A recycled file has the right size already; truncating it would free its space.
     options.write(true).create(!recycled).truncate(!recycled);
     options.custom_flags(open_flags(layout));
     if layout.direct {
@@ -103,7 +103,7 @@ fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     }
     let file = options.open(&paths.tmp)?;
     if layout.reserves_space && !recycled {
-        // Where it is refused the write says why, or does without.
+        // Where this is refused, the write fails with the reason or works without.
         let _ = files::allocate(&file, bytes);
     }
     Ok(file)
@@ -124,7 +124,7 @@ pub fn publish(layout: &Layout, file: File, written: io::Result<()>, paths: &Pat
     match renamed {
         Ok(()) => Outcome::Stored,
         Err(outcome) => {
-            // The first error is the one to report; a temporary file that cannot be removed is found by the next run.
+            // The first error is the one to report. The next run finds a temporary file that cannot be removed.
             let _ = fs::remove_file(&paths.tmp);
             outcome
         }
@@ -156,7 +156,7 @@ pub fn open_for_load(layout: &Layout, paths: &Paths) -> Result<File, Outcome> {
     })
 }
 
-/// A load is a hit only when every byte arrived.
+/// A load counts only when every byte arrived.
 pub fn load_outcome(read: io::Result<usize>, wanted: usize, path: &str) -> Outcome {
     match read {
         Ok(got) if got == wanted => Outcome::Loaded,
@@ -165,7 +165,7 @@ pub fn load_outcome(read: io::Result<usize>, wanted: usize, path: &str) -> Outco
     }
 }
 
-/// Fills `bytes` from the start of the file; fewer at its end. A first small read lets the kernel start reading ahead.
+/// Reads up to `bytes.len()` bytes from the start of the file. A small first read lets the kernel start its read-ahead.
 fn read_object(file: &File, bytes: &mut [u8], read_ahead: Option<usize>) -> io::Result<usize> {
     let first = read_ahead.map_or(0, |ahead| ahead.min(bytes.len()));
     let (head, tail) = bytes.split_at_mut(first);
@@ -183,7 +183,7 @@ fn read_fully(file: &File, bytes: &mut [u8], start: usize) -> io::Result<usize> 
             Ok(0) => break,
             Ok(count) => got += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The rest of a file that ends off the block grid cannot be asked for with O_DIRECT; it is the end.
+            // With O_DIRECT the kernel refuses to read behind an end that is not on a block boundary: this is the end.
             Err(error) if error.kind() == ErrorKind::InvalidInput && got > 0 => break,
             Err(error) => return Err(error),
         }
@@ -191,7 +191,7 @@ fn read_fully(file: &File, bytes: &mut [u8], start: usize) -> io::Result<usize> 
     Ok(got)
 }
 
-/// The sentence for a key that could not be handled.
+/// The failure of a key, with advice.
 pub fn failed(action: &str, path: &str, error: &io::Error) -> Outcome {
     let advice = limits::advice(error).unwrap_or_else(|| match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space or name another base_path",

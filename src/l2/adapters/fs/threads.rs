@@ -1,6 +1,5 @@
-//! Objects handled by plain threads, one object at a time each. Buffered transfers are memory copies, so threads are the
-//! only way to use more than one core for them; O_DIRECT stores spend much of their time in create and rename, which a ring
-//! would hand to kernel threads anyway.
+//! Objects handled by plain threads, one at a time each. Buffered transfers are memory copies, which only threads spread over
+//! several cores; O_DIRECT stores spend much of their time in create and rename, which a ring would hand to kernel threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,7 @@ use crate::l2::adapter::{Item, Operation, Outcome};
 use crate::l2::adapters::pool::Pool;
 use crate::l2::adapters::tasks::Place;
 
-/// Some neighbouring keys of one task: one for transfers, a whole task for lookups, which are shorter than a hand-over.
+/// Consecutive keys of one task: one for transfers, a whole task for lookups, which take less time than a hand-over.
 pub struct Job {
     pub place: Place,
     pub items: Vec<Item>,

@@ -1,4 +1,4 @@
-//! One object on its way to or from its slot, whichever engine moves it.
+//! The transfer of one object to or from its slot, for both engines.
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;
@@ -50,7 +50,7 @@ impl Job {
             (Ok(()), _) => Outcome::Loaded,
             (Err(error), operation) => {
                 let action = if operation == Operation::Store { "write" } else { "read" };
-                // What this program says about its own ring has its advice already.
+                // The sentences about the ring contain their advice already.
                 let advice = match error.raw_os_error() {
                     None if error.kind() == ErrorKind::Other => String::new(),
                     _ => shared.device.advice(&error),

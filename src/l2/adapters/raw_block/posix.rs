@@ -1,4 +1,4 @@
-//! The posix engine: threads that make plain system calls, header first, then the object, one object at a time each.
+//! The posix engine: threads that write the header, then the object, with plain system calls, one object at a time each.
 
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -1,5 +1,5 @@
-//! One command and its reply, and several at once. Values go straight between slots and the socket; a store is one only
-//! after `+OK`.
+//! One command and its reply, or several at once. Values go directly between slots and the socket; a store succeeds only with
+//! `+OK`.
 
 use std::io::{self, IoSlice};
 
@@ -22,7 +22,7 @@ pub enum Attempt {
     Unreachable(String),
 }
 
-/// Everything of a command but the value, which goes between the two parts.
+/// A command without its value, which goes between the two parts.
 fn frame(operation: Operation, key: &[u8], value_bytes: usize, ttl_seconds: Option<u64>) -> (Vec<u8>, Vec<u8>) {
     match operation {
         Operation::Lookup => (wire::command(&[b"EXISTS", key]), Vec::new()),

@@ -16,14 +16,14 @@ use self::config::RespConfig;
 use self::session::{RespSession, Setup};
 use super::field::secret::Secret;
 use super::registry::AdapterConfig;
-use super::service::link::{Address, Dial};
+use super::service::link::{Address, ConnectOptions};
 use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Adapter, Environment, StepLabels};
 use crate::report::warning::{SpecDoubt, Warning};
 
-/// More would only fill the server's buffers.
+/// A longer pipeline only fills the server's buffers.
 const PIPELINE_MAX: u64 = 1024;
 const USERNAME: &str = "LMCACHE_RESP_USERNAME";
 const PASSWORD: &str = "LMCACHE_RESP_PASSWORD";
@@ -41,10 +41,10 @@ impl AdapterConfig for RespConfig {
         let username = or_environment(&self.username, USERNAME);
         let password = Secret::new(or_environment(self.password.expose(), PASSWORD));
         let given = if self.username.is_empty() { USERNAME } else { "username" };
-        let doubt = nobody_logs_in(given, &format!("password ({PASSWORD})"), &username, &password);
+        let warning = half_credentials(given, &format!("password ({PASSWORD})"), &username, &password);
         let cancelled = Arc::new(AtomicBool::new(false));
         let setup = Setup {
-            dial: Dial {
+            connect: ConnectOptions {
                 connect_timeout: self.connection_timeout,
                 request_timeout: self.request_timeout,
                 tls: None,
@@ -71,13 +71,14 @@ impl AdapterConfig for RespConfig {
             &shape,
             environment.object_bytes,
             cancelled,
-            doubt.into_iter().collect(),
+            warning.into_iter().collect(),
         )
     }
 }
 
-/// A name without a password logs nobody in, as in LMCache. A password alone is the default user's.
-pub fn nobody_logs_in(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
+/// The warning about a user name without a password, with which nobody is authenticated, as in LMCache. A password alone is the
+/// default user's.
+pub fn half_credentials(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
     let half = !username.is_empty() && password.is_empty();
     half.then(|| {
         Warning::Spec(SpecDoubt::HalfCredentials {
@@ -88,7 +89,7 @@ pub fn nobody_logs_in(given: &str, missing: &str, username: &str, password: &Sec
     })
 }
 
-/// How a RESP adapter is laid out and named.
+/// The names and sizes of a RESP adapter.
 pub struct Shape {
     pub class_name: &'static str,
     pub protocol: &'static str,

@@ -1,5 +1,5 @@
-//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one
-//! repetition when a connection turns out to be dead. A key counts as stored only after `+OK` for it.
+//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one retry when a
+//! connection was lost. A key counts as stored only after its `+OK`.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -13,19 +13,19 @@ use super::exchange::{Attempt, exchange, receive, send_all};
 use super::wire::{self, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
 use crate::l2::adapters::field::secret::Secret;
-use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
+use crate::l2::adapters::service::link::{Address, ConnectOptions, advice, is_loss};
 use crate::l2::adapters::service::session::Session;
 use crate::l2::adapters::service::tally::Tally;
 use crate::l2::adapters::step_timer::StepTimer;
 
-/// Hops of one request between nodes, repetitions included.
+/// Attempts of one request, redirections and retries included.
 const ATTEMPTS_MAX: usize = 8;
 /// While a slot migrates, a node asks to try again.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// What all sessions of one adapter share.
 pub struct Setup {
-    pub dial: Dial,
+    pub connect: ConnectOptions,
     pub username: String,
     pub password: Secret,
     pub database: Option<i64>,
@@ -89,8 +89,8 @@ impl RespSession {
                 Ok(reply) if cluster.learn(&reply, node) => return Ok(()),
                 Ok(Reply::Array(_)) => last = format!("the cluster at {node} has no slots; finish setting it up"),
                 Ok(other) => {
-                    let told = wire::unexpected("CLUSTER SLOTS", "an array", &other.shown());
-                    last = format!("could not ask for the slots of {node}: {told}");
+                    let error = wire::unexpected("CLUSTER SLOTS", "an array", &other.shown());
+                    last = format!("could not ask for the slots of {node}: {error}");
                 }
                 Err(sentence) => {
                     self.connections.remove(node);
@@ -171,9 +171,9 @@ impl RespSession {
         ))
     }
 
-    /// Where to go after a node was lost: another one may have taken its slots over.
+    /// The node to use after one was lost: another may have taken over its slots.
     fn after_loss(&mut self, key: &[u8]) -> Arc<Address> {
-        // When nobody knows better, the next attempt says what is wrong.
+        // Without a map the next attempt fails with the cause.
         let _ = self.learn_map();
         self.node_of(key)
     }
@@ -200,7 +200,7 @@ impl RespSession {
         let result = exchange(connection, operation, key, ttl_seconds, asking, item, timer);
         match result {
             Ok(Attempt::Done(Outcome::Failed(sentence))) => {
-                // A value that was left unread: the connection is out of step.
+                // A value was left unread, so the next reply would be misread.
                 self.connections.remove(node);
                 Attempt::Done(Outcome::Failed(format!(
                     "could not {}: {sentence}",
@@ -216,8 +216,8 @@ impl RespSession {
         }
     }
 
-    /// Sends all commands before the first reply is awaited. What gets no reply is run again alone, unless there was none in
-    /// time: then each of them had its time.
+    /// Sends all commands before it waits for the first reply. Commands without a reply are retried one by one, unless the reply
+    /// timed out.
     fn pipelined(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
         let home = Arc::clone(&self.setup.home);
         let ttl_seconds = self.setup.ttl_seconds;
@@ -292,7 +292,7 @@ impl Session for RespSession {
     }
 }
 
-/// The times of the first so many keys; the others have theirs.
+/// Sets the times of the first `count` keys; the others have theirs.
 fn finish(items: &mut [Item], timers: Vec<StepTimer>, count: usize) {
     for (item, timer) in items.iter_mut().zip(timers).take(count) {
         item.times = timer.finish();
@@ -301,7 +301,7 @@ fn finish(items: &mut [Item], timers: Vec<StepTimer>, count: usize) {
 
 fn connect(setup: &Setup, node: &Arc<Address>) -> Result<Connection, String> {
     let refused = |error: io::Error| format!("could not connect to {node}: {error}{}", advice(&error));
-    let mut connection = Connection::open(node, &setup.dial).map_err(refused)?;
+    let mut connection = Connection::open(node, &setup.connect).map_err(refused)?;
     let (username, password) = (setup.username.as_bytes(), setup.password.expose().as_bytes());
     let database = setup.database.map(|database| database.to_string());
     // As LMCache: without a password nobody is authenticated, whatever the user name.
@@ -329,8 +329,8 @@ fn expect_ok(reply: io::Result<Reply>, action: &str, node: &Address) -> Result<(
         Ok(Reply::Simple(text)) if text == "OK" => Ok(()),
         Ok(Reply::Error(text)) => Err(answer::sentence(action, node, &text)),
         Ok(other) => {
-            let told = wire::unexpected("the command", "+OK", &other.shown());
-            Err(format!("could not {action} {node}: {told}"))
+            let error = wire::unexpected("the command", "+OK", &other.shown());
+            Err(format!("could not {action} {node}: {error}"))
         }
         Err(error) => Err(format!("could not {action} {node}: {error}{}", advice(&error))),
     }

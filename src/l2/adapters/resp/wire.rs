@@ -1,12 +1,12 @@
-//! RESP2 on one connection: commands out, replies in. Values go straight from and to the caller's buffer. Every length that
-//! the server states is bounded before it is believed.
+//! RESP2 on one connection. Values go directly from and to the caller's buffer. Every length that the server states is checked
+//! against a limit.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::http::said::one_line;
 use crate::l2::adapters::service::buffered::BufferedLink;
-use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
+use crate::l2::adapters::service::link::{Address, ConnectOptions, Link, check_plain};
 use crate::units::decimal;
 
 /// Simple strings, errors and headers are short; so is what CLUSTER SLOTS calls a node.
@@ -70,7 +70,7 @@ fn not_resp(what: &str) -> io::Error {
     )
 }
 
-/// An answer that RESP allows and that is not one to this command.
+/// A valid reply that does not belong to this command.
 pub fn unexpected(command: &str, wanted: &str, got: &str) -> io::Error {
     io::Error::new(
         ErrorKind::InvalidData,
@@ -104,8 +104,8 @@ pub fn command(words: &[&[u8]]) -> Vec<u8> {
 }
 
 impl Connection {
-    pub fn open(address: &Arc<Address>, dial: &Dial) -> io::Result<Connection> {
-        Ok(Connection::over(Link::open(address, dial)?))
+    pub fn open(address: &Arc<Address>, options: &ConnectOptions) -> io::Result<Connection> {
+        Ok(Connection::over(Link::open(address, options)?))
     }
 
     pub fn over(link: Link) -> Connection {
@@ -209,8 +209,8 @@ impl Connection {
         Ok(body)
     }
 
-    /// Lays the expected header, the slot and the line end out for one vectored read after the other. When the header turns
-    /// out to be another one, what was received goes to the buffer.
+    /// Reads the expected header, the slot and the line end with vectored reads. When the header is another one, what was received
+    /// goes to the buffer.
     fn reply_direct(&mut self, slot: &mut [u8]) -> io::Result<Body> {
         let expected = format!("${}\r\n", slot.len()).into_bytes();
         let mut head = vec![0_u8; expected.len()];

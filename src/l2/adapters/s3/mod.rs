@@ -1,5 +1,5 @@
-//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, a connection per worker. Virtual
-//! hosts as LMCache, and path style where the endpoint has a path.
+//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, one connection per worker. Virtual-host
+//! style as in LMCache, path style where the endpoint has a path.
 
 pub(crate) mod answer;
 pub mod config;
@@ -20,7 +20,7 @@ use self::requester::Setup;
 use self::session::{PART_BYTES, S3Session};
 use super::field::common::without_effect;
 use super::registry::AdapterConfig;
-use super::service::link::{Address, Dial};
+use super::service::link::{Address, ConnectOptions};
 use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
@@ -60,9 +60,9 @@ impl AdapterConfig for S3Config {
         } else {
             "path style"
         };
-        let (credentials, doubt) = credentials::find(config)?;
+        let (credentials, warning) = credentials::find(config)?;
         let setup = Arc::new(Setup {
-            dial: Dial {
+            connect: ConnectOptions {
                 connect_timeout: config.connection_timeout,
                 request_timeout: config.request_timeout,
                 tls,
@@ -79,7 +79,7 @@ impl AdapterConfig for S3Config {
         });
         let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
         let connections = Connections::new(&setup, count);
-        // So that a wrong endpoint is known before the run.
+        // A wrong endpoint fails before the run.
         connections.take().connect()?;
         let parts = match environment.object_bytes > PART_BYTES {
             true if config.disable_multipart => "one PUT each, ranges of 8 MiB, ",
@@ -96,7 +96,7 @@ impl AdapterConfig for S3Config {
             steps: STEPS,
             cancelled,
             tally: Arc::clone(&setup.tally),
-            warnings: doubts(config).into_iter().chain(doubt).collect(),
+            warnings: fields_without_effect(config).into_iter().chain(warning).collect(),
         })
     }
 }
@@ -114,19 +114,19 @@ fn put_bytes_max(config: &S3Config, object_bytes: usize) -> Result<usize, String
     }
 }
 
-fn doubts(config: &S3Config) -> Vec<Warning> {
-    let mut doubts = Vec::new();
-    let mut doubt = |field: &str, why: &str| doubts.push(without_effect(field, why));
+fn fields_without_effect(config: &S3Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |field: &str, why: &str| warnings.push(without_effect(field, why));
     if config.prefer_http2 == Some(true) {
-        doubt(
+        warn(
             "s3_prefer_http2",
             "requests go over HTTP/1.1, one at a time on each connection",
         );
     }
     if config.disable_tls && config.tls_ca_file.is_some() {
-        doubt("tls_ca_file", "disable_tls is on");
+        warn("tls_ca_file", "disable_tls is on");
     }
-    doubts
+    warnings
 }
 
 /// Where requests go.

@@ -1,12 +1,12 @@
-//! What a worker does with the objects of a task: one request each, and for large objects parts that go over every connection
-//! that is idle. A key counts as stored only after the service said so for the whole object.
+//! Stores, lookups and loads of objects: one request each, and for large objects parts that use every idle connection. A key counts
+//! as stored only after the service confirmed the whole object.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer;
 use super::connections::{Connections, Lease};
-use super::refusal::Asked;
+use super::refusal::RequestKind;
 use super::requester::{Answer, Call, RequestError, Requester, Sink};
 use super::sign;
 use crate::http::said::said;
@@ -33,7 +33,7 @@ fn path_of(requester: &Requester, item: &Item) -> String {
     format!("{}{}", requester.setup().root, sign::encode_path(&item.key.wire_name()))
 }
 
-/// Another connection's clock: what it costs is in the time that the object's own one waits.
+/// The clock of a part on another connection; its time is not added, because the object's own connection waits for it.
 fn own_clock() -> StepTimer {
     StepTimer::start(Instant::now())
 }
@@ -42,22 +42,22 @@ fn store(lease: &mut Lease, path: &str, bytes: &[u8], timer: &mut StepTimer) -> 
     if bytes.len() > lease.setup().put_bytes_max {
         return store_in_parts(lease, path, bytes, timer);
     }
-    lease.put(Asked::Put, path, "", bytes, timer).map(drop)
+    lease.put(RequestKind::Put, path, "", bytes, timer).map(drop)
 }
 
-/// Nothing is visible before the last request; a failed upload is taken back.
+/// The object becomes visible with the last request; a failed upload is aborted.
 fn store_in_parts(lease: &mut Lease, path: &str, bytes: &[u8], timer: &mut StepTimer) -> Result<(), RequestError> {
-    let begun = lease.call(&bare(Asked::Begin, path, "uploads=", &[]), Sink::Text, timer)?;
+    let begun = lease.call(&bare(RequestKind::Create, path, "uploads=", &[]), Sink::Text, timer)?;
     let id = sign::encode_query(&answer::element(&begun.text, "UploadId").unwrap_or_default());
     let whole_upload = format!("uploadId={id}");
     let outcome = send_parts(lease, path, &id, bytes, timer).and_then(|tags| {
         let list = part_list(&tags);
-        let call = bare(Asked::Complete, path, &whole_upload, list.as_bytes());
+        let call = bare(RequestKind::Complete, path, &whole_upload, list.as_bytes());
         lease.call(&call, Sink::Text, timer).map(drop)
     });
     if outcome.is_err() {
         // The first error is the one to report.
-        let _ = lease.call(&bare(Asked::GiveUp, path, &whole_upload, &[]), Sink::Text, timer);
+        let _ = lease.call(&bare(RequestKind::Abort, path, &whole_upload, &[]), Sink::Text, timer);
     }
     outcome
 }
@@ -72,7 +72,7 @@ fn send_parts(
 ) -> Result<Vec<String>, RequestError> {
     let tags = lease.run_parts(bytes.chunks(PART_BYTES).collect(), |requester, index, part| {
         let query = format!("partNumber={}&uploadId={id}", index + 1);
-        let answer = requester.put(Asked::Part, path, &query, part, &mut own_clock())?;
+        let answer = requester.put(RequestKind::Part, path, &query, part, &mut own_clock())?;
         Ok(answer.head.header("etag").unwrap_or_default().to_owned())
     });
     timer.times.transfer_ns += timer.step_ns();
@@ -92,8 +92,8 @@ fn part_list(tags: &[String]) -> String {
 }
 
 fn lookup(lease: &mut Lease, path: &str, timer: &mut StepTimer) -> Result<Outcome, RequestError> {
-    match lease.call(&bare(Asked::Head, path, "", &[]), Sink::Text, timer) {
-        // As LMCache: an empty object is none.
+    match lease.call(&bare(RequestKind::Head, path, "", &[]), Sink::Text, timer) {
+        // As LMCache: an empty object counts as missing.
         Ok(answer) if answer.head.content_length().is_some_and(|len| len > 0) => Ok(Outcome::Found),
         Ok(_) => Ok(Outcome::Missing),
         Err(error) => missing_or(error),
@@ -109,7 +109,7 @@ fn get(
     timer: &mut StepTimer,
 ) -> Result<Answer, RequestError> {
     let call = Call {
-        asked: Asked::Get,
+        kind: RequestKind::Get,
         path,
         query: "",
         headers: vec![("range", format!("bytes={begin}-{}", begin + PART_BYTES - 1))],
@@ -118,7 +118,7 @@ fn get(
     requester.call(&call, Sink::Buffer(place), timer)
 }
 
-/// The first part says how long the object is; the others follow at once.
+/// The first part contains the length of the object; the other parts follow in parallel.
 fn load(lease: &mut Lease, path: &str, slot: &mut [u8], timer: &mut StepTimer) -> Result<Outcome, RequestError> {
     let wanted = slot.len();
     let first = match get(lease, path, 0, slot, timer) {
@@ -157,7 +157,7 @@ fn load(lease: &mut Lease, path: &str, slot: &mut [u8], timer: &mut StepTimer) -
     Ok(Outcome::Loaded)
 }
 
-/// The object may have been replaced since its first part was read.
+/// Checks each part, because the object may have been replaced since its first part was read.
 fn load_part(
     requester: &mut Requester,
     path: &str,
@@ -196,16 +196,16 @@ fn without_range() -> RequestError {
     )
 }
 
-/// What a login or an error page with a good status says.
+/// The sentence about a login or error page with a good status.
 fn page(text: &[u8]) -> String {
     let said = said(text).unwrap_or_default();
     format!("the answer is a web page and no object (it says \"{said}\"); is s3_endpoint the S3 service itself?")
 }
 
 /// A request without headers of its own.
-fn bare<'a>(asked: Asked, path: &'a str, query: &'a str, body: &'a [u8]) -> Call<'a> {
+fn bare<'a>(kind: RequestKind, path: &'a str, query: &'a str, body: &'a [u8]) -> Call<'a> {
     Call {
-        asked,
+        kind,
         path,
         query,
         headers: Vec::new(),
@@ -213,7 +213,7 @@ fn bare<'a>(asked: Asked, path: &'a str, query: &'a str, body: &'a [u8]) -> Call
     }
 }
 
-/// No such object is an answer; no such bucket is a fault.
+/// A missing object is an outcome; a missing bucket is an error.
 fn missing_or(error: RequestError) -> Result<Outcome, RequestError> {
     match error {
         RequestError::Refused(refusal) if refusal.is_missing_object() => Ok(Outcome::Missing),

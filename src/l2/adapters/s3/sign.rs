@@ -1,5 +1,4 @@
-//! AWS Signature Version 4 with an unsigned payload, as the AWS CRT signs for LMCache: names, dates, digests. Pure; the time
-//! is passed in.
+//! AWS Signature Version 4 with an unsigned payload, as the AWS CRT signs for LMCache.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,7 +43,7 @@ pub fn timestamp(now: SystemTime) -> String {
     )
 }
 
-/// Days since 1970 as a date: years that begin in March make the leap day the last one.
+/// The date of a number of days since 1970. Years that begin in March have the leap day at their end.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

@@ -1,5 +1,4 @@
-//! What adapters that speak to a service have in common: a pool of connections, tasks cut into jobs and put together again.
-//! It knows no protocol.
+//! The common part of adapters that talk to a service: a pool of threads with a connection each, and tasks split into jobs.
 
 pub mod buffered;
 pub mod link;
@@ -19,12 +18,12 @@ use crate::l2::adapters::tasks::SharedTask;
 use crate::l2::keys::ObjectKey;
 use crate::report::warning::Warning;
 
-/// More connections than this from one process measure the scheduler.
+/// With more connections from one process the scheduler is measured.
 pub const CONNECTIONS_MAX: u64 = 1024;
-/// Below this a hand-over between threads costs more than balance gains, so a worker gets a whole tile of keys.
+/// Below this size a hand-over between threads costs more than even load gains, so a worker gets many keys at once.
 const TILE_BELOW_BYTES: usize = 16 << 10;
 
-/// What a protocol gives to make an adapter.
+/// What a protocol provides for its adapter.
 pub struct Service {
     pub class_name: &'static str,
     /// For the report: `RESP, 8 connections`.
@@ -48,14 +47,14 @@ pub struct ServiceAdapter {
     batch: usize,
     object_bytes: usize,
     steps: [StepLabels; 2],
-    /// When the submit of each task that is not over yet ended.
+    /// When the submit of each unfinished task ended.
     submitted: HashMap<usize, Instant>,
     cancelled: Arc<AtomicBool>,
     tally: Arc<Tally>,
     warnings: Vec<Warning>,
 }
 
-/// How many connections to open: what `--io-depth` forces, else what the spec's field says.
+/// How many connections to open: `--io-depth`, else the spec's field.
 pub fn connections(io_depth: usize, configured: u64, field: &str) -> Result<usize, String> {
     if io_depth > 0 {
         return Ok(io_depth);
@@ -90,7 +89,7 @@ impl ServiceAdapter {
         }))
     }
 
-    /// Keys per job: large objects one by one, for balance; small ones and lookups in as many tiles as connections.
+    /// Keys per job: large objects one by one, for even load; small ones and lookups in as many shares as connections.
     fn job_keys(&self, operation: Operation, keys: usize) -> usize {
         let tile = keys.div_ceil(self.connections).max(1);
         if operation == Operation::Lookup || self.object_bytes < TILE_BELOW_BYTES {
@@ -140,7 +139,7 @@ impl Adapter for ServiceAdapter {
         Some(completion)
     }
 
-    /// Locks of a lookup never reach a service.
+    /// Lookups take no locks in a service.
     fn unlock(&mut self, _keys: &[ObjectKey]) {}
 
     fn cancel(&mut self) {
@@ -153,7 +152,7 @@ impl Adapter for ServiceAdapter {
         warnings
     }
 
-    /// A worker that still waits for an answer gives up within moments.
+    /// A worker that waits for a reply sees the flag soon.
     fn close(mut self: Box<Self>) -> Result<(), String> {
         self.cancelled.store(true, Ordering::Relaxed);
         self.pool = None;

@@ -10,9 +10,9 @@ use super::field::common::without_effect;
 use super::registry::AdapterConfig;
 use super::resp::cluster::Cluster;
 use super::resp::session::Setup;
-use super::resp::{Shape, nobody_logs_in, start};
+use super::resp::{Shape, half_credentials, start};
 use super::service::connections;
-use super::service::link::{Address, Dial};
+use super::service::link::{Address, ConnectOptions};
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
 use crate::l2::adapter::{Adapter, Environment};
@@ -38,11 +38,11 @@ impl AdapterConfig for ValkeyConfig {
             class_name: "ValkeyL2Adapter",
             protocol,
             workers: connections(environment.io_depth, config.num_workers, "num_workers")?,
-            // A pipeline would have to be cut by node, and a redirection inside it would reorder it.
+            // A pipeline would have to be split by node, and a redirection would reorder it.
             pipeline: if config.cluster_mode { 1 } else { config.pipeline },
         };
         let setup = Setup {
-            dial: Dial {
+            connect: ConnectOptions {
                 connect_timeout: config.connection_timeout,
                 request_timeout: config.request_timeout,
                 tls,
@@ -60,8 +60,8 @@ impl AdapterConfig for ValkeyConfig {
             cluster: config.cluster_mode.then(|| Cluster::new(nodes)),
             tally: Arc::new(Tally::default()),
         };
-        let mut warnings = doubts(config);
-        warnings.extend(nobody_logs_in(
+        let mut warnings = fields_without_effect(config);
+        warnings.extend(half_credentials(
             "username",
             "password",
             &config.username,
@@ -72,8 +72,8 @@ impl AdapterConfig for ValkeyConfig {
 }
 
 /// Fields that have no effect in this mode; LMCache logs the first two.
-fn doubts(config: &ValkeyConfig) -> Vec<Warning> {
-    let doubts = [
+fn fields_without_effect(config: &ValkeyConfig) -> Vec<Warning> {
+    let fields = [
         (
             !config.cluster_mode && config.startup_nodes.len() > 1,
             "startup_nodes",
@@ -95,6 +95,6 @@ fn doubts(config: &ValkeyConfig) -> Vec<Warning> {
             "tls_enable is off",
         ),
     ];
-    let given = doubts.iter().filter(|(applies, ..)| *applies);
+    let given = fields.iter().filter(|(applies, ..)| *applies);
     given.map(|(_, field, why)| without_effect(field, why)).collect()
 }

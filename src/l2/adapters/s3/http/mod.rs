@@ -1,13 +1,13 @@
-//! HTTP/1.1 on one connection: a request head and body out, a response head and body in. Bodies go straight from and to the
-//! caller's buffer. Every length that the server states is bounded before it is believed.
+//! HTTP/1.1 on one connection. Bodies go directly from and to the caller's buffer. Every length that the server states is checked
+//! against a limit.
 
 use std::io::{self, ErrorKind, IoSlice};
 
 use crate::l2::adapters::service::buffered::BufferedLink;
-use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
+use crate::l2::adapters::service::link::{Address, ConnectOptions, Link, check_plain};
 use crate::units::decimal;
 
-/// Of one head, and of the trailers of a body.
+/// Of one head, and of the trailers of a chunked body.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 /// The size of a chunk with its extensions.
@@ -15,14 +15,14 @@ const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 /// Hexadecimal digits of a chunk's size.
 const CHUNK_DIGITS_MAX: usize = 16;
 const LINE_END_BYTES: usize = 2;
-/// Answers other than objects: error documents and upload ids.
+/// Bodies other than objects: error documents and upload ids.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 const RECEIVE_BYTES: usize = 2048;
 const NO_STATUS_LINE: &str = "no status line";
-/// 100 Continue and its like, before the real answer.
+/// 1xx responses before the final one.
 const INTERIM_MAX: usize = 4;
 
-/// How the end of a body is known.
+/// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
     Length(u64),
@@ -44,12 +44,12 @@ impl Head {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// What the head says about the body, also where a HEAD request brings none.
+    /// The stated length, also of a response to HEAD, which has no body.
     pub fn content_length(&self) -> Option<u64> {
         decimal(self.header("content-length")?)
     }
 
-    /// How the body was compressed on its way. `aws-chunked` is no compression: it stays with objects that were sent so.
+    /// The content encoding, if it is a compression. `aws-chunked` is not: objects that were sent so keep it.
     pub fn compression(&self) -> Option<&str> {
         let value = self.header("content-encoding")?;
         let known = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress"];
@@ -59,7 +59,7 @@ impl Head {
             .then_some(value)
     }
 
-    /// Whether the body is written for people; objects are not.
+    /// Whether the body is a web page, not an object.
     pub fn is_page(&self) -> bool {
         self.header("content-type")
             .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"))
@@ -81,7 +81,7 @@ impl Head {
 
 pub struct HttpConnection {
     link: BufferedLink,
-    /// Whether a request was answered on this connection: it may have died of age since.
+    /// Whether a request was answered on this connection; then a loss may mean that the server closed it when idle.
     pub proven: bool,
     /// Whether it can take another request.
     pub reusable: bool,
@@ -97,8 +97,8 @@ fn not_http(what: &str) -> io::Error {
 }
 
 impl HttpConnection {
-    pub fn open(address: &Address, dial: &Dial) -> io::Result<HttpConnection> {
-        Ok(HttpConnection::over(Link::open(address, dial)?))
+    pub fn open(address: &Address, options: &ConnectOptions) -> io::Result<HttpConnection> {
+        Ok(HttpConnection::over(Link::open(address, options)?))
     }
 
     pub fn over(link: Link) -> HttpConnection {
@@ -115,7 +115,7 @@ impl HttpConnection {
         self.link.send(&mut [IoSlice::new(head.as_bytes()), IoSlice::new(body)])
     }
 
-    /// The next line without its end, which is taken off what `room` says may still come.
+    /// The next line without its end; its length is subtracted from `room`, the bytes that may still come.
     fn line(&mut self, room: &mut usize) -> io::Result<String> {
         let mut seen = 0;
         loop {
@@ -136,7 +136,7 @@ impl HttpConnection {
         }
     }
 
-    /// The head of the final answer. `method` tells whether a body follows.
+    /// The head of the final response. `method` decides whether a body follows.
     pub fn head(&mut self, method: &str) -> io::Result<Head> {
         for _ in 0..INTERIM_MAX {
             let head = self.one_head(method)?;
@@ -160,7 +160,7 @@ impl HttpConnection {
             }
             let received = self.link.unread();
             let within = &received[..received.len().min(HEAD_BYTES_MAX)];
-            // Only another line can end the head or show that it is none.
+            // Only another line can complete the head or make it invalid.
             if received[seen..].contains(&b'\n')
                 && let Some((bytes, head)) = parse_head(within, method)?
             {
@@ -175,7 +175,7 @@ impl HttpConnection {
         }
     }
 
-    /// The whole body into `place`; how long it is. A longer one is left unread and the connection is not reusable.
+    /// Reads the whole body into `place` and returns its length. A longer one is left unread, and the connection is not reusable.
     pub fn body_into(&mut self, head: &Head, place: &mut [u8]) -> io::Result<u64> {
         match head.framing {
             Framing::Length(len) => {
@@ -244,7 +244,7 @@ impl HttpConnection {
         }
     }
 
-    /// A body as text; of a long one the beginning.
+    /// The body as text, cut at a limit.
     pub fn text(&mut self, head: &Head) -> io::Result<String> {
         let len = match head.framing {
             Framing::Length(len) => usize::try_from(len).unwrap_or(usize::MAX).min(TEXT_BYTES_MAX),
@@ -264,7 +264,7 @@ impl HttpConnection {
     }
 }
 
-/// The head that `bytes` begin with, and its length; `None` when more must come.
+/// The head at the start of `bytes`, and its length; `None` while it is incomplete.
 fn parse_head(bytes: &[u8], method: &str) -> io::Result<Option<(usize, Head)>> {
     // The parser skips empty lines before a head, which no service sends.
     if !bytes.starts_with(b"H") {
@@ -306,7 +306,7 @@ fn chunk_size(line: &str) -> io::Result<usize> {
     usize::from_str_radix(digits, 16).map_err(|_| not_http("a chunk has no size"))
 }
 
-/// Where a body ends must be said once, or the same each time.
+/// The framing of a body. Contradictory headers are refused.
 fn framing(method: &str, status: u16, headers: &[(String, String)]) -> io::Result<Framing> {
     let values = |name: &'static str| {
         let named = headers.iter().filter(move |(known, _)| known == name);
