@@ -1,5 +1,5 @@
-//! BLAKE2b (RFC 7693) with an 8-byte digest and no key, with which LMCache hashes keys. Only this size is needed. Not for input that an
-//! adversary chooses.
+//! BLAKE2b (RFC 7693) with an 8-byte digest and no key, with which LMCache hashes keys. Only this size is needed. Not for
+//! input that an adversary chooses.
 
 const IV: [u64; 8] = [
     0x6a09_e667_f3bc_c908,

@@ -108,9 +108,9 @@ pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
     );
 }
 
-/// Bytes that a phase moved to or from the device, if that is known. Reads are charged to the process that waits for them. Writes
-/// through the page cache are charged when a page becomes dirty, so only the device's counter shows when they arrive. It includes
-/// other processes' writes, so the result is at most what this process wrote.
+/// Bytes that a phase moved to or from the device, if that is known. Reads are charged to the process that waits for them.
+/// Writes through the page cache are charged when a page becomes dirty, so only the device's counter shows when they
+/// arrive. It includes other processes' writes, so the result is at most what this process wrote.
 pub fn device_bytes(operation: Operation, traffic: &DeviceTraffic) -> Option<u64> {
     match operation {
         Operation::Load => traffic.process_read_bytes,

@@ -1,5 +1,5 @@
-//! The contents of a round's buffers, outside the measured time: stamping what will be stored, zeroing the targets of loads, checking
-//! what was loaded. On several threads.
+//! The contents of a round's buffers, outside the measured time: stamping what will be stored, zeroing the targets of
+//! loads, checking what was loaded. On several threads.
 
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};

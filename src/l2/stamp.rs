@@ -1,5 +1,5 @@
-//! The payload of benchmark objects: every 4 KiB block names its object, round and offset, and has a checksum over all of itself.
-//! Several GiB/s on one core, so that every load can be checked.
+//! The payload of benchmark objects: every 4 KiB block names its object, round and offset, and has a checksum over all of
+//! itself. Several GiB/s on one core, so that every load can be checked.
 //!
 //! Block layout, little endian (docs/formats.md): magic 8, seed 8, key hash 16, round 8, offset 8, object size 8,
 //! checksum 8, then pseudo-random filler that differs in every block, so that compression or deduplication in a device gains

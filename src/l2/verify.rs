@@ -1,5 +1,5 @@
-//! Classifies a loaded object by its stamps. The kinds of damage are told apart because they have different causes: a torn object the
-//! writer, a stale one a cache, swapped blocks the device, a wrong key the index.
+//! Classifies a loaded object by its stamps. The kinds of damage are told apart because they have different causes: a torn
+//! object the writer, a stale one a cache, swapped blocks the device, a wrong key the index.
 
 use super::stamp::{self, BLOCK_BYTES, Block, Stamp};
 
@@ -97,13 +97,13 @@ struct BlockCounts {
 
 impl BlockCounts {
     fn take(object: &[u8], expected: Stamp) -> BlockCounts {
-        let mut census = BlockCounts::default();
+        let mut counts = BlockCounts::default();
         for (index, block) in object.chunks(BLOCK_BYTES).enumerate() {
-            census.blocks += 1;
+            counts.blocks += 1;
             match stamp::read_block(block) {
-                Block::Zero => census.zero += 1,
-                Block::Foreign => census.foreign += 1,
-                Block::Corrupt => census.corrupt += 1,
+                Block::Zero => counts.zero += 1,
+                Block::Foreign => counts.foreign += 1,
+                Block::Corrupt => counts.corrupt += 1,
                 Block::Intact {
                     stamp,
                     offset,
@@ -112,17 +112,17 @@ impl BlockCounts {
                     let in_place = offset == (index * BLOCK_BYTES) as u64;
                     let same_size = object_bytes == object.len() as u64;
                     if stamp == expected && same_size && in_place {
-                        census.good += 1;
-                        census.leading_good += usize::from(census.good == index + 1);
+                        counts.good += 1;
+                        counts.leading_good += usize::from(counts.good == index + 1);
                     } else if stamp == expected && same_size {
-                        census.swapped += 1;
+                        counts.swapped += 1;
                     } else {
-                        census.note_other(stamp, object_bytes, stamp.key == expected.key);
+                        counts.note_other(stamp, object_bytes, stamp.key == expected.key);
                     }
                 }
             }
         }
-        census
+        counts
     }
 
     fn note_other(&mut self, stamp: Stamp, object_bytes: u64, same_key: bool) {

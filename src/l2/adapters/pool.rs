@@ -11,7 +11,8 @@ use crate::sys::{limits, panic};
 
 /// A TLS handshake is the deepest that a job gets; the default of 8 MiB each would be address space for nothing.
 const STACK_BYTES: usize = 1 << 20;
-/// How long the end of a run waits for threads in a system call. A lost server of a network file system would block them forever.
+/// How long the end of a run waits for threads in a system call. A lost server of a network file system would block them
+/// forever.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 pub struct Pool<Job, Done = Job> {
@@ -21,8 +22,8 @@ pub struct Pool<Job, Done = Job> {
 }
 
 impl<Job: Send + 'static, Done: Send + 'static> Pool<Job, Done> {
-    /// Starts `count` threads (at least one). `worker` creates what each of them runs on its jobs, and `collect` turns a job that
-    /// was run into what [`Pool::next`] returns, if anything.
+    /// Starts `count` threads (at least one). `worker` creates what each of them runs on its jobs, and `collect` turns a
+    /// job that was run into what [`Pool::next`] returns, if anything.
     pub fn start<Work>(
         count: usize,
         name: &str,
@@ -82,8 +83,8 @@ impl<Job: Send + 'static, Done: Send + 'static> Pool<Job, Done> {
 }
 
 impl<Job, Done> Pool<Job, Done> {
-    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that still works then is left running: it owns all
-    /// that it uses.
+    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that still works then is left running: it
+    /// owns all that it uses.
     fn stop(&mut self, grace: Duration) {
         self.jobs = None;
         let deadline = Instant::now() + grace;

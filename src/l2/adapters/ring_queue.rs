@@ -1,5 +1,5 @@
-//! Jobs that move their bytes through one io_uring, driven by the benchmark's own thread: submission, completion and what happens
-//! when the kernel refuses the ring. What a job is, and where its bytes go, is the adapter's ([`RingJobs`]).
+//! Jobs that move their bytes through one io_uring, driven by the benchmark's own thread: submission, completion and what
+//! happens when the kernel refuses the ring. What a job is, and where its bytes go, is the adapter's ([`RingJobs`]).
 
 use std::collections::VecDeque;
 use std::fs::File;

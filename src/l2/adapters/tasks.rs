@@ -78,8 +78,8 @@ impl Tasks {
     }
 }
 
-/// A task whose jobs come together on the threads that run them. The last one completes it, so that the benchmark's thread wakes
-/// up once for each task and not for each job: on a small machine it would take the service's core.
+/// A task whose jobs come together on the threads that run them. The last one completes it, so that the benchmark's thread
+/// wakes up once for each task and not for each job: on a small machine it would take the service's core.
 pub struct SharedTask {
     pub operation: Operation,
     pub created: Instant,
@@ -106,7 +106,8 @@ impl SharedTask {
     }
 }
 
-/// Settles the jobs of `next`, which waits for one at most as long as it is told, until a task is complete or `timeout` is over.
+/// Settles the jobs of `next`, which waits for one at most as long as it is told, until a task is complete or `timeout` is
+/// over.
 pub fn wait<A, Job>(
     adapter: &mut A,
     timeout: Duration,

@@ -1,5 +1,5 @@
-//! Object keys, their names in stores, and which keys the rounds of a run use. The names are LMCache's byte for byte, so that both
-//! tools find each other's objects.
+//! Object keys, their names in stores, and which keys the rounds of a run use. The names are LMCache's byte for byte, so
+//! that both tools find each other's objects.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -158,7 +158,8 @@ impl ObjectKey {
         name
     }
 
-    /// Appends form R, the key of `raw_block`'s index: everything in the model but letters, digits and `_.-~` is percent-encoded.
+    /// Appends form R, the key of `raw_block`'s index: everything in the model but letters, digits and `_.-~` is
+    /// percent-encoded.
     pub fn push_raw_name(&self, out: &mut String) {
         for byte in self.model_name.bytes() {
             if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) {

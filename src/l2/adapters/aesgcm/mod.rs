@@ -1,5 +1,5 @@
-//! Encryption around any other adapter (`--apply-serde`): objects are encrypted before a store and decrypted after a load, inside
-//! the measured time. The inner adapter sees only frames, in buffers of their own.
+//! Encryption around any other adapter (`--apply-serde`): objects are encrypted before a store and decrypted after a load,
+//! inside the measured time. The inner adapter sees only frames, in buffers of their own.
 
 pub(crate) mod cipher;
 pub mod config;

@@ -72,7 +72,8 @@ pub fn hello(spec: &str, memory: &SharedParts<'_>, align_bytes: usize) -> Vec<u8
     finish(frame)
 }
 
-/// Keys with the offsets of their buffers. `None` unless all keys have one model, group, salt and hash length, as the benchmark's have.
+/// Keys with the offsets of their buffers. `None` unless all keys have one model, group, salt and hash length, as the
+/// benchmark's have.
 pub fn submit<'a>(
     target: Target,
     operation: Operation,

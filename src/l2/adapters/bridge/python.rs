@@ -31,8 +31,8 @@ pub fn missing_lmcache(python: &Path, message: &str, module: Option<&str>) -> St
     }
 }
 
-/// The sentence for an adapter that could not be created. What a type needs besides LMCache is named only when something could not
-/// be imported or is not built in.
+/// The sentence for an adapter that could not be created. What a type needs besides LMCache is named only when something
+/// could not be imported or is not built in.
 pub fn no_adapter(type_name: &str, python: &Path, message: &str, module: Option<&str>) -> String {
     // A sentence of LMCache's loses its full stop, a command (`pip install -e .`) keeps it.
     let message = match message.strip_suffix('.') {

@@ -1,5 +1,5 @@
-//! The `dax` adapter: objects copied into slots of mapped memory devices or files. As in LMCache nothing survives the process: the
-//! index is in memory, and the device holds bytes only.
+//! The `dax` adapter: objects copied into slots of mapped memory devices or files. As in LMCache nothing survives the
+//! process: the index is in memory, and the device holds bytes only.
 
 pub mod config;
 mod device;

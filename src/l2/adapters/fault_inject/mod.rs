@@ -1,5 +1,5 @@
-//! The `fault_inject` adapter: wraps another adapter and drops some of its loads. As in LMCache the bytes of a dropped key are loaded,
-//! only its result becomes a failure. The keys are a function of the spec and the task.
+//! The `fault_inject` adapter: wraps another adapter and drops some of its loads. As in LMCache the bytes of a dropped key
+//! are loaded, only its result becomes a failure. The keys are a function of the spec and the task.
 
 pub mod config;
 

@@ -1,4 +1,5 @@
-//! The fields of every adapter type, and warnings about fields. The messages are LMCache's, without the prefix that names the spec.
+//! The fields of every adapter type, and warnings about fields. The messages are LMCache's, without the prefix that names
+//! the spec.
 
 use std::path::Path;
 

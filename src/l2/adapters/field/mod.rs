@@ -1,5 +1,5 @@
-//! Checks of single fields as in LMCache's config classes, with its messages. Checks with a message of their own are in the type's
-//! module.
+//! Checks of single fields as in LMCache's config classes, with its messages. Checks with a message of their own are in the
+//! type's module.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

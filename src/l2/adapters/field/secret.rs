@@ -42,8 +42,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The spec for the report: as typed when it holds no secret, else rewritten with each secret masked. Control characters, which JSON
-/// strings may hold from 0x7f on, are escaped.
+/// The spec for the report: as typed when it holds no secret, else rewritten with each secret masked. Control characters,
+/// which JSON strings may hold from 0x7f on, are escaped.
 pub fn masked(raw: &str, value: &Value) -> String {
     let mut shown = value.clone();
     let text = if mask(&mut shown) {

@@ -1,5 +1,5 @@
-//! Paths of the objects of the `fs` adapter, temporary paths, and what the file system supports. The names are LMCache's, byte for
-//! byte (docs/formats.md).
+//! Paths of the objects of the `fs` adapter, temporary paths, and what the file system supports. The names are LMCache's,
+//! byte for byte (docs/formats.md).
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};

@@ -1,5 +1,5 @@
-//! The `fs` adapter: one file per object in one directory, under LMCache's names. Tasks are split into jobs, which go to threads or
-//! to a ring.
+//! The `fs` adapter: one file per object in one directory, under LMCache's names. Tasks are split into jobs, which go to
+//! threads or to a ring.
 
 pub mod config;
 mod layout;

@@ -1,5 +1,5 @@
-//! One object from start to end on one thread: the plain system calls that LMCache's fs adapter makes, each step timed. No temporary
-//! file is left behind, and none that is incomplete gets a final name.
+//! One object from start to end on one thread: the plain system calls that LMCache's fs adapter makes, each step timed. No
+//! temporary file is left behind, and none that is incomplete gets a final name.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};

@@ -1,6 +1,6 @@
-//! What the device reaches without files to create, rename or find: the same bytes, O_DIRECT, through a ring. The ratio to it shows
-//! how much of the device a store or load uses. Nothing is deleted before the run is over: recently freed space would slow down the
-//! creates that are measured.
+//! What the device reaches without files to create, rename or find: the same bytes, O_DIRECT, through a ring. The ratio to
+//! it shows how much of the device a store or load uses. Nothing is deleted before the run is over: recently freed space
+//! would slow down the creates that are measured.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,5 +1,6 @@
-//! Files written before the measured time, for stores to reuse (`--recycle`): rename, overwrite, rename. A full store does the same
-//! with the objects it evicts, and no store then waits for space that was never written. All of them are removed at the end.
+//! Files written before the measured time, for stores to reuse (`--recycle`): rename, overwrite, rename. A full store does
+//! the same with the objects it evicts, and no store then waits for space that was never written. All of them are removed
+//! at the end.
 
 use std::fs::{self, File};
 use std::io;

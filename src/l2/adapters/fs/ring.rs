@@ -1,5 +1,5 @@
-//! Objects moved through the ring: files are opened, created, renamed and closed with plain calls (the kernel would hand those to
-//! worker threads), only the bytes travel through the ring.
+//! Objects moved through the ring: files are opened, created, renamed and closed with plain calls (the kernel would hand
+//! those to worker threads), only the bytes travel through the ring.
 
 use std::fs::{self, File};
 use std::io;

@@ -1,5 +1,5 @@
-//! The fs adapter: when it reserves space, and a ring that the kernel stops serving: every key fails at once, and nothing is left
-//! in the directory.
+//! The fs adapter: when it reserves space, and a ring that the kernel stops serving: every key fails at once, and nothing
+//! is left in the directory.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! The device or pre-sized file under raw_block: opened but not created, locked against a second process, and read and written in
-//! whole blocks. A device that something else uses is refused.
+//! The device or pre-sized file under raw_block: opened but not created, locked against a second process, and read and
+//! written in whole blocks. A device that something else uses is refused.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom};

@@ -151,30 +151,11 @@ pub fn slot_header_matches(header: &[u8], identity: [u8; 8], object_bytes: u64) 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::l2::adapters::raw_block::config::IoOptions;
 
     pub fn config() -> RawBlockConfig {
-        RawBlockConfig {
-            device_path: "/dev/x".to_owned(),
-            slot_bytes: 270_336,
-            block_align: 4096,
-            header_bytes: 4096,
-            meta_total_bytes: 1 << 20,
-            capacity_bytes: 0,
-            io: IoOptions {
-                uring: None,
-                num_store_workers: 2,
-                num_load_workers: 4,
-            },
-            use_odirect: true,
-            meta_magic: "LMCIDX01".to_owned(),
-            meta_version: 1,
-            meta_checkpoint_interval_s: 60,
-            meta_idle_quiet_ms: 100,
-            meta_enable_periodic: true,
-            load_checkpoint_on_init: true,
-            meta_verify_on_load: true,
-        }
+        let spec =
+            r#"{"type": "raw_block", "device_path": "/dev/x", "slot_bytes": 270336, "meta_total_bytes": 1048576}"#;
+        crate::l2::spec::tests::config::<RawBlockConfig>(spec).0
     }
 
     #[test]

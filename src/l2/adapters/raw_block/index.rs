@@ -8,8 +8,8 @@ use std::ops::Range;
 pub struct Entry {
     pub slot: u64,
     pub object_bytes: u64,
-    /// The tensor fields of the checkpoint's entry, as JSON without its braces; none for objects of this process, which are plain
-    /// bytes.
+    /// The tensor fields of the checkpoint's entry, as JSON without its braces; none for objects of this process, which are
+    /// plain bytes.
     pub described: Option<Box<str>>,
     pub locks: u64,
 }

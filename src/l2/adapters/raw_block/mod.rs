@@ -1,5 +1,5 @@
-//! The `raw_block` adapter: objects in slots of one size on a device without a file system, in LMCache's layout. Keys get slots,
-//! jobs go to an engine, and the index is updated when they finish.
+//! The `raw_block` adapter: objects in slots of one size on a device without a file system, in LMCache's layout. Keys get
+//! slots, jobs go to an engine, and the index is updated when they finish.
 
 pub(crate) mod checkpoint;
 pub mod config;

@@ -1,5 +1,5 @@
-//! Objects moved through the ring: a store is two writes side by side, which the kernel makes one request of, so that the object
-//! can go from a registered buffer; a load is one read straight into the caller's buffer.
+//! Objects moved through the ring: a store is two writes side by side, which the kernel makes one request of, so that the
+//! object can go from a registered buffer; a load is one read straight into the caller's buffer.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The index behind a lock, and the thread that writes checkpoints of it when the device is idle. Checkpoints are written by that
-//! thread, or at the end after it has stopped.
+//! The index behind a lock, and the thread that writes checkpoints of it when the device is idle. Checkpoints are written
+//! by that thread, or at the end after it has stopped.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};

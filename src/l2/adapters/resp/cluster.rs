@@ -139,8 +139,8 @@ impl Cluster {
         &self.seeds
     }
 
-    /// Sets the map from the reply to CLUSTER SLOTS; false when it is invalid: no owner at all, too many nodes, or ranges that are
-    /// out of bounds or overlap.
+    /// Sets the map from the reply to CLUSTER SLOTS; false when it is invalid: no owner at all, too many nodes, or ranges
+    /// that are out of bounds or overlap.
     pub fn learn(&self, reply: &Reply, from: &Address) -> bool {
         let fresh = map_of(reply, from);
         let any = fresh.is_some();

@@ -1,5 +1,5 @@
-//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one retry when a
-//! connection was lost. A key counts as stored only after its `+OK`.
+//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one retry
+//! when a connection was lost. A key counts as stored only after its `+OK`.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -216,8 +216,8 @@ impl RespSession {
         }
     }
 
-    /// Sends all commands before it waits for the first reply. Commands without a reply are retried one by one, unless the reply
-    /// timed out.
+    /// Sends all commands before it waits for the first reply. Commands without a reply are retried one by one, unless the
+    /// reply timed out.
     fn pipelined(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
         let home = Arc::clone(&self.setup.home);
         let ttl_seconds = self.setup.ttl_seconds;

@@ -209,8 +209,8 @@ impl Connection {
         Ok(body)
     }
 
-    /// Reads the expected header, the slot and the line end with vectored reads. When the header is another one, what was received
-    /// goes to the buffer.
+    /// Reads the expected header, the slot and the line end with vectored reads. When the header is another one, what was
+    /// received goes to the buffer.
     fn reply_direct(&mut self, slot: &mut [u8]) -> io::Result<Body> {
         let expected = format!("${}\r\n", slot.len()).into_bytes();
         let mut head = vec![0_u8; expected.len()];

@@ -10,8 +10,8 @@ fn tag_name(tag: &str) -> &str {
     name.rsplit(':').next().unwrap_or(name)
 }
 
-/// The name of a document's root element. White space may precede it, which services send to keep a connection alive, and so may the
-/// declaration and comments.
+/// The name of a document's root element. White space may precede it, which services send to keep a connection alive, and
+/// so may the declaration and comments.
 pub fn root(xml: &str) -> Option<&str> {
     let mut rest = xml.trim_start_matches('\u{feff}').trim_start();
     loop {

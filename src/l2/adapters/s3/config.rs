@@ -1,5 +1,5 @@
-//! Fields of the `s3` type: LMCache's, and four of our own (`tls_ca_file`, `disable_multipart` and two timeouts). An endpoint with a
-//! path, `host/bucket`, selects path-style requests, which LMCache does not have.
+//! Fields of the `s3` type: LMCache's, and four of our own (`tls_ca_file`, `disable_multipart` and two timeouts). An
+//! endpoint with a path, `host/bucket`, selects path-style requests, which LMCache does not have.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The connections of one adapter: a worker takes one for an object, and for a large object those that are idle as well. There are
-//! never more in use than were configured.
+//! The connections of one adapter: a worker takes one for an object, and for a large object those that are idle as well.
+//! There are never more in use than were configured.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -87,8 +87,8 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Runs `work` on every part, on this connection and on those that are idle, a thread each. The results are in the order of the
-    /// parts. After the first failure no further part is started.
+    /// Runs `work` on every part, on this connection and on those that are idle, a thread each. The results are in the
+    /// order of the parts. After the first failure no further part is started.
     pub fn run_parts<Part: Send, Done: Send>(
         &mut self,
         parts: Vec<Part>,

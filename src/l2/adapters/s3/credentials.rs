@@ -1,5 +1,5 @@
-//! The credentials: the spec's keys when both are given, else the environment, else the shared credentials file. The rest of boto3's
-//! chain needs other services. A key without its counterpart is warned about.
+//! The credentials: the spec's keys when both are given, else the environment, else the shared credentials file. The rest
+//! of boto3's chain needs other services. A key without its counterpart is warned about.
 
 use std::env;
 use std::io::{self, ErrorKind};

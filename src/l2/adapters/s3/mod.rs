@@ -1,5 +1,5 @@
-//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, one connection per worker. Virtual-host
-//! style as in LMCache, path style where the endpoint has a path.
+//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, one connection per worker.
+//! Virtual-host style as in LMCache, path style where the endpoint has a path.
 
 pub(crate) mod answer;
 pub mod config;

@@ -1,4 +1,5 @@
-//! Signed requests to an S3 endpoint over one connection, retried when the service is overloaded or an idle connection was closed.
+//! Signed requests to an S3 endpoint over one connection, retried when the service is overloaded or an idle connection was
+//! closed.
 
 use std::io;
 use std::sync::Arc;
@@ -130,8 +131,8 @@ impl Requester {
         head
     }
 
-    /// Sends a request until it has a final response: retries at once when an idle connection was closed, and after a pause when the
-    /// service is overloaded.
+    /// Sends a request until it has a final response: retries at once when an idle connection was closed, and after a pause
+    /// when the service is overloaded.
     pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, timer: &mut StepTimer) -> Result<Answer, RequestError> {
         let mut pause = FIRST_PAUSE;
         let mut lost_before = false;

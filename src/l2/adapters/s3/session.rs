@@ -1,5 +1,5 @@
-//! Stores, lookups and loads of objects: one request each, and for large objects parts that use every idle connection. A key counts
-//! as stored only after the service confirmed the whole object.
+//! Stores, lookups and loads of objects: one request each, and for large objects parts that use every idle connection. A
+//! key counts as stored only after the service confirmed the whole object.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! One TCP connection, plain or TLS, with a deadline for each request. Values go between slot and socket without a copy. A request
-//! ends at its deadline, and soon after the run is cancelled, also while bytes flow.
+//! One TCP connection, plain or TLS, with a deadline for each request. Values go between slot and socket without a copy. A
+//! request ends at its deadline, and soon after the run is cancelled, also while bytes flow.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};

@@ -1,5 +1,5 @@
-//! HTTP/1.1 on one connection. Bodies go directly from and to the caller's buffer. Every length that the server states is checked
-//! against a limit.
+//! HTTP/1.1 on one connection. Bodies go directly from and to the caller's buffer. Every length that the server states is
+//! checked against a limit.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -175,7 +175,8 @@ impl HttpConnection {
         }
     }
 
-    /// Reads the whole body into `place` and returns its length. A longer one is left unread, and the connection is not reusable.
+    /// Reads the whole body into `place` and returns its length. A longer one is left unread, and the connection is not
+    /// reusable.
     pub fn body_into(&mut self, head: &Head, place: &mut [u8]) -> io::Result<u64> {
         match head.framing {
             Framing::Length(len) => {

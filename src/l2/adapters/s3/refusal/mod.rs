@@ -1,5 +1,5 @@
-//! Which responses of an S3 service are successes, and what the others mean: an object counts as stored only after a response in the
-//! form that the protocol has for it.
+//! Which responses of an S3 service are successes, and what the others mean: an object counts as stored only after a
+//! response in the form that the protocol has for it.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use super::answer::{filled, root};
 use super::http::Head;
 use crate::http::said::{one_line, said};
 
-/// Error codes of requests that may succeed when retried, whatever the status: CompleteMultipartUpload sends 200 before it knows.
+/// Error codes of requests that may succeed when retried, whatever the status: CompleteMultipartUpload sends 200 before it
+/// knows.
 const PASSING_CODES: [&str; 8] = [
     "InternalError",
     "SlowDown",
