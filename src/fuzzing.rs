@@ -17,13 +17,14 @@ use crate::engine::{tokens, trust};
 use crate::l2::adapters::aesgcm::cipher::Keys;
 use crate::l2::adapters::bridge::frame;
 use crate::l2::adapters::raw_block::checkpoint::{self, Header};
+use crate::l2::adapters::raw_block::config::RawBlockConfig;
 use crate::l2::adapters::raw_block::geometry::{Geometry, slot_header_matches};
 use crate::l2::adapters::resp::cluster::{Cluster, NODES_MAX};
 use crate::l2::adapters::resp::wire;
 use crate::l2::adapters::s3;
 use crate::l2::adapters::s3::http::HttpConnection;
 use crate::l2::adapters::service::link::{Address, Link};
-use crate::l2::spec::{AdapterKind, parse_specs};
+use crate::l2::spec::parse_specs;
 use crate::mock::engine::{ask, http as engine_http, tokens as words};
 use crate::mock::server::{chunk_pickle, descriptor, http as server_http, request};
 use crate::server::rpc::zmtp::{self, Fault};
@@ -84,11 +85,9 @@ fn geometry() -> &'static Geometry {
     GEOMETRY.get_or_init(|| {
         let spec = r#"{"type": "raw_block", "device_path": "/d", "slot_bytes": 8192, "meta_total_bytes": 2097152}"#;
         let parsed = parse_specs(&[spec.to_owned()]).expect("a spec of ours");
-        let AdapterKind::RawBlock(config) = parsed.first.kind else {
-            panic!("raw_block is native");
-        };
+        let config = parsed.first.kind.get::<RawBlockConfig>().expect("raw_block is native");
         // A sparse file may claim to be as large.
-        Geometry::new(&config, || Ok(1 << 40)).expect("a layout of ours")
+        Geometry::new(config, || Ok(1 << 40)).expect("a layout of ours")
     })
 }
 
@@ -145,22 +144,22 @@ pub fn credentials(text: &str, profile: &str) -> bool {
 
 /// Elements of an S3 document, and what one operation makes of it as an answer.
 pub fn s3_document(status: u16, headers: &[(&str, &str)], text: &str) {
-    use s3::refusal::Asked;
+    use s3::refusal::RequestKind;
     let _ = s3::answer::root(text);
     for name in ["UploadId", "ETag", "Code", "Message"] {
         let _ = s3::answer::filled(text, name);
     }
     let head = s3::http::Head::made(status, "Reason", headers);
     let all = [
-        Asked::Put,
-        Asked::Begin,
-        Asked::Part,
-        Asked::Complete,
-        Asked::GiveUp,
-        Asked::Head,
-        Asked::Get,
+        RequestKind::Put,
+        RequestKind::Create,
+        RequestKind::Part,
+        RequestKind::Complete,
+        RequestKind::Abort,
+        RequestKind::Head,
+        RequestKind::Get,
     ];
-    if let Err(refusal) = all[usize::from(status) % all.len()].judge(&head, text) {
+    if let Err(refusal) = all[usize::from(status) % all.len()].check(&head, text) {
         let _ = (refusal.is_passing(), refusal.is_missing_object());
         let said = format!("{refusal}{}", refusal.advice());
         assert!(!said.contains(char::is_control), "{said:?}");

@@ -1,8 +1,8 @@
 //! The seam between the benchmark and a store: one trait, and the values that cross it. A task moves buffer slots in, its
 //! completion moves them out, so nothing can touch bytes that a kernel or a peer is still working on.
 //!
-//! To add an adapter: write one file in `adapters/` that implements [`Adapter`], and name it in `adapters/mod.rs`
-//! (docs/adapters.md walks through it).
+//! To add an adapter: write one file in `adapters/` that implements [`Adapter`], and add its row in `adapters/mod.rs`
+//! (see docs/adapters.md).
 
 use crate::choices;
 use std::path::PathBuf;
@@ -34,14 +34,14 @@ impl Operation {
     }
 }
 
-/// What became of one key.
+/// The result of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not reached yet.
+    /// Work on it has not begun.
     Pending,
     /// Store: the bytes were written.
     Stored,
-    /// Store: the key was there already; LMCache counts that as success, and no byte moved.
+    /// Store: the key existed already. LMCache counts that as success; no byte moved.
     AlreadyThere,
     /// Lookup: the key exists.
     Found,
@@ -51,14 +51,14 @@ pub enum Outcome {
     Missing,
     /// Load: the object ends early.
     Short { held_bytes: u64 },
-    /// A sentence that names the file or peer and the cause.
+    /// The sentence names the file or peer and the cause.
     Failed(String),
-    /// The run ended before this key's turn.
+    /// The run ended before work on this key began.
     Cancelled,
 }
 
 impl Outcome {
-    /// Whether LMCache would set this key's bit.
+    /// Whether LMCache would set this key's bit in its result bitmap.
     pub fn is_success(&self) -> bool {
         matches!(
             self,
@@ -66,13 +66,13 @@ impl Outcome {
         )
     }
 
-    /// Whether the object's bytes really moved.
+    /// Whether the object's bytes were transferred.
     pub fn moved(&self) -> bool {
         matches!(self, Outcome::Stored | Outcome::Loaded)
     }
 }
 
-/// Where the time of one key went, in nanoseconds. Zero where an adapter has no such step.
+/// The times of one key, in nanoseconds. Zero where an adapter has no such step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyTimes {
     /// From the submit of the task until work on this key began.
@@ -83,7 +83,7 @@ pub struct KeyTimes {
     pub transfer_ns: u64,
     /// Making it visible under its final name (store), or closing it (load).
     pub publish_ns: u64,
-    /// From the begin of the work on this key to its end.
+    /// From the start of work on this key to its end.
     pub service_ns: u64,
 }
 
@@ -106,7 +106,7 @@ impl Item {
     }
 }
 
-/// One submit: `--num-keys` keys under one number.
+/// One submit of `--num-keys` keys.
 pub struct Task {
     pub id: usize,
     pub operation: Operation,
@@ -115,7 +115,20 @@ pub struct Task {
     pub created: Instant,
 }
 
-/// A task that is over. fio's words: slat is `submitted - created`, clat `completed - submitted`, lat their sum.
+impl Task {
+    pub fn complete(self, submitted: Instant, completed: Instant) -> Completion {
+        Completion {
+            id: self.id,
+            operation: self.operation,
+            items: self.items,
+            created: self.created,
+            submitted,
+            completed,
+        }
+    }
+}
+
+/// A finished task. In fio's terms slat is `submitted - created`, clat `completed - submitted`, lat their sum.
 pub struct Completion {
     pub id: usize,
     pub operation: Operation,
@@ -129,22 +142,22 @@ pub struct Completion {
 pub enum Submit {
     Queued,
     Done(Completion),
-    /// No room now: wait for a completion, then submit this again.
+    /// The adapter is full: wait for a completion, then submit this task again.
     Busy(Task),
 }
 
-/// What the report says about an adapter, and what the runner may expect of it.
+/// What the report shows about an adapter, and what the runner can rely on.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     /// The name of LMCache's class, which its own messages show.
     pub class_name: &'static str,
-    /// Whether loads bring back what stores brought: false for a null device.
+    /// Whether loads return what was stored: false for a null device.
     pub keeps_data: bool,
     /// Where objects live, if that is a local file system or device.
     pub storage_path: Option<PathBuf>,
 }
 
-/// How one operation really travels, decided when its phase begins.
+/// The I/O path of one operation, chosen when its phase begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IoPath {
     /// For people and scripts: `io_uring O_DIRECT, registered buffers`.
@@ -153,19 +166,31 @@ pub struct IoPath {
     pub depth: usize,
 }
 
-/// What the report calls the three timed steps of one key; an empty name is a step that does not exist.
+impl IoPath {
+    pub fn new(name: impl Into<String>, depth: usize) -> IoPath {
+        let name = name.into();
+        IoPath { name, depth }
+    }
+
+    /// Of a lookup that reads a table on the caller's thread.
+    pub fn index_in_memory() -> IoPath {
+        IoPath::new("index in memory", 1)
+    }
+}
+
+/// Names of the three timed steps of one key in the report; an empty name is a step that does not exist.
 pub type StepLabels = [&'static str; 3];
 
-/// One slice of the raw device, for the bytes of one round.
+/// Times of moving the bytes of one round to or from the raw device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeSlice {
-    /// On space that was written before (store), or from the very objects (load).
+    /// Store: to space that was written before. Load: from the objects themselves.
     pub written: Duration,
-    /// Store: on space that was never written, as new objects need. Thin-provisioned and trimmed devices are slower there.
+    /// Store: to space that was never written, as new objects need. Thin-provisioned and trimmed devices are slower there.
     pub fresh: Option<Duration>,
 }
 
-/// Proof that objects are not in memory.
+/// How much of the objects is in the page cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Residency {
     pub objects: u64,
@@ -177,7 +202,7 @@ pub struct Residency {
 pub trait Adapter {
     fn capabilities(&self) -> &Capabilities;
 
-    /// Sets up whatever a phase needs (threads, rings), outside the measured time.
+    /// Sets up the threads or rings of a phase, outside the measured time.
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String>;
 
     /// Names for `open_ns`, `transfer_ns` and `publish_ns` of [`KeyTimes`].
@@ -194,60 +219,60 @@ pub trait Adapter {
     /// The next completion, or `None` when `timeout` is over.
     fn wait(&mut self, timeout: Duration) -> Option<Completion>;
 
-    /// Gives back the locks that a lookup took.
+    /// Releases the locks that a lookup took.
     fn unlock(&mut self, keys: &[ObjectKey]);
 
-    /// Keys whose turn has not come finish as [`Outcome::Cancelled`]; those at work finish normally.
+    /// Keys that were not started finish as [`Outcome::Cancelled`]; those in flight finish normally.
     fn cancel(&mut self);
 
-    /// Makes sure that loads of these keys come from the device, or says why that cannot be done.
+    /// Drops the keys from the page cache, so that their loads come from the device.
     fn make_cold(&mut self, _keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
         Err("this adapter has no page cache that could be dropped".to_owned())
     }
 
-    /// Moves the same bytes raw, with no naming or lookup: what the device can do now. Gives the slots back with the times.
+    /// Moves the same bytes without names or lookups: what the device reaches now. Returns the slots with the times.
     fn probe(&mut self, _operation: Operation, items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
         (items, Err("this adapter has no raw device to probe".to_owned()))
     }
 
-    /// What the adapter has to say in the report beside its times.
+    /// Sections that the adapter adds to the report.
     fn sections(&self) -> Vec<Section> {
         Vec::new()
     }
 
-    /// The process that does the adapter's work, if that is another one: its CPU time and its I/O belong to the run.
+    /// The helper process that does the adapter's work, if any: its CPU time and I/O belong to the run.
     fn helper_pid(&self) -> Option<u32> {
         None
     }
 
-    /// Doubts that came up so far.
+    /// Warnings since the last call.
     fn take_warnings(&mut self) -> Vec<Warning>;
 
     /// Ends the adapter's threads and connections and removes its temporary files.
     fn close(self: Box<Self>) -> Result<(), String>;
 }
 
-/// What every adapter is made from besides its own config.
+/// What every adapter is opened with besides its own config.
 #[derive(Clone)]
 pub struct Environment {
     pub arena: Arc<Arena>,
     pub object_bytes: usize,
-    /// What `--l1-align-bytes` says; the buffers may be aligned better.
+    /// `--l1-align-bytes`; the buffers may have a larger alignment.
     pub align_bytes: usize,
-    /// Objects that the whole run stores, warmup included.
+    /// Objects that the whole run stores, warm-up included.
     pub run_objects: u64,
     pub io_engine: IoEngine,
-    /// Zero: the adapter decides.
+    /// 0: the adapter decides.
     pub io_depth: usize,
     pub fdatasync: bool,
-    /// Files to write before the clock for stores to take over; 0 when every store makes its own.
+    /// Files to write before the measured time for stores to reuse; 0 when every store creates its own.
     pub recycle_files: usize,
-    /// Whether this run stores, and so must be the only writer.
+    /// Whether this run stores; then it must be the only writer.
     pub stores: bool,
 }
 
 choices! {
-    /// Which I/O path the fs and raw_block adapters take.
+    /// The I/O path of the fs and raw_block adapters.
     #[derive(Default)]
     pub enum IoEngine ("I/O engine") {
         /// The faster one for the phase at hand.

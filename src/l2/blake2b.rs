@@ -1,5 +1,5 @@
-//! BLAKE2b (RFC 7693) with an 8-byte digest and no key: what LMCache hashes keys with. Written out because this one size is all
-//! that is needed. Never used where an adversary chooses the input.
+//! BLAKE2b (RFC 7693) with an 8-byte digest and no key, with which LMCache hashes keys. Only this size is needed. Not for
+//! input that an adversary chooses.
 
 const IV: [u64; 8] = [
     0x6a09_e667_f3bc_c908,
@@ -26,7 +26,7 @@ const SIGMA: [[usize; 16]; 10] = [
 const BLOCK_BYTES: usize = 128;
 const DIGEST_BYTES: usize = 8;
 
-/// The eight digest bytes in their order.
+/// The eight bytes of the digest.
 pub fn digest8(input: &[u8]) -> [u8; DIGEST_BYTES] {
     let mut state = IV;
     // Digest length, no key, fanout 1, depth 1.

@@ -1,5 +1,4 @@
-//! Whether bytes really crossed the block device while rounds were timed. Reads the kernel's counters around each round;
-//! never inside the timed part.
+//! Whether bytes reached the block device while rounds were timed, from the kernel's counters before and after each round.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,10 +7,10 @@ use crate::l2::adapter::Operation;
 use crate::l2::samples::DeviceTraffic;
 use crate::sys::counters::{self, BlockDevice, DeviceIo, ProcessIo};
 
-/// A phase is labelled `device` from here on, `cache` up to one minus this, `mixed` between.
+/// From this share on a phase is labelled `device`, up to one minus this `cache`, between them `mixed`.
 const CLEAR_SHARE: f64 = 0.9;
 
-/// Where the bytes of a phase went to or came from.
+/// Where the bytes of a phase were read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
     Device,
@@ -31,7 +30,7 @@ impl Label {
 
 /// Reads the counters of this process, of its helper and of the device under a path.
 pub struct DeviceMeter {
-    /// Whether objects live on this machine's file systems or devices at all.
+    /// Whether objects are on this machine's file systems or devices.
     local: bool,
     device: Option<BlockDevice>,
     helper_pid: Option<u32>,
@@ -45,8 +44,7 @@ pub struct Reading {
 }
 
 impl DeviceMeter {
-    /// A meter for the storage at `path`; without one there is nothing to meter. What a helper process does counts as
-    /// done by this one.
+    /// A meter for the storage at `path`; without a path nothing is read. The helper process is included.
     pub fn new(path: Option<&Path>, helper_pid: Option<u32>) -> DeviceMeter {
         DeviceMeter {
             local: path.is_some(),
@@ -72,7 +70,7 @@ impl DeviceMeter {
         }
     }
 
-    /// Without the helper's figures the sum would be too low, so then there is none.
+    /// `None` without the helper's counters, because the sum would be too low.
     fn process_io(&self) -> Option<ProcessIo> {
         let own = counters::process_io(None)?;
         let Some(pid) = self.helper_pid else { return Some(own) };
@@ -110,9 +108,9 @@ pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
     );
 }
 
-/// Bytes that a phase moved across the device, as far as that can be known. Reads are charged to the process that waits for
-/// them. Writes through the page cache are charged when a page becomes dirty, so only the device's own counter tells when
-/// they arrive; other processes' writes are in it too, so no more than this process wrote is believed.
+/// Bytes that a phase moved to or from the device, if that is known. Reads are charged to the process that waits for them.
+/// Writes through the page cache are charged when a page becomes dirty, so only the device's counter shows when they
+/// arrive. It includes other processes' writes, so the result is at most what this process wrote.
 pub fn device_bytes(operation: Operation, traffic: &DeviceTraffic) -> Option<u64> {
     match operation {
         Operation::Load => traffic.process_read_bytes,
@@ -128,7 +126,7 @@ pub fn device_bytes(operation: Operation, traffic: &DeviceTraffic) -> Option<u64
     }
 }
 
-/// The share of the moved bytes that crossed the device, and its label.
+/// The share of the moved bytes that reached the device, and its label.
 pub fn label(device_bytes: Option<u64>, moved_bytes: u64) -> Option<(f64, Label)> {
     let share = device_bytes.filter(|_| moved_bytes > 0)? as f64 / moved_bytes as f64;
     let label = if share >= CLEAR_SHARE {

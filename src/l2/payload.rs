@@ -1,5 +1,5 @@
-//! The contents of a round's buffers, outside the clock: stamping what will be stored, zeroing where a load will go, checking
-//! what came back. On as many threads as pay.
+//! The contents of a round's buffers, outside the measured time: stamping what will be stored, zeroing the targets of
+//! loads, checking what was loaded. On several threads.
 
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::sys::{parallel, signal};
 
 const WORKERS_MAX: usize = 8;
 
-/// Gives every object the contents that belong to its key in this round.
+/// Fills every object with the contents of its key in this round.
 pub fn stamp_all(items: &mut [Item], seed: u64, round: u64) {
     in_parallel(items, |item| {
         if let Some(slot) = &mut item.slot {
@@ -23,7 +23,7 @@ pub fn stamp_all(items: &mut [Item], seed: u64, round: u64) {
     });
 }
 
-/// Makes sure that nothing of an earlier round can pass for a load.
+/// Zeroes all buffers, so that data of an earlier round cannot pass for a load.
 pub fn zero_all(items: &mut [Item]) {
     in_parallel(items, |item| {
         if let Some(slot) = &mut item.slot {
@@ -38,7 +38,7 @@ fn stamp_of(key: &ObjectKey, seed: u64, round: u64) -> Stamp {
     Stamp { seed, key: hash, round }
 }
 
-/// Calls `work` for every item, on as many threads as pay. After a signal the round will not run, so nothing is worth it.
+/// Calls `work` for every item, on several threads. After a signal the round will not run, and the rest is skipped.
 fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
     let workers = available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let share = items.len().div_ceil(workers).max(1);
@@ -48,7 +48,7 @@ fn in_parallel(items: &mut [Item], work: impl Fn(&mut Item) + Sync) {
     });
 }
 
-/// Checks every object that a round loaded, on as many threads as pay; verdicts come back in key order.
+/// Checks every object that a round loaded, on several threads; verdicts are in key order.
 pub fn check_all<'a>(
     completions: impl Iterator<Item = &'a Completion>,
     seed: u64,
@@ -56,7 +56,7 @@ pub fn check_all<'a>(
     tally: &mut VerifyTally,
     note: &mut dyn FnMut(String),
 ) {
-    // What was loaded is a result: a signal that comes now does not lose it.
+    // A signal that comes now does not lose the result.
     let _saving = saving();
     let items: Vec<&Item> = completions
         .flat_map(|completion| &completion.items)

@@ -1,9 +1,9 @@
-//! The payload of benchmark objects: every 4 KiB block says which object, round and place it belongs to, and carries a
-//! checksum over all of itself. It must stay fast enough (several GiB/s on one core) to check every load.
+//! The payload of benchmark objects: every 4 KiB block names its object, round and offset, and has a checksum over all of
+//! itself. Several GiB/s on one core, so that every load can be checked.
 //!
 //! Block layout, little endian (docs/formats.md): magic 8, seed 8, key hash 16, round 8, offset 8, object size 8,
-//! checksum 8, then pseudo-random filler that differs in every block, so that neither compression nor deduplication in
-//! a device can flatter it.
+//! checksum 8, then pseudo-random filler that differs in every block, so that compression or deduplication in a device gains
+//! nothing.
 
 /// Every block of an object but the last has this size.
 pub const BLOCK_BYTES: usize = 4096;
@@ -19,7 +19,7 @@ const MIX: [u64; 4] = [
     0x1319_8A2E_0370_7345,
 ];
 
-/// What identifies an object's contents.
+/// Identifies an object's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub seed: u64,
@@ -27,16 +27,16 @@ pub struct Stamp {
     pub round: u64,
 }
 
-/// What one block turned out to hold.
+/// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
-    /// Not one byte of a stamp: never written by this tool.
+    /// Not a stamp: not written by this tool.
     Foreign,
-    /// All zero: never written at all, or cut off.
+    /// All zero: not written, or cut off.
     Zero,
-    /// The header is there but the bytes are not what was stamped.
+    /// It has a stamp, but the checksum does not match.
     Corrupt,
-    /// Whole, and claims to be this.
+    /// The checksum matches.
     Intact {
         stamp: Stamp,
         offset: u64,
@@ -89,7 +89,7 @@ impl Digest {
     }
 }
 
-/// Filler words of one block: a counter times an odd constant, folded. Cheap, and no two blocks share a phase.
+/// Filler words of one block: a counter times an odd constant, folded. The start differs in every block.
 struct Filler(u64);
 
 impl Filler {
@@ -137,7 +137,7 @@ fn fill_block(block: &mut [u8], mut header: [u64; HEADER_WORDS]) {
     }
 }
 
-/// Reads one block back. Everything it says was covered by the checksum.
+/// Reads one block. All returned values are covered by the checksum.
 pub fn read_block(block: &[u8]) -> Block {
     if block.len() < HEADER_BYTES || word(block, 0) != MAGIC {
         return if block.iter().all(|&byte| byte == 0) {

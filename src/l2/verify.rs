@@ -1,6 +1,5 @@
-//! What an object that came back really is. It compares stamps, never prints, and tells the ways of being wrong apart
-//! because they point at different culprits: a torn object at the writer, a stale one at a cache, swapped blocks at the
-//! device, a wrong key at the index.
+//! Classifies a loaded object by its stamps. The kinds of damage are told apart because they have different causes: a torn
+//! object the writer, a stale one a cache, swapped blocks the device, a wrong key the index.
 
 use super::stamp::{self, BLOCK_BYTES, Block, Stamp};
 
@@ -13,29 +12,29 @@ pub enum Verdict {
         good_blocks: usize,
         blocks: usize,
     },
-    /// Whole and of this key, but written with another seed, in another round, or as an object of another size.
+    /// Complete and of this key, but written with another seed, in another round, or as an object of another size.
     Stale {
         seed: u64,
         round: u64,
         object_bytes: u64,
     },
-    /// Blocks of this very object at places where they do not belong.
+    /// Blocks of this object at wrong offsets.
     Swapped {
         blocks: usize,
     },
-    /// Good up to here, then nothing.
+    /// Good up to here, then zeros.
     Truncated {
         good_bytes: usize,
     },
-    /// A whole object, but somebody else's.
+    /// A complete object of another key.
     WrongKey {
         key: [u8; 16],
     },
-    /// Some blocks are stamped but have another checksum; all others belong there.
+    /// Some blocks have a stamp but another checksum; all others are good.
     Corrupt {
         blocks: usize,
     },
-    /// No stamp anywhere: not written by this tool.
+    /// No stamp in any block: not written by this tool.
     Foreign,
 }
 
@@ -54,7 +53,7 @@ impl Verdict {
         }
     }
 
-    /// What was seen, as the end of a sentence about the object.
+    /// The end of a sentence about the object.
     pub fn describe(&self) -> String {
         match self {
             Verdict::Good => "holds what was stored".to_owned(),
@@ -78,12 +77,12 @@ impl Verdict {
     }
 }
 
-/// How many blocks of each sort an object has.
+/// How many blocks of each kind an object has.
 #[derive(Default)]
-struct Census {
+struct BlockCounts {
     blocks: usize,
     good: usize,
-    /// Good blocks before the first other one.
+    /// Good blocks before the first that is not.
     leading_good: usize,
     zero: usize,
     foreign: usize,
@@ -91,20 +90,20 @@ struct Census {
     swapped: usize,
     stale: usize,
     wrong_key: usize,
-    /// The last stale or foreign-key block, and whether all of them tell the same story.
+    /// The last block of another write, and whether all such blocks are of the same one.
     other: Option<(Stamp, u64)>,
     others_differ: bool,
 }
 
-impl Census {
-    fn take(object: &[u8], expected: Stamp) -> Census {
-        let mut census = Census::default();
+impl BlockCounts {
+    fn take(object: &[u8], expected: Stamp) -> BlockCounts {
+        let mut counts = BlockCounts::default();
         for (index, block) in object.chunks(BLOCK_BYTES).enumerate() {
-            census.blocks += 1;
+            counts.blocks += 1;
             match stamp::read_block(block) {
-                Block::Zero => census.zero += 1,
-                Block::Foreign => census.foreign += 1,
-                Block::Corrupt => census.corrupt += 1,
+                Block::Zero => counts.zero += 1,
+                Block::Foreign => counts.foreign += 1,
+                Block::Corrupt => counts.corrupt += 1,
                 Block::Intact {
                     stamp,
                     offset,
@@ -113,17 +112,17 @@ impl Census {
                     let in_place = offset == (index * BLOCK_BYTES) as u64;
                     let same_size = object_bytes == object.len() as u64;
                     if stamp == expected && same_size && in_place {
-                        census.good += 1;
-                        census.leading_good += usize::from(census.good == index + 1);
+                        counts.good += 1;
+                        counts.leading_good += usize::from(counts.good == index + 1);
                     } else if stamp == expected && same_size {
-                        census.swapped += 1;
+                        counts.swapped += 1;
                     } else {
-                        census.note_other(stamp, object_bytes, stamp.key == expected.key);
+                        counts.note_other(stamp, object_bytes, stamp.key == expected.key);
                     }
                 }
             }
         }
-        census
+        counts
     }
 
     fn note_other(&mut self, stamp: Stamp, object_bytes: u64, same_key: bool) {
@@ -176,7 +175,7 @@ impl Census {
 
 /// Checks one loaded object against what was stored under its key.
 pub fn check(object: &[u8], expected: Stamp) -> Verdict {
-    Census::take(object, expected).verdict()
+    BlockCounts::take(object, expected).verdict()
 }
 
 #[cfg(test)]

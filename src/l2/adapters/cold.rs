@@ -1,5 +1,4 @@
-//! Object files without their cached pages, so that loads come from the device. For every adapter that keeps one file per
-//! object; it changes no file.
+//! Drops the cached pages of object files, so that loads come from the device. For adapters that keep one file per object.
 
 use std::fs::File;
 use std::io;
@@ -17,9 +16,9 @@ pub fn drop_pages(
     path_of: impl Fn(&ObjectKey, &mut String),
 ) -> Result<Residency, String> {
     let refused = |error: io::Error| {
-        let told = limits::with_advice(&error);
+        let reason = limits::with_advice(&error);
         format!(
-            "--cold: could not sync {}: {told}; without --cold nothing is synced",
+            "--cold: could not sync {}: {reason}; without --cold nothing is synced",
             base.display()
         )
     };
@@ -31,7 +30,7 @@ pub fn drop_pages(
             break;
         }
         path_of(&key, &mut path);
-        // A key that is not there has no pages; the load will say that it is missing.
+        // A missing key has no pages; the load will report it.
         let opened = File::options().read(true).custom_flags(files::O_NONBLOCK).open(&path);
         let Ok(file) = opened else {
             continue;

@@ -1,22 +1,76 @@
 //! The `mock` adapter: objects in memory behind one token bucket for all tasks, with an optional fixed latency for each
-//! operation. At infinite bandwidth nothing is copied, and what remains is the cost of the benchmark itself.
+//! operation. At infinite bandwidth nothing is copied, and only the benchmark's own cost remains.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::field::{self, Fields};
+use super::registry::{AdapterConfig, AdapterType};
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Submit, Task,
 };
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::MockConfig;
 use crate::l2::warning::Warning;
 use crate::sys::counters;
 use crate::sys::signal;
 use crate::units::{bytes_text, duration_ns};
 
-/// How long a wait sleeps at most before it looks for a signal.
+/// The longest sleep between checks for a signal.
 const NAP: Duration = Duration::from_millis(20);
+
+pub const TYPE: AdapterType = AdapterType::new(
+    "mock",
+    &[
+        "max_size_gb",
+        "mock_bandwidth_gb",
+        "store_latency_us",
+        "lookup_latency_us",
+        "load_latency_us",
+    ],
+    |fields| Ok(Arc::new(parse(fields)?)),
+);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MockConfig {
+    pub capacity_bytes: u64,
+    /// `None` is a device that takes no time, and nothing is copied.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    pub store_latency: Duration,
+    pub lookup_latency: Duration,
+    pub load_latency: Duration,
+}
+
+impl AdapterConfig for MockConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        Ok(Box::new(MockAdapter::new(self, &environment)?))
+    }
+}
+
+/// LMCache's two fields, `"inf"` as a bandwidth, and a fixed latency for each operation.
+fn parse(fields: &Fields) -> Result<MockConfig, String> {
+    let capacity_bytes = field::gib_bytes(field::positive_number(fields, "max_size_gb")?);
+    let bandwidth_bytes_per_s = match fields.get("mock_bandwidth_gb") {
+        Some(Value::String(text)) if text == "inf" => None,
+        // A rate that rounds to none would never finish.
+        _ => Some(field::gib_bytes(field::positive_number(fields, "mock_bandwidth_gb")?).max(1)),
+    };
+    Ok(MockConfig {
+        capacity_bytes,
+        bandwidth_bytes_per_s,
+        store_latency: microseconds(fields, "store_latency_us")?,
+        lookup_latency: microseconds(fields, "lookup_latency_us")?,
+        load_latency: microseconds(fields, "load_latency_us")?,
+    })
+}
+
+fn microseconds(fields: &Fields, name: &str) -> Result<Duration, String> {
+    let micros = field::non_negative_number(fields, name, 0.0)?;
+    Duration::try_from_secs_f64(micros / 1e6).map_err(|_| format!("{name} must be a non-negative number"))
+}
 
 /// One bucket for all tasks: the next byte may move when the last one has.
 struct Bucket {
@@ -44,7 +98,7 @@ pub struct MockAdapter {
     objects: HashMap<ObjectKey, Box<[u8]>>,
     held_bytes: u64,
     locks: HashMap<ObjectKey, u64>,
-    /// Tasks with the time at which they are over, in that order.
+    /// Completions with the time at which they are due, in that order.
     due: VecDeque<(Instant, Completion)>,
 }
 
@@ -142,10 +196,7 @@ impl Adapter for MockAdapter {
         } else {
             "null device"
         };
-        Ok(IoPath {
-            name: name.to_owned(),
-            depth: 1,
-        })
+        Ok(IoPath::new(name, 1))
     }
 
     fn submit(&mut self, mut task: Task) -> Submit {
@@ -173,20 +224,7 @@ impl Adapter for MockAdapter {
             item.times.service_ns = duration_ns(completed.duration_since(submitted));
             item.times.transfer_ns = item.times.service_ns;
         }
-        let Task {
-            id,
-            operation,
-            items,
-            created,
-        } = task;
-        let completion = Completion {
-            id,
-            operation,
-            items,
-            created,
-            submitted,
-            completed,
-        };
+        let completion = task.complete(submitted, completed);
         if completed <= Instant::now() {
             return Submit::Done(completion);
         }
@@ -198,7 +236,7 @@ impl Adapter for MockAdapter {
         let end = Instant::now() + timeout;
         let (due, _) = self.due.front()?;
         let until = (*due).min(end);
-        // thread::sleep resumes after a signal, so long waits are taken in naps.
+        // thread::sleep resumes after a signal, so long waits are split.
         while let Some(left) = until
             .checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
@@ -227,7 +265,7 @@ impl Adapter for MockAdapter {
         }
     }
 
-    /// Everything that was submitted is already decided; only the waiting is cut short.
+    /// The outcomes are known already; only the waiting ends.
     fn cancel(&mut self) {
         let now = Instant::now();
         for (due, completion) in &mut self.due {

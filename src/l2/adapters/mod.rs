@@ -1,30 +1,64 @@
-//! One file (or folder) per adapter type, and the one place that knows them all.
+//! The adapter types. To add one: write its file or folder here with a `TYPE`, declare it, and add its row to [`TYPES`]
+//! (docs/adapters.md walks through it).
 
 pub(crate) mod aesgcm;
-mod assembly;
 pub mod bridge;
+mod bridged;
 mod cold;
 mod dax;
 mod fault_inject;
-mod fs;
-mod mock;
+pub mod field;
+pub(crate) mod fs;
+mod fs_native;
+pub(crate) mod mock;
+mod nixl_store_dynamic;
 mod pool;
-mod raw;
 pub(crate) mod raw_block;
+mod raw_probe;
+pub mod registry;
 pub(crate) mod resp;
+mod ring_queue;
 pub(crate) mod s3;
 pub(crate) mod service;
+mod step_timer;
+mod tasks;
 mod valkey;
 
 use std::sync::Arc;
 
+use self::aesgcm::config::AesGcmConfig;
 use self::aesgcm::{AesGcmAdapter, Frames, OVERHEAD_BYTES};
 use self::bridge::{BridgeAdapter, BridgeRequest};
+use self::registry::{AdapterSpec, AdapterType};
 use crate::error::Error;
 use crate::l2::adapter::{Adapter, Environment};
-use crate::l2::spec::{AdapterKind, AdapterSpec, AesGcmConfig};
 
-/// Makes the adapter that a spec describes, natively or through LMCache, with encryption around it if asked for.
+/// Every adapter type that LMCache registers, in the order in which its message lists them.
+static TYPES: [AdapterType; 21] = [
+    bridged::aerospike::TYPE,
+    bridged::bigtable::TYPE,
+    dax::config::TYPE,
+    fault_inject::config::TYPE,
+    fs::config::TYPE,
+    fs_native::TYPE,
+    bridged::hf3fs::TYPE,
+    bridged::hfbucket::TYPE,
+    mock::TYPE,
+    bridged::mooncake_store::TYPE,
+    bridged::native_plugin::TYPE,
+    bridged::nixl_native::TYPE,
+    bridged::nixl_store::TYPE,
+    nixl_store_dynamic::TYPE,
+    bridged::p2p::TYPE,
+    bridged::plugin::TYPE,
+    raw_block::config::TYPE,
+    resp::config::TYPE,
+    s3::config::TYPE,
+    bridged::sagemaker_hyperpod::TYPE,
+    valkey::config::TYPE,
+];
+
+/// Opens the adapter that a spec describes, natively or through LMCache, with encryption around it if asked for.
 pub fn create(
     spec: &AdapterSpec,
     environment: Environment,
@@ -59,32 +93,9 @@ fn create_bare(
     if let Some(request) = bridge {
         return Ok(Box::new(BridgeAdapter::open(spec, &environment, request)?));
     }
-    native(&spec.kind, environment).map_err(not_created)
+    spec.kind.open(environment).map_err(not_created)
 }
 
 fn not_created(sentence: String) -> Error {
     Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
-}
-
-/// The adapters that this program has itself.
-fn native(kind: &AdapterKind, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-    match kind {
-        AdapterKind::Fs(config) => Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?)),
-        AdapterKind::Mock(config) => Ok(Box::new(mock::MockAdapter::new(config, &environment)?)),
-        AdapterKind::Resp(config) => Ok(Box::new(resp::open(config, &environment)?)),
-        AdapterKind::Valkey(config) => Ok(Box::new(valkey::open(config, &environment)?)),
-        AdapterKind::S3(config) => Ok(Box::new(s3::open(config, &environment)?)),
-        AdapterKind::FsNative(config) => Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?)),
-        AdapterKind::NixlStoreDynamic(config) => {
-            let config = config.as_ref().map_err(String::clone)?;
-            Ok(Box::new(fs::FsAdapter::open(&config.into(), environment)?))
-        }
-        AdapterKind::RawBlock(config) => Ok(Box::new(raw_block::RawBlockAdapter::open(config, environment)?)),
-        AdapterKind::Dax(config) => Ok(Box::new(dax::DaxAdapter::open(config, environment)?)),
-        AdapterKind::FaultInject(config) => {
-            let inner = native(&config.inner.kind, environment)?;
-            Ok(Box::new(fault_inject::FaultInjectAdapter::new(config, inner)))
-        }
-        AdapterKind::Bridged => Err("only LMCache's own adapter can run this type; give --via lmcache".to_owned()),
-    }
 }

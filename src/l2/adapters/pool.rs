@@ -1,5 +1,5 @@
-//! Threads that take jobs from one queue and give them back done. What a job is, and what may be shared, is the caller's. It
-//! must never wait without a limit for a thread that hangs in a system call.
+//! Threads that take jobs from one queue and return what came of them. What a job is, and what may be shared, is the caller's.
+//! The end of a run does not wait for a thread that hangs in a system call.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -9,26 +9,32 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crate::sys::deadline::closing_time;
 use crate::sys::{limits, panic};
 
-/// Enough for a few system calls and their paths; the default of 8 MiB each would be address space for nothing.
-const STACK_BYTES: usize = 256 << 10;
-/// How long the end of a run waits for what the threads still do. A server of a network file system that is gone would hold
-/// the process forever.
+/// A TLS handshake is the deepest that a job gets; the default of 8 MiB each would be address space for nothing.
+const STACK_BYTES: usize = 1 << 20;
+/// How long the end of a run waits for threads in a system call. A lost server of a network file system would block them
+/// forever.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-pub struct Pool<Job> {
+pub struct Pool<Job, Done = Job> {
     jobs: Option<Sender<Job>>,
-    finished: Receiver<Job>,
+    finished: Receiver<Done>,
     workers: Vec<JoinHandle<()>>,
 }
 
-impl<Job: Send + 'static> Pool<Job> {
-    /// Starts `count` threads (at least one). `worker` makes what each of them runs on its jobs.
-    pub fn start<Work>(count: usize, name: &str, mut worker: impl FnMut() -> Work) -> Result<Pool<Job>, String>
+impl<Job: Send + 'static, Done: Send + 'static> Pool<Job, Done> {
+    /// Starts `count` threads (at least one). `worker` creates what each of them runs on its jobs, and `collect` turns a
+    /// job that was run into what [`Pool::next`] returns, if anything.
+    pub fn start<Work>(
+        count: usize,
+        name: &str,
+        mut worker: impl FnMut() -> Work,
+        collect: fn(Job) -> Option<Done>,
+    ) -> Result<Pool<Job, Done>, String>
     where
         Work: FnMut(&mut Job) + Send + 'static,
     {
         let (jobs, inbox) = unbounded::<Job>();
-        let (outbox, finished) = unbounded::<Job>();
+        let (outbox, finished) = unbounded::<Done>();
         let mut workers = Vec::with_capacity(count);
         for index in 0..count.max(1) {
             let (inbox, outbox) = (inbox.clone(), outbox.clone());
@@ -37,7 +43,7 @@ impl<Job: Send + 'static> Pool<Job> {
                 for mut job in inbox {
                     // Also a job whose work panicked comes back, so that nobody waits for it.
                     panic::caught(|| work(&mut job));
-                    if outbox.send(job).is_err() {
+                    if collect(job).is_some_and(|done| outbox.send(done).is_err()) {
                         return;
                     }
                 }
@@ -70,34 +76,34 @@ impl<Job: Send + 'static> Pool<Job> {
         jobs.send(job).expect("the workers live as long as this sender");
     }
 
-    /// The next finished job, waiting at most `timeout`.
-    pub fn next(&self, timeout: Duration) -> Option<Job> {
+    /// What came of the next job, waiting at most `timeout`.
+    pub fn next(&self, timeout: Duration) -> Option<Done> {
         self.finished.recv_timeout(timeout).ok()
     }
 }
 
-impl<Job> Pool<Job> {
-    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that is still at work then is left alone: it
-    /// owns all that it touches.
+impl<Job, Done> Pool<Job, Done> {
+    /// Takes no more jobs and waits for the threads, at most `grace`. A thread that still works then is left running: it
+    /// owns all that it uses.
     fn stop(&mut self, grace: Duration) {
         self.jobs = None;
         let deadline = Instant::now() + grace;
         loop {
             match self.finished.recv_deadline(deadline) {
-                Ok(job) => drop(job),
+                Ok(done) => drop(done),
                 // Each thread holds a sender, so all of them are at their end.
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => return,
             }
         }
         for worker in self.workers.drain(..) {
-            // A panic was said already.
+            // Its panic, if any, was reported already.
             let _ = worker.join();
         }
     }
 }
 
-impl<Job> Drop for Pool<Job> {
+impl<Job, Done> Drop for Pool<Job, Done> {
     fn drop(&mut self) {
         self.stop(closing_time(STOP_GRACE));
     }
@@ -117,7 +123,7 @@ mod tests {
                 let _ = held.recv();
             }
         };
-        (Pool::start(1, "held", worker).unwrap(), release)
+        (Pool::start(1, "held", worker, Some).unwrap(), release)
     }
 
     #[test]

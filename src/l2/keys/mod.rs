@@ -1,5 +1,5 @@
-//! Object keys, the names they get in stores, and which keys the rounds of a run use. The names are LMCache's to the
-//! byte, so that both tools find each other's objects; nothing here touches a store.
+//! Object keys, their names in stores, and which keys the rounds of a run use. The names are LMCache's byte for byte, so
+//! that both tools find each other's objects.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::error::Error;
 
-/// Ends every file name of form F.
+/// The suffix of form F.
 pub const FILE_SUFFIX: &str = ".data";
 
 const BENCH_MODEL: &str = "bench-model";
@@ -46,7 +46,7 @@ impl fmt::Debug for ChunkHash {
     }
 }
 
-/// What names one object in a store.
+/// Identifies one object in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectKey {
     chunk_hash: ChunkHash,
@@ -56,7 +56,7 @@ pub struct ObjectKey {
     cache_salt: Cow<'static, str>,
 }
 
-/// Why some parts make no key.
+/// Why parts do not form a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvalidKey {
     ModelHasAt,
@@ -138,7 +138,7 @@ impl ObjectKey {
         name
     }
 
-    /// Form F behind what `out` holds, so that naming many keys allocates once.
+    /// Appends form F, so that naming many keys allocates once.
     pub fn push_file_name(&self, out: &mut String) {
         for (part, text) in self.model_name.split('/').enumerate() {
             if part > 0 {
@@ -151,15 +151,15 @@ impl ObjectKey {
         out.push_str(FILE_SUFFIX);
     }
 
-    /// Form W, the name in resp, valkey, s3 and at the native connectors.
+    /// Form W, the name in resp, valkey, s3 and the native connectors.
     pub fn wire_name(&self) -> String {
         let mut name = format!("{}@", self.model_name);
         self.push_rest(&mut name);
         name
     }
 
-    /// Form R, the key of `raw_block`'s index, behind what `out` holds: the model percent-encoded with nothing left as it is
-    /// but letters, digits and `_.-~`.
+    /// Appends form R, the key of `raw_block`'s index: everything in the model but letters, digits and `_.-~` is
+    /// percent-encoded.
     pub fn push_raw_name(&self, out: &mut String) {
         for byte in self.model_name.bytes() {
             if byte.is_ascii_alphanumeric() || b"_.-~".contains(&byte) {
@@ -172,7 +172,7 @@ impl ObjectKey {
         self.push_rest(out);
     }
 
-    /// Form N, the file name of `nixl_store_dynamic`, behind what `out` holds.
+    /// Appends form N, the file name of `nixl_store_dynamic`.
     pub fn push_nixl_name(&self, out: &mut String) {
         out.push_str(&self.model_name.replace('/', "--"));
         out.push('_');
@@ -188,7 +188,7 @@ impl ObjectKey {
         out.push_str(".bin");
     }
 
-    /// `aa/bb/` for a hash that begins with these two bytes, where form N is sharded.
+    /// Appends `aa/bb/` for a hash that begins with these two bytes, the directories of sharded form N.
     pub fn push_shard_directories(&self, out: &mut String) {
         for byte in self.chunk_hash.as_bytes().iter().take(2) {
             push_hex(out, &[*byte]);
@@ -196,7 +196,7 @@ impl ObjectKey {
         }
     }
 
-    /// What `fault_inject` hashes, behind its seed: the parts as Python prints them.
+    /// What `fault_inject` hashes: the seed and the parts of the key as Python prints them.
     pub fn fault_identity(&self, seed: &str) -> String {
         let mut identity = format!("{seed}:");
         push_hex(&mut identity, self.chunk_hash.as_bytes());
@@ -205,7 +205,7 @@ impl ObjectKey {
         identity
     }
 
-    /// What forms F, W and R share: rank, group, hash and salt.
+    /// The common part of forms F, W and R: rank, group, hash and salt.
     fn push_rest(&self, out: &mut String) {
         push_hex_number(out, self.kv_rank, 8);
         out.push('@');
@@ -218,7 +218,7 @@ impl ObjectKey {
         }
     }
 
-    /// The key that a store wrote under this file name; None for foreign files.
+    /// The key of an object file; `None` for other files.
     ///
     /// A model name that really contains `-SEP-` comes back with slashes: form F cannot tell them apart.
     pub fn from_file_name(name: &str) -> Option<ObjectKey> {
@@ -229,12 +229,12 @@ impl ObjectKey {
         let chunk_hash = ChunkHash::new(&hex_bytes(parts.next()?)?)?;
         let cache_salt = parts.next().unwrap_or_default().to_owned();
         let key = ObjectKey::new(chunk_hash, model_name, kv_rank, object_group_id, cache_salt).ok()?;
-        // Signs, capitals, other widths and more parts parse, but no store writes them.
+        // Signs, capitals, other widths and more parts would parse, but no store writes them.
         (parts.next().is_none() && key.file_name() == name).then_some(key)
     }
 }
 
-/// The key of the benchmark's object number `index`; the reference's for the same number.
+/// The key of the benchmark's object number `index`, the same as the reference's.
 pub fn bench_key(index: u64) -> ObjectKey {
     let chunk_hash = ChunkHash::new(&u128::from(index).to_be_bytes()).expect("16 bytes are a chunk hash");
     ObjectKey {
@@ -280,7 +280,7 @@ pub struct KeyPlan {
     hit_rate: f64,
 }
 
-/// The keys one lookup round asks for: hits first, then keys that nobody stores.
+/// The keys of one lookup round: hits first, then keys that are not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupIndices {
     pub hits: Range<u64>,
@@ -299,7 +299,7 @@ impl LookupIndices {
 }
 
 impl KeyPlan {
-    /// `hit_rate` outside 0..=1 counts as the nearer end.
+    /// `hit_rate` is clamped to 0..=1.
     pub fn new(
         num_keys: u64,
         in_flight: u64,
@@ -311,7 +311,7 @@ impl KeyPlan {
             .checked_add(warmup_rounds)
             .and_then(|rounds| rounds.checked_mul(num_keys))
             .and_then(|keys| keys.checked_mul(in_flight));
-        // Lookups that miss use as many numbers again.
+        // Misses use as many numbers again.
         if total.and_then(|keys| keys.checked_mul(2)).is_none() {
             return Err(Error::Usage(format!(
                 "--num-keys {num_keys} x --in-flight {in_flight} x (--warmup-rounds {warmup_rounds} + --rounds \
@@ -346,7 +346,7 @@ impl KeyPlan {
         self.warmup_rounds + self.rounds
     }
 
-    /// The keys a round stores and loads; its submits take runs of `num_keys` in order.
+    /// The keys of a round's stores and loads; its submits take `num_keys` each, in order.
     pub fn store_range(&self, round: u64) -> Range<u64> {
         self.run(0, round, self.keys_per_round())
     }
@@ -356,7 +356,7 @@ impl KeyPlan {
         (self.keys_per_round() as f64 * self.hit_rate) as u64
     }
 
-    /// The keys a round looks up; its submits take runs of `num_keys` in order, so one may mix hits and misses.
+    /// The keys of a round's lookups; its submits take `num_keys` each, in order, so one may have both hits and misses.
     pub fn lookup_indices(&self, round: u64) -> LookupIndices {
         let hits = self.per_round_hits();
         let stored = self.total_rounds() * self.keys_per_round();

@@ -1,125 +1,39 @@
-//! Adapter specs: from the JSON of `--l2-adapter` to a checked configuration, with LMCache's messages. Pure: it opens no
-//! path and prints nothing. Each type has its own file, and `registry` has one line for it.
+//! Adapter specs: from the JSON of `--l2-adapter` to a checked config, with LMCache's messages. Nothing is opened here. The
+//! fields of each type are checked in its own module below `adapters`.
 
-mod aerospike;
-mod bigtable;
 #[cfg(test)]
 mod bridged_tests;
-mod common;
-mod dax;
-mod fault_inject;
-pub mod field;
-mod fs;
-mod fs_native;
-mod hf3fs;
-mod hfbucket;
-mod idle;
-mod mock;
-mod mooncake_store;
-mod native_plugin;
-mod nixl_native;
-mod nixl_store;
-mod nixl_store_dynamic;
-mod p2p;
-mod plugin;
-mod raw_block;
-mod registry;
-mod resp;
-mod s3;
-mod sagemaker_hyperpod;
-mod secret;
-mod serde;
 #[cfg(test)]
-mod tests;
-mod valkey;
+pub mod tests;
 
-pub use self::dax::{DaxConfig, DaxDevice};
-pub use self::fault_inject::FaultInjectConfig;
-pub use self::fs::FsConfig;
-pub use self::fs_native::FsNativeConfig;
-pub use self::mock::MockConfig;
-pub use self::nixl_store_dynamic::NixlStoreDynamicConfig;
-pub use self::raw_block::{IoOptions, RawBlockConfig, UringOptions};
-pub use self::resp::RespConfig;
-pub use self::s3::S3Config;
-#[cfg(test)]
-pub use self::s3::config_for_test as s3_config_for_test;
-pub use self::secret::Secret;
-pub use self::serde::{AesGcmConfig, SerdeConfig};
-pub use self::valkey::ValkeyConfig;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
+use super::adapters::aesgcm::config::parse as parse_serde;
+pub use super::adapters::aesgcm::config::{AesGcmConfig, SerdeConfig};
+use super::adapters::field::{Fields, common, secret};
+pub use super::adapters::registry::AdapterSpec;
+use super::adapters::registry::{AdapterType, Config, find, names};
 use crate::error::{Error, printable, shortened};
 use crate::l2::warning::{SpecDoubt, Warning};
 use crate::python::json;
 use crate::python::value;
 use crate::units::bytes_text;
 
-/// No sensible spec comes near; a file pasted by mistake does.
+/// Far longer than any spec; a file that was pasted by mistake is refused.
 const SPEC_BYTES_MAX: usize = 1 << 20;
-/// Of what is wrong with a spec, which quotes what it says.
+/// Of a message about a spec, which may quote it.
 const MESSAGE_CHARS_MAX: usize = 1000;
 /// The JSON parser itself stops at the next level.
 const NESTING_MAX: usize = 127;
 
-/// The adapter to measure, and what the user should know about the specs.
-#[derive(Clone, Debug, PartialEq)]
+/// The adapter to measure, and warnings about the specs.
+#[derive(Clone, Debug)]
 pub struct ParsedSpecs {
     pub first: AdapterSpec,
     pub warnings: Vec<Warning>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdapterSpec {
-    pub kind: AdapterKind,
-    pub type_name: String,
-    /// As typed.
-    pub raw: String,
-    /// Its serde block, or why LMCache's server would refuse it.
-    pub serde: Option<Result<SerdeConfig, String>>,
-    /// As the report quotes it: passwords and keys are masked.
-    pub shown: String,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum AdapterKind {
-    Dax(DaxConfig),
-    FaultInject(FaultInjectConfig),
-    Fs(FsConfig),
-    FsNative(FsNativeConfig),
-    Mock(MockConfig),
-    Resp(RespConfig),
-    S3(S3Config),
-    Valkey(ValkeyConfig),
-    /// Or why LMCache would refuse to make it, which it finds out only then.
-    NixlStoreDynamic(Result<NixlStoreDynamicConfig, String>),
-    RawBlock(Box<RawBlockConfig>),
-    /// Only LMCache's own adapter can run it, in a Python process.
-    Bridged,
-}
-
-impl AdapterKind {
-    /// Whether this program has an adapter for it.
-    pub fn is_native(&self) -> bool {
-        match self {
-            AdapterKind::Bridged => false,
-            AdapterKind::FaultInject(config) => config.inner.kind.is_native(),
-            _ => true,
-        }
-    }
-}
-
-/// A registered adapter type: its name, its fields and how they are checked.
-pub struct SpecType {
-    pub name: &'static str,
-    /// Its own fields beside the common ones; `None` for a type that takes any.
-    pub fields: Option<&'static [&'static str]>,
-    /// The type's own checks, with LMCache's messages in LMCache's order.
-    pub parse: fn(&Map<String, Value>) -> Result<AdapterKind, String>,
-}
-
-/// Checks every spec and returns the first, which alone is measured.
+/// Checks every spec and returns the first; only that one is measured.
 pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     let mut parsed = Vec::with_capacity(specs.len());
     for (index, raw) in specs.iter().enumerate() {
@@ -142,7 +56,7 @@ pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
     Ok(ParsedSpecs { first, warnings })
 }
 
-/// `flag` names the spec in messages. LMCache refuses a byte order mark, which editors on Windows put in front.
+/// `flag` names the spec in messages. A byte order mark, which editors on Windows add, is skipped.
 fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
     let raw = raw.strip_prefix('\u{feff}').unwrap_or(raw);
     let value = parse_json(flag, raw)?;
@@ -156,34 +70,24 @@ fn parse(flag: &str, raw: &str) -> Result<(AdapterSpec, Vec<Warning>), String> {
         None | Some(Value::Null) => return Err(format!("{flag}: missing 'type' field")),
         Some(name) => name,
     };
-    let Some(spec_type) = type_name.as_str().and_then(registry::find) else {
-        let (name, known) = (value::repr(type_name), registry::names());
+    let Some(adapter_type) = type_name.as_str().and_then(find) else {
+        let (name, known) = (value::repr(type_name), names());
         return Err(format!("{flag}: unknown adapter type {name}. Known: {known}"));
     };
-    let type_name = spec_type.name;
-    let kind = check_fields(spec_type, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
-    let mut warnings = field_warnings(spec_type, fields);
-    warnings.extend(common::without_effect(fields));
+    let type_name = adapter_type.name;
+    let kind = check_fields(adapter_type, fields).map_err(|message| format!("{flag} ('{type_name}'): {message}"))?;
+    let mut warnings = adapter_type.field_warnings(fields);
+    warnings.extend(common::fields_without_effect(fields));
     common::literal_paths(&value, &mut warnings);
-    if let AdapterKind::FaultInject(config) = &kind {
-        warnings.extend(config.inner_warnings.clone());
-    }
+    warnings.extend(kind.warnings());
     let spec = AdapterSpec {
         kind,
-        type_name: type_name.to_owned(),
+        type_name,
         raw: raw.to_owned(),
-        serde: serde::parse(fields),
+        serde: parse_serde(fields),
         shown: secret::masked(raw, &value),
     };
     Ok((spec, warnings))
-}
-
-/// Fields that the type does not know, or that do nothing.
-fn field_warnings(spec_type: &SpecType, fields: &Map<String, Value>) -> Vec<Warning> {
-    let unknown = spec_type.fields.map(|own| common::unknown(fields, own));
-    let mut warnings = unknown.unwrap_or_default();
-    warnings.extend(idle::warnings(spec_type.name, fields));
-    warnings
 }
 
 fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
@@ -209,7 +113,7 @@ fn parse_json(flag: &str, raw: &str) -> Result<Value, String> {
     })
 }
 
-/// The deepest level of brackets outside strings, counted before anything recurses over them.
+/// The deepest level of brackets outside strings, counted before the recursive parser runs.
 fn nesting(raw: &str) -> usize {
     let (mut level, mut deepest) = (0usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -229,10 +133,10 @@ fn nesting(raw: &str) -> usize {
     deepest
 }
 
-/// Everything behind the type, in LMCache's order.
-fn check_fields(spec_type: &SpecType, fields: &Map<String, Value>) -> Result<AdapterKind, String> {
+/// Checks all fields but the type, in LMCache's order.
+fn check_fields(adapter_type: &AdapterType, fields: &Fields) -> Result<Config, String> {
     common::check_affinity_tag(fields)?;
-    let kind = (spec_type.parse)(fields)?;
+    let kind = (adapter_type.parse)(fields)?;
     common::check_eviction(fields)?;
     common::check_serde(fields)?;
     Ok(kind)

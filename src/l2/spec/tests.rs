@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::l2::adapters::fs::config::{FsConfig, Names, Temporary};
+use crate::l2::adapters::mock::MockConfig;
+use crate::l2::adapters::registry::AdapterConfig;
 
 fn parse_all(specs: &[&str]) -> Result<ParsedSpecs, String> {
     let specs: Vec<String> = specs.iter().map(|spec| (*spec).to_owned()).collect();
@@ -21,10 +24,15 @@ pub fn message(spec: &str) -> String {
         .to_owned()
 }
 
-/// What a right spec means, and its warnings.
-pub fn config(spec: &str) -> (AdapterKind, Vec<Warning>) {
-    let parsed = parse_all(&[spec]).unwrap();
-    (parsed.first.kind, parsed.warnings)
+pub fn parse_one(spec: &str) -> ParsedSpecs {
+    parse_all(&[spec]).unwrap()
+}
+
+/// What a valid spec means, and its warnings.
+pub fn config<C: AdapterConfig + Clone>(spec: &str) -> (C, Vec<Warning>) {
+    let parsed = parse_one(spec);
+    let config = parsed.first.kind.get::<C>().expect("a config of this type");
+    (config.clone(), parsed.warnings)
 }
 
 /// The message about one more field of a spec that is right without it.
@@ -132,14 +140,18 @@ fn fs_fields_are_checked() {
     let full = format!(r#"{{{FS}, "relative_tmp_dir": "t", "read_ahead_size": true, "use_odirect": true}}"#);
     let parsed = parse_all(&[&full]).unwrap();
     let expected = FsConfig {
+        class_name: "FSL2Adapter",
         base_path: PathBuf::from("/x"),
-        relative_tmp_dir: Some("t".to_owned()),
+        names: Names::Data,
+        temporary: Temporary::Inside("t".to_owned()),
         read_ahead_size: Some(1),
         use_odirect: true,
+        threads: None,
+        capacity_bytes: None,
     };
-    assert_eq!(parsed.first.kind, AdapterKind::Fs(expected));
+    assert_eq!(parsed.first.kind.get::<FsConfig>(), Some(&expected));
     assert_eq!(
-        (parsed.first.type_name.as_str(), parsed.first.raw.as_str()),
+        (parsed.first.type_name, parsed.first.raw.as_str()),
         ("fs", full.as_str())
     );
     assert_eq!(parsed.warnings, []);
@@ -176,17 +188,10 @@ fn mock_fields_are_checked() {
         lookup_latency: Duration::ZERO,
         load_latency: Duration::from_nanos(1500),
     };
-    let parsed = parse_all(&[spec]).unwrap();
-    assert_eq!(
-        (parsed.first.kind, parsed.warnings),
-        (AdapterKind::Mock(expected), vec![])
-    );
+    assert_eq!(config::<MockConfig>(spec), (expected, vec![]));
 
     let null_device = r#"{"type": "mock", "max_size_gb": 1, "mock_bandwidth_gb": "inf"}"#;
-    let AdapterKind::Mock(config) = parse_all(&[null_device]).unwrap().first.kind else {
-        panic!()
-    };
-    assert_eq!(config.bandwidth_bytes_per_s, None);
+    assert_eq!(config::<MockConfig>(null_device).0.bandwidth_bytes_per_s, None);
 }
 
 #[test]
@@ -230,8 +235,8 @@ fn the_first_message_is_the_one_lmcache_comes_to_first() {
 fn types_this_program_cannot_run_get_the_common_checks() {
     let spec = r#"{"type": "aerospike", "hosts": "h:1", "eviction": {"eviction_policy": "ARC"}}"#;
     let parsed = parse_all(&[spec]).unwrap();
-    assert_eq!(parsed.first.kind, AdapterKind::Bridged);
-    let codes: Vec<_> = parsed.warnings.iter().map(|warning| warning.code()).collect();
+    assert!(!parsed.first.kind.is_native());
+    let codes: Vec<_> = parsed.warnings.iter().map(Warning::code).collect();
     assert_eq!(codes, ["field-without-effect"]);
 }
 

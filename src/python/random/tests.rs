@@ -1,7 +1,7 @@
 //! Every operation against numbers that CPython drew.
 
+use ring::digest;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::*;
 
@@ -22,8 +22,8 @@ fn numbers(list: &Value) -> Vec<u64> {
 
 fn sha256(list: &[usize]) -> String {
     let texts: Vec<String> = list.iter().map(usize::to_string).collect();
-    let digest = Sha256::digest(texts.join(","));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = digest::digest(&digest::SHA256, texts.join(",").as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// C's hexadecimal form of a number between 0 and 1 that is not tiny.

@@ -22,7 +22,7 @@ impl KeyType for KeyBytes {
     }
 }
 
-/// The keys of all salts that were met.
+/// The keys of all salts so far.
 pub struct Keys {
     master: hkdf::Prk,
     key_bytes: usize,
@@ -33,7 +33,7 @@ pub struct Keys {
 impl Keys {
     pub fn new(master_key: &[u8], key_bytes: usize) -> Keys {
         Keys {
-            // No salt means one of zeros in HKDF, and an empty one is padded to that.
+            // HKDF without a salt uses zeros, and an empty salt is padded with zeros.
             master: Salt::new(HKDF_SHA256, &[]).extract(master_key),
             key_bytes,
             by_salt: HashMap::new(),

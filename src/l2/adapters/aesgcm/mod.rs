@@ -1,7 +1,8 @@
-//! Encryption around any other adapter (`--apply-serde`): objects are sealed before they are handed on and opened after they
-//! came back, inside the measured time. The adapter inside sees only frames, in buffers of their own.
+//! Encryption around any other adapter (`--apply-serde`): objects are encrypted before a store and decrypted after a load,
+//! inside the measured time. The inner adapter sees only frames, in buffers of their own.
 
 pub(crate) mod cipher;
+pub mod config;
 
 use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use self::cipher::Keys;
 pub use self::cipher::OVERHEAD_BYTES;
+use self::config::AesGcmConfig;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, IoPath, Item, Operation, Outcome, Residency, StepLabels, Submit, Task,
 };
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::AesGcmConfig;
 use crate::l2::warning::Warning;
 use crate::result::model::{Entry, Section};
 use crate::stats::histogram::LatencyHistogram;
@@ -24,10 +25,10 @@ use crate::sys::{limits, parallel, whole_file};
 use crate::units::{GIB, duration_ns};
 use crate::url::literal_path_advice;
 
-/// A key is some dozens of bytes; whatever is longer is another file.
+/// A key has some dozens of bytes; a longer file is not one.
 const MASTER_KEY_BYTES_MAX: u64 = 1 << 20;
 
-/// Buffers for the frames of one round, from which the adapter inside is made.
+/// Buffers for the frames of one round, which the inner adapter uses.
 pub struct Frames {
     pub arena: Arc<Arena>,
     slots: Vec<Slot>,
@@ -59,9 +60,9 @@ pub struct AesGcmAdapter {
     workers: usize,
     key_bits: usize,
     spare: Vec<Slot>,
-    /// The objects' own buffers while their frames are away, by task.
+    /// The objects' own buffers while the inner adapter has their frames, by task.
     parked: HashMap<usize, Vec<Option<Slot>>>,
-    /// Sealed tasks that the adapter inside had no room for.
+    /// Encrypted tasks that the inner adapter was too busy for.
     backlog: VecDeque<Task>,
     done: VecDeque<Completion>,
     encrypt: Cost,
@@ -89,7 +90,7 @@ impl AesGcmAdapter {
         })
     }
 
-    /// Puts a frame's buffer in the place of each object's. False when there are not enough.
+    /// Replaces each object's buffer by one for its frame. False when there are not enough.
     fn park(&mut self, task: &mut Task) -> bool {
         if self.spare.len() < task.items.len() {
             return false;
@@ -112,7 +113,7 @@ impl AesGcmAdapter {
         }
     }
 
-    /// Opens what was loaded, and gives every object its own buffer back.
+    /// Decrypts what was loaded, and returns every object's own buffer.
     fn receive(&mut self, mut completion: Completion) {
         if let Some(mut own) = self.parked.remove(&completion.id) {
             if completion.operation == Operation::Load {
@@ -184,7 +185,7 @@ impl AesGcmAdapter {
     }
 }
 
-/// Runs `one` over all items with their own buffers, on `workers` threads. What fails becomes the item's outcome.
+/// Runs `one` over all items with their own buffers, on `workers` threads. An error becomes the item's outcome.
 fn crypt(
     cost: &mut Cost,
     workers: usize,
@@ -272,14 +273,8 @@ impl Adapter for AesGcmAdapter {
             for item in &mut task.items {
                 item.outcome = Outcome::Failed(sentence.clone());
             }
-            return Submit::Done(Completion {
-                id: task.id,
-                operation: task.operation,
-                items: task.items,
-                created: task.created,
-                submitted: Instant::now(),
-                completed: Instant::now(),
-            });
+            let now = Instant::now();
+            return Submit::Done(task.complete(now, now));
         }
         if task.operation == Operation::Store
             && let Some(own) = self.parked.get_mut(&task.id)
@@ -335,7 +330,7 @@ impl Adapter for AesGcmAdapter {
     }
 
     fn close(self: Box<Self>) -> Result<(), String> {
-        // The adapter inside first: it may still write to frames.
+        // The inner adapter first: it may still write to frames.
         self.inner.close()
     }
 }

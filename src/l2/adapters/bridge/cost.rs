@@ -1,5 +1,5 @@
-//! What the bridge itself costs: the time of a submit as this process sees it, less the time that LMCache's adapter had it.
-//! Collected beside the measured times, shown as sections of the report's end.
+//! The cost of the bridge: the time of a submit as this process measures it, less the time inside LMCache's adapter. Shown as
+//! sections at the end of the report.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Cost {
         }
     }
 
-    /// A submit to LMCache's mock, which does next to nothing, alone on its way.
+    /// A submit to LMCache's mock, which does almost nothing, with no other in flight.
     pub fn add_mock(&mut self, whole: Duration, adapter_ns: u64) {
         self.mock.add(whole, adapter_ns);
     }

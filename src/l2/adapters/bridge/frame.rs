@@ -1,4 +1,4 @@
-//! Frames of the bridge: a length and a body each, little-endian (docs/formats.md). Pure; `helper.py` speaks the same.
+//! Frames of the bridge: a length and a body each, little-endian (docs/formats.md). `helper.py` is the other side.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::l2::keys::ObjectKey;
 use crate::sys::arena::SharedParts;
 
 pub const PROTOCOL: u64 = 1;
-/// Longer than any frame of a sensible run, and no more than a confused helper may make us hold.
+/// Longer than any frame of a real run; bounds what a faulty helper can make this side buffer.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 const LENGTH_BYTES: usize = 4;
 const COMPLETED_BYTES: usize = 24;
@@ -24,7 +24,7 @@ pub enum Target {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// LMCache is imported; the adapter comes next.
+    /// LMCache is imported; the adapter is created next.
     Imported,
     Ready {
         class_name: String,
@@ -45,7 +45,7 @@ pub enum Reply {
         task: u32,
         message: String,
     },
-    /// There is no adapter.
+    /// The adapter could not be created.
     Failed {
         stage: String,
         message: String,
@@ -55,7 +55,7 @@ pub enum Reply {
     Closed,
 }
 
-/// What the helper is told first.
+/// The first frame to the helper.
 pub fn hello(spec: &str, memory: &SharedParts<'_>, align_bytes: usize) -> Vec<u8> {
     let hello = json!({
         "protocol": PROTOCOL,
@@ -72,7 +72,8 @@ pub fn hello(spec: &str, memory: &SharedParts<'_>, align_bytes: usize) -> Vec<u8
     finish(frame)
 }
 
-/// Keys with the places of their buffers. `None` when the keys have not all one model, group, salt and length of hash, as the bench's have.
+/// Keys with the offsets of their buffers. `None` unless all keys have one model, group, salt and hash length, as the
+/// benchmark's have.
 pub fn submit<'a>(
     target: Target,
     operation: Operation,
@@ -149,7 +150,7 @@ fn push_keys<'a>(
     Some(())
 }
 
-/// The length of the first frame in `received`, its own four bytes included; `None` while it is not all there.
+/// The length of the first frame in `received`, its own four bytes included; `None` while it is incomplete.
 pub fn first_frame(received: &[u8]) -> Result<Option<usize>, String> {
     let Some(length) = received.first_chunk::<LENGTH_BYTES>() else {
         return Ok(None);
@@ -177,7 +178,7 @@ pub fn reply(frame: &[u8]) -> Result<Reply, String> {
     reply.ok_or_else(|| "it sent a frame that this version does not know".to_owned())
 }
 
-/// What an adapter that is there says about itself. Fields beyond these are read over, whatever they hold.
+/// What a created adapter reports about itself. Other fields are ignored.
 #[derive(Deserialize)]
 struct ReadyFields {
     protocol: u64,

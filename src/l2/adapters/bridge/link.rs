@@ -1,4 +1,4 @@
-//! The helper process and the socket to it. Every wait has an end, and the process never outlives this value.
+//! The helper process and the socket to it. Every wait is bounded, and dropping the link ends the process.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -17,9 +17,9 @@ use crate::sys::signal;
 use crate::sys::stream::Stream;
 use crate::url::literal_path_advice;
 
-/// The whole program; nothing is written to disk for it.
+/// The helper's source, passed on its command line; nothing is written to disk.
 const HELPER: &str = include_str!("helper.py");
-/// How long a helper that reads nothing is written to.
+/// How long to wait for a helper that reads nothing.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 const END_POLL: Duration = Duration::from_millis(5);
@@ -52,7 +52,7 @@ impl Link {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(memory))
             .stderr(Stdio::piped())
-            // Ctrl-C is for the benchmark, which finishes what is under way.
+            // Ctrl-C is for the benchmark, which finishes what is in flight.
             .process_group(0)
             .spawn()
             .map_err(|error| {
@@ -91,7 +91,7 @@ impl Link {
         };
         let mut rest = frame;
         while !rest.is_empty() {
-            // One tick at a time: this side looks for replies meanwhile, so that neither waits for the other.
+            // One tick at a time: replies are read meanwhile, so that neither side waits for the other.
             self.stream.limits = Deadline {
                 at: whole.at.min(Instant::now() + TICK),
                 ..whole
@@ -160,7 +160,7 @@ impl Link {
         }
     }
 
-    /// The sentence about a helper that is gone.
+    /// The sentence about a helper that ended.
     fn death(&mut self) -> String {
         let how = match self.wait_for_end() {
             Some(status) => status_text(status),
@@ -190,7 +190,7 @@ impl Link {
             at: Instant::now() + END_TIMEOUT,
             on_signal: OnSignal::Grace(CLOSE_GRACE),
         };
-        // Before it come answers of tasks that nobody waits for any more.
+        // Replies of tasks that nobody waits for may come first.
         while let Some(reply) = self.receive_by(limits)? {
             if reply == Reply::Closed {
                 self.wait_for_end();
@@ -209,7 +209,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // Failure means that it is gone already.
+        // Failure means that it has ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }

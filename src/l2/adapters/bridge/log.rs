@@ -1,4 +1,4 @@
-//! The last lines that the helper and LMCache logged, for sentences about a failure. Bounded in lines and in their length.
+//! The last lines that the helper and LMCache logged, for messages about failures. Bounded in number and length.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 const LINES_MAX: usize = 64;
 const LINE_BYTES_MAX: u64 = 4096;
-/// How far the log may be behind an answer on the socket.
+/// How far the log may lag behind a reply on the socket.
 const LAG: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 struct Lines {
     kept: VecDeque<String>,
-    /// Of all that came, kept or not.
+    /// All lines so far, kept or not.
     count: u64,
 }
 
@@ -38,22 +38,22 @@ impl Log {
         Log { lines, thread }
     }
 
-    /// How many lines came so far.
+    /// All lines so far.
     pub fn count(&self) -> u64 {
         lock(&self.lines).count
     }
 
-    /// Waits for the last words of a helper that is gone, unless a child of its own still holds the pipe.
+    /// Waits for the last lines of a helper that ended, unless a child of it still holds the pipe.
     pub fn wait_for_end(&self) {
         wait_until(|| self.thread.as_ref().is_none_or(JoinHandle::is_finished));
     }
 
-    /// Waits for a line after the first `count`, which may still be on its way when the answer that it explains is here.
+    /// Waits for a line after the first `count`; it may arrive later than the reply that it explains.
     pub fn wait_for_more(&self, count: u64) -> bool {
         wait_until(|| self.count() > count)
     }
 
-    /// The last line that says something; only of those after the first `count`.
+    /// The last line that is not blank, among those after the first `count`.
     pub fn last_after(&self, count: u64) -> Option<String> {
         let lines = lock(&self.lines);
         let newer = usize::try_from(lines.count.saturating_sub(count)).unwrap_or(usize::MAX);
@@ -68,7 +68,7 @@ fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether it became so before the log's lag was over.
+/// Whether the condition became true within the log's lag.
 fn wait_until(condition: impl Fn() -> bool) -> bool {
     let end = Instant::now() + LAG;
     loop {

@@ -1,5 +1,5 @@
 //! LMCache's own adapters, run by the user's Python in a helper process on the benchmark's buffers. Keys, payloads, rounds,
-//! verification and report stay here; the helper only hands tasks to LMCache and tells what came back.
+//! verification and report stay here; the helper only passes tasks to LMCache and returns its results.
 
 mod cost;
 pub(crate) mod frame;
@@ -21,12 +21,11 @@ use self::link::Link;
 use self::outcome::StoreRule;
 use crate::error::Error;
 use crate::l2::adapter::{
-    Adapter, Capabilities, Completion, Environment, IoPath, Item, Operation, Outcome, Residency, StepLabels, Submit,
-    Task,
+    Adapter, Capabilities, Completion, Environment, IoPath, Operation, Outcome, Residency, StepLabels, Submit, Task,
 };
 use crate::l2::adapters::cold;
+use crate::l2::adapters::registry::AdapterSpec;
 use crate::l2::keys::{ObjectKey, bench_key};
-use crate::l2::spec::AdapterSpec;
 use crate::l2::warning::Warning;
 use crate::result::model::Section;
 use crate::sys::signal;
@@ -43,17 +42,14 @@ pub struct BridgeRequest {
     pub python: Option<PathBuf>,
     pub keys_per_submit: usize,
     pub align_bytes: usize,
-    /// How long LMCache may take to make its adapter, once it is imported.
+    /// How long LMCache may take to create its adapter after its import.
     pub create_timeout: Duration,
 }
 
 struct Pending {
-    id: usize,
-    operation: Operation,
-    items: Vec<Item>,
-    created: Instant,
+    task: Task,
     submitted: Instant,
-    /// How much was logged before it.
+    /// Lines of the log before the submit.
     log_lines: u64,
 }
 
@@ -62,17 +58,17 @@ pub struct BridgeAdapter {
     capabilities: Capabilities,
     object_bytes: usize,
     store_rule: StoreRule,
-    /// Where one file per object lies, for the types that keep such files.
+    /// The directory of the types that keep one file per object.
     file_store: Option<PathBuf>,
-    /// Objects that were there before, as far as the rule needs them.
+    /// Objects that existed before the run, if the rule needs them.
     existing: HashSet<ObjectKey>,
     cost: Cost,
     next_task: u32,
     tasks: HashMap<u32, Pending>,
     done: VecDeque<Completion>,
-    /// Whether the log had something to say about the last task that failed.
-    log_is_telling: bool,
-    /// Why the helper is of no use any more.
+    /// Whether the log had a line about the last task that failed.
+    log_has_lines: bool,
+    /// Why the helper cannot be used any more.
     broken: Option<String>,
 }
 
@@ -102,7 +98,7 @@ impl BridgeAdapter {
         let mut adapter = BridgeAdapter {
             link,
             capabilities: Capabilities {
-                // Once per run, and shown until its end.
+                // Leaked once per run.
                 class_name: Box::leak(class_name.into_boxed_str()),
                 keeps_data: true,
                 storage_path,
@@ -115,7 +111,7 @@ impl BridgeAdapter {
             next_task: 0,
             tasks: HashMap::new(),
             done: VecDeque::new(),
-            log_is_telling: true,
+            log_has_lines: true,
             broken: None,
         };
         let has_buffers = memory.used_bytes >= request.keys_per_submit * environment.object_bytes;
@@ -173,7 +169,7 @@ impl BridgeAdapter {
                 let Some(pending) = self.tasks.remove(&task) else {
                     return;
                 };
-                let items = &pending.items;
+                let items = &pending.task.items;
                 let outcomes = match operation {
                     Operation::Store if success => {
                         outcome::stored(self.store_rule, items, stored_bytes, &self.existing)
@@ -192,43 +188,36 @@ impl BridgeAdapter {
                     return;
                 };
                 let sentence = format!("LMCache's adapter refused the task: {message}");
-                let outcomes = vec![Outcome::Failed(sentence); pending.items.len()];
+                let outcomes = vec![Outcome::Failed(sentence); pending.task.items.len()];
                 self.complete(pending, completed, outcomes, None);
             }
             _ => {}
         }
     }
 
-    fn complete(&mut self, pending: Pending, completed: Instant, outcomes: Vec<Outcome>, adapter_ns: Option<u64>) {
-        let whole = completed.duration_since(pending.created);
+    fn complete(&mut self, mut pending: Pending, completed: Instant, outcomes: Vec<Outcome>, adapter_ns: Option<u64>) {
+        let whole = completed.duration_since(pending.task.created);
         if let Some(adapter_ns) = adapter_ns {
-            self.cost.add(pending.operation, whole, adapter_ns);
+            self.cost.add(pending.task.operation, whole, adapter_ns);
         }
-        // A part of the whole, whatever the helper's clock says.
+        // The helper's clock may differ; the adapter's time is at most the whole.
         let adapter_ns = adapter_ns.unwrap_or(0).min(duration_ns(whole));
-        let mut items = pending.items;
+        let items = &mut pending.task.items;
         let keys = items.len().max(1) as u64;
         for (item, outcome) in items.iter_mut().zip(outcomes) {
             item.outcome = outcome;
-            // LMCache tells the time of a task only; its keys share it.
+            // LMCache reports the time of a task, which its keys share.
             item.times.queued_ns = duration_ns(whole).saturating_sub(adapter_ns);
             item.times.service_ns = adapter_ns / keys;
             item.times.transfer_ns = item.times.service_ns;
         }
-        self.done.push_back(Completion {
-            id: pending.id,
-            operation: pending.operation,
-            items,
-            created: pending.created,
-            submitted: pending.submitted,
-            completed,
-        });
+        self.done.push_back(pending.task.complete(pending.submitted, completed));
     }
 
-    /// With what the log said since the task was submitted. It is waited for once in vain, not for every task.
+    /// The sentence with the last log line since the task was submitted. After one wait without a line no task waits again.
     fn with_log(&mut self, sentence: &str, lines_before: u64) -> String {
-        if self.log_is_telling {
-            self.log_is_telling = self.link.log().wait_for_more(lines_before);
+        if self.log_has_lines {
+            self.log_has_lines = self.link.log().wait_for_more(lines_before);
         }
         let line = self.link.log().last_after(lines_before);
         line.map_or_else(
@@ -239,16 +228,16 @@ impl BridgeAdapter {
 
     fn give_up(&mut self, sentence: String) {
         let mut tasks: Vec<Pending> = self.tasks.drain().map(|(_, pending)| pending).collect();
-        tasks.sort_by_key(|pending| pending.id);
+        tasks.sort_by_key(|pending| pending.task.id);
         for pending in tasks {
-            let outcomes = vec![Outcome::Failed(sentence.clone()); pending.items.len()];
+            let outcomes = vec![Outcome::Failed(sentence.clone()); pending.task.items.len()];
             self.complete(pending, Instant::now(), outcomes, None);
         }
         self.broken = Some(sentence);
     }
 }
 
-/// Where a type keeps its files, so that the device under them can be watched.
+/// Where a type keeps its files; the device counters are those of this path.
 fn storage_path(spec: &Value) -> Option<PathBuf> {
     let inner = spec.get("inner").unwrap_or(spec);
     let parameters = inner.get("backend_params").unwrap_or(inner);
@@ -258,7 +247,7 @@ fn storage_path(spec: &Value) -> Option<PathBuf> {
     path.map(PathBuf::from)
 }
 
-/// The directory of the types that name a file for each object as this program does.
+/// The directory of the types that name files as this program does.
 fn file_store(spec: &Value) -> Option<PathBuf> {
     let inner = spec.get("inner").unwrap_or(spec);
     let keeps_files = matches!(inner.get("type").and_then(Value::as_str), Some("fs" | "fs_native"));
@@ -270,7 +259,7 @@ impl Adapter for BridgeAdapter {
         &self.capabilities
     }
 
-    /// LMCache tells the time of a task as a whole.
+    /// LMCache reports the time of a whole task.
     fn step_labels(&self, _operation: Operation) -> StepLabels {
         ["", "Transfer", ""]
     }
@@ -278,10 +267,10 @@ impl Adapter for BridgeAdapter {
     fn prepare(&mut self, _operation: Operation) -> Result<IoPath, String> {
         match &self.broken {
             Some(sentence) => Err(sentence.clone()),
-            None => Ok(IoPath {
-                name: format!("LMCache's {} in Python", self.capabilities.class_name),
-                depth: 0,
-            }),
+            None => {
+                let name = format!("LMCache's {} in Python", self.capabilities.class_name);
+                Ok(IoPath::new(name, 0))
+            }
         }
     }
 
@@ -294,11 +283,8 @@ impl Adapter for BridgeAdapter {
             .map(|item| (&item.key, item.slot.as_ref().map_or(0, |slot| slot.offset())));
         let frame = frame::submit(Target::Measured, task.operation, number, keyed, self.object_bytes);
         let pending = Pending {
-            id: task.id,
-            operation: task.operation,
-            items: task.items,
-            created: task.created,
             submitted: task.created,
+            task,
             log_lines: self.link.log().count(),
         };
         let sent = match (frame, &self.broken) {
@@ -337,7 +323,7 @@ impl Adapter for BridgeAdapter {
         }
     }
 
-    /// LMCache has no way to take a task back: what was submitted finishes.
+    /// LMCache cannot cancel a task: what was submitted finishes.
     fn cancel(&mut self) {}
 
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
@@ -377,7 +363,7 @@ impl Adapter for BridgeAdapter {
             }
             None => link.close(),
         };
-        // Only now is the helper gone for certain, and with it whoever could still write to these buffers.
+        // The helper has ended, so nothing can write to these buffers any more.
         drop(tasks);
         closed
     }

@@ -1,5 +1,4 @@
-//! What became of each key, from the little that LMCache says about a task. It reads a directory once,
-//! before the run.
+//! The outcome of each key, derived from what LMCache reports about a task.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,7 +9,7 @@ use serde_json::Value;
 use crate::l2::adapter::{Item, Outcome};
 use crate::l2::keys::ObjectKey;
 
-/// Far more files than a run has keys.
+/// Far more files than any run has keys.
 const FILES_MAX: usize = 16 << 20;
 
 /// How a type accounts for a store.
@@ -20,7 +19,7 @@ pub enum StoreRule {
     CountsNew { unit_bytes: u64 },
     /// Files that exist are left alone, but LMCache counts bytes for those that another process wrote.
     KeepsFiles,
-    /// Every object is written; what LMCache counts says nothing about that.
+    /// Every object is written; LMCache's byte count is not used.
     WritesAll,
 }
 
@@ -46,7 +45,7 @@ impl StoreRule {
 
 /// Objects that lie below `base_path` before the run.
 pub fn existing_objects(base_path: &Path) -> HashSet<ObjectKey> {
-    // A directory that is not there holds none; the adapter makes it.
+    // A missing directory holds none; the adapter creates it.
     let entries = fs::read_dir(base_path).into_iter().flatten().take(FILES_MAX);
     let key = |entry: io::Result<fs::DirEntry>| ObjectKey::from_file_name(entry.ok()?.file_name().to_str()?);
     entries.filter_map(key).collect()

@@ -1,4 +1,4 @@
-//! Which Python runs the helper, and what to install when something is missing there. It starts nothing.
+//! Which Python runs the helper, and what to install when something is missing there.
 
 use std::env;
 use std::ffi::OsString;
@@ -31,8 +31,8 @@ pub fn missing_lmcache(python: &Path, message: &str, module: Option<&str>) -> St
     }
 }
 
-/// The sentence for an adapter that could not be made. What a type needs beside LMCache is only said when something could
-/// not be imported or is not built in.
+/// The sentence for an adapter that could not be created. What a type needs besides LMCache is named only when something
+/// could not be imported or is not built in.
 pub fn no_adapter(type_name: &str, python: &Path, message: &str, module: Option<&str>) -> String {
     // A sentence of LMCache's loses its full stop, a command (`pip install -e .`) keeps it.
     let message = match message.strip_suffix('.') {
@@ -49,7 +49,7 @@ pub fn no_adapter(type_name: &str, python: &Path, message: &str, module: Option<
     }
 }
 
-/// What LMCache 0.5.6 says when a library, an extension or a service of this node is not there.
+/// LMCache 0.5.6's messages for a missing library, extension or service of this node.
 const ABSENT: [&str; 6] = [
     "not installed",
     "not available",

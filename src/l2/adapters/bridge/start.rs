@@ -1,4 +1,4 @@
-//! From a spec to a helper with an adapter in it, or to the sentence that says who must mend what.
+//! Starts the helper and its adapter, or returns a sentence with the cause and the remedy.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::frame::{self, Reply};
 use super::link::Link;
 use super::{BridgeRequest, python};
 use crate::error::Error;
-use crate::l2::spec::AdapterSpec;
+use crate::l2::adapters::registry::AdapterSpec;
 use crate::sys::arena::SharedParts;
 use crate::sys::signal;
 
@@ -30,7 +30,7 @@ pub fn start(
     Ok((link, class_name, facts))
 }
 
-/// Waits for the adapter, or says who must mend what.
+/// Waits for the adapter, or returns the cause and the remedy.
 fn greet(
     link: &mut Link,
     spec: &AdapterSpec,
@@ -67,7 +67,7 @@ pub fn not_created(sentence: String) -> Error {
     Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
 }
 
-/// The answer to the hello: the imports have a time limit of their own, the adapter has `create_timeout`.
+/// The reply to the hello frame: the imports have their own time limit, the adapter has `create_timeout`.
 fn first_reply(link: &mut Link, create_timeout: Duration) -> Result<Reply, String> {
     match next_reply(link, START_TIMEOUT)? {
         Some(Reply::Imported) => {}

@@ -1,11 +1,11 @@
-//! The mapped devices and their slots: which device takes the next object, and where. It copies nothing.
+//! The mapped devices and their slots: which device takes the next object, and where.
 
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::l2::spec::DaxDevice;
+use super::config::DaxDevice;
 use crate::sys::file_map::{FileMap, Piece};
 use crate::sys::limits;
 use crate::url::literal_path_advice;
@@ -21,7 +21,7 @@ pub struct Devices {
     slot_bytes: usize,
 }
 
-/// A device is the same under any name; a file too.
+/// Identifies a device or file under any name.
 #[derive(PartialEq, Eq)]
 struct Identity(u64, u64);
 
@@ -72,7 +72,7 @@ impl Devices {
         Some(piece)
     }
 
-    /// At most so many slots from the ends of the devices, with their pages present. A run that fits never reaches them.
+    /// At most `count` slots from the ends of the devices, with their pages present. A run that fits does not reach them.
     pub fn take_last(&mut self, count: usize) -> Vec<Piece> {
         let slot_bytes = self.slot_bytes;
         let mut pieces = Vec::with_capacity(count);
@@ -85,13 +85,13 @@ impl Devices {
                 pieces.push(piece);
                 device.max_slots -= 1;
             }
-            // Where the kernel does not know how, the first copy makes them present.
+            // Where the kernel cannot do that, the first copy makes them present.
             let _ = device.mapping.populate(device.mapping.rest().end..end);
         }
         pieces
     }
 
-    /// Makes the pages present that so many objects will need, as far as the kernel knows how.
+    /// Makes the pages of the next `objects` objects present. False where the kernel cannot do that.
     pub fn populate(&self, objects: u64) -> bool {
         let total: u64 = self.devices.iter().map(|device| device.max_slots).sum();
         self.devices.iter().all(|device| {

@@ -1,6 +1,7 @@
-//! The `dax` adapter: objects copied into slots of mapped memory devices or files. Nothing of it outlives the process: the index
-//! is in memory, and the device holds bytes only, as in LMCache.
+//! The `dax` adapter: objects copied into slots of mapped memory devices or files. As in LMCache nothing survives the
+//! process: the index is in memory, and the device holds bytes only.
 
+pub mod config;
 mod device;
 mod probe;
 
@@ -9,32 +10,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use self::config::DaxConfig;
 use self::device::Devices;
 use self::probe::Probe;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoPath, Item, KeyTimes, Operation, Outcome, ProbeSlice, Submit,
     Task,
 };
-use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
+use crate::l2::adapters::tasks::{self, Place, Tasks};
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::DaxConfig;
 use crate::l2::warning::Warning;
 use crate::sys::file_map::Piece;
 use crate::units::duration_ns;
 
-/// The fewest objects copied in one job, as in LMCache: a copy of one is hardly longer than its hand-over.
+/// The fewest objects copied in one job, as in LMCache: a copy takes hardly longer than its hand-over.
 const KEYS_PER_JOB_MIN: usize = 8;
 
-/// Where the bytes of one key go to or come from.
+/// The source or target of one key's bytes.
 enum Target {
     Store(Piece),
     Load(Arc<Piece>),
-    /// What becomes of the key is decided.
+    /// The key's outcome is known already.
     None,
 }
 
-/// Neighbouring keys of one task.
+/// Consecutive keys of one task.
 struct Job {
     place: Place,
     created: Instant,
@@ -56,8 +57,8 @@ pub struct DaxAdapter {
     index: HashMap<ObjectKey, Stored>,
     pool: Option<Pool<Job>>,
     cancelled: Arc<AtomicBool>,
-    tasks: Assembly,
-    /// Whether the pages of this run's slots are there: asked once, before the first store.
+    tasks: Tasks,
+    /// Whether the pages of this run's slots are present: checked once, before the first store.
     populated: Option<bool>,
     probe: Probe,
 }
@@ -67,7 +68,7 @@ impl DaxAdapter {
         let capabilities = Capabilities {
             class_name: "DaxL2Adapter",
             keeps_data: true,
-            // A mapping has no device whose counters would tell anything.
+            // A mapping has no device with I/O counters.
             storage_path: None,
         };
         Ok(DaxAdapter {
@@ -78,7 +79,7 @@ impl DaxAdapter {
             index: HashMap::new(),
             pool: None,
             cancelled: Arc::new(AtomicBool::new(false)),
-            tasks: Assembly::default(),
+            tasks: Tasks::default(),
             populated: None,
             probe: Probe::default(),
         })
@@ -91,12 +92,12 @@ impl DaxAdapter {
         };
         match self.environment.io_depth {
             0 => configured,
-            asked => asked,
+            forced => forced,
         }
     }
 
     fn start_pool(&self, count: usize) -> Result<Pool<Job>, String> {
-        Pool::start(count, "dax", || {
+        let worker = || {
             let cancelled = Arc::clone(&self.cancelled);
             move |job: &mut Job| {
                 for (item, target) in &mut job.work {
@@ -107,10 +108,11 @@ impl DaxAdapter {
                     }
                 }
             }
-        })
+        };
+        Pool::start(count, "dax", worker, Some)
     }
 
-    /// Decides where a key's bytes go to or come from; for a key without any, its outcome.
+    /// The target of a key, or its outcome where no bytes move.
     fn target(&mut self, operation: Operation, item: &mut Item) -> Target {
         let bytes = item.slot.as_ref().map_or(0, |slot| slot.len());
         let decided = match operation {
@@ -157,7 +159,7 @@ impl DaxAdapter {
         Ok(Arc::clone(piece))
     }
 
-    fn look_up(&mut self, mut task: Task) -> Completion {
+    fn lookup(&mut self, mut task: Task) -> Completion {
         for item in &mut task.items {
             item.outcome = match self.index.get_mut(&item.key) {
                 Some(stored) if stored.piece.is_some() => {
@@ -168,14 +170,7 @@ impl DaxAdapter {
             };
         }
         let now = Instant::now();
-        Completion {
-            id: task.id,
-            operation: task.operation,
-            items: task.items,
-            created: task.created,
-            submitted: now,
-            completed: now,
-        }
+        task.complete(now, now)
     }
 
     fn settle(&mut self, job: Job) -> Option<Completion> {
@@ -226,10 +221,7 @@ impl Adapter for DaxAdapter {
 
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
         if operation == Operation::Lookup {
-            return Ok(IoPath {
-                name: "index in memory".to_owned(),
-                depth: 1,
-            });
+            return Ok(IoPath::index_in_memory());
         }
         let depth = self.workers(operation);
         if self.pool.as_ref().is_none_or(|pool| pool.count() != depth) {
@@ -242,20 +234,17 @@ impl Adapter for DaxAdapter {
             Some(true) => "mmap, pages made present before",
             _ => "mmap",
         };
-        Ok(IoPath {
-            name: format!("threads, {pages}"),
-            depth,
-        })
+        Ok(IoPath::new(format!("threads, {pages}"), depth))
     }
 
     fn submit(&mut self, task: Task) -> Submit {
         if task.operation == Operation::Lookup {
-            return Submit::Done(self.look_up(task));
+            return Submit::Done(self.lookup(task));
         }
         let (id, operation, created) = (task.id, task.operation, task.created);
         let mut first = 0;
         let workers = self.pool.as_ref().map_or(1, Pool::count);
-        // A share of the task for each worker, not less: every job that ends wakes the benchmark's thread.
+        // One share of the task per worker, not less: every job that ends wakes the benchmark's thread.
         let keys_per_job = task.items.len().div_ceil(workers).max(KEYS_PER_JOB_MIN);
         let mut items = self.tasks.begin(task).into_iter();
         loop {
@@ -277,17 +266,8 @@ impl Adapter for DaxAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let job = self.pool.as_ref()?.next(end.saturating_duration_since(Instant::now()));
-            let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.settle(job)) {
-                return Some(completion);
-            }
-            if idle && Instant::now() >= end {
-                return None;
-            }
-        }
+        let next = |adapter: &mut DaxAdapter, timeout| adapter.pool.as_ref()?.next(timeout);
+        tasks::wait(self, timeout, next, DaxAdapter::settle)
     }
 
     fn unlock(&mut self, keys: &[ObjectKey]) {

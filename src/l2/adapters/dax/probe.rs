@@ -1,4 +1,4 @@
-//! What plain copies reach: the same bytes, the same number of threads, no queue and no index.
+//! What plain copies reach: the same bytes and number of threads, without queue and index.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use crate::sys::parallel;
 
 #[derive(Default)]
 pub struct Probe {
-    /// Slots that no object gets: as many as the run writes, if there is room, because places that were just written lie in the
+    /// Slots that no object uses: as many as the run writes, if there is room, because memory that was just written lies in the
     /// CPU's caches.
     pieces: Vec<Piece>,
-    /// Where the next slice begins in them.
+    /// Where the next round begins in them.
     next: usize,
 }
 
 impl Probe {
-    /// Copies a round into slots of the probe's own.
+    /// Copies a round into the probe's own slots.
     pub fn store(
         &mut self,
         devices: &mut Devices,
@@ -50,7 +50,7 @@ impl Probe {
     }
 }
 
-/// Copies the very objects that a load will read.
+/// Copies the objects that a load will read.
 pub fn load(sources: Option<Vec<Arc<Piece>>>, workers: usize, items: &mut [Item]) -> Result<ProbeSlice, String> {
     let sources = sources.ok_or("the probe found no object to read")?;
     let copy = |(item, piece): (&mut Item, Arc<Piece>)| {

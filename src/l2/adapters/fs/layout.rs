@@ -1,5 +1,5 @@
-//! Where objects of the `fs` adapter live: names, temporary names, and what the file system can do. Formats are LMCache's,
-//! to the byte (docs/formats.md).
+//! Paths of the objects of the `fs` adapter, temporary paths, and what the file system supports. The names are LMCache's,
+//! byte for byte (docs/formats.md).
 
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::config::{FsConfig, Names, Temporary};
 use super::recycled::Recycled;
-use super::setup::{Names, Setup, Temporary};
 use crate::l2::keys::ObjectKey;
 use crate::l2::warning::Warning;
 use crate::sys::arena::Arena;
@@ -29,7 +29,7 @@ pub struct Layout {
     base_text: String,
     tmp_text: Option<String>,
     names: Names,
-    /// What makes the temporary names of this process its own.
+    /// Makes the temporary names of this process unique.
     tmp_base: u64,
     tmp_next: AtomicU64,
     /// Bytes that may still be stored.
@@ -40,7 +40,7 @@ pub struct Layout {
     pub fdatasync: bool,
     /// Whether new objects get their space in one piece before they are written.
     pub reserves_space: bool,
-    /// Filled before the first store of a run with `--recycle`.
+    /// Set before the first store of a run with `--recycle`.
     pub recycled: OnceLock<Recycled>,
 }
 
@@ -51,17 +51,17 @@ fn refused(what: &str, path: &Path, error: &io::Error, advice: &str) -> String {
 }
 
 impl Layout {
-    /// Makes the directories and finds out whether O_DIRECT works. Doubts go to `warnings`.
+    /// Creates the directories and probes whether O_DIRECT works.
     pub fn open(
-        setup: &Setup,
+        config: &FsConfig,
         object_bytes: usize,
         fdatasync: bool,
         warnings: &mut Vec<Warning>,
     ) -> Result<Layout, String> {
-        let base = setup.base_path.clone();
+        let base = config.base_path.clone();
         fs::create_dir_all(&base)
             .map_err(|error| refused("create base_path", &base, &error, "name a directory you may write to"))?;
-        let tmp = match &setup.temporary {
+        let tmp = match &config.temporary {
             Temporary::Beside => None,
             Temporary::Inside(relative) => Some(make_tmp_dir(&base, relative)?),
             Temporary::Below(relative) => Some(make_tmp_dirs(&base, relative)?),
@@ -76,17 +76,17 @@ impl Layout {
             base_text: text(&base)?,
             tmp_text: tmp.as_deref().map(text).transpose()?,
             base,
-            names: setup.names,
+            names: config.names,
             tmp_base: RandomState::new().hash_one(std::process::id()),
             tmp_next: AtomicU64::new(0),
-            room_bytes: setup.capacity_bytes.map(AtomicU64::new),
-            read_ahead_bytes: setup.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
+            room_bytes: config.capacity_bytes.map(AtomicU64::new),
+            read_ahead_bytes: config.read_ahead_size.and_then(|bytes| usize::try_from(bytes).ok()),
             direct: false,
             fdatasync,
             reserves_space: false,
             recycled: OnceLock::new(),
         };
-        if setup.use_odirect {
+        if config.use_odirect {
             layout.direct = layout.probe_direct(object_bytes, warnings)?;
         }
         let on_ext4 = files::is_ext4(&layout.base).unwrap_or(false);
@@ -124,7 +124,7 @@ impl Layout {
         let bytes = usize::try_from(block).map_err(io::Error::other)?.max(4096);
         let (_arena, mut slots) = Arena::new(bytes, bytes, false)?.into_slots(bytes);
         let mut slot = slots.pop().ok_or_else(|| io::Error::other("no probe buffer"))?;
-        // A file without a name leaves nothing behind, whatever happens next.
+        // A file without a name leaves nothing behind.
         let file = File::options()
             .read(true)
             .write(true)
@@ -155,7 +155,7 @@ impl Layout {
         &self.base
     }
 
-    /// Writes the files that stores will take over, unless they are there already.
+    /// Writes the files that stores will reuse, unless they exist already.
     pub fn write_recycled(&self, object_bytes: usize, count: usize) -> Result<(), String> {
         if count == 0 || self.recycled.get().is_some() {
             return Ok(());
@@ -207,12 +207,12 @@ impl Layout {
         matches!(self.names, Names::Nixl { .. })
     }
 
-    /// Whether objects lie in directories that are made when they are needed.
+    /// Whether objects lie in directories that are created when needed.
     pub fn is_sharded(&self) -> bool {
         self.names == Names::Nixl { sharded: true }
     }
 
-    /// Takes room for one object, if there is a limit.
+    /// Reserves capacity for one object, if there is a limit.
     pub fn reserve(&self, bytes: u64) -> Result<(), String> {
         let Some(room) = &self.room_bytes else { return Ok(()) };
         let take = |left: u64| left.checked_sub(bytes);

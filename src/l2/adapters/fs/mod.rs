@@ -1,12 +1,12 @@
-//! The `fs` adapter: one file per object in one directory, in LMCache's own names. Here tasks are cut into jobs, jobs go to
-//! threads or to a ring, and finished jobs are put together again.
+//! The `fs` adapter: one file per object in one directory, under LMCache's names. Tasks are split into jobs, which go to
+//! threads or to a ring.
 
+pub mod config;
 mod layout;
 mod object;
 mod probe;
 mod recycled;
 mod ring;
-mod setup;
 mod threads;
 
 use std::fs::File;
@@ -14,39 +14,39 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use self::config::FsConfig;
 use self::layout::Layout;
 use self::probe::Probe;
-use self::ring::RingEngine;
-pub use self::setup::Setup;
+use self::ring::FsJobs;
 use self::threads::Job;
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, ProbeSlice, Residency, Submit,
     Task,
 };
-use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::cold;
 use crate::l2::adapters::pool::Pool;
-use crate::l2::adapters::raw::register;
+use crate::l2::adapters::ring_queue::{RingQueue, register};
+use crate::l2::adapters::tasks::{self, Place, Tasks};
 use crate::l2::keys::ObjectKey;
 use crate::l2::warning::Warning;
 use crate::sys::uring::{Ring, refusal};
 use crate::sys::{files, limits};
 use crate::units::MIB;
 
-/// Transfers in the ring at a time; more gains nothing on one device queue and makes every latency longer.
+/// Transfers in the ring at a time; more gains nothing on one device queue and raises every latency.
 const RING_DEPTH: usize = 8;
 /// Threads for copies, which need a core each.
 const CORES_MAX: usize = 8;
-/// O_DIRECT stores want this many bytes on their way, and small objects, which spend much of their time in create and
-/// rename, as many threads as are allowed (docs/results).
+/// O_DIRECT stores need this many bytes in flight. Small objects spend much of their time in create and rename and need as many
+/// threads as are allowed (docs/results).
 const DIRECT_STORE_BYTES_IN_FLIGHT: usize = 12 * MIB as usize;
 const THREADS_MAX: usize = 12;
 
-/// Which of the two ways an operation goes.
+/// What runs an operation, and how many keys at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Engine {
     Threads(usize),
     Ring(usize),
 }
@@ -55,30 +55,30 @@ pub struct FsAdapter {
     capabilities: Capabilities,
     environment: Environment,
     layout: Arc<Layout>,
-    /// Held while the adapter lives: proof that no other run of this tool stores here.
+    /// Held while the adapter lives, so that no other run of this tool stores here.
     _lock: Option<File>,
     cancelled: Arc<AtomicBool>,
     threads: Option<Pool<Job>>,
-    ring: Option<RingEngine>,
-    way: Way,
+    ring: Option<RingQueue<FsJobs>>,
+    engine: Engine,
     /// Threads that the adapter's own config asks for.
     own_threads: Option<usize>,
-    tasks: Assembly,
+    tasks: Tasks,
     probe: Option<Probe>,
     warnings: Vec<Warning>,
 }
 
 impl FsAdapter {
-    pub fn open(setup: &Setup, environment: Environment) -> Result<FsAdapter, String> {
+    pub fn open(config: &FsConfig, environment: Environment) -> Result<FsAdapter, String> {
         let mut warnings = Vec::new();
-        let layout = Layout::open(setup, environment.object_bytes, environment.fdatasync, &mut warnings)?;
+        let layout = Layout::open(config, environment.object_bytes, environment.fdatasync, &mut warnings)?;
         let lock = if environment.stores {
             Some(lock_for_storing(&layout)?)
         } else {
             None
         };
         let capabilities = Capabilities {
-            class_name: setup.class_name,
+            class_name: config.class_name,
             keeps_data: true,
             storage_path: Some(layout.base().to_owned()),
         };
@@ -90,49 +90,50 @@ impl FsAdapter {
             cancelled: Arc::new(AtomicBool::new(false)),
             threads: None,
             ring: None,
-            way: Way::Threads(1),
-            own_threads: setup.threads,
-            tasks: Assembly::default(),
+            engine: Engine::Threads(1),
+            own_threads: config.threads,
+            tasks: Tasks::default(),
             probe: None,
             warnings,
         })
     }
 
-    fn choose_way(&self, operation: Operation) -> Way {
-        let asked = self.environment.io_depth;
-        let or = |automatic: usize| if asked > 0 { asked } else { automatic };
+    fn choose_engine(&self, operation: Operation) -> Engine {
+        let forced = self.environment.io_depth;
+        let or = |automatic: usize| if forced > 0 { forced } else { automatic };
         let cores = || available_parallelism().map_or(1, usize::from).min(CORES_MAX);
         let cores = self.own_threads.unwrap_or_else(cores);
         if operation == Operation::Lookup {
-            return Way::Threads(or(cores));
+            return Engine::Threads(or(cores));
         }
         let direct = self.layout.direct;
         match self.environment.io_engine {
-            IoEngine::Uring => Way::Ring(or(RING_DEPTH)),
-            _ if self.own_threads.is_some() => Way::Threads(or(cores)),
-            IoEngine::Auto if direct && operation == Operation::Load => Way::Ring(or(RING_DEPTH)),
+            IoEngine::Uring => Engine::Ring(or(RING_DEPTH)),
+            _ if self.own_threads.is_some() => Engine::Threads(or(cores)),
+            IoEngine::Auto if direct && operation == Operation::Load => Engine::Ring(or(RING_DEPTH)),
             _ if direct && operation == Operation::Store => {
                 let overlap = DIRECT_STORE_BYTES_IN_FLIGHT / self.environment.object_bytes.max(1);
-                Way::Threads(or(overlap.clamp(2, THREADS_MAX)))
+                Engine::Threads(or(overlap.clamp(2, THREADS_MAX)))
             }
-            _ if direct => Way::Threads(or(THREADS_MAX)),
-            _ => Way::Threads(or(cores)),
+            _ if direct => Engine::Threads(or(THREADS_MAX)),
+            _ => Engine::Threads(or(cores)),
         }
     }
 
     /// A ring with the arena registered if the kernel allows that.
-    fn open_ring(&mut self, depth: usize) -> io::Result<RingEngine> {
+    fn open_ring(&mut self, depth: usize) -> io::Result<RingQueue<FsJobs>> {
         let mut ring = Ring::new(depth)?;
         let arena = &self.environment.arena;
         if self.layout.direct
             && let Some(warning) = register(&mut ring, arena, self.environment.object_bytes)
         {
-            // Rings of several depths may be refused for the one reason.
+            // Rings of several depths may be refused for the same reason.
             self.warnings
                 .retain(|warning| !matches!(warning, Warning::RegisteredBuffersRefused { .. }));
             self.warnings.push(warning);
         }
-        Ok(RingEngine::new(ring, depth, &self.layout, &self.cancelled))
+        let jobs = FsJobs::new(&self.layout, depth);
+        Ok(RingQueue::new(ring, depth, jobs, &self.cancelled))
     }
 
     fn prepare_ring(&mut self, depth: usize) -> Result<bool, String> {
@@ -160,28 +161,28 @@ impl FsAdapter {
 
     fn path_name(&self, operation: Operation) -> String {
         let cache = if self.layout.direct { "O_DIRECT" } else { "page cache" };
-        let registered = self.ring.as_ref().is_some_and(RingEngine::has_registered_buffers);
+        let registered = self.ring.as_ref().is_some_and(RingQueue::has_registered_buffers);
         let recycled = operation == Operation::Store && self.environment.recycle_files > 0;
         let files = if recycled { ", recycled files" } else { "" };
-        match self.way {
+        match self.engine {
             _ if operation == Operation::Lookup => "threads, stat".to_owned(),
-            Way::Threads(_) => format!("threads, {cache}{files}"),
-            Way::Ring(_) if registered => format!("io_uring, {cache}, registered buffers{files}"),
-            Way::Ring(_) => format!("io_uring, {cache}{files}"),
+            Engine::Threads(_) => format!("threads, {cache}{files}"),
+            Engine::Ring(_) if registered => format!("io_uring, {cache}, registered buffers{files}"),
+            Engine::Ring(_) => format!("io_uring, {cache}{files}"),
         }
     }
 
     fn push(&mut self, job: Job) {
-        match (self.way, &mut self.ring, &self.threads) {
-            (Way::Ring(_), Some(ring), _) => ring.push(job),
+        match (self.engine, &mut self.ring, &self.threads) {
+            (Engine::Ring(_), Some(ring), _) => ring.push(job),
             (_, _, Some(threads)) => threads.push(job),
             _ => unreachable!("prepare() made one of the two before the first submit"),
         }
     }
 
     fn next_job(&mut self, timeout: Duration) -> Option<Job> {
-        match (self.way, &mut self.ring, &self.threads) {
-            (Way::Ring(_), Some(ring), _) => ring.next(timeout),
+        match (self.engine, &mut self.ring, &self.threads) {
+            (Engine::Ring(_), Some(ring), _) => ring.next(timeout),
             (_, _, Some(threads)) => threads.next(timeout),
             _ => None,
         }
@@ -215,18 +216,18 @@ impl Adapter for FsAdapter {
     }
 
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
-        self.way = self.choose_way(operation);
-        if let Way::Ring(depth) = self.way
+        self.engine = self.choose_engine(operation);
+        if let Engine::Ring(depth) = self.engine
             && !self.prepare_ring(depth)?
         {
-            self.way = Way::Threads(depth);
+            self.engine = Engine::Threads(depth);
         }
-        let depth = match self.way {
-            Way::Ring(depth) => {
+        let depth = match self.engine {
+            Engine::Ring(depth) => {
                 self.threads = None;
                 depth
             }
-            Way::Threads(depth) => {
+            Engine::Threads(depth) => {
                 if self.threads.as_ref().is_none_or(|threads| threads.count() != depth) {
                     self.threads = Some(threads::start(depth, &self.layout, &self.cancelled)?);
                 }
@@ -241,10 +242,7 @@ impl Adapter for FsAdapter {
             } = self.environment;
             self.layout.write_recycled(object_bytes, recycle_files)?;
         }
-        Ok(IoPath {
-            name: self.path_name(operation),
-            depth,
-        })
+        Ok(IoPath::new(self.path_name(operation), depth))
     }
 
     fn submit(&mut self, task: Task) -> Submit {
@@ -263,7 +261,7 @@ impl Adapter for FsAdapter {
                 self.push(job(first, vec![item]));
             }
         }
-        if let (Way::Ring(_), Some(ring)) = (self.way, &mut self.ring) {
+        if let (Engine::Ring(_), Some(ring)) = (self.engine, &mut self.ring) {
             ring.pump();
         }
         self.tasks.submitted(id);
@@ -271,17 +269,8 @@ impl Adapter for FsAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let job = self.next_job(end.saturating_duration_since(Instant::now()));
-            let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.tasks.settle(job.place, job.items)) {
-                return Some(completion);
-            }
-            if idle && Instant::now() >= end {
-                return None;
-            }
-        }
+        let settle = |adapter: &mut FsAdapter, job: Job| adapter.tasks.settle(job.place, job.items);
+        tasks::wait(self, timeout, FsAdapter::next_job, settle)
     }
 
     /// Lookups of this adapter take no locks.
@@ -296,8 +285,8 @@ impl Adapter for FsAdapter {
     }
 
     fn probe(&mut self, operation: Operation, mut items: Vec<Item>) -> (Vec<Item>, Result<ProbeSlice, String>) {
-        // As many at a time as the phase itself has, or the two could not be compared.
-        let (Way::Ring(depth) | Way::Threads(depth)) = self.way;
+        // The same depth as the phase, so that the two are comparable.
+        let (Engine::Ring(depth) | Engine::Threads(depth)) = self.engine;
         if self.ring.as_ref().is_none_or(|ring| ring.depth() != depth) {
             match self.open_ring(depth) {
                 Ok(ring) => self.ring = Some(ring),

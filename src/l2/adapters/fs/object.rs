@@ -1,5 +1,5 @@
-//! One object, start to end, on one thread: the plain system calls that LMCache's fs adapter makes, with each step timed.
-//! It must never leave a temporary file behind, nor a partial one under a final name.
+//! One object from start to end on one thread: the plain system calls that LMCache's fs adapter makes, each step timed. No
+//! temporary file is left behind, and none that is incomplete gets a final name.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -8,39 +8,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::layout::Layout;
-use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
+use crate::l2::adapter::{Item, Operation, Outcome};
+use crate::l2::adapters::step_timer::StepTimer;
 use crate::sys::{files, limits};
-use crate::units::duration_ns;
-
-/// Stops the clock of one step and starts that of the next.
-pub struct Lap {
-    begin: Instant,
-    last: Instant,
-}
-
-impl Lap {
-    pub fn start() -> Lap {
-        let now = Instant::now();
-        Lap { begin: now, last: now }
-    }
-
-    pub fn begin(&self) -> Instant {
-        self.begin
-    }
-
-    /// Nanoseconds since the last lap.
-    pub fn lap_ns(&mut self) -> u64 {
-        let now = Instant::now();
-        let span = now.duration_since(self.last);
-        self.last = now;
-        duration_ns(span)
-    }
-
-    /// Nanoseconds between the start and the last lap.
-    pub fn total_ns(&self) -> u64 {
-        duration_ns(self.last.duration_since(self.begin))
-    }
-}
 
 /// Reused path buffers of one thread.
 #[derive(Default)]
@@ -49,54 +19,50 @@ pub struct Paths {
     pub tmp: String,
 }
 
-/// Runs one key. The task's creation time tells how long it waited for its turn.
+/// Runs one key of a task that was submitted at `created`.
 pub fn run(layout: &Layout, operation: Operation, item: &mut Item, created: Instant, paths: &mut Paths) {
-    let mut lap = Lap::start();
-    item.times = KeyTimes {
-        queued_ns: duration_ns(lap.begin().duration_since(created)),
-        ..KeyTimes::default()
-    };
+    let mut timer = StepTimer::start(created);
     layout.final_path(&item.key, &mut paths.target);
     item.outcome = match operation {
-        Operation::Store => store(layout, item, &mut lap, paths),
-        Operation::Load => load(layout, item, &mut lap, paths),
-        Operation::Lookup => lookup(item, &mut lap, paths),
+        Operation::Store => store(layout, item, &mut timer, paths),
+        Operation::Load => load(layout, item, &mut timer, paths),
+        Operation::Lookup => lookup(&mut timer, paths),
     };
-    item.times.service_ns = lap.total_ns();
+    item.times = timer.until_last_step();
 }
 
-fn lookup(item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outcome {
+fn lookup(timer: &mut StepTimer, paths: &Paths) -> Outcome {
     let outcome = match fs::metadata(&paths.target) {
         Ok(_) => Outcome::Found,
         Err(error) if error.kind() == ErrorKind::NotFound => Outcome::Missing,
         Err(error) => failed("look up", &paths.target, &error),
     };
-    item.times.open_ns = lap.lap_ns();
+    timer.times.open_ns = timer.step_ns();
     outcome
 }
 
-fn store(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &mut Paths) -> Outcome {
+fn store(layout: &Layout, item: &Item, timer: &mut StepTimer, paths: &mut Paths) -> Outcome {
     let file = match create(layout, item, paths) {
         Ok(Some(file)) => file,
         Ok(None) => {
-            item.times.open_ns = lap.lap_ns();
+            timer.times.open_ns = timer.step_ns();
             return Outcome::AlreadyThere;
         }
         Err(outcome) => {
-            item.times.open_ns = lap.lap_ns();
+            timer.times.open_ns = timer.step_ns();
             return outcome;
         }
     };
-    item.times.open_ns = lap.lap_ns();
+    timer.times.open_ns = timer.step_ns();
     let bytes = item.slot.as_ref().map(|slot| slot.bytes()).unwrap_or_default();
     let written = file.write_all_at(bytes, 0);
-    item.times.transfer_ns = lap.lap_ns();
+    timer.times.transfer_ns = timer.step_ns();
     let outcome = publish(layout, file, written, paths);
-    item.times.publish_ns = lap.lap_ns();
+    timer.times.publish_ns = timer.step_ns();
     outcome
 }
 
-/// Opens the temporary file of a store; `None` when the object is there already.
+/// Opens the temporary file of a store; `None` when the object exists already.
 pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<File>, Outcome> {
     if !layout.replaces() {
         match fs::metadata(&paths.target) {
@@ -113,13 +79,13 @@ pub fn create(layout: &Layout, item: &Item, paths: &mut Paths) -> Result<Option<
         .map_err(|error| failed("create", &paths.tmp, &error))
 }
 
-/// A pipe that has the name of an object fails its key instead of holding the thread for ever.
+/// O_NONBLOCK: a pipe with the name of an object fails its key instead of blocking the thread.
 fn open_flags(layout: &Layout) -> i32 {
     let direct = if layout.direct { files::O_DIRECT } else { 0 };
     direct | files::O_NONBLOCK
 }
 
-/// A new file, or one that was written before and takes its name.
+/// A new file, or one of `--recycle`, renamed.
 fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     if layout.is_sharded() {
         fs::create_dir_all(Path::new(&paths.tmp).parent().unwrap_or(layout.base()))?;
@@ -129,7 +95,7 @@ fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
         None => false,
     };
     let mut options = File::options();
-    // A file that is taken over has the right size already; cutting it would give its space back.
+    // A recycled file has the right size already; truncating it would free its space.
     options.write(true).create(!recycled).truncate(!recycled);
     options.custom_flags(open_flags(layout));
     if layout.direct {
@@ -137,7 +103,7 @@ fn open_tmp(layout: &Layout, paths: &Paths, bytes: u64) -> io::Result<File> {
     }
     let file = options.open(&paths.tmp)?;
     if layout.reserves_space && !recycled {
-        // Where it is refused the write says why, or does without.
+        // Where this is refused, the write fails with the reason or works without.
         let _ = files::allocate(&file, bytes);
     }
     Ok(file)
@@ -158,16 +124,16 @@ pub fn publish(layout: &Layout, file: File, written: io::Result<()>, paths: &Pat
     match renamed {
         Ok(()) => Outcome::Stored,
         Err(outcome) => {
-            // The first error is the one to report; a temporary file that cannot be removed is found by the next run.
+            // The first error is the one to report. The next run finds a temporary file that cannot be removed.
             let _ = fs::remove_file(&paths.tmp);
             outcome
         }
     }
 }
 
-fn load(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outcome {
+fn load(layout: &Layout, item: &mut Item, timer: &mut StepTimer, paths: &Paths) -> Outcome {
     let file = open_for_load(layout, paths);
-    item.times.open_ns = lap.lap_ns();
+    timer.times.open_ns = timer.step_ns();
     let file = match file {
         Ok(file) => file,
         Err(outcome) => return outcome,
@@ -175,9 +141,9 @@ fn load(layout: &Layout, item: &mut Item, lap: &mut Lap, paths: &Paths) -> Outco
     let bytes = item.slot.as_mut().map(|slot| slot.bytes_mut()).unwrap_or_default();
     let wanted = bytes.len();
     let read = read_object(&file, bytes, layout.read_ahead_bytes.filter(|_| !layout.direct));
-    item.times.transfer_ns = lap.lap_ns();
+    timer.times.transfer_ns = timer.step_ns();
     drop(file);
-    item.times.publish_ns = lap.lap_ns();
+    timer.times.publish_ns = timer.step_ns();
     load_outcome(read, wanted, &paths.target)
 }
 
@@ -190,7 +156,7 @@ pub fn open_for_load(layout: &Layout, paths: &Paths) -> Result<File, Outcome> {
     })
 }
 
-/// A load is a hit only when every byte arrived.
+/// A load counts only when every byte arrived.
 pub fn load_outcome(read: io::Result<usize>, wanted: usize, path: &str) -> Outcome {
     match read {
         Ok(got) if got == wanted => Outcome::Loaded,
@@ -199,7 +165,7 @@ pub fn load_outcome(read: io::Result<usize>, wanted: usize, path: &str) -> Outco
     }
 }
 
-/// Fills `bytes` from the start of the file; fewer at its end. A first small read lets the kernel start reading ahead.
+/// Reads up to `bytes.len()` bytes from the start of the file. A small first read lets the kernel start its read-ahead.
 fn read_object(file: &File, bytes: &mut [u8], read_ahead: Option<usize>) -> io::Result<usize> {
     let first = read_ahead.map_or(0, |ahead| ahead.min(bytes.len()));
     let (head, tail) = bytes.split_at_mut(first);
@@ -217,7 +183,7 @@ fn read_fully(file: &File, bytes: &mut [u8], start: usize) -> io::Result<usize> 
             Ok(0) => break,
             Ok(count) => got += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // The rest of a file that ends off the block grid cannot be asked for with O_DIRECT; it is the end.
+            // With O_DIRECT the kernel refuses to read behind an end that is not on a block boundary: this is the end.
             Err(error) if error.kind() == ErrorKind::InvalidInput && got > 0 => break,
             Err(error) => return Err(error),
         }
@@ -225,7 +191,7 @@ fn read_fully(file: &File, bytes: &mut [u8], start: usize) -> io::Result<usize> 
     Ok(got)
 }
 
-/// The sentence for a key that could not be handled.
+/// The failure of a key, with advice.
 pub fn failed(action: &str, path: &str, error: &io::Error) -> Outcome {
     let advice = limits::advice(error).unwrap_or_else(|| match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space or name another base_path",

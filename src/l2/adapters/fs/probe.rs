@@ -1,6 +1,6 @@
-//! What the device gives without files to create, name or find: the same bytes, O_DIRECT, through a ring. A ratio to it says
-//! how much of the device a store or load reaches. Nothing is deleted before the run is over: recently freed space would
-//! slow down the very creates that are being measured.
+//! What the device reaches without files to create, rename or find: the same bytes, O_DIRECT, through a ring. The ratio to
+//! it shows how much of the device a store or load uses. Nothing is deleted before the run is over: recently freed space
+//! would slow down the creates that are measured.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::layout::Layout;
 use crate::l2::adapter::{Item, ProbeSlice};
-use crate::l2::adapters::raw::move_raw;
+use crate::l2::adapters::raw_probe::move_raw;
 use crate::sys::uring::{Direction, Ring};
 use crate::sys::{files, limits};
 
-/// Files of one round's size: one that was written before, and one more for every slice on fresh space.
+/// Files of the size of one round: one that was written before, and one for every probe of fresh space.
 pub struct Probe {
     written: Arc<File>,
     paths: Vec<PathBuf>,
@@ -26,8 +26,7 @@ fn item_bytes(items: &[Item]) -> u64 {
 }
 
 impl Probe {
-    /// One slice of writing on written space and one on fresh space. The first call makes the written file, outside the
-    /// clock.
+    /// Writes one round to written space and one to fresh space. The first call creates the written file, untimed.
     pub fn store(
         probe: &mut Option<Probe>,
         layout: &Layout,
@@ -92,7 +91,7 @@ fn create(layout: &Layout, bytes: u64, number: usize) -> Result<(PathBuf, Arc<Fi
     Ok((path, Arc::new(file)))
 }
 
-/// One slice of reading the very objects that a load will read, opened outside the clock.
+/// Reads the objects that a load will read; they are opened untimed.
 pub fn load(layout: &Layout, ring: &mut Ring, depth: usize, items: &mut [Item]) -> Result<ProbeSlice, String> {
     /// Descriptors at a time: half of the usual soft limit of 1024.
     const OPEN_FILES_MAX: usize = 512;

@@ -1,6 +1,6 @@
-//! Files written once before the clock, for stores to take over (`--recycle`): rename, overwrite, rename. That is what a
-//! full store does with the objects it evicts, and no store then waits for space that was never written. None of these
-//! files may stay behind.
+//! Files written before the measured time, for stores to reuse (`--recycle`): rename, overwrite, rename. A full store does
+//! the same with the objects it evicts, and no store then waits for space that was never written. All of them are removed
+//! at the end.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,9 +12,9 @@ use crate::sys::arena::Arena;
 use crate::sys::{files, limits, signal};
 use crate::units::bytes_text;
 
-/// What the files hold until they are overwritten: no zeros, which some devices do not really write.
+/// The first content of the files: not zeros, which some devices do not write.
 const FILLER: u8 = 0xA5;
-/// Enough for O_DIRECT on every device that LMCache runs on.
+/// Alignment for O_DIRECT on every device that LMCache runs on.
 const ALIGN_BYTES: usize = 4096;
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Recycled {
         format!("{}{number}.tmp", self.prefix)
     }
 
-    /// Gives the next file the name `tmp`; false when none is left.
+    /// Renames the next file to `tmp`; false when none is left.
     pub fn take(&self, tmp: &str) -> io::Result<bool> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if number >= self.count {
@@ -82,7 +82,7 @@ fn write_one(path: &str, bytes: &[u8], direct: bool) -> io::Result<()> {
 impl Drop for Recycled {
     fn drop(&mut self) {
         for number in self.next.load(Ordering::Relaxed)..self.count {
-            // The run is over; what cannot be removed names itself.
+            // The run is over; the name of a file that cannot be removed says what it is.
             let _ = fs::remove_file(self.path(number));
         }
     }

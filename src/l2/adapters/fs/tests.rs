@@ -1,10 +1,12 @@
-//! The fs adapter: when it reserves space, and a ring that the kernel stops serving: every key fails at once, and nothing is left
-//! in the directory.
+//! The fs adapter: when it reserves space, and a ring that the kernel stops serving: every key fails at once, and nothing
+//! is left in the directory.
+
+use std::time::Instant;
 
 use super::*;
 use crate::l2::adapter::Outcome;
 use crate::l2::keys::bench_key;
-use crate::l2::spec::{AdapterKind, parse_specs};
+use crate::l2::spec::tests::config;
 use crate::sys::arena::Arena;
 
 const KEYS: usize = 5;
@@ -40,15 +42,12 @@ fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
 }
 
 /// The setup of a plain spec for `base`.
-fn setup(base: &std::path::Path, direct: bool) -> Setup {
+fn setup(base: &std::path::Path, direct: bool) -> FsConfig {
     let spec = format!(
         r#"{{"type":"fs","base_path":"{}","use_odirect":{direct}}}"#,
         base.display()
     );
-    let AdapterKind::Fs(config) = parse_specs(&[spec]).unwrap().first.kind else {
-        panic!("an fs spec");
-    };
-    (&config).into()
+    config(&spec).0
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! Objects handled by plain threads, one object at a time each. Buffered transfers are memory copies, so threads are the
-//! only way to use more than one core for them; O_DIRECT stores spend much of their time in create and rename, which a ring
-//! would hand to kernel threads anyway.
+//! Objects handled by plain threads, one at a time each. Buffered transfers are memory copies, which only threads spread over
+//! several cores; O_DIRECT stores spend much of their time in create and rename, which a ring would hand to kernel threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +8,10 @@ use std::time::Instant;
 use super::layout::Layout;
 use super::object::{self, Paths};
 use crate::l2::adapter::{Item, Operation, Outcome};
-use crate::l2::adapters::assembly::Place;
 use crate::l2::adapters::pool::Pool;
+use crate::l2::adapters::tasks::Place;
 
-/// Some neighbouring keys of one task: one for transfers, a whole task for lookups, which are shorter than a hand-over.
+/// Consecutive keys of one task: one for transfers, a whole task for lookups, which take less time than a hand-over.
 pub struct Job {
     pub place: Place,
     pub items: Vec<Item>,
@@ -21,7 +20,7 @@ pub struct Job {
 }
 
 pub fn start(count: usize, layout: &Arc<Layout>, cancelled: &Arc<AtomicBool>) -> Result<Pool<Job>, String> {
-    Pool::start(count, "fs", || {
+    let worker = || {
         let (layout, cancelled) = (Arc::clone(layout), Arc::clone(cancelled));
         let mut paths = Paths::default();
         move |job: &mut Job| {
@@ -33,5 +32,6 @@ pub fn start(count: usize, layout: &Arc<Layout>, cancelled: &Arc<AtomicBool>) ->
                 }
             }
         }
-    })
+    };
+    Pool::start(count, "fs", worker, Some)
 }

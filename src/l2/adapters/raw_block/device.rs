@@ -1,5 +1,5 @@
-//! The device or pre-sized file under raw_block: opened, never created, locked against a second process, and read and written
-//! in whole blocks. It must never touch a device that something else uses.
+//! The device or pre-sized file under raw_block: opened but not created, locked against a second process, and read and
+//! written in whole blocks. A device that something else uses is refused.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::geometry::Geometry;
-use crate::l2::spec::RawBlockConfig;
+use crate::l2::adapters::raw_block::config::RawBlockConfig;
 use crate::sys::arena::{Arena, Slot};
 use crate::sys::{files, limits};
 use crate::url::literal_path_advice;
@@ -26,12 +26,12 @@ pub struct Device {
     blocks: Blocks,
 }
 
-/// What decides whether O_DIRECT takes a transfer.
+/// The block sizes that decide whether O_DIRECT accepts a transfer.
 #[derive(Clone, Copy, Debug)]
 struct Blocks {
     direct: bool,
     block_align: u64,
-    /// What the kernel says that it wants, if it says so.
+    /// What the kernel requires, if it reports that.
     needed: Option<u64>,
 }
 
@@ -94,9 +94,9 @@ impl Device {
         }
         let mut options = File::options();
         options.read(true).write(true).custom_flags(flags);
-        let opened = with_patience(ErrorKind::ResourceBusy, || options.open(path));
+        let opened = retry_while_refused(ErrorKind::ResourceBusy, || options.open(path));
         let mut file = opened.map_err(|error| refused("open", error))?;
-        match with_patience(ErrorKind::WouldBlock, || files::lock_exclusive(&file)) {
+        match retry_while_refused(ErrorKind::WouldBlock, || files::lock_exclusive(&file)) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 return Err(format!(
                     "device_path {path} is locked by another process that uses it for raw_block, and two would overwrite \
@@ -126,14 +126,14 @@ impl Device {
         self.blocks.advice(error)
     }
 
-    /// Reads so many bytes; `geometry` says in which units.
+    /// Reads `bytes` bytes, in whole blocks of `geometry`.
     pub fn read(&self, geometry: &Geometry, offset: u64, bytes: u64) -> io::Result<Slot> {
         let mut buffer = buffer(geometry.transfer_bytes(bytes), geometry.block_align)?;
         self.file.read_exact_at(buffer.bytes_mut(), offset)?;
         Ok(buffer)
     }
 
-    /// Writes these bytes, and zeros up to the next block where O_DIRECT wants whole ones.
+    /// Writes `bytes`, padded with zeros to whole blocks where O_DIRECT needs that.
     pub fn write(&self, geometry: &Geometry, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut buffer = buffer(geometry.transfer_bytes(bytes.len() as u64), geometry.block_align)?;
         buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
@@ -148,8 +148,8 @@ impl Drop for Device {
     }
 }
 
-/// A process that ended keeps its device until the kernel has taken its ring apart, so one refusal is not believed.
-fn with_patience<T>(refusal: ErrorKind, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// A process that ended keeps its device until the kernel has removed its ring, so a refusal is retried for a moment.
+fn retry_while_refused<T>(refusal: ErrorKind, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let end = Instant::now() + PATIENCE;
     loop {
         match attempt() {
@@ -159,7 +159,7 @@ fn with_patience<T>(refusal: ErrorKind, mut attempt: impl FnMut() -> io::Result<
     }
 }
 
-/// Zeroed memory that O_DIRECT takes.
+/// Zeroed memory with the alignment of O_DIRECT.
 pub fn buffer(bytes: u64, align: u64) -> io::Result<Slot> {
     let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
     let align = usize::try_from(align).map_err(io::Error::other)?;
@@ -184,14 +184,14 @@ mod tests {
             };
             blocks.advice(&invalid)
         };
-        let told = advice(true, 512, Some(4096));
+        let reason = advice(true, 512, Some(4096));
         for part in [
             "block_align is 512",
             "blocks of 4096",
             "\"block_align\": 4096",
             "--l1-align-bytes 4096",
         ] {
-            assert!(told.contains(part), "{told}");
+            assert!(reason.contains(part), "{reason}");
         }
         assert!(advice(true, 512, None).contains("may be smaller than the blocks"));
         assert!(advice(true, 4096, Some(512)).contains("\"use_odirect\": false"));

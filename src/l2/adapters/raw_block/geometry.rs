@@ -1,7 +1,7 @@
-//! Where things lie on a raw_block device: two checkpoint containers, then slots of one size. Numbers only; it opens nothing.
+//! The layout of a raw_block device: two checkpoint containers, then slots of one size.
 
 use super::checkpoint::HEADER_BYTES as CHECKPOINT_HEADER_BYTES;
-use crate::l2::spec::RawBlockConfig;
+use crate::l2::adapters::raw_block::config::RawBlockConfig;
 
 /// A slot header is this long before its padding.
 pub const HEADER_FIELDS_BYTES: i64 = 24;
@@ -16,7 +16,7 @@ pub struct Geometry {
     pub slot_bytes: u64,
     pub meta_total_bytes: u64,
     pub container_bytes: u64,
-    /// What is used of the device.
+    /// How much of the device is used.
     pub capacity_bytes: u64,
     pub max_slots: u64,
     pub magic: [u8; 8],
@@ -60,9 +60,9 @@ impl Geometry {
             return Err("meta_total_bytes must provide room for at least two metadata copies".to_owned());
         }
         let device_bytes = device_bytes()?;
-        let asked = u64::try_from(config.capacity_bytes).unwrap_or(0);
-        let capacity_bytes = if asked > 0 {
-            asked.min(device_bytes)
+        let configured = u64::try_from(config.capacity_bytes).unwrap_or(0);
+        let capacity_bytes = if configured > 0 {
+            configured.min(device_bytes)
         } else {
             device_bytes
         };
@@ -113,7 +113,7 @@ impl Geometry {
         self.slot_bytes - self.header_bytes
     }
 
-    /// Where the two checkpoint containers begin.
+    /// Offsets of the two checkpoint containers.
     pub fn containers(&self) -> [u64; 2] {
         [0, self.container_bytes]
     }
@@ -123,7 +123,7 @@ impl Geometry {
         self.container_bytes - self.block_align
     }
 
-    /// Bytes that go to the device for so many, which O_DIRECT wants in whole blocks.
+    /// `bytes`, rounded up to whole blocks where O_DIRECT needs that.
     pub fn transfer_bytes(&self, bytes: u64) -> u64 {
         if self.direct {
             bytes.next_multiple_of(self.block_align)
@@ -151,30 +151,11 @@ pub fn slot_header_matches(header: &[u8], identity: [u8; 8], object_bytes: u64) 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::l2::spec::IoOptions;
 
     pub fn config() -> RawBlockConfig {
-        RawBlockConfig {
-            device_path: "/dev/x".to_owned(),
-            slot_bytes: 270_336,
-            block_align: 4096,
-            header_bytes: 4096,
-            meta_total_bytes: 1 << 20,
-            capacity_bytes: 0,
-            io: IoOptions {
-                uring: None,
-                num_store_workers: 2,
-                num_load_workers: 4,
-            },
-            use_odirect: true,
-            meta_magic: "LMCIDX01".to_owned(),
-            meta_version: 1,
-            meta_checkpoint_interval_s: 60,
-            meta_idle_quiet_ms: 100,
-            meta_enable_periodic: true,
-            load_checkpoint_on_init: true,
-            meta_verify_on_load: true,
-        }
+        let spec =
+            r#"{"type": "raw_block", "device_path": "/dev/x", "slot_bytes": 270336, "meta_total_bytes": 1048576}"#;
+        crate::l2::spec::tests::config::<RawBlockConfig>(spec).0
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which object lies in which slot, in memory: entries, slots being written, free slots, locks. It knows no device.
+//! The index in memory: which object lies in which slot, slots being written, free slots, locks.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -8,13 +8,13 @@ use std::ops::Range;
 pub struct Entry {
     pub slot: u64,
     pub object_bytes: u64,
-    /// What a checkpoint said about tensors, as JSON without its braces; none for objects of this process, which are plain
-    /// bytes.
+    /// The tensor fields of the checkpoint's entry, as JSON without its braces; none for objects of this process, which are
+    /// plain bytes.
     pub described: Option<Box<str>>,
     pub locks: u64,
 }
 
-/// What a store may do.
+/// The answer to a store that needs a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
     Slot(u64),
@@ -31,7 +31,7 @@ pub struct Index {
     writing: HashSet<String>,
     /// The last one is taken first.
     free: Vec<u64>,
-    /// Free since before this process, between recovered entries; taken from the last one's end.
+    /// Free slots between recovered entries; taken from the end.
     holes: Vec<Range<u64>>,
     next_slot: u64,
     max_slots: u64,
@@ -45,7 +45,7 @@ impl Index {
         }
     }
 
-    /// What a checkpoint brought back. Slots below `next_slot` that nobody uses become free.
+    /// The index of a checkpoint. Unused slots below `next_slot` become free.
     pub fn recovered(max_slots: u64, next_slot: u64, entries: HashMap<String, Entry>) -> Index {
         let mut used: Vec<u64> = entries.values().map(|entry| entry.slot).collect();
         used.sort_unstable();
@@ -81,7 +81,7 @@ impl Index {
         self.next_slot
     }
 
-    /// Takes a slot for a key that is to be written.
+    /// Reserves a slot for a key that will be written.
     pub fn reserve(&mut self, name: &str) -> Reservation {
         if self.entries.contains_key(name) {
             return Reservation::AlreadyThere;
@@ -110,7 +110,7 @@ impl Index {
         slot
     }
 
-    /// The key's bytes are in its slot.
+    /// The key was written to its slot.
     pub fn commit(&mut self, name: String, slot: u64, object_bytes: u64) {
         self.writing.remove(&name);
         let entry = Entry {
@@ -128,7 +128,7 @@ impl Index {
         self.free.push(slot);
     }
 
-    /// Forgets an entry whose slot turned out to hold something else.
+    /// Removes an entry whose slot holds something else.
     pub fn forget(&mut self, name: &str) {
         if let Some(entry) = self.entries.remove(name) {
             self.free.push(entry.slot);

@@ -1,11 +1,14 @@
-//! One object on its way to or from its slot, whichever engine moves it.
+//! The transfer of one object to or from its slot, for both engines.
 
 use std::io::{self, ErrorKind};
 use std::time::Instant;
 
+use super::geometry::write_slot_header;
 use super::shared::Shared;
 use crate::l2::adapter::{Item, KeyTimes, Operation, Outcome};
-use crate::l2::adapters::assembly::Place;
+use crate::l2::adapters::tasks::Place;
+use crate::l2::blake2b;
+use crate::sys::arena::Slot;
 use crate::units::duration_ns;
 
 pub struct Job {
@@ -22,6 +25,12 @@ pub struct Job {
     pub begun: Instant,
 }
 
+/// The slot header of the object with this name.
+pub fn write_header(header: &mut Slot, name: &str, object_bytes: usize) {
+    let identity = blake2b::digest8(name.as_bytes());
+    write_slot_header(header.bytes_mut(), identity, object_bytes as u64);
+}
+
 impl Job {
     pub fn begin(&mut self) {
         self.begun = Instant::now();
@@ -31,7 +40,7 @@ impl Job {
         };
     }
 
-    /// Notes what came of the transfer of the whole object.
+    /// Sets the outcome and the times of the whole object.
     pub fn end(&mut self, outcome: io::Result<()>, shared: &Shared) {
         let spent = duration_ns(self.begun.elapsed());
         self.item.times.transfer_ns = spent;
@@ -41,7 +50,7 @@ impl Job {
             (Ok(()), _) => Outcome::Loaded,
             (Err(error), operation) => {
                 let action = if operation == Operation::Store { "write" } else { "read" };
-                // What this program says about its own ring has its advice already.
+                // The sentences about the ring contain their advice already.
                 let advice = match error.raw_os_error() {
                     None if error.kind() == ErrorKind::Other => String::new(),
                     _ => shared.device.advice(&error),

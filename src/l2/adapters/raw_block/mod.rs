@@ -1,7 +1,8 @@
-//! The `raw_block` adapter: objects in slots of one size on a device that has no file system, in LMCache's layout. Here keys get
-//! their slots, jobs go to an engine, and what came back enters the index.
+//! The `raw_block` adapter: objects in slots of one size on a device without a file system, in LMCache's layout. Keys get
+//! slots, jobs go to an engine, and the index is updated when they finish.
 
 pub(crate) mod checkpoint;
+pub mod config;
 mod device;
 pub(crate) mod geometry;
 mod index;
@@ -23,28 +24,28 @@ use self::index::Reservation;
 use self::job::Job;
 use self::probe::Probe;
 use self::recovery::Recovery;
-use self::ring::RingEngine;
+use self::ring::RawBlockJobs;
 use self::shared::{Checkpointer, Shared};
 use crate::l2::adapter::{
     Adapter, Capabilities, Completion, Environment, IoEngine, IoPath, Item, Operation, Outcome, ProbeSlice, Residency,
     Submit, Task,
 };
-use crate::l2::adapters::assembly::{Assembly, Place};
 use crate::l2::adapters::pool::Pool;
-use crate::l2::adapters::raw::register;
+use crate::l2::adapters::raw_block::config::{IoOptions, RawBlockConfig};
+use crate::l2::adapters::ring_queue::{RingQueue, register};
+use crate::l2::adapters::tasks::{self, Place, Tasks};
 use crate::l2::keys::ObjectKey;
-use crate::l2::spec::{IoOptions, RawBlockConfig};
 use crate::l2::warning::Warning;
 use crate::sys::uring::{Ring, refusal};
 use crate::sys::{files, limits};
 
-/// More transfers than this gain nothing on any device and cost a header of memory each.
+/// More transfers gain nothing on any device, and each needs memory for a header.
 const RING_DEPTH_MAX: usize = 1024;
 
 /// What moves the bytes of a phase.
 enum Engine {
     Posix(Pool<Job>),
-    Ring(Box<RingEngine>),
+    Ring(Box<RingQueue<RawBlockJobs>>),
 }
 
 pub struct RawBlockAdapter {
@@ -56,7 +57,7 @@ pub struct RawBlockAdapter {
     checkpointer: Option<Checkpointer>,
     engine: Option<Engine>,
     cancelled: Arc<AtomicBool>,
-    tasks: Assembly,
+    tasks: Tasks,
     probe: Probe,
     warnings: Vec<Warning>,
 }
@@ -112,7 +113,7 @@ impl RawBlockAdapter {
             checkpointer,
             engine: None,
             cancelled: Arc::new(AtomicBool::new(false)),
-            tasks: Assembly::default(),
+            tasks: Tasks::default(),
             probe: Probe::default(),
             warnings: Vec::new(),
         })
@@ -129,36 +130,37 @@ impl RawBlockAdapter {
             IoEngine::Threads => return None,
             IoEngine::Uring => configured.unwrap_or(256),
         };
-        let asked = self.environment.io_depth;
-        Some(if asked > 0 { asked } else { depth }.min(RING_DEPTH_MAX))
+        let forced = self.environment.io_depth;
+        Some(if forced > 0 { forced } else { depth }.min(RING_DEPTH_MAX))
     }
 
-    fn open_ring(&mut self, depth: usize) -> Result<RingEngine, String> {
+    fn open_ring(&mut self, depth: usize) -> Result<RingQueue<RawBlockJobs>, String> {
         let made = Ring::new(2 * depth).map_err(|error| {
-            let told = refusal::with_advice(&error);
-            format!("io_engine io_uring: the kernel gives no io_uring ({told}); or use \"io_engine\": \"posix\"")
+            let reason = refusal::with_advice(&error);
+            format!("io_engine io_uring: the kernel gives no io_uring ({reason}); or use \"io_engine\": \"posix\"")
         });
         let mut ring = made?;
         let arena = &self.environment.arena;
-        // Without O_DIRECT the kernel copies anyway, and pinned buffers gain nothing.
+        // Without O_DIRECT the kernel copies, and registered buffers gain nothing.
         if self.shared.geometry.direct
             && let Some(warning) = register(&mut ring, arena, self.environment.object_bytes)
         {
             self.warnings.push(warning);
         }
-        // Only a shortcut: what is refused costs a look-up per transfer.
+        // Optional: without it the kernel looks the file up for each transfer.
         let _ = ring.register_file(&self.shared.device.file);
-        RingEngine::new(ring, depth, &self.shared, &self.cancelled, self.environment.fdatasync)
-            .map_err(|error| format!("could not make {depth} slot headers: {error}; lower iouring_queue_depth"))
+        let jobs = RawBlockJobs::new(&self.shared, depth, self.environment.fdatasync)
+            .map_err(|error| format!("could not make {depth} slot headers: {error}; lower iouring_queue_depth"))?;
+        Ok(RingQueue::new(ring, depth, jobs, &self.cancelled))
     }
 
     fn prepare_posix(&mut self, operation: Operation) -> Result<usize, String> {
-        let asked = self.environment.io_depth;
+        let forced = self.environment.io_depth;
         let configured = match operation {
             Operation::Store => self.io.num_store_workers,
             _ => self.io.num_load_workers,
         };
-        let count = if asked > 0 { asked } else { configured };
+        let count = if forced > 0 { forced } else { configured };
         if !matches!(&self.engine, Some(Engine::Posix(pool)) if pool.count() == count) {
             let flush = self.environment.fdatasync;
             self.engine = Some(Engine::Posix(posix::start(
@@ -171,12 +173,11 @@ impl RawBlockAdapter {
         Ok(count)
     }
 
-    /// Answers a lookup from the index alone.
-    fn look_up(&mut self, task: Task) -> Completion {
+    /// Answers a lookup from the index.
+    fn lookup(&mut self, mut task: Task) -> Completion {
         let mut name = String::new();
-        let mut items = task.items;
         let mut state = self.shared.state();
-        for item in &mut items {
+        for item in &mut task.items {
             name.clear();
             item.key.push_raw_name(&mut name);
             let found = state.index.lock(&name);
@@ -184,17 +185,10 @@ impl RawBlockAdapter {
         }
         drop(state);
         let now = Instant::now();
-        Completion {
-            id: task.id,
-            operation: task.operation,
-            items,
-            created: task.created,
-            submitted: now,
-            completed: now,
-        }
+        task.complete(now, now)
     }
 
-    /// The slot of a key, or what becomes of it without one. The caller counts the transfer.
+    /// The slot of a key, or the outcome of a key that gets none.
     fn assign(&self, operation: Operation, item: &Item, name: &str) -> Result<u64, Outcome> {
         let bytes = item.slot.as_ref().map_or(0, |slot| slot.len() as u64);
         let geometry = &self.shared.geometry;
@@ -238,7 +232,7 @@ impl RawBlockAdapter {
         Ok(slot)
     }
 
-    /// Enters what an engine did into the index.
+    /// Updates the index with the result of a job.
     fn settle(&mut self, job: Job) -> Option<Completion> {
         let mut state = self.shared.state();
         state.transfer_ends();
@@ -276,10 +270,7 @@ impl Adapter for RawBlockAdapter {
 
     fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
         if operation == Operation::Lookup {
-            return Ok(IoPath {
-                name: "index in memory".to_owned(),
-                depth: 1,
-            });
+            return Ok(IoPath::index_in_memory());
         }
         let cache = if self.shared.geometry.direct {
             "O_DIRECT"
@@ -288,23 +279,19 @@ impl Adapter for RawBlockAdapter {
         };
         let Some(depth) = self.ring_depth() else {
             let depth = self.prepare_posix(operation)?;
-            let name = format!("posix threads, {cache}");
-            return Ok(IoPath { name, depth });
+            return Ok(IoPath::new(format!("posix threads, {cache}"), depth));
         };
         if !matches!(&self.engine, Some(Engine::Ring(ring)) if ring.depth() == depth) {
             self.engine = Some(Engine::Ring(Box::new(self.open_ring(depth)?)));
         }
         let registered = matches!(&self.engine, Some(Engine::Ring(ring)) if ring.has_registered_buffers());
         let buffers = if registered { ", registered buffers" } else { "" };
-        Ok(IoPath {
-            name: format!("io_uring, {cache}{buffers}"),
-            depth,
-        })
+        Ok(IoPath::new(format!("io_uring, {cache}{buffers}"), depth))
     }
 
     fn submit(&mut self, task: Task) -> Submit {
         if task.operation == Operation::Lookup {
-            return Submit::Done(self.look_up(task));
+            return Submit::Done(self.lookup(task));
         }
         let (id, operation, created) = (task.id, task.operation, task.created);
         for (first, mut item) in self.tasks.begin(task).into_iter().enumerate() {
@@ -343,17 +330,7 @@ impl Adapter for RawBlockAdapter {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let end = Instant::now() + timeout;
-        loop {
-            let job = self.next_job(end.saturating_duration_since(Instant::now()));
-            let idle = job.is_none();
-            if let Some(completion) = job.and_then(|job| self.settle(job)) {
-                return Some(completion);
-            }
-            if idle && Instant::now() >= end {
-                return None;
-            }
-        }
+        tasks::wait(self, timeout, RawBlockAdapter::next_job, RawBlockAdapter::settle)
     }
 
     fn unlock(&mut self, keys: &[ObjectKey]) {
@@ -373,8 +350,8 @@ impl Adapter for RawBlockAdapter {
     fn make_cold(&mut self, keys: &mut dyn Iterator<Item = ObjectKey>) -> Result<Residency, String> {
         let (file, bytes) = (&self.shared.device.file, self.shared.device.bytes);
         let refused = |what: &str, error: std::io::Error| {
-            let told = limits::with_advice(&error);
-            format!("--cold: could not {what} device_path: {told}; without --cold nothing is dropped")
+            let reason = limits::with_advice(&error);
+            format!("--cold: could not {what} device_path: {reason}; without --cold nothing is dropped")
         };
         file.sync_data().map_err(|error| refused("sync", error))?;
         let resident = || files::resident_pages(file, bytes).map_err(|error| refused("look at the pages of", error));
@@ -405,7 +382,7 @@ impl Adapter for RawBlockAdapter {
         warnings
     }
 
-    /// Ends the engine, then writes what changed.
+    /// Stops the engine, then writes a checkpoint if something changed.
     fn close(mut self: Box<Self>) -> Result<(), String> {
         self.engine = None;
         self.checkpointer = None;

@@ -1,4 +1,4 @@
-//! The posix engine: threads that make plain system calls, header first, then the object, one object at a time each.
+//! The posix engine: threads that write the header, then the object, with plain system calls, one object at a time each.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -6,12 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::device::buffer;
-use super::geometry::write_slot_header;
-use super::job::Job;
+use super::job::{Job, write_header};
 use super::shared::Shared;
 use crate::l2::adapter::{Operation, Outcome};
 use crate::l2::adapters::pool::Pool;
-use crate::l2::blake2b;
 use crate::sys::arena::Slot;
 
 pub fn start(
@@ -20,7 +18,7 @@ pub fn start(
     cancelled: &Arc<AtomicBool>,
     flush: bool,
 ) -> Result<Pool<Job>, String> {
-    Pool::start(count, "raw-block", || {
+    let worker = || {
         let (shared, cancelled) = (Arc::clone(shared), Arc::clone(cancelled));
         let geometry = &shared.geometry;
         let mut header = buffer(geometry.header_bytes, geometry.block_align);
@@ -36,7 +34,8 @@ pub fn start(
             };
             job.end(outcome, &shared);
         }
-    })
+    };
+    Pool::start(count, "raw-block", worker, Some)
 }
 
 fn move_object(shared: &Shared, job: &mut Job, header: &mut Slot, flush: bool) -> io::Result<()> {
@@ -48,11 +47,7 @@ fn move_object(shared: &Shared, job: &mut Job, header: &mut Slot, flush: bool) -
     if job.operation == Operation::Load {
         return file.read_exact_at(slot.bytes_mut(), object_offset);
     }
-    write_slot_header(
-        header.bytes_mut(),
-        blake2b::digest8(job.name.as_bytes()),
-        slot.len() as u64,
-    );
+    write_header(header, &job.name, slot.len());
     file.write_all_at(header.bytes(), job.slot_offset)?;
     file.write_all_at(slot.bytes(), object_offset)?;
     if flush { file.sync_data() } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! What the device gives without headers and index: the same bytes through a ring, on slots that no object uses, or from the very
+//! What the device reaches without headers and index: the same bytes through a ring, to slots that no object uses, or from the
 //! objects that a load will read.
 
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::shared::Shared;
 use crate::l2::adapter::{Item, Operation, ProbeSlice};
-use crate::l2::adapters::raw::move_raw;
+use crate::l2::adapters::raw_probe::move_raw;
 use crate::sys::uring::{Direction, Ring};
 
 #[derive(Default)]
 pub struct Probe {
-    /// Whether the probe's own slots were written once, so that it never meets space that was not.
+    /// Whether the probe's slots were written before, so that it does not measure fresh space.
     is_written: bool,
 }
 
@@ -46,7 +46,7 @@ impl Probe {
     }
 }
 
-/// The object parts of the device's last slots, which a run that fits twice never reaches.
+/// The object parts of the device's last slots, which a run does not reach if it fits twice.
 fn unused(shared: &Shared, count: u64) -> Result<Vec<u64>, String> {
     let geometry = &shared.geometry;
     let first = geometry.max_slots.checked_sub(count);

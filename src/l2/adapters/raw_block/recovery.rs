@@ -1,4 +1,4 @@
-//! What a device holds when it is opened: the newest valid checkpoint, checked against the slot headers. Nothing is written.
+//! Recovery when a device is opened: the newest valid checkpoint, checked against the slot headers. Nothing is written.
 
 use super::checkpoint::{self, Header, Invalid};
 use super::device::{Device, buffer};
@@ -8,7 +8,7 @@ use crate::l2::blake2b;
 use crate::l2::warning::{RecoveryDoubt, Warning};
 use crate::sys::parallel;
 
-/// As many as LMCache's: one header each at a time leaves most of a device idle.
+/// As many threads as LMCache's: one header at a time leaves most of a device idle.
 const VERIFY_THREADS: usize = 8;
 
 const PIECE_BYTES: u64 = 1 << 20;
@@ -91,7 +91,7 @@ pub fn recover(
 
 type Container = Result<(Header, Vec<u8>), Invalid>;
 
-/// The outer error is a device that cannot be read, where going on would overwrite what it may hold.
+/// The outer error is a device that cannot be read: going on could overwrite what it holds.
 fn read_container(device: &Device, geometry: &Geometry, offset: u64) -> Result<Container, String> {
     let unreadable = |error: std::io::Error| {
         format!(
@@ -108,7 +108,7 @@ fn read_container(device: &Device, geometry: &Geometry, offset: u64) -> Result<C
         Err(invalid) => return Ok(Err(invalid)),
     };
     let begin = offset + geometry.block_align;
-    // The text is read in pieces, and kept only as long as it can be one: a length is no more than a claim.
+    // The text is read in pieces and given up when it cannot be JSON: the stated length is not trusted.
     let piece_bytes = PIECE_BYTES.next_multiple_of(geometry.block_align);
     let mut payload = Vec::new();
     while (payload.len() as u64) < header.payload_bytes {

@@ -1,5 +1,5 @@
-//! The index behind a lock, and the thread that writes checkpoints of it when the device is idle. One checkpoint is written at
-//! a time: by the thread, or at the end after the thread is gone.
+//! The index behind a lock, and the thread that writes checkpoints of it when the device is idle. Checkpoints are written
+//! by that thread, or at the end after it has stopped.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
@@ -22,7 +22,7 @@ pub struct State {
     /// Changes so far, and how many of them the last checkpoint has.
     changes: u64,
     saved_changes: u64,
-    /// Transfers on their way, and when one last ended.
+    /// Transfers in flight, and when one last ended.
     transfers: usize,
     last_transfer: Instant,
     pub warnings: Vec<Warning>,
@@ -124,7 +124,7 @@ impl Shared {
     }
 }
 
-/// Writes a checkpoint every so often until it is dropped.
+/// Writes a checkpoint in every interval until it is dropped.
 pub struct Checkpointer {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -163,7 +163,7 @@ impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has already been printed.
+            // Its panic, if any, was reported already.
             let _ = thread.join();
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::l2::keys::bench_key;
-use crate::l2::spec::{AdapterKind, parse_specs};
+use crate::l2::spec::tests::config;
 use crate::sys::arena::Arena;
 
 const KEYS: usize = 3;
@@ -18,9 +18,7 @@ fn a_ring_that_is_refused_fails_every_key_at_once() {
         r#"{{"type":"raw_block","device_path":"{}","slot_bytes":8192,"meta_total_bytes":65536,"use_odirect":false}}"#,
         path.display()
     );
-    let AdapterKind::RawBlock(config) = parse_specs(&[spec]).unwrap().first.kind else {
-        panic!("a raw_block spec");
-    };
+    let (config, _) = config::<RawBlockConfig>(&spec);
     let (arena, slots) = Arena::new(KEYS * 4096, 4096, false).unwrap().into_slots(4096);
     let environment = Environment {
         arena,

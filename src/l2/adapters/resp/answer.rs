@@ -1,10 +1,10 @@
-//! Sentences about what a RESP server answered: the address, its words made printable, and what to do.
+//! Sentences about errors of a RESP server: the address, the server's text made printable, and advice.
 
 use crate::http::said::one_line;
 use crate::l2::adapter::Operation;
 use crate::l2::adapters::service::link::Address;
 
-/// Begins the sentence about a value that does not fit.
+/// The start of the sentence about a value that does not fit.
 pub const LONGER: &str = "the value is longer";
 
 /// `store to 127.0.0.1:6379`, behind "could not".
@@ -37,7 +37,7 @@ fn about(action: &str, text: &str) -> String {
     )
 }
 
-/// By the words behind `ERR`, which is no code.
+/// By the text after `ERR`, which is not specific.
 const ERRORS: [(&str, &str); 11] = [
     (
         "cluster support disabled",
@@ -66,7 +66,7 @@ const ERRORS: [(&str, &str); 11] = [
         "exceeds maximum allowed size",
         "; raise its proto-max-bulk-len, or lower --data-size-kb",
     ),
-    // What a server says to large values of somebody who did not log in.
+    // The reply to large values of a client that did not log in.
     ("unauthenticated", "; give the password in the adapter JSON"),
     (
         "unknown command",
@@ -92,7 +92,7 @@ fn advice(text: &str) -> &'static str {
         "BUSY" => "; a script runs there, wait for it or end it with SCRIPT KILL",
         "WRONGTYPE" => "; this key holds something else than an object: use another database_id or key_prefix",
         "MISCONF" => "; it cannot save to its disk, see its log",
-        // Its protected mode says so in a message of several lines.
+        // Protected mode has a message of several lines.
         "DENIED" => "; it is in protected mode, bind it to this address or set a password",
         _ => "; see the server's log",
     }

@@ -1,5 +1,4 @@
-//! Which node of a cluster owns which key: CRC16 slots, the map of CLUSTER SLOTS, and what MOVED and ASK say. Pure but for
-//! the lock around the map.
+//! Which node of a cluster owns which key: CRC16 slots, the map of CLUSTER SLOTS, and the redirections MOVED and ASK.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +8,7 @@ use crate::l2::adapters::service::link::Address;
 use crate::units::decimal;
 
 pub const SLOTS: usize = 16_384;
-/// Nodes that are asked for the map, or connected to ahead of time, at most.
+/// Nodes that are asked for the map, or connected to in advance, at most.
 pub const NODES_MAX: usize = 16;
 /// Nodes that a map may name, and that redirections may lead to: the specification of clusters recommends no more.
 const KNOWN_NODES_MAX: usize = 1000;
@@ -27,7 +26,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// Only what stands between the first `{` and the next `}` counts, unless that is nothing.
+/// Only the text between the first `{` and the next `}` is hashed, unless it is empty.
 pub fn slot_of(key: &[u8]) -> usize {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let len = key[open + 1..].iter().position(|byte| *byte == b'}')?;
@@ -75,7 +74,7 @@ fn node(host: &str, port: u64, from: &Address) -> Option<Arc<Address>> {
 /// The map that all workers share.
 pub struct Cluster {
     seeds: Vec<Arc<Address>>,
-    /// Of each slot; empty while none is known.
+    /// The owner of each slot; empty while none is known.
     owners: Mutex<Vec<Option<Arc<Address>>>>,
     /// Every node that a redirection has led to: each session keeps a connection to it.
     led_to: Mutex<BTreeSet<Arc<Address>>>,
@@ -121,9 +120,9 @@ impl Cluster {
         owners[slot] = Some(node);
     }
 
-    /// Primaries, then seeds: whom to connect to, and whom to ask for a new map.
+    /// Primaries, then seeds: the nodes to connect to and to ask for a new map.
     pub fn primaries(&self) -> Vec<Arc<Address>> {
-        // Neighbouring slots share their owner, and a map has one value for each: names are compared only for those.
+        // Neighbouring slots mostly share one `Arc`: names are compared only where they do not.
         let mut seen = HashSet::new();
         let owners = self.owners();
         let mut owners: Vec<_> = owners
@@ -140,8 +139,8 @@ impl Cluster {
         &self.seeds
     }
 
-    /// Takes over the reply to CLUSTER SLOTS; false when it is no map: when it names no owner at all, too many nodes, or ranges
-    /// that leave the slots or overlap.
+    /// Sets the map from the reply to CLUSTER SLOTS; false when it is invalid: no owner at all, too many nodes, or ranges
+    /// that are out of bounds or overlap.
     pub fn learn(&self, reply: &Reply, from: &Address) -> bool {
         let fresh = map_of(reply, from);
         let any = fresh.is_some();

@@ -1,12 +1,12 @@
-//! One command and its reply, and several at once. Values go straight between slots and the socket; a store is one only
-//! after `+OK`.
+//! One command and its reply, or several at once. Values go directly between slots and the socket; a store succeeds only with
+//! `+OK`.
 
 use std::io::{self, IoSlice};
 
 use super::answer;
 use super::wire::{self, Body, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
-use crate::l2::adapters::service::lap::Lap;
+use crate::l2::adapters::step_timer::StepTimer;
 
 /// How one attempt of a request ended.
 pub enum Attempt {
@@ -22,7 +22,7 @@ pub enum Attempt {
     Unreachable(String),
 }
 
-/// Everything of a command but the value, which goes between the two parts.
+/// A command without its value, which goes between the two parts.
 fn frame(operation: Operation, key: &[u8], value_bytes: usize, ttl_seconds: Option<u64>) -> (Vec<u8>, Vec<u8>) {
     match operation {
         Operation::Lookup => (wire::command(&[b"EXISTS", key]), Vec::new()),
@@ -57,9 +57,8 @@ pub fn exchange(
     ttl_seconds: Option<u64>,
     asking: bool,
     item: &mut Item,
-    lap: &mut Lap,
+    timer: &mut StepTimer,
 ) -> io::Result<Attempt> {
-    connection.begin_request();
     let value = value_of(operation, item);
     let (head, tail) = frame(operation, key, value.len(), ttl_seconds);
     let ask = if asking {
@@ -73,7 +72,7 @@ pub fn exchange(
         IoSlice::new(value),
         IoSlice::new(&tail),
     ])?;
-    let sent_ns = lap.lap_ns();
+    let sent_ns = timer.step_ns();
     if asking {
         match connection.reply()? {
             Reply::Simple(text) if text == "OK" => {}
@@ -85,13 +84,13 @@ pub fn exchange(
         }
     }
     let attempt = receive(connection, operation, item);
-    let answered_ns = lap.lap_ns();
+    let answered_ns = timer.step_ns();
     if operation == Operation::Store {
-        lap.times.transfer_ns += sent_ns;
-        lap.times.publish_ns += answered_ns;
+        timer.times.transfer_ns += sent_ns;
+        timer.times.publish_ns += answered_ns;
     } else {
-        lap.times.open_ns += sent_ns;
-        lap.times.transfer_ns += answered_ns;
+        timer.times.open_ns += sent_ns;
+        timer.times.transfer_ns += answered_ns;
     }
     attempt
 }
@@ -103,7 +102,6 @@ pub fn send_all(
     ttl_seconds: Option<u64>,
     items: &[Item],
 ) -> io::Result<()> {
-    connection.begin_request();
     let value_bytes = |item: &Item| value_of(operation, item).len();
     let frames: Vec<(Vec<u8>, Vec<u8>)> = keys
         .iter()

@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod cluster;
+pub mod config;
 mod exchange;
 pub mod session;
 pub mod wire;
@@ -11,66 +12,73 @@ use std::env;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use self::config::RespConfig;
 use self::session::{RespSession, Setup};
-use super::service::link::{Address, Dial};
-use super::service::pool::Session;
+use super::field::secret::Secret;
+use super::registry::AdapterConfig;
+use super::service::link::{Address, ConnectOptions};
+use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
-use crate::l2::adapter::{Environment, StepLabels};
-use crate::l2::spec::{RespConfig, Secret};
+use crate::l2::adapter::{Adapter, Environment, StepLabels};
 use crate::l2::warning::{SpecDoubt, Warning};
 
-/// More would only fill the server's buffers.
+/// A longer pipeline only fills the server's buffers.
 const PIPELINE_MAX: u64 = 1024;
 const USERNAME: &str = "LMCACHE_RESP_USERNAME";
 const PASSWORD: &str = "LMCACHE_RESP_PASSWORD";
 pub const STEPS: [StepLabels; 2] = [["Connect", "Send", "Reply"], ["Request", "Value", ""]];
 
-pub fn open(config: &RespConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
-    let or_environment = |value: &str, name: &str| {
-        if value.is_empty() {
-            env::var(name).unwrap_or_default()
-        } else {
-            value.to_owned()
-        }
-    };
-    let username = or_environment(&config.username, USERNAME);
-    let password = Secret::new(or_environment(config.password.expose(), PASSWORD));
-    let given = if config.username.is_empty() {
-        USERNAME
-    } else {
-        "username"
-    };
-    let doubt = nobody_logs_in(given, &format!("password ({PASSWORD})"), &username, &password);
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let setup = Setup {
-        dial: Dial {
-            connect_timeout: config.connection_timeout,
-            request_timeout: config.request_timeout,
-            tls: None,
-            cancelled: Arc::clone(&cancelled),
-        },
-        username,
-        password,
-        database: None,
-        key_prefix: String::new(),
-        ttl_seconds: None,
-        home: Arc::new(Address::new(&config.host, config.port, "port")?),
-        cluster: None,
-        tally: Arc::new(Tally::default()),
-    };
-    let workers = connections(environment.io_depth, config.num_workers, "num_workers")?;
-    let shape = Shape {
-        class_name: "NativeConnectorL2Adapter",
-        protocol: "RESP2",
-        workers,
-        pipeline: config.pipeline,
-    };
-    start(setup, &shape, environment, cancelled, doubt.into_iter().collect())
+impl AdapterConfig for RespConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        let or_environment = |value: &str, name: &str| {
+            if value.is_empty() {
+                env::var(name).unwrap_or_default()
+            } else {
+                value.to_owned()
+            }
+        };
+        let username = or_environment(&self.username, USERNAME);
+        let password = Secret::new(or_environment(self.password.expose(), PASSWORD));
+        let given = if self.username.is_empty() { USERNAME } else { "username" };
+        let warning = half_credentials(given, &format!("password ({PASSWORD})"), &username, &password);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let setup = Setup {
+            connect: ConnectOptions {
+                connect_timeout: self.connection_timeout,
+                request_timeout: self.request_timeout,
+                tls: None,
+                cancelled: Arc::clone(&cancelled),
+            },
+            username,
+            password,
+            database: None,
+            key_prefix: String::new(),
+            ttl_seconds: None,
+            home: Arc::new(Address::new(&self.host, self.port, "port")?),
+            cluster: None,
+            tally: Arc::new(Tally::default()),
+        };
+        let workers = connections(environment.io_depth, self.num_workers, "num_workers")?;
+        let shape = Shape {
+            class_name: "NativeConnectorL2Adapter",
+            protocol: "RESP2",
+            workers,
+            pipeline: self.pipeline,
+        };
+        start(
+            setup,
+            &shape,
+            environment.object_bytes,
+            cancelled,
+            warning.into_iter().collect(),
+        )
+    }
 }
 
-/// A name without a password logs nobody in, as in LMCache. A password alone is the default user's.
-pub fn nobody_logs_in(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
+/// The warning about a user name without a password, with which nobody is authenticated, as in LMCache. A password alone is the
+/// default user's.
+pub fn half_credentials(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
     let half = !username.is_empty() && password.is_empty();
     half.then(|| {
         Warning::Spec(SpecDoubt::HalfCredentials {
@@ -81,7 +89,7 @@ pub fn nobody_logs_in(given: &str, missing: &str, username: &str, password: &Sec
     })
 }
 
-/// How a RESP adapter is laid out and named.
+/// The names and sizes of a RESP adapter.
 pub struct Shape {
     pub class_name: &'static str,
     pub protocol: &'static str,
@@ -93,10 +101,10 @@ pub struct Shape {
 pub fn start(
     setup: Setup,
     shape: &Shape,
-    environment: &Environment,
+    object_bytes: usize,
     cancelled: Arc<AtomicBool>,
     warnings: Vec<Warning>,
-) -> Result<ServiceAdapter, String> {
+) -> Result<Box<dyn Adapter>, String> {
     let batch = match usize::try_from(shape.pipeline) {
         Ok(batch) if shape.pipeline <= PIPELINE_MAX => batch,
         _ => {
@@ -120,7 +128,7 @@ pub fn start(
         io_path: format!("{}, {} connections, {pipelining}", shape.protocol, shape.workers),
         sessions,
         batch,
-        object_bytes: environment.object_bytes,
+        object_bytes,
         steps: STEPS,
         cancelled,
         tally: Arc::clone(&setup.tally),

@@ -1,5 +1,5 @@
-//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one
-//! repetition when a connection turns out to be dead. A key counts as stored only after `+OK` for it.
+//! One worker's session with a RESP service: a connection to each node that it needs, requests, redirections, and one retry
+//! when a connection was lost. A key counts as stored only after its `+OK`.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -12,20 +12,20 @@ use super::cluster::{Cluster, Redirection};
 use super::exchange::{Attempt, exchange, receive, send_all};
 use super::wire::{self, Connection, Reply};
 use crate::l2::adapter::{Item, Operation, Outcome};
-use crate::l2::adapters::service::lap::Lap;
-use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
-use crate::l2::adapters::service::pool::Session;
+use crate::l2::adapters::field::secret::Secret;
+use crate::l2::adapters::service::link::{Address, ConnectOptions, advice, is_loss};
+use crate::l2::adapters::service::session::Session;
 use crate::l2::adapters::service::tally::Tally;
-use crate::l2::spec::Secret;
+use crate::l2::adapters::step_timer::StepTimer;
 
-/// Hops of one request between nodes, repetitions included.
+/// Attempts of one request, redirections and retries included.
 const ATTEMPTS_MAX: usize = 8;
 /// While a slot migrates, a node asks to try again.
 const TRY_AGAIN: Duration = Duration::from_millis(20);
 
 /// What all sessions of one adapter share.
 pub struct Setup {
-    pub dial: Dial,
+    pub connect: ConnectOptions,
     pub username: String,
     pub password: Secret,
     pub database: Option<i64>,
@@ -89,8 +89,8 @@ impl RespSession {
                 Ok(reply) if cluster.learn(&reply, node) => return Ok(()),
                 Ok(Reply::Array(_)) => last = format!("the cluster at {node} has no slots; finish setting it up"),
                 Ok(other) => {
-                    let told = wire::unexpected("CLUSTER SLOTS", "an array", &other.shown());
-                    last = format!("could not ask for the slots of {node}: {told}");
+                    let error = wire::unexpected("CLUSTER SLOTS", "an array", &other.shown());
+                    last = format!("could not ask for the slots of {node}: {error}");
                 }
                 Err(sentence) => {
                     self.connections.remove(node);
@@ -115,13 +115,13 @@ impl RespSession {
     }
 
     /// One key, wherever the cluster sends it.
-    fn perform(&mut self, operation: Operation, item: &mut Item, lap: &mut Lap) -> Outcome {
+    fn perform(&mut self, operation: Operation, item: &mut Item, timer: &mut StepTimer) -> Outcome {
         let setup = Arc::clone(&self.setup);
         let key = self.key_of(item);
         let mut node = self.node_of(&key);
         let (mut asking, mut repeated) = (false, false);
         for _ in 0..ATTEMPTS_MAX {
-            match self.attempt(operation, &key, &node, asking, item, lap) {
+            match self.attempt(operation, &key, &node, asking, item, timer) {
                 Attempt::Done(outcome) => return outcome,
                 Attempt::Refused(text) => {
                     let cluster = setup.cluster.as_ref();
@@ -171,9 +171,9 @@ impl RespSession {
         ))
     }
 
-    /// Where to go after a node was lost: another one may have taken its slots over.
+    /// The node to use after one was lost: another may have taken over its slots.
     fn after_loss(&mut self, key: &[u8]) -> Arc<Address> {
-        // When nobody knows better, the next attempt says what is wrong.
+        // Without a map the next attempt fails with the cause.
         let _ = self.learn_map();
         self.node_of(key)
     }
@@ -185,22 +185,22 @@ impl RespSession {
         node: &Arc<Address>,
         asking: bool,
         item: &mut Item,
-        lap: &mut Lap,
+        timer: &mut StepTimer,
     ) -> Attempt {
         let ttl_seconds = self.setup.ttl_seconds;
         let connection = match self.connection(node) {
             Ok(connection) => connection,
             Err(sentence) => {
-                lap.times.open_ns += lap.lap_ns();
+                timer.times.open_ns += timer.step_ns();
                 return Attempt::Unreachable(sentence);
             }
         };
         let stale = connection.proven;
-        lap.times.open_ns += lap.lap_ns();
-        let result = exchange(connection, operation, key, ttl_seconds, asking, item, lap);
+        timer.times.open_ns += timer.step_ns();
+        let result = exchange(connection, operation, key, ttl_seconds, asking, item, timer);
         match result {
             Ok(Attempt::Done(Outcome::Failed(sentence))) => {
-                // A value that was left unread: the connection is out of step.
+                // A value was left unread, so the next reply would be misread.
                 self.connections.remove(node);
                 Attempt::Done(Outcome::Failed(format!(
                     "could not {}: {sentence}",
@@ -216,23 +216,23 @@ impl RespSession {
         }
     }
 
-    /// Sends all commands before the first reply is awaited. What gets no reply is run again alone, unless there was none in
-    /// time: then each of them had its time.
+    /// Sends all commands before it waits for the first reply. Commands without a reply are retried one by one, unless the
+    /// reply timed out.
     fn pipelined(&mut self, operation: Operation, items: &mut [Item], created: Instant) {
         let home = Arc::clone(&self.setup.home);
         let ttl_seconds = self.setup.ttl_seconds;
         let keys: Vec<Vec<u8>> = items.iter().map(|item| self.key_of(item)).collect();
-        let mut laps: Vec<Lap> = items.iter().map(|_| Lap::start(created)).collect();
+        let mut timers: Vec<StepTimer> = items.iter().map(|_| StepTimer::start(created)).collect();
         let mut answered = 0;
         let lost = match self.connection(&home) {
             Err(sentence) => Some(io::Error::other(sentence)),
             Ok(connection) => {
                 let mut lost = send_all(connection, operation, &keys, ttl_seconds, items).err();
-                for (item, lap) in items.iter_mut().zip(&mut laps) {
+                for (item, timer) in items.iter_mut().zip(&mut timers) {
                     if lost.is_some() {
                         break;
                     }
-                    lap.times.open_ns = lap.lap_ns();
+                    timer.times.open_ns = timer.step_ns();
                     connection.begin_request();
                     match receive(connection, operation, item) {
                         Ok(Attempt::Done(outcome)) => item.outcome = outcome,
@@ -245,7 +245,7 @@ impl RespSession {
                             continue;
                         }
                     }
-                    lap.times.transfer_ns = lap.lap_ns();
+                    timer.times.transfer_ns = timer.step_ns();
                     answered += 1;
                     if matches!(&item.outcome, Outcome::Failed(text) if text.starts_with(answer::LONGER)) {
                         lost = Some(io::Error::other("a longer value than asked for"));
@@ -256,7 +256,7 @@ impl RespSession {
         };
         let Some(error) = lost else {
             answered = items.len();
-            finish(items, laps, answered);
+            finish(items, timers, answered);
             return;
         };
         self.connections.remove(&home);
@@ -273,13 +273,13 @@ impl RespSession {
                 self.alone(operation, item, created);
             }
         }
-        finish(items, laps, answered);
+        finish(items, timers, answered);
     }
 
     fn alone(&mut self, operation: Operation, item: &mut Item, created: Instant) {
-        let mut lap = Lap::start(created);
-        item.outcome = self.perform(operation, item, &mut lap);
-        item.times = lap.finish();
+        let mut timer = StepTimer::start(created);
+        item.outcome = self.perform(operation, item, &mut timer);
+        item.times = timer.finish();
     }
 }
 
@@ -292,16 +292,16 @@ impl Session for RespSession {
     }
 }
 
-/// The times of the first so many keys; the others have theirs.
-fn finish(items: &mut [Item], laps: Vec<Lap>, count: usize) {
-    for (item, lap) in items.iter_mut().zip(laps).take(count) {
-        item.times = lap.finish();
+/// Sets the times of the first `count` keys; the others have theirs.
+fn finish(items: &mut [Item], timers: Vec<StepTimer>, count: usize) {
+    for (item, timer) in items.iter_mut().zip(timers).take(count) {
+        item.times = timer.finish();
     }
 }
 
 fn connect(setup: &Setup, node: &Arc<Address>) -> Result<Connection, String> {
     let refused = |error: io::Error| format!("could not connect to {node}: {error}{}", advice(&error));
-    let mut connection = Connection::open(node, &setup.dial).map_err(refused)?;
+    let mut connection = Connection::open(node, &setup.connect).map_err(refused)?;
     let (username, password) = (setup.username.as_bytes(), setup.password.expose().as_bytes());
     let database = setup.database.map(|database| database.to_string());
     // As LMCache: without a password nobody is authenticated, whatever the user name.
@@ -329,8 +329,8 @@ fn expect_ok(reply: io::Result<Reply>, action: &str, node: &Address) -> Result<(
         Ok(Reply::Simple(text)) if text == "OK" => Ok(()),
         Ok(Reply::Error(text)) => Err(answer::sentence(action, node, &text)),
         Ok(other) => {
-            let told = wire::unexpected("the command", "+OK", &other.shown());
-            Err(format!("could not {action} {node}: {told}"))
+            let error = wire::unexpected("the command", "+OK", &other.shown());
+            Err(format!("could not {action} {node}: {error}"))
         }
         Err(error) => Err(format!("could not {action} {node}: {error}{}", advice(&error))),
     }

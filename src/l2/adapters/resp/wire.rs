@@ -1,11 +1,12 @@
-//! RESP2 on one connection: commands out, replies in. Values go straight from and to the caller's buffer. Every length that
-//! the server states is bounded before it is believed.
+//! RESP2 on one connection. Values go directly from and to the caller's buffer. Every length that the server states is checked
+//! against a limit.
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::http::said::one_line;
-use crate::l2::adapters::service::link::{Address, Dial, Link, check_plain};
+use crate::l2::adapters::service::buffered::BufferedLink;
+use crate::l2::adapters::service::link::{Address, ConnectOptions, Link, check_plain};
 use crate::units::decimal;
 
 /// Simple strings, errors and headers are short; so is what CLUSTER SLOTS calls a node.
@@ -57,10 +58,7 @@ pub enum Body {
 }
 
 pub struct Connection {
-    link: Link,
-    /// Received but not yet read, from `at` on.
-    pending: Vec<u8>,
-    at: usize,
+    link: BufferedLink,
     /// Whether a request was answered on this connection: it may have died of age since.
     pub proven: bool,
 }
@@ -72,7 +70,7 @@ fn not_resp(what: &str) -> io::Error {
     )
 }
 
-/// An answer that RESP allows and that is not one to this command.
+/// A valid reply that does not belong to this command.
 pub fn unexpected(command: &str, wanted: &str, got: &str) -> io::Error {
     io::Error::new(
         ErrorKind::InvalidData,
@@ -106,82 +104,54 @@ pub fn command(words: &[&[u8]]) -> Vec<u8> {
 }
 
 impl Connection {
-    pub fn open(address: &Arc<Address>, dial: &Dial) -> io::Result<Connection> {
-        Ok(Connection::over(Link::open(address, dial)?))
+    pub fn open(address: &Arc<Address>, options: &ConnectOptions) -> io::Result<Connection> {
+        Ok(Connection::over(Link::open(address, options)?))
     }
 
     pub fn over(link: Link) -> Connection {
         Connection {
-            link,
-            pending: Vec::new(),
-            at: 0,
+            link: BufferedLink::new(link),
             proven: false,
         }
     }
 
     /// Starts the clock of the next reply.
     pub fn begin_request(&mut self) {
-        self.link.begin_request();
+        self.link.link.begin_request();
     }
 
+    /// Starts the clock of the first reply too.
     pub fn send(&mut self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         self.link.send(parts)
     }
 
     /// Sends one short command and waits for its answer.
     pub fn ask(&mut self, words: &[&[u8]]) -> io::Result<Reply> {
-        self.begin_request();
         self.send(&mut [IoSlice::new(&command(words))])?;
         self.reply()
-    }
-
-    fn unread(&self) -> &[u8] {
-        &self.pending[self.at..]
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.at += count;
-        if self.at == self.pending.len() {
-            self.pending.clear();
-            self.at = 0;
-        }
-    }
-
-    fn receive_more(&mut self) -> io::Result<()> {
-        let mut bytes = [0_u8; RECEIVE_BYTES];
-        let got = self.link.receive(&mut [IoSliceMut::new(&mut bytes)])?;
-        self.pending.extend_from_slice(&bytes[..got]);
-        Ok(())
     }
 
     /// The next line without its end.
     fn line(&mut self) -> io::Result<String> {
         let mut seen = 0;
         loop {
-            if let Some(end) = self.unread()[seen..].windows(2).position(|pair| pair == b"\r\n") {
-                let line = String::from_utf8_lossy(&self.unread()[..seen + end]).into_owned();
-                self.consume(seen + end + 2);
+            if let Some(end) = self.link.unread()[seen..].windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.link.unread()[..seen + end]).into_owned();
+                self.link.consume(seen + end + 2);
                 return Ok(line);
             }
-            check_plain(self.unread())?;
-            seen = self.unread().len().saturating_sub(1);
+            check_plain(self.link.unread())?;
+            seen = self.link.unread().len().saturating_sub(1);
             if seen > LINE_BYTES_MAX {
                 return Err(not_resp("a line does not end"));
             }
-            self.receive_more()?;
+            self.link.receive_more::<RECEIVE_BYTES>()?;
         }
-    }
-
-    fn exactly(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        let ready = self.unread().len().min(bytes.len());
-        bytes[..ready].copy_from_slice(&self.unread()[..ready]);
-        self.consume(ready);
-        self.link.receive_exact(&mut bytes[ready..])
     }
 
     fn line_end(&mut self) -> io::Result<()> {
         let mut end = [0_u8; 2];
-        self.exactly(&mut end)?;
+        self.link.exactly(&mut end)?;
         if &end == b"\r\n" {
             Ok(())
         } else {
@@ -210,7 +180,7 @@ impl Connection {
                 Some(len) => {
                     take(room, len)?;
                     let mut bytes = vec![0; len];
-                    self.exactly(&mut bytes)?;
+                    self.link.exactly(&mut bytes)?;
                     self.line_end()?;
                     Ok(Reply::Bulk(bytes))
                 }
@@ -230,7 +200,7 @@ impl Connection {
 
     /// The answer to a GET, straight into `slot` when it is the expected value.
     pub fn reply_into(&mut self, slot: &mut [u8]) -> io::Result<Body> {
-        let body = if self.unread().is_empty() {
+        let body = if self.link.unread().is_empty() {
             self.reply_direct(slot)
         } else {
             self.reply_buffered(slot)
@@ -239,8 +209,8 @@ impl Connection {
         Ok(body)
     }
 
-    /// Lays the expected header, the slot and the line end out for one vectored read after the other. When the header turns
-    /// out to be another one, what was received goes back to `pending`.
+    /// Reads the expected header, the slot and the line end with vectored reads. When the header is another one, what was
+    /// received goes to the buffer.
     fn reply_direct(&mut self, slot: &mut [u8]) -> io::Result<Body> {
         let expected = format!("${}\r\n", slot.len()).into_bytes();
         let mut head = vec![0_u8; expected.len()];
@@ -256,13 +226,13 @@ impl Connection {
                 IoSliceMut::new(&mut tail[tail_at..]),
             ];
             let first = parts.iter().position(|part| !part.is_empty()).unwrap_or(0);
-            got += self.link.receive(&mut parts[first..])?;
+            got += self.link.link.receive(&mut parts[first..])?;
             let known = got.min(head_len);
             if head[..known] != expected[..known] {
-                self.pending.extend_from_slice(&head[..known]);
+                self.link.push(&head[..known]);
                 let in_slot = (got - known).min(slot.len());
-                self.pending.extend_from_slice(&slot[..in_slot]);
-                self.pending.extend_from_slice(&tail[..got - known - in_slot]);
+                self.link.push(&slot[..in_slot]);
+                self.link.push(&tail[..got - known - in_slot]);
                 return self.reply_buffered(slot);
             }
         }
@@ -288,7 +258,7 @@ impl Connection {
         let Some(place) = slot.get_mut(..len) else {
             return Ok(Body::Longer(len as u64));
         };
-        self.exactly(place)?;
+        self.link.exactly(place)?;
         self.line_end()?;
         Ok(if len == slot.len() {
             Body::Filled

@@ -1,5 +1,4 @@
-//! What an S3 service said: elements of its small XML documents, content ranges. What is a yes and what is a no stands in
-//! `refusal`.
+//! Parts of S3 responses: elements of the small XML documents, and content ranges.
 
 use crate::l2::adapter::Operation;
 use crate::units::decimal;
@@ -11,8 +10,8 @@ fn tag_name(tag: &str) -> &str {
     name.rsplit(':').next().unwrap_or(name)
 }
 
-/// The name of a document's outermost element. Blanks may precede it, with which services keep a connection alive, and so may
-/// the declaration and comments.
+/// The name of a document's root element. White space may precede it, which services send to keep a connection alive, and
+/// so may the declaration and comments.
 pub fn root(xml: &str) -> Option<&str> {
     let mut rest = xml.trim_start_matches('\u{feff}').trim_start();
     loop {
@@ -32,7 +31,7 @@ pub fn element(xml: &str, name: &str) -> Option<String> {
     let mut rest = xml;
     let text = loop {
         let tag = &rest[rest.find('<')? + 1..];
-        // No tag holds the begin of another, so every byte is looked at once.
+        // A tag does not contain `<`, so every byte is looked at once.
         let own = &tag[..tag.find('<').unwrap_or(tag.len())];
         match own.find('>') {
             Some(end) if tag_name(own) == name && !own[..end].ends_with('/') => break &tag[end + 1..],
@@ -59,7 +58,7 @@ pub fn filled(xml: &str, name: &str) -> Option<String> {
     element(xml, name).filter(|text| !text.trim().is_empty())
 }
 
-/// Behind "could not", before the address.
+/// For "could not <action> <address>".
 pub fn action(operation: Operation) -> &'static str {
     match operation {
         Operation::Store => "store to",
@@ -72,8 +71,7 @@ pub fn longer(len: u64, wanted: usize) -> String {
     format!("the object is {len} bytes long instead of {wanted}; give the --data-size-kb it was stored with")
 }
 
-/// Of `bytes 0-99/1234`, which must begin where it was asked to: the size of the whole object, which must come with so many
-/// bytes of it.
+/// The size of the whole object from `bytes 0-99/1234`. The range must start at `begin` and match the length of the body.
 pub fn total_of(range: &str, begin: u64, body_bytes: u64) -> Result<u64, String> {
     const LET_BE: &str = "let no proxy change the service's answers";
     let parts = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));

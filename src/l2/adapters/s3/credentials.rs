@@ -1,12 +1,13 @@
-//! Who signs the requests: the spec's keys when both are given, else the environment, else the shared credentials file. The
-//! rest of boto3's chain needs services that a benchmark should not have to ask. Half a pair is never passed over in silence.
+//! The credentials: the spec's keys when both are given, else the environment, else the shared credentials file. The rest
+//! of boto3's chain needs other services. A key without its counterpart is warned about.
 
+use crate::l2::warning::{SpecDoubt, Warning};
 use std::env;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::l2::spec::{S3Config, Secret};
-use crate::l2::warning::{SpecDoubt, Warning};
+use super::config::S3Config;
+use crate::l2::adapters::field::secret::Secret;
 use crate::python::json::without_mark;
 use crate::sys::{limits, whole_file};
 
@@ -19,7 +20,7 @@ pub struct Credentials {
     pub session_token: Option<Secret>,
 }
 
-/// The keys, and a doubt where the spec has only one of them.
+/// The keys, and a warning where the spec has only one of them.
 pub fn find(config: &S3Config) -> Result<(Credentials, Option<Warning>), String> {
     let variable = |name: &str| env::var(name).ok().filter(|text| !text.is_empty());
     find_with(config, &variable)
@@ -50,14 +51,14 @@ fn find_with(
     });
     match (elsewhere, half) {
         (Ok((credentials, _)), None) => Ok((credentials, None)),
-        // As LMCache, which takes neither of them then.
+        // As LMCache, which uses neither of them then.
         (Ok((credentials, source)), Some((given, missing))) => {
-            let doubt = SpecDoubt::HalfCredentials {
+            let warning = SpecDoubt::HalfCredentials {
                 given: given.to_owned(),
                 missing: missing.to_owned(),
                 instead: format!("the keys are those of {source}"),
             };
-            Ok((credentials, Some(Warning::Spec(doubt))))
+            Ok((credentials, Some(Warning::Spec(warning))))
         }
         (Err(why), None) => Err(why),
         (Err(why), Some((given, missing))) => Err(format!(
@@ -138,7 +139,7 @@ fn read(path: &Path) -> io::Result<String> {
 
 pub(crate) type Keys = (Option<Secret>, Option<Secret>, Option<Secret>);
 
-/// One profile of a credentials file, if it has that: key, secret and session token.
+/// The key, secret and session token of one profile of a credentials file.
 pub(crate) fn section(text: &str, profile: &str) -> Option<Keys> {
     let (mut inside, mut found) = (false, None::<Keys>);
     for line in text.lines().map(str::trim) {
@@ -165,8 +166,8 @@ pub(crate) fn section(text: &str, profile: &str) -> Option<Keys> {
 mod tests {
     use std::fs;
 
+    use super::super::config::config_for_test as s3_config_for_test;
     use super::*;
-    use crate::l2::spec::s3_config_for_test;
     use crate::result::warning::Warning as _;
 
     const FILE: &str = "\u{feff}[default]\naws_access_key_id = A\n# note\n[ci]\naws_access_key_id=B\n\
@@ -197,7 +198,12 @@ mod tests {
         };
         let found = find_with(&config, &variable);
         fs::remove_file(&path).unwrap();
-        found.map(|(found, doubt)| (found.access_key_id.expose().to_owned(), doubt.map(|doubt| doubt.text())))
+        found.map(|(found, warning)| {
+            (
+                found.access_key_id.expose().to_owned(),
+                warning.map(|warning| warning.text()),
+            )
+        })
     }
 
     #[test]
@@ -220,11 +226,11 @@ mod tests {
         let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
         let both = [(id, "E"), (secret, "s")];
         for (keys, given) in [(["S", ""], "aws_access_key_id"), (["", "S"], "aws_secret_access_key")] {
-            let (key, doubt) = found(keys, &both, "").unwrap();
-            let doubt = doubt.unwrap();
+            let (key, warning) = found(keys, &both, "").unwrap();
+            let warning = warning.unwrap();
             assert!(
-                key == "E" && doubt.contains(given) && doubt.contains("those of the environment"),
-                "{doubt}"
+                key == "E" && warning.contains(given) && warning.contains("those of the environment"),
+                "{warning}"
             );
             let error = found(keys, &[], "").unwrap_err();
             assert!(

@@ -1,9 +1,10 @@
-//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, a connection per worker. Virtual
-//! hosts as LMCache, and path style where the endpoint has a path.
+//! The `s3` adapter: one object per key under its form W name, signed requests over HTTP/1.1, one connection per worker.
+//! Virtual-host style as in LMCache, path style where the endpoint has a path.
 
 pub(crate) mod answer;
+pub mod config;
+mod connections;
 pub(crate) mod credentials;
-mod crew;
 pub(crate) mod http;
 pub(crate) mod refusal;
 mod requester;
@@ -13,91 +14,96 @@ mod sign;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use self::crew::Crew;
+use self::config::S3Config;
+use self::connections::Connections;
 use self::requester::Setup;
 use self::session::{PART_BYTES, S3Session};
-use super::service::link::{Address, Dial};
-use super::service::pool::Session;
+use super::field::common::without_effect;
+use super::registry::AdapterConfig;
+use super::service::link::{Address, ConnectOptions};
+use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
 use super::service::{Service, ServiceAdapter, connections};
-use crate::l2::adapter::{Environment, StepLabels};
-use crate::l2::spec::S3Config;
-use crate::l2::warning::{SpecDoubt, Warning};
+use crate::l2::adapter::{Adapter, Environment, StepLabels};
+use crate::l2::warning::Warning;
 use crate::units::{GIB, bytes_text};
 
 /// S3's own limit.
 const SINGLE_PUT_BYTES_MAX: u64 = 5 * GIB;
 const STEPS: [StepLabels; 2] = [["Connect", "Send", "Answer"], ["First byte", "Body", ""]];
 
-pub fn open(config: &S3Config, environment: &Environment) -> Result<ServiceAdapter, String> {
-    if config.enable_s3express {
-        return Err(
+impl AdapterConfig for S3Config {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        let config = self;
+        if config.enable_s3express {
+            return Err(
             "s3_enable_s3express needs the session tokens of S3 Express, which are not offered here; set it to false \
              or measure LMCache's own adapter"
                 .to_owned(),
         );
+        }
+        let endpoint = Endpoint::parse(&config.endpoint, config.disable_tls)?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let tls = if config.disable_tls {
+            None
+        } else {
+            Some(TlsSetup::new(config.tls_ca_file.as_deref())?)
+        };
+        let (scheme, protocol) = if config.disable_tls {
+            ("http", "HTTP/1.1")
+        } else {
+            ("https", "HTTP/1.1 with TLS")
+        };
+        let style = if endpoint.root == "/" {
+            "virtual host"
+        } else {
+            "path style"
+        };
+        let (credentials, warning) = credentials::find(config)?;
+        let setup = Arc::new(Setup {
+            connect: ConnectOptions {
+                connect_timeout: config.connection_timeout,
+                request_timeout: config.request_timeout,
+                tls,
+                cancelled: Arc::clone(&cancelled),
+            },
+            address: endpoint.address,
+            host: endpoint.host,
+            root: endpoint.root,
+            shown: format!("{}://{}", scheme, config.endpoint),
+            region: config.region.clone(),
+            credentials,
+            put_bytes_max: put_bytes_max(config, environment.object_bytes)?,
+            tally: Arc::new(Tally::default()),
+        });
+        let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
+        let connections = Connections::new(&setup, count);
+        // A wrong endpoint fails before the run.
+        connections.take().connect()?;
+        let parts = match environment.object_bytes > PART_BYTES {
+            true if config.disable_multipart => "one PUT each, ranges of 8 MiB, ",
+            true => "parts of 8 MiB, ",
+            false => "",
+        };
+        let session = |_| Box::new(S3Session::new(&connections)) as Box<dyn Session>;
+        ServiceAdapter::start(Service {
+            class_name: "S3L2Adapter",
+            io_path: format!("S3 over {protocol}, {style}, {parts}{count} connections"),
+            sessions: (0..count).map(session).collect(),
+            batch: 1,
+            object_bytes: environment.object_bytes,
+            steps: STEPS,
+            cancelled,
+            tally: Arc::clone(&setup.tally),
+            warnings: fields_without_effect(config).into_iter().chain(warning).collect(),
+        })
     }
-    let endpoint = Endpoint::parse(&config.endpoint, config.disable_tls)?;
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let tls = if config.disable_tls {
-        None
-    } else {
-        Some(TlsSetup::new(config.tls_ca_file.as_deref())?)
-    };
-    let (scheme, protocol) = if config.disable_tls {
-        ("http", "HTTP/1.1")
-    } else {
-        ("https", "HTTP/1.1 with TLS")
-    };
-    let style = if endpoint.root == "/" {
-        "virtual host"
-    } else {
-        "path style"
-    };
-    let (credentials, doubt) = credentials::find(config)?;
-    let setup = Arc::new(Setup {
-        dial: Dial {
-            connect_timeout: config.connection_timeout,
-            request_timeout: config.request_timeout,
-            tls,
-            cancelled: Arc::clone(&cancelled),
-        },
-        address: endpoint.address,
-        host: endpoint.host,
-        root: endpoint.root,
-        shown: format!("{}://{}", scheme, config.endpoint),
-        region: config.region.clone(),
-        credentials,
-        put_bytes_max: put_bytes_max(config, environment)?,
-        tally: Arc::new(Tally::default()),
-    });
-    let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
-    let crew = Crew::new(&setup, count);
-    // So that a wrong endpoint is known before the run.
-    crew.take().connect()?;
-    let parts = match environment.object_bytes > PART_BYTES {
-        true if config.disable_multipart => "one PUT each, ranges of 8 MiB, ",
-        true => "parts of 8 MiB, ",
-        false => "",
-    };
-    let session = |_| Box::new(S3Session::new(&crew)) as Box<dyn Session>;
-    ServiceAdapter::start(Service {
-        class_name: "S3L2Adapter",
-        io_path: format!("S3 over {protocol}, {style}, {parts}{count} connections"),
-        sessions: (0..count).map(session).collect(),
-        batch: 1,
-        object_bytes: environment.object_bytes,
-        steps: STEPS,
-        cancelled,
-        tally: Arc::clone(&setup.tally),
-        warnings: doubts(config).into_iter().chain(doubt).collect(),
-    })
 }
 
 /// How much goes into one PUT.
-fn put_bytes_max(config: &S3Config, environment: &Environment) -> Result<usize, String> {
-    match (config.disable_multipart, environment.object_bytes) {
+fn put_bytes_max(config: &S3Config, object_bytes: usize) -> Result<usize, String> {
+    match (config.disable_multipart, object_bytes) {
         (false, _) => Ok(PART_BYTES),
         (true, bytes) if bytes as u64 > SINGLE_PUT_BYTES_MAX => Err(format!(
             "disable_multipart: S3 takes at most 5 GiB in one PUT but an object has {}; lower --data-size-kb or leave \
@@ -108,24 +114,19 @@ fn put_bytes_max(config: &S3Config, environment: &Environment) -> Result<usize, 
     }
 }
 
-fn doubts(config: &S3Config) -> Vec<Warning> {
-    let mut doubts = Vec::new();
-    let mut doubt = |field: &str, why: &str| {
-        doubts.push(Warning::Spec(SpecDoubt::FieldWithoutEffect {
-            field: field.to_owned(),
-            why: why.to_owned(),
-        }));
-    };
+fn fields_without_effect(config: &S3Config) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |field: &str, why: &str| warnings.push(without_effect(field, why));
     if config.prefer_http2 == Some(true) {
-        doubt(
+        warn(
             "s3_prefer_http2",
             "requests go over HTTP/1.1, one at a time on each connection",
         );
     }
     if config.disable_tls && config.tls_ca_file.is_some() {
-        doubt("tls_ca_file", "disable_tls is on");
+        warn("tls_ca_file", "disable_tls is on");
     }
-    doubts
+    warnings
 }
 
 /// Where requests go.

@@ -1,5 +1,5 @@
-//! Requests to an S3 endpoint over one connection: signed, and repeated where the service asks for that or an old connection
-//! turns out to be dead. It must not know what objects are made of.
+//! Signed requests to an S3 endpoint over one connection, retried when the service is overloaded or an idle connection was
+//! closed.
 
 use std::io;
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::credentials::Credentials;
 use super::http::{Head, HttpConnection};
-use super::refusal::{Asked, Refusal};
+use super::refusal::{Refusal, RequestKind};
 use super::sign;
-use crate::l2::adapters::service::lap::Lap;
-use crate::l2::adapters::service::link::{Address, Dial, advice, is_loss};
+use crate::l2::adapters::service::link::{Address, ConnectOptions, advice, is_loss};
 use crate::l2::adapters::service::tally::Tally;
+use crate::l2::adapters::step_timer::StepTimer;
 use crate::units::decimal;
 
 const ATTEMPTS_MAX: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// A `Retry-After` beyond this is answered with a failed key.
+/// A longer `Retry-After` fails the key.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(50);
 
 /// What all connections of one adapter share.
 pub struct Setup {
-    pub dial: Dial,
+    pub connect: ConnectOptions,
     pub address: Address,
     /// The Host header: the endpoint's host and port as given.
     pub host: String,
@@ -44,9 +44,9 @@ pub struct Requester {
     connection: Option<HttpConnection>,
 }
 
-/// One request but for what every request has.
+/// One request, without the headers that every request has.
 pub struct Call<'a> {
-    pub asked: Asked,
+    pub kind: RequestKind,
     pub path: &'a str,
     pub query: &'a str,
     /// Lower-case names.
@@ -54,21 +54,21 @@ pub struct Call<'a> {
     pub body: &'a [u8],
 }
 
-/// Why a request came to nothing.
-pub enum Trouble {
-    /// The service's answer is no.
+/// Why a request failed.
+pub enum RequestError {
+    /// The service refused it.
     Refused(Box<Refusal>),
-    /// A sentence: no connection, or it broke, or the answer made no sense.
+    /// No connection, a connection that was lost, or an invalid response; a sentence.
     Lost(String),
 }
 
-/// What to do with a good answer's body.
+/// Where the body of a success goes.
 pub enum Sink<'a> {
     Text,
     Buffer(&'a mut [u8]),
 }
 
-/// A good answer; the body is in `text` or in the sink's buffer.
+/// A success; the body is in `text` or in the sink's buffer.
 pub struct Answer {
     pub head: Head,
     pub text: String,
@@ -83,19 +83,19 @@ impl Requester {
         }
     }
 
-    /// Opens the connection, so that a wrong endpoint is known before the run.
+    /// Opens the connection unless a usable one is open.
     pub fn connect(&mut self) -> Result<&mut HttpConnection, String> {
         let usable = self.connection.take().filter(|connection| connection.reusable);
         let connection = match usable {
             Some(connection) => connection,
-            None => self.open(&self.setup.dial)?,
+            None => self.open(&self.setup.connect)?,
         };
         Ok(self.connection.insert(connection))
     }
 
-    fn open(&self, dial: &Dial) -> Result<HttpConnection, String> {
+    fn open(&self, options: &ConnectOptions) -> Result<HttpConnection, String> {
         let address = &self.setup.address;
-        HttpConnection::open(address, dial)
+        HttpConnection::open(address, options)
             .map_err(|error| format!("could not connect to {address}: {error}{}", advice(&error)))
     }
 
@@ -110,7 +110,7 @@ impl Requester {
         if let Some(token) = &setup.credentials.session_token {
             headers.push(("x-amz-security-token", token.expose().to_owned()));
         }
-        let method = call.asked.method();
+        let method = call.kind.method();
         if method == "PUT" || method == "POST" {
             headers.push(("content-length", call.body.len().to_string()));
         }
@@ -131,28 +131,28 @@ impl Requester {
         head
     }
 
-    /// Sends a request until it is answered for good: again at once when an old connection turns out to be dead, again after
-    /// a pause when the service is overloaded. A yes has the form that the request's answer must have.
-    pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, lap: &mut Lap) -> Result<Answer, Trouble> {
+    /// Sends a request until it has a final response: retries at once when an idle connection was closed, and after a pause
+    /// when the service is overloaded.
+    pub fn call(&mut self, call: &Call<'_>, mut sink: Sink<'_>, timer: &mut StepTimer) -> Result<Answer, RequestError> {
         let mut pause = FIRST_PAUSE;
         let mut lost_before = false;
         let mut attempt = 1;
-        if let (Asked::GiveUp, Some(dial)) = (call.asked, self.setup.dial.of_last_word()) {
-            self.connection = Some(self.open(&dial).map_err(Trouble::Lost)?);
+        if let (RequestKind::Abort, Some(options)) = (call.kind, self.setup.connect.for_abort()) {
+            self.connection = Some(self.open(&options).map_err(RequestError::Lost)?);
         }
         loop {
-            let stale = self.connect().map_err(Trouble::Lost)?.proven;
-            lap.times.open_ns += lap.lap_ns();
+            let stale = self.connect().map_err(RequestError::Lost)?.proven;
+            timer.times.open_ns += timer.step_ns();
             let shown = self.setup.shown.clone();
-            match self.exchange(call, &mut sink, lap) {
+            match self.exchange(call, &mut sink, timer) {
                 Ok(answer) => {
-                    let Err(refusal) = call.asked.judge(&answer.head, &answer.text) else {
+                    let Err(refusal) = call.kind.check(&answer.head, &answer.text) else {
                         return Ok(answer);
                     };
-                    let asked = answer.head.header("retry-after").and_then(decimal);
-                    let wait = asked.map_or(pause, Duration::from_secs);
+                    let requested = answer.head.header("retry-after").and_then(decimal);
+                    let wait = requested.map_or(pause, Duration::from_secs);
                     if !refusal.is_passing() || attempt == ATTEMPTS_MAX || wait > PAUSE_MAX || !self.rest(wait) {
-                        return Err(Trouble::Refused(refusal));
+                        return Err(RequestError::Refused(refusal));
                     }
                     self.setup.tally.repeat(|| format!("{shown} answered {refusal}"));
                     pause *= 2;
@@ -160,7 +160,7 @@ impl Requester {
                 Err(error) => {
                     self.connection = None;
                     if lost_before || !stale || !is_loss(&error) {
-                        return Err(Trouble::Lost(format!("{error}{}", advice(&error))));
+                        return Err(RequestError::Lost(format!("{error}{}", advice(&error))));
                     }
                     lost_before = true;
                     self.setup.tally.repeat(|| format!("{shown}: {error}"));
@@ -170,11 +170,11 @@ impl Requester {
         }
     }
 
-    /// Waits, unless the run is cancelled meanwhile.
+    /// Waits; false when the run is cancelled meanwhile.
     fn rest(&self, wait: Duration) -> bool {
         let end = Instant::now() + wait;
         while Instant::now() < end {
-            if self.setup.dial.cancelled.load(Ordering::Relaxed) {
+            if self.setup.connect.cancelled.load(Ordering::Relaxed) {
                 return false;
             }
             thread::sleep(NAP.min(end.saturating_duration_since(Instant::now())));
@@ -182,14 +182,14 @@ impl Requester {
         true
     }
 
-    fn exchange(&mut self, call: &Call<'_>, sink: &mut Sink<'_>, lap: &mut Lap) -> io::Result<Answer> {
+    fn exchange(&mut self, call: &Call<'_>, sink: &mut Sink<'_>, timer: &mut StepTimer) -> io::Result<Answer> {
         let request = self.sign(call);
         let connection = self.connection.as_mut().expect("connect() came before");
         let sent = connection.send(&request, call.body);
-        let sent_ns = lap.lap_ns();
-        let head = match (connection.head(call.asked.method()), sent) {
+        let sent_ns = timer.step_ns();
+        let head = match (connection.head(call.kind.method()), sent) {
             (Ok(head), Ok(())) => head,
-            // An answer in spite of a broken pipe is a refusal; anything else is the broken pipe's fault.
+            // A response after a broken pipe counts only as a refusal.
             (Ok(head), Err(_)) if head.status >= 300 => {
                 connection.reusable = false;
                 head
@@ -197,17 +197,17 @@ impl Requester {
             (Err(error), Ok(())) => return Err(error),
             (_, Err(error)) => return Err(error),
         };
-        let head_ns = lap.lap_ns();
+        let head_ns = timer.step_ns();
         let (text, body_bytes) = match sink {
             Sink::Buffer(place) if head.status < 300 => (String::new(), connection.body_into(&head, place)?),
             _ => (connection.text(&head)?, 0),
         };
-        if call.asked == Asked::Get {
-            lap.times.open_ns += sent_ns + head_ns;
-            lap.times.transfer_ns += lap.lap_ns();
+        if call.kind == RequestKind::Get {
+            timer.times.open_ns += sent_ns + head_ns;
+            timer.times.transfer_ns += timer.step_ns();
         } else {
-            lap.times.transfer_ns += sent_ns;
-            lap.times.publish_ns += head_ns;
+            timer.times.transfer_ns += sent_ns;
+            timer.times.publish_ns += head_ns;
         }
         Ok(Answer { head, text, body_bytes })
     }
@@ -219,19 +219,19 @@ impl Requester {
     /// A whole object, or a part of one.
     pub fn put(
         &mut self,
-        asked: Asked,
+        kind: RequestKind,
         path: &str,
         query: &str,
         body: &[u8],
-        lap: &mut Lap,
-    ) -> Result<Answer, Trouble> {
+        timer: &mut StepTimer,
+    ) -> Result<Answer, RequestError> {
         let call = Call {
-            asked,
+            kind,
             path,
             query,
             headers: vec![("content-type", "application/octet-stream".to_owned())],
             body,
         };
-        self.call(&call, Sink::Text, lap)
+        self.call(&call, Sink::Text, timer)
     }
 }

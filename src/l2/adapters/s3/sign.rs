@@ -1,10 +1,8 @@
-//! AWS Signature Version 4 with an unsigned payload, as the AWS CRT signs for LMCache: names, dates, digests. Pure; the time
-//! is passed in.
+//! AWS Signature Version 4 with an unsigned payload, as the AWS CRT signs for LMCache.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hmac::{Hmac, Mac};
-use sha2::{Digest, Sha256};
+use ring::{digest, hmac};
 
 use super::credentials::Credentials;
 
@@ -45,7 +43,7 @@ pub fn timestamp(now: SystemTime) -> String {
     )
 }
 
-/// Days since 1970 as a date: years that begin in March make the leap day the last one.
+/// The date of a number of days since 1970. Years that begin in March have the leap day at their end.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
@@ -87,23 +85,23 @@ pub fn authorization(request: &Request<'_>, credentials: &Credentials, region: &
     canonical.push_str(&format!("\n{signed}\n{payload}"));
     let date = timestamp.get(..8).unwrap_or_default();
     let scope = format!("{date}/{region}/s3/aws4_request");
-    let digest = hex(&Sha256::digest(canonical.as_bytes()));
+    let digest = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
     let to_sign = format!("AWS4-HMAC-SHA256\n{timestamp}\n{scope}\n{digest}");
     let seed = format!("AWS4{}", credentials.secret_access_key.expose());
     let key = [date, region, "s3", "aws4_request"]
         .iter()
-        .fold(seed.into_bytes(), |key, part| keyed(&key, part));
+        .fold(signing_key(seed.as_bytes()), |key, part| {
+            signing_key(hmac::sign(&key, part.as_bytes()).as_ref())
+        });
     format!(
         "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={}",
         credentials.access_key_id.expose(),
-        hex(&keyed(&key, &to_sign))
+        hex(hmac::sign(&key, to_sign.as_bytes()).as_ref())
     )
 }
 
-fn keyed(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
+fn signing_key(bytes: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -115,7 +113,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::l2::spec::Secret;
+    use crate::l2::adapters::field::secret::Secret;
 
     #[test]
     fn the_published_example_is_signed_as_published() {

@@ -1,5 +1,5 @@
-//! One TCP connection, plain or TLS, with a deadline for each request. Large values go from a slot to the socket and back
-//! without a copy in between. It ends at its deadline, and soon once the run is cancelled, also while bytes flow.
+//! One TCP connection, plain or TLS, with a deadline for each request. Values go between slot and socket without a copy. A
+//! request ends at its deadline, and soon after the run is cancelled, also while bytes flow.
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
@@ -15,8 +15,8 @@ use crate::sys::detached::resolve;
 use crate::sys::limits;
 use crate::sys::stream::Stream;
 
-/// What connecting and what asking may take, each, to take something back after the run was cancelled.
-const LAST_WORD: Duration = Duration::from_millis(250);
+/// Timeouts of connecting and of a request that cleans up after the run was cancelled.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Where a service listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,16 +48,16 @@ impl fmt::Display for Address {
     }
 }
 
-/// What every connection to one service is opened with.
+/// How connections to a service are opened.
 #[derive(Clone)]
-pub struct Dial {
+pub struct ConnectOptions {
     pub connect_timeout: Duration,
     pub request_timeout: Duration,
     pub tls: Option<TlsSetup>,
     pub cancelled: Arc<AtomicBool>,
 }
 
-/// Until when the request under way may go on.
+/// The deadline of the current request.
 struct RequestLimits {
     until: Instant,
     cancelled: Arc<AtomicBool>,
@@ -75,13 +75,12 @@ impl Limits for RequestLimits {
     }
 }
 
-impl Dial {
-    /// For a request that takes something back, which is sent also in a run that was cancelled; `None` where any connection
-    /// will do.
-    pub fn of_last_word(&self) -> Option<Dial> {
-        self.cancelled.load(Ordering::Relaxed).then(|| Dial {
-            connect_timeout: self.connect_timeout.min(LAST_WORD),
-            request_timeout: self.request_timeout.min(LAST_WORD),
+impl ConnectOptions {
+    /// Options for a request that cleans up in a cancelled run; `None` while the run goes on.
+    pub fn for_abort(&self) -> Option<ConnectOptions> {
+        self.cancelled.load(Ordering::Relaxed).then(|| ConnectOptions {
+            connect_timeout: self.connect_timeout.min(ABORT_TIMEOUT),
+            request_timeout: self.request_timeout.min(ABORT_TIMEOUT),
             tls: self.tls.clone(),
             cancelled: Arc::default(),
         })
@@ -99,28 +98,28 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn open(address: &Address, dial: &Dial) -> io::Result<Link> {
+    pub fn open(address: &Address, options: &ConnectOptions) -> io::Result<Link> {
         let limits = RequestLimits {
-            until: Instant::now() + dial.connect_timeout,
-            cancelled: Arc::clone(&dial.cancelled),
+            until: Instant::now() + options.connect_timeout,
+            cancelled: Arc::clone(&options.cancelled),
         };
         let addresses = resolve(&address.host, address.port, &limits)?;
-        let stream = Stream::connect(&addresses, dial.connect_timeout, limits)?;
-        let transport = match &dial.tls {
+        let stream = Stream::connect(&addresses, options.connect_timeout, limits)?;
+        let transport = match &options.tls {
             None => Transport::Plain(stream),
             Some(setup) => {
                 let mut tls = StreamOwned::new(setup.session(&address.host)?, stream);
-                shake_hands(&mut tls)?;
+                handshake(&mut tls)?;
                 Transport::Tls(Box::new(tls))
             }
         };
         Ok(Link {
             transport,
-            request_timeout: dial.request_timeout,
+            request_timeout: options.request_timeout,
         })
     }
 
-    /// A peer that sent this and closed.
+    /// A peer that sent `received` and closed.
     #[cfg(fuzzing)]
     pub fn memory(received: &[u8], piece: usize) -> Link {
         let request_timeout = Duration::from_secs(3600);
@@ -192,7 +191,7 @@ impl Link {
 }
 
 /// Certificates are checked here, while the connect timeout runs.
-fn shake_hands(tls: &mut StreamOwned<ClientConnection, Stream<RequestLimits>>) -> io::Result<()> {
+fn handshake(tls: &mut StreamOwned<ClientConnection, Stream<RequestLimits>>) -> io::Result<()> {
     while tls.conn.is_handshaking() {
         match tls.conn.complete_io(&mut tls.sock) {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
@@ -204,33 +203,33 @@ fn shake_hands(tls: &mut StreamOwned<ClientConnection, Stream<RequestLimits>>) -
     Ok(())
 }
 
-/// Whether the connection was lost: what an old one does that the other side has closed, and no answer that came or is due.
+/// Whether the connection was lost, as one that the other side closed when idle; not a timeout, not an invalid reply.
 pub fn is_loss(error: &io::Error) -> bool {
     !matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::InvalidData)
 }
 
-/// The record that a TLS server answers plain bytes with. No service's own answer begins so.
+/// The start of a TLS alert, which a TLS server sends in reply to plain bytes.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// What a plain connection finds at a port that speaks TLS.
+/// Refuses the reply of a TLS server to a plain connection.
 pub fn check_plain(received: &[u8]) -> io::Result<()> {
     if received.starts_with(&TLS_ALERT) {
-        let told = "the server speaks TLS there; switch it on in the adapter JSON (valkey: \"tls_enable\": true, s3: \
+        let sentence = "the server speaks TLS there; switch it on in the adapter JSON (valkey: \"tls_enable\": true, s3: \
                     \"disable_tls\": false)";
-        return Err(io::Error::new(ErrorKind::InvalidData, told));
+        return Err(io::Error::new(ErrorKind::InvalidData, sentence));
     }
     Ok(())
 }
 
-/// What to do about a connection that failed, behind a semicolon. Answers that make no sense say so themselves.
+/// Advice about a connection that failed, after a semicolon. Errors about invalid replies contain theirs.
 pub fn advice(error: &io::Error) -> String {
-    match limits::advice(error).or_else(|| cure(error)) {
+    match limits::advice(error).or_else(|| kind_advice(error)) {
         Some(advice) => format!("; {advice}"),
         None => String::new(),
     }
 }
 
-fn cure(error: &io::Error) -> Option<&'static str> {
+fn kind_advice(error: &io::Error) -> Option<&'static str> {
     const NO_TLS: &str = "does this port speak TLS? if not, switch it off in the adapter JSON";
     let text = error.to_string();
     let says = |part: &str| text.contains(part);

@@ -1,9 +1,8 @@
-//! What adapters that speak to a service have in common: a pool of connections, tasks cut into jobs and put together again.
-//! It knows no protocol.
+//! The common part of adapters that talk to a service: a pool of threads with a connection each, and tasks split into jobs.
 
-pub mod lap;
+pub mod buffered;
 pub mod link;
-pub mod pool;
+pub mod session;
 pub mod tally;
 pub mod tls;
 
@@ -12,18 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use self::pool::{Gather, Job, Pool, Session};
+use self::session::{Job, Session, SessionPool};
 use self::tally::Tally;
 use crate::l2::adapter::{Adapter, Capabilities, Completion, IoPath, Operation, StepLabels, Submit, Task};
+use crate::l2::adapters::tasks::SharedTask;
 use crate::l2::keys::ObjectKey;
 use crate::l2::warning::Warning;
 
-/// More connections than this from one process measure the scheduler.
+/// With more connections from one process the scheduler is measured.
 pub const CONNECTIONS_MAX: u64 = 1024;
-/// Below this a hand-over between threads costs more than balance gains, so a worker gets a whole tile of keys.
+/// Below this size a hand-over between threads costs more than even load gains, so a worker gets many keys at once.
 const TILE_BELOW_BYTES: usize = 16 << 10;
 
-/// What a protocol gives to make an adapter.
+/// What a protocol provides for its adapter.
 pub struct Service {
     pub class_name: &'static str,
     /// For the report: `RESP, 8 connections`.
@@ -42,19 +42,19 @@ pub struct Service {
 pub struct ServiceAdapter {
     capabilities: Capabilities,
     io_path: IoPath,
-    pool: Option<Pool>,
+    pool: Option<SessionPool>,
     connections: usize,
     batch: usize,
     object_bytes: usize,
     steps: [StepLabels; 2],
-    /// When the submit of each task that is not over yet ended.
+    /// When the submit of each unfinished task ended.
     submitted: HashMap<usize, Instant>,
     cancelled: Arc<AtomicBool>,
     tally: Arc<Tally>,
     warnings: Vec<Warning>,
 }
 
-/// How many connections to open: what `--io-depth` forces, else what the spec's field says.
+/// How many connections to open: `--io-depth`, else the spec's field.
 pub fn connections(io_depth: usize, configured: u64, field: &str) -> Result<usize, String> {
     if io_depth > 0 {
         return Ok(io_depth);
@@ -68,19 +68,16 @@ pub fn connections(io_depth: usize, configured: u64, field: &str) -> Result<usiz
 }
 
 impl ServiceAdapter {
-    pub fn start(service: Service) -> Result<ServiceAdapter, String> {
+    pub fn start(service: Service) -> Result<Box<dyn Adapter>, String> {
         let connections = service.sessions.len();
-        Ok(ServiceAdapter {
+        Ok(Box::new(ServiceAdapter {
             capabilities: Capabilities {
                 class_name: service.class_name,
                 keeps_data: true,
                 storage_path: None,
             },
-            io_path: IoPath {
-                name: service.io_path,
-                depth: connections * service.batch,
-            },
-            pool: Some(Pool::start(service.sessions, service.batch, &service.cancelled)?),
+            io_path: IoPath::new(service.io_path, connections * service.batch),
+            pool: Some(session::start(service.sessions, service.batch, &service.cancelled)?),
             connections,
             batch: service.batch,
             object_bytes: service.object_bytes,
@@ -89,10 +86,10 @@ impl ServiceAdapter {
             cancelled: service.cancelled,
             tally: service.tally,
             warnings: service.warnings,
-        })
+        }))
     }
 
-    /// Keys per job: large objects one by one, for balance; small ones and lookups in as many tiles as connections.
+    /// Keys per job: large objects one by one, for even load; small ones and lookups in as many shares as connections.
     fn job_keys(&self, operation: Operation, keys: usize) -> usize {
         let tile = keys.div_ceil(self.connections).max(1);
         if operation == Operation::Lookup || self.object_bytes < TILE_BELOW_BYTES {
@@ -120,19 +117,19 @@ impl Adapter for ServiceAdapter {
     }
 
     fn submit(&mut self, task: Task) -> Submit {
-        let count = task.items.len();
-        let gather = Gather::new(task.id, task.operation, task.created, count);
+        let (id, count) = (task.id, task.items.len());
         let share = self.job_keys(task.operation, count);
         let pool = self.pool.as_ref().expect("open until close");
-        let mut items = task.items.into_iter();
+        let (task, items) = SharedTask::begin(task);
+        let (task, mut items) = (Arc::new(task), items.into_iter());
         for first in (0..count).step_by(share) {
             pool.push(Job {
-                task: Arc::clone(&gather),
+                task: Arc::clone(&task),
                 first,
                 items: items.by_ref().take(share).collect(),
             });
         }
-        self.submitted.insert(task.id, Instant::now());
+        self.submitted.insert(id, Instant::now());
         Submit::Queued
     }
 
@@ -142,7 +139,7 @@ impl Adapter for ServiceAdapter {
         Some(completion)
     }
 
-    /// Locks of a lookup never reach a service.
+    /// Lookups take no locks in a service.
     fn unlock(&mut self, _keys: &[ObjectKey]) {}
 
     fn cancel(&mut self) {
@@ -155,7 +152,7 @@ impl Adapter for ServiceAdapter {
         warnings
     }
 
-    /// A worker that still waits for an answer gives up within moments.
+    /// A worker that waits for a reply sees the flag soon.
     fn close(mut self: Box<Self>) -> Result<(), String> {
         self.cancelled.store(true, Ordering::Relaxed);
         self.pool = None;

@@ -1,4 +1,4 @@
-//! What connections had to do besides one request and one answer, counted for all workers together.
+//! Counts retries and redirections of all workers.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// A request is sent again, for this reason.
+    /// Counts a request that is sent again, and keeps the first reason.
     pub fn repeat(&self, reason: impl FnOnce() -> String) {
         self.repeated.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut kept) = self.reason.lock() {
@@ -22,7 +22,7 @@ impl Tally {
         }
     }
 
-    /// A request goes to another node, as the first one said.
+    /// Counts a request that was redirected to another node.
     pub fn redirect(&self) {
         self.redirected.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! TLS for connections to a service: who is trusted, and sessions made from that. Certificates are always checked.
+//! TLS for connections to a service. Certificates are always verified.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::sys::whole_file;
 
-/// The public authorities of a distribution are a quarter of this.
+/// Four times the size of a distribution's bundle of public authorities.
 const CA_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(Clone)]

@@ -1,72 +1,79 @@
 //! The `valkey` adapter: the objects of `resp`, with an optional key prefix, time to live, TLS, database and cluster.
 
+pub mod config;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use self::config::ValkeyConfig;
+use super::field::common::without_effect;
+use super::registry::AdapterConfig;
 use super::resp::cluster::Cluster;
 use super::resp::session::Setup;
-use super::resp::{Shape, nobody_logs_in, start};
-use super::service::link::{Address, Dial};
+use super::resp::{Shape, half_credentials, start};
+use super::service::connections;
+use super::service::link::{Address, ConnectOptions};
 use super::service::tally::Tally;
 use super::service::tls::TlsSetup;
-use super::service::{ServiceAdapter, connections};
-use crate::l2::adapter::Environment;
-use crate::l2::spec::ValkeyConfig;
-use crate::l2::warning::{SpecDoubt, Warning};
+use crate::l2::adapter::{Adapter, Environment};
+use crate::l2::warning::Warning;
 
-pub fn open(config: &ValkeyConfig, environment: &Environment) -> Result<ServiceAdapter, String> {
-    let address = |(host, port): &(String, u64)| Address::new(host, *port, "startup_nodes: port").map(Arc::new);
-    let nodes: Vec<Arc<Address>> = config.startup_nodes.iter().map(address).collect::<Result<_, _>>()?;
-    let tls = config
-        .tls_enable
-        .then(|| TlsSetup::new(config.tls_ca_file.as_deref()))
-        .transpose()?;
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let protocol = match (config.cluster_mode, config.tls_enable) {
-        (false, false) => "RESP2",
-        (false, true) => "RESP2 over TLS",
-        (true, false) => "RESP2 cluster",
-        (true, true) => "RESP2 cluster over TLS",
-    };
-    let shape = Shape {
-        class_name: "ValkeyL2Adapter",
-        protocol,
-        workers: connections(environment.io_depth, config.num_workers, "num_workers")?,
-        // A pipeline would have to be cut by node, and a redirection inside it would reorder it.
-        pipeline: if config.cluster_mode { 1 } else { config.pipeline },
-    };
-    let setup = Setup {
-        dial: Dial {
-            connect_timeout: config.connection_timeout,
-            request_timeout: config.request_timeout,
-            tls,
-            cancelled: Arc::clone(&cancelled),
-        },
-        username: config.username.clone(),
-        password: config.password.clone(),
-        database: config.database_id.filter(|_| !config.cluster_mode),
-        key_prefix: match config.key_prefix.as_str() {
-            "" => String::new(),
-            prefix => format!("{prefix}@"),
-        },
-        ttl_seconds: config.ttl_seconds,
-        home: Arc::clone(&nodes[0]),
-        cluster: config.cluster_mode.then(|| Cluster::new(nodes)),
-        tally: Arc::new(Tally::default()),
-    };
-    let mut warnings = doubts(config);
-    warnings.extend(nobody_logs_in(
-        "username",
-        "password",
-        &config.username,
-        &config.password,
-    ));
-    start(setup, &shape, environment, cancelled, warnings)
+impl AdapterConfig for ValkeyConfig {
+    fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
+        let config = self;
+        let address = |(host, port): &(String, u64)| Address::new(host, *port, "startup_nodes: port").map(Arc::new);
+        let nodes: Vec<Arc<Address>> = config.startup_nodes.iter().map(address).collect::<Result<_, _>>()?;
+        let tls = config
+            .tls_enable
+            .then(|| TlsSetup::new(config.tls_ca_file.as_deref()))
+            .transpose()?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let protocol = match (config.cluster_mode, config.tls_enable) {
+            (false, false) => "RESP2",
+            (false, true) => "RESP2 over TLS",
+            (true, false) => "RESP2 cluster",
+            (true, true) => "RESP2 cluster over TLS",
+        };
+        let shape = Shape {
+            class_name: "ValkeyL2Adapter",
+            protocol,
+            workers: connections(environment.io_depth, config.num_workers, "num_workers")?,
+            // A pipeline would have to be split by node, and a redirection would reorder it.
+            pipeline: if config.cluster_mode { 1 } else { config.pipeline },
+        };
+        let setup = Setup {
+            connect: ConnectOptions {
+                connect_timeout: config.connection_timeout,
+                request_timeout: config.request_timeout,
+                tls,
+                cancelled: Arc::clone(&cancelled),
+            },
+            username: config.username.clone(),
+            password: config.password.clone(),
+            database: config.database_id.filter(|_| !config.cluster_mode),
+            key_prefix: match config.key_prefix.as_str() {
+                "" => String::new(),
+                prefix => format!("{prefix}@"),
+            },
+            ttl_seconds: config.ttl_seconds,
+            home: Arc::clone(&nodes[0]),
+            cluster: config.cluster_mode.then(|| Cluster::new(nodes)),
+            tally: Arc::new(Tally::default()),
+        };
+        let mut warnings = fields_without_effect(config);
+        warnings.extend(half_credentials(
+            "username",
+            "password",
+            &config.username,
+            &config.password,
+        ));
+        start(setup, &shape, environment.object_bytes, cancelled, warnings)
+    }
 }
 
 /// Fields that have no effect in this mode; LMCache logs the first two.
-fn doubts(config: &ValkeyConfig) -> Vec<Warning> {
-    let doubts = [
+fn fields_without_effect(config: &ValkeyConfig) -> Vec<Warning> {
+    let fields = [
         (
             !config.cluster_mode && config.startup_nodes.len() > 1,
             "startup_nodes",
@@ -88,13 +95,6 @@ fn doubts(config: &ValkeyConfig) -> Vec<Warning> {
             "tls_enable is off",
         ),
     ];
-    let given = doubts.iter().filter(|(applies, ..)| *applies);
-    given
-        .map(|(_, field, why)| {
-            Warning::Spec(SpecDoubt::FieldWithoutEffect {
-                field: (*field).to_owned(),
-                why: (*why).to_owned(),
-            })
-        })
-        .collect()
+    let given = fields.iter().filter(|(applies, ..)| *applies);
+    given.map(|(_, field, why)| without_effect(field, why)).collect()
 }

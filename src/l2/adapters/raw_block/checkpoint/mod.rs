@@ -1,4 +1,4 @@
-//! Checkpoints as LMCache writes and reads them: a header block, and JSON behind it. Bytes in, values out; it opens nothing.
+//! Checkpoints as LMCache writes and reads them: a header block, then JSON.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -174,10 +174,10 @@ fn ascii(json: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// What a checkpoint brings back.
+/// The contents of a checkpoint.
 pub struct Recovered {
     pub index: Index,
-    /// Entries that name no slot, one that was never given out, one that another entry names too, or an impossible size.
+    /// Entries without a slot, with a slot that was never assigned or that another entry names too, or with an impossible size.
     pub impossible: u64,
 }
 
@@ -244,11 +244,11 @@ pub fn parse(geometry: &Geometry, payload: &[u8]) -> Result<Recovered, String> {
     })
 }
 
-/// What is kept of a checkpoint's JSON while it is read.
+/// What is kept of a checkpoint's JSON.
 struct State {
     fields: Map<String, Value>,
     entries: HashMap<String, Entry>,
-    /// Entries in it, those that are impossible too.
+    /// Entries in the text, invalid ones included.
     named: u64,
 }
 

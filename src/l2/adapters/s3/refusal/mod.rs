@@ -1,5 +1,5 @@
-//! When an S3 service said yes, and what its no means: an object counts as stored only after an answer in the form that the
-//! protocol has for it. It sends nothing.
+//! Which responses of an S3 service are successes, and what the others mean: an object counts as stored only after a
+//! response in the form that the protocol has for it.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use super::answer::{filled, root};
 use super::http::Head;
 use crate::http::said::{one_line, said};
 
-/// The same request may succeed in a moment, whatever the status beside these codes. A completed upload begins its answer with
-/// 200 before it knows.
+/// Error codes of requests that may succeed when retried, whatever the status: CompleteMultipartUpload sends 200 before it
+/// knows.
 const PASSING_CODES: [&str; 8] = [
     "InternalError",
     "SlowDown",
@@ -20,77 +20,79 @@ const PASSING_CODES: [&str; 8] = [
     "TooManyRequests",
 ];
 
-/// What a request asks for.
+/// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestKind {
     Put,
     /// A multipart upload, step by step.
-    Begin,
+    Create,
     Part,
     Complete,
-    GiveUp,
+    Abort,
     Head,
     Get,
 }
 
-impl Asked {
+impl RequestKind {
     pub fn method(self) -> &'static str {
         match self {
-            Asked::Put | Asked::Part => "PUT",
-            Asked::Begin | Asked::Complete => "POST",
-            Asked::GiveUp => "DELETE",
-            Asked::Head => "HEAD",
-            Asked::Get => "GET",
+            RequestKind::Put | RequestKind::Part => "PUT",
+            RequestKind::Create | RequestKind::Complete => "POST",
+            RequestKind::Abort => "DELETE",
+            RequestKind::Head => "HEAD",
+            RequestKind::Get => "GET",
         }
     }
 
     fn is_upload(self) -> bool {
-        matches!(self, Asked::Begin | Asked::Part | Asked::Complete)
+        matches!(self, RequestKind::Create | RequestKind::Part | RequestKind::Complete)
     }
 
     fn accepts(self, status: u16) -> bool {
         match self {
-            Asked::Put | Asked::Part => matches!(status, 200 | 201 | 204),
-            Asked::GiveUp => matches!(status, 200 | 204),
-            Asked::Get => matches!(status, 200 | 206),
-            Asked::Begin | Asked::Complete | Asked::Head => status == 200,
+            RequestKind::Put | RequestKind::Part => matches!(status, 200 | 201 | 204),
+            RequestKind::Abort => matches!(status, 200 | 204),
+            RequestKind::Get => matches!(status, 200 | 206),
+            RequestKind::Create | RequestKind::Complete | RequestKind::Head => status == 200,
         }
     }
 
-    /// What is missing in an answer of good status; `None` when nothing is.
-    fn lack(self, head: &Head, text: &str) -> Option<Lack> {
+    /// What is wrong with a response of good status, if anything.
+    fn defect(self, head: &Head, text: &str) -> Option<Defect> {
         match self {
-            // S3's own answer is empty. Stand-ins for it (moto) have sent a document that only says the same.
-            Asked::Put | Asked::Part if !text.trim().is_empty() && !is_of("PutObject", text) => {
-                Some(Lack::Form("is not the empty one that S3 gives for stored bytes"))
+            // S3's own response is empty. Test servers (moto) have sent a result document.
+            RequestKind::Put | RequestKind::Part if !text.trim().is_empty() && !is_of("PutObject", text) => {
+                Some(Defect::Form("is not the empty one that S3 gives for stored bytes"))
             }
-            Asked::Part if head.header("etag").unwrap_or_default().is_empty() => {
-                Some(Lack::Form("has no ETag, without which an upload cannot be completed"))
+            RequestKind::Part if head.header("etag").unwrap_or_default().is_empty() => {
+                Some(Defect::Form("has no ETag, without which an upload cannot be completed"))
             }
-            Asked::Begin if !is_of("InitiateMultipartUpload", text) || filled(text, "UploadId").is_none() => {
-                Some(Lack::Form("is no InitiateMultipartUploadResult with an UploadId"))
+            RequestKind::Create if !is_of("InitiateMultipartUpload", text) || filled(text, "UploadId").is_none() => {
+                Some(Defect::Form("is no InitiateMultipartUploadResult with an UploadId"))
             }
-            Asked::Complete if !is_of("CompleteMultipartUpload", text) || filled(text, "ETag").is_none() => {
-                Some(Lack::Form("is no CompleteMultipartUploadResult with an ETag"))
+            RequestKind::Complete if !is_of("CompleteMultipartUpload", text) || filled(text, "ETag").is_none() => {
+                Some(Defect::Form("is no CompleteMultipartUploadResult with an ETag"))
             }
-            Asked::Head | Asked::Get => match head.compression() {
-                Some(encoding) => Some(Lack::Compressed(encoding.to_owned())),
-                None => (self == Asked::Head && head.is_page()).then_some(Lack::Form("is a web page and no object")),
+            RequestKind::Head | RequestKind::Get => match head.compression() {
+                Some(encoding) => Some(Defect::Compressed(encoding.to_owned())),
+                None => {
+                    (self == RequestKind::Head && head.is_page()).then_some(Defect::Form("is a web page and no object"))
+                }
             },
             _ => None,
         }
     }
 
-    /// Whether the answer is the yes that was asked for.
-    pub fn judge(self, head: &Head, text: &str) -> Result<(), Box<Refusal>> {
-        // An error may stand inside an answer that began well.
+    /// Whether the response is a success.
+    pub fn check(self, head: &Head, text: &str) -> Result<(), Box<Refusal>> {
+        // A response of good status may contain an error document.
         if !self.accepts(head.status) || root(text) == Some("Error") {
             return Err(Box::new(Refusal::new(self, head, text)));
         }
-        match self.lack(head, text) {
+        match self.defect(head, text) {
             None => Ok(()),
-            Some(lack) => Err(Box::new(Refusal {
-                lack: Some(lack),
+            Some(defect) => Err(Box::new(Refusal {
+                defect: Some(defect),
                 ..Refusal::new(self, head, text)
             })),
         }
@@ -103,38 +105,38 @@ fn is_of(operation: &str, text: &str) -> bool {
     matches!(rest, Some("Result" | "Response"))
 }
 
-/// What an answer of good status is not.
+/// Why a response of good status is not a success.
 #[derive(Debug)]
-enum Lack {
-    /// Behind "the answer".
+enum Defect {
+    /// Continues "the answer ...".
     Form(&'static str),
     /// By this encoding.
     Compressed(String),
 }
 
-/// An answer other than a yes.
+/// A response that is not a success.
 #[derive(Debug)]
 pub struct Refusal {
-    asked: Asked,
+    kind: RequestKind,
     status: u16,
-    /// The service's, or of an answer without a document the reason of the status line.
+    /// The service's, or the reason of the status line where there is no document.
     code: String,
     message: String,
-    /// Whether there was an error document of S3's.
+    /// Whether the response had an S3 error document.
     is_s3: bool,
-    /// The region that the bucket is in, and where requests for it belong, where the service says so.
+    /// The region of the bucket and the endpoint for it, where the service names them.
     region: Option<String>,
     endpoint: Option<String>,
-    lack: Option<Lack>,
+    defect: Option<Defect>,
 }
 
 impl Refusal {
-    fn new(asked: Asked, head: &Head, text: &str) -> Refusal {
+    fn new(kind: RequestKind, head: &Head, text: &str) -> Refusal {
         let code = filled(text, "Code");
         let region = head.header("x-amz-bucket-region").map(str::to_owned);
         let region = region.or_else(|| filled(text, "Region"));
         Refusal {
-            asked,
+            kind,
             status: head.status,
             is_s3: code.is_some(),
             message: match &code {
@@ -144,11 +146,11 @@ impl Refusal {
             code: one_line(&code.unwrap_or_else(|| head.reason.clone())),
             region: region.map(|region| one_line(&region)),
             endpoint: filled(text, "Endpoint").map(|endpoint| one_line(&endpoint)),
-            lack: None,
+            defect: None,
         }
     }
 
-    /// Whether the same request may succeed in a moment.
+    /// Whether the request may succeed when retried.
     pub fn is_passing(&self) -> bool {
         matches!(self.status, 429 | 500 | 502 | 503 | 504) || PASSING_CODES.contains(&self.code.as_str())
     }
@@ -157,7 +159,7 @@ impl Refusal {
         self.status == 404 && self.code != "NoSuchBucket"
     }
 
-    /// What to do about it, behind a semicolon.
+    /// Advice, after a semicolon.
     pub fn advice(&self) -> String {
         let elsewhere = matches!(self.status, 301 | 307 | 308 | 400);
         match (&self.region, &self.endpoint) {
@@ -173,10 +175,10 @@ impl Refusal {
 
     fn fixed_advice(&self) -> &'static str {
         match (self.status, self.code.as_str()) {
-            _ if matches!(self.lack, Some(Lack::Compressed(_))) => {
+            _ if matches!(self.defect, Some(Defect::Compressed(_))) => {
                 "; switch compression off in the proxy before the service"
             }
-            _ if self.lack.is_some() => {
+            _ if self.defect.is_some() => {
                 "; nothing proves that the service did it: is s3_endpoint the S3 service itself and no proxy's or login page?"
             }
             (_, "NoSuchBucket" | "InvalidBucketName") => "; make the bucket, or correct s3_endpoint",
@@ -184,10 +186,12 @@ impl Refusal {
             (_, "NoSuchUpload") => {
                 "; the service has given the upload up: look at its log and at the bucket's rules for incomplete uploads"
             }
-            (_, "EntityTooLarge") if self.asked == Asked::Put => "; it takes no PUT of this size: lower --data-size-kb",
+            (_, "EntityTooLarge") if self.kind == RequestKind::Put => {
+                "; it takes no PUT of this size: lower --data-size-kb"
+            }
             (_, "ExpiredToken" | "InvalidToken") => "; renew the session token (AWS_SESSION_TOKEN) and its keys",
             (_, "RequestTimeout") => "; the request's body came too slowly: lower --in-flight, or look at the network",
-            (501, _) | (_, "NotImplemented") | (405, _) if self.asked.is_upload() => {
+            (501, _) | (_, "NotImplemented") | (405, _) if self.kind.is_upload() => {
                 "; this service has no multipart upload: store each object in one PUT (up to 5 GiB) with \
                  \"disable_multipart\": true in the adapter JSON"
             }
@@ -204,11 +208,11 @@ impl Refusal {
 
     fn client_advice(&self) -> &'static str {
         match (self.status, self.code.as_str()) {
-            (403, _) if self.asked == Asked::Head => {
+            (403, _) if self.kind == RequestKind::Head => {
                 "; a HEAD's answer does not say why: where the access key has no s3:ListBucket on the bucket, S3 answers 403 \
                  for every object that is not there; else check the keys, s3:GetObject, s3_region and this machine's clock"
             }
-            (403, "AccessDenied") if self.asked == Asked::Get => {
+            (403, "AccessDenied") if self.kind == RequestKind::Get => {
                 "; allow the access key s3:GetObject on the objects and s3:ListBucket on the bucket (without that S3 answers so \
                  for every object that is not there), and check s3_region"
             }
@@ -229,26 +233,26 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let method = self.asked.method();
-        match (&self.lack, self.message.as_str()) {
+        let method = self.kind.method();
+        match (&self.defect, self.message.as_str()) {
             (None, _) => {}
-            (Some(Lack::Compressed(encoding)), _) => {
+            (Some(Defect::Compressed(encoding)), _) => {
                 let encoding = one_line(encoding);
                 return write!(
                     f,
                     "the answer to the {method} is compressed (Content-Encoding: {encoding})"
                 );
             }
-            (Some(Lack::Form(lack)), message) => {
+            (Some(Defect::Form(defect)), message) => {
                 let shown = match message {
-                    "" if self.asked == Asked::Head => String::new(),
+                    "" if self.kind == RequestKind::Head => String::new(),
                     "" => " (it is empty)".to_owned(),
                     message => format!(" (it says \"{message}\")"),
                 };
-                return write!(f, "the answer {} to the {method} {lack}{shown}", self.status);
+                return write!(f, "the answer {} to the {method} {defect}{shown}", self.status);
             }
         }
-        if self.asked.accepts(self.status) {
+        if self.kind.accepts(self.status) {
             write!(f, "an error inside the answer {}:", self.status)?;
         } else {
             write!(f, "{}", self.status)?;
