@@ -1,5 +1,4 @@
-//! The CUDA room against a stand-in driver: the right calls with the right values, on any machine. Nothing here is a result
-//! about a GPU.
+//! The `cuda` module with a stand-in driver: the right calls with the right arguments, on any machine. No test here uses a GPU.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -22,19 +21,19 @@ fn driver() -> Arc<Driver> {
 }
 
 #[test]
-fn a_missing_driver_is_one_sentence() {
+fn a_missing_driver_is_reported_with_advice() {
     let text = Driver::load_from(c"libcuda-is-not-here.so.1").err().unwrap();
     assert!(
         text.starts_with("could not load the CUDA driver: ") && text.contains("--mode cpu"),
         "{text}"
     );
-    // A library that is no driver: the first function that is missing is named.
+    // A library that is not a driver: the error names the first missing function.
     let text = Driver::load_from(c"libc.so.6").err().unwrap();
     assert!(text.contains("has no function cuInit"), "{text}");
 }
 
 #[test]
-fn a_device_is_chosen_by_number_and_described() {
+fn a_device_is_opened_by_number() {
     let driver = driver();
     let context = Context::open(&driver, 1).unwrap();
     assert_eq!(context.facts().name, "stand-in 1");
@@ -50,7 +49,7 @@ fn a_device_is_chosen_by_number_and_described() {
 }
 
 #[test]
-fn errors_carry_the_drivers_own_words() {
+fn errors_have_the_drivers_name_and_text() {
     let driver = driver();
     let context = Context::open(&driver, 0).unwrap();
     let error = DeviceMemory::allocate(&context, usize::MAX >> 1).err().unwrap();
@@ -67,10 +66,10 @@ fn errors_carry_the_drivers_own_words() {
     );
 }
 
-/// One launch over K and V planes of two layers of different block sizes gives, for each chunk, what the CPU computes over
-/// the same bytes in the same order.
+/// A launch over the K and V planes of two layers with different block sizes gives the digests that the CPU computes over the
+/// same bytes in the same order.
 #[test]
-fn kernel_arguments_lead_to_the_cpus_digest() {
+fn kernel_digests_equal_those_of_the_cpu() {
     const BLOCKS: u64 = 8;
     let context = Context::open(&driver(), 0).unwrap();
     let stream = Stream::new(&context).unwrap();
@@ -138,7 +137,7 @@ fn memory_and_events_are_shared_by_handle() {
 }
 
 #[test]
-fn page_locked_memory_goes_both_ways() {
+fn page_locked_memory_is_copied_to_and_from_the_device() {
     let context = Context::open(&driver(), 0).unwrap();
     let stream = Stream::new(&context).unwrap();
     let memory = DeviceMemory::allocate(&context, 64).unwrap();
@@ -149,9 +148,9 @@ fn page_locked_memory_goes_both_ways() {
     assert_eq!(&pinned.bytes(&stream).unwrap()[..8], b"12345678");
 }
 
-/// Where an nvcc is installed, the checked-in PTX is what it makes of the source; elsewhere there is nothing to compare.
+/// Skipped without nvcc.
 #[test]
-fn the_checked_in_ptx_is_built_from_the_source() {
+fn the_ptx_in_the_repository_is_built_from_the_source() {
     let nvcc = std::env::var("NVCC").unwrap_or_else(|_| "nvcc".into());
     if Command::new(&nvcc).arg("--version").output().is_err() {
         return skip_without(

@@ -1,5 +1,5 @@
-//! `server --mode gpu` against the mock server, both with the stand-in driver: the order of calls, every call failing once,
-//! and clean-up. Nothing here is a result about a GPU.
+//! `server --mode gpu` against the mock server, both with the stand-in driver: the order of driver calls, the failure of each
+//! call, and clean-up. No test here uses a GPU.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -18,7 +18,7 @@ fn mock(flags: &[&str]) -> MockServer {
     })
 }
 
-/// `server --mode gpu` with the stand-in; two sequences of two chunks.
+/// `server --mode gpu` with the stand-in driver: two sequences of two chunks.
 fn client(mock: &MockServer, shape: &str) -> Command {
     let mut command = bench();
     command.env("LMCACHE_BENCH_LIBCUDA", stand_in());
@@ -43,7 +43,7 @@ fn client(mock: &MockServer, shape: &str) -> Command {
     command
 }
 
-fn passes(output: &Output, report: &Value) {
+fn assert_passed(output: &Output, report: &Value) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     assert_eq!(report["metrics"]["verify"]["sequences_passed"], 2, "{report}");
 }
@@ -58,7 +58,7 @@ fn the_server_copies_from_and_to_device_memory() {
         let mock = mock(&["--generation", generation]);
         for extra in [&["--checksum", "md5"][..], &["--checksum", "fast"]] {
             let (output, report) = json(client(&mock, SHAPE).args(extra));
-            passes(&output, &report);
+            assert_passed(&output, &report);
             assert!(transport(&report).contains("lmcache_driven, CUDA memory of the client"));
             assert_eq!(
                 report["metrics"]["gpu"]["cold_store"]["p50_ms"], 1.5,
@@ -69,7 +69,7 @@ fn the_server_copies_from_and_to_device_memory() {
 }
 
 #[test]
-fn the_servers_own_checksums_are_those_of_device_memory() {
+fn the_servers_checksums_equal_those_of_device_memory() {
     let mock = mock(&[]);
     for shape in [
         "(2,32,4,2,8):bfloat16:2",
@@ -77,7 +77,7 @@ fn the_servers_own_checksums_are_those_of_device_memory() {
         "(2,32,4,1,8):float16:1;(1,32,4,1,8):uint8:2",
     ] {
         let (output, report) = json(&mut client(&mock, shape));
-        passes(&output, &report);
+        assert_passed(&output, &report);
         assert_eq!(
             report["metrics"]["verify"]["server_chunks_compared"], 8,
             "{shape}: {report}"
@@ -86,7 +86,7 @@ fn the_servers_own_checksums_are_those_of_device_memory() {
 }
 
 #[test]
-fn chunks_go_through_page_locked_buffers_when_this_program_copies() {
+fn engine_driven_transfers_copy_device_memory() {
     for flags in [&["--shm-name", ""][..], &[]] {
         let name = format!("lmcache-bench-test-pool-{}", std::process::id());
         let flags: Vec<&str> = match flags {
@@ -95,7 +95,7 @@ fn chunks_go_through_page_locked_buffers_when_this_program_copies() {
         };
         let mock = mock(&flags);
         let (output, report) = json(client(&mock, SHAPE).args(["--transfer-mode", "engine_driven", "--tp-size", "2"]));
-        passes(&output, &report);
+        assert_passed(&output, &report);
         assert!(transport(&report).contains("engine_driven, CUDA memory"), "{report}");
         assert_eq!(
             report["metrics"]["gpu"]["warm_retrieve"]["max_ms"], 3.0,
@@ -105,15 +105,15 @@ fn chunks_go_through_page_locked_buffers_when_this_program_copies() {
 }
 
 #[test]
-fn wrong_bytes_on_the_device_are_found() {
+fn wrong_bytes_in_device_memory_are_a_mismatch() {
     let mock = mock(&["--fault", "corrupt:retrieve"]);
     let output = client(&mock, SHAPE).args(["--checksum", "fast"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("CHECKSUM MISMATCH"), "{}", stderr(&output));
 }
 
-/// What the driver was asked, line by line.
-fn log_of(dir: &Dir, mut command: Command) -> (Output, Vec<String>) {
+/// Runs the command and returns its output and the driver calls, one per line.
+fn run_logged(dir: &Dir, mut command: Command) -> (Output, Vec<String>) {
     let path = dir.join("calls");
     let _ = fs::remove_file(&path);
     let output = command.env("STANDIN_LOG", &path).output().unwrap();
@@ -122,39 +122,43 @@ fn log_of(dir: &Dir, mut command: Command) -> (Output, Vec<String>) {
 }
 
 #[test]
-fn stores_wait_for_our_writes_and_checksums_for_the_servers() {
+fn the_server_waits_for_our_event_and_we_wait_for_its_event() {
     let dir = Dir::new();
     let mock = mock(&[]);
-    let (output, calls) = log_of(&dir, client(&mock, SHAPE));
+    let (output, calls) = run_logged(&dir, client(&mock, SHAPE));
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let at = |wanted: &str, from: usize| {
         let found = calls[from..].iter().position(|call| call == wanted);
         from + found.unwrap_or_else(|| panic!("no '{wanted}' after line {from}: {calls:?}"))
     };
-    // Ours is recorded after the fill and shared before the request; theirs is opened and waited for after the answer.
+    // Our event is recorded after the fill and shared before the request. The server's event is opened after the reply, and our
+    // stream waits for it.
     let shared = at("event shared", 0);
     assert!(calls[..shared].iter().any(|call| call == "event recorded"));
     assert!(calls[..shared].iter().any(|call| call == "event created with flags 7"));
     let opened = at("event opened", shared);
     let waited = at("stream waits for event", opened);
-    // Four transfers, each with a pair of its own.
+    // Four transfers, each with its own pair of events.
     assert_eq!(calls.iter().filter(|call| *call == "event shared").count(), 4);
     assert_eq!(calls.iter().filter(|call| *call == "event opened").count(), 4);
     assert!(waited > opened);
-    // What is done with an event after its owner has destroyed it is undefined, in every process.
+    // Using an event that its creator has destroyed is undefined, also in other processes.
     let reached = at("event reached", waited);
     let destroyed = at("event with flags 7 destroyed", shared);
-    assert!(destroyed > reached, "ours is gone before the server is done: {calls:?}");
+    assert!(
+        destroyed > reached,
+        "our event is destroyed before the server is done: {calls:?}"
+    );
 }
 
 #[test]
-fn everything_is_given_back_in_order() {
+fn all_driver_resources_are_released_in_order() {
     let dir = Dir::new();
     let mock = mock(&[]);
     for transfer in ["lmcache_driven", "engine_driven"] {
         let mut command = client(&mock, SHAPE);
         command.args(["--transfer-mode", transfer]);
-        let (output, calls) = log_of(&dir, command);
+        let (output, calls) = run_logged(&dir, command);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
         assert!(
@@ -171,9 +175,9 @@ fn everything_is_given_back_in_order() {
     }
 }
 
-/// Whichever call fails, the run ends with exit code 1 and a sentence with the driver's words, and nothing stays allocated.
+/// Whichever call fails, the run ends with exit code 1 and the driver's error text, and nothing stays allocated.
 #[test]
-fn every_failing_call_is_a_sentence_and_leaks_nothing() {
+fn a_failing_driver_call_is_reported_and_leaks_nothing() {
     let dir = Dir::new();
     let mock = mock(&[]);
     let calls = [
@@ -204,19 +208,19 @@ fn every_failing_call_is_a_sentence_and_leaks_nothing() {
     for (call, nth) in calls {
         let mut command = client(&mock, SHAPE);
         command.env("STANDIN_FAIL", format!("{call}:{nth}:2"));
-        let (output, log) = log_of(&dir, command);
-        let said = format!("{}{}", stderr(&output), stdout(&output));
-        assert_eq!(output.status.code(), Some(1), "{call}: {said}");
+        let (output, log) = run_logged(&dir, command);
+        let text = format!("{}{}", stderr(&output), stdout(&output));
+        assert_eq!(output.status.code(), Some(1), "{call}: {text}");
         assert!(
-            said.contains("CUDA_ERROR_OUT_OF_MEMORY (out of memory), code 2"),
-            "{call}: {said}"
+            text.contains("CUDA_ERROR_OUT_OF_MEMORY (out of memory), code 2"),
+            "{call}: {text}"
         );
         assert!(!log.iter().any(|line| line.starts_with("leaked")), "{call}: {log:?}");
     }
 }
 
 #[test]
-fn what_a_device_cannot_do_is_refused_with_a_sentence() {
+fn unusable_devices_shapes_and_drivers_are_refused() {
     let mock = mock(&[]);
     let refused = |change: &dyn Fn(&mut Command)| {
         let mut command = client(&mock, SHAPE);

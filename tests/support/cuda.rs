@@ -1,10 +1,10 @@
-//! The stand-in for the CUDA driver, built once. Nothing here asserts.
+//! The stand-in for the CUDA driver, built once.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The path of the stand-in library; it says nothing about a real device.
+/// The path of the stand-in library.
 pub fn stand_in() -> &'static PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {

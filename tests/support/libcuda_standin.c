@@ -1,9 +1,9 @@
-/* A stand-in for libcuda.so.1: "device" memory is POSIX shared memory, every call is done when it returns, and the two kernels
- * of cuda/checksum.cu are computed here. It lets tests see the order of calls, error paths and clean-up on a machine without a
- * GPU; it says nothing about a real device.
+/* A stand-in for libcuda.so.1: "device" memory is POSIX shared memory, every call is synchronous, and the two kernels of
+ * cuda/checksum.cu are computed on the CPU. With it, tests check the order of calls, error paths and clean-up on a machine without
+ * a GPU.
  *
- * STANDIN_LOG=FILE        appends one line for each call that makes, frees, orders or shares something
- * STANDIN_FAIL=CALL:N:CODE  the Nth call (from 1) of the function named so returns CODE
+ * STANDIN_LOG=FILE          appends a line for each call that creates, frees, orders or shares something
+ * STANDIN_FAIL=CALL:N:CODE  the Nth call (from 1) of function CALL returns CODE
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -62,7 +62,7 @@ static struct allocation *slot_of(u64 pointer) {
     return NULL;
 }
 
-/* Whether a range lies inside one allocation, as a device would fault otherwise. */
+/* Whether a range is inside one allocation; a device would fault otherwise. */
 static int inside(u64 pointer, size_t bytes) {
     for (int i = 0; i < ALLOCATIONS; i++) {
         u64 begin = (u64)allocations[i].at;
@@ -90,7 +90,7 @@ static status map(const char *name, size_t bytes, int create, u64 *out) {
     return OUT_OF_MEMORY;
 }
 
-/* What a process leaves behind counts against it: the driver frees everything at exit, so does this, but it says so. */
+/* Like the driver, frees everything at exit, and logs it as a leak. */
 __attribute__((destructor)) static void leave(void) {
     for (int i = 0; i < ALLOCATIONS; i++) {
         if (!allocations[i].at) continue;

@@ -1,4 +1,4 @@
-//! A mock engine as a process, and the little that is needed to talk to one over raw TCP. Nothing here asserts about it.
+//! A mock engine as a process, and helpers to talk to it over raw TCP.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Dir, bench};
 
-/// A mock of its own, with a log.
+/// A mock engine with a log, ended on drop.
 pub struct Mock {
     child: Child,
     pub address: String,
@@ -34,7 +34,7 @@ impl Mock {
         Mock { child, address, dir }
     }
 
-    /// Sends bytes and returns everything until the end of the stream.
+    /// Sends bytes and returns everything up to the end of the stream.
     pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.write_all(request).unwrap();
@@ -47,7 +47,7 @@ impl Mock {
         String::from_utf8(self.exchange(&post(path, body, headers))).unwrap()
     }
 
-    /// Ends it by a signal and returns its exit code and its log.
+    /// Ends it with a signal and returns its exit code and its log.
     pub fn end(mut self, signal: &str) -> (Option<i32>, Vec<Value>) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
@@ -83,7 +83,7 @@ pub fn chat(content: &str, tokens: u64) -> Value {
     })
 }
 
-/// The body of a reply, with its chunks put together; nothing when its end is missing.
+/// The decoded body of a reply; `None` if the last chunk is missing.
 pub fn body_of(reply: &str) -> Option<String> {
     let (head, mut rest) = reply.split_once("\r\n\r\n").unwrap();
     if !head.contains("transfer-encoding: chunked") {

@@ -1,4 +1,4 @@
-//! A mock cache server on free loopback ports, ended with the test. Nothing here asserts about what is tested.
+//! A mock cache server on free loopback ports, ended on drop.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::bench;
 
-/// A shape whose tensors have 64 KiB, for a chunk size of 16 tokens: two blocks per chunk.
+/// A shape with tensors of 64 KiB. With 16 tokens per chunk it has two blocks per chunk.
 pub const SHAPE: &str = "(2,16,8,4,16):float16:2";
 
-/// Long enough for a loaded machine; nothing waits for it to pass.
+/// A timeout that is long enough on a loaded machine and that no test reaches.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub struct MockServer {
@@ -23,12 +23,12 @@ pub struct MockServer {
 }
 
 impl MockServer {
-    /// Starts with these flags beside the ports and a chunk size of 16, and waits until it listens.
+    /// Starts with free ports, a chunk size of 16 and these flags, and waits until it listens.
     pub fn start(flags: &[&str]) -> MockServer {
         MockServer::start_with(flags, |_| {})
     }
 
-    /// The same with something changed before it starts.
+    /// The same after `change` of the command.
     pub fn start_with(flags: &[&str], change: impl FnOnce(&mut Command)) -> MockServer {
         let mut command = bench();
         change(&mut command);
@@ -67,7 +67,7 @@ impl MockServer {
         HttpApi::new(&self.http_url, DEADLINE).unwrap()
     }
 
-    /// Asks for an orderly end and waits for it.
+    /// Ends it with SIGTERM and returns the exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
@@ -75,13 +75,13 @@ impl MockServer {
         self.child.wait().unwrap().code()
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// `server` against this one: two sequences of two chunks without pauses; more flags can be added.
+    /// `lmcache-bench server` with this server: two sequences of two chunks without pauses. More flags can be added.
     pub fn client(&self) -> Command {
         let mut command = bench();
         command.args([
@@ -98,7 +98,7 @@ impl MockServer {
         command
     }
 
-    /// What the server's `/status` says.
+    /// The response to `GET /status`.
     pub fn status(&self) -> Value {
         let mut response = ureq::get(format!("{}/status", self.http_url)).call().unwrap();
         serde_json::from_str(&response.body_mut().read_to_string().unwrap()).unwrap()
@@ -106,7 +106,7 @@ impl MockServer {
 }
 
 impl Drop for MockServer {
-    /// In the orderly way, which takes the name of its shared memory with it.
+    /// With SIGTERM, so that it removes its shared memory.
     fn drop(&mut self) {
         let _ = Command::new("kill")
             .args(["-TERM", &self.child.id().to_string()])

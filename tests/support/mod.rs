@@ -1,4 +1,4 @@
-//! A private directory per test and the binary under test.
+//! Helpers of the integration tests: a private directory per test, and the binary under test.
 
 pub mod cuda;
 pub mod mock_server;
@@ -29,7 +29,7 @@ pub fn skip_without(peer: &str, advice: &str) {
     );
 }
 
-/// A directory that only this user can read, removed at the end.
+/// A directory that only this user can read, removed on drop.
 pub struct Dir(PathBuf);
 
 impl Dir {
@@ -50,7 +50,7 @@ impl Dir {
         self.0.join(name)
     }
 
-    /// Names of the plain files in a directory below this one, sorted.
+    /// The names in a directory below this one, sorted.
     pub fn names(&self, below: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.join(below))
             .unwrap()
@@ -67,7 +67,7 @@ impl Drop for Dir {
     }
 }
 
-/// `lmcache-bench` with no adapter in its environment.
+/// `lmcache-bench`, without an adapter in its environment.
 pub fn bench() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lmcache-bench"));
     command.env_remove("L2_ADAPTER_JSON");
@@ -79,14 +79,14 @@ pub fn fs_spec(path: &Path) -> String {
     format!(r#"{{"type":"fs","base_path":"{}"}}"#, path.display())
 }
 
-/// Whether these tests run with SIGHUP ignored, as under `nohup`: the benchmark then ignores it too.
+/// Whether SIGHUP is ignored, as under `nohup`. The benchmark inherits that.
 pub fn hangups_are_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 1
 }
 
-/// `l2` on an fs adapter with small objects; more flags can be added.
+/// `lmcache-bench l2` with an fs adapter and small objects. More flags can be added.
 pub fn l2(path: &Path) -> Command {
     let mut command = bench();
     command.args([
@@ -109,7 +109,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Runs with JSON on standard output and parses it.
+/// Runs with `--format json` and parses standard output.
 pub fn json(command: &mut Command) -> (Output, Value) {
     let output = command.args(["--format", "json"]).output().unwrap();
     let value = serde_json::from_slice(&output.stdout)

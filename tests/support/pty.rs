@@ -1,4 +1,4 @@
-//! A program on a pseudo-terminal of its own. Nothing here asserts, except that the program goes on within a limit.
+//! A program on a pseudo-terminal. A step that takes longer than `LIMIT` panics.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
@@ -14,11 +14,12 @@ const SCREEN_BYTES: usize = 1 << 16;
 
 pub struct Terminal {
     screen: File,
-    /// The program's side, to see whether what was typed was read.
+    /// The program's side of the terminal, to see whether it has read all keys.
     program: OwnedFd,
     child: Child,
+    /// Everything that the program has written.
     seen: Vec<u8>,
-    /// How much was seen when keys were last typed.
+    /// Length of `seen` when keys were last typed.
     settled_bytes: usize,
 }
 
@@ -26,10 +27,10 @@ impl Terminal {
     pub fn start(mut command: Command) -> Terminal {
         let (mut ours, mut theirs) = (-1, -1);
         let null = std::ptr::null_mut();
-        // SAFETY: both descriptors are places to write to, and the other arguments may be null.
+        // SAFETY: both descriptors are writable, and the other arguments may be null.
         let opened = unsafe { libc::openpty(&mut ours, &mut theirs, null, null.cast(), null.cast()) };
         assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
-        // SAFETY: openpty returned 0, so both are open and nobody else owns them.
+        // SAFETY: openpty returned 0, so both are open, and nothing else owns them.
         let (screen, program) = unsafe { (File::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
         let side = || Stdio::from(program.try_clone().unwrap());
         command.stdin(side()).stdout(side()).stderr(side());
@@ -50,14 +51,15 @@ impl Terminal {
         }
     }
 
-    /// Types keys that change the screen, once the program waits for them.
+    /// Waits until the program waits for input, then types keys, which must change the screen.
     pub fn type_keys(&mut self, keys: &str) {
         self.settle();
         self.settled_bytes = self.seen.len();
         self.screen.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Types keys once the screen shows `text` after what was typed before, whatever the program is doing then.
+    /// Waits until the screen shows `text` after the keys typed before, then types keys, whether the program waits for input or
+    /// not.
     pub fn type_keys_at(&mut self, text: &str, keys: &str) {
         let started = Instant::now();
         while !String::from_utf8_lossy(&self.seen[self.settled_bytes..]).contains(text) {
@@ -71,7 +73,7 @@ impl Terminal {
         self.screen.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// All that was shown, once the program has ended.
+    /// Waits for the end of the program. Returns everything that it has written.
     pub fn finish(mut self) -> (String, ExitStatus) {
         let started = Instant::now();
         let status = loop {
@@ -89,15 +91,15 @@ impl Terminal {
         (String::from_utf8(self.seen).unwrap(), status)
     }
 
-    /// Waits until the program has answered what was typed and waits for more, or has ended. That something appeared comes
-    /// first: until then the kernel may still be on its way with the keys.
+    /// Waits until the program has reacted to the last keys and waits for input again, or has ended. New output comes first,
+    /// because before it the kernel may not have delivered the keys.
     fn settle(&mut self) {
         let started = Instant::now();
         while started.elapsed() < LIMIT {
             self.drain();
             let answered = self.seen.len() > self.settled_bytes;
             let waits = answered && self.unread() == 0 && self.waits_for_input();
-            // What it wrote just before it went to sleep: an interrupt key makes the kernel throw away what nobody took yet.
+            // Reads what the program wrote just before it went to sleep: an interrupt key makes the kernel discard unread output.
             self.drain();
             if waits || self.child.try_wait().unwrap().is_some() {
                 return;
@@ -108,7 +110,7 @@ impl Terminal {
         panic!("no question; the screen:\n{}", String::from_utf8_lossy(&self.seen));
     }
 
-    /// Takes what is on the screen.
+    /// Reads all available output into `seen`.
     fn drain(&mut self) {
         let mut buffer = vec![0; SCREEN_BYTES];
         while self.has_output() {
@@ -126,7 +128,7 @@ impl Terminal {
             events: libc::POLLIN,
             revents: 0,
         };
-        // SAFETY: one initialised pollfd, as the count says.
+        // SAFETY: the count is 1, and `poll` is one initialised pollfd.
         unsafe { libc::poll(&mut poll, 1, 0) == 1 && poll.revents & libc::POLLIN != 0 }
     }
 
@@ -137,8 +139,7 @@ impl Terminal {
         bytes
     }
 
-    /// Whether the program sleeps until there is something to read on its terminal, as the kernel tells: poll(2) of that
-    /// one descriptor.
+    /// Whether the program sleeps in a poll(2) of only its terminal, according to /proc.
     fn waits_for_input(&self) -> bool {
         let process = format!("/proc/{}", self.child.id());
         let call = fs::read_to_string(format!("{process}/syscall")).unwrap_or_default();

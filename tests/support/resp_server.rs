@@ -1,4 +1,4 @@
-//! A small RESP server that keeps values, notes every command, and misbehaves on request. Nothing here asserts.
+//! A small RESP server that stores values and records every command. A script can replace its replies.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,15 +7,15 @@ use std::sync::Mutex;
 
 use super::service_server::{Protocol, Requests, ServiceServer};
 
-/// What to do with a command instead of executing it.
+/// What the script does with a command instead of executing it.
 pub enum Instead {
-    /// The raw reply.
+    /// Sends this raw reply.
     Reply(String),
-    /// The raw reply, and the end of the connection.
+    /// Sends this raw reply and closes the connection.
     CutOff(String),
-    /// End the connection without one.
+    /// Closes the connection without a reply.
     Close,
-    /// Never answer.
+    /// Does not reply.
     Silence,
 }
 
@@ -24,11 +24,11 @@ pub struct Resp {
     values: Mutex<HashMap<String, Vec<u8>>>,
 }
 
-/// Its requests are the words of each command; a SET's value is left out.
+/// Its requests are the words of each command, without the value of SET.
 pub type RespServer = ServiceServer<Resp>;
 
 impl RespServer {
-    /// A server that does what it is told.
+    /// A server that executes every command.
     pub fn obedient() -> RespServer {
         RespServer::scripted(|_, _| None)
     }
@@ -58,7 +58,7 @@ impl RespServer {
     }
 }
 
-/// One command as bytes; `None` at the end of the connection.
+/// Reads the words of a command; `None` at the end of the connection.
 fn command(link: &mut BufReader<TcpStream>) -> Option<Vec<Vec<u8>>> {
     let mut line = String::new();
     let mut number = |link: &mut BufReader<TcpStream>| -> Option<usize> {

@@ -1,4 +1,4 @@
-//! A small S3 server that keeps objects, notes every request, and misbehaves on request. Nothing here asserts.
+//! A small S3 server that stores objects and records every request. A script can replace its responses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,27 +7,28 @@ use std::sync::Mutex;
 
 use super::service_server::{Protocol, Requests, ServiceServer};
 
-/// One request as it came; the body is left out.
+/// A request without its body.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Lower-case names.
+    /// By lower-case name.
     pub headers: HashMap<String, String>,
 }
 
 #[derive(Default)]
 pub struct S3 {
     objects: Mutex<HashMap<String, Vec<u8>>>,
-    /// Of the one upload at a time, by number.
+    /// The parts of the current multipart upload, by number. There can be one upload at a time.
     parts: Mutex<BTreeMap<u32, Vec<u8>>>,
 }
 
-/// Its script gives the raw answer, after which the connection ends when the answer says so.
+/// Its script returns a raw response. The connection is closed if that has `Connection: close`.
 pub type S3Server = ServiceServer<S3>;
 
 impl S3Server {
+    /// A server that executes every request.
     pub fn obedient() -> S3Server {
         S3Server::scripted(|_, _| None)
     }
@@ -56,7 +57,7 @@ impl S3Server {
         self.protocol().objects.lock().unwrap().remove(path);
     }
 
-    /// Parts of an upload that was neither completed nor given up.
+    /// Number of parts of an upload that was neither completed nor aborted.
     pub fn parts_left(&self) -> usize {
         self.protocol().parts.lock().unwrap().len()
     }

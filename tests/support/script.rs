@@ -1,5 +1,5 @@
-//! A small HTTP server for engine tests: each request is answered by a function that gets its body and the raw socket, so
-//! that every way to answer, late, broken or not at all, can be had. Nothing here asserts.
+//! A small HTTP server for engine tests. A function gets each request and the raw socket, so it can answer in any way: late,
+//! with errors, or not at all.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// One request as it came.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub head: String,
@@ -28,19 +28,19 @@ pub enum After {
 }
 
 impl ScriptServer {
-    /// `answer` gets the request and the socket, writes what it likes, and says whether to go on.
+    /// `answer` writes the response to the socket and returns whether to keep the connection. GET requests get status 404.
     pub fn start(answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static) -> ScriptServer {
         ScriptServer::begin(answer, true)
     }
 
-    /// Accepts questions beside the benchmark (GET) and never answers them.
+    /// The same, but GET requests, such as those for the engine's counters, are never answered.
     pub fn start_mute(answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static) -> ScriptServer {
         ScriptServer::begin(answer, false)
     }
 
     fn begin(
         answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static,
-        answers_questions: bool,
+        answers_get: bool,
     ) -> ScriptServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = ScriptServer {
@@ -63,7 +63,7 @@ impl ScriptServer {
                 let Ok(stream) = stream else { continue };
                 stream.set_nodelay(true).unwrap();
                 let (seen, connections, answer) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &seen, &connections, answers_questions, &*answer));
+                thread::spawn(move || serve(stream, &seen, &connections, answers_get, &*answer));
             }
         });
         server
@@ -94,7 +94,7 @@ fn serve(
     stream: TcpStream,
     seen: &Mutex<Vec<Seen>>,
     connections: &AtomicUsize,
-    answers_questions: bool,
+    answers_get: bool,
     answer: &(impl Fn(&Seen, &mut TcpStream) -> After + ?Sized),
 ) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -115,10 +115,10 @@ fn serve(
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        // Questions beside the benchmark, such as for the engine's counters, are not what tests count.
+        // GET requests are not part of the benchmark, so they are not recorded or counted.
         if head.starts_with("GET ") {
-            if !answers_questions {
-                // Until the client goes away.
+            if !answers_get {
+                // Until the client closes the connection.
                 let _ = std::io::copy(&mut reader, &mut std::io::sink());
                 return;
             }
@@ -136,7 +136,7 @@ fn serve(
     }
 }
 
-/// A header's value, by its name in lower case.
+/// The value of a header.
 pub fn header(head: &str, name: &str) -> Option<String> {
     head.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -144,7 +144,7 @@ pub fn header(head: &str, name: &str) -> Option<String> {
     })
 }
 
-/// The head of a streamed answer.
+/// Writes the header of a streamed response.
 pub fn begin_stream(stream: &mut TcpStream) {
     let _ = stream.write_all(
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n",
@@ -162,21 +162,21 @@ pub fn end_stream(stream: &mut TcpStream) {
     let _ = stream.write_all(b"0\r\n\r\n");
 }
 
-/// One event with a token.
+/// An event with a token.
 pub fn token(text: &str) -> Vec<u8> {
     let event = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]});
     format!("data: {event}\n\n").into_bytes()
 }
 
-/// The last event but `[DONE]`.
+/// The event with the usage, which precedes `[DONE]`.
 pub fn usage(prompt: u64, completion: u64) -> Vec<u8> {
     let event = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}});
     format!("data: {event}\n\n").into_bytes()
 }
 
-/// A whole answer of `tokens` tokens.
+/// Writes a whole streamed response of `tokens` tokens.
 pub fn good_answer(stream: &mut TcpStream, tokens: u64) {
     begin_stream(stream);
     for _ in 0..tokens {
@@ -187,7 +187,7 @@ pub fn good_answer(stream: &mut TcpStream, tokens: u64) {
     end_stream(stream);
 }
 
-/// A whole answer that is not streamed.
+/// Writes a whole response that is not streamed.
 pub fn plain_answer(stream: &mut TcpStream, status: &str, kind: &str, body: &str) {
     let length = body.len();
     let _ = write!(

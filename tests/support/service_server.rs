@@ -1,36 +1,36 @@
-//! What the scripted servers of services share: a listener on a free port, a thread per connection, every request noted, a
-//! script that may answer in the server's place, and an end. Nothing here asserts.
+//! What the scripted servers of services share: a listener on a free port, a thread for each connection, a record of all
+//! requests, and a script that may answer in place of the server.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// A protocol, and what a server of it keeps.
+/// A protocol, with the state of a server.
 pub trait Protocol: Send + Sync + Sized + 'static {
     /// One request, without its payload.
     type Request: Clone + Send + 'static;
-    /// What a script may want instead of the real answer.
+    /// What a script returns to replace the server's answer.
     type Instead;
 
-    /// What requests are counted by.
+    /// The name by which requests are counted.
     fn name(request: &Self::Request) -> &str;
 
-    /// Speaks with one client until it is gone; asks `requests` about each request.
+    /// Serves one connection until it is closed. Passes each request to `requests.instead`.
     fn serve(&self, requests: &Requests<Self>, link: TcpStream);
 }
 
-/// Sees a request, and how many requests of this name came before it.
+/// Gets a request and the number of earlier requests of its name.
 type Script<P> = dyn Fn(&<P as Protocol>::Request, usize) -> Option<<P as Protocol>::Instead> + Send + Sync;
 
-/// Every request that came, in order of arrival, and the script.
+/// All requests, in order of arrival, and the script.
 pub struct Requests<P: Protocol> {
     seen: Mutex<Vec<P::Request>>,
     script: Box<Script<P>>,
 }
 
 impl<P: Protocol> Requests<P> {
-    /// Notes a request; what the script wants instead of executing it.
+    /// Records a request. Returns what to do instead of executing it, if the script says so.
     pub fn instead(&self, request: &P::Request) -> Option<P::Instead> {
         let before = {
             let mut seen = self.seen.lock().unwrap();
@@ -87,12 +87,12 @@ impl<P: Protocol> ServiceServer<P> {
         }
     }
 
-    /// What the server keeps.
+    /// The state of the server.
     pub fn protocol(&self) -> &P {
         &self.shared.protocol
     }
 
-    /// Requests of this name.
+    /// The requests of this name.
     pub fn seen(&self, name: &str) -> Vec<P::Request> {
         let seen = self.shared.requests.seen.lock().unwrap();
         seen.iter()

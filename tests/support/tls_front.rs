@@ -1,5 +1,5 @@
-//! A TLS server in front of a plain one: bytes go through as they come, so that any engine of the tests can be asked over
-//! https. Its certificate is for localhost (tests/golden/tls). Nothing here asserts.
+//! A TLS proxy in front of a plain server, so that tests can use any engine over https. Its certificate is for localhost
+//! (tests/golden/tls).
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ pub struct TlsFront {
     handshakes: Arc<AtomicUsize>,
 }
 
-/// A file of tests/golden/tls.
+/// The path of a file in tests/golden/tls.
 pub fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/tls")
@@ -27,7 +27,7 @@ pub fn golden(name: &str) -> PathBuf {
 }
 
 impl TlsFront {
-    /// `plain` is host and port of the server behind; `certificate` a file of tests/golden/tls.
+    /// `plain`: host and port of the plain server. `certificate`: a file in tests/golden/tls.
     pub fn start(plain: &str, certificate: &str) -> TlsFront {
         let chain = vec![CertificateDer::from_pem_file(golden(certificate)).unwrap()];
         let key = PrivateKeyDer::from_pem_file(golden("server-key.pem")).unwrap();
@@ -60,13 +60,13 @@ impl TlsFront {
         format!("https://localhost:{}", self.port)
     }
 
-    /// Handshakes that both sides have finished.
+    /// Number of completed handshakes.
     pub fn handshakes(&self) -> usize {
         self.handshakes.load(Ordering::SeqCst)
     }
 }
 
-/// Carries one connection until either side ends it. Each direction has a thread; they share the session.
+/// Forwards one connection until either side closes it. Each direction has a thread; they share the session.
 fn carry(session: ServerConnection, client: &TcpStream, server: &TcpStream, handshakes: &AtomicUsize) {
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
@@ -82,7 +82,7 @@ fn carry(session: ServerConnection, client: &TcpStream, server: &TcpStream, hand
     });
 }
 
-/// From the client to the plain server.
+/// Forwards from the client to the plain server.
 fn inward(session: &Mutex<ServerConnection>, mut client: &TcpStream, mut server: &TcpStream, handshakes: &AtomicUsize) {
     let mut piece = [0; PIECE_BYTES];
     let mut counted = false;
@@ -112,7 +112,7 @@ fn inward(session: &Mutex<ServerConnection>, mut client: &TcpStream, mut server:
     }
 }
 
-/// From the plain server to the client, each read in a record of its own.
+/// Forwards from the plain server to the client, with a TLS record for each read.
 fn outward(session: &Mutex<ServerConnection>, mut client: &TcpStream, mut server: &TcpStream) {
     let mut piece = [0; PIECE_BYTES];
     while let Ok(bytes @ 1..) = server.read(&mut piece) {

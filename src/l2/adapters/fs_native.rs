@@ -53,8 +53,8 @@ fn parse(fields: &Fields) -> Result<FsConfig, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::warning::Warning as _;
     use crate::l2::spec::tests::{config, message_about};
+    use crate::result::warning::Warning as _;
 
     const START: &str = r#""type": "fs_native", "base_path": "/x""#;
 

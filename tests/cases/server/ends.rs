@@ -1,4 +1,4 @@
-//! How a run of `server` ends when something else ends first: its server, its reader, or it is told to.
+//! How a run of `server` ends early: the server is lost, nobody reads the output, or a signal arrives.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -21,7 +21,7 @@ fn kill(child: &std::process::Child, signal: &str) {
 }
 
 #[test]
-fn a_server_that_dies_or_goes_ends_the_run_with_a_partial_report() {
+fn losing_the_server_ends_the_run_with_a_partial_report() {
     let driven = ["--transfer-mode", "lmcache_driven"];
     for (fault, client, want) in [
         ("die@12", &[][..], "answers nothing any more"),
@@ -34,7 +34,7 @@ fn a_server_that_dies_or_goes_ends_the_run_with_a_partial_report() {
 }
 
 #[test]
-fn a_server_killed_in_mid_run_is_a_sentence_and_leaves_no_memory() {
+fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
     for mode in ["engine_driven", "lmcache_driven"] {
         let mut server = MockServer::start(&[]);
         let mut command = server.client();
@@ -71,7 +71,7 @@ fn endless(server: &MockServer, mode: &str) -> std::process::Command {
 }
 
 #[test]
-fn an_endless_run_ends_when_its_reader_leaves() {
+fn an_endless_run_ends_when_standard_output_is_closed() {
     let server = MockServer::start(&[]);
     let mut command = endless(&server, "engine_driven");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -85,9 +85,9 @@ fn an_endless_run_ends_when_its_reader_leaves() {
     assert_nothing_left(&server);
 }
 
-/// The report still has its reader, so it comes, whole.
+/// Standard output stays open, so the whole report is written.
 #[test]
-fn an_endless_run_ends_when_nobody_reads_its_progress() {
+fn an_endless_run_ends_when_standard_error_is_closed() {
     let server = MockServer::start(&[]);
     let mut command = endless(&server, "lmcache_driven");
     command
@@ -130,14 +130,14 @@ fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
     }
 }
 
-/// A server tells the hits of a lookup once. A run that gave up that question could not free what they lock.
+/// A server returns the hits of a lookup once. A run that did not wait for that reply could not free their locks.
 #[test]
-fn a_signal_while_hits_are_asked_for_leaves_no_locks() {
+fn a_signal_during_a_lookup_leaves_no_locks() {
     for mode in ["engine_driven", "lmcache_driven"] {
         let server = MockServer::start(&["--delay", "query_prefetch_status=100"]);
         let mut child = endless(&server, mode).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // The next question is about chunks that are there.
+        // The next lookup hits stored chunks.
         assert!(lines.any(|line| line.unwrap().contains("[seq=0] STORE")));
         kill(&child, "-TERM");
         lines.for_each(drop);
@@ -148,7 +148,7 @@ fn a_signal_while_hits_are_asked_for_leaves_no_locks() {
 
 #[test]
 fn memory_of_a_killed_run_is_removed_by_the_next_one() {
-    // The next run may be that of another test.
+    // Another test that runs at the same time may remove it too.
     let path = format!("/dev/shm/lmcache-bench-kv-test-{}", std::process::id());
     std::fs::write(&path, b"left behind").unwrap();
     let server = MockServer::start(&[]);

@@ -1,4 +1,4 @@
-//! `server` against the mock server: every way of transfer, every generation, and that nothing passes by accident.
+//! `server` against the mock server: every transfer mode, every generation, and every kind of failure.
 
 use std::process::{Output, Stdio};
 
@@ -11,7 +11,7 @@ mod ends;
 mod unwinding;
 mod wrong_url;
 
-/// No session, job, lock or registration is left at the server.
+/// Checks that no session, job, lock or registration is left at the server.
 fn assert_nothing_left(server: &MockServer) {
     let status = server.status();
     let memory = &status["storage_manager"]["l1_manager"];
@@ -35,7 +35,7 @@ fn warnings(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The names of shared memory that a process of ours made and that are still there.
+/// The names of shared memory that a run created and that still exist.
 fn shared_memory(pid: u32) -> Vec<String> {
     let prefix = format!("lmcache-bench-kv-{pid}-");
     let names = std::fs::read_dir("/dev/shm")
@@ -48,7 +48,7 @@ fn shared_memory(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn every_way_and_generation_passes_and_leaves_nothing() {
+fn every_transfer_mode_and_generation_passes_and_leaves_nothing() {
     for generation in ["0.5.0", "0.5.3", "0.5.5", "0.5.6"] {
         let pool = format!("test-{}-{generation}", std::process::id());
         for (name, mock, client) in [
@@ -105,7 +105,7 @@ fn shapes_ranks_and_groups_pass() {
                     "{spec} tp {ranks} {mode:?}: {}",
                     stderr(&output)
                 );
-                // All ranks are compared, also those that did not store.
+                // All ranks are compared, including those that did not store.
                 let compared = 4 * ranks.parse::<u64>().unwrap();
                 assert_eq!(report["metrics"]["verify"]["chunks_compared"], compared);
             }
@@ -121,7 +121,7 @@ fn shapes_ranks_and_groups_pass() {
     assert_nothing_left(&server);
 }
 
-/// Runs against a server with a fault; exit code 1 with one of these words on standard error.
+/// Runs against a server with a fault. Checks that the exit code is 1 and that standard error contains `want`.
 fn failing(fault: &str, client: &[&str], want: &str) -> (Output, Value) {
     let server = MockServer::start(&["--fault", fault]);
     let (output, report) = json(server.client().args(["--rpc-timeout-s", "1"]).args(client));
@@ -132,7 +132,7 @@ fn failing(fault: &str, client: &[&str], want: &str) -> (Output, Value) {
 }
 
 #[test]
-fn changed_bytes_are_a_mismatch_in_every_way_of_transfer() {
+fn corrupt_bytes_are_a_mismatch_in_every_transfer_mode() {
     let driven = ["--transfer-mode", "lmcache_driven"];
     for client in [&[][..], &driven[..], &["--checksum", "md5"][..]] {
         let (_, report) = failing("corrupt", client, "CHECKSUM MISMATCH in chunk 0 of rank 0");
@@ -141,9 +141,9 @@ fn changed_bytes_are_a_mismatch_in_every_way_of_transfer() {
     }
 }
 
-/// The bytes that were stored would still be right if nobody had overwritten them.
+/// Without overwriting the blocks after the store, their bytes would still be right.
 #[test]
-fn a_retrieve_that_moves_nothing_is_a_mismatch() {
+fn a_retrieve_that_copies_nothing_is_a_mismatch() {
     let (_, report) = failing(
         "move-nothing",
         &["--transfer-mode", "lmcache_driven"],
@@ -154,7 +154,7 @@ fn a_retrieve_that_moves_nothing_is_a_mismatch() {
 }
 
 #[test]
-fn what_was_not_stored_not_found_or_not_retrieved_does_not_pass() {
+fn missed_refused_and_wrongly_digested_chunks_do_not_pass() {
     let driven = ["--transfer-mode", "lmcache_driven"];
     for (fault, client, want, key) in [
         ("partial-hit", &[][..], "only 1 of 2 stored chunks were found", "missed"),
@@ -176,7 +176,7 @@ fn what_was_not_stored_not_found_or_not_retrieved_does_not_pass() {
 }
 
 #[test]
-fn replies_that_are_missing_cut_or_of_the_wrong_type_fail_their_sequence_only() {
+fn missing_truncated_and_mistyped_replies_fail_only_their_sequence() {
     for (fault, want) in [
         ("drop-reply:commit_store@1", "though the server answers others"),
         ("drop-reply:lookup@1", "LOOKUP was not answered"),
@@ -201,12 +201,12 @@ fn replies_that_are_missing_cut_or_of_the_wrong_type_fail_their_sequence_only() 
 }
 
 #[test]
-fn entries_of_an_earlier_run_are_told_apart_or_reported_but_never_pass() {
+fn entries_of_an_earlier_run_are_not_hit_with_a_salt_and_fail_without() {
     let server = MockServer::start(&[]);
     for _ in 0..2 {
         assert!(
             server.client().output().unwrap().status.success(),
-            "salted runs never meet"
+            "salted runs do not share entries"
         );
     }
     assert!(server.client().arg("--no-salt").output().unwrap().status.success());
@@ -219,9 +219,9 @@ fn entries_of_an_earlier_run_are_told_apart_or_reported_but_never_pass() {
     assert_nothing_left(&server);
 }
 
-/// Only the first chunk is left of an earlier run, and it is another's: the rest is stored, and all comes back as it is.
+/// The first chunk is an entry of an earlier run with other bytes. The rest is stored, and all chunks are retrieved unchanged.
 #[test]
-fn a_partial_cold_hit_is_no_mismatch() {
+fn a_partial_cold_hit_is_not_a_mismatch() {
     let server = MockServer::start(&[]);
     let first = server
         .client()
@@ -241,7 +241,7 @@ fn a_partial_cold_hit_is_no_mismatch() {
 }
 
 #[test]
-fn modes_that_the_server_lacks_are_named() {
+fn a_transfer_mode_that_the_server_lacks_is_an_error_with_advice() {
     for (supported, wanted, word) in [
         (
             "lmcache_driven",
@@ -267,7 +267,7 @@ fn modes_that_the_server_lacks_are_named() {
 }
 
 #[test]
-fn wrong_addresses_and_values_are_sentences() {
+fn wrong_addresses_and_values_are_refused() {
     let server = MockServer::start(&[]);
     let http_port = server.http_url.trim_start_matches("http://");
     for (flags, code, want) in [
@@ -319,7 +319,7 @@ fn wrong_addresses_and_values_are_sentences() {
 }
 
 #[test]
-fn no_http_is_a_warning_and_no_failure() {
+fn a_missing_http_api_is_only_a_warning() {
     let server = MockServer::start(&[]);
     let driven = ["--transfer-mode", "lmcache_driven"];
     let url = "http://user:secret@127.0.0.1:1";
@@ -336,7 +336,7 @@ fn no_http_is_a_warning_and_no_failure() {
 }
 
 #[test]
-fn the_report_goes_where_it_is_asked_for() {
+fn the_report_is_written_to_standard_output_and_to_a_file() {
     let (server, dir) = (MockServer::start(&[]), Dir::new());
     let path = dir.join("report.json");
     let mut command = server.client();

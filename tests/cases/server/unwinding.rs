@@ -1,4 +1,4 @@
-//! A panic in the middle of a pass: whatever the session holds at the server is given back while the stack unwinds.
+//! A panic during a pass: the session releases everything that it holds at the server while the stack unwinds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,7 +25,7 @@ fn config(server: &MockServer, transfer_mode: TransferMode) -> RunConfig {
     RunConfig::resolve(&args, Machine::default()).unwrap()
 }
 
-/// Runs until an event that `stop` picks, which panics.
+/// Panics at the first event that matches `stop`.
 fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Event) -> bool) {
     let config = config(server, transfer_mode);
     let client = server.connect();
@@ -35,7 +35,7 @@ fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Eve
     let mut on_event = |_, event: Event| {
         if stop(&event) {
             let status = server.status();
-            assert_ne!(status["active_sessions"], 0, "there is something to give back");
+            assert_ne!(status["active_sessions"], 0, "there is something to release");
             panic!("on purpose");
         }
     };
@@ -48,7 +48,7 @@ fn a_panic_leaves_nothing_at_the_server() {
     for transfer_mode in [TransferMode::EngineDriven, TransferMode::LmcacheDriven] {
         let stops: [fn(&Event) -> bool; 3] = [
             |event| matches!(event, Event::Store { .. }),
-            // All chunks of the request are locked then.
+            // All chunks of the request are locked at this point.
             |event| matches!(event, Event::Lookup { hits: 2, .. }),
             |event| matches!(event, Event::Retrieve { .. }),
         ];

@@ -1,4 +1,4 @@
-//! A `--url` that is a ZeroMQ port: not one byte may be sent there, since that could end a cache server's request thread.
+//! A `--url` that is a ZeroMQ port: nothing may be sent to it, because that could end the request thread of a cache server.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,35 +13,35 @@ use crate::support::mock_server::{DEADLINE, MockServer};
 use crate::support::s3_server::S3Server;
 use crate::support::{json, stderr};
 
-/// What a ZMTP 3 server says to whoever connects, before it has read anything.
+/// What a ZMTP 3 server sends as soon as a client connects.
 const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
 
-/// A port that greets one visitor like a ZeroMQ server, and all that this visitor says.
+/// A port that greets one client like a ZeroMQ server. The thread returns all bytes that the client sends.
 fn greeter() -> (u16, JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let heard = thread::spawn(move || {
-        let (mut visitor, _) = listener.accept().unwrap();
-        visitor.write_all(&SIGNATURE).unwrap();
-        visitor.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut heard = Vec::new();
-        // A visitor that closes without reading all of the greeting resets the connection.
-        let _ = visitor.read_to_end(&mut heard);
-        heard
+    let received = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        client.write_all(&SIGNATURE).unwrap();
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut received = Vec::new();
+        // A client that closes without reading the whole greeting resets the connection.
+        let _ = client.read_to_end(&mut received);
+        received
     });
-    (port, heard)
+    (port, received)
 }
 
 #[test]
 fn nothing_is_sent_to_a_port_that_greets_like_zeromq() {
     let server = MockServer::start(&[]);
-    // `localhost` often has an address where nobody listens before the one where somebody does.
+    // The first address of `localhost` is often `::1`, where nothing listens here.
     for host in ["127.0.0.1", "localhost", "user@localhost"] {
-        let (port, heard) = greeter();
+        let (port, received) = greeter();
         let url = format!("http://{host}:{port}/");
         let (output, report) = json(server.client().args(["--url", &url]));
         assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(heard.join().unwrap(), b"", "{url}");
+        assert_eq!(received.join().unwrap(), b"", "{url}");
         assert_eq!(warnings(&report)[0], "no-http");
         let text = report["metrics"]["warnings"][0].to_string();
         assert!(
@@ -52,15 +52,15 @@ fn nothing_is_sent_to_a_port_that_greets_like_zeromq() {
 }
 
 #[test]
-fn nothing_is_sent_by_https_either() {
-    let (port, heard) = greeter();
+fn nothing_is_sent_with_https_either() {
+    let (port, received) = greeter();
     let api = HttpApi::new(&format!("https://127.0.0.1:{port}"), DEADLINE).unwrap();
     assert!(matches!(api.release(), Err(HttpError::Unreachable(_))));
-    assert_eq!(heard.join().unwrap(), b"");
+    assert_eq!(received.join().unwrap(), b"");
 }
 
 #[test]
-fn what_a_server_says_about_itself_is_repeated() {
+fn http_errors_quote_the_response_up_to_a_limit() {
     let page = |status: &str, body: &str| {
         format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -68,7 +68,7 @@ fn what_a_server_says_about_itself_is_repeated() {
         )
     };
     let long = "x".repeat(1000);
-    for (answer, told) in [
+    for (answer, expected) in [
         (
             page("502 Bad Gateway", "<html><title>502 down</title></html>"),
             "the server answered 502: 502 down".to_owned(),
@@ -94,7 +94,7 @@ fn what_a_server_says_about_itself_is_repeated() {
         let server = S3Server::scripted(move |_, _| Some(answer.clone()));
         let api = HttpApi::new(&format!("http://127.0.0.1:{}", server.port), DEADLINE).unwrap();
         let error = api.release().unwrap_err().to_string();
-        assert!(error.contains(&told), "{told}: {error}");
+        assert!(error.contains(&expected), "{expected}: {error}");
         assert!(!error.contains(&"x".repeat(201)), "{error}");
     }
     let server = S3Server::scripted(move |_, _| Some(page("200 OK", &format!("\"{long}\""))));
@@ -102,9 +102,9 @@ fn what_a_server_says_about_itself_is_repeated() {
     assert_eq!(api.release().unwrap(), "x".repeat(200));
 }
 
-/// The greeting of a busy server may come late, so the port of `--rpc-url` is not even visited.
+/// The greeting of a busy server may be late, so HTTP does not even connect to the port of `--rpc-url`.
 #[test]
-fn the_port_of_the_rpc_url_is_never_asked() {
+fn http_does_not_connect_to_the_port_of_the_rpc_url() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let endpoint = Endpoint::parse(&format!("tcp://localhost:{port}")).unwrap();
@@ -115,13 +115,13 @@ fn the_port_of_the_rpc_url_is_never_asked() {
         assert!(error.contains("is the ZeroMQ port of --rpc-url"), "{error}");
     }
     listener.set_nonblocking(true).unwrap();
-    assert!(listener.accept().is_err(), "nobody came");
+    assert!(listener.accept().is_err(), "there was a connection");
 
     let server = MockServer::start(&[]);
     let url = server.rpc_url.replace("tcp://", "http://");
     let (output, report) = json(server.client().args(["--url", &url]));
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(warnings(&report)[0], "no-http");
-    // Its request thread is alive.
+    // The request thread is still alive.
     assert!(server.client().output().unwrap().status.success());
 }
