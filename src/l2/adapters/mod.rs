@@ -6,7 +6,6 @@ pub mod bridge;
 mod bridged;
 mod cold;
 mod dax;
-mod example;
 mod fault_inject;
 pub mod field;
 pub(crate) mod fs;
@@ -39,7 +38,6 @@ static TYPES: &[AdapterType] = &[
     bridged::aerospike::TYPE,
     bridged::bigtable::TYPE,
     dax::config::TYPE,
-    example::TYPE,
     fault_inject::config::TYPE,
     fs::config::TYPE,
     fs_native::TYPE,

@@ -65,7 +65,7 @@ fn messages_before_the_type_is_known() {
         (r#"{"type": null}"#, "--l2-adapter #1: missing 'type' field"),
         (
             r#"{"type": "nope"}"#,
-            "--l2-adapter #1: unknown adapter type 'nope'. Known: aerospike, bigtable, dax, example, fault_inject, fs, \
+            "--l2-adapter #1: unknown adapter type 'nope'. Known: aerospike, bigtable, dax, fault_inject, fs, \
              fs_native, hf3fs, hfbucket, mock, mooncake_store, native_plugin, nixl_native, nixl_store, \
              nixl_store_dynamic, p2p, plugin, raw_block, resp, s3, sagemaker-hyperpod, valkey",
         ),
