@@ -57,7 +57,7 @@ fn fs_native_and_fs_share_their_files() {
 }
 
 #[test]
-fn fs_native_runs_the_threads_it_is_told() {
+fn fs_native_runs_as_many_threads_as_configured() {
     let dir = Dir::new();
     let spec = fs_native(&dir.join("store"), r#","num_workers":3"#);
     let (_, value) = json(&mut l2(&spec, &[]));

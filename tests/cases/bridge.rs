@@ -258,7 +258,7 @@ fn what_lmcache_refuses_is_passed_on() {
 }
 
 #[test]
-fn a_missing_python_or_lmcache_is_said_with_what_to_do() {
+fn a_missing_python_or_lmcache_gets_advice() {
     let output = bridged(&plugin("X"))
         .args(["--python", "/no/such/python"])
         .output()

@@ -361,7 +361,7 @@ fn after_a_kill_nothing_is_promised_that_is_not_there() {
         assert!(progress.is_some());
         let flags = ["--only", "load", "--rounds", "100", "--no-skip-verify"];
         let (output, value) = json(&mut l2(&spec(&device, ""), &flags));
-        // What the checkpoint names is whole; the rest is missing, and said to be.
+        // Objects that the checkpoint names are complete; the rest is reported as missing.
         assert!(found(&value) >= 8 && found(&value) < 800, "{value}");
         assert_eq!(value["metrics"]["verify"]["bad"], 0);
         assert_eq!(value["metrics"]["detail_0"]["keys_failed"], 0);
@@ -371,7 +371,7 @@ fn after_a_kill_nothing_is_promised_that_is_not_there() {
 }
 
 #[test]
-fn too_little_lockable_memory_is_said() {
+fn too_little_lockable_memory_is_warned_about() {
     let dir = Dir::new();
     let device = device(&dir, 4 * MIB);
     let direct = spec(&device, r#","io_engine":"io_uring""#).replace("\"use_odirect\":false", "\"use_odirect\":true");

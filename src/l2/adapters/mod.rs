@@ -34,7 +34,7 @@ use crate::error::Error;
 use crate::l2::adapter::{Adapter, Environment};
 
 /// Every adapter type that LMCache registers, in the order in which its message lists them.
-static TYPES: [AdapterType; 21] = [
+static TYPES: &[AdapterType] = &[
     bridged::aerospike::TYPE,
     bridged::bigtable::TYPE,
     dax::config::TYPE,

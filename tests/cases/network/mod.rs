@@ -20,10 +20,10 @@ fn run(spec: &str, flags: &[&str]) -> (Option<i32>, Value, String) {
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("LMCACHE_RESP_PASSWORD");
     let (output, value) = json(command.args(flags));
-    (output.status.code(), value["metrics"].clone(), said(&output))
+    (output.status.code(), value["metrics"].clone(), text(&output))
 }
 
-fn said(output: &Output) -> String {
+fn text(output: &Output) -> String {
     format!("{}{}", stdout(output), stderr(output))
 }
 

@@ -15,8 +15,8 @@ fn error(text: &'static str) -> Option<Instead> {
 fn keys_and_values_go_over_the_wire_as_lmcaches() {
     let server = RespServer::obedient();
     let spec = server.spec(r#""num_workers":2,"username":"u","password":"hunter2""#);
-    let (code, metrics, said) = run(&spec, &["--lookup-max-hit-rate", "0.5"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, metrics, text) = run(&spec, &["--lookup-max-hit-rate", "0.5"]);
+    assert_eq!(code, Some(0), "{text}");
     assert_eq!(metrics["verify"]["good"], 8);
     assert_eq!(metrics["op_1"]["total_success"], 4);
     assert_eq!(metrics["detail_0"]["io_path"], "RESP2, 2 connections, no pipelining");
@@ -30,18 +30,18 @@ fn keys_and_values_go_over_the_wire_as_lmcaches() {
     assert_eq!(stored, expected);
     assert_eq!(server.value(&wire(7)).unwrap().len(), 16_384);
     assert_eq!((server.seen("EXISTS").len(), server.seen("GET").len()), (8, 8));
-    assert!(!said.contains("hunter2"), "a password was printed: {said}");
-    assert!(said.contains(r#"\"password\":\"***\""#), "{said}");
+    assert!(!text.contains("hunter2"), "a password was printed: {text}");
+    assert!(text.contains(r#"\"password\":\"***\""#), "{text}");
 }
 
 #[test]
 fn a_pipeline_is_named_and_moves_the_same() {
     let server = RespServer::obedient();
-    let (code, metrics, said) = run(
+    let (code, metrics, text) = run(
         &server.spec(r#""num_workers":1,"pipeline":3"#),
         &["--lookup-max-hit-rate", "1"],
     );
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{text}");
     assert_eq!(metrics["detail_2"]["io_path"], "RESP2, 1 connections, pipeline of 3");
     assert_eq!((&metrics["verify"]["good"], server.seen("SET").len()), (&8.into(), 8));
 }
@@ -54,11 +54,11 @@ fn a_pipeline_with_answers_that_are_no_values_stays_in_step() {
     server.forget(&wire(1));
     server.put(&wire(2), vec![1; 100]);
     server.put(&wire(6), vec![1; 20_000]);
-    let (code, metrics, said) = run(&spec, &["--only", "load"]);
+    let (code, metrics, text) = run(&spec, &["--only", "load"]);
     assert_eq!(code, Some(1));
     let detail = &metrics["detail_0"];
     let counts = [&detail["keys_missing"], &detail["keys_short"], &detail["keys_failed"]];
-    assert_eq!(counts, [1, 1, 1], "{said}");
+    assert_eq!(counts, [1, 1, 1], "{text}");
     assert_eq!(
         (&metrics["verify"]["good"], &metrics["verify"]["bad"]),
         (&5.into(), &0.into())
@@ -97,14 +97,14 @@ fn wrong_credentials_and_closed_doors_end_the_run_before_it_begins() {
 }
 
 #[test]
-fn a_missing_password_is_said_per_key() {
+fn a_missing_password_fails_each_key() {
     let server = RespServer::scripted(|words, _| match words[0].as_str() {
         "AUTH" => None,
         _ => error("NOAUTH Authentication required."),
     });
-    let (code, metrics, said) = run(&server.spec(""), &["--only", "store"]);
+    let (code, metrics, text) = run(&server.spec(""), &["--only", "store"]);
     assert_eq!((code, &metrics["op_0"]["total_success"]), (Some(1), &0.into()));
-    assert!(said.contains("NOAUTH") && said.contains("give the password"), "{said}");
+    assert!(text.contains("NOAUTH") && text.contains("give the password"), "{text}");
 }
 
 #[test]
@@ -124,15 +124,15 @@ fn refused_stores_fail_their_keys_alone() {
             "SET" if words[1] == wire(2) => error(text),
             _ => None,
         });
-        let (code, metrics, said) = run(&server.spec(""), &["--only", "store"]);
-        assert_eq!(code, Some(1), "{said}");
+        let (code, metrics, text) = run(&server.spec(""), &["--only", "store"]);
+        assert_eq!(code, Some(1), "{text}");
         assert_eq!(
             (&metrics["op_0"]["total_success"], &metrics["detail_0"]["keys_failed"]),
             (&7.into(), &1.into())
         );
         assert!(
-            said.contains(advice) && said.contains(&format!("127.0.0.1:{}", server.port)),
-            "{said}"
+            text.contains(advice) && text.contains(&format!("127.0.0.1:{}", server.port)),
+            "{text}"
         );
         assert_eq!(
             metrics["detail_0"]["moved_mb"].as_f64().unwrap(),
@@ -161,13 +161,13 @@ fn an_answer_other_than_ok_is_not_a_store() {
             "SET" => Some(Instead::Reply(reply.to_owned())),
             _ => None,
         });
-        let (code, metrics, said) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
+        let (code, metrics, text) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
         assert_eq!(
             (code, &metrics["op_0"]["total_success"]),
             (Some(1), &0.into()),
-            "{reply}: {said}"
+            "{reply}: {text}"
         );
-        assert!(said.contains(shown), "{shown}: {said}");
+        assert!(text.contains(shown), "{shown}: {text}");
     }
 }
 
@@ -176,14 +176,14 @@ fn an_answer_that_came_is_not_asked_for_twice() {
     let server = RespServer::scripted(|words, before| {
         (words[0] == "SET" && before == 3).then(|| Instead::Reply("+QUEUED\r\n".to_owned()))
     });
-    let (code, metrics, said) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
+    let (code, metrics, text) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &7.into()),
-        "{said}"
+        "{text}"
     );
     assert_eq!(server.seen("SET").len(), 8);
-    assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");
+    assert!(!codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 #[test]
@@ -199,30 +199,30 @@ fn answers_to_other_commands_have_their_form_too() {
         let only = if name == "GET" { "load" } else { "lookup" };
         let flags = ["--only", only, "--lookup-max-hit-rate", "1"];
         for more in [r#""num_workers":1"#, r#""num_workers":1,"pipeline":4"#] {
-            let (code, metrics, said) = run(&server.spec(more), &flags);
+            let (code, metrics, text) = run(&server.spec(more), &flags);
             assert_eq!(
                 (code, &metrics["op_0"]["total_success"]),
                 (Some(1), &0.into()),
-                "{said}"
+                "{text}"
             );
-            assert!(said.contains(shown), "{shown}: {said}");
+            assert!(text.contains(shown), "{shown}: {text}");
         }
     }
 }
 
 #[test]
-fn a_name_without_a_password_is_told_wherever_it_stands() {
+fn a_name_without_a_password_is_warned_about_from_both_sources() {
     let server = RespServer::obedient();
-    let (code, metrics, said) = run(&server.spec(r#""username":"u""#), &["--only", "store"]);
+    let (code, metrics, text) = run(&server.spec(r#""username":"u""#), &["--only", "store"]);
     assert!(
         code == Some(0) && codes(&metrics).contains(&"half-credentials"),
-        "{said}"
+        "{text}"
     );
-    assert!(said.contains("username is given without password"), "{said}");
+    assert!(text.contains("username is given without password"), "{text}");
 }
 
 #[test]
-fn too_few_open_files_are_told_as_such() {
+fn too_few_open_files_get_advice() {
     let server = RespServer::obedient();
     let spec = server.spec(r#""num_workers":64"#);
     let script = "ulimit -n 32; exec \"$@\"";
@@ -238,9 +238,9 @@ fn too_few_open_files_are_told_as_such() {
         .arg(spec)
         .output()
         .unwrap();
-    let said = stderr(&output);
-    assert!(output.status.code() == Some(1) && said.contains("ulimit -n"), "{said}");
-    assert!(said.contains(&format!("127.0.0.1:{}", server.port)), "{said}");
+    let text = stderr(&output);
+    assert!(output.status.code() == Some(1) && text.contains("ulimit -n"), "{text}");
+    assert!(text.contains(&format!("127.0.0.1:{}", server.port)), "{text}");
 }
 
 #[test]
@@ -249,9 +249,9 @@ fn a_connection_that_died_is_opened_again_once() {
         "SET" if before == 3 => Some(Instead::Close),
         _ => None,
     });
-    let (code, metrics, said) = run(&server.spec(r#""num_workers":1"#), &[]);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{said}");
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{said}");
+    let (code, metrics, text) = run(&server.spec(r#""num_workers":1"#), &[]);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{text}");
+    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 #[test]
@@ -260,11 +260,11 @@ fn a_server_that_goes_away_in_mid_phase_fails_the_rest_and_comes_back() {
         "SET" if (3..7).contains(&before) => Some(Instead::Close),
         _ => None,
     });
-    let (code, metrics, said) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
+    let (code, metrics, text) = run(&server.spec(r#""num_workers":1"#), &["--only", "store"]);
     assert_eq!(code, Some(1));
     let stored = metrics["op_0"]["total_success"].as_u64().unwrap();
-    assert!((4..8).contains(&stored), "{said}");
-    assert!(said.contains("the connection was closed"), "{said}");
+    assert!((4..8).contains(&stored), "{text}");
+    assert!(text.contains("the connection was closed"), "{text}");
     let held = (0..8).filter(|index| server.value(&wire(*index)).is_some()).count();
     assert_eq!(held as u64, stored, "what counts as stored is there");
 }
@@ -276,15 +276,15 @@ fn silence_is_a_timeout_that_names_the_address() {
         _ => None,
     });
     let spec = server.spec(r#""num_workers":2,"request_timeout":0.3"#);
-    let (code, metrics, said) = run(&spec, &[]);
+    let (code, metrics, text) = run(&spec, &[]);
     assert_eq!(
         (code, &metrics["op_2"]["total_success"]),
         (Some(1), &7.into()),
-        "{said}"
+        "{text}"
     );
     assert!(
-        said.contains("no answer in time") && said.contains("request_timeout"),
-        "{said}"
+        text.contains("no answer in time") && text.contains("request_timeout"),
+        "{text}"
     );
 }
 
@@ -295,16 +295,16 @@ fn silence_in_a_pipeline_is_waited_for_once() {
         _ => None,
     });
     let spec = server.spec(r#""num_workers":1,"pipeline":8,"request_timeout":0.3"#);
-    let (code, metrics, said) = run(&spec, &["--only", "store"]);
+    let (code, metrics, text) = run(&spec, &["--only", "store"]);
     // One was answered; the others of its pipeline waited together, and are not sent again.
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &1.into()),
-        "{said}"
+        "{text}"
     );
     assert_eq!(server.seen("SET").len(), 8);
-    assert!(said.contains("no answer in time"), "{said}");
-    assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");
+    assert!(text.contains("no answer in time"), "{text}");
+    assert!(!codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 #[test]
@@ -314,13 +314,13 @@ fn a_value_that_is_cut_off_is_not_loaded() {
         _ => None,
     });
     for more in [r#""num_workers":1"#, r#""num_workers":1,"pipeline":4"#] {
-        let (code, metrics, said) = run(&server.spec(more), &[]);
+        let (code, metrics, text) = run(&server.spec(more), &[]);
         assert_eq!(
             (code, &metrics["op_2"]["total_success"], &metrics["verify"]["bad"]),
             (Some(1), &7.into(), &0.into()),
-            "{said}"
+            "{text}"
         );
-        assert!(said.contains("the connection was closed"), "{said}");
+        assert!(text.contains("the connection was closed"), "{text}");
     }
 }
 
@@ -331,18 +331,18 @@ fn values_of_another_length_are_not_loaded() {
     server.put(&wire(1), vec![1; 5000]);
     server.put(&wire(2), vec![1; 50_000]);
     server.forget(&wire(3));
-    let (code, metrics, said) = run(&server.spec(r#""num_workers":1"#), &["--only", "load"]);
+    let (code, metrics, text) = run(&server.spec(r#""num_workers":1"#), &["--only", "load"]);
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &5.into()),
-        "{said}"
+        "{text}"
     );
-    assert!(said.contains("truncated: it holds only 5000 of 16384 bytes"), "{said}");
+    assert!(text.contains("truncated: it holds only 5000 of 16384 bytes"), "{text}");
     assert!(
-        said.contains("the value is longer than asked for, 50000 instead of 16384 bytes"),
-        "{said}"
+        text.contains("the value is longer than asked for, 50000 instead of 16384 bytes"),
+        "{text}"
     );
-    assert!(said.contains("00000003.data: not found"), "{said}");
+    assert!(text.contains("00000003.data: not found"), "{text}");
 }
 
 #[test]
@@ -352,6 +352,6 @@ fn damaged_values_are_seen_on_verification() {
     let mut value = server.value(&wire(4)).unwrap();
     value[5000] ^= 1;
     server.put(&wire(4), value);
-    let (code, metrics, said) = run(&server.spec(""), &["--only", "load"]);
-    assert_eq!((code, &metrics["verify"]["corrupt"]), (Some(1), &1.into()), "{said}");
+    let (code, metrics, text) = run(&server.spec(""), &["--only", "load"]);
+    assert_eq!((code, &metrics["verify"]["corrupt"]), (Some(1), &1.into()), "{text}");
 }

@@ -22,8 +22,8 @@ fn answer(status: &str, more: &str, body: &str) -> String {
 #[test]
 fn requests_are_lmcaches() {
     let server = S3Server::obedient();
-    let (code, metrics, said) = run(&server.spec(""), &["--lookup-max-hit-rate", "0.5"]);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{said}");
+    let (code, metrics, text) = run(&server.spec(""), &["--lookup-max-hit-rate", "0.5"]);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{text}");
     assert_eq!(metrics["op_1"]["total_success"], 4);
     assert_eq!(
         metrics["detail_0"]["io_path"],
@@ -52,16 +52,16 @@ fn requests_are_lmcaches() {
     assert!(get["authorization"].contains("SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,"));
     assert_eq!(server.seen("HEAD").len(), 8, "every lookup asks the service");
     assert!(
-        !said.contains("TOPSECRET") && !said.contains("AKIDVISIBLE"),
-        "a key was printed: {said}"
+        !text.contains("TOPSECRET") && !text.contains("AKIDVISIBLE"),
+        "a key was printed: {text}"
     );
 }
 
 #[test]
 fn an_endpoint_with_a_path_is_path_style() {
     let server = S3Server::obedient();
-    let (code, _, said) = run(&server.spec("/kvbench"), &["--only", "store"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, _, text) = run(&server.spec("/kvbench"), &["--only", "store"]);
+    assert_eq!(code, Some(0), "{text}");
     assert!(server.object(&format!("/kvbench{}", path(0))).is_some());
 }
 
@@ -69,8 +69,8 @@ fn an_endpoint_with_a_path_is_path_style() {
 fn large_objects_go_in_parts_and_come_in_ranges() {
     let server = S3Server::obedient();
     let flags = ["--data-size-kb", "9216", "--num-keys", "1", "--in-flight", "1"];
-    let (code, metrics, said) = run(&server.spec(""), &flags);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
+    let (code, metrics, text) = run(&server.spec(""), &flags);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{text}");
     let mut targets: Vec<String> = server.seen("PUT").into_iter().map(|request| request.target).collect();
     targets.sort();
     let part = |number| format!("{}?partNumber={number}&uploadId=up%2F1", path(0));
@@ -111,9 +111,9 @@ fn parts_of_one_object_are_under_way_together() {
         };
         alone.then(|| answer("500 Alone", "Connection: close\r\n", ""))
     });
-    let (code, metrics, said) = run(&server.spec(""), &LARGE);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
-    assert!(!codes(&metrics).contains(&"requests-repeated"), "{said}");
+    let (code, metrics, text) = run(&server.spec(""), &LARGE);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{text}");
+    assert!(!codes(&metrics).contains(&"requests-repeated"), "{text}");
     assert_eq!(
         metrics["detail_0"]["io_path"],
         "S3 over HTTP/1.1, virtual host, parts of 8 MiB, 2 connections"
@@ -127,13 +127,13 @@ fn one_part_that_is_refused_fails_its_object_and_leaves_nothing() {
         let third = request.method == "PUT" && request.target.contains("partNumber=3");
         third.then(|| answer("403 Forbidden", "", "<Error><Code>AccessDenied</Code></Error>"))
     });
-    let (code, metrics, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
+    let (code, metrics, text) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &0.into()),
-        "{said}"
+        "{text}"
     );
-    assert!(said.contains("403 AccessDenied"), "{said}");
+    assert!(text.contains("403 AccessDenied"), "{text}");
     assert_eq!((server.seen("DELETE").len(), server.parts_left()), (1, 0));
     assert!(server.object(&path(0)).is_none());
 
@@ -150,13 +150,13 @@ fn one_part_that_is_refused_fails_its_object_and_leaves_nothing() {
         run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat()).0,
         Some(0)
     );
-    let (code, metrics, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "load"]].concat());
+    let (code, metrics, text) = run(&server.spec(""), &[&LARGE[..], &["--only", "load"]].concat());
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &0.into()),
-        "{said}"
+        "{text}"
     );
-    assert!(said.contains("the body was cut off"), "{said}");
+    assert!(text.contains("the body was cut off"), "{text}");
 }
 
 #[test]
@@ -166,18 +166,18 @@ fn an_object_that_changes_between_its_parts_is_not_loaded() {
                      Content-Length: 1\r\n\r\nx";
         (request.method == "GET" && before == 1).then(|| other.to_owned())
     });
-    let (code, metrics, said) = run(
+    let (code, metrics, text) = run(
         &server.spec(""),
         &[&LARGE[..], &["--lookup-max-hit-rate", "1"]].concat(),
     );
     assert_eq!(
         (code, &metrics["op_2"]["total_success"]),
         (Some(1), &0.into()),
-        "{said}"
+        "{text}"
     );
     assert!(
-        said.contains("Content-Range") || said.contains("came with 1 bytes"),
-        "{said}"
+        text.contains("Content-Range") || text.contains("came with 1 bytes"),
+        "{text}"
     );
 }
 
@@ -188,13 +188,13 @@ fn an_upload_that_fails_is_taken_back() {
         let completes = request.method == "POST" && request.target.contains("uploadId");
         completes.then(|| answer("200 OK", "Retry-After: 0\r\n", late_error))
     });
-    let (code, metrics, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
+    let (code, metrics, text) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &0.into()),
-        "{said}"
+        "{text}"
     );
-    assert!(said.contains("InternalError, try later"), "{said}");
+    assert!(text.contains("InternalError, try later"), "{text}");
     assert_eq!(server.seen("POST").len(), 1 + 4, "its code asks to try again");
     assert_eq!(server.seen("DELETE").len(), 1, "the parts are given up");
 }
@@ -205,9 +205,9 @@ fn an_error_inside_a_completed_upload_is_tried_again() {
     let server = S3Server::scripted(move |request, before| {
         (request.method == "POST" && before == 1).then(|| answer("200 OK", "Retry-After: 0\r\n", late_error))
     });
-    let (code, metrics, said) = run(&server.spec(""), &LARGE);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{said}");
+    let (code, metrics, text) = run(&server.spec(""), &LARGE);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{text}");
+    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 /// What the store says when `name` of its requests is answered so.
@@ -226,13 +226,13 @@ fn refused_store(name: &'static str, raw: String) -> String {
     if name == "put" {
         flags[1] = "16";
     }
-    let (code, metrics, said) = run(&server.spec(""), &[&flags[..], &["--only", "store"]].concat());
+    let (code, metrics, text) = run(&server.spec(""), &[&flags[..], &["--only", "store"]].concat());
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &0.into()),
-        "{name}: {said}"
+        "{name}: {text}"
     );
-    said
+    text
 }
 
 #[test]
@@ -274,8 +274,8 @@ fn a_good_status_alone_is_no_store() {
             "with an ETag",
         ),
     ] {
-        let said = refused_store(name, raw);
-        assert!(said.contains(&part.replace("\\\"", "\"")), "{name}, {part}: {said}");
+        let text = refused_store(name, raw);
+        assert!(text.contains(&part.replace("\\\"", "\"")), "{name}, {part}: {text}");
     }
 }
 
@@ -291,18 +291,18 @@ fn a_service_without_multipart_uploads_can_still_take_whole_objects() {
         })
     };
     let server = no_uploads();
-    let (code, _, said) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
+    let (code, _, text) = run(&server.spec(""), &[&LARGE[..], &["--only", "store"]].concat());
     assert!(
-        code == Some(1) && said.contains("no multipart upload") && said.contains("\"disable_multipart\": true"),
-        "{said}"
+        code == Some(1) && text.contains("no multipart upload") && text.contains("\"disable_multipart\": true"),
+        "{text}"
     );
-    assert!(!said.contains("overloaded"), "{said}");
+    assert!(!text.contains("overloaded"), "{text}");
     let server = no_uploads();
     let spec = server
         .spec("")
         .replace("\"type\"", "\"disable_multipart\":true,\"type\"");
-    let (code, metrics, said) = run(&spec, &LARGE);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{said}");
+    let (code, metrics, text) = run(&spec, &LARGE);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{text}");
     assert_eq!(
         (server.seen("PUT").len(), server.object(&path(0)).unwrap().len()),
         (1, 20 << 20)
@@ -311,14 +311,14 @@ fn a_service_without_multipart_uploads_can_still_take_whole_objects() {
         metrics["detail_0"]["io_path"],
         "S3 over HTTP/1.1, virtual host, one PUT each, ranges of 8 MiB, 2 connections"
     );
-    assert!(!said.contains("unknown-field"), "{said}");
+    assert!(!text.contains("unknown-field"), "{text}");
 }
 
 #[test]
 fn a_lookup_that_may_not_list_is_told_so() {
     let server = S3Server::scripted(|_, _| Some("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n".to_owned()));
-    let (code, _, said) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
-    assert!(code == Some(1) && said.contains("s3:ListBucket"), "{said}");
+    let (code, _, text) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
+    assert!(code == Some(1) && text.contains("s3:ListBucket"), "{text}");
 }
 
 #[test]
@@ -344,16 +344,16 @@ fn one_key_without_the_other_is_told() {
     assert!(output.status.success() && codes(&report["metrics"]).contains(&"half-credentials"));
     assert!(server.seen("PUT")[0].headers["authorization"].contains("Credential=AKIDOTHER/"));
     command.env_remove("AWS_SECRET_ACCESS_KEY");
-    let said = stderr(&command.output().unwrap());
+    let text = stderr(&command.output().unwrap());
     assert!(
-        said.contains("the adapter JSON has aws_access_key_id and no aws_secret_access_key"),
-        "{said}"
+        text.contains("the adapter JSON has aws_access_key_id and no aws_secret_access_key"),
+        "{text}"
     );
     assert!(
-        said.contains("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
-        "{said}"
+        text.contains("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
+        "{text}"
     );
-    assert!(!said.contains("AKID"), "a key was printed: {said}");
+    assert!(!text.contains("AKID"), "a key was printed: {text}");
 }
 
 #[test]
@@ -368,13 +368,13 @@ fn a_web_page_is_no_object() {
     });
     for operation in ["lookup", "load"] {
         let flags = ["--only", operation, "--lookup-max-hit-rate", "1"];
-        let (code, metrics, said) = run(&server.spec(""), &flags);
+        let (code, metrics, text) = run(&server.spec(""), &flags);
         assert_eq!(
             (code, &metrics["op_0"]["total_success"]),
             (Some(1), &0.into()),
-            "{said}"
+            "{text}"
         );
-        assert!(said.contains("web page and no object"), "{operation}: {said}");
+        assert!(text.contains("web page and no object"), "{operation}: {text}");
     }
 }
 
@@ -390,14 +390,14 @@ fn refusals_name_the_endpoint_the_code_and_what_to_do() {
         let body = format!("<Error><Code>{code_text}</Code><Message>no</Message></Error>");
         let server = S3Server::scripted(move |_, _| Some(answer(status, "", &body)));
         for operation in ["store", "load"] {
-            let (code, metrics, said) = run(&server.spec(""), &["--only", operation]);
+            let (code, metrics, text) = run(&server.spec(""), &["--only", operation]);
             assert_eq!(
                 (code, &metrics["op_0"]["total_success"]),
                 (Some(1), &0.into()),
-                "{said}"
+                "{text}"
             );
             let endpoint = format!("http://127.0.0.1:{}: {} {code_text}, no; ", server.port, &status[..3]);
-            assert!(said.contains(&endpoint) && said.contains(advice), "{said}");
+            assert!(text.contains(&endpoint) && text.contains(advice), "{text}");
         }
     }
 }
@@ -408,17 +408,17 @@ fn an_overloaded_service_is_asked_again_as_it_wishes() {
     let server = S3Server::scripted(move |request, before| {
         (request.method == "PUT" && before == 2).then(|| answer("503 Slow Down", "Retry-After: 0\r\n", slow_down))
     });
-    let (code, metrics, said) = run(&server.spec(""), &[]);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{said}");
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{said}");
+    let (code, metrics, text) = run(&server.spec(""), &[]);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{text}");
+    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
     assert_eq!(server.seen("PUT").len(), 9);
 
     let server = S3Server::scripted(move |_, _| Some(answer("503 Slow Down", "Retry-After: 0\r\n", slow_down)));
-    let (code, metrics, said) = run(&server.spec(""), &["--only", "store"]);
+    let (code, metrics, text) = run(&server.spec(""), &["--only", "store"]);
     assert_eq!((code, &metrics["op_0"]["total_success"]), (Some(1), &0.into()));
     assert!(
-        said.contains("503 SlowDown") && said.contains("lower --in-flight"),
-        "{said}"
+        text.contains("503 SlowDown") && text.contains("lower --in-flight"),
+        "{text}"
     );
     assert_eq!(server.seen("PUT").len(), 32, "four tries for each of eight keys");
 
@@ -438,11 +438,11 @@ fn bodies_that_are_cut_off_or_of_another_size_are_not_loaded() {
     server.put(&path(2), vec![1; 5000]);
     server.put(&path(3), vec![1; 50_000]);
     server.forget(&path(4));
-    let (code, metrics, said) = run(&server.spec(""), &["--only", "load"]);
+    let (code, metrics, text) = run(&server.spec(""), &["--only", "load"]);
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(1), &4.into()),
-        "{said}"
+        "{text}"
     );
     for part in [
         "the body was cut off",
@@ -450,7 +450,7 @@ fn bodies_that_are_cut_off_or_of_another_size_are_not_loaded() {
         "the object is 50000 bytes long instead of 16384",
         "00000004.data: not found",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(text.contains(part), "{part}: {text}");
     }
 }
 
@@ -466,13 +466,13 @@ fn a_body_that_was_left_unread_is_not_loaded() {
             (request.method == "GET").then(|| format!("{range}{head}{}", "x".repeat(16_400)))
         });
         assert_eq!(run(&server.spec(""), &["--only", "store"]).0, Some(0));
-        let (code, metrics, said) = run(&server.spec(""), &["--only", "load"]);
+        let (code, metrics, text) = run(&server.spec(""), &["--only", "load"]);
         assert_eq!(
             (code, &metrics["op_0"]["total_success"]),
             (Some(1), &0.into()),
-            "{said}"
+            "{text}"
         );
-        assert!(said.contains("bytes with the Content-Range"), "{said}");
+        assert!(text.contains("bytes with the Content-Range"), "{text}");
     }
 }
 
@@ -481,14 +481,14 @@ fn silence_is_a_timeout_that_names_the_endpoint() {
     let server =
         S3Server::scripted(|request, _| (request.method == "GET" && request.target == path(5)).then(String::new));
     let spec = server.spec("").replace("\"type\"", "\"request_timeout\":0.3,\"type\"");
-    let (code, metrics, said) = run(&spec, &[]);
+    let (code, metrics, text) = run(&spec, &[]);
     assert_eq!(
         (code, &metrics["op_2"]["total_success"]),
         (Some(1), &7.into()),
-        "{said}"
+        "{text}"
     );
     let place = format!("http://127.0.0.1:{}: no answer in time", server.port);
-    assert!(said.contains(&place) && said.contains("request_timeout"), "{said}");
+    assert!(text.contains(&place) && text.contains("request_timeout"), "{text}");
 }
 
 #[test]
@@ -496,11 +496,11 @@ fn an_empty_object_and_a_missing_one_are_no_hits() {
     let server = S3Server::obedient();
     server.put(&path(0), Vec::new());
     server.put(&path(1), vec![1; 10]);
-    let (code, metrics, said) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
+    let (code, metrics, text) = run(&server.spec(""), &["--only", "lookup", "--lookup-max-hit-rate", "1"]);
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(0), &1.into()),
-        "{said}"
+        "{text}"
     );
 }
 

@@ -23,8 +23,8 @@ fn all_slots_at(port: u16) -> String {
 fn prefix_ttl_database_and_login_are_sent() {
     let server = RespServer::obedient();
     let more = r#","key_prefix":"prod","ttl_seconds":60,"database_id":3,"password":"hunter2""#;
-    let (code, metrics, said) = run(&spec(&[&server], more), &[]);
-    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{said}");
+    let (code, metrics, text) = run(&spec(&[&server], more), &[]);
+    assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{text}");
     assert_eq!(server.seen("SELECT"), [["SELECT", "3"], ["SELECT", "3"]]);
     assert_eq!(server.seen("AUTH").len(), 2);
     let first = &server.seen("SET")[0];
@@ -32,7 +32,7 @@ fn prefix_ttl_database_and_login_are_sent() {
         first[1].starts_with("prod@bench-model@") && first[2..] == ["EX", "60"],
         "{first:?}"
     );
-    assert!(!said.contains("hunter2"));
+    assert!(!text.contains("hunter2"));
 }
 
 #[test]
@@ -54,13 +54,13 @@ fn a_cluster_is_followed_through_moved_and_ask() {
         "CLUSTER" => Some(Instead::Reply(all_slots_at(port))),
         _ => None,
     });
-    let (code, metrics, said) = run(&spec(&[&map, &seed], r#","cluster_mode":true"#), &["--only", "store"]);
+    let (code, metrics, text) = run(&spec(&[&map, &seed], r#","cluster_mode":true"#), &["--only", "store"]);
     assert_eq!(
         (code, &metrics["op_0"]["total_success"]),
         (Some(0), &8.into()),
-        "{said}"
+        "{text}"
     );
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{said}");
+    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
     assert!(target.value(&wire(1)).is_some() && target.value(&wire(2)).is_some());
     assert_eq!(target.seen("ASKING").len(), 1, "only ASK is answered with ASKING");
     assert!(map.seen("SET").is_empty(), "the map's owner is asked, not the seed");
@@ -78,19 +78,19 @@ fn endless_redirections_end() {
     });
     let port = seed.port;
     let map = RespServer::scripted(move |_, _| Some(Instead::Reply(all_slots_at(port))));
-    let (code, metrics, said) = run(&spec(&[&map], r#","cluster_mode":true"#), &["--only", "store"]);
+    let (code, metrics, text) = run(&spec(&[&map], r#","cluster_mode":true"#), &["--only", "store"]);
     assert_eq!((code, &metrics["op_0"]["total_success"]), (Some(1), &0.into()));
-    assert!(said.contains("redirected 8 times"), "{said}");
+    assert!(text.contains("redirected 8 times"), "{text}");
 }
 
 #[test]
 fn fields_without_effect_are_named() {
     let server = RespServer::obedient();
-    let (code, metrics, said) = run(&spec(&[&server, &server], r#","tls_ca_file":"/nowhere""#), &[]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, metrics, text) = run(&spec(&[&server, &server], r#","tls_ca_file":"/nowhere""#), &[]);
+    assert_eq!(code, Some(0), "{text}");
     assert!(
-        said.contains("startup_nodes") && codes(&metrics).contains(&"field-without-effect"),
-        "{said}"
+        text.contains("startup_nodes") && codes(&metrics).contains(&"field-without-effect"),
+        "{text}"
     );
 }
 
@@ -118,17 +118,17 @@ fn no_cluster_and_no_tls_are_said_at_once() {
 }
 
 #[test]
-fn a_name_without_a_password_is_told() {
+fn a_name_without_a_password_is_warned_about() {
     let server = RespServer::obedient();
-    let (code, metrics, said) = run(&spec(&[&server], r#","username":"u""#), &["--only", "store"]);
-    assert_eq!(code, Some(0), "{said}");
+    let (code, metrics, text) = run(&spec(&[&server], r#","username":"u""#), &["--only", "store"]);
+    assert_eq!(code, Some(0), "{text}");
     assert!(
-        codes(&metrics).contains(&"half-credentials") && said.contains("nobody logs in"),
-        "{said}"
+        codes(&metrics).contains(&"half-credentials") && text.contains("nobody logs in"),
+        "{text}"
     );
     assert!(server.seen("AUTH").is_empty());
-    let (_, metrics, said) = run(&spec(&[&server], r#","password":"p""#), &["--only", "store"]);
-    assert!(!codes(&metrics).contains(&"half-credentials"), "{said}");
+    let (_, metrics, text) = run(&spec(&[&server], r#","password":"p""#), &["--only", "store"]);
+    assert!(!codes(&metrics).contains(&"half-credentials"), "{text}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn greet(
             Err(match stage.as_str() {
                 "spec" => Error::Usage(format!("Error parsing L2 adapter config: {message}")),
                 "import" => not_created(python::missing_lmcache(python, &message, module)),
-                _ => not_created(python::no_adapter(&spec.type_name, python, &message, module)),
+                _ => not_created(python::no_adapter(spec.type_name, python, &message, module)),
             })
         }
         other => Err(not_created(format!("the Python helper answered {other:?} to a hello"))),
