@@ -7,6 +7,7 @@
 use crate::cli::command::{Command, invocation};
 
 pub mod api_key;
+pub mod args;
 pub mod ask;
 pub mod bench;
 pub mod config;

@@ -1,19 +1,19 @@
-//! The flags of `engine` that LMCache does not have, a row each. Must never hold more than their descriptions and how each
-//! value is read.
+//! The flags of `engine` that LMCache does not have, a row each.
 
 use std::path::PathBuf;
 
-use super::{ChatPacing, EngineArgs, PermutationOrder};
 use crate::cli::Format;
 use crate::cli::flag::{Flag, FlagSpec, Group, Kind, Preset, on_off};
+use crate::engine::args::EngineArgs;
 use crate::python::number::float;
 
-const BEYOND: Group = Group {
+pub(super) const BEYOND: Group = Group {
     title: "Beyond the reference",
     of_reference: false,
 };
 
-pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
+/// Where results go, and how lengths are counted.
+pub(super) const RESULTS: &[Flag<EngineArgs>] = &[
     Flag {
         spec: FlagSpec {
             long: "format",
@@ -86,35 +86,10 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         },
         set: |args, text| on_off(text).map(|on| args.exact_lengths = Some(on)),
     },
-    Flag {
-        spec: FlagSpec {
-            long: "ldp-order",
-            value_name: "ORDER",
-            choices: PermutationOrder::CHOICES,
-            preset: Preset::Text("sorted"),
-            group: &BEYOND,
-            help: "Order of the permutations",
-            detail: "`sorted` is LMCache's: neighbours share long beginnings, which flatters plain prefix caching. \
-                     `random` shuffles them with the seed.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| PermutationOrder::from_text(text).map(|value| args.ldp_order = Some(value)),
-    },
-    Flag {
-        spec: FlagSpec {
-            long: "mrc-pacing",
-            value_name: "PACING",
-            choices: ChatPacing::CHOICES,
-            preset: Preset::Text("blocking"),
-            group: &BEYOND,
-            help: "What a busy session does to the schedule",
-            detail: "`blocking` is LMCache's: one busy session holds up all others, and missed turns follow in a \
-                     burst. `free-session` gives the turn to the next session that is free, and drops it when none \
-                     is.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| ChatPacing::from_text(text).map(|value| args.mrc_pacing = Some(value)),
-    },
+];
+
+/// How requests are made and limited, after the flags that we add to workloads of LMCache.
+pub(super) const REQUESTS: &[Flag<EngineArgs>] = &[
     Flag {
         spec: FlagSpec {
             long: "usage-per-event",

@@ -1,12 +1,12 @@
-//! The flags of `engine` that every workload has, a row each. Must never hold more than their descriptions and how each
-//! value is read.
+//! The flags of `engine` that every workload has, a row each.
 
 use std::path::PathBuf;
 
-use super::{EngineArgs, WorkloadName};
 use crate::cli::flag::{Flag, FlagSpec, Group, Kind, Preset, on_off};
+use crate::engine::args::EngineArgs;
+use crate::engine::workload;
 use crate::python::big_int::BigInt;
-use crate::python::number::{float, int};
+use crate::python::number::{float, int, quoted};
 
 const OPTIONS: Group = Group {
     title: "Options",
@@ -75,14 +75,17 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         spec: FlagSpec {
             long: "workload",
             value_name: "NAME",
-            choices: WorkloadName::CHOICES,
+            choices: &workload::NAMES,
             group: &OPTIONS,
             help: "What is sent (required)",
-            detail: "One of `long-doc-qa`, `multi-round-chat`, `long-doc-permutator`, `prefix-suffix-tuner`, \
-                     `random-prefill`, each with flags of its own below. `rag-qa-quality` is not in this build.",
+            detail: "Each has flags of its own below; a workload without any is not in this build.",
             ..FlagSpec::BLANK
         },
-        set: |args, text| WorkloadName::from_text(text).map(|value| args.workload = Some(value)),
+        set: |args, text| {
+            let found = workload::named(text).ok_or_else(|| format!("unknown workload {}", quoted(text)))?;
+            args.workload = Some(found.name());
+            Ok(())
+        },
     },
     Flag {
         spec: FlagSpec {

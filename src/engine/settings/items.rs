@@ -1,19 +1,20 @@
-//! Which settings a config file holds and the interactive mode asks for, in the reference's order. Types, choices and
-//! defaults are those of the flags of the same name. Must never ask or write anything.
+//! Which settings a config file holds and the interactive mode asks for, in LMCache's order: the required and the general
+//! ones here, the others from the workloads. Types, choices and defaults are those of the flags of the same name.
 
 use serde_json::Value;
 
 use crate::cli::flag::{FlagSpec, Kind, Preset};
-use crate::engine::flags::{EngineArgs, TABLE, WorkloadName};
+use crate::engine::args::{EngineArgs, WorkloadName};
+use crate::engine::flags::TABLE;
+use crate::engine::workload;
+use crate::engine::workload::descriptor::{Input, WorkloadFlag};
 
-mod table;
-
-pub use table::{GENERAL, RAG_DATASET, REQUIRED, workload_items};
-
-/// What a setting is for people. `key` is its name in config files; the flag has dashes instead of underscores.
-#[derive(Debug, PartialEq)]
+/// A setting as people are asked for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Item {
-    pub key: &'static str,
+    /// The flag without its leading dashes.
+    pub flag: &'static str,
+    /// As LMCache has it: scripts match on it.
     pub title: &'static str,
     /// Sentences below the title, lines of about 75 characters.
     pub about: &'static str,
@@ -22,27 +23,24 @@ pub struct Item {
     pub default: Option<&'static str>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Input {
-    Text,
-    /// Text that may be a port or a host.
-    Url,
-    Int,
-    Float,
-    YesNo,
-    /// Each with a few words about it, in the order of the flag's choices.
-    Choice(&'static [&'static str]),
-}
-
 impl Item {
-    /// The flag's name without dashes in front.
-    pub fn flag(&self) -> String {
-        self.key.replace('_', "-")
+    fn of_workload(flag: &WorkloadFlag) -> Item {
+        Item {
+            flag: flag.long,
+            title: flag.title,
+            about: flag.about,
+            input: flag.input,
+            default: None,
+        }
+    }
+
+    /// Its name in config files.
+    pub fn key(&self) -> String {
+        self.flag.replace('-', "_")
     }
 
     pub fn spec(&self) -> &'static FlagSpec {
-        let flag = self.flag();
-        let found = TABLE.flags.iter().find(|row| row.spec.long == flag);
+        let found = TABLE.flags.iter().find(|row| row.spec.long == self.flag);
         &found.expect("a test looks up every item's flag").spec
     }
 
@@ -58,37 +56,100 @@ impl Item {
     }
 
     pub fn is_set(&self, args: &EngineArgs) -> bool {
-        args.value(self.key).is_some()
+        args.value(&self.key()).is_some()
     }
 
     /// What is set, or the default, as a config file holds it; nothing where there is neither.
     pub fn value_or_default(&self, args: &EngineArgs) -> Option<Value> {
-        args.value(self.key).or_else(|| {
+        args.value(&self.key()).or_else(|| {
             let mut defaults = EngineArgs::default();
-            let set = defaults.set(&self.flag(), self.default_text()?);
+            let set = defaults.set(self.flag, self.default_text()?);
             set.and_then(Result::ok)?;
-            defaults.value(self.key)
+            defaults.value(&self.key())
         })
     }
 }
 
-/// Whether the engine's address and the workload suffice without this workload's own required setting.
-pub fn is_rag(args: &EngineArgs) -> bool {
-    args.workload == Some(WorkloadName::RagQaQuality)
+/// What a run cannot do without. The question for an LMCache server comes before its address.
+pub const REQUIRED: &[Item] = &[
+    Item {
+        flag: "engine-url",
+        title: "Engine URL",
+        about: "Where the engine listens. A port alone means this machine. A key goes into OPENAI_API_KEY.",
+        input: Input::Url,
+        default: Some("http://localhost:8000"),
+    },
+    Item {
+        flag: "workload",
+        title: "Workload",
+        about: "What is sent to the engine.",
+        input: Input::Choice(&workload::ABOUTS),
+        default: None,
+    },
+    Item {
+        flag: "lmcache-url",
+        title: "LMCache Server URL",
+        about: "Its HTTP address. A port alone means this machine.",
+        input: Input::Url,
+        default: Some("http://localhost:8080"),
+    },
+    Item {
+        flag: "tokens-per-gb-kvcache",
+        title: "Tokens per GB KV cache",
+        about: "How many tokens one GB of KV cache holds for the model. vLLM logs both parts at its \
+                start:\n  tokens of the GPU KV cache, divided by the GiB that are available to it.",
+        input: Input::Int,
+        default: None,
+    },
+];
+
+pub const GENERAL: &[Item] = &[
+    Item {
+        flag: "model",
+        title: "Model name",
+        about: "As the engine serves it. Empty: the first that the engine lists.",
+        input: Input::Text,
+        default: Some(""),
+    },
+    Item {
+        flag: "kv-cache-volume",
+        title: "KV cache volume (GB)",
+        about: "How much KV cache the requests fill.",
+        input: Input::Float,
+        default: None,
+    },
+    Item {
+        flag: "ignore-eos",
+        title: "Ignore EOS",
+        about: "Let answers go on to their full length. vLLM and SGLang understand it.",
+        input: Input::YesNo,
+        default: None,
+    },
+    Item {
+        flag: "no-warmup",
+        title: "Skip warmup",
+        about: "Measure from the first request on, against a cold cache.",
+        input: Input::YesNo,
+        default: None,
+    },
+];
+
+/// What is asked for one workload alone.
+pub fn workload_items(name: Option<WorkloadName>) -> Vec<Item> {
+    let flags = name.map_or(&[][..], |name| name.descriptor().flags);
+    flags.iter().map(Item::of_workload).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::workload::WORKLOADS;
 
-    fn all() -> Vec<&'static Item> {
-        let of_workloads = WorkloadName::ALL.into_iter().flat_map(workload_items);
-        REQUIRED
+    fn all() -> Vec<Item> {
+        let of_workloads = WORKLOADS
             .iter()
-            .chain([&RAG_DATASET])
-            .chain(GENERAL)
-            .chain(of_workloads)
-            .collect()
+            .flat_map(|workload| workload_items(Some(workload.name())));
+        REQUIRED.iter().chain(GENERAL).copied().chain(of_workloads).collect()
     }
 
     #[test]
@@ -100,10 +161,10 @@ mod tests {
                 Input::Choice(about) => spec.choices.len() == about.len(),
                 _ => spec.kind == Kind::Value && spec.choices.is_empty(),
             };
-            assert!(fits, "{}", item.key);
+            assert!(fits, "{}", item.flag);
             if let Some(text) = item.default_text() {
-                let set = EngineArgs::default().set(&item.flag(), text);
-                assert_eq!(set, Some(Ok(())), "{}", item.key);
+                let set = EngineArgs::default().set(item.flag, text);
+                assert_eq!(set, Some(Ok(())), "{}", item.flag);
             }
         }
     }
@@ -116,25 +177,23 @@ mod tests {
             .iter()
             .filter(|spec| spec.group.title.starts_with("Workload"))
         {
-            let key = spec.long.replace('-', "_");
-            let left_out = ["rag_template_kwargs", "rag_output"].contains(&key.as_str());
-            assert_ne!(items.iter().any(|item| item.key == key), left_out, "{key}");
+            assert!(items.iter().any(|item| item.flag == spec.long), "--{}", spec.long);
         }
     }
 
     #[test]
     fn defaults_are_values() {
         let args = EngineArgs::default();
-        let of = |key: &str| {
+        let of = |flag: &str| {
             all()
                 .into_iter()
-                .find(|item| item.key == key)
+                .find(|item| item.flag == flag)
                 .unwrap()
                 .value_or_default(&args)
         };
-        assert_eq!(of("kv_cache_volume"), Some(Value::from(100.0)));
-        assert_eq!(of("no_warmup"), Some(Value::from(false)));
-        assert_eq!(of("ldqa_shuffle_policy"), Some(Value::from("random")));
-        assert_eq!(of("tokens_per_gb_kvcache"), None);
+        assert_eq!(of("kv-cache-volume"), Some(Value::from(100.0)));
+        assert_eq!(of("no-warmup"), Some(Value::from(false)));
+        assert_eq!(of("ldqa-shuffle-policy"), Some(Value::from("random")));
+        assert_eq!(of("tokens-per-gb-kvcache"), None);
     }
 }

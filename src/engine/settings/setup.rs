@@ -8,10 +8,10 @@ use super::interactive::{Action, Interview};
 use super::items::Item;
 use crate::cli::PROGRAM;
 use crate::engine::api_key::ApiKey;
+use crate::engine::args::EngineArgs;
 use crate::engine::ask::discover::{self, Engine};
-use crate::engine::config::{EngineConfig, base_url, rag_is_absent};
-use crate::engine::flags::EngineArgs;
-use crate::engine::settings::items::is_rag;
+use crate::engine::config::{EngineConfig, base_url};
+use crate::engine::flags::TABLE;
 use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 use crate::url::literal_path_note;
@@ -44,6 +44,9 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
         file::clear_other_workloads(&mut from_file, name);
     }
     let given = args.clone().or(from_file);
+    if let Some(refusal) = given.workload.and_then(|name| name.descriptor().refusal()) {
+        return Err(Error::Settings(refusal.into()));
+    }
     let missing = missing(&given);
     let may_ask = args.config.is_none() && args.export_config.is_none() && args.no_interactive != Some(true);
     if !missing.is_empty() && may_ask {
@@ -94,9 +97,6 @@ fn missing(args: &EngineArgs) -> Vec<&'static str> {
     }
     if !sized {
         missing.push("--tokens-per-gb-kvcache or --lmcache-url");
-    }
-    if is_rag(args) && args.rag_dataset.is_none() {
-        missing.push("--rag-dataset");
     }
     missing
 }
@@ -161,7 +161,7 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     let mut others = args.clone();
     // What is left after taking back the workload's own was typed for nothing.
     file::clear_other_workloads(&mut others, name);
-    let lost = crate::engine::flags::TABLE
+    let lost = TABLE
         .specs()
         .into_iter()
         .map(|spec| (spec.long, spec.long.replace('-', "_")))
@@ -192,10 +192,7 @@ fn literal_paths(config: &EngineConfig) -> Vec<String> {
 }
 
 fn export(args: &EngineArgs, path: &Path, prompter: &mut Prompter) -> Result<(), Error> {
-    // A file for LMCache may name the workload that only LMCache has.
-    if !is_rag(args) {
-        checked(args)?;
-    }
+    checked(args)?;
     file::write(path, &file::render(args, &file::exported_items(args)))?;
     let saved = format!("Configuration exported to {}", path.display());
     prompter.saved("", &saved, &replay(path)).map_err(unwritable)
@@ -216,9 +213,6 @@ fn unwritable(ended: Ended) -> Error {
 
 /// Asks for what is missing and does what the person wants.
 fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Result<Outcome, Error> {
-    if is_rag(given) {
-        return Err(rag_is_absent());
-    }
     let mut interview = Interview::new(given);
     let outcome = prompter
         .title(&format!("{PROGRAM} engine — Interactive Setup"))
@@ -335,14 +329,14 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
 }
 
 /// After the answers: what was found out, then the defaults. Addresses stay out.
-fn append_unasked(order: &mut Vec<&'static Item>, args: &EngineArgs) {
-    order.retain(|item| !["engine_url", "lmcache_url"].contains(&item.key));
+fn append_unasked(order: &mut Vec<Item>, args: &EngineArgs) {
+    order.retain(|item| !["engine-url", "lmcache-url"].contains(&item.flag));
     let all = file::exported_items(args);
-    let found = ["model", "tokens_per_gb_kvcache"].into_iter();
-    let found = found.filter_map(|key| all.iter().find(|item| item.key == key && item.is_set(args)));
+    let found = ["model", "tokens-per-gb-kvcache"].into_iter();
+    let found = found.filter_map(|flag| all.iter().find(|item| item.flag == flag && item.is_set(args)));
     for item in found.chain(&all) {
-        if !order.iter().any(|listed| listed.key == item.key) {
-            order.push(item);
+        if !order.iter().any(|listed| listed.flag == item.flag) {
+            order.push(*item);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! long-doc-permutator: the same documents in every prompt, each time in another order. Documents are drawn anew for every
-//! body; must never hold more text than the body at hand.
+//! body, so memory holds one body at a time.
 
 use super::body::Bodies;
+use super::descriptor::{Descriptor, LENGTH_MAX, Support, WorkloadFlag, choice, count, int, length};
 use super::filler::repeated;
 use super::permutations::{chosen, factorial};
 use super::window::{Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::engine::config::{EngineConfig, LongDocPermutator};
-use crate::engine::flags::PermutationOrder;
+use crate::choices;
+use crate::cli::flag::Group;
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::engine::tokens::pool::WordPool;
 use crate::error::Error;
@@ -18,11 +21,131 @@ use crate::report::banner::Banner;
 /// Words that documents are drawn from.
 const POOL_WORDS: usize = 8000;
 const WARMUP_WORDS: u64 = 500;
-/// More permutations than this would not fit a schedule in memory.
+/// Numbers in all permutations together: more would not fit a schedule in memory.
 const PLACES_MAX: u128 = 100_000_000;
 
+choices! {
+    /// The order of the permutations.
+    pub enum PermutationOrder ("order") {
+        Sorted = "sorted",
+        Random = "random",
+    }
+}
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "long-doc-permutator",
+    about: "The same documents in every prompt, in another order",
+    group: Group {
+        title: "Workload long-doc-permutator",
+        of_reference: true,
+    },
+    flags: FLAGS,
+    added_flags: ADDED_FLAGS,
+    prompt_text: PromptText::SingleTokens,
+    sets_answer_length: true,
+    support: Support::Built {
+        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
+        create,
+    },
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    WorkloadFlag {
+        default: "5",
+        help: "Documents in every request",
+        detail: "All of them are in every prompt, in different orders.",
+        title: "Number of contexts",
+        about: "Documents in every prompt.",
+        ..int!("ldp-num-contexts")
+    },
+    WorkloadFlag {
+        default: "5000",
+        help: "Tokens of one document",
+        detail: "Exact: the words are single tokens of the tokenizer, which this workload needs.",
+        title: "Context length (tokens)",
+        about: "Tokens of one document.",
+        ..int!("ldp-context-length")
+    },
+    WorkloadFlag {
+        default: "1000",
+        help: "Tokens of the system prompt",
+        detail: "It is the same in every request; with `0` there is none.",
+        title: "System prompt length (tokens)",
+        about: "Tokens of the prompt before the documents; 0 for none.",
+        ..int!("ldp-system-prompt-length")
+    },
+    WorkloadFlag {
+        default: "10",
+        help: "Requests to send, each with another order",
+        detail: "At most N! for N documents.",
+        title: "Number of permutations",
+        about: "Requests, each with another order: at most N! for N documents.",
+        ..int!("ldp-num-permutations")
+    },
+    WorkloadFlag {
+        default: "1",
+        help: "Requests in flight",
+        detail: "The next one is sent as soon as any one ends.",
+        title: "Max inflight requests",
+        about: "How many requests may be in flight.",
+        ..int!("ldp-num-inflight-requests")
+    },
+    WorkloadFlag {
+        default: "128",
+        help: "Tokens of an answer",
+        detail: "With `1` only prefill is measured.",
+        title: "Max output length (tokens)",
+        about: "Tokens of an answer; 1 leaves prefill alone.",
+        ..int!("ldp-max-output-length")
+    },
+];
+
+const ADDED_FLAGS: &[WorkloadFlag] = &[WorkloadFlag {
+    default: "sorted",
+    help: "Order of the permutations",
+    detail: "`sorted` is LMCache's: neighbours share long beginnings, which flatters plain prefix caching. \
+                 `random` shuffles them with the seed.",
+    ..choice!("ldp-order", PermutationOrder, "ORDER", &[])
+}];
+
+struct Settings {
+    contexts: u64,
+    context_tokens: u64,
+    system_prompt_tokens: u64,
+    permutations_max: u64,
+    in_flight: u64,
+    max_tokens: u64,
+    order: PermutationOrder,
+}
+
+impl Settings {
+    fn resolve(values: &WorkloadValues, _: &Sizes) -> Result<Settings, Error> {
+        let settings = Settings {
+            contexts: count(values, "ldp-num-contexts")?,
+            context_tokens: length(values, "ldp-context-length")?,
+            permutations_max: count(values, "ldp-num-permutations")?,
+            in_flight: count(values, "ldp-num-inflight-requests")?,
+            max_tokens: count(values, "ldp-max-output-length")?,
+            // Below 0 means none, as in the reference.
+            system_prompt_tokens: if values.int("ldp-system-prompt-length")? <= 0 {
+                0
+            } else {
+                length(values, "ldp-system-prompt-length")?
+            },
+            order: values.choice("ldp-order", PermutationOrder::from_text)?,
+        };
+        let text = settings.contexts as f64 * settings.context_tokens as f64;
+        if text > LENGTH_MAX as f64 {
+            return Err(Error::Settings(format!(
+                "--ldp-num-contexts x --ldp-context-length makes prompts of {text} tokens; at most {LENGTH_MAX} can be sent"
+            )));
+        }
+        Ok(settings)
+    }
+}
+
 struct Permutator {
-    settings: LongDocPermutator,
+    settings: Settings,
     bodies: Bodies,
     pool: WordPool,
     seed: BigInt,
@@ -30,11 +153,8 @@ struct Permutator {
     tokens_per_request: u64,
 }
 
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &LongDocPermutator,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
+fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
     let contexts = settings.contexts as u128;
     let count = u128::from(settings.permutations_max).min(factorial(settings.contexts as usize));
     if count * contexts > PLACES_MAX {
@@ -49,7 +169,7 @@ pub(super) fn create(
         PythonRandom::new(&config.seed).shuffle(&mut permutations);
     }
     let mut permutator = Permutator {
-        settings: settings.clone(),
+        settings,
         bodies: Bodies::new(config),
         pool,
         seed: config.seed.clone(),
@@ -92,7 +212,7 @@ impl Sequence for Permutator {
             u128::MAX => "(of very many possible)".to_string(),
             all => format!("(of {all} possible)"),
         };
-        Banner::new("long-doc-permutator", 21)
+        Banner::new(DESCRIPTOR.name, 21)
             .line("Contexts", settings.contexts, "")
             .line("Context length", settings.context_tokens, "tokens")
             .line("System prompt", settings.system_prompt_tokens, "tokens")
@@ -144,5 +264,18 @@ impl Sequence for Permutator {
             wants_text: false,
             scheduled: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    #[test]
+    fn a_negative_system_prompt_is_none() {
+        let values = given(&["--ldp-system-prompt-length", "-3"]);
+        let settings = Settings::resolve(&values, &Sizes::new(100.0, 6553)).unwrap();
+        assert_eq!(settings.system_prompt_tokens, 0);
     }
 }

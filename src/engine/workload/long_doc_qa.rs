@@ -1,11 +1,15 @@
-//! long-doc-qa: questions about documents that the warmup has sent. Must never hold a document longer than its request.
+//! long-doc-qa: questions about documents that the warmup has sent. A document is made for each request anew, so memory
+//! holds one at a time.
 
 use super::body::Bodies;
+use super::descriptor::{Descriptor, Support, WorkloadFlag, bounded, choice, count, int, length, pool_size};
 use super::filler::{fitted, repeated};
 use super::window::{Sequence, Window};
-use super::{Phase, Request, Workload};
-use crate::engine::config::{EngineConfig, LongDocQa};
-use crate::engine::flags::ShufflePolicy;
+use super::{Phase, Request, WORKLOADS, Workload};
+use crate::choices;
+use crate::cli::flag::Group;
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 use crate::python::random::PythonRandom;
@@ -18,35 +22,158 @@ const QUESTIONS: [&str; 4] = [
     "Provide a brief overview.",
 ];
 /// What the reference allows for the document's first words.
-const HEAD_WORDS: u64 = 10;
+const FIRST_WORDS: u64 = 10;
+const ANSWER_LENGTH: &str = "ldqa-max-output-length";
+
+choices! {
+    /// The order of the requests.
+    pub enum ShufflePolicy ("policy") {
+        Random = "random",
+        Tile = "tile",
+    }
+}
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "long-doc-qa",
+    about: "Questions about documents that the cache has seen",
+    group: Group {
+        title: "Workload long-doc-qa",
+        of_reference: true,
+    },
+    flags: FLAGS,
+    added_flags: &[],
+    prompt_text: PromptText::RepeatedWord,
+    sets_answer_length: true,
+    support: Support::Built {
+        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
+        create,
+    },
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    WorkloadFlag {
+        default: "10000",
+        help: "Tokens of one document",
+        detail: "Words less a fixed allowance, as in LMCache; see `--exact-lengths`.",
+        title: "Document length (tokens)",
+        about: "Tokens of one document.",
+        ..int!("ldqa-document-length")
+    },
+    WorkloadFlag {
+        default: "2",
+        help: "Questions about each document",
+        detail: "The documents are sent once in the warmup.",
+        title: "Queries per document",
+        about: "Questions about each document.",
+        ..int!("ldqa-query-per-document")
+    },
+    WorkloadFlag {
+        default: "random",
+        help: "Order of the requests",
+        detail: "`random` shuffles all questions with the seed; `tile` asks every document its first question, then \
+                 its second.",
+        title: "Shuffle policy",
+        about: "The order of the requests.",
+        ..choice!(
+            "ldqa-shuffle-policy",
+            ShufflePolicy,
+            "POLICY",
+            &[
+                "All questions in random order",
+                "One question to every document, then the next",
+            ]
+        )
+    },
+    WorkloadFlag {
+        default: "3",
+        help: "Requests in flight",
+        detail: "The next one is sent as soon as any one ends.",
+        title: "Max inflight requests",
+        about: "How many requests may be in flight.",
+        ..int!("ldqa-num-inflight-requests")
+    },
+    WorkloadFlag {
+        default: "128",
+        help: "Tokens of an answer",
+        detail: "Another value than the default is refused for workloads whose answers have one token.",
+        title: "Max output length (tokens)",
+        about: "Tokens of an answer.",
+        ..int!("ldqa-max-output-length")
+    },
+];
+
+struct Settings {
+    documents: u64,
+    document_tokens: u64,
+    queries_per_document: u64,
+    shuffle: ShufflePolicy,
+    in_flight: u64,
+    max_tokens: u64,
+}
+
+impl Settings {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Settings, Error> {
+        let document_tokens = length(values, "ldqa-document-length")?;
+        let queries_per_document = count(values, "ldqa-query-per-document")?;
+        let advice = "lower --kv-cache-volume or --ldqa-query-per-document, or raise --ldqa-document-length";
+        let documents = pool_size(sizes.kv_tokens / document_tokens as f64);
+        bounded(documents * queries_per_document as f64, advice)?;
+        Ok(Settings {
+            documents: documents as u64,
+            document_tokens,
+            queries_per_document,
+            shuffle: values.choice("ldqa-shuffle-policy", ShufflePolicy::from_text)?,
+            in_flight: count(values, "ldqa-num-inflight-requests")?,
+            max_tokens: count(values, "ldqa-max-output-length")?,
+        })
+    }
+}
+
+/// Refuses a length of answers for a workload whose answers have one token, the one check that the reference makes across
+/// workloads. It goes by this workload's flag, whichever runs.
+pub(super) fn check_answer_length(workload: &Descriptor, values: &WorkloadValues) -> Result<(), Error> {
+    let default = FLAGS
+        .iter()
+        .find(|flag| flag.long == ANSWER_LENGTH)
+        .map(|flag| flag.default);
+    let given = values.int(ANSWER_LENGTH)?.to_string();
+    if workload.sets_answer_length || Some(given.as_str()) == default {
+        return Ok(());
+    }
+    let supported = WORKLOADS.iter().filter(|workload| workload.sets_answer_length);
+    let supported: Vec<&str> = supported.map(|workload| workload.name).collect();
+    Err(Error::Settings(format!(
+        "--{ANSWER_LENGTH} {given} does not go with the workload {}, which has no max-output-length parameter; leave it \
+         out, or take one of {}",
+        workload.name,
+        supported.join(", ")
+    )))
+}
 
 struct Questions {
-    settings: LongDocQa,
+    settings: Settings,
     bodies: Bodies,
     filler_words: u64,
     /// (document, question) in the order of sending.
     schedule: Vec<(u32, u32)>,
 }
 
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &LongDocQa,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
-    let words = settings.document_tokens.saturating_sub(HEAD_WORDS).max(1);
+fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
+    let words = settings.document_tokens.saturating_sub(FIRST_WORDS).max(1);
     let exact = config.exact_lengths.then_some(tokenizer);
     let filler_words = fitted(exact, settings.document_tokens, words, |words| document(0, words))?;
     let mut questions = Questions {
-        settings: settings.clone(),
         bodies: Bodies::new(config),
         filler_words,
-        schedule: schedule(config, settings),
+        schedule: schedule(config, &settings),
+        settings,
     };
     let body_bytes = questions.request(Phase::Measured, 0).body.len();
     Ok(Box::new(Window::new(questions, body_bytes)))
 }
 
-fn schedule(config: &EngineConfig, settings: &LongDocQa) -> Vec<(u32, u32)> {
+fn schedule(config: &EngineConfig, settings: &Settings) -> Vec<(u32, u32)> {
     let (documents, queries) = (settings.documents as u32, settings.queries_per_document as u32);
     let mut schedule: Vec<(u32, u32)> = (0..queries)
         .flat_map(|query| (0..documents).map(move |document| (document, query)))
@@ -64,7 +191,7 @@ fn document(number: u64, filler_words: u64) -> String {
 impl Sequence for Questions {
     fn banner(&self) -> Banner {
         let settings = &self.settings;
-        Banner::new("long-doc-qa", 18)
+        Banner::new(DESCRIPTOR.name, 18)
             .line("Documents", settings.documents, "")
             .line("Queries/doc", settings.queries_per_document, "")
             .line("Total requests", self.schedule.len(), "")
@@ -106,5 +233,34 @@ impl Sequence for Questions {
             wants_text: false,
             scheduled: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    fn resolved(words: &[&str], kv_cache_gb: f64) -> Result<Settings, Error> {
+        Settings::resolve(&given(words), &Sizes::new(kv_cache_gb, 6553))
+    }
+
+    fn refusal(words: &[&str], kv_cache_gb: f64) -> String {
+        resolved(words, kv_cache_gb).err().expect("a refusal").to_string()
+    }
+
+    #[test]
+    fn documents_fill_the_volume() {
+        let settings = resolved(&[], 100.0).unwrap();
+        assert_eq!((settings.documents, settings.in_flight), (65, 3));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_named() {
+        let zero = refusal(&["--ldqa-document-length", "0"], 100.0);
+        assert_eq!(zero, "--ldqa-document-length must be at least 1, got 0");
+        let long = refusal(&["--ldqa-document-length", "100000001"], 100.0);
+        assert_eq!(long, "--ldqa-document-length must be at most 100000000, got 100000001");
+        assert!(refusal(&[], 1e300).contains("lower --kv-cache-volume"));
     }
 }

@@ -1,13 +1,16 @@
 //! prefix-suffix-tuner: two passes over prefixes that overflow one tier of the cache, one request at a time. Texts are
-//! drawn anew for every body; must never hold the pool of prefixes.
+//! drawn anew for every body, so memory holds one prompt at a time.
 
 use std::time::Duration;
 
 use super::body::Bodies;
+use super::descriptor::{Descriptor, Support, WorkloadFlag, above_zero, bounded, float, int, length, pool_size};
 use super::filler::{fitted, repeated};
 use super::window::{Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::engine::config::{BREAKER_TOKENS, EngineConfig, PrefixSuffixTuner};
+use crate::cli::flag::Group;
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::pool::WordPool;
 use crate::engine::tokens::{LocalTokenizer, Tokenizer};
 use crate::error::Error;
@@ -15,6 +18,12 @@ use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 
+/// Tokens of the random text between prefix and suffix, its marker included.
+const BREAKER_TOKENS: u64 = 32;
+/// What a suffix must have left.
+const SUFFIX_TOKENS_MIN: u64 = 100;
+/// How much more than the tier the prefixes fill.
+const OVERFLOW: f64 = 1.05;
 /// Token ids that random text is drawn from.
 const IDS: std::ops::Range<u64> = 256..50_000;
 /// Tokens that the markers of prefixes and breakers are taken to have.
@@ -25,6 +34,93 @@ const PREFIX_SEED: u64 = 1000;
 const POOL_WORDS: usize = 1000;
 /// The time that eviction in the background gets between the passes.
 const PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "prefix-suffix-tuner",
+    about: "Two passes over prefixes that overflow one cache tier",
+    group: Group {
+        title: "Workload prefix-suffix-tuner",
+        of_reference: true,
+    },
+    flags: FLAGS,
+    added_flags: &[],
+    prompt_text: PromptText::RandomTokens,
+    sets_answer_length: false,
+    support: Support::Built {
+        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
+        create,
+    },
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    WorkloadFlag {
+        default: "8000",
+        help: "Tokens of one prompt",
+        detail: "Prefix, a breaker of 32 tokens, and a suffix that all prompts share.",
+        title: "Context length (tokens)",
+        about: "Tokens of one prompt: prefix, breaker and suffix.",
+        ..int!("psf-context-length")
+    },
+    WorkloadFlag {
+        default: "0.8",
+        help: "Share of the prompt that is prefix",
+        detail: "Above 0 and below 1; at least 100 tokens must be left for the suffix.",
+        title: "Prefix ratio",
+        about: "Share of the prompt that is prefix, above 0 and below 1.",
+        ..float!("psf-prefix-ratio")
+    },
+    WorkloadFlag {
+        default: "20.0",
+        help: "GB of the cache tier to overflow",
+        detail: "The prefixes together are 5 % more than that.",
+        title: "Target tier size (GB)",
+        about: "Size of the cache tier to overflow.",
+        ..float!("psf-thrash")
+    },
+];
+
+struct Settings {
+    prefixes: u64,
+    context_tokens: u64,
+    prefix_tokens: u64,
+    suffix_tokens: u64,
+    prefix_ratio: f64,
+    tier_gb: f64,
+}
+
+impl Settings {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Settings, Error> {
+        let context = values.int("psf-context-length")?;
+        let prefix_ratio = values.float("psf-prefix-ratio")?;
+        let prefix = ((context as f64 * prefix_ratio).round_ties_even()).max(1.0);
+        // This check comes first in the reference, so a ratio of 1.0 reports a negative suffix.
+        let suffix = context as f64 - prefix - BREAKER_TOKENS as f64;
+        if suffix.is_nan() || suffix < SUFFIX_TOKENS_MIN as f64 {
+            return Err(Error::Settings(format!(
+                "--psf-context-length {context} with --psf-prefix-ratio {prefix_ratio} leaves a suffix of {suffix} tokens; it \
+                 needs at least {SUFFIX_TOKENS_MIN}: take a smaller ratio or a longer context"
+            )));
+        }
+        let context_tokens = length(values, "psf-context-length")?;
+        if !(prefix_ratio > 0.0 && prefix_ratio < 1.0) {
+            return Err(Error::Settings(format!(
+                "--psf-prefix-ratio must lie between 0 and 1, got {prefix_ratio}"
+            )));
+        }
+        let tier_gb = above_zero(values, "psf-thrash")?;
+        // By the context length: 0.5.6 does not size the pool by the prefix, as its manual says.
+        let prefixes = pool_size(tier_gb * OVERFLOW * sizes.tokens_per_gb as f64 / context_tokens as f64);
+        bounded(prefixes, "lower --psf-thrash, or raise --psf-context-length")?;
+        Ok(Settings {
+            prefixes: prefixes as u64,
+            context_tokens,
+            prefix_tokens: prefix as u64,
+            suffix_tokens: suffix as u64,
+            prefix_ratio,
+            tier_gb,
+        })
+    }
+}
 
 /// What prompts are made of.
 enum Material {
@@ -37,7 +133,7 @@ enum Material {
 }
 
 struct Tuner {
-    settings: PrefixSuffixTuner,
+    settings: Settings,
     bodies: Bodies,
     material: Material,
     seed: BigInt,
@@ -46,11 +142,8 @@ struct Tuner {
     breakers: PythonRandom,
 }
 
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &PrefixSuffixTuner,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
+fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
     let material = match tokenizer {
         Tokenizer::Local(local) if config.exact_lengths => Material::Words(
             WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
@@ -60,7 +153,7 @@ pub(super) fn create(
         _ => Material::Filler,
     };
     let mut tuner = Tuner {
-        settings: settings.clone(),
+        settings,
         bodies: Bodies::new(config),
         material,
         seed: config.seed.clone(),
@@ -68,7 +161,7 @@ pub(super) fn create(
         breakers: PythonRandom::new(&config.seed.plus(2)),
     };
     let mut rng = PythonRandom::new(&config.seed.plus(1));
-    tuner.suffix = tuner.part(" SUFFIX", settings.suffix_tokens, 1, &mut rng)?;
+    tuner.suffix = tuner.part(" SUFFIX", tuner.settings.suffix_tokens, 1, &mut rng)?;
     let body_bytes = tuner.example()?;
     Ok(Box::new(Window::new(tuner, body_bytes)))
 }
@@ -109,7 +202,7 @@ impl Tuner {
     fn breaker(&mut self) -> Result<String, Error> {
         let marker = format!(" BR_{:08x}", self.breakers.randrange(0, 1 << 32));
         let mut rng = self.breakers.clone();
-        let text = self.part(&marker, BREAKER_TOKENS.unsigned_abs(), MARKER_TOKENS, &mut rng);
+        let text = self.part(&marker, BREAKER_TOKENS, MARKER_TOKENS, &mut rng);
         self.breakers = rng;
         text
     }
@@ -131,9 +224,9 @@ impl Tuner {
 impl Sequence for Tuner {
     fn banner(&self) -> Banner {
         let settings = &self.settings;
-        let (tier, overflow) = (settings.tier_gb, settings.overflow);
+        let tier = settings.tier_gb;
         let pool_tokens = settings.prefixes as f64 * settings.prefix_tokens as f64;
-        Banner::new("prefix-suffix-tuner", 19)
+        Banner::new(DESCRIPTOR.name, 19)
             .line("Context length", settings.context_tokens, "tokens")
             .line(
                 "Prefix tokens",
@@ -145,7 +238,7 @@ impl Sequence for Tuner {
             .line(
                 "Target tier",
                 format!("{tier:.2} GB"),
-                &format!("(overflow x{overflow:?} = {:.2} GB)", tier * overflow),
+                &format!("(overflow x{OVERFLOW:?} = {:.2} GB)", tier * OVERFLOW),
             )
             .line("Prefix pool size", settings.prefixes, "")
             .line("Pool tokens", format!("{:.2}M", pool_tokens / 1e6), "")
@@ -189,5 +282,40 @@ impl Sequence for Tuner {
 
     fn pause_after_warmup(&self) -> Duration {
         PAUSE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    fn resolved(words: &[&str]) -> Result<Settings, Error> {
+        Settings::resolve(&given(words), &Sizes::new(100.0, 6553))
+    }
+
+    #[test]
+    fn prefixes_overflow_the_tier() {
+        let settings = resolved(&[]).unwrap();
+        // 20 * 1.05 * 6553 / 8000, by the context length.
+        assert_eq!(
+            (settings.prefixes, settings.prefix_tokens, settings.suffix_tokens),
+            (17, 6400, 1568)
+        );
+    }
+
+    #[test]
+    fn half_way_prefixes_round_to_even() {
+        for (context, prefix) in [("301", 150), ("303", 152)] {
+            let words = ["--psf-prefix-ratio", "0.5", "--psf-context-length", context];
+            assert_eq!(resolved(&words).unwrap().prefix_tokens, prefix);
+        }
+    }
+
+    #[test]
+    fn a_suffix_that_is_too_short_is_refused() {
+        let error = resolved(&["--psf-prefix-ratio", "1.0"]).err().expect("a refusal");
+        let expected = "leaves a suffix of -32 tokens; it needs at least 100";
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::*;
-use crate::engine::flags::EngineArgs;
+use crate::engine::args::EngineArgs;
 use crate::engine::testing::{given, golden};
 
 /// Settings of a recorded command line; TINY and WORDS are folders with tokenizers.

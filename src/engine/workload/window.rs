@@ -1,9 +1,10 @@
 //! Requests in a fixed order with a limit on how many are in flight: all workloads but the chat. The next body is built
-//! while the window is full, so that a free place is taken at once. Must never hold more bodies than that one.
+//! while the window is full, so that a free place is taken at once; no other body waits in memory.
 
 use std::time::Duration;
 
 use super::{Finished, Phase, Plan, Request, Step, Workload};
+use crate::load::arrivals::{Arrivals, Next, Process};
 use crate::report::banner::Banner;
 
 /// The requests of a phase by number, each made when it is needed. Numbers are asked for in order.
@@ -24,6 +25,7 @@ pub struct Window<S> {
     sequence: S,
     plan: Plan,
     phase: Phase,
+    arrivals: Box<dyn Arrivals>,
     next: u64,
     in_flight: u64,
     prepared: Option<Request>,
@@ -43,6 +45,7 @@ impl<S: Sequence> Window<S> {
             requests_per_second: None,
         };
         Window {
+            arrivals: arrivals(&sequence, Phase::Warmup),
             sequence,
             plan,
             phase: Phase::Warmup,
@@ -50,13 +53,6 @@ impl<S: Sequence> Window<S> {
             in_flight: 0,
             prepared: None,
             pause_ends: None,
-        }
-    }
-
-    fn limit(&self) -> u64 {
-        match self.phase {
-            Phase::Warmup => 1,
-            Phase::Measured => self.sequence.in_flight_max(),
         }
     }
 
@@ -78,6 +74,14 @@ impl<S: Sequence> Window<S> {
     }
 }
 
+fn arrivals(sequence: &impl Sequence, phase: Phase) -> Box<dyn Arrivals> {
+    let in_flight = match phase {
+        Phase::Warmup => 1,
+        Phase::Measured => sequence.in_flight_max(),
+    };
+    Process::Closed { in_flight }.start()
+}
+
 impl<S: Sequence> Workload for Window<S> {
     fn banner(&self) -> Banner {
         self.sequence.banner()
@@ -89,6 +93,7 @@ impl<S: Sequence> Workload for Window<S> {
 
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
+        self.arrivals = arrivals(&self.sequence, phase);
         self.next = 0;
         self.in_flight = 0;
         self.prepared = None;
@@ -97,22 +102,31 @@ impl<S: Sequence> Workload for Window<S> {
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
         self.in_flight = self.in_flight.saturating_sub(finished.len() as u64);
-        if self.next >= self.sequence.count(self.phase) {
+        let (phase, number) = (self.phase, self.next);
+        if number >= self.sequence.count(phase) {
             return self.ending(elapsed);
         }
-        let (phase, number) = (self.phase, self.next);
-        if self.in_flight >= self.limit() {
-            self.prepared
-                .get_or_insert_with(|| self.sequence.request(phase, number));
-            return Step::Await;
-        }
-        let request = match self.prepared.take() {
-            Some(request) => request,
-            None => self.sequence.request(phase, number),
+        let wait = match self.arrivals.next(elapsed, self.in_flight) {
+            Next::Now(arrival) => {
+                let request = match self.prepared.take() {
+                    Some(request) => request,
+                    None => self.sequence.request(phase, number),
+                };
+                self.arrivals.advance();
+                self.next += 1;
+                self.in_flight += 1;
+                return Step::Send(Request {
+                    scheduled: arrival.due,
+                    ..request
+                });
+            }
+            Next::At(then) => Step::SleepUntil(then),
+            Next::AfterEnd => Step::Await,
+            Next::Over => return self.ending(elapsed),
         };
-        self.next += 1;
-        self.in_flight += 1;
-        Step::Send(request)
+        self.prepared
+            .get_or_insert_with(|| self.sequence.request(phase, number));
+        wait
     }
 }
 

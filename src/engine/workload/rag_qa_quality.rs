@@ -1,0 +1,54 @@
+//! rag-qa-quality, which LMCache 0.5.6 has and this build does not: its name and its flags are known, and refused.
+
+use super::descriptor::{Descriptor, Support};
+use crate::cli::flag::{Absent, Group};
+use crate::engine::config::PromptText;
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "rag-qa-quality",
+    about: "Graded answers (not in this build)",
+    group: Group {
+        title: "Workload rag-qa-quality",
+        of_reference: true,
+    },
+    flags: &[],
+    added_flags: &[],
+    prompt_text: PromptText::RepeatedWord,
+    sets_answer_length: false,
+    support: Support::Absent {
+        refusal: "rag-qa-quality is not in this build: it grades answers instead of measuring the cache; run it with LMCache \
+                  0.5.4 or later, or choose another --workload",
+        flags: FLAGS,
+    },
+};
+
+const ADVICE: &str =
+    "the workload rag-qa-quality is not in this build; leave the flag out, or run it with LMCache 0.5.4 or later";
+
+const FLAGS: &[Absent] = &[
+    absent("rag-dataset"),
+    absent("rag-num-samples"),
+    absent("rag-max-output-length"),
+    absent("rag-doc-align-tokens"),
+    absent("rag-template-kwargs"),
+    absent("rag-output"),
+];
+
+const fn absent(long: &'static str) -> Absent {
+    Absent { long, advice: ADVICE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::config::Sizes;
+    use crate::engine::testing::workload_values;
+    use crate::engine::workload::check;
+
+    #[test]
+    fn it_is_refused_by_name() {
+        let refused = check(&DESCRIPTOR, &workload_values(&[]), &Sizes::new(100.0, 6553));
+        let text = refused.expect_err("a refusal").to_string();
+        assert!(text.starts_with("rag-qa-quality is not in this build: "), "{text}");
+    }
+}
