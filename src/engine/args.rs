@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::Format;
 use crate::error::Error;
 use crate::python::big_int::BigInt;
+use crate::python::number::{float, int};
 
 /// The name of a workload, out of the list in `workload`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,14 @@ pub struct WorkloadValues(BTreeMap<&'static str, WorkloadValue>);
 impl WorkloadValues {
     pub fn set(&mut self, flag: &'static str, value: WorkloadValue) {
         self.0.insert(flag, value);
+    }
+
+    pub fn read_int(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+        int(text).map(|value| self.set(flag, WorkloadValue::Int(value)))
+    }
+
+    pub fn read_float(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+        float(text).map(|value| self.set(flag, WorkloadValue::Float(value)))
     }
 
     pub fn get(&self, flag: &str) -> Option<WorkloadValue> {
@@ -67,6 +76,12 @@ impl WorkloadValues {
 
 fn unexpected(flag: &str, found: Option<WorkloadValue>) -> Error {
     Error::Internal(format!("--{flag} is {found:?}"))
+}
+
+/// The setter of a flag whose value is any text or path.
+pub fn keep<T: for<'a> From<&'a str>>(field: &mut Option<T>, text: &str) -> Result<(), String> {
+    *field = Some(T::from(text));
+    Ok(())
 }
 
 /// How a value is written in a config file.

@@ -33,25 +33,25 @@ const FORBIDDEN: [(&str, &[&str]); 13] = [
     (
         "sys",
         &[
-            "cli", "report", "engine", "server", "l2", "mock", "stats", "error", "cuda",
+            "cli", "load", "report", "engine", "server", "l2", "mock", "stats", "error", "cuda",
         ],
     ),
     (
         "stats",
         &[
-            "cli", "report", "engine", "server", "l2", "mock", "sys", "error", "cuda",
+            "cli", "load", "report", "engine", "server", "l2", "mock", "sys", "error", "cuda",
         ],
     ),
     (
         "units.rs",
         &[
-            "cli", "report", "engine", "server", "l2", "mock", "stats", "sys", "error", "cuda",
+            "cli", "load", "report", "engine", "server", "l2", "mock", "stats", "sys", "error", "cuda",
         ],
     ),
     (
         "python",
         &[
-            "cli", "report", "engine", "server", "l2", "mock", "sys", "stats", "error", "cuda", "http",
+            "cli", "load", "report", "engine", "server", "l2", "mock", "sys", "stats", "error", "cuda", "http",
         ],
     ),
     (
@@ -81,12 +81,13 @@ const FORBIDDEN: [(&str, &[&str]); 13] = [
     ("mock", &["l2"]),
 ];
 /// The rooms of `engine` from the ground up: each may use those before it.
-const ENGINE_ORDER: [&str; 18] = [
+const ENGINE_ORDER: [&str; 19] = [
     "api_key",
     "trust",
     "failure",
     "timestamp",
     "args",
+    "row",
     "config",
     "ask",
     "tokens",

@@ -36,19 +36,19 @@ static FLAGS: [Flag<EngineArgs>; COUNT] = {
         all: [general::FLAGS[0]; COUNT],
         count: 0,
     };
-    rows = rows.with(general::FLAGS);
+    rows = rows.with(general::FLAGS, &general::OPTIONS);
     let mut at = 0;
     while at < WORKLOADS.len() {
         rows = rows.with_flags(WORKLOADS[at].flags, &WORKLOADS[at].group);
         at += 1;
     }
-    rows = rows.with(beyond::RESULTS);
+    rows = rows.with(beyond::RESULTS, &beyond::BEYOND);
     at = 0;
     while at < WORKLOADS.len() {
         rows = rows.with_flags(WORKLOADS[at].added_flags, &beyond::BEYOND);
         at += 1;
     }
-    rows.with(beyond::REQUESTS).all
+    rows.with(beyond::REQUESTS, &beyond::BEYOND).all
 };
 
 /// A table that is being filled, at compile time.
@@ -59,11 +59,10 @@ struct Rows {
 }
 
 impl Rows {
-    const fn with(mut self, rows: &[Flag<EngineArgs>]) -> Rows {
+    const fn with(mut self, rows: &[Flag<EngineArgs>], group: &'static Group) -> Rows {
         let mut at = 0;
         while at < rows.len() {
-            self.all[self.count] = rows[at];
-            self.count += 1;
+            self = self.with_row(rows[at], group);
             at += 1;
         }
         self
@@ -72,10 +71,16 @@ impl Rows {
     const fn with_flags(mut self, flags: &[WorkloadFlag], group: &'static Group) -> Rows {
         let mut at = 0;
         while at < flags.len() {
-            self.all[self.count] = flags[at].row(group);
-            self.count += 1;
+            self = self.with_row(flags[at].row, group);
             at += 1;
         }
+        self
+    }
+
+    const fn with_row(mut self, mut row: Flag<EngineArgs>, group: &'static Group) -> Rows {
+        row.spec.group = group;
+        self.all[self.count] = row;
+        self.count += 1;
         self
     }
 }

@@ -64,8 +64,8 @@ impl EngineConfig {
 fn own_values(workload: &Descriptor, args: &EngineArgs) -> WorkloadValues {
     let mut values = WorkloadValues::default();
     for flag in workload.flags.iter().chain(workload.added_flags) {
-        if let Some(value) = args.workload_values.get(flag.long) {
-            values.set(flag.long, value);
+        if let Some(value) = args.workload_values.get(flag.row.spec.long) {
+            values.set(flag.row.spec.long, value);
         }
     }
     values

@@ -25,24 +25,24 @@ use crate::python::number::quoted;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
-/// No config file comes near this.
+/// Far more than any config file has.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// What the values of all known keys together may cost in memory.
+/// Memory for the values of all known keys together.
 const VALUES_BYTES_MAX: usize = 1 << 20;
-/// Unknown keys that are named; the others are counted.
+/// Unknown keys that are noted by name; more are counted.
 const NOTES_MAX: usize = 20;
-/// Of a key in a sentence.
+/// Characters of a key in a sentence.
 const KEY_CHARS_MAX: usize = 64;
-/// Of what is wrong with a file.
+/// Characters of the sentence about a broken file.
 const WHAT_CHARS_MAX: usize = 600;
-/// What is about the command line itself, so that a file cannot give it.
+/// Flags about the command line itself, which a file cannot give.
 const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
-/// Keys that LMCache keeps in files or hands around, and that say nothing here.
+/// Keys of LMCache that mean nothing here; they are ignored without a note.
 const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
 /// Our flags that say where results go; a written file leaves them out.
 const OUTPUT_FLAGS: [&str; 3] = ["format", "output", "requests-jsonl"];
 
-/// What a file gives, and sentences about keys that it cannot give.
+/// What a file gives, and notes about keys without effect.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
     let complaint = |what: String| {
         let what = shortened(&what, WHAT_CHARS_MAX);
@@ -90,7 +90,7 @@ fn row(key: &str) -> Option<&'static Flag<EngineArgs>> {
     row.filter(|_| !NOT_IN_FILES.contains(&key) && !key.contains('-'))
 }
 
-/// The keys of a file, one after the other: what is unknown is read over and never kept.
+/// The keys of a file. The values of unknown ones are skipped, not kept.
 #[derive(Default)]
 struct Keys {
     known: Map<String, Value>,
@@ -101,7 +101,7 @@ struct Keys {
 }
 
 fn keys(text: &[u8]) -> Result<Keys, String> {
-    // Strict beyond the mark: a NaN that were read as nothing would silently be the default.
+    // NaN is no JSON and is refused: read as null, it would silently become the default.
     let mut reader = serde_json::Deserializer::from_slice(text);
     let keys = reader
         .deserialize_any(KeysVisitor)
@@ -247,7 +247,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-/// JSON with everything beyond ASCII escaped, which can only stand within its texts.
+/// JSON text with everything beyond ASCII escaped, as Python writes it. Such characters occur only within strings.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_told_and_the_nearest_named() {
+    fn unknown_keys_are_noted_with_the_nearest_known() {
         let fields = serde_json::json!({"workloud": "x", "has_lmcache": true, "config": "y"});
         let (args, notes) = given(fields.to_string().as_bytes()).unwrap();
         assert_eq!(args, EngineArgs::default());
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn wrong_types_name_their_key() {
-        for (fields, said) in [
+        for (fields, expected) in [
             (serde_json::json!({"mrc_qps": []}), ""),
             (
                 serde_json::json!({"mrc_qps": {}}),
@@ -303,9 +303,9 @@ mod tests {
             (serde_json::json!({"workload": "x"}), "workload: invalid choice: 'x'"),
         ] {
             let outcome = given(fields.to_string().as_bytes());
-            match said {
+            match expected {
                 "" => assert!(outcome.is_ok()),
-                said => assert!(outcome.as_ref().is_err_and(|why| why.contains(said)), "{outcome:?}"),
+                expected => assert!(outcome.as_ref().is_err_and(|why| why.contains(expected)), "{outcome:?}"),
             }
         }
     }
@@ -338,8 +338,8 @@ mod tests {
             ("{} {}", "it is not JSON"),
             (&many, "it has too many parts"),
         ] {
-            let said = given(text.as_bytes()).unwrap_err();
-            assert!(said.contains(why), "{said}");
+            let refused = given(text.as_bytes()).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
         }
     }
 }

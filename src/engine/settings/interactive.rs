@@ -45,7 +45,7 @@ enum Question {
     Gate(Section),
 }
 
-/// The settings so far, and how they came about.
+/// The settings so far, and the questions that led to them.
 pub struct Interview {
     pub args: EngineArgs,
     /// Keys in the order in which they were given, as an exported file lists them.
@@ -69,7 +69,7 @@ impl Interview {
         }
     }
 
-    /// Asks until there is something to do.
+    /// Asks until an action is chosen.
     pub fn run(&mut self, prompter: &mut Prompter) -> Result<Action, Ended> {
         loop {
             let back = !self.trail.is_empty();
@@ -92,7 +92,7 @@ impl Interview {
         }
     }
 
-    /// Derived from the answers alone, so that taking one back asks for it again.
+    /// Follows from the answers alone, so an answer that is taken back is asked for again.
     fn next_question(&self) -> Option<Question> {
         self.required_question().or_else(|| {
             let unset = |items: Vec<Item>| items.into_iter().find(|item| !item.is_set(&self.args));

@@ -7,7 +7,7 @@ use crate::cli::flag::{FlagSpec, Kind, Preset};
 use crate::engine::args::{EngineArgs, WorkloadName};
 use crate::engine::flags::TABLE;
 use crate::engine::workload;
-use crate::engine::workload::descriptor::{Input, WorkloadFlag};
+use crate::engine::workload::descriptor::Input;
 
 /// A setting as people are asked for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,14 +24,19 @@ pub struct Item {
 }
 
 impl Item {
-    fn of_workload(flag: &WorkloadFlag) -> Item {
+    const fn new(flag: &'static str, title: &'static str, input: Input, about: &'static str) -> Item {
         Item {
-            flag: flag.long,
-            title: flag.title,
-            about: flag.about,
-            input: flag.input,
+            flag,
+            title,
+            about,
+            input,
             default: None,
         }
+    }
+
+    const fn with_default(mut self, text: &'static str) -> Item {
+        self.default = Some(text);
+        self
     }
 
     /// Its name in config files.
@@ -72,72 +77,70 @@ impl Item {
 
 /// What a run cannot do without. The question for an LMCache server comes before its address.
 pub const REQUIRED: &[Item] = &[
-    Item {
-        flag: "engine-url",
-        title: "Engine URL",
-        about: "Where the engine listens. A port alone means this machine. A key goes into OPENAI_API_KEY.",
-        input: Input::Url,
-        default: Some("http://localhost:8000"),
-    },
-    Item {
-        flag: "workload",
-        title: "Workload",
-        about: "What is sent to the engine.",
-        input: Input::Choice(&workload::ABOUTS),
-        default: None,
-    },
-    Item {
-        flag: "lmcache-url",
-        title: "LMCache Server URL",
-        about: "Its HTTP address. A port alone means this machine.",
-        input: Input::Url,
-        default: Some("http://localhost:8080"),
-    },
-    Item {
-        flag: "tokens-per-gb-kvcache",
-        title: "Tokens per GB KV cache",
-        about: "How many tokens one GB of KV cache holds for the model. vLLM logs both parts at its \
-                start:\n  tokens of the GPU KV cache, divided by the GiB that are available to it.",
-        input: Input::Int,
-        default: None,
-    },
+    Item::new(
+        "engine-url",
+        "Engine URL",
+        Input::Url,
+        "Where the engine listens. A port alone means this machine. A key goes into OPENAI_API_KEY.",
+    )
+    .with_default("http://localhost:8000"),
+    Item::new(
+        "workload",
+        "Workload",
+        Input::Choice(&workload::ABOUTS),
+        "What is sent to the engine.",
+    ),
+    Item::new(
+        "lmcache-url",
+        "LMCache Server URL",
+        Input::Url,
+        "Its HTTP address. A port alone means this machine.",
+    )
+    .with_default("http://localhost:8080"),
+    Item::new(
+        "tokens-per-gb-kvcache",
+        "Tokens per GB KV cache",
+        Input::Int,
+        "How many tokens one GB of KV cache holds for the model. vLLM logs both parts at its \
+         start:\n  tokens of the GPU KV cache, divided by the GiB that are available to it.",
+    ),
 ];
 
 pub const GENERAL: &[Item] = &[
-    Item {
-        flag: "model",
-        title: "Model name",
-        about: "As the engine serves it. Empty: the first that the engine lists.",
-        input: Input::Text,
-        default: Some(""),
-    },
-    Item {
-        flag: "kv-cache-volume",
-        title: "KV cache volume (GB)",
-        about: "How much KV cache the requests fill.",
-        input: Input::Float,
-        default: None,
-    },
-    Item {
-        flag: "ignore-eos",
-        title: "Ignore EOS",
-        about: "Let answers go on to their full length. vLLM and SGLang understand it.",
-        input: Input::YesNo,
-        default: None,
-    },
-    Item {
-        flag: "no-warmup",
-        title: "Skip warmup",
-        about: "Measure from the first request on, against a cold cache.",
-        input: Input::YesNo,
-        default: None,
-    },
+    Item::new(
+        "model",
+        "Model name",
+        Input::Text,
+        "As the engine serves it. Empty: the first that the engine lists.",
+    )
+    .with_default(""),
+    Item::new(
+        "kv-cache-volume",
+        "KV cache volume (GB)",
+        Input::Float,
+        "How much KV cache the requests fill.",
+    ),
+    Item::new(
+        "ignore-eos",
+        "Ignore EOS",
+        Input::YesNo,
+        "Let answers go on to their full length. vLLM and SGLang understand it.",
+    ),
+    Item::new(
+        "no-warmup",
+        "Skip warmup",
+        Input::YesNo,
+        "Measure from the first request on, against a cold cache.",
+    ),
 ];
 
 /// What is asked for one workload alone.
 pub fn workload_items(name: Option<WorkloadName>) -> Vec<Item> {
     let flags = name.map_or(&[][..], |name| name.descriptor().flags);
-    flags.iter().map(Item::of_workload).collect()
+    let items = flags
+        .iter()
+        .map(|flag| Item::new(flag.row.spec.long, flag.title, flag.input, flag.about));
+    items.collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! The way from a command line to a run: file, questions, servers, checks, or an export instead of a run. Must never send a
-//! benchmark request.
+//! From a command line to a run: config file, questions, servers, checks; or an export instead of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -16,14 +15,14 @@ use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 use crate::url::literal_path_note;
 
-/// What stands behind an address in each question.
+/// Paths that are added to the address of an engine or server.
 const PAGES: [&str; 3] = ["/chat/completions", "/completions", "/v1/models"];
 const EXPORT_DEFAULT: &str = "bench_config.json";
 
 /// What a command line leads to.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// Settings that can be run, and sentences that people should see before.
+    /// Settings that can be run, and notes to show before the run.
     Run {
         config: Box<EngineConfig>,
         notes: Vec<String>,
@@ -122,8 +121,8 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     Ok(args)
 }
 
-/// Addresses are shown, in reports and messages; what is secret must not stand in them. What looks like an address and is
-/// none would be taken for a host's name, or for the usual port.
+/// Refuses an address with a user or password in it, because reports and messages show addresses, and one that is malformed,
+/// which would be read as a host name or with the default port.
 fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
@@ -153,13 +152,13 @@ fn checked(args: &EngineArgs) -> Result<EngineConfig, Error> {
     EngineConfig::resolve(args, model, args.tokens_per_gb_kvcache.unwrap_or_default())
 }
 
-/// Typed settings that this workload ignores, which the reference does not tell.
+/// A note about typed settings that this workload ignores; the reference says nothing.
 fn unused(args: &EngineArgs) -> Vec<String> {
     let Some(name) = args.workload else {
         return Vec::new();
     };
     let mut others = args.clone();
-    // What is left after taking back the workload's own was typed for nothing.
+    // What this takes back was typed without effect.
     file::clear_other_workloads(&mut others, name);
     let lost = TABLE
         .specs()
@@ -178,7 +177,7 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     )]
 }
 
-/// Files that are written where nobody looks for them.
+/// Notes about paths such as `~/x`, which no shell has expanded: the file is written elsewhere than meant.
 fn literal_paths(config: &EngineConfig) -> Vec<String> {
     let output = &config.output;
     let folder = (output.csv || output.json_summary).then_some(&output.folder);
@@ -234,22 +233,22 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
             Err(ended) => cancelled(ended, given, prompter),
         },
         Action::Quit => {
-            let told = prompter
+            let shown = prompter
                 .blank_line()
                 .and_then(|()| prompter.remark("Quit without running."));
-            told.map_err(unwritable)?;
+            shown.map_err(unwritable)?;
             Ok(Outcome::Quit)
         }
     }
 }
 
-/// A person may leave; an input that ends is a script with too few answers.
+/// A person who leaves is no error; an input that ends is a script with too few answers.
 fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result<Outcome, Error> {
     if let Ended::Failed(_) = ended {
         return Err(unwritable(ended));
     }
-    let told = prompter.blank_line().and_then(|()| prompter.remark("Setup cancelled."));
-    told.map_err(unwritable)?;
+    let shown = prompter.blank_line().and_then(|()| prompter.remark("Setup cancelled."));
+    shown.map_err(unwritable)?;
     match ended {
         Ended::EndOfInput => {
             let missing = missing(args);
@@ -267,7 +266,7 @@ fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result
     }
 }
 
-/// Writes what was answered. What cannot be found out is told, left out of the file, and makes the exit code 1.
+/// Writes what was answered. What servers do not answer is warned about and left out of the file, and the exit code is 1.
 fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter) -> Result<Result<(), Ended>, Error> {
     let Interview {
         mut args, mut order, ..
@@ -328,7 +327,7 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
     )))
 }
 
-/// After the answers: what was found out, then the defaults. Addresses stay out.
+/// Adds to the answers what servers said, then the defaults. Addresses are left out.
 fn append_unasked(order: &mut Vec<Item>, args: &EngineArgs) {
     order.retain(|item| !["engine-url", "lmcache-url"].contains(&item.flag));
     let all = file::exported_items(args);

@@ -2,7 +2,7 @@
 //! The flag table, the menu, config files and the factory are all built from these.
 
 use super::Workload;
-use crate::cli::flag::{Absent, Flag, FlagSpec, Group, Preset};
+use crate::cli::flag::{Flag, Group};
 use crate::cli::range::SETTINGS;
 use crate::engine::args::{EngineArgs, WorkloadName, WorkloadValues};
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
@@ -31,21 +31,38 @@ pub struct Descriptor {
     pub support: Support,
 }
 
+pub enum Support {
+    Built {
+        check: Check,
+        create: Create,
+    },
+    /// Known by name only: the sentence that refuses it.
+    Absent(&'static str),
+}
+
+/// Refuses values with which a workload cannot be run.
+pub type Check = fn(&WorkloadValues, &Sizes) -> Result<(), Error>;
 /// Makes a workload. Nothing is sent, and no body is built beyond the first.
 pub type Create = fn(&EngineConfig, &Tokenizer) -> Result<Box<dyn Workload>, Error>;
 
-pub enum Support {
-    Built {
-        /// Refuses values with which it cannot be run.
-        check: fn(&WorkloadValues, &Sizes) -> Result<(), Error>,
-        create: Create,
-    },
-    /// Known by name only.
-    Absent {
-        /// The sentence that refuses it.
-        refusal: &'static str,
-        flags: &'static [Absent],
-    },
+/// What follows from the values of a workload's flags.
+pub trait Settings: Sized {
+    /// `values` has a value for each flag of the workload.
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Self, Error>;
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error>;
+}
+
+impl Support {
+    pub const fn built<S: Settings>() -> Support {
+        Support::Built {
+            check: |values, sizes| S::resolve(values, sizes).map(drop),
+            create: |config, tokenizer| {
+                let settings = S::resolve(&config.workload.values, &config.sizes())?;
+                settings.create(config, tokenizer)
+            },
+        }
+    }
 }
 
 impl Descriptor {
@@ -57,37 +74,17 @@ impl Descriptor {
     pub fn refusal(&self) -> Option<&'static str> {
         match self.support {
             Support::Built { .. } => None,
-            Support::Absent { refusal, .. } => Some(refusal),
-        }
-    }
-
-    pub const fn absent_flags(&self) -> &'static [Absent] {
-        match self.support {
-            Support::Built { .. } => &[],
-            Support::Absent { flags, .. } => flags,
+            Support::Absent(refusal) => Some(refusal),
         }
     }
 }
 
-/// One flag of a workload, with its question. Rows begin with [`int!`], [`float!`] or [`choice!`].
-#[derive(Clone, Copy)]
-pub struct WorkloadFlag {
-    /// Without the leading dashes.
-    pub long: &'static str,
-    pub value_name: &'static str,
-    pub input: Input,
-    pub choices: &'static [&'static str],
-    /// As it would be typed.
-    pub default: &'static str,
-    /// One line without a full stop.
-    pub help: &'static str,
-    /// Further sentences of the help.
-    pub detail: &'static str,
-    /// The question's title, which is LMCache's: scripts match on it. Empty for a setting that is not asked for.
-    pub title: &'static str,
-    /// A sentence below the title.
-    pub about: &'static str,
-    pub set: fn(&mut EngineArgs, &str) -> Result<(), String>,
+/// The heading of a workload that LMCache has too.
+pub const fn lmcache_group(title: &'static str) -> Group {
+    Group {
+        title,
+        of_reference: true,
+    }
 }
 
 /// How a setting is asked for.
@@ -103,88 +100,76 @@ pub enum Input {
     Choice(&'static [&'static str]),
 }
 
-impl WorkloadFlag {
-    /// The row that rows are written as differences from.
-    pub const BLANK: WorkloadFlag = WorkloadFlag {
-        long: "",
-        value_name: "",
-        input: Input::Text,
-        choices: &[],
-        default: "",
-        help: "",
-        detail: "",
-        title: "",
-        about: "",
-        set: |_, _| Ok(()),
-    };
+/// One flag of a workload, with its question. Rows begin with `int!`, `float!` or `choice!`.
+#[derive(Clone, Copy)]
+pub struct WorkloadFlag {
+    pub row: Flag<EngineArgs>,
+    pub input: Input,
+    /// The question's title, which is LMCache's: scripts match on it.
+    pub title: &'static str,
+    /// A sentence below the title.
+    pub about: &'static str,
+}
 
-    /// Its row in the flag table.
-    pub const fn row(&self, group: &'static Group) -> Flag<EngineArgs> {
-        Flag {
-            spec: FlagSpec {
-                long: self.long,
-                value_name: self.value_name,
-                choices: self.choices,
-                preset: Preset::Text(self.default),
-                group,
-                help: self.help,
-                detail: self.detail,
-                ..FlagSpec::BLANK
-            },
-            set: self.set,
+impl WorkloadFlag {
+    pub const fn new(row: Flag<EngineArgs>, input: Input) -> WorkloadFlag {
+        WorkloadFlag {
+            row,
+            input,
+            title: "",
+            about: "",
         }
+    }
+
+    /// As for any flag.
+    pub const fn help(mut self, help: &'static str, detail: &'static str) -> WorkloadFlag {
+        self.row = self.row.help(help, detail);
+        self
+    }
+
+    pub const fn question(mut self, title: &'static str, about: &'static str) -> WorkloadFlag {
+        (self.title, self.about) = (title, about);
+        self
     }
 }
 
-/// A flag whose value is a whole number.
+/// A flag whose value is a whole number: name and default.
 macro_rules! int {
-    ($flag:literal) => {
-        $crate::engine::workload::descriptor::WorkloadFlag {
-            long: $flag,
-            value_name: "N",
-            input: $crate::engine::workload::descriptor::Input::Int,
-            set: |args, text| {
-                let value = $crate::engine::args::WorkloadValue::Int($crate::python::number::int(text)?);
-                args.workload_values.set($flag, value);
-                Ok(())
-            },
-            ..$crate::engine::workload::descriptor::WorkloadFlag::BLANK
-        }
+    ($long:literal, $default:literal) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::value($long, "N", |args, text| args.workload_values.read_int($long, text))
+                .default($default),
+            $crate::engine::workload::descriptor::Input::Int,
+        )
     };
 }
 
-/// A flag whose value is a number.
+/// A flag whose value is a number: name and default.
 macro_rules! float {
-    ($flag:literal) => {
-        $crate::engine::workload::descriptor::WorkloadFlag {
-            long: $flag,
-            value_name: "F",
-            input: $crate::engine::workload::descriptor::Input::Float,
-            set: |args, text| {
-                let value = $crate::engine::args::WorkloadValue::Float($crate::python::number::float(text)?);
-                args.workload_values.set($flag, value);
-                Ok(())
-            },
-            ..$crate::engine::workload::descriptor::WorkloadFlag::BLANK
-        }
+    ($long:literal, $default:literal) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::value($long, "F", |args, text| args.workload_values.read_float($long, text))
+                .default($default),
+            $crate::engine::workload::descriptor::Input::Float,
+        )
     };
 }
 
-/// A flag whose value is a variant of a `choices!` enum, each with a few words for the menu.
+/// A flag whose value is a variant of a `choices!` enum: name, name of the value, default, the enum, and a few words about
+/// each variant for the menu.
 macro_rules! choice {
-    ($flag:literal, $type:ty, $value_name:literal, $about:expr) => {
-        $crate::engine::workload::descriptor::WorkloadFlag {
-            long: $flag,
-            value_name: $value_name,
-            choices: <$type>::CHOICES,
-            input: $crate::engine::workload::descriptor::Input::Choice($about),
-            set: |args, text| {
-                let value = $crate::engine::args::WorkloadValue::Choice(<$type>::from_text(text)?.text());
-                args.workload_values.set($flag, value);
+    ($long:literal, $value_name:literal, $default:literal, $type:ty, $about:expr) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::value($long, $value_name, |args, text| {
+                let choice = <$type>::from_text(text)?.text();
+                args.workload_values
+                    .set($long, $crate::engine::args::WorkloadValue::Choice(choice));
                 Ok(())
-            },
-            ..$crate::engine::workload::descriptor::WorkloadFlag::BLANK
-        }
+            })
+            .choices(<$type>::CHOICES)
+            .default($default),
+            $crate::engine::workload::descriptor::Input::Choice($about),
+        )
     };
 }
 

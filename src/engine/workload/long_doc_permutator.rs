@@ -2,13 +2,14 @@
 //! body, so memory holds one body at a time.
 
 use super::body::Bodies;
-use super::descriptor::{Descriptor, LENGTH_MAX, Support, WorkloadFlag, choice, count, int, length};
+use super::descriptor::{
+    Descriptor, LENGTH_MAX, Settings, Support, WorkloadFlag, choice, count, int, length, lmcache_group,
+};
 use super::filler::repeated;
 use super::permutations::{chosen, factorial};
-use super::window::{Sequence, Window};
+use super::window::{Counts, Sequence, Window};
 use super::{Phase, Request, Workload};
 use crate::choices;
-use crate::cli::flag::Group;
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
@@ -35,80 +36,63 @@ choices! {
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "long-doc-permutator",
     about: "The same documents in every prompt, in another order",
-    group: Group {
-        title: "Workload long-doc-permutator",
-        of_reference: true,
-    },
+    group: lmcache_group("Workload long-doc-permutator"),
     flags: FLAGS,
     added_flags: ADDED_FLAGS,
     prompt_text: PromptText::SingleTokens,
     sets_answer_length: true,
-    support: Support::Built {
-        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
-        create,
-    },
+    support: Support::built::<LongDocPermutator>(),
 };
 
 const FLAGS: &[WorkloadFlag] = &[
-    WorkloadFlag {
-        default: "5",
-        help: "Documents in every request",
-        detail: "All of them are in every prompt, in different orders.",
-        title: "Number of contexts",
-        about: "Documents in every prompt.",
-        ..int!("ldp-num-contexts")
-    },
-    WorkloadFlag {
-        default: "5000",
-        help: "Tokens of one document",
-        detail: "Exact: the words are single tokens of the tokenizer, which this workload needs.",
-        title: "Context length (tokens)",
-        about: "Tokens of one document.",
-        ..int!("ldp-context-length")
-    },
-    WorkloadFlag {
-        default: "1000",
-        help: "Tokens of the system prompt",
-        detail: "It is the same in every request; with `0` there is none.",
-        title: "System prompt length (tokens)",
-        about: "Tokens of the prompt before the documents; 0 for none.",
-        ..int!("ldp-system-prompt-length")
-    },
-    WorkloadFlag {
-        default: "10",
-        help: "Requests to send, each with another order",
-        detail: "At most N! for N documents.",
-        title: "Number of permutations",
-        about: "Requests, each with another order: at most N! for N documents.",
-        ..int!("ldp-num-permutations")
-    },
-    WorkloadFlag {
-        default: "1",
-        help: "Requests in flight",
-        detail: "The next one is sent as soon as any one ends.",
-        title: "Max inflight requests",
-        about: "How many requests may be in flight.",
-        ..int!("ldp-num-inflight-requests")
-    },
-    WorkloadFlag {
-        default: "128",
-        help: "Tokens of an answer",
-        detail: "With `1` only prefill is measured.",
-        title: "Max output length (tokens)",
-        about: "Tokens of an answer; 1 leaves prefill alone.",
-        ..int!("ldp-max-output-length")
-    },
+    int!("ldp-num-contexts", "5")
+        .help(
+            "Documents in every request",
+            "All of them are in every prompt, in different orders.",
+        )
+        .question("Number of contexts", "Documents in every prompt."),
+    int!("ldp-context-length", "5000")
+        .help(
+            "Tokens of one document",
+            "Exact: the words are single tokens of the tokenizer, which this workload needs.",
+        )
+        .question("Context length (tokens)", "Tokens of one document."),
+    int!("ldp-system-prompt-length", "1000")
+        .help(
+            "Tokens of the system prompt",
+            "It is the same in every request; with `0` there is none.",
+        )
+        .question(
+            "System prompt length (tokens)",
+            "Tokens of the prompt before the documents; 0 for none.",
+        ),
+    int!("ldp-num-permutations", "10")
+        .help(
+            "Requests to send, each with another order",
+            "At most N! for N documents.",
+        )
+        .question(
+            "Number of permutations",
+            "Requests, each with another order: at most N! for N documents.",
+        ),
+    int!("ldp-num-inflight-requests", "1")
+        .help("Requests in flight", "The next one is sent as soon as any one ends.")
+        .question("Max inflight requests", "How many requests may be in flight."),
+    int!("ldp-max-output-length", "128")
+        .help("Tokens of an answer", "With `1` only prefill is measured.")
+        .question(
+            "Max output length (tokens)",
+            "Tokens of an answer; 1 leaves prefill alone.",
+        ),
 ];
 
-const ADDED_FLAGS: &[WorkloadFlag] = &[WorkloadFlag {
-    default: "sorted",
-    help: "Order of the permutations",
-    detail: "`sorted` is LMCache's: neighbours share long beginnings, which flatters plain prefix caching. \
-                 `random` shuffles them with the seed.",
-    ..choice!("ldp-order", PermutationOrder, "ORDER", &[])
-}];
+const ADDED_FLAGS: &[WorkloadFlag] = &[choice!("ldp-order", "ORDER", "sorted", PermutationOrder, &[]).help(
+    "Order of the permutations",
+    "`sorted` is LMCache's: neighbours share long beginnings, which flatters plain prefix caching. `random` shuffles them \
+     with the seed.",
+)];
 
-struct Settings {
+struct LongDocPermutator {
     contexts: u64,
     context_tokens: u64,
     system_prompt_tokens: u64,
@@ -118,9 +102,9 @@ struct Settings {
     order: PermutationOrder,
 }
 
-impl Settings {
-    fn resolve(values: &WorkloadValues, _: &Sizes) -> Result<Settings, Error> {
-        let settings = Settings {
+impl Settings for LongDocPermutator {
+    fn resolve(values: &WorkloadValues, _: &Sizes) -> Result<LongDocPermutator, Error> {
+        let settings = LongDocPermutator {
             contexts: count(values, "ldp-num-contexts")?,
             context_tokens: length(values, "ldp-context-length")?,
             permutations_max: count(values, "ldp-num-permutations")?,
@@ -142,44 +126,44 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let contexts = self.contexts as u128;
+        let count = u128::from(self.permutations_max).min(factorial(self.contexts as usize));
+        if count * contexts > PLACES_MAX {
+            return Err(Error::Settings(format!(
+                "--ldp-num-permutations: {count} permutations of {contexts} documents are too many for one run; lower it"
+            )));
+        }
+        let pool = WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
+        let mut rng = PythonRandom::new(&config.seed);
+        let mut permutations = chosen(self.contexts as usize, count as usize, &mut rng);
+        if self.order == PermutationOrder::Random {
+            PythonRandom::new(&config.seed).shuffle(&mut permutations);
+        }
+        let mut permutator = Permutator {
+            settings: self,
+            bodies: Bodies::new(config),
+            pool,
+            seed: config.seed.clone(),
+            permutations,
+            tokens_per_request: 0,
+        };
+        let (system, user) = (permutator.system_prompt(), permutator.user_message(0));
+        permutator.tokens_per_request =
+            tokenizer.count(&user)? + system.map_or(Ok(0), |text| tokenizer.count(&text))?;
+        let body_bytes = permutator.request(Phase::Measured, 0).body.len();
+        Ok(Box::new(Window::new(permutator, body_bytes)))
+    }
 }
 
 struct Permutator {
-    settings: Settings,
+    settings: LongDocPermutator,
     bodies: Bodies,
     pool: WordPool,
     seed: BigInt,
     permutations: Vec<Vec<usize>>,
     tokens_per_request: u64,
-}
-
-fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
-    let contexts = settings.contexts as u128;
-    let count = u128::from(settings.permutations_max).min(factorial(settings.contexts as usize));
-    if count * contexts > PLACES_MAX {
-        return Err(Error::Settings(format!(
-            "--ldp-num-permutations: {count} permutations of {contexts} documents are too many for one run; lower it"
-        )));
-    }
-    let pool = WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
-    let mut rng = PythonRandom::new(&config.seed);
-    let mut permutations = chosen(settings.contexts as usize, count as usize, &mut rng);
-    if settings.order == PermutationOrder::Random {
-        PythonRandom::new(&config.seed).shuffle(&mut permutations);
-    }
-    let mut permutator = Permutator {
-        settings,
-        bodies: Bodies::new(config),
-        pool,
-        seed: config.seed.clone(),
-        permutations,
-        tokens_per_request: 0,
-    };
-    let (system, user) = (permutator.system_prompt(), permutator.user_message(0));
-    permutator.tokens_per_request = tokenizer.count(&user)? + system.map_or(Ok(0), |text| tokenizer.count(&text))?;
-    let body_bytes = permutator.request(Phase::Measured, 0).body.len();
-    Ok(Box::new(Window::new(permutator, body_bytes)))
 }
 
 impl Permutator {
@@ -224,19 +208,13 @@ impl Sequence for Permutator {
             .line("Max output length", settings.max_tokens, "tokens")
     }
 
-    fn tokens_per_answer(&self) -> u64 {
-        self.settings.max_tokens
-    }
-
-    fn count(&self, phase: Phase) -> u64 {
-        match phase {
-            Phase::Warmup => 1,
-            Phase::Measured => self.permutations.len() as u64,
+    fn counts(&self) -> Counts {
+        Counts {
+            warmup: 1,
+            measured: self.permutations.len() as u64,
+            in_flight: self.settings.in_flight,
+            tokens_per_answer: self.settings.max_tokens,
         }
-    }
-
-    fn in_flight_max(&self) -> u64 {
-        self.settings.in_flight
     }
 
     fn request(&mut self, phase: Phase, number: u64) -> Request {
@@ -255,15 +233,12 @@ impl Sequence for Permutator {
             ),
         };
         let system = system.as_deref().map(|text| ("system", text));
-        Request {
+        Request::new(
             id,
-            body: self
-                .bodies
+            self.bodies
                 .build(system.into_iter().chain([("user", user.as_str())]), max_tokens),
             max_tokens,
-            wants_text: false,
-            scheduled: None,
-        }
+        )
     }
 }
 
@@ -275,7 +250,7 @@ mod tests {
     #[test]
     fn a_negative_system_prompt_is_none() {
         let values = given(&["--ldp-system-prompt-length", "-3"]);
-        let settings = Settings::resolve(&values, &Sizes::new(100.0, 6553)).unwrap();
+        let settings = LongDocPermutator::resolve(&values, &Sizes::new(100.0, 6553)).unwrap();
         assert_eq!(settings.system_prompt_tokens, 0);
     }
 }

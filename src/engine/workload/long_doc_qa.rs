@@ -2,12 +2,14 @@
 //! holds one at a time.
 
 use super::body::Bodies;
-use super::descriptor::{Descriptor, Support, WorkloadFlag, bounded, choice, count, int, length, pool_size};
+use super::descriptor::{
+    Descriptor, Settings, Support, WorkloadFlag, bounded, choice, count, int, length, lmcache_group, pool_size,
+};
 use super::filler::{fitted, repeated};
-use super::window::{Sequence, Window};
+use super::window::{Counts, Sequence, Window};
 use super::{Phase, Request, WORKLOADS, Workload};
 use crate::choices;
-use crate::cli::flag::Group;
+use crate::cli::flag::Preset;
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
@@ -36,73 +38,55 @@ choices! {
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "long-doc-qa",
     about: "Questions about documents that the cache has seen",
-    group: Group {
-        title: "Workload long-doc-qa",
-        of_reference: true,
-    },
+    group: lmcache_group("Workload long-doc-qa"),
     flags: FLAGS,
     added_flags: &[],
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: true,
-    support: Support::Built {
-        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
-        create,
-    },
+    support: Support::built::<LongDocQa>(),
 };
 
 const FLAGS: &[WorkloadFlag] = &[
-    WorkloadFlag {
-        default: "10000",
-        help: "Tokens of one document",
-        detail: "Words less a fixed allowance, as in LMCache; see `--exact-lengths`.",
-        title: "Document length (tokens)",
-        about: "Tokens of one document.",
-        ..int!("ldqa-document-length")
-    },
-    WorkloadFlag {
-        default: "2",
-        help: "Questions about each document",
-        detail: "The documents are sent once in the warmup.",
-        title: "Queries per document",
-        about: "Questions about each document.",
-        ..int!("ldqa-query-per-document")
-    },
-    WorkloadFlag {
-        default: "random",
-        help: "Order of the requests",
-        detail: "`random` shuffles all questions with the seed; `tile` asks every document its first question, then \
-                 its second.",
-        title: "Shuffle policy",
-        about: "The order of the requests.",
-        ..choice!(
-            "ldqa-shuffle-policy",
-            ShufflePolicy,
-            "POLICY",
-            &[
-                "All questions in random order",
-                "One question to every document, then the next",
-            ]
+    int!("ldqa-document-length", "10000")
+        .help(
+            "Tokens of one document",
+            "Words less a fixed allowance, as in LMCache; see `--exact-lengths`.",
         )
-    },
-    WorkloadFlag {
-        default: "3",
-        help: "Requests in flight",
-        detail: "The next one is sent as soon as any one ends.",
-        title: "Max inflight requests",
-        about: "How many requests may be in flight.",
-        ..int!("ldqa-num-inflight-requests")
-    },
-    WorkloadFlag {
-        default: "128",
-        help: "Tokens of an answer",
-        detail: "Another value than the default is refused for workloads whose answers have one token.",
-        title: "Max output length (tokens)",
-        about: "Tokens of an answer.",
-        ..int!("ldqa-max-output-length")
-    },
+        .question("Document length (tokens)", "Tokens of one document."),
+    int!("ldqa-query-per-document", "2")
+        .help(
+            "Questions about each document",
+            "The documents are sent once in the warmup.",
+        )
+        .question("Queries per document", "Questions about each document."),
+    choice!(
+        "ldqa-shuffle-policy",
+        "POLICY",
+        "random",
+        ShufflePolicy,
+        &[
+            "All questions in random order",
+            "One question to every document, then the next",
+        ]
+    )
+    .help(
+        "Order of the requests",
+        "`random` shuffles all questions with the seed; `tile` asks every document its first question, then \
+         its second.",
+    )
+    .question("Shuffle policy", "The order of the requests."),
+    int!("ldqa-num-inflight-requests", "3")
+        .help("Requests in flight", "The next one is sent as soon as any one ends.")
+        .question("Max inflight requests", "How many requests may be in flight."),
+    int!("ldqa-max-output-length", "128")
+        .help(
+            "Tokens of an answer",
+            "Another value than the default is refused for workloads whose answers have one token.",
+        )
+        .question("Max output length (tokens)", "Tokens of an answer."),
 ];
 
-struct Settings {
+struct LongDocQa {
     documents: u64,
     document_tokens: u64,
     queries_per_document: u64,
@@ -111,14 +95,14 @@ struct Settings {
     max_tokens: u64,
 }
 
-impl Settings {
-    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Settings, Error> {
+impl Settings for LongDocQa {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<LongDocQa, Error> {
         let document_tokens = length(values, "ldqa-document-length")?;
         let queries_per_document = count(values, "ldqa-query-per-document")?;
         let advice = "lower --kv-cache-volume or --ldqa-query-per-document, or raise --ldqa-document-length";
         let documents = pool_size(sizes.kv_tokens / document_tokens as f64);
         bounded(documents * queries_per_document as f64, advice)?;
-        Ok(Settings {
+        Ok(LongDocQa {
             documents: documents as u64,
             document_tokens,
             queries_per_document,
@@ -127,17 +111,30 @@ impl Settings {
             max_tokens: count(values, "ldqa-max-output-length")?,
         })
     }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let words = self.document_tokens.saturating_sub(FIRST_WORDS).max(1);
+        let exact = config.exact_lengths.then_some(tokenizer);
+        let filler_words = fitted(exact, self.document_tokens, words, |words| document(0, words))?;
+        let mut questions = Questions {
+            bodies: Bodies::new(config),
+            filler_words,
+            schedule: schedule(config, &self),
+            settings: self,
+        };
+        let body_bytes = questions.request(Phase::Measured, 0).body.len();
+        Ok(Box::new(Window::new(questions, body_bytes)))
+    }
 }
 
 /// Refuses a length of answers for a workload whose answers have one token, the one check that the reference makes across
 /// workloads. It goes by this workload's flag, whichever runs.
 pub(super) fn check_answer_length(workload: &Descriptor, values: &WorkloadValues) -> Result<(), Error> {
-    let default = FLAGS
-        .iter()
-        .find(|flag| flag.long == ANSWER_LENGTH)
-        .map(|flag| flag.default);
     let given = values.int(ANSWER_LENGTH)?.to_string();
-    if workload.sets_answer_length || Some(given.as_str()) == default {
+    let is_default = FLAGS.iter().any(|flag| {
+        flag.row.spec.long == ANSWER_LENGTH && matches!(flag.row.spec.preset, Preset::Text(default) if default == given)
+    });
+    if workload.sets_answer_length || is_default {
         return Ok(());
     }
     let supported = WORKLOADS.iter().filter(|workload| workload.sets_answer_length);
@@ -151,29 +148,14 @@ pub(super) fn check_answer_length(workload: &Descriptor, values: &WorkloadValues
 }
 
 struct Questions {
-    settings: Settings,
+    settings: LongDocQa,
     bodies: Bodies,
     filler_words: u64,
     /// (document, question) in the order of sending.
     schedule: Vec<(u32, u32)>,
 }
 
-fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
-    let words = settings.document_tokens.saturating_sub(FIRST_WORDS).max(1);
-    let exact = config.exact_lengths.then_some(tokenizer);
-    let filler_words = fitted(exact, settings.document_tokens, words, |words| document(0, words))?;
-    let mut questions = Questions {
-        bodies: Bodies::new(config),
-        filler_words,
-        schedule: schedule(config, &settings),
-        settings,
-    };
-    let body_bytes = questions.request(Phase::Measured, 0).body.len();
-    Ok(Box::new(Window::new(questions, body_bytes)))
-}
-
-fn schedule(config: &EngineConfig, settings: &Settings) -> Vec<(u32, u32)> {
+fn schedule(config: &EngineConfig, settings: &LongDocQa) -> Vec<(u32, u32)> {
     let (documents, queries) = (settings.documents as u32, settings.queries_per_document as u32);
     let mut schedule: Vec<(u32, u32)> = (0..queries)
         .flat_map(|query| (0..documents).map(move |document| (document, query)))
@@ -200,19 +182,13 @@ impl Sequence for Questions {
             .line("Shuffle policy", settings.shuffle.text(), "")
     }
 
-    fn tokens_per_answer(&self) -> u64 {
-        self.settings.max_tokens
-    }
-
-    fn count(&self, phase: Phase) -> u64 {
-        match phase {
-            Phase::Warmup => self.settings.documents,
-            Phase::Measured => self.schedule.len() as u64,
+    fn counts(&self) -> Counts {
+        Counts {
+            warmup: self.settings.documents,
+            measured: self.schedule.len() as u64,
+            in_flight: self.settings.in_flight,
+            tokens_per_answer: self.settings.max_tokens,
         }
-    }
-
-    fn in_flight_max(&self) -> u64 {
-        self.settings.in_flight
     }
 
     fn request(&mut self, phase: Phase, number: u64) -> Request {
@@ -226,13 +202,7 @@ impl Sequence for Questions {
                 (format!("doc{doc}_q{query}"), content, self.settings.max_tokens)
             }
         };
-        Request {
-            id,
-            body: self.bodies.user(&content, max_tokens),
-            max_tokens,
-            wants_text: false,
-            scheduled: None,
-        }
+        Request::new(id, self.bodies.user(&content, max_tokens), max_tokens)
     }
 }
 
@@ -241,8 +211,8 @@ mod tests {
     use super::*;
     use crate::engine::testing::workload_values as given;
 
-    fn resolved(words: &[&str], kv_cache_gb: f64) -> Result<Settings, Error> {
-        Settings::resolve(&given(words), &Sizes::new(kv_cache_gb, 6553))
+    fn resolved(words: &[&str], kv_cache_gb: f64) -> Result<LongDocQa, Error> {
+        LongDocQa::resolve(&given(words), &Sizes::new(kv_cache_gb, 6553))
     }
 
     fn refusal(words: &[&str], kv_cache_gb: f64) -> String {

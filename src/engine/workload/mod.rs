@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::cli::flag::Absent;
 use crate::engine::args::{WorkloadName, WorkloadValues};
 use crate::engine::config::{EngineConfig, Sizes};
 use crate::engine::tokens::Tokenizer;
@@ -27,6 +26,7 @@ mod tests;
 mod window;
 
 use descriptor::{Descriptor, Support};
+pub use rag_qa_quality::ABSENT_FLAGS;
 
 /// Every workload, in the order of help and menu, which is that of LMCache 0.5.6.
 pub const WORKLOADS: &[Descriptor] = &[
@@ -53,32 +53,6 @@ const fn column(about: bool) -> [&'static str; WORKLOADS.len()] {
         at += 1;
     }
     texts
-}
-
-/// The flags of LMCache whose workload is not in this build.
-pub const ABSENT_FLAGS: &[Absent] = &{
-    let mut all = [Absent { long: "", advice: "" }; absent_count()];
-    let (mut workload, mut at) = (0, 0);
-    while workload < WORKLOADS.len() {
-        let flags = WORKLOADS[workload].absent_flags();
-        let mut row = 0;
-        while row < flags.len() {
-            all[at] = flags[row];
-            row += 1;
-            at += 1;
-        }
-        workload += 1;
-    }
-    all
-};
-
-const fn absent_count() -> usize {
-    let (mut workload, mut count) = (0, 0);
-    while workload < WORKLOADS.len() {
-        count += WORKLOADS[workload].absent_flags().len();
-        workload += 1;
-    }
-    count
 }
 
 /// The workload that `--workload` or a config file names.
@@ -111,6 +85,19 @@ pub struct Request {
     pub wants_text: bool,
     /// When it was due, since the phase began, in a workload with a timetable.
     pub scheduled: Option<Duration>,
+}
+
+impl Request {
+    /// One whose text is not needed and that is due at no particular time.
+    pub fn new(id: String, body: Vec<u8>, max_tokens: u64) -> Request {
+        Request {
+            id,
+            body,
+            max_tokens,
+            wants_text: false,
+            scheduled: None,
+        }
+    }
 }
 
 /// A request that ended, however it ended.
@@ -181,7 +168,7 @@ pub fn check(workload: &Descriptor, values: &WorkloadValues, sizes: &Sizes) -> R
     long_doc_qa::check_answer_length(workload, values)?;
     match workload.support {
         Support::Built { check, .. } => check(values, sizes),
-        Support::Absent { refusal, .. } => Err(Error::Settings(refusal.into())),
+        Support::Absent(refusal) => Err(Error::Settings(refusal.into())),
     }
 }
 
@@ -189,6 +176,6 @@ pub fn check(workload: &Descriptor, values: &WorkloadValues, sizes: &Sizes) -> R
 pub fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
     match config.workload.name().descriptor().support {
         Support::Built { create, .. } => create(config, tokenizer),
-        Support::Absent { refusal, .. } => Err(Error::Settings(refusal.into())),
+        Support::Absent(refusal) => Err(Error::Settings(refusal.into())),
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::body::{Bodies, Message};
 use super::descriptor::{
-    Descriptor, Support, WorkloadFlag, above_zero, bounded, choice, count, float, int, length, pool_size,
+    Descriptor, Settings, Support, WorkloadFlag, above_zero, bounded, choice, count, float, int, length, lmcache_group,
+    pool_size,
 };
 use super::filler::{fitted, repeated};
 use super::{Finished, Phase, Plan, Request, Skipped, Step, Workload};
 use crate::choices;
-use crate::cli::flag::Group;
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
@@ -41,80 +41,57 @@ choices! {
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "multi-round-chat",
     about: "Sessions that take turns, with growing histories",
-    group: Group {
-        title: "Workload multi-round-chat",
-        of_reference: true,
-    },
+    group: lmcache_group("Workload multi-round-chat"),
     flags: FLAGS,
     added_flags: ADDED_FLAGS,
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: true,
-    support: Support::Built {
-        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
-        create,
-    },
+    support: Support::built::<MultiRoundChat>(),
 };
 
 const FLAGS: &[WorkloadFlag] = &[
-    WorkloadFlag {
-        default: "2000",
-        help: "Tokens of a session's system prompt",
-        detail: "It begins with the number of the session, so no two sessions share it.",
-        title: "System prompt length (tokens)",
-        about: "Tokens of a session's system prompt.",
-        ..int!("mrc-shared-prompt-length")
-    },
-    WorkloadFlag {
-        default: "10000",
-        help: "Tokens of the history that a session begins with",
-        detail: "Together with the system prompt it sets how many sessions fill `--kv-cache-volume`.",
-        title: "Chat history length (tokens)",
-        about: "Tokens that a session begins with.",
-        ..int!("mrc-chat-history-length")
-    },
-    WorkloadFlag {
-        default: "50",
-        help: "Tokens of one user message",
-        detail: "Words, as in LMCache.",
-        title: "User input length (tokens)",
-        about: "Tokens of one user message.",
-        ..int!("mrc-user-input-length")
-    },
-    WorkloadFlag {
-        default: "200",
-        help: "Tokens of an answer",
-        detail: "Answers become part of the later prompts of their session.",
-        title: "Output length (tokens)",
-        about: "Tokens of an answer.",
-        ..int!("mrc-output-length")
-    },
-    WorkloadFlag {
-        default: "1.0",
-        help: "Requests per second",
-        detail: "The sessions take turns. See `--mrc-pacing` for a turn whose session is busy.",
-        title: "Queries per second",
-        about: "How often a request is sent.",
-        ..float!("mrc-qps")
-    },
-    WorkloadFlag {
-        default: "60.0",
-        help: "Seconds during which requests are sent",
-        detail: "What is in flight then is waited for.",
-        title: "Duration (seconds)",
-        about: "How long requests are sent.",
-        ..float!("mrc-duration")
-    },
+    int!("mrc-shared-prompt-length", "2000")
+        .help(
+            "Tokens of a session's system prompt",
+            "It begins with the number of the session, so no two sessions share it.",
+        )
+        .question("System prompt length (tokens)", "Tokens of a session's system prompt."),
+    int!("mrc-chat-history-length", "10000")
+        .help(
+            "Tokens of the history that a session begins with",
+            "Together with the system prompt it sets how many sessions fill `--kv-cache-volume`.",
+        )
+        .question("Chat history length (tokens)", "Tokens that a session begins with."),
+    int!("mrc-user-input-length", "50")
+        .help("Tokens of one user message", "Words, as in LMCache.")
+        .question("User input length (tokens)", "Tokens of one user message."),
+    int!("mrc-output-length", "200")
+        .help(
+            "Tokens of an answer",
+            "Answers become part of the later prompts of their session.",
+        )
+        .question("Output length (tokens)", "Tokens of an answer."),
+    float!("mrc-qps", "1.0")
+        .help(
+            "Requests per second",
+            "The sessions take turns. See `--mrc-pacing` for a turn whose session is busy.",
+        )
+        .question("Queries per second", "How often a request is sent."),
+    float!("mrc-duration", "60.0")
+        .help(
+            "Seconds during which requests are sent",
+            "What is in flight then is waited for.",
+        )
+        .question("Duration (seconds)", "How long requests are sent."),
 ];
 
-const ADDED_FLAGS: &[WorkloadFlag] = &[WorkloadFlag {
-    default: "blocking",
-    help: "What a busy session does to the schedule",
-    detail: "`blocking` is LMCache's: one busy session holds up all others, and missed turns follow in a burst. \
-                 `free-session` gives the turn to the next session that is free, and drops it when none is.",
-    ..choice!("mrc-pacing", ChatPacing, "PACING", &[])
-}];
+const ADDED_FLAGS: &[WorkloadFlag] = &[choice!("mrc-pacing", "PACING", "blocking", ChatPacing, &[]).help(
+    "What a busy session does to the schedule",
+    "`blocking` is LMCache's: one busy session holds up all others, and missed turns follow in a burst. `free-session` \
+     gives the turn to the next session that is free, and drops it when none is.",
+)];
 
-struct Settings {
+struct MultiRoundChat {
     sessions: u64,
     shared_prompt_tokens: u64,
     history_tokens: u64,
@@ -125,8 +102,8 @@ struct Settings {
     pacing: ChatPacing,
 }
 
-impl Settings {
-    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Settings, Error> {
+impl Settings for MultiRoundChat {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<MultiRoundChat, Error> {
         let shared_prompt_tokens = length(values, "mrc-shared-prompt-length")?;
         let history_tokens = length(values, "mrc-chat-history-length")?;
         let sessions = pool_size(sizes.kv_tokens / (shared_prompt_tokens + history_tokens) as f64);
@@ -134,7 +111,7 @@ impl Settings {
         let requests_per_second = above_zero(values, "mrc-qps")?;
         let duration_s = above_zero(values, "mrc-duration")?;
         bounded(requests_per_second * duration_s, "lower --mrc-qps or --mrc-duration")?;
-        Ok(Settings {
+        Ok(MultiRoundChat {
             sessions: sessions as u64,
             shared_prompt_tokens,
             history_tokens,
@@ -146,6 +123,29 @@ impl Settings {
         })
     }
 
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let exact = config.exact_lengths.then_some(tokenizer);
+        let system_words = self.shared_prompt_tokens.saturating_sub(SYSTEM_FIRST_WORDS);
+        let history_words = self.history_tokens.saturating_sub(HISTORY_FIRST_WORDS);
+        let (input, query_text) = (self.user_input_tokens, |words| repeated("tell", words));
+        Ok(Box::new(Chat {
+            bodies: Bodies::new(config),
+            system_words: fitted(exact, self.shared_prompt_tokens, system_words, |words| system(0, words))?,
+            history_words: fitted(exact, self.history_tokens, history_words, |words| history(0, words))?,
+            query: query_text(fitted(exact, input, input, query_text)?),
+            phase: Phase::Warmup,
+            arrivals: self.arrivals(Phase::Warmup),
+            next_session: 0,
+            skipped: Skipped::default(),
+            in_flight: HashMap::new(),
+            busy: HashSet::new(),
+            answers: HashMap::new(),
+            settings: self,
+        }))
+    }
+}
+
+impl MultiRoundChat {
     /// In the warmup, the sessions one by one; then the timetable.
     fn arrivals(&self, phase: Phase) -> Box<dyn Arrivals> {
         let process = match phase {
@@ -160,7 +160,7 @@ impl Settings {
 }
 
 struct Chat {
-    settings: Settings,
+    settings: MultiRoundChat,
     bodies: Bodies,
     system_words: u64,
     history_words: u64,
@@ -175,30 +175,6 @@ struct Chat {
     busy: HashSet<u64>,
     /// Answers of the measured phase, by session.
     answers: HashMap<u64, Vec<String>>,
-}
-
-fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
-    let exact = config.exact_lengths.then_some(tokenizer);
-    let system_words = settings.shared_prompt_tokens.saturating_sub(SYSTEM_FIRST_WORDS);
-    let history_words = settings.history_tokens.saturating_sub(HISTORY_FIRST_WORDS);
-    let (input, query_text) = (settings.user_input_tokens, |words| repeated("tell", words));
-    Ok(Box::new(Chat {
-        bodies: Bodies::new(config),
-        system_words: fitted(exact, settings.shared_prompt_tokens, system_words, |words| {
-            system(0, words)
-        })?,
-        history_words: fitted(exact, settings.history_tokens, history_words, |words| history(0, words))?,
-        query: query_text(fitted(exact, input, input, query_text)?),
-        phase: Phase::Warmup,
-        arrivals: settings.arrivals(Phase::Warmup),
-        next_session: 0,
-        skipped: Skipped::default(),
-        in_flight: HashMap::new(),
-        busy: HashSet::new(),
-        answers: HashMap::new(),
-        settings,
-    }))
 }
 
 fn system(session: u64, words: u64) -> String {
@@ -232,13 +208,7 @@ impl Chat {
         self.arrivals.advance();
         let id = format!("warmup_s{session}");
         self.in_flight.insert(id.clone(), session);
-        Step::Send(Request {
-            id,
-            body: self.body(session, "Hello", 1),
-            max_tokens: 1,
-            wants_text: false,
-            scheduled: None,
-        })
+        Step::Send(Request::new(id, self.body(session, "Hello", 1), 1))
     }
 
     /// The session that takes a turn, if there is one.
@@ -351,8 +321,8 @@ mod tests {
     use super::*;
     use crate::engine::testing::workload_values as given;
 
-    fn resolved(words: &[&str]) -> Result<Settings, Error> {
-        Settings::resolve(&given(words), &Sizes::new(100.0, 6553))
+    fn resolved(words: &[&str]) -> Result<MultiRoundChat, Error> {
+        MultiRoundChat::resolve(&given(words), &Sizes::new(100.0, 6553))
     }
 
     #[test]

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use super::body::Bodies;
-use super::descriptor::{Descriptor, Support, WorkloadFlag, above_zero, bounded, float, int, length, pool_size};
+use super::descriptor::{
+    Descriptor, Settings, Support, WorkloadFlag, above_zero, bounded, float, int, length, lmcache_group, pool_size,
+};
 use super::filler::{fitted, repeated};
-use super::window::{Sequence, Window};
+use super::window::{Counts, Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::cli::flag::Group;
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::pool::WordPool;
@@ -20,66 +21,60 @@ use crate::report::banner::Banner;
 
 /// Tokens of the random text between prefix and suffix, its marker included.
 const BREAKER_TOKENS: u64 = 32;
-/// What a suffix must have left.
+/// The least tokens of a suffix.
 const SUFFIX_TOKENS_MIN: u64 = 100;
 /// How much more than the tier the prefixes fill.
 const OVERFLOW: f64 = 1.05;
 /// Token ids that random text is drawn from.
 const IDS: std::ops::Range<u64> = 256..50_000;
-/// Tokens that the markers of prefixes and breakers are taken to have.
+/// Tokens that the reference counts for the marker of a prefix or breaker.
 const MARKER_TOKENS: u64 = 4;
 /// The first seed of prefixes; those of suffix and breakers lie below.
 const PREFIX_SEED: u64 = 1000;
 /// Words that texts of exact length are drawn from.
 const POOL_WORDS: usize = 1000;
-/// The time that eviction in the background gets between the passes.
+/// Time between the passes, for eviction in the background.
 const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "prefix-suffix-tuner",
     about: "Two passes over prefixes that overflow one cache tier",
-    group: Group {
-        title: "Workload prefix-suffix-tuner",
-        of_reference: true,
-    },
+    group: lmcache_group("Workload prefix-suffix-tuner"),
     flags: FLAGS,
     added_flags: &[],
     prompt_text: PromptText::RandomTokens,
     sets_answer_length: false,
-    support: Support::Built {
-        check: |values, sizes| Settings::resolve(values, sizes).map(drop),
-        create,
-    },
+    support: Support::built::<PrefixSuffixTuner>(),
 };
 
 const FLAGS: &[WorkloadFlag] = &[
-    WorkloadFlag {
-        default: "8000",
-        help: "Tokens of one prompt",
-        detail: "Prefix, a breaker of 32 tokens, and a suffix that all prompts share.",
-        title: "Context length (tokens)",
-        about: "Tokens of one prompt: prefix, breaker and suffix.",
-        ..int!("psf-context-length")
-    },
-    WorkloadFlag {
-        default: "0.8",
-        help: "Share of the prompt that is prefix",
-        detail: "Above 0 and below 1; at least 100 tokens must be left for the suffix.",
-        title: "Prefix ratio",
-        about: "Share of the prompt that is prefix, above 0 and below 1.",
-        ..float!("psf-prefix-ratio")
-    },
-    WorkloadFlag {
-        default: "20.0",
-        help: "GB of the cache tier to overflow",
-        detail: "The prefixes together are 5 % more than that.",
-        title: "Target tier size (GB)",
-        about: "Size of the cache tier to overflow.",
-        ..float!("psf-thrash")
-    },
+    int!("psf-context-length", "8000")
+        .help(
+            "Tokens of one prompt",
+            "Prefix, a breaker of 32 tokens, and a suffix that all prompts share.",
+        )
+        .question(
+            "Context length (tokens)",
+            "Tokens of one prompt: prefix, breaker and suffix.",
+        ),
+    float!("psf-prefix-ratio", "0.8")
+        .help(
+            "Share of the prompt that is prefix",
+            "Above 0 and below 1; at least 100 tokens must be left for the suffix.",
+        )
+        .question(
+            "Prefix ratio",
+            "Share of the prompt that is prefix, above 0 and below 1.",
+        ),
+    float!("psf-thrash", "20.0")
+        .help(
+            "GB of the cache tier to overflow",
+            "The prefixes together are 5 % more than that.",
+        )
+        .question("Target tier size (GB)", "Size of the cache tier to overflow."),
 ];
 
-struct Settings {
+struct PrefixSuffixTuner {
     prefixes: u64,
     context_tokens: u64,
     prefix_tokens: u64,
@@ -88,8 +83,8 @@ struct Settings {
     tier_gb: f64,
 }
 
-impl Settings {
-    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Settings, Error> {
+impl Settings for PrefixSuffixTuner {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<PrefixSuffixTuner, Error> {
         let context = values.int("psf-context-length")?;
         let prefix_ratio = values.float("psf-prefix-ratio")?;
         let prefix = ((context as f64 * prefix_ratio).round_ties_even()).max(1.0);
@@ -111,7 +106,7 @@ impl Settings {
         // By the context length: 0.5.6 does not size the pool by the prefix, as its manual says.
         let prefixes = pool_size(tier_gb * OVERFLOW * sizes.tokens_per_gb as f64 / context_tokens as f64);
         bounded(prefixes, "lower --psf-thrash, or raise --psf-context-length")?;
-        Ok(Settings {
+        Ok(PrefixSuffixTuner {
             prefixes: prefixes as u64,
             context_tokens,
             prefix_tokens: prefix as u64,
@@ -119,6 +114,29 @@ impl Settings {
             prefix_ratio,
             tier_gb,
         })
+    }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let material = match tokenizer {
+            Tokenizer::Local(local) if config.exact_lengths => Material::Words(
+                WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
+                Tokenizer::Local(local.clone()),
+            ),
+            Tokenizer::Local(local) => Material::Ids(local.clone()),
+            _ => Material::Filler,
+        };
+        let mut tuner = Tuner {
+            settings: self,
+            bodies: Bodies::new(config),
+            material,
+            seed: config.seed.clone(),
+            suffix: String::new(),
+            breakers: PythonRandom::new(&config.seed.plus(2)),
+        };
+        let mut rng = PythonRandom::new(&config.seed.plus(1));
+        tuner.suffix = tuner.part(" SUFFIX", tuner.settings.suffix_tokens, 1, &mut rng)?;
+        let body_bytes = tuner.first_body_bytes()?;
+        Ok(Box::new(Window::new(tuner, body_bytes)))
     }
 }
 
@@ -128,46 +146,22 @@ enum Material {
     Ids(LocalTokenizer),
     /// Words of one token each, so that lengths are exact.
     Words(WordPool, Tokenizer),
-    /// One repeated word, for want of a tokenizer; nothing is drawn.
+    /// One repeated word, where there is no tokenizer; nothing is drawn.
     Filler,
 }
 
 struct Tuner {
-    settings: Settings,
+    settings: PrefixSuffixTuner,
     bodies: Bodies,
     material: Material,
     seed: BigInt,
     suffix: String,
-    /// Runs on from the first pass into the second.
+    /// Not reset between the passes.
     breakers: PythonRandom,
 }
 
-fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-    let settings = Settings::resolve(&config.workload.values, &config.sizes())?;
-    let material = match tokenizer {
-        Tokenizer::Local(local) if config.exact_lengths => Material::Words(
-            WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
-            Tokenizer::Local(local.clone()),
-        ),
-        Tokenizer::Local(local) => Material::Ids(local.clone()),
-        _ => Material::Filler,
-    };
-    let mut tuner = Tuner {
-        settings,
-        bodies: Bodies::new(config),
-        material,
-        seed: config.seed.clone(),
-        suffix: String::new(),
-        breakers: PythonRandom::new(&config.seed.plus(2)),
-    };
-    let mut rng = PythonRandom::new(&config.seed.plus(1));
-    tuner.suffix = tuner.part(" SUFFIX", tuner.settings.suffix_tokens, 1, &mut rng)?;
-    let body_bytes = tuner.example()?;
-    Ok(Box::new(Window::new(tuner, body_bytes)))
-}
-
-/// What is left beside a marker, at least one.
-fn less(tokens: u64, marker: u64) -> u64 {
+/// Tokens left beside a marker, at least one.
+fn rest_of(tokens: u64, marker: u64) -> u64 {
     tokens.saturating_sub(marker).max(1)
 }
 
@@ -175,7 +169,7 @@ impl Tuner {
     /// A marker and random text behind it, together of `tokens` tokens. `allowance` is what the reference takes the marker
     /// to have.
     fn part(&self, marker: &str, tokens: u64, allowance: u64, rng: &mut PythonRandom) -> Result<String, Error> {
-        let rest = less(tokens, allowance);
+        let rest = rest_of(tokens, allowance);
         let text = match &self.material {
             Material::Ids(tokenizer) => {
                 let ids: Vec<u32> = (0..rest).map(|_| rng.randrange(IDS.start, IDS.end) as u32).collect();
@@ -198,7 +192,7 @@ impl Tuner {
         self.part(&marker, self.settings.prefix_tokens, MARKER_TOKENS, &mut rng)
     }
 
-    /// Different each time; the marker is drawn before the text.
+    /// Another one each time; its marker is drawn before its text.
     fn breaker(&mut self) -> Result<String, Error> {
         let marker = format!(" BR_{:08x}", self.breakers.randrange(0, 1 << 32));
         let mut rng = self.breakers.clone();
@@ -212,8 +206,8 @@ impl Tuner {
         Ok(format!("{}{breaker}{}", self.prefix(number)?, self.suffix))
     }
 
-    /// How long a body is; whatever can fail with this tokenizer fails here. Draws nothing.
-    fn example(&mut self) -> Result<usize, Error> {
+    /// Bytes of a body. What can fail with this tokenizer fails here; the random numbers are not advanced.
+    fn first_body_bytes(&mut self) -> Result<usize, Error> {
         let unused = self.breakers.clone();
         let prompt = self.prompt(0)?;
         self.breakers = unused;
@@ -245,20 +239,14 @@ impl Sequence for Tuner {
             .line("Total measured", settings.prefixes, "requests (pass 2 of 2)")
     }
 
-    fn tokens_per_answer(&self) -> u64 {
-        1
-    }
-
     /// The warmup is a greeting and the first pass.
-    fn count(&self, phase: Phase) -> u64 {
-        match phase {
-            Phase::Warmup => 1 + self.settings.prefixes,
-            Phase::Measured => self.settings.prefixes,
+    fn counts(&self) -> Counts {
+        Counts {
+            warmup: 1 + self.settings.prefixes,
+            measured: self.settings.prefixes,
+            in_flight: 1,
+            tokens_per_answer: 1,
         }
-    }
-
-    fn in_flight_max(&self) -> u64 {
-        1
     }
 
     fn request(&mut self, phase: Phase, number: u64) -> Request {
@@ -271,13 +259,7 @@ impl Sequence for Tuner {
             None => "Hello".to_string(),
             Some(number) => self.prompt(number).expect("the tokenizer understood the first prompt"),
         };
-        Request {
-            id,
-            body: self.bodies.user(&content, 1),
-            max_tokens: 1,
-            wants_text: false,
-            scheduled: None,
-        }
+        Request::new(id, self.bodies.user(&content, 1), 1)
     }
 
     fn pause_after_warmup(&self) -> Duration {
@@ -290,8 +272,8 @@ mod tests {
     use super::*;
     use crate::engine::testing::workload_values as given;
 
-    fn resolved(words: &[&str]) -> Result<Settings, Error> {
-        Settings::resolve(&given(words), &Sizes::new(100.0, 6553))
+    fn resolved(words: &[&str]) -> Result<PrefixSuffixTuner, Error> {
+        PrefixSuffixTuner::resolve(&given(words), &Sizes::new(100.0, 6553))
     }
 
     #[test]

@@ -1,31 +1,28 @@
 //! rag-qa-quality, which LMCache 0.5.6 has and this build does not: its name and its flags are known, and refused.
 
-use super::descriptor::{Descriptor, Support};
-use crate::cli::flag::{Absent, Group};
+use super::descriptor::{Descriptor, Support, lmcache_group};
+use crate::cli::flag::Absent;
 use crate::engine::config::PromptText;
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "rag-qa-quality",
     about: "Graded answers (not in this build)",
-    group: Group {
-        title: "Workload rag-qa-quality",
-        of_reference: true,
-    },
+    group: lmcache_group("Workload rag-qa-quality"),
     flags: &[],
     added_flags: &[],
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: false,
-    support: Support::Absent {
-        refusal: "rag-qa-quality is not in this build: it grades answers instead of measuring the cache; run it with LMCache \
-                  0.5.4 or later, or choose another --workload",
-        flags: FLAGS,
-    },
+    support: Support::Absent(
+        "rag-qa-quality is not in this build: it grades answers instead of measuring the cache; run it with LMCache 0.5.4 \
+         or later, or choose another --workload",
+    ),
 };
 
 const ADVICE: &str =
     "the workload rag-qa-quality is not in this build; leave the flag out, or run it with LMCache 0.5.4 or later";
 
-const FLAGS: &[Absent] = &[
+/// The flags of LMCache that only this workload has.
+pub const ABSENT_FLAGS: &[Absent] = &[
     absent("rag-dataset"),
     absent("rag-num-samples"),
     absent("rag-max-output-length"),

@@ -69,10 +69,10 @@ fn files_of_the_reference_mean_the_same() {
         match name {
             // Silently localhost in the reference, errors here.
             "no_engine_url_anywhere" => {
-                let said = refusal(&typed(&line));
+                let refused = refusal(&typed(&line));
                 assert!(
-                    said.contains("missing --engine-url;") && said.contains("leave --config out"),
-                    "{said}"
+                    refused.contains("missing --engine-url;") && refused.contains("leave --config out"),
+                    "{refused}"
                 );
                 continue;
             }
@@ -248,14 +248,17 @@ fn keys_of_the_absent_workload_are_noted_and_the_workload_refused() {
 #[test]
 fn what_is_no_config_file_is_refused_with_its_name() {
     let folder = Folder::new();
-    for (text, said) in [
+    for (text, expected) in [
         ("", "is not JSON"),
         ("[1]", "holds no JSON object"),
         ("{\"workload\": \"long-doc-qa\",}", "is not JSON"),
     ] {
         let path = written(&folder, text);
-        let told = refusal(&["--config", &path]);
-        assert!(told.contains(&format!("--config {path}: it {said}")), "{told}");
+        let refused = refusal(&["--config", &path]);
+        assert!(
+            refused.contains(&format!("--config {path}: it {expected}")),
+            "{refused}"
+        );
     }
     let absent = folder.file("absent.json");
     assert!(refusal(&["--config", &absent]).contains("could not open it"));
@@ -270,10 +273,10 @@ fn what_is_no_config_file_is_refused_with_its_name() {
         "--tokens-per-gb-kvcache",
         "1",
     ];
-    let told = refusal(&[&line[..], &["--export-config", &nowhere]].concat());
+    let refused = refusal(&[&line[..], &["--export-config", &nowhere]].concat());
     assert!(
-        told.contains(&format!("could not write the config file {nowhere}")),
-        "{told}"
+        refused.contains(&format!("could not write the config file {nowhere}")),
+        "{refused}"
     );
 }
 
@@ -296,7 +299,7 @@ fn a_byte_order_mark_is_no_part_of_a_file() {
 }
 
 #[test]
-fn paths_whose_beginning_nothing_replaces_are_told() {
+fn paths_that_no_shell_has_expanded_are_noted() {
     let line = [
         "--engine-url",
         "u",
@@ -317,10 +320,10 @@ fn paths_whose_beginning_nothing_replaces_are_told() {
     // Without files in the folder it does not matter.
     let (_, notes) = config_of(resolved(&[&line[..9], &["--no-csv"]].concat(), "").0);
     assert!(notes.is_empty(), "{notes:?}");
-    let told = refusal(&["--config=~/no-such-folder/c.json"]);
-    assert!(told.ends_with("write $HOME/no-such-folder/c.json"), "{told}");
-    let told = refusal(&[&line[..8], &["--export-config", "file:///tmp/c.json"]].concat());
-    assert!(told.ends_with("write /tmp/c.json"), "{told}");
+    let refused = refusal(&["--config=~/no-such-folder/c.json"]);
+    assert!(refused.ends_with("write $HOME/no-such-folder/c.json"), "{refused}");
+    let refused = refusal(&[&line[..8], &["--export-config", "file:///tmp/c.json"]].concat());
+    assert!(refused.ends_with("write /tmp/c.json"), "{refused}");
 }
 
 #[test]
@@ -331,7 +334,7 @@ fn missing_settings_are_listed() {
 }
 
 #[test]
-fn flags_of_other_workloads_are_told_to_have_no_effect() {
+fn flags_of_other_workloads_are_noted_to_have_no_effect() {
     let line = [
         "--engine-url",
         "u",
