@@ -21,7 +21,6 @@ mod permutations;
 mod prefix_suffix_tuner;
 mod rag_qa_quality;
 mod random_prefill;
-mod same_prompt;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -37,7 +36,6 @@ pub const WORKLOADS: &[Descriptor] = &[
     prefix_suffix_tuner::DESCRIPTOR,
     rag_qa_quality::DESCRIPTOR,
     random_prefill::DESCRIPTOR,
-    same_prompt::DESCRIPTOR,
 ];
 
 /// The choices of `--workload`.
