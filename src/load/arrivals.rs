@@ -41,8 +41,6 @@ pub enum Process {
     Closed { in_flight: u64 },
     /// One request every `1 / per_second` seconds, the first at once and the last before `end_s`.
     Constant { per_second: f64, end_s: f64 },
-    /// `size` requests at once, every `period`, `bursts` times.
-    Bursts { size: u64, period: Duration, bursts: u64 },
 }
 
 impl Process {
@@ -56,12 +54,6 @@ impl Process {
             Process::Constant { per_second, end_s } => Box::new(Constant {
                 per_second,
                 end_s,
-                number: 0,
-            }),
-            Process::Bursts { size, period, bursts } => Box::new(Bursts {
-                size: size.max(1),
-                period,
-                bursts,
                 number: 0,
             }),
         }
@@ -103,34 +95,6 @@ impl Arrivals for Constant {
             return Next::Over;
         }
         let due = Duration::from_secs_f64(due_s);
-        if elapsed < due {
-            return Next::At(due);
-        }
-        Next::Now(Arrival {
-            number: self.number,
-            due: Some(due),
-        })
-    }
-
-    fn advance(&mut self) {
-        self.number += 1;
-    }
-}
-
-struct Bursts {
-    size: u64,
-    period: Duration,
-    bursts: u64,
-    number: u64,
-}
-
-impl Arrivals for Bursts {
-    fn next(&self, elapsed: Duration, _: u64) -> Next {
-        let burst = self.number / self.size;
-        if burst >= self.bursts {
-            return Next::Over;
-        }
-        let due = Duration::from_secs_f64(burst as f64 * self.period.as_secs_f64());
         if elapsed < due {
             return Next::At(due);
         }
@@ -206,16 +170,6 @@ mod tests {
         assert_eq!(constant.next(START, 0), Next::At(Duration::from_secs(1)));
         constant.advance();
         assert_eq!(constant.next(START, 0), Next::Over);
-    }
-
-    #[test]
-    fn bursts_go_together() {
-        let times = timetable(Process::Bursts {
-            size: 2,
-            period: Duration::from_secs(5),
-            bursts: 2,
-        });
-        assert_eq!(times, [0, 0, 5, 5].map(Duration::from_secs));
     }
 
     #[test]
