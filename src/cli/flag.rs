@@ -75,7 +75,7 @@ pub struct Absent {
     pub advice: &'static str,
 }
 
-/// Characters of choices beyond which the value's name stands for them; the row's text must list them then.
+/// Characters of choices beyond which the value's name stands for them.
 const PLACEHOLDER_MAX: usize = 60;
 
 const NO_GROUP: Group = Group {
@@ -154,12 +154,16 @@ impl FlagSpec {
         }
     }
 
-    /// The one line and the further sentences as one paragraph.
+    /// The one line and the further sentences as one paragraph, with the choices if the value's name stands for them.
     pub fn full_help(&self) -> String {
-        match self.detail {
-            "" => format!("{}.", self.help),
-            detail => format!("{}. {detail}", self.help),
+        let mut text = format!("{}.", self.help);
+        if !self.choices.is_empty() && self.placeholder() == self.value_name {
+            text.push_str(&format!(" One of `{}`.", self.choices.join("`, `")));
         }
+        if !self.detail.is_empty() {
+            text.push_str(&format!(" {}", self.detail));
+        }
+        text
     }
 }
 

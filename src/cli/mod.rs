@@ -21,6 +21,7 @@ pub mod markdown;
 pub mod nearest;
 pub mod page;
 pub mod parse;
+pub mod range;
 pub mod shared;
 #[cfg(test)]
 pub mod table_rules;

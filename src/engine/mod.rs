@@ -1,12 +1,13 @@
-//! The `engine` benchmark. `bench` tells the story of one run.
+//! The `engine` benchmark; `bench` runs it from start to end.
 //!
-//! From the ground up: `api_key`, `trust`, `failure` and `timestamp`, then `flags`, `config`, `ask`, `settings`, `tokens`,
-//! `workload`, `stream`, `samples`, `wire`, `run`, `results`, `report`, `bench`. Each may use those before it and none
-//! after it, which tests/cases/tidy.rs checks.
+//! From the ground up: `api_key`, `trust`, `failure`, `timestamp`, `args`, `row`, `config`, `ask`, `tokens`, `workload`,
+//! `flags`, `settings`, `stream`, `samples`, `wire`, `run`, `results`, `report`, `bench`. Each may use those before it and
+//! none after it, which tests/cases/tidy.rs checks.
 
 use crate::cli::command::{Command, invocation};
 
 pub mod api_key;
+pub mod args;
 pub mod ask;
 pub mod bench;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod failure;
 pub mod flags;
 pub mod report;
 pub mod results;
+mod row;
 pub mod run;
 pub mod samples;
 pub mod settings;

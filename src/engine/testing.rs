@@ -1,13 +1,19 @@
-//! What unit tests of this room share: settings from flags, and the recorded data.
+//! What unit tests of `engine` share: settings from flags, and the recorded data.
 
 use std::path::{Path, PathBuf};
 
+use crate::engine::args::{EngineArgs, WorkloadValues};
 use crate::engine::config::EngineConfig;
-use crate::engine::flags::{EngineArgs, TABLE};
+use crate::engine::flags::TABLE;
 
-/// What these flags give.
+/// What these flags give, without defaults.
 pub fn given(words: &[&str]) -> EngineArgs {
     crate::cli::table_rules::typed(&TABLE, EngineArgs::default(), words)
+}
+
+/// What these flags give to workloads, defaults included.
+pub fn workload_values(words: &[&str]) -> WorkloadValues {
+    given(words).or(EngineArgs::presets()).workload_values
 }
 
 /// Settings with an engine URL, a model and 100 tokens per GB, unless the flags say otherwise.

@@ -1,5 +1,5 @@
-//! Questions to a person, on a terminal with a menu for the arrow keys, elsewhere with numbered lists. Where the answers are
-//! read from is the asker's business. Must never know what is asked for.
+//! Questions to a person: on a terminal a menu for the arrow keys, elsewhere numbered lists. The caller supplies the
+//! keyboard that answers come from.
 
 use std::io::{self, Write};
 
@@ -11,12 +11,12 @@ use super::terminal::wrapped;
 pub enum Ended {
     /// Ctrl-C or Ctrl-D.
     Cancelled,
-    /// The input ended, and it was no terminal.
+    /// The input ended and was not a terminal.
     EndOfInput,
     Failed(io::Error),
 }
 
-/// An answer, or the wish to go back one question.
+/// An answer, or a step back to the previous question.
 #[derive(Debug, PartialEq)]
 pub enum Reply<T> {
     Value(T),
@@ -37,13 +37,13 @@ pub trait Keyboard {
     fn is_terminal(&self) -> bool;
     /// A line without its end.
     fn line(&mut self) -> Result<String, Ended>;
-    /// Switches to single keys and back to lines.
+    /// Switches between single keys and lines.
     fn single_keys(&mut self, on: bool) -> Result<(), Ended>;
-    /// The next key, between the two.
+    /// The next key; only while single keys are on.
     fn key(&mut self) -> Result<Key, Ended>;
 }
 
-/// What stands above a question.
+/// Title and explanation of a question.
 pub struct Heading<'a> {
     pub title: &'a str,
     /// May be empty, may have several lines.
@@ -55,13 +55,13 @@ pub struct Heading<'a> {
 pub struct Prompter<'a> {
     keyboard: &'a mut dyn Keyboard,
     out: Box<dyn Write + 'a>,
-    /// Whether a menu can be drawn over itself.
+    /// Whether a menu can be redrawn in place.
     terminal: bool,
     colour: bool,
 }
 
 const BACK: &str = "<";
-/// Columns of a choice before what it means.
+/// Columns of a choice before its meaning.
 const CHOICE_WIDTH: usize = 18;
 /// Columns of a label in the summary.
 const LABEL_WIDTH: usize = 26;
@@ -116,13 +116,13 @@ impl<'a> Prompter<'a> {
         self.put(&format!("{text}{rule}\n"))
     }
 
-    /// A line that something did not go as wanted, or is over.
+    /// A line about something that failed or has ended.
     pub fn remark(&mut self, text: &str) -> Result<(), Ended> {
         let text = self.painted(YELLOW, text);
         self.put(&format!("  {text}\n"))
     }
 
-    /// A file was written, and how to use it. `indent` stands before both lines.
+    /// Reports a written file and the command that uses it. `indent` precedes both lines.
     pub fn saved(&mut self, indent: &str, text: &str, replay: &str) -> Result<(), Ended> {
         let text = if indent.is_empty() {
             text.to_string()
@@ -137,7 +137,7 @@ impl<'a> Prompter<'a> {
         self.put("\n")
     }
 
-    /// Any text; nothing means the default.
+    /// Any text; an empty answer means the default.
     pub fn text(&mut self, heading: &Heading, default: &str) -> Result<Reply<String>, Ended> {
         self.heading(heading)?;
         let answer = self.answer(&self.default_hint(Some(default).filter(|text| !text.is_empty())))?;
@@ -151,7 +151,7 @@ impl<'a> Prompter<'a> {
         }))
     }
 
-    /// A text that `check` takes; `complaint` is what is wrong with others.
+    /// A text that `check` accepts; `complaint` is shown for others.
     pub fn number(
         &mut self,
         heading: &Heading,
@@ -190,7 +190,7 @@ impl<'a> Prompter<'a> {
         }
     }
 
-    /// One of several, by its place; each has a name and what it means.
+    /// The index of one of several choices, each a name and its meaning.
     pub fn choose(
         &mut self,
         heading: &Heading,

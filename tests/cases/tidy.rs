@@ -41,17 +41,19 @@ const LAYERS: [&[&str]; 8] = [
     &["commands.rs"],
 ];
 /// The modules of `engine` from the ground up: each may use those before it.
-const ENGINE_ORDER: [&str; 17] = [
+const ENGINE_ORDER: [&str; 19] = [
     "api_key",
     "trust",
     "failure",
     "timestamp",
-    "flags",
+    "args",
+    "row",
     "config",
     "ask",
-    "settings",
     "tokens",
     "workload",
+    "flags",
+    "settings",
     "stream",
     "samples",
     "wire",

@@ -1,4 +1,4 @@
-//! What the help of `engine` says around its flags: what is measured, exit codes, environment, examples.
+//! The help of `engine` around its flags: what is measured, exit codes, environment, examples.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};

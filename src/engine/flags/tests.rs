@@ -1,11 +1,13 @@
 //! The flag table of `engine`: defaults, every flag's field, choices, abbreviations.
 
 use super::*;
-use crate::cli::flag::{Kind, Preset};
-
-fn typed(words: &[&str]) -> EngineArgs {
-    crate::cli::table_rules::typed(&TABLE, EngineArgs::default(), words)
-}
+use crate::cli::flag::Kind;
+use crate::cli::table_rules;
+use crate::engine::args::WorkloadValue;
+use crate::engine::config::Sizes;
+use crate::engine::testing::given as typed;
+use crate::engine::workload;
+use crate::python::big_int::BigInt;
 
 #[test]
 fn nothing_given_is_nothing_set_and_the_defaults_are_the_references() {
@@ -15,104 +17,93 @@ fn nothing_given_is_nothing_set_and_the_defaults_are_the_references() {
         (args.kv_cache_volume, args.seed, args.output_dir),
         (Some(100.0), Some(BigInt::from(42)), Some(".".into()))
     );
-    assert_eq!(
-        (
-            args.ldp_num_contexts,
-            args.ldp_context_length,
-            args.ldp_system_prompt_length
-        ),
-        (Some(5), Some(5000), Some(1000))
-    );
-    assert_eq!(
-        (args.ldp_num_permutations, args.ldp_num_inflight_requests),
-        (Some(10), Some(1))
-    );
-    assert_eq!(
-        (args.ldp_max_output_length, args.ldqa_max_output_length),
-        (Some(128), Some(128))
-    );
-    assert_eq!(
-        (args.ldqa_document_length, args.ldqa_query_per_document),
-        (Some(10000), Some(2))
-    );
-    assert_eq!(
-        (args.ldqa_shuffle_policy, args.ldqa_num_inflight_requests),
-        (Some(ShufflePolicy::Random), Some(3))
-    );
-    assert_eq!(
-        (args.mrc_shared_prompt_length, args.mrc_chat_history_length),
-        (Some(2000), Some(10000))
-    );
-    assert_eq!(
-        (args.mrc_user_input_length, args.mrc_output_length),
-        (Some(50), Some(200))
-    );
-    assert_eq!((args.mrc_qps, args.mrc_duration), (Some(1.0), Some(60.0)));
-    assert_eq!(
-        (args.psf_context_length, args.psf_prefix_ratio, args.psf_thrash),
-        (Some(8000), Some(0.8), Some(20.0))
-    );
-    assert_eq!((args.rp_request_length, args.rp_num_requests), (Some(10000), Some(50)));
-    assert_eq!(
-        (
-            args.rag_num_samples,
-            args.rag_max_output_length,
-            args.rag_doc_align_tokens
-        ),
-        (Some(50), Some(1024), Some(256))
-    );
+    let values = &args.workload_values;
+    for (flag, default) in [
+        ("ldp-num-contexts", 5),
+        ("ldp-context-length", 5000),
+        ("ldp-system-prompt-length", 1000),
+        ("ldp-num-permutations", 10),
+        ("ldp-num-inflight-requests", 1),
+        ("ldp-max-output-length", 128),
+        ("ldqa-document-length", 10000),
+        ("ldqa-query-per-document", 2),
+        ("ldqa-num-inflight-requests", 3),
+        ("ldqa-max-output-length", 128),
+        ("mrc-shared-prompt-length", 2000),
+        ("mrc-chat-history-length", 10000),
+        ("mrc-user-input-length", 50),
+        ("mrc-output-length", 200),
+        ("psf-context-length", 8000),
+        ("rp-request-length", 10000),
+        ("rp-num-requests", 50),
+    ] {
+        assert_eq!(values.int(flag).unwrap(), default, "--{flag}");
+    }
+    for (flag, default) in [
+        ("mrc-qps", 1.0),
+        ("mrc-duration", 60.0),
+        ("psf-prefix-ratio", 0.8),
+        ("psf-thrash", 20.0),
+    ] {
+        assert_eq!(values.float(flag).unwrap(), default, "--{flag}");
+    }
+    assert_eq!(values.get("ldqa-shuffle-policy"), Some(WorkloadValue::Choice("random")));
     assert_eq!(
         (args.engine_url, args.workload, args.model, args.ignore_eos),
         (None, None, None, None)
     );
 }
 
-/// Every row sets a field, and no two rows set the same one.
+/// Every row sets a value under its own name, and no two rows set the same one.
 #[test]
-fn every_flag_reaches_a_field_of_its_own() {
+fn every_flag_reaches_a_value_of_its_own() {
     let mut seen: Vec<EngineArgs> = vec![EngineArgs::default()];
     for spec in TABLE.specs() {
         let word = format!("--{}", spec.long);
-        let args = match spec.kind {
+        let mut args = match spec.kind {
             Kind::Help => continue,
             Kind::Value if spec.choices.is_empty() => typed(&[&word, "7"]),
             Kind::Value => typed(&[&word, spec.choices[0]]),
             _ => typed(&[&word]),
         };
         assert!(!seen.contains(&args), "{word}");
-        // The flag's name is the field's name.
-        assert!(format!("{args:?}").contains(&format!("{}: Some", spec.long.replace('-', "_"))));
-        seen.push(args);
+        seen.push(args.clone());
+        // Config files take values by the flag's name.
+        let key = spec.long.replace('-', "_");
+        assert!(args.value(&key).is_some(), "{word}");
+        args.clear(&key);
+        assert_eq!(args, EngineArgs::default(), "{word}");
     }
 }
 
 #[test]
-fn every_listed_choice_is_taken_and_no_two_mean_the_same() {
-    for flag in TABLE.flags.iter().filter(|flag| !flag.spec.choices.is_empty()) {
-        let mut results: Vec<EngineArgs> = Vec::new();
-        for choice in flag.spec.choices {
-            let mut args = EngineArgs::default();
-            (flag.set)(&mut args, choice).unwrap();
-            assert!(!results.contains(&args), "--{} {choice}", flag.spec.long);
-            results.push(args);
-        }
-        assert!((flag.set)(&mut EngineArgs::default(), "?").is_err());
+fn the_table_keeps_to_the_rules_of_all_tables() {
+    table_rules::choices_are_taken_and_differ(&TABLE);
+    table_rules::rows_are_complete(&TABLE);
+}
+
+/// The getters of workloads name flags by text; what a workload's own check reads must be in the table.
+#[test]
+fn every_workload_can_be_run_with_its_defaults() {
+    let args = EngineArgs::presets();
+    for workload in WORKLOADS {
+        let checked = workload::check(workload, &args.workload_values, &Sizes::new(100.0, 6553));
+        assert_eq!(checked.is_err(), workload.refusal().is_some(), "{}", workload.name);
     }
 }
 
 #[test]
-fn rows_are_complete() {
-    for spec in TABLE.specs() {
-        assert_eq!(spec.value_name.is_empty(), spec.kind != Kind::Value, "--{}", spec.long);
-        let explained = !spec.help.is_empty() && (spec.kind == Kind::Help || !spec.detail.is_empty());
-        assert!(explained, "--{}", spec.long);
-        if let Preset::Text(text) = spec.preset {
-            assert!(
-                spec.choices.is_empty() || spec.choices.contains(&text),
-                "--{}",
-                spec.long
-            );
-        }
+fn flags_of_an_absent_workload_are_refused_with_advice() {
+    assert!(!ABSENT_FLAGS.is_empty());
+    for absent in ABSENT_FLAGS {
+        let word = format!("--{}", absent.long);
+        let mut parser = lexopt::Parser::from_args([word.as_str(), "1"]);
+        let refused = TABLE.walk(&mut parser, &mut EngineArgs::default());
+        let expected = format!(
+            "lmcache-bench engine: argument {word}: the workload rag-qa-quality is not in this build; leave the flag out, or \
+             run it with LMCache 0.5.4 or later"
+        );
+        assert_eq!(refused.expect_err("an absent flag").to_string(), expected);
     }
 }
 
@@ -130,7 +121,7 @@ fn one_command_line_is_laid_over_another() {
 fn values_can_be_set_by_name() {
     let mut args = EngineArgs::default();
     assert_eq!(args.set("mrc-qps", "1_0"), Some(Ok(())));
-    assert_eq!(args.mrc_qps, Some(10.0));
+    assert_eq!(args.workload_values.float("mrc-qps").unwrap(), 10.0);
     assert!(args.set("workload", "x").unwrap().unwrap_err().contains("choose from"));
     assert_eq!(args.set("no-such-flag", "1"), None);
 }

@@ -1,5 +1,5 @@
-//! Config files: JSON objects that LMCache reads and writes too. Must never hold a URL, a key or an output setting when
-//! written, and never trust a type when read.
+//! Config files: JSON objects that LMCache reads and writes too. What is written has no URL, no API key and no output
+//! setting; docs/formats.md describes the format.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,46 +12,36 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use super::items::{GENERAL, Item, RAG_DATASET, REQUIRED, is_rag, workload_items};
+use super::items::{GENERAL, Item, REQUIRED, workload_items};
 use crate::cli::flag::{Flag, Kind};
 use crate::cli::nearest::nearest;
-use crate::engine::flags::{EngineArgs, TABLE, WorkloadName};
+use crate::engine::args::{EngineArgs, WorkloadName};
+use crate::engine::flags::TABLE;
+use crate::engine::workload::{ABSENT_FLAGS, WORKLOADS};
 use crate::error::{Error, shortened};
 use crate::python::json::{self, Bounded};
 use crate::python::quote::quoted;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
-/// No config file comes near this.
+/// Far more than any config file has.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// What the values of all known keys together may cost in memory.
+/// Memory for the values of all known keys together.
 const VALUES_BYTES_MAX: usize = 1 << 20;
-/// Unknown keys that are named; the others are counted.
+/// Unknown keys that are noted by name; more are counted.
 const NOTES_MAX: usize = 20;
-/// Of a key in a sentence.
+/// Characters of a key in a sentence.
 const KEY_CHARS_MAX: usize = 64;
-/// Of what is wrong with a file.
+/// Characters of the sentence about a broken file.
 const WHAT_CHARS_MAX: usize = 600;
-/// What is about the command line itself, so that a file cannot give it.
+/// Flags about the command line itself, which a file cannot give.
 const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
-/// Keys that LMCache keeps in files or hands around, and that say nothing here.
+/// Keys of LMCache that mean nothing here; they are ignored without a note.
 const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
-/// What LMCache does not write, in the order in which it is added when it is not the default.
-const OURS: [&str; 11] = [
-    "seed",
-    "tokenizer",
-    "exact_lengths",
-    "ldp_order",
-    "mrc_pacing",
-    "usage_per_event",
-    "connect_timeout_s",
-    "first_token_timeout_s",
-    "stall_timeout_s",
-    "request_timeout_s",
-    "no_certificate",
-];
+/// Our flags that say where results go; a written file leaves them out.
+const OUTPUT_FLAGS: [&str; 3] = ["format", "output", "requests-jsonl"];
 
-/// What a file gives, and sentences about keys that it cannot give.
+/// What a file gives, and notes about keys without effect.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
     let complaint = |what: String| {
         let what = shortened(&what, WHAT_CHARS_MAX);
@@ -82,7 +72,7 @@ fn given(text: &[u8]) -> Result<(EngineArgs, Vec<String>), String> {
             set.map_err(|why| format!("{key}: {why}"))?;
         }
     }
-    let mut notes: Vec<String> = keys.unknown.iter().map(|key| unknown(key)).collect();
+    let mut notes: Vec<String> = keys.unknown.iter().map(|key| without_effect(key)).collect();
     if keys.more > 0 {
         let more = keys.more;
         notes.push(format!(
@@ -99,7 +89,7 @@ fn row(key: &str) -> Option<&'static Flag<EngineArgs>> {
     row.filter(|_| !NOT_IN_FILES.contains(&key) && !key.contains('-'))
 }
 
-/// The keys of a file, one after the other: what is unknown is read over and never kept.
+/// The keys of a file. The values of unknown ones are skipped, not kept.
 #[derive(Default)]
 struct Keys {
     known: Map<String, Value>,
@@ -110,7 +100,7 @@ struct Keys {
 }
 
 fn keys(text: &[u8]) -> Result<Keys, String> {
-    // Strict beyond the mark: a NaN that were read as nothing would silently be the default.
+    // NaN is no JSON and is refused: read as null, it would silently become the default.
     let mut reader = serde_json::Deserializer::from_slice(text);
     let keys = reader
         .deserialize_any(KeysVisitor)
@@ -169,7 +159,13 @@ fn texts(value: &Value, kind: Kind) -> Result<Vec<String>, String> {
     }
 }
 
-fn unknown(key: &str) -> String {
+/// The note about a key that stands for no flag of this build.
+fn without_effect(key: &str) -> String {
+    let flag = key.replace('_', "-");
+    let absent = ABSENT_FLAGS.iter().find(|absent| absent.long == flag);
+    if let Some(absent) = absent.filter(|_| !key.contains('-')) {
+        return format!("the config file's key {key} has no effect: {}", absent.advice);
+    }
     let keys: Vec<String> = TABLE
         .flags
         .iter()
@@ -188,43 +184,54 @@ fn unknown(key: &str) -> String {
 
 /// Takes back what belongs to other workloads than `name`, as LMCache does with a file.
 pub fn clear_other_workloads(args: &mut EngineArgs, name: WorkloadName) {
-    let others = WorkloadName::ALL.into_iter().filter(|&other| other != name);
-    for item in others.flat_map(workload_items) {
-        args.clear(item.key);
+    let others = WORKLOADS.iter().filter(|workload| workload.name() != name);
+    for item in others.flat_map(|workload| workload_items(Some(workload.name()))) {
+        args.clear(&item.key());
     }
 }
 
 /// The keys of an exported file that are always there, in LMCache's order.
-pub fn exported_items(args: &EngineArgs) -> Vec<&'static Item> {
-    let of = |list: &'static [Item], key: &str| list.iter().find(|item| item.key == key);
+pub fn exported_items(args: &EngineArgs) -> Vec<Item> {
+    let of = |list: &[Item], flag: &str| list.iter().find(|item| item.flag == flag).copied();
     let first = [
         of(GENERAL, "model"),
         of(REQUIRED, "workload"),
-        of(GENERAL, "kv_cache_volume"),
-        of(REQUIRED, "tokens_per_gb_kvcache"),
-        of(GENERAL, "ignore_eos"),
-        of(GENERAL, "no_warmup"),
+        of(GENERAL, "kv-cache-volume"),
+        of(REQUIRED, "tokens-per-gb-kvcache"),
+        of(GENERAL, "ignore-eos"),
+        of(GENERAL, "no-warmup"),
     ];
-    let of_workload = args.workload.map_or(&[][..], workload_items);
-    let rag = is_rag(args).then_some(&RAG_DATASET);
-    first.into_iter().flatten().chain(of_workload).chain(rag).collect()
+    first
+        .into_iter()
+        .flatten()
+        .chain(workload_items(args.workload))
+        .collect()
+}
+
+/// Keys that LMCache does not write, in the order in which they are added when they are not the default.
+fn added_keys() -> impl Iterator<Item = String> {
+    let specs = TABLE.specs().into_iter();
+    let ours = specs.filter(|spec| !spec.group.of_reference && !OUTPUT_FLAGS.contains(&spec.long));
+    std::iter::once("seed")
+        .chain(ours.map(|spec| spec.long))
+        .map(|flag| flag.replace('-', "_"))
 }
 
 /// The settings as a file, `items` first and in their order, then ours that are not the default.
-pub fn render(args: &EngineArgs, items: &[&'static Item]) -> String {
+pub fn render(args: &EngineArgs, items: &[Item]) -> String {
     let mut fields = Map::new();
     for item in items {
         if let Some(value) = item.value_or_default(args) {
-            fields.insert(item.key.to_string(), value);
+            fields.insert(item.key(), value);
         }
     }
     let presets = EngineArgs::presets();
-    for key in OURS {
-        if let Some(value) = args.value(key)
-            && presets.value(key).as_ref() != Some(&value)
+    for key in added_keys() {
+        if let Some(value) = args.value(&key)
+            && presets.value(&key).as_ref() != Some(&value)
             && value != Value::Bool(false)
         {
-            fields.insert(key.to_string(), value);
+            fields.insert(key, value);
         }
     }
     let text = serde_json::to_string_pretty(&Value::Object(fields)).expect("values in memory are JSON");
@@ -239,7 +246,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-/// JSON with everything beyond ASCII escaped, which can only stand within its texts.
+/// JSON text with everything beyond ASCII escaped, as Python writes it. Such characters occur only within strings.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
@@ -265,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_told_and_the_nearest_named() {
+    fn unknown_keys_are_noted_with_the_nearest_known() {
         let fields = serde_json::json!({"workloud": "x", "has_lmcache": true, "config": "y"});
         let (args, notes) = given(fields.to_string().as_bytes()).unwrap();
         assert_eq!(args, EngineArgs::default());
@@ -278,7 +285,7 @@ mod tests {
 
     #[test]
     fn wrong_types_name_their_key() {
-        for (fields, said) in [
+        for (fields, expected) in [
             (serde_json::json!({"mrc_qps": []}), ""),
             (
                 serde_json::json!({"mrc_qps": {}}),
@@ -295,9 +302,9 @@ mod tests {
             (serde_json::json!({"workload": "x"}), "workload: invalid choice: 'x'"),
         ] {
             let outcome = given(fields.to_string().as_bytes());
-            match said {
+            match expected {
                 "" => assert!(outcome.is_ok()),
-                said => assert!(outcome.as_ref().is_err_and(|why| why.contains(said)), "{outcome:?}"),
+                expected => assert!(outcome.as_ref().is_err_and(|why| why.contains(expected)), "{outcome:?}"),
             }
         }
     }
@@ -330,8 +337,8 @@ mod tests {
             ("{} {}", "it is not JSON"),
             (&many, "it has too many parts"),
         ] {
-            let said = given(text.as_bytes()).unwrap_err();
-            assert!(said.contains(why), "{said}");
+            let refused = given(text.as_bytes()).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
         }
     }
 }

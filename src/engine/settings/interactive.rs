@@ -1,11 +1,12 @@
-//! Asking for what the command line does not give: required settings, general ones, the workload's, then a summary. Must
-//! never run or write anything itself.
+//! Asking for what the command line does not give: required settings, general ones, the workload's, then a summary. What is
+//! to be done with the answers is returned, and done elsewhere.
 
 use serde_json::Value;
 
-use super::items::{GENERAL, Input, Item, RAG_DATASET, REQUIRED, is_rag, workload_items};
-use crate::engine::config::rag_is_absent;
-use crate::engine::flags::{EngineArgs, WorkloadName};
+use super::items::{GENERAL, Item, REQUIRED, workload_items};
+use crate::engine::args::{EngineArgs, WorkloadName};
+use crate::engine::workload;
+use crate::engine::workload::descriptor::Input;
 use crate::python::number::{float, int};
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 
@@ -39,16 +40,16 @@ enum Section {
 
 #[derive(Clone, Copy, Debug)]
 enum Question {
-    Item(&'static Item),
+    Item(Item),
     HasServer,
     Gate(Section),
 }
 
-/// The settings so far, and how they came about.
+/// The settings so far, and the questions that led to them.
 pub struct Interview {
     pub args: EngineArgs,
     /// Keys in the order in which they were given, as an exported file lists them.
-    pub order: Vec<&'static Item>,
+    pub order: Vec<Item>,
     has_server: Option<bool>,
     gates: Vec<(Section, bool)>,
     /// Answered questions, for going back.
@@ -57,8 +58,8 @@ pub struct Interview {
 
 impl Interview {
     pub fn new(args: &EngineArgs) -> Interview {
-        let of_workload = args.workload.map_or(&[][..], workload_items);
-        let given = REQUIRED.iter().chain(GENERAL).chain(of_workload);
+        let given = REQUIRED.iter().chain(GENERAL).copied();
+        let given = given.chain(workload_items(args.workload));
         Interview {
             order: given.filter(|item| item.is_set(args)).collect(),
             has_server: args.lmcache_url.as_ref().map(|_| true),
@@ -68,7 +69,7 @@ impl Interview {
         }
     }
 
-    /// Asks until there is something to do.
+    /// Asks until an action is chosen.
     pub fn run(&mut self, prompter: &mut Prompter) -> Result<Action, Ended> {
         loop {
             let back = !self.trail.is_empty();
@@ -91,12 +92,12 @@ impl Interview {
         }
     }
 
-    /// Derived from the answers alone, so that taking one back asks for it again.
+    /// Follows from the answers alone, so an answer that is taken back is asked for again.
     fn next_question(&self) -> Option<Question> {
         self.required_question().or_else(|| {
-            let unset = |items: &'static [Item]| items.iter().find(|item| !item.is_set(&self.args));
-            let of_workload = self.args.workload.map_or(&[][..], workload_items);
-            [(Section::General, GENERAL), (Section::Workload, of_workload)]
+            let unset = |items: Vec<Item>| items.into_iter().find(|item| !item.is_set(&self.args));
+            let of_workload = workload_items(self.args.workload);
+            [(Section::General, GENERAL.to_vec()), (Section::Workload, of_workload)]
                 .into_iter()
                 .find_map(|(section, items)| match (unset(items), self.gate(section)) {
                     (Some(_), None) => Some(Question::Gate(section)),
@@ -109,18 +110,18 @@ impl Interview {
     fn required_question(&self) -> Option<Question> {
         let args = &self.args;
         let sized = args.tokens_per_gb_kvcache.is_some();
-        for item in REQUIRED {
-            let wanted = match item.key {
-                "lmcache_url" if !sized && self.has_server.is_none() => return Some(Question::HasServer),
-                "lmcache_url" => !sized && self.has_server == Some(true),
-                "tokens_per_gb_kvcache" => !self.asks_server(),
+        for &item in REQUIRED {
+            let wanted = match item.flag {
+                "lmcache-url" if !sized && self.has_server.is_none() => return Some(Question::HasServer),
+                "lmcache-url" => !sized && self.has_server == Some(true),
+                "tokens-per-gb-kvcache" => !self.asks_server(),
                 _ => true,
             };
             if wanted && !item.is_set(args) {
                 return Some(Question::Item(item));
             }
         }
-        (is_rag(args) && !RAG_DATASET.is_set(args)).then_some(Question::Item(&RAG_DATASET))
+        None
     }
 
     fn asks_server(&self) -> bool {
@@ -150,7 +151,7 @@ impl Interview {
                     Reply::Value(text) => text,
                     Reply::Back => return Ok(true),
                 };
-                let set = self.args.set(&item.flag(), &text);
+                let set = self.args.set(item.flag, &text);
                 if let Some(Err(why)) = set {
                     prompter.remark(&format!("{why}."))?;
                     return Ok(false);
@@ -182,8 +183,8 @@ impl Interview {
     fn step_back(&mut self) {
         match self.trail.pop() {
             Some(Question::Item(item)) => {
-                self.args.clear(item.key);
-                self.order.retain(|given| given.key != item.key);
+                self.args.clear(&item.key());
+                self.order.retain(|given| given.flag != item.flag);
             }
             Some(Question::HasServer) => self.has_server = None,
             Some(Question::Gate(section)) => self.gates.retain(|(of, _)| *of != section),
@@ -193,16 +194,15 @@ impl Interview {
 
     fn summary(&self) -> Vec<(String, String)> {
         let asks_server = self.asks_server();
-        let required = REQUIRED.iter().filter(|item| match item.key {
-            "lmcache_url" => asks_server,
-            "tokens_per_gb_kvcache" => !asks_server,
+        let required = REQUIRED.iter().filter(|item| match item.flag {
+            "lmcache-url" => asks_server,
+            "tokens-per-gb-kvcache" => !asks_server,
             _ => true,
         });
-        let rag = is_rag(&self.args).then_some(&RAG_DATASET);
-        let of_workload = self.args.workload.map_or(&[][..], workload_items);
-        let items = required.chain(rag).chain(GENERAL).chain(of_workload);
+        let items = required.chain(GENERAL).copied();
         items
-            .map(|item| (item.title.to_string(), shown(item, &self.args)))
+            .chain(workload_items(self.args.workload))
+            .map(|item| (item.title.to_string(), shown(&item, &self.args)))
             .collect()
     }
 }
@@ -215,7 +215,7 @@ fn heading<'a>(title: &'a str, about: &'a str, back: bool) -> Heading<'a> {
 fn shown(item: &Item, args: &EngineArgs) -> String {
     match item.value_or_default(args) {
         Some(Value::Bool(on)) => if on { "True" } else { "False" }.to_string(),
-        Some(Value::String(text)) if text.is_empty() && item.key == "model" => "(auto-detect)".to_string(),
+        Some(Value::String(text)) if text.is_empty() && item.flag == "model" => "(auto-detect)".to_string(),
         Some(Value::String(text)) if !text.is_empty() => text,
         Some(value @ Value::Number(_)) => value.to_string(),
         _ => "(not set)".to_string(),
@@ -223,7 +223,7 @@ fn shown(item: &Item, args: &EngineArgs) -> String {
 }
 
 /// The answer as it would be typed after the flag.
-fn ask_item(item: &'static Item, back: bool, prompter: &mut Prompter) -> Result<Reply<String>, Ended> {
+fn ask_item(item: Item, back: bool, prompter: &mut Prompter) -> Result<Reply<String>, Ended> {
     let heading = heading(item.title, item.about, back);
     let default = item.default_text();
     match item.input {
@@ -253,7 +253,7 @@ fn ask_item(item: &'static Item, back: bool, prompter: &mut Prompter) -> Result<
 }
 
 fn choose(
-    item: &'static Item,
+    item: Item,
     about: &'static [&'static str],
     heading: &Heading,
     prompter: &mut Prompter,
@@ -267,12 +267,18 @@ fn choose(
     loop {
         match prompter.choose(heading, &choices, selected)? {
             Reply::Back => return Ok(Reply::Back),
-            Reply::Value(at) if names[at] == WorkloadName::RagQaQuality.text() => {
-                prompter.remark(&format!("{}.", rag_is_absent()))?;
-            }
-            Reply::Value(at) => return Ok(Reply::Value(names[at].to_string())),
+            Reply::Value(at) => match refusal(item, names[at]) {
+                Some(why) => prompter.remark(&format!("{why}."))?,
+                None => return Ok(Reply::Value(names[at].to_string())),
+            },
         }
     }
+}
+
+/// Why a choice cannot be taken: a workload that is not in this build.
+fn refusal(item: Item, choice: &str) -> Option<&'static str> {
+    let workload = workload::named(choice).filter(|_| item.flag == "workload")?;
+    workload.refusal()
 }
 
 /// A port or a host as a whole address.

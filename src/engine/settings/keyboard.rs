@@ -1,4 +1,4 @@
-//! Standard input as a keyboard: whole lines, and single keys where it is a terminal. Must never hold more than a line.
+//! Standard input as a keyboard: lines, and single keys where it is a terminal.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, StdinLock};
 use std::os::fd::AsFd;
@@ -15,7 +15,8 @@ const CTRL_D: u8 = 4;
 const ESCAPE: u8 = 27;
 
 pub struct Stdin {
-    /// With a buffer of our own, larger than std's, which then stays empty: std does not tell what its own holds.
+    /// With a buffer of our own, because std does not show what its own holds. It is larger than std's, which then
+    /// stays empty.
     input: BufReader<StdinLock<'static>>,
     is_terminal: bool,
     raw: Option<RawMode>,
@@ -31,14 +32,14 @@ impl Stdin {
         }
     }
 
-    /// The next byte, or nothing at the end of the input. A signal that asks for an end is an end.
+    /// The next byte, or nothing at the end of the input. A signal that ends the program cancels.
     fn byte(&mut self) -> Result<Option<u8>, Ended> {
         loop {
             if signal::received().is_some() {
                 return Err(Ended::Cancelled);
             }
             let here = !self.input.buffer().is_empty();
-            // Not in the read: a signal just before it would go unnoticed.
+            // Waiting in the read would miss a signal that came just before it.
             if !here && !files::wait_readable(self.input.get_ref().as_fd(), TICK).map_err(Ended::Failed)? {
                 continue;
             }
@@ -101,7 +102,7 @@ impl Keyboard for Stdin {
         match self.byte()? {
             None | Some(CTRL_C | CTRL_D) => Err(Ended::Cancelled),
             Some(b'\r' | b'\n') => Ok(Key::Enter),
-            // An arrow is three bytes; other keys that begin so are nothing.
+            // An arrow is three bytes; other keys that begin with ESC do nothing.
             Some(ESCAPE) => match (self.byte()?, self.byte()?) {
                 (Some(b'['), Some(b'A')) => Ok(Key::Up),
                 (Some(b'['), Some(b'B')) => Ok(Key::Down),

@@ -1,6 +1,7 @@
-//! From what was typed to settings that can be run: config files, questions, and what servers can tell. Must never send a
-//! benchmark request.
+//! From the command line to settings that can be run: config files, questions, answers of servers, checks. No benchmark
+//! request is sent.
 
+mod check;
 pub(crate) mod file;
 mod interactive;
 mod items;

@@ -1,5 +1,4 @@
-//! The way from a command line to a run: file, questions, servers, checks, or an export instead of a run. Must never send a
-//! benchmark request.
+//! From a command line to a run: config file, questions, servers, checks; or an export instead of a run.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +7,22 @@ use super::interactive::{Action, Interview};
 use super::items::Item;
 use crate::cli::PROGRAM;
 use crate::engine::api_key::ApiKey;
+use crate::engine::args::EngineArgs;
 use crate::engine::ask::discover::{self, Engine};
-use crate::engine::config::{EngineConfig, base_url, rag_is_absent};
-use crate::engine::flags::EngineArgs;
-use crate::engine::settings::items::is_rag;
+use crate::engine::config::{EngineConfig, base_url};
+use crate::engine::flags::TABLE;
 use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 use crate::url::literal_path_note;
 
-/// What stands behind an address in each question.
+/// Paths that are added to the address of an engine or server.
 const PAGES: [&str; 3] = ["/chat/completions", "/completions", "/v1/models"];
 const EXPORT_DEFAULT: &str = "bench_config.json";
 
 /// What a command line leads to.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// Settings that can be run, and sentences that people should see before.
+    /// Settings that can be run, and notes to show before the run.
     Run {
         config: Box<EngineConfig>,
         notes: Vec<String>,
@@ -44,6 +43,9 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
         file::clear_other_workloads(&mut from_file, name);
     }
     let given = args.clone().or(from_file);
+    if let Some(refusal) = given.workload.and_then(|name| name.descriptor().refusal()) {
+        return Err(Error::Settings(refusal.into()));
+    }
     let missing = missing(&given);
     let may_ask = args.config.is_none() && args.export_config.is_none() && args.no_interactive != Some(true);
     if !missing.is_empty() && may_ask {
@@ -95,9 +97,6 @@ fn missing(args: &EngineArgs) -> Vec<&'static str> {
     if !sized {
         missing.push("--tokens-per-gb-kvcache or --lmcache-url");
     }
-    if is_rag(args) && args.rag_dataset.is_none() {
-        missing.push("--rag-dataset");
-    }
     missing
 }
 
@@ -122,8 +121,8 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     Ok(args)
 }
 
-/// Addresses are shown, in reports and messages; what is secret must not stand in them. What looks like an address and is
-/// none would be taken for a host's name, or for the usual port.
+/// Refuses an address with a user or password in it, because reports and messages show addresses, and one that is malformed,
+/// which would be read as a host name or with the default port.
 fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
@@ -153,15 +152,15 @@ fn checked(args: &EngineArgs) -> Result<EngineConfig, Error> {
     EngineConfig::resolve(args, model, args.tokens_per_gb_kvcache.unwrap_or_default())
 }
 
-/// Typed settings that this workload ignores, which the reference does not tell.
+/// A note about typed settings that this workload ignores; the reference says nothing.
 fn unused(args: &EngineArgs) -> Vec<String> {
     let Some(name) = args.workload else {
         return Vec::new();
     };
     let mut others = args.clone();
-    // What is left after taking back the workload's own was typed for nothing.
+    // What this takes back was typed without effect.
     file::clear_other_workloads(&mut others, name);
-    let lost = crate::engine::flags::TABLE
+    let lost = TABLE
         .specs()
         .into_iter()
         .map(|spec| (spec.long, spec.long.replace('-', "_")))
@@ -178,7 +177,7 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     )]
 }
 
-/// Files that are written where nobody looks for them.
+/// Notes about paths such as `~/x`, which no shell has expanded: the file is written elsewhere than meant.
 fn literal_paths(config: &EngineConfig) -> Vec<String> {
     let output = &config.output;
     let folder = (output.csv || output.json_summary).then_some(&output.folder);
@@ -191,10 +190,7 @@ fn literal_paths(config: &EngineConfig) -> Vec<String> {
 }
 
 fn export(args: &EngineArgs, path: &Path, prompter: &mut Prompter) -> Result<(), Error> {
-    // A file for LMCache may name the workload that only LMCache has.
-    if !is_rag(args) {
-        checked(args)?;
-    }
+    checked(args)?;
     file::write(path, &file::render(args, &file::exported_items(args)))?;
     let saved = format!("Configuration exported to {}", path.display());
     prompter.saved("", &saved, &replay(path)).map_err(unwritable)
@@ -215,9 +211,6 @@ fn unwritable(ended: Ended) -> Error {
 
 /// Asks for what is missing and does what the person wants.
 fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Result<Outcome, Error> {
-    if is_rag(given) {
-        return Err(rag_is_absent());
-    }
     let mut interview = Interview::new(given);
     let outcome = prompter
         .title(&format!("{PROGRAM} engine — Interactive Setup"))
@@ -239,22 +232,22 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
             Err(ended) => cancelled(ended, given, prompter),
         },
         Action::Quit => {
-            let told = prompter
+            let shown = prompter
                 .blank_line()
                 .and_then(|()| prompter.remark("Quit without running."));
-            told.map_err(unwritable)?;
+            shown.map_err(unwritable)?;
             Ok(Outcome::Quit)
         }
     }
 }
 
-/// A person may leave; an input that ends is a script with too few answers.
+/// A person who leaves is no error; an input that ends is a script with too few answers.
 fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result<Outcome, Error> {
     if let Ended::Failed(_) = ended {
         return Err(unwritable(ended));
     }
-    let told = prompter.blank_line().and_then(|()| prompter.remark("Setup cancelled."));
-    told.map_err(unwritable)?;
+    let shown = prompter.blank_line().and_then(|()| prompter.remark("Setup cancelled."));
+    shown.map_err(unwritable)?;
     match ended {
         Ended::EndOfInput => {
             let missing = missing(args);
@@ -272,7 +265,7 @@ fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result
     }
 }
 
-/// Writes what was answered. What cannot be found out is told, left out of the file, and makes the exit code 1.
+/// Writes what was answered. What servers do not answer is warned about and left out of the file, and the exit code is 1.
 fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter) -> Result<Result<(), Ended>, Error> {
     let Interview {
         mut args, mut order, ..
@@ -333,15 +326,15 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
     )))
 }
 
-/// After the answers: what was found out, then the defaults. Addresses stay out.
-fn append_unasked(order: &mut Vec<&'static Item>, args: &EngineArgs) {
-    order.retain(|item| !["engine_url", "lmcache_url"].contains(&item.key));
+/// Adds to the answers what servers said, then the defaults. Addresses are left out.
+fn append_unasked(order: &mut Vec<Item>, args: &EngineArgs) {
+    order.retain(|item| !["engine-url", "lmcache-url"].contains(&item.flag));
     let all = file::exported_items(args);
-    let found = ["model", "tokens_per_gb_kvcache"].into_iter();
-    let found = found.filter_map(|key| all.iter().find(|item| item.key == key && item.is_set(args)));
+    let found = ["model", "tokens-per-gb-kvcache"].into_iter();
+    let found = found.filter_map(|flag| all.iter().find(|item| item.flag == flag && item.is_set(args)));
     for item in found.chain(&all) {
-        if !order.iter().any(|listed| listed.key == item.key) {
-            order.push(item);
+        if !order.iter().any(|listed| listed.flag == item.flag) {
+            order.push(*item);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::api_key::ApiKey;
-use crate::engine::config::{EngineConfig, WorkloadConfig};
+use crate::engine::config::{EngineConfig, PromptText};
 use crate::error::Error;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::run_detached;
@@ -61,10 +61,7 @@ impl Tokenizer {
                 .map(Tokenizer::Local)
                 .map_err(|cause| unusable(path, &cause));
         }
-        let draws_tokens = matches!(
-            config.workload,
-            WorkloadConfig::LongDocPermutator(_) | WorkloadConfig::PrefixSuffixTuner(_)
-        );
+        let draws_tokens = config.workload.prompt_text != PromptText::RepeatedWord;
         if !draws_tokens && !config.exact_lengths {
             return Ok(Tokenizer::Words(None));
         }
@@ -122,15 +119,15 @@ impl Tokenizer {
             _ if config.exact_lengths => return None,
             _ => &None,
         };
-        match (&config.workload, without) {
-            (WorkloadConfig::LongDocPermutator(_), _) => None,
-            (WorkloadConfig::PrefixSuffixTuner(_), Some(why)) => Some(format!(
+        match (config.workload.prompt_text, without) {
+            (PromptText::SingleTokens, _) => None,
+            (PromptText::RandomTokens, Some(why)) => Some(format!(
                 "no tokenizer ({why}), so prompts are one repeated word, as in LMCache; give --tokenizer PATH for random text"
             )),
-            (WorkloadConfig::PrefixSuffixTuner(_), None) => Some(
+            (PromptText::RandomTokens, None) => Some(
                 "prompt lengths are approximate: random tokens do not all survive being tokenized again".to_string(),
             ),
-            _ => Some(
+            (PromptText::RepeatedWord, _) => Some(
                 "prompt lengths are words less a fixed allowance, as in LMCache; --exact-lengths makes them tokens"
                     .to_string(),
             ),

@@ -1,28 +1,27 @@
-//! The bytes of a chat completion request, as the reference's client writes them. Must never add a field or a blank.
+//! The bytes of a chat completion request, as the reference's client (OpenAI's for Python) writes them.
 
 use crate::engine::config::EngineConfig;
 
-/// Fields of every request stand in this order: model, stream, messages, max_tokens, stream_options, temperature.
+/// Builds bodies with the fields model, stream, messages, max_tokens, stream_options, temperature, in this order.
 #[derive(Clone)]
 pub struct Bodies {
     /// Up to the list of messages.
-    head: Vec<u8>,
-    /// What stands after `max_tokens`.
-    tail: String,
+    before_messages: Vec<u8>,
+    after_max_tokens: String,
 }
 
 /// One message: its role and its content.
 pub type Message<'a> = (&'static str, &'a str);
 
-/// Bytes of a body besides model and messages, and of a message besides role and content; a little more does no harm.
+/// Room for the bytes of a body besides model and messages, and of a message besides its content.
 const OVERHEAD_BYTES: usize = 200;
 const MESSAGE_OVERHEAD_BYTES: usize = 40;
 
 impl Bodies {
     pub fn new(config: &EngineConfig) -> Bodies {
-        let mut head = br#"{"model":"#.to_vec();
-        push_string(&mut head, &config.model);
-        head.extend_from_slice(br#","stream":true,"messages":["#);
+        let mut before_messages = br#"{"model":"#.to_vec();
+        push_string(&mut before_messages, &config.model);
+        before_messages.extend_from_slice(br#","stream":true,"messages":["#);
         let every_event = if config.usage_per_event {
             r#","continuous_usage_stats":true"#
         } else {
@@ -30,8 +29,10 @@ impl Bodies {
         };
         let ignoring = if config.ignore_eos { r#","ignore_eos":true"# } else { "" };
         Bodies {
-            head,
-            tail: format!(r#","stream_options":{{"include_usage":true{every_event}}},"temperature":0.0{ignoring}}}"#),
+            before_messages,
+            after_max_tokens: format!(
+                r#","stream_options":{{"include_usage":true{every_event}}},"temperature":0.0{ignoring}}}"#
+            ),
         }
     }
 
@@ -40,8 +41,8 @@ impl Bodies {
             .clone()
             .map(|(_, content)| content.len() + MESSAGE_OVERHEAD_BYTES)
             .sum();
-        let mut body = Vec::with_capacity(self.head.len() + contents + OVERHEAD_BYTES);
-        body.extend_from_slice(&self.head);
+        let mut body = Vec::with_capacity(self.before_messages.len() + contents + OVERHEAD_BYTES);
+        body.extend_from_slice(&self.before_messages);
         for (at, (role, content)) in messages.enumerate() {
             body.extend_from_slice(if at == 0 { b"{\"role\":" } else { b",{\"role\":" });
             push_string(&mut body, role);
@@ -49,7 +50,7 @@ impl Bodies {
             push_string(&mut body, content);
             body.push(b'}');
         }
-        body.extend_from_slice(format!("],\"max_tokens\":{max_tokens}{}", self.tail).as_bytes());
+        body.extend_from_slice(format!("],\"max_tokens\":{max_tokens}{}", self.after_max_tokens).as_bytes());
         body
     }
 
@@ -59,7 +60,7 @@ impl Bodies {
     }
 }
 
-/// JSON text, with only what must be escaped escaped.
+/// A JSON string in which only what must be escaped is escaped.
 fn push_string(body: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(body, text).expect("text into memory cannot fail");
 }

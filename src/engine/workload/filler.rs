@@ -1,14 +1,14 @@
-//! Text of a wanted length made from one repeated word. Must never draw random numbers.
+//! Text of a wanted length, made from one repeated word.
 
 use std::cmp::Ordering;
 
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 
-/// How often a length is corrected before the best one is taken.
+/// Corrections of a length before the best one is taken.
 const TRIES: usize = 8;
 
-/// `word` as often as wanted, with single blanks between.
+/// `word`, `count` times, with single blanks between.
 pub fn repeated(word: &str, count: u64) -> String {
     let count = usize::try_from(count).expect("lengths are bounded by the config");
     let mut text = String::with_capacity(count * (word.len() + 1));
@@ -39,7 +39,7 @@ pub fn fitted(exact: Option<&Tokenizer>, tokens: u64, words: u64, text: impl Fn(
         let next = (u128::from(wanted) * u128::from(tried.max(1)) / u128::from(cost)) as u64;
         tried = match counted.cmp(&tokens) {
             Ordering::Equal => break,
-            // So close that the rule of three changes nothing: one word less or more.
+            // Too close for the proportion to change anything: one word less or more.
             Ordering::Greater if next == tried => tried.saturating_sub(1),
             Ordering::Less if next == tried => tried + 1,
             _ => next,
@@ -71,7 +71,7 @@ mod tests {
             let text = |words| format!("Document 7: {}", repeated("hi", words));
             let words = fitted(Some(&tokenizer), tokens, tokens - 10, text).unwrap();
             let counted = tokenizer.count(&text(words)).unwrap();
-            // One word of this tokenizer is more than one token, so not every length can be met.
+            // A word is more than one token of this tokenizer, so not every length can be reached.
             assert!(counted.abs_diff(tokens) <= 2, "{tokens}: {counted}");
         }
     }

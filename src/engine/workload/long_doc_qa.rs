@@ -1,11 +1,17 @@
-//! long-doc-qa: questions about documents that the warmup has sent. Must never hold a document longer than its request.
+//! long-doc-qa: questions about documents that the warmup has sent. A document is made for each request anew, so memory
+//! holds one at a time.
 
 use super::body::Bodies;
+use super::descriptor::{
+    Descriptor, Settings, Support, WorkloadFlag, bounded, choice, count, int, length, lmcache_group, pool_size,
+};
 use super::filler::{fitted, repeated};
-use super::window::{Sequence, Window};
-use super::{Phase, Request, Workload};
-use crate::engine::config::{EngineConfig, LongDocQa};
-use crate::engine::flags::ShufflePolicy;
+use super::window::{Counts, Sequence, Window};
+use super::{Phase, Request, WORKLOADS, Workload};
+use crate::choices;
+use crate::cli::flag::Preset;
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 use crate::python::random::PythonRandom;
@@ -18,7 +24,128 @@ const QUESTIONS: [&str; 4] = [
     "Provide a brief overview.",
 ];
 /// What the reference allows for the document's first words.
-const HEAD_WORDS: u64 = 10;
+const FIRST_WORDS: u64 = 10;
+const ANSWER_LENGTH: &str = "ldqa-max-output-length";
+
+choices! {
+    /// The order of the requests.
+    pub enum ShufflePolicy ("policy") {
+        Random = "random",
+        Tile = "tile",
+    }
+}
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "long-doc-qa",
+    about: "Questions about documents that the cache has seen",
+    group: lmcache_group("Workload long-doc-qa"),
+    flags: FLAGS,
+    added_flags: &[],
+    prompt_text: PromptText::RepeatedWord,
+    sets_answer_length: true,
+    support: Support::built::<LongDocQa>(),
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    int!("ldqa-document-length", "10000")
+        .help(
+            "Tokens of one document",
+            "Words less a fixed allowance, as in LMCache; see `--exact-lengths`.",
+        )
+        .question("Document length (tokens)", "Tokens of one document."),
+    int!("ldqa-query-per-document", "2")
+        .help(
+            "Questions about each document",
+            "The documents are sent once in the warmup.",
+        )
+        .question("Queries per document", "Questions about each document."),
+    choice!(
+        "ldqa-shuffle-policy",
+        "POLICY",
+        "random",
+        ShufflePolicy,
+        &[
+            "All questions in random order",
+            "One question to every document, then the next",
+        ]
+    )
+    .help(
+        "Order of the requests",
+        "`random` shuffles all questions with the seed; `tile` asks every document its first question, then \
+         its second.",
+    )
+    .question("Shuffle policy", "The order of the requests."),
+    int!("ldqa-num-inflight-requests", "3")
+        .help("Requests in flight", "The next one is sent as soon as any one ends.")
+        .question("Max inflight requests", "How many requests may be in flight."),
+    int!("ldqa-max-output-length", "128")
+        .help(
+            "Tokens of an answer",
+            "Another value than the default is refused for workloads whose answers have one token.",
+        )
+        .question("Max output length (tokens)", "Tokens of an answer."),
+];
+
+struct LongDocQa {
+    documents: u64,
+    document_tokens: u64,
+    queries_per_document: u64,
+    shuffle: ShufflePolicy,
+    in_flight: u64,
+    max_tokens: u64,
+}
+
+impl Settings for LongDocQa {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<LongDocQa, Error> {
+        let document_tokens = length(values, "ldqa-document-length")?;
+        let queries_per_document = count(values, "ldqa-query-per-document")?;
+        let advice = "lower --kv-cache-volume or --ldqa-query-per-document, or raise --ldqa-document-length";
+        let documents = pool_size(sizes.kv_tokens / document_tokens as f64);
+        bounded(documents * queries_per_document as f64, advice)?;
+        Ok(LongDocQa {
+            documents: documents as u64,
+            document_tokens,
+            queries_per_document,
+            shuffle: values.choice("ldqa-shuffle-policy", ShufflePolicy::from_text)?,
+            in_flight: count(values, "ldqa-num-inflight-requests")?,
+            max_tokens: count(values, "ldqa-max-output-length")?,
+        })
+    }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let words = self.document_tokens.saturating_sub(FIRST_WORDS).max(1);
+        let exact = config.exact_lengths.then_some(tokenizer);
+        let filler_words = fitted(exact, self.document_tokens, words, |words| document(0, words))?;
+        let mut questions = Questions {
+            bodies: Bodies::new(config),
+            filler_words,
+            schedule: schedule(config, &self),
+            settings: self,
+        };
+        let body_bytes = questions.request(Phase::Measured, 0).body.len();
+        Ok(Box::new(Window::new(questions, body_bytes)))
+    }
+}
+
+/// Refuses a length of answers for a workload whose answers have one token, the one check that the reference makes across
+/// workloads. It goes by this workload's flag, whichever runs.
+pub(super) fn check_answer_length(workload: &Descriptor, values: &WorkloadValues) -> Result<(), Error> {
+    let given = values.int(ANSWER_LENGTH)?.to_string();
+    let is_default = FLAGS.iter().any(|flag| {
+        flag.row.spec.long == ANSWER_LENGTH && matches!(flag.row.spec.preset, Preset::Text(default) if default == given)
+    });
+    if workload.sets_answer_length || is_default {
+        return Ok(());
+    }
+    let supported = WORKLOADS.iter().filter(|workload| workload.sets_answer_length);
+    let supported: Vec<&str> = supported.map(|workload| workload.name).collect();
+    Err(Error::Settings(format!(
+        "--{ANSWER_LENGTH} {given} does not go with the workload {}, which has no max-output-length parameter; leave it \
+         out, or take one of {}",
+        workload.name,
+        supported.join(", ")
+    )))
+}
 
 struct Questions {
     settings: LongDocQa,
@@ -26,24 +153,6 @@ struct Questions {
     filler_words: u64,
     /// (document, question) in the order of sending.
     schedule: Vec<(u32, u32)>,
-}
-
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &LongDocQa,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
-    let words = settings.document_tokens.saturating_sub(HEAD_WORDS).max(1);
-    let exact = config.exact_lengths.then_some(tokenizer);
-    let filler_words = fitted(exact, settings.document_tokens, words, |words| document(0, words))?;
-    let mut questions = Questions {
-        settings: settings.clone(),
-        bodies: Bodies::new(config),
-        filler_words,
-        schedule: schedule(config, settings),
-    };
-    let body_bytes = questions.request(Phase::Measured, 0).body.len();
-    Ok(Box::new(Window::new(questions, body_bytes)))
 }
 
 fn schedule(config: &EngineConfig, settings: &LongDocQa) -> Vec<(u32, u32)> {
@@ -64,7 +173,7 @@ fn document(number: u64, filler_words: u64) -> String {
 impl Sequence for Questions {
     fn banner(&self) -> Banner {
         let settings = &self.settings;
-        Banner::new("long-doc-qa", 18)
+        Banner::new(DESCRIPTOR.name, 18)
             .line("Documents", settings.documents, "")
             .line("Queries/doc", settings.queries_per_document, "")
             .line("Total requests", self.schedule.len(), "")
@@ -73,19 +182,13 @@ impl Sequence for Questions {
             .line("Shuffle policy", settings.shuffle.text(), "")
     }
 
-    fn tokens_per_answer(&self) -> u64 {
-        self.settings.max_tokens
-    }
-
-    fn count(&self, phase: Phase) -> u64 {
-        match phase {
-            Phase::Warmup => self.settings.documents,
-            Phase::Measured => self.schedule.len() as u64,
+    fn counts(&self) -> Counts {
+        Counts {
+            warmup: self.settings.documents,
+            measured: self.schedule.len() as u64,
+            in_flight: self.settings.in_flight,
+            tokens_per_answer: self.settings.max_tokens,
         }
-    }
-
-    fn in_flight_max(&self) -> u64 {
-        self.settings.in_flight
     }
 
     fn request(&mut self, phase: Phase, number: u64) -> Request {
@@ -99,12 +202,35 @@ impl Sequence for Questions {
                 (format!("doc{doc}_q{query}"), content, self.settings.max_tokens)
             }
         };
-        Request {
-            id,
-            body: self.bodies.user(&content, max_tokens),
-            max_tokens,
-            wants_text: false,
-            scheduled: None,
-        }
+        Request::new(id, self.bodies.user(&content, max_tokens), max_tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    fn resolved(words: &[&str], kv_cache_gb: f64) -> Result<LongDocQa, Error> {
+        LongDocQa::resolve(&given(words), &Sizes::new(kv_cache_gb, 6553))
+    }
+
+    fn refusal(words: &[&str], kv_cache_gb: f64) -> String {
+        resolved(words, kv_cache_gb).err().expect("a refusal").to_string()
+    }
+
+    #[test]
+    fn documents_fill_the_volume() {
+        let settings = resolved(&[], 100.0).unwrap();
+        assert_eq!((settings.documents, settings.in_flight), (65, 3));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_named() {
+        let zero = refusal(&["--ldqa-document-length", "0"], 100.0);
+        assert_eq!(zero, "--ldqa-document-length must be at least 1, got 0");
+        let long = refusal(&["--ldqa-document-length", "100000001"], 100.0);
+        assert_eq!(long, "--ldqa-document-length must be at most 100000000, got 100000001");
+        assert!(refusal(&[], 1e300).contains("lower --kv-cache-volume"));
     }
 }

@@ -1,24 +1,70 @@
-//! What a workload is: it decides what is sent and when, and owns no thread, socket or clock. Elapsed time and finished
-//! requests go in, a step comes out, so schedules are tested in virtual time.
+//! Workloads: what is sent and when. A workload owns no thread, socket or clock: elapsed time and finished requests go in,
+//! a step comes out, so schedules are tested in virtual time.
+//!
+//! A new workload is a file with a [`Descriptor`] and a row in [`WORKLOADS`].
 
 use std::time::Duration;
 
-use crate::engine::config::{EngineConfig, WorkloadConfig};
+use crate::engine::args::{WorkloadName, WorkloadValues};
+use crate::engine::config::{EngineConfig, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 use crate::report::banner::Banner;
 
 mod body;
+pub mod descriptor;
 mod filler;
 mod long_doc_permutator;
 mod long_doc_qa;
 mod multi_round_chat;
 mod permutations;
 mod prefix_suffix_tuner;
+mod rag_qa_quality;
 mod random_prefill;
 #[cfg(test)]
 mod tests;
 mod window;
+
+use descriptor::{Descriptor, Support};
+pub use rag_qa_quality::ABSENT_FLAGS;
+
+/// Every workload, in the order of help and menu, which is that of LMCache 0.5.6.
+pub const WORKLOADS: &[Descriptor] = &[
+    long_doc_permutator::DESCRIPTOR,
+    long_doc_qa::DESCRIPTOR,
+    multi_round_chat::DESCRIPTOR,
+    prefix_suffix_tuner::DESCRIPTOR,
+    rag_qa_quality::DESCRIPTOR,
+    random_prefill::DESCRIPTOR,
+];
+
+/// The choices of `--workload`.
+pub const NAMES: [&str; WORKLOADS.len()] = column(false);
+
+/// What each of them sends, in the same order.
+pub const ABOUTS: [&str; WORKLOADS.len()] = column(true);
+
+/// One text of every workload.
+const fn column(about: bool) -> [&'static str; WORKLOADS.len()] {
+    let mut texts = [""; WORKLOADS.len()];
+    let mut at = 0;
+    while at < texts.len() {
+        texts[at] = if about { WORKLOADS[at].about } else { WORKLOADS[at].name };
+        at += 1;
+    }
+    texts
+}
+
+/// The workload that `--workload` or a config file names.
+pub fn named(text: &str) -> Option<&'static Descriptor> {
+    WORKLOADS.iter().find(|workload| workload.name == text)
+}
+
+impl WorkloadName {
+    pub fn descriptor(self) -> &'static Descriptor {
+        named(self.text()).expect("a workload's name is out of the list")
+    }
+}
 
 /// The part of a run that requests belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +81,23 @@ pub struct Request {
     /// The exact body of `POST <base>/chat/completions`.
     pub body: Vec<u8>,
     pub max_tokens: u64,
-    /// Whether the workload needs the answer's text (`Finished::text`).
+    /// Whether the workload needs the answer's text in [`Finished::text`].
     pub wants_text: bool,
-    /// When it was due since the phase began, in a workload with a timetable.
+    /// When it was due, since the phase began, in a workload with a timetable.
     pub scheduled: Option<Duration>,
+}
+
+impl Request {
+    /// One whose text is not needed and that is due at no particular time.
+    pub fn new(id: String, body: Vec<u8>, max_tokens: u64) -> Request {
+        Request {
+            id,
+            body,
+            max_tokens,
+            wants_text: false,
+            scheduled: None,
+        }
+    }
 }
 
 /// A request that ended, however it ended.
@@ -63,26 +122,26 @@ pub enum Step {
     Done,
 }
 
-/// The shape of the measured phase, known before it begins: for opening connections, and for measuring what this
-/// program itself adds under such a load.
+/// The load of the measured phase, known before it begins: connections are opened for it, and the error of this program
+/// is measured under it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The most requests in flight; for a timetable, what answers at 20 tokens per second would pile up.
+    /// The most requests in flight; with a timetable, as many as there would be with answers of 20 tokens per second.
     pub streams: u64,
-    /// `max_tokens` of a request.
+    /// `max_tokens` of each request.
     pub tokens_per_answer: u64,
     /// Bytes of the first measured body.
     pub body_bytes: u64,
-    /// Measured requests; for a timetable, how many there are when no session is ever busy.
+    /// Measured requests; with a timetable, as many as there are when no session is ever busy.
     pub requests: u64,
-    /// Requests per second where a timetable sets them.
+    /// Requests per second of a timetable.
     pub requests_per_second: Option<f64>,
 }
 
-/// Things that may be worth telling after a phase.
+/// What a phase left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// Turns of a timetable that were left out because every session was busy.
+    /// Turns of a timetable for which every session was busy.
     pub turns: u64,
 }
 
@@ -104,13 +163,19 @@ pub trait Workload: Send {
     }
 }
 
-/// The workload of these settings. Nothing is sent, and no body is built beyond the first.
+/// Refuses settings with which a workload cannot be run. `values` has a value for each of its flags.
+pub fn check(workload: &Descriptor, values: &WorkloadValues, sizes: &Sizes) -> Result<(), Error> {
+    long_doc_qa::check_answer_length(workload, values)?;
+    match workload.support {
+        Support::Built { check, .. } => check(values, sizes),
+        Support::Absent(refusal) => Err(Error::Settings(refusal.into())),
+    }
+}
+
+/// The workload of these settings.
 pub fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-    match &config.workload {
-        WorkloadConfig::LongDocPermutator(settings) => long_doc_permutator::create(config, settings, tokenizer),
-        WorkloadConfig::LongDocQa(settings) => long_doc_qa::create(config, settings, tokenizer),
-        WorkloadConfig::MultiRoundChat(settings) => multi_round_chat::create(config, settings, tokenizer),
-        WorkloadConfig::PrefixSuffixTuner(settings) => prefix_suffix_tuner::create(config, settings, tokenizer),
-        WorkloadConfig::RandomPrefill(settings) => random_prefill::create(config, settings, tokenizer),
+    match config.workload.name().descriptor().support {
+        Support::Built { create, .. } => create(config, tokenizer),
+        Support::Absent(refusal) => Err(Error::Settings(refusal.into())),
     }
 }

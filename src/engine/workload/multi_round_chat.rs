@@ -1,26 +1,163 @@
-//! multi-round-chat: sessions that take turns by a timetable, each prompt with all that was said before. Must never hold
-//! more of a session than its answers.
+//! multi-round-chat: sessions that take turns by a timetable, each prompt with its session's earlier turns. Only answers are
+//! kept; the rest of a prompt is made again for each turn.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::body::{Bodies, Message};
+use super::descriptor::{
+    Descriptor, Settings, Support, WorkloadFlag, above_zero, bounded, choice, count, float, int, length, lmcache_group,
+    pool_size,
+};
 use super::filler::{fitted, repeated};
 use super::{Finished, Phase, Plan, Request, Skipped, Step, Workload};
-use crate::engine::config::{EngineConfig, MultiRoundChat};
-use crate::engine::flags::ChatPacing;
+use crate::choices;
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
+use crate::load::arrivals::{Arrival, Arrivals, Next, Process};
 use crate::report::banner::Banner;
 
 /// Words of the two texts before the fillers.
-const SYSTEM_HEAD_WORDS: u64 = 7;
-const HISTORY_HEAD_WORDS: u64 = 3;
+const SYSTEM_FIRST_WORDS: u64 = 7;
+const HISTORY_FIRST_WORDS: u64 = 3;
 const ACKNOWLEDGEMENT: &str = "Understood, I have read the context above.";
 /// When a busy session is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// A plan must guess how long answers take: this many tokens per second.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+/// How long answers take is unknown before the run; the plan assumes this.
 const PLANNED_TOKENS_PER_S: f64 = 20.0;
+
+choices! {
+    /// What happens to a turn whose session still has a request in flight.
+    pub enum ChatPacing ("pacing") {
+        /// As in the reference: every later turn waits for that session.
+        Blocking = "blocking",
+        /// The next session without a request in flight takes the turn; with none, the turn is left out.
+        FreeSession = "free-session",
+    }
+}
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "multi-round-chat",
+    about: "Sessions that take turns, with growing histories",
+    group: lmcache_group("Workload multi-round-chat"),
+    flags: FLAGS,
+    added_flags: ADDED_FLAGS,
+    prompt_text: PromptText::RepeatedWord,
+    sets_answer_length: true,
+    support: Support::built::<MultiRoundChat>(),
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    int!("mrc-shared-prompt-length", "2000")
+        .help(
+            "Tokens of a session's system prompt",
+            "It begins with the number of the session, so no two sessions share it.",
+        )
+        .question("System prompt length (tokens)", "Tokens of a session's system prompt."),
+    int!("mrc-chat-history-length", "10000")
+        .help(
+            "Tokens of the history that a session begins with",
+            "Together with the system prompt it sets how many sessions fill `--kv-cache-volume`.",
+        )
+        .question("Chat history length (tokens)", "Tokens that a session begins with."),
+    int!("mrc-user-input-length", "50")
+        .help("Tokens of one user message", "Words, as in LMCache.")
+        .question("User input length (tokens)", "Tokens of one user message."),
+    int!("mrc-output-length", "200")
+        .help(
+            "Tokens of an answer",
+            "Answers become part of the later prompts of their session.",
+        )
+        .question("Output length (tokens)", "Tokens of an answer."),
+    float!("mrc-qps", "1.0")
+        .help(
+            "Requests per second",
+            "The sessions take turns. See `--mrc-pacing` for a turn whose session is busy.",
+        )
+        .question("Queries per second", "How often a request is sent."),
+    float!("mrc-duration", "60.0")
+        .help(
+            "Seconds during which requests are sent",
+            "What is in flight then is waited for.",
+        )
+        .question("Duration (seconds)", "How long requests are sent."),
+];
+
+const ADDED_FLAGS: &[WorkloadFlag] = &[choice!("mrc-pacing", "PACING", "blocking", ChatPacing, &[]).help(
+    "What a busy session does to the schedule",
+    "`blocking` is LMCache's: one busy session holds up all others, and missed turns follow in a burst. `free-session` \
+     gives the turn to the next session that is free, and drops it when none is.",
+)];
+
+struct MultiRoundChat {
+    sessions: u64,
+    shared_prompt_tokens: u64,
+    history_tokens: u64,
+    user_input_tokens: u64,
+    max_tokens: u64,
+    requests_per_second: f64,
+    duration_s: f64,
+    pacing: ChatPacing,
+}
+
+impl Settings for MultiRoundChat {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<MultiRoundChat, Error> {
+        let shared_prompt_tokens = length(values, "mrc-shared-prompt-length")?;
+        let history_tokens = length(values, "mrc-chat-history-length")?;
+        let sessions = pool_size(sizes.kv_tokens / (shared_prompt_tokens + history_tokens) as f64);
+        bounded(sessions, "lower --kv-cache-volume, or raise --mrc-chat-history-length")?;
+        let requests_per_second = above_zero(values, "mrc-qps")?;
+        let duration_s = above_zero(values, "mrc-duration")?;
+        bounded(requests_per_second * duration_s, "lower --mrc-qps or --mrc-duration")?;
+        Ok(MultiRoundChat {
+            sessions: sessions as u64,
+            shared_prompt_tokens,
+            history_tokens,
+            user_input_tokens: length(values, "mrc-user-input-length")?,
+            max_tokens: count(values, "mrc-output-length")?,
+            requests_per_second,
+            duration_s,
+            pacing: values.choice("mrc-pacing", ChatPacing::from_text)?,
+        })
+    }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let exact = config.exact_lengths.then_some(tokenizer);
+        let system_words = self.shared_prompt_tokens.saturating_sub(SYSTEM_FIRST_WORDS);
+        let history_words = self.history_tokens.saturating_sub(HISTORY_FIRST_WORDS);
+        let (input, query_text) = (self.user_input_tokens, |words| repeated("tell", words));
+        Ok(Box::new(Chat {
+            bodies: Bodies::new(config),
+            system_words: fitted(exact, self.shared_prompt_tokens, system_words, |words| system(0, words))?,
+            history_words: fitted(exact, self.history_tokens, history_words, |words| history(0, words))?,
+            query: query_text(fitted(exact, input, input, query_text)?),
+            phase: Phase::Warmup,
+            arrivals: self.arrivals(Phase::Warmup),
+            next_session: 0,
+            skipped: Skipped::default(),
+            in_flight: HashMap::new(),
+            busy: HashSet::new(),
+            answers: HashMap::new(),
+            settings: self,
+        }))
+    }
+}
+
+impl MultiRoundChat {
+    /// In the warmup, the sessions one by one; then the timetable.
+    fn arrivals(&self, phase: Phase) -> Box<dyn Arrivals> {
+        let process = match phase {
+            Phase::Warmup => Process::Closed { in_flight: 1 },
+            Phase::Measured => Process::Constant {
+                per_second: self.requests_per_second,
+                end_s: self.duration_s,
+            },
+        };
+        process.start()
+    }
+}
 
 struct Chat {
     settings: MultiRoundChat,
@@ -29,8 +166,7 @@ struct Chat {
     history_words: u64,
     query: String,
     phase: Phase,
-    /// The number of the next turn, or of the next session in the warmup.
-    turn: u64,
+    arrivals: Box<dyn Arrivals>,
     /// The session that `FreeSession` looks at first.
     next_session: u64,
     skipped: Skipped,
@@ -39,33 +175,6 @@ struct Chat {
     busy: HashSet<u64>,
     /// Answers of the measured phase, by session.
     answers: HashMap<u64, Vec<String>>,
-}
-
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &MultiRoundChat,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
-    let exact = config.exact_lengths.then_some(tokenizer);
-    let system_words = settings.shared_prompt_tokens.saturating_sub(SYSTEM_HEAD_WORDS);
-    let history_words = settings.history_tokens.saturating_sub(HISTORY_HEAD_WORDS);
-    let (input, query_text) = (settings.user_input_tokens, |words| repeated("tell", words));
-    Ok(Box::new(Chat {
-        bodies: Bodies::new(config),
-        system_words: fitted(exact, settings.shared_prompt_tokens, system_words, |words| {
-            system(0, words)
-        })?,
-        history_words: fitted(exact, settings.history_tokens, history_words, |words| history(0, words))?,
-        query: query_text(fitted(exact, input, input, query_text)?),
-        phase: Phase::Warmup,
-        turn: 0,
-        next_session: 0,
-        skipped: Skipped::default(),
-        in_flight: HashMap::new(),
-        busy: HashSet::new(),
-        answers: HashMap::new(),
-        settings: settings.clone(),
-    }))
 }
 
 fn system(session: u64, words: u64) -> String {
@@ -92,66 +201,30 @@ impl Chat {
             .build(opening.into_iter().chain(exchanges).chain([("user", last)]), max_tokens)
     }
 
-    /// Seconds since the phase began at which a turn is due, in the reference's arithmetic.
-    fn due_s(&self, turn: u64) -> f64 {
-        turn as f64 * (1.0 / self.settings.requests_per_second)
-    }
-
-    fn warmup_step(&mut self) -> Step {
-        if !self.in_flight.is_empty() {
-            return Step::Await;
-        }
-        let session = self.turn;
+    fn greet(&mut self, session: u64) -> Step {
         if session >= self.settings.sessions {
             return Step::Done;
         }
-        self.turn += 1;
+        self.arrivals.advance();
         let id = format!("warmup_s{session}");
         self.in_flight.insert(id.clone(), session);
-        Step::Send(Request {
-            id,
-            body: self.body(session, "Hello", 1),
-            max_tokens: 1,
-            wants_text: false,
-            scheduled: None,
-        })
+        Step::Send(Request::new(id, self.body(session, "Hello", 1), 1))
     }
 
-    fn measured_step(&mut self, elapsed: Duration) -> Step {
-        loop {
-            let due_s = self.due_s(self.turn);
-            if due_s >= self.settings.duration_s || elapsed.as_secs_f64() >= self.settings.duration_s {
-                return Step::Done;
-            }
-            let due = Duration::from_secs_f64(due_s);
-            if elapsed < due {
-                return Step::SleepUntil(due);
-            }
-            match (self.free_session(), self.settings.pacing) {
-                (Some(session), _) => return self.send(session, due),
-                (None, ChatPacing::Blocking) => return Step::SleepUntil(elapsed + LOOK_AGAIN),
-                (None, ChatPacing::FreeSession) => {
-                    self.skipped.turns += 1;
-                    self.turn += 1;
-                }
-            }
-        }
-    }
-
-    /// The session of this turn, if it can take it.
-    fn free_session(&self) -> Option<u64> {
+    /// The session that takes a turn, if there is one.
+    fn free_session(&self, turn: u64) -> Option<u64> {
         let sessions = self.settings.sessions;
         match self.settings.pacing {
-            ChatPacing::Blocking => Some(self.turn % sessions).filter(|session| !self.busy.contains(session)),
+            ChatPacing::Blocking => Some(turn % sessions).filter(|session| !self.busy.contains(session)),
             ChatPacing::FreeSession => (0..sessions)
                 .map(|ahead| (self.next_session + ahead) % sessions)
                 .find(|session| !self.busy.contains(session)),
         }
     }
 
-    fn send(&mut self, session: u64, due: Duration) -> Step {
-        let id = format!("s{session}_r{}", self.turn);
-        self.turn += 1;
+    fn send(&mut self, session: u64, turn: Arrival) -> Step {
+        self.arrivals.advance();
+        let id = format!("s{session}_r{}", turn.number);
         self.next_session = (session + 1) % self.settings.sessions;
         self.in_flight.insert(id.clone(), session);
         self.busy.insert(session);
@@ -160,12 +233,12 @@ impl Chat {
             body: self.body(session, &self.query, self.settings.max_tokens),
             max_tokens: self.settings.max_tokens,
             wants_text: true,
-            scheduled: Some(due),
+            scheduled: turn.due,
         })
     }
 
     /// Answers enter the history; a failed request leaves an empty one, as in the reference.
-    fn take(&mut self, finished: &[Finished]) {
+    fn keep_answers(&mut self, finished: &[Finished]) {
         for request in finished {
             let Some(session) = self.in_flight.remove(&request.id) else {
                 continue;
@@ -181,7 +254,7 @@ impl Chat {
 impl Workload for Chat {
     fn banner(&self) -> Banner {
         let settings = &self.settings;
-        Banner::new("multi-round-chat", 18)
+        Banner::new(DESCRIPTOR.name, 18)
             .line("Concurrent users", settings.sessions, "")
             .line("Prompt length", settings.shared_prompt_tokens, "tokens")
             .line("History length", settings.history_tokens, "tokens")
@@ -207,7 +280,7 @@ impl Workload for Chat {
 
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
-        self.turn = 0;
+        self.arrivals = self.settings.arrivals(phase);
         self.next_session = 0;
         self.skipped = Skipped::default();
         self.in_flight.clear();
@@ -216,14 +289,50 @@ impl Workload for Chat {
     }
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
-        self.take(finished);
-        match self.phase {
-            Phase::Warmup => self.warmup_step(),
-            Phase::Measured => self.measured_step(elapsed),
+        self.keep_answers(finished);
+        loop {
+            let arrival = match self.arrivals.next(elapsed, self.in_flight.len() as u64) {
+                Next::Now(arrival) => arrival,
+                Next::At(then) => return Step::SleepUntil(then),
+                Next::AfterEnd => return Step::Await,
+                Next::Over => return Step::Done,
+            };
+            if self.phase == Phase::Warmup {
+                return self.greet(arrival.number);
+            }
+            match (self.free_session(arrival.number), self.settings.pacing) {
+                (Some(session), _) => return self.send(session, arrival),
+                (None, ChatPacing::Blocking) => return Step::SleepUntil(elapsed + RETRY_AFTER),
+                (None, ChatPacing::FreeSession) => {
+                    self.skipped.turns += 1;
+                    self.arrivals.advance();
+                }
+            }
         }
     }
 
     fn skipped(&self) -> Skipped {
         self.skipped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    fn resolved(words: &[&str]) -> Result<MultiRoundChat, Error> {
+        MultiRoundChat::resolve(&given(words), &Sizes::new(100.0, 6553))
+    }
+
+    #[test]
+    fn sessions_fill_the_volume() {
+        assert_eq!(resolved(&[]).unwrap().sessions, 54);
+    }
+
+    #[test]
+    fn a_rate_that_is_no_number_is_refused() {
+        let error = resolved(&["--mrc-qps", "nan"]).err().expect("a refusal");
+        assert_eq!(error.to_string(), "--mrc-qps must be above 0, got NaN");
     }
 }

@@ -1,11 +1,10 @@
-//! Which orders long-doc-permutator sends: some or all permutations of 0..n, as the reference chooses them. Must never hold
-//! more of them than are sent.
+//! The orders that long-doc-permutator sends: some or all permutations of 0..n, as the reference chooses them.
 
 use std::collections::BTreeSet;
 
 use crate::python::random::PythonRandom;
 
-/// How many times more permutations there must be than wanted for drawing them to be quick.
+/// Permutations are drawn where there are more than this many times as many as wanted, so that few draws repeat one.
 const DRAW_FROM: u128 = 10;
 
 /// `wanted` permutations of 0..n in lexicographic order: all if there are no more, else drawn if there are many more, else
@@ -14,7 +13,7 @@ pub fn chosen(n: usize, wanted: usize, rng: &mut PythonRandom) -> Vec<Vec<usize>
     let all = factorial(n);
     let wanted_wide = wanted as u128;
     if wanted_wide < all && all > DRAW_FROM.saturating_mul(wanted_wide) {
-        // Drawing ends: fewer than a tenth are ever taken.
+        // This ends: at any time at least nine tenths of all permutations are new.
         let mut drawn = BTreeSet::new();
         while drawn.len() < wanted {
             drawn.insert(rng.sample(n, n));
@@ -31,12 +30,12 @@ pub fn chosen(n: usize, wanted: usize, rng: &mut PythonRandom) -> Vec<Vec<usize>
     found
 }
 
-/// n!, or as much as fits.
+/// n!, or `u128::MAX` where that is larger.
 pub fn factorial(n: usize) -> u128 {
     (1..=n as u128).fold(1, u128::saturating_mul)
 }
 
-/// The lexicographically next permutation.
+/// The lexicographically next permutation; none after the last.
 fn following(permutation: &[usize]) -> Option<Vec<usize>> {
     let pivot = (1..permutation.len())
         .rev()

@@ -1,13 +1,17 @@
 //! prefix-suffix-tuner: two passes over prefixes that overflow one tier of the cache, one request at a time. Texts are
-//! drawn anew for every body; must never hold the pool of prefixes.
+//! drawn anew for every body, so memory holds one prompt at a time.
 
 use std::time::Duration;
 
 use super::body::Bodies;
+use super::descriptor::{
+    Descriptor, Settings, Support, WorkloadFlag, above_zero, bounded, float, int, length, lmcache_group, pool_size,
+};
 use super::filler::{fitted, repeated};
-use super::window::{Sequence, Window};
+use super::window::{Counts, Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::engine::config::{BREAKER_TOKENS, EngineConfig, PrefixSuffixTuner};
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::pool::WordPool;
 use crate::engine::tokens::{LocalTokenizer, Tokenizer};
 use crate::error::Error;
@@ -15,16 +19,126 @@ use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 
+/// Tokens of the random text between prefix and suffix, its marker included.
+const BREAKER_TOKENS: u64 = 32;
+/// The least tokens of a suffix.
+const SUFFIX_TOKENS_MIN: u64 = 100;
+/// How much more than the tier the prefixes fill.
+const OVERFLOW: f64 = 1.05;
 /// Token ids that random text is drawn from.
 const IDS: std::ops::Range<u64> = 256..50_000;
-/// Tokens that the markers of prefixes and breakers are taken to have.
+/// Tokens that the reference counts for the marker of a prefix or breaker.
 const MARKER_TOKENS: u64 = 4;
 /// The first seed of prefixes; those of suffix and breakers lie below.
 const PREFIX_SEED: u64 = 1000;
 /// Words that texts of exact length are drawn from.
 const POOL_WORDS: usize = 1000;
-/// The time that eviction in the background gets between the passes.
+/// Time between the passes, for eviction in the background.
 const PAUSE: Duration = Duration::from_secs(5);
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "prefix-suffix-tuner",
+    about: "Two passes over prefixes that overflow one cache tier",
+    group: lmcache_group("Workload prefix-suffix-tuner"),
+    flags: FLAGS,
+    added_flags: &[],
+    prompt_text: PromptText::RandomTokens,
+    sets_answer_length: false,
+    support: Support::built::<PrefixSuffixTuner>(),
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    int!("psf-context-length", "8000")
+        .help(
+            "Tokens of one prompt",
+            "Prefix, a breaker of 32 tokens, and a suffix that all prompts share.",
+        )
+        .question(
+            "Context length (tokens)",
+            "Tokens of one prompt: prefix, breaker and suffix.",
+        ),
+    float!("psf-prefix-ratio", "0.8")
+        .help(
+            "Share of the prompt that is prefix",
+            "Above 0 and below 1; at least 100 tokens must be left for the suffix.",
+        )
+        .question(
+            "Prefix ratio",
+            "Share of the prompt that is prefix, above 0 and below 1.",
+        ),
+    float!("psf-thrash", "20.0")
+        .help(
+            "GB of the cache tier to overflow",
+            "The prefixes together are 5 % more than that.",
+        )
+        .question("Target tier size (GB)", "Size of the cache tier to overflow."),
+];
+
+struct PrefixSuffixTuner {
+    prefixes: u64,
+    context_tokens: u64,
+    prefix_tokens: u64,
+    suffix_tokens: u64,
+    prefix_ratio: f64,
+    tier_gb: f64,
+}
+
+impl Settings for PrefixSuffixTuner {
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<PrefixSuffixTuner, Error> {
+        let context = values.int("psf-context-length")?;
+        let prefix_ratio = values.float("psf-prefix-ratio")?;
+        let prefix = ((context as f64 * prefix_ratio).round_ties_even()).max(1.0);
+        // This check comes first in the reference, so a ratio of 1.0 reports a negative suffix.
+        let suffix = context as f64 - prefix - BREAKER_TOKENS as f64;
+        if suffix.is_nan() || suffix < SUFFIX_TOKENS_MIN as f64 {
+            return Err(Error::Settings(format!(
+                "--psf-context-length {context} with --psf-prefix-ratio {prefix_ratio} leaves a suffix of {suffix} tokens; it \
+                 needs at least {SUFFIX_TOKENS_MIN}: take a smaller ratio or a longer context"
+            )));
+        }
+        let context_tokens = length(values, "psf-context-length")?;
+        if !(prefix_ratio > 0.0 && prefix_ratio < 1.0) {
+            return Err(Error::Settings(format!(
+                "--psf-prefix-ratio must lie between 0 and 1, got {prefix_ratio}"
+            )));
+        }
+        let tier_gb = above_zero(values, "psf-thrash")?;
+        // By the context length: 0.5.6 does not size the pool by the prefix, as its manual says.
+        let prefixes = pool_size(tier_gb * OVERFLOW * sizes.tokens_per_gb as f64 / context_tokens as f64);
+        bounded(prefixes, "lower --psf-thrash, or raise --psf-context-length")?;
+        Ok(PrefixSuffixTuner {
+            prefixes: prefixes as u64,
+            context_tokens,
+            prefix_tokens: prefix as u64,
+            suffix_tokens: suffix as u64,
+            prefix_ratio,
+            tier_gb,
+        })
+    }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let material = match tokenizer {
+            Tokenizer::Local(local) if config.exact_lengths => Material::Words(
+                WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
+                Tokenizer::Local(local.clone()),
+            ),
+            Tokenizer::Local(local) => Material::Ids(local.clone()),
+            _ => Material::Filler,
+        };
+        let mut tuner = Tuner {
+            settings: self,
+            bodies: Bodies::new(config),
+            material,
+            seed: config.seed.clone(),
+            suffix: String::new(),
+            breakers: PythonRandom::new(&config.seed.plus(2)),
+        };
+        let mut rng = PythonRandom::new(&config.seed.plus(1));
+        tuner.suffix = tuner.part(" SUFFIX", tuner.settings.suffix_tokens, 1, &mut rng)?;
+        let body_bytes = tuner.first_body_bytes()?;
+        Ok(Box::new(Window::new(tuner, body_bytes)))
+    }
+}
 
 /// What prompts are made of.
 enum Material {
@@ -32,7 +146,7 @@ enum Material {
     Ids(LocalTokenizer),
     /// Words of one token each, so that lengths are exact.
     Words(WordPool, Tokenizer),
-    /// One repeated word, for want of a tokenizer; nothing is drawn.
+    /// One repeated word, where there is no tokenizer; nothing is drawn.
     Filler,
 }
 
@@ -42,39 +156,12 @@ struct Tuner {
     material: Material,
     seed: BigInt,
     suffix: String,
-    /// Runs on from the first pass into the second.
+    /// Not reset between the passes.
     breakers: PythonRandom,
 }
 
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &PrefixSuffixTuner,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
-    let material = match tokenizer {
-        Tokenizer::Local(local) if config.exact_lengths => Material::Words(
-            WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
-            Tokenizer::Local(local.clone()),
-        ),
-        Tokenizer::Local(local) => Material::Ids(local.clone()),
-        _ => Material::Filler,
-    };
-    let mut tuner = Tuner {
-        settings: settings.clone(),
-        bodies: Bodies::new(config),
-        material,
-        seed: config.seed.clone(),
-        suffix: String::new(),
-        breakers: PythonRandom::new(&config.seed.plus(2)),
-    };
-    let mut rng = PythonRandom::new(&config.seed.plus(1));
-    tuner.suffix = tuner.part(" SUFFIX", settings.suffix_tokens, 1, &mut rng)?;
-    let body_bytes = tuner.example()?;
-    Ok(Box::new(Window::new(tuner, body_bytes)))
-}
-
-/// What is left beside a marker, at least one.
-fn less(tokens: u64, marker: u64) -> u64 {
+/// Tokens left beside a marker, at least one.
+fn rest_of(tokens: u64, marker: u64) -> u64 {
     tokens.saturating_sub(marker).max(1)
 }
 
@@ -82,7 +169,7 @@ impl Tuner {
     /// A marker and random text behind it, together of `tokens` tokens. `allowance` is what the reference takes the marker
     /// to have.
     fn part(&self, marker: &str, tokens: u64, allowance: u64, rng: &mut PythonRandom) -> Result<String, Error> {
-        let rest = less(tokens, allowance);
+        let rest = rest_of(tokens, allowance);
         let text = match &self.material {
             Material::Ids(tokenizer) => {
                 let ids: Vec<u32> = (0..rest).map(|_| rng.randrange(IDS.start, IDS.end) as u32).collect();
@@ -105,11 +192,11 @@ impl Tuner {
         self.part(&marker, self.settings.prefix_tokens, MARKER_TOKENS, &mut rng)
     }
 
-    /// Different each time; the marker is drawn before the text.
+    /// Another one each time; its marker is drawn before its text.
     fn breaker(&mut self) -> Result<String, Error> {
         let marker = format!(" BR_{:08x}", self.breakers.randrange(0, 1 << 32));
         let mut rng = self.breakers.clone();
-        let text = self.part(&marker, BREAKER_TOKENS.unsigned_abs(), MARKER_TOKENS, &mut rng);
+        let text = self.part(&marker, BREAKER_TOKENS, MARKER_TOKENS, &mut rng);
         self.breakers = rng;
         text
     }
@@ -119,8 +206,8 @@ impl Tuner {
         Ok(format!("{}{breaker}{}", self.prefix(number)?, self.suffix))
     }
 
-    /// How long a body is; whatever can fail with this tokenizer fails here. Draws nothing.
-    fn example(&mut self) -> Result<usize, Error> {
+    /// Bytes of a body. What can fail with this tokenizer fails here; the random numbers are not advanced.
+    fn first_body_bytes(&mut self) -> Result<usize, Error> {
         let unused = self.breakers.clone();
         let prompt = self.prompt(0)?;
         self.breakers = unused;
@@ -131,9 +218,9 @@ impl Tuner {
 impl Sequence for Tuner {
     fn banner(&self) -> Banner {
         let settings = &self.settings;
-        let (tier, overflow) = (settings.tier_gb, settings.overflow);
+        let tier = settings.tier_gb;
         let pool_tokens = settings.prefixes as f64 * settings.prefix_tokens as f64;
-        Banner::new("prefix-suffix-tuner", 19)
+        Banner::new(DESCRIPTOR.name, 19)
             .line("Context length", settings.context_tokens, "tokens")
             .line(
                 "Prefix tokens",
@@ -145,27 +232,21 @@ impl Sequence for Tuner {
             .line(
                 "Target tier",
                 format!("{tier:.2} GB"),
-                &format!("(overflow x{overflow:?} = {:.2} GB)", tier * overflow),
+                &format!("(overflow x{OVERFLOW:?} = {:.2} GB)", tier * OVERFLOW),
             )
             .line("Prefix pool size", settings.prefixes, "")
             .line("Pool tokens", format!("{:.2}M", pool_tokens / 1e6), "")
             .line("Total measured", settings.prefixes, "requests (pass 2 of 2)")
     }
 
-    fn tokens_per_answer(&self) -> u64 {
-        1
-    }
-
     /// The warmup is a greeting and the first pass.
-    fn count(&self, phase: Phase) -> u64 {
-        match phase {
-            Phase::Warmup => 1 + self.settings.prefixes,
-            Phase::Measured => self.settings.prefixes,
+    fn counts(&self) -> Counts {
+        Counts {
+            warmup: 1 + self.settings.prefixes,
+            measured: self.settings.prefixes,
+            in_flight: 1,
+            tokens_per_answer: 1,
         }
-    }
-
-    fn in_flight_max(&self) -> u64 {
-        1
     }
 
     fn request(&mut self, phase: Phase, number: u64) -> Request {
@@ -178,16 +259,45 @@ impl Sequence for Tuner {
             None => "Hello".to_string(),
             Some(number) => self.prompt(number).expect("the tokenizer understood the first prompt"),
         };
-        Request {
-            id,
-            body: self.bodies.user(&content, 1),
-            max_tokens: 1,
-            wants_text: false,
-            scheduled: None,
-        }
+        Request::new(id, self.bodies.user(&content, 1), 1)
     }
 
     fn pause_after_warmup(&self) -> Duration {
         PAUSE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    fn resolved(words: &[&str]) -> Result<PrefixSuffixTuner, Error> {
+        PrefixSuffixTuner::resolve(&given(words), &Sizes::new(100.0, 6553))
+    }
+
+    #[test]
+    fn prefixes_overflow_the_tier() {
+        let settings = resolved(&[]).unwrap();
+        // 20 * 1.05 * 6553 / 8000, by the context length.
+        assert_eq!(
+            (settings.prefixes, settings.prefix_tokens, settings.suffix_tokens),
+            (17, 6400, 1568)
+        );
+    }
+
+    #[test]
+    fn half_way_prefixes_round_to_even() {
+        for (context, prefix) in [("301", 150), ("303", 152)] {
+            let words = ["--psf-prefix-ratio", "0.5", "--psf-context-length", context];
+            assert_eq!(resolved(&words).unwrap().prefix_tokens, prefix);
+        }
+    }
+
+    #[test]
+    fn a_suffix_that_is_too_short_is_refused() {
+        let error = resolved(&["--psf-prefix-ratio", "1.0"]).err().expect("a refusal");
+        let expected = "leaves a suffix of -32 tokens; it needs at least 100";
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

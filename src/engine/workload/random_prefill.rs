@@ -1,37 +1,77 @@
 //! random-prefill: prompts without answers, all at once. There is no warmup.
 
 use super::body::Bodies;
+use super::descriptor::{Descriptor, Settings, Support, WorkloadFlag, bounded, count, int, length, lmcache_group};
 use super::filler::{fitted, repeated};
-use super::window::{Sequence, Window};
+use super::window::{Counts, Sequence, Window};
 use super::{Phase, Request, Workload};
-use crate::engine::config::{EngineConfig, RandomPrefill};
+use crate::engine::args::WorkloadValues;
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 use crate::report::banner::Banner;
 
 /// What the reference allows for the prompt's first words.
-const HEAD_WORDS: u64 = 10;
+const FIRST_WORDS: u64 = 10;
+
+pub(super) const DESCRIPTOR: Descriptor = Descriptor {
+    name: "random-prefill",
+    about: "Prompts without answers, all at once",
+    group: lmcache_group("Workload random-prefill"),
+    flags: FLAGS,
+    added_flags: &[],
+    prompt_text: PromptText::RepeatedWord,
+    sets_answer_length: false,
+    support: Support::built::<RandomPrefill>(),
+};
+
+const FLAGS: &[WorkloadFlag] = &[
+    int!("rp-request-length", "10000")
+        .help(
+            "Tokens of one prompt",
+            "Words less a fixed allowance, as in LMCache; see `--exact-lengths`.",
+        )
+        .question("Request length (tokens)", "Tokens of one prompt."),
+    int!("rp-num-requests", "50")
+        .help(
+            "Requests, all sent at once",
+            "Each asks for one token, so prefill is all that is measured.",
+        )
+        .question("Number of requests", "Prompts that are sent at once."),
+];
+
+struct RandomPrefill {
+    requests: u64,
+    request_tokens: u64,
+}
+
+impl Settings for RandomPrefill {
+    fn resolve(values: &WorkloadValues, _: &Sizes) -> Result<RandomPrefill, Error> {
+        let requests = count(values, "rp-num-requests")?;
+        bounded(requests as f64, "lower --rp-num-requests")?;
+        Ok(RandomPrefill {
+            requests,
+            request_tokens: length(values, "rp-request-length")?,
+        })
+    }
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
+        let words = self.request_tokens.saturating_sub(FIRST_WORDS).max(1);
+        let exact = config.exact_lengths.then_some(tokenizer);
+        let mut prompts = Prompts {
+            filler_words: fitted(exact, self.request_tokens, words, |words| prompt(0, words))?,
+            bodies: Bodies::new(config),
+            settings: self,
+        };
+        let body_bytes = prompts.request(Phase::Measured, 0).body.len();
+        Ok(Box::new(Window::new(prompts, body_bytes)))
+    }
+}
 
 struct Prompts {
     settings: RandomPrefill,
     bodies: Bodies,
     filler_words: u64,
-}
-
-pub(super) fn create(
-    config: &EngineConfig,
-    settings: &RandomPrefill,
-    tokenizer: &Tokenizer,
-) -> Result<Box<dyn Workload>, Error> {
-    let words = settings.request_tokens.saturating_sub(HEAD_WORDS).max(1);
-    let exact = config.exact_lengths.then_some(tokenizer);
-    let mut prompts = Prompts {
-        settings: settings.clone(),
-        bodies: Bodies::new(config),
-        filler_words: fitted(exact, settings.request_tokens, words, |words| prompt(0, words))?,
-    };
-    let body_bytes = prompts.request(Phase::Measured, 0).body.len();
-    Ok(Box::new(Window::new(prompts, body_bytes)))
 }
 
 fn prompt(number: u64, filler_words: u64) -> String {
@@ -40,34 +80,41 @@ fn prompt(number: u64, filler_words: u64) -> String {
 
 impl Sequence for Prompts {
     fn banner(&self) -> Banner {
-        Banner::new("random-prefill", 18)
+        Banner::new(DESCRIPTOR.name, 18)
             .line("Requests", self.settings.requests, "")
             .line("Request length", self.settings.request_tokens, "tokens")
             .line("Max output", 1, "token")
     }
 
-    fn tokens_per_answer(&self) -> u64 {
-        1
-    }
-
-    fn count(&self, phase: Phase) -> u64 {
-        match phase {
-            Phase::Warmup => 0,
-            Phase::Measured => self.settings.requests,
+    fn counts(&self) -> Counts {
+        Counts {
+            warmup: 0,
+            measured: self.settings.requests,
+            in_flight: self.settings.requests,
+            tokens_per_answer: 1,
         }
-    }
-
-    fn in_flight_max(&self) -> u64 {
-        self.settings.requests
     }
 
     fn request(&mut self, _: Phase, number: u64) -> Request {
-        Request {
-            id: format!("prefill_{number}"),
-            body: self.bodies.user(&prompt(number, self.filler_words), 1),
-            max_tokens: 1,
-            wants_text: false,
-            scheduled: None,
-        }
+        Request::new(
+            format!("prefill_{number}"),
+            self.bodies.user(&prompt(number, self.filler_words), 1),
+            1,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::workload_values as given;
+
+    #[test]
+    fn too_many_requests_are_refused() {
+        let values = given(&["--rp-num-requests", "10000001"]);
+        let error = RandomPrefill::resolve(&values, &Sizes::new(100.0, 6553))
+            .err()
+            .expect("a refusal");
+        assert!(error.to_string().contains("10000001 requests"), "{error}");
     }
 }

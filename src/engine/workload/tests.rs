@@ -1,14 +1,14 @@
-//! Recorded requests of the reference against ours, in virtual time: byte for byte and in order.
+//! Requests against recorded ones of the reference, byte for byte and in order, in virtual time.
 
 use std::collections::VecDeque;
 
 use serde_json::Value;
 
 use super::*;
-use crate::engine::flags::EngineArgs;
+use crate::engine::args::EngineArgs;
 use crate::engine::testing::{given, golden};
 
-/// Settings of a recorded command line; TINY and WORDS are folders with tokenizers.
+/// Settings of a recorded command line. The models TINY and WORDS stand for folders with tokenizers.
 fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
     let words: Vec<&str> = fixture["args"].as_array().unwrap()[2..]
         .iter()
@@ -27,7 +27,7 @@ fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
     (config, tokenizer.unwrap_or(Tokenizer::Words(None)))
 }
 
-/// What was sent in a phase, when each answer takes `answer` and has " word" for every token.
+/// What is sent in a phase where each answer takes `answer` and has " word" for every token.
 fn sent(workload: &mut dyn Workload, phase: Phase, answer: Duration) -> Vec<Request> {
     let mut now = Duration::ZERO;
     let mut in_flight: VecDeque<(Duration, Finished)> = VecDeque::new();

@@ -1,50 +1,66 @@
 //! Requests in a fixed order with a limit on how many are in flight: all workloads but the chat. The next body is built
-//! while the window is full, so that a free place is taken at once. Must never hold more bodies than that one.
+//! while the window is full, so that a free place is taken at once; no other body waits in memory.
 
 use std::time::Duration;
 
 use super::{Finished, Phase, Plan, Request, Step, Workload};
+use crate::load::arrivals::{Arrivals, Next, Process};
 use crate::report::banner::Banner;
 
-/// The requests of a phase by number, each made when it is needed. Numbers are asked for in order.
+/// The requests of a phase by number, each made when it is needed. They are asked for in order.
 pub trait Sequence: Send {
     fn banner(&self) -> Banner;
-    fn tokens_per_answer(&self) -> u64;
-    fn count(&self, phase: Phase) -> u64;
-    /// The most measured requests in flight. Warmup requests go one by one.
-    fn in_flight_max(&self) -> u64;
+    fn counts(&self) -> Counts;
     fn request(&mut self, phase: Phase, number: u64) -> Request;
-    /// Rest after the last warmup request ended.
+    /// How long to wait after the last warmup request has ended.
     fn pause_after_warmup(&self) -> Duration {
         Duration::ZERO
     }
 }
 
+/// How many requests there are, and how many at a time.
+#[derive(Clone, Copy)]
+pub struct Counts {
+    /// Requests of the warmup, which go one by one.
+    pub warmup: u64,
+    pub measured: u64,
+    /// The most measured requests in flight.
+    pub in_flight: u64,
+    pub tokens_per_answer: u64,
+}
+
 pub struct Window<S> {
     sequence: S,
-    plan: Plan,
+    counts: Counts,
+    body_bytes: u64,
     phase: Phase,
+    arrivals: Box<dyn Arrivals>,
     next: u64,
     in_flight: u64,
     prepared: Option<Request>,
-    /// When the pause after the warmup ends, once it has begun.
+    /// When the pause after the warmup ends; set once it has begun.
     pause_ends: Option<Duration>,
+}
+
+impl Counts {
+    fn arrivals(&self, phase: Phase) -> Box<dyn Arrivals> {
+        let in_flight = match phase {
+            Phase::Warmup => 1,
+            Phase::Measured => self.in_flight,
+        };
+        Process::Closed { in_flight }.start()
+    }
 }
 
 impl<S: Sequence> Window<S> {
     /// `body_bytes` is the size of a measured body.
     pub fn new(sequence: S, body_bytes: usize) -> Window<S> {
-        let requests = sequence.count(Phase::Measured);
-        let plan = Plan {
-            streams: sequence.in_flight_max().min(requests),
-            tokens_per_answer: sequence.tokens_per_answer(),
-            body_bytes: body_bytes as u64,
-            requests,
-            requests_per_second: None,
-        };
+        let counts = sequence.counts();
         Window {
             sequence,
-            plan,
+            counts,
+            body_bytes: body_bytes as u64,
+            arrivals: counts.arrivals(Phase::Warmup),
             phase: Phase::Warmup,
             next: 0,
             in_flight: 0,
@@ -53,14 +69,7 @@ impl<S: Sequence> Window<S> {
         }
     }
 
-    fn limit(&self) -> u64 {
-        match self.phase {
-            Phase::Warmup => 1,
-            Phase::Measured => self.sequence.in_flight_max(),
-        }
-    }
-
-    /// What is left when every request was sent.
+    /// The step when every request has been sent.
     fn ending(&mut self, elapsed: Duration) -> Step {
         let pause = self.sequence.pause_after_warmup();
         if self.phase == Phase::Measured || pause.is_zero() {
@@ -84,11 +93,18 @@ impl<S: Sequence> Workload for Window<S> {
     }
 
     fn plan(&self) -> Plan {
-        self.plan.clone()
+        Plan {
+            streams: self.counts.in_flight.min(self.counts.measured),
+            tokens_per_answer: self.counts.tokens_per_answer,
+            body_bytes: self.body_bytes,
+            requests: self.counts.measured,
+            requests_per_second: None,
+        }
     }
 
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
+        self.arrivals = self.counts.arrivals(phase);
         self.next = 0;
         self.in_flight = 0;
         self.prepared = None;
@@ -97,22 +113,35 @@ impl<S: Sequence> Workload for Window<S> {
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
         self.in_flight = self.in_flight.saturating_sub(finished.len() as u64);
-        if self.next >= self.sequence.count(self.phase) {
+        let (phase, number) = (self.phase, self.next);
+        let count = match phase {
+            Phase::Warmup => self.counts.warmup,
+            Phase::Measured => self.counts.measured,
+        };
+        if number >= count {
             return self.ending(elapsed);
         }
-        let (phase, number) = (self.phase, self.next);
-        if self.in_flight >= self.limit() {
-            self.prepared
-                .get_or_insert_with(|| self.sequence.request(phase, number));
-            return Step::Await;
-        }
-        let request = match self.prepared.take() {
-            Some(request) => request,
-            None => self.sequence.request(phase, number),
+        let wait = match self.arrivals.next(elapsed, self.in_flight) {
+            Next::Now(arrival) => {
+                let request = match self.prepared.take() {
+                    Some(request) => request,
+                    None => self.sequence.request(phase, number),
+                };
+                self.arrivals.advance();
+                self.next += 1;
+                self.in_flight += 1;
+                return Step::Send(Request {
+                    scheduled: arrival.due,
+                    ..request
+                });
+            }
+            Next::At(then) => Step::SleepUntil(then),
+            Next::AfterEnd => Step::Await,
+            Next::Over => return self.ending(elapsed),
         };
-        self.next += 1;
-        self.in_flight += 1;
-        Step::Send(request)
+        self.prepared
+            .get_or_insert_with(|| self.sequence.request(phase, number));
+        wait
     }
 }
 
@@ -127,26 +156,17 @@ mod tests {
             Banner::new("numbers", 1)
         }
 
-        fn tokens_per_answer(&self) -> u64 {
-            1
-        }
-
-        fn count(&self, phase: Phase) -> u64 {
-            if phase == Phase::Warmup { 2 } else { 4 }
-        }
-
-        fn in_flight_max(&self) -> u64 {
-            3
+        fn counts(&self) -> Counts {
+            Counts {
+                warmup: 2,
+                measured: 4,
+                in_flight: 3,
+                tokens_per_answer: 1,
+            }
         }
 
         fn request(&mut self, _: Phase, number: u64) -> Request {
-            Request {
-                id: number.to_string(),
-                body: Vec::new(),
-                max_tokens: 1,
-                wants_text: false,
-                scheduled: None,
-            }
+            Request::new(number.to_string(), Vec::new(), 1)
         }
 
         fn pause_after_warmup(&self) -> Duration {
@@ -184,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn warmup_goes_one_by_one_and_rests_at_its_end() {
+    fn warmup_goes_one_by_one_and_pauses_at_its_end() {
         let mut window = Window::new(Numbers, 10);
         window.begin(Phase::Warmup);
         let at = Duration::from_secs;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A dialogue without the sentences about settings and choices, and without what a system error said.
+/// A dialogue without the sentences about settings and choices, and without the text of system errors.
 fn skeleton(dialogue: &str) -> Vec<String> {
     let is_choice = |line: &str| {
         let rest = line.trim_start_matches([' ', '*']);
@@ -86,14 +86,17 @@ fn recorded_dialogues_go_the_same_way() {
             let Played { outcome, exported } = play(case, port);
             assert_eq!(exported.as_deref(), case["exported"]["content"].as_str(), "{name}");
             match (name, outcome) {
-                ("eof_first", Err(Error::Settings(told))) => {
+                ("eof_first", Err(Error::Settings(refused))) => {
                     assert!(
-                        told.contains("the input ended") && told.contains("--engine-url, --workload"),
-                        "{told}"
+                        refused.contains("the input ended") && refused.contains("--engine-url, --workload"),
+                        "{refused}"
                     );
                 }
-                ("lmcache_yes_export_fails_to_resolve", Err(Error::Environment(told))) => {
-                    assert!(told.contains("is incomplete: could not auto-detect model"), "{told}");
+                ("lmcache_yes_export_fails_to_resolve", Err(Error::Environment(refused))) => {
+                    assert!(
+                        refused.contains("is incomplete: could not auto-detect model"),
+                        "{refused}"
+                    );
                 }
                 ("start_random_prefill_crashes" | "start_long_doc_qa", outcome) => {
                     assert_eq!(config_of(outcome).0.model, "mock");
@@ -108,7 +111,7 @@ fn recorded_dialogues_go_the_same_way() {
 }
 
 #[test]
-fn the_absent_workload_is_told_and_asked_again() {
+fn the_absent_workload_is_refused_and_the_question_asked_again() {
     let (outcome, printed) = resolved(&["--engine-url", "u"], "5\n6\nn\n1\n1\n1\n3\n");
     assert_eq!(outcome.unwrap(), Outcome::Quit);
     assert!(printed.contains("rag-qa-quality is not in this build"), "{printed}");
@@ -150,9 +153,9 @@ fn settings_that_were_typed_are_not_asked_for_even_if_they_are_defaults() {
 #[test]
 fn answers_out_of_range_are_refused_when_the_run_starts() {
     let (outcome, _) = resolved(&["--engine-url", "u", "--model", "m"], "6\nn\n-5\n1\n1\n1\n");
-    let told = outcome.expect_err("no run").to_string();
+    let refused = outcome.expect_err("no run").to_string();
     assert!(
-        told.contains("tokens_per_gb_kvcache must be positive, got -5"),
-        "{told}"
+        refused.contains("tokens_per_gb_kvcache must be positive, got -5"),
+        "{refused}"
     );
 }

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::setup::{Outcome, resolve};
 use crate::engine::api_key::ApiKey;
-use crate::engine::config::{EngineConfig, WorkloadConfig};
-use crate::engine::flags::EngineArgs;
+use crate::engine::args::EngineArgs;
+use crate::engine::config::EngineConfig;
 use crate::engine::testing::{given, golden};
 use crate::error::Error;
 use crate::report::prompt::{Ended, Key, Keyboard, Prompter};

@@ -14,14 +14,14 @@ fn servers_that_do_not_help_are_named() {
         "--tokens-per-gb-kvcache",
         "1",
     ];
-    let told = refusal(&line);
+    let refused = refusal(&line);
     assert!(
-        told.contains(&format!("Failed to fetch models from {url}/v1/models: ")),
-        "{told}"
+        refused.contains(&format!("Failed to fetch models from {url}/v1/models: ")),
+        "{refused}"
     );
     let unauthorised = server("401 Unauthorized", r#"{"error":{"message":"bad key"}}"#);
     let url = format!("http://127.0.0.1:{unauthorised}");
-    let told = refusal(&[
+    let refused = refusal(&[
         "--engine-url",
         &url,
         "--workload",
@@ -29,11 +29,11 @@ fn servers_that_do_not_help_are_named() {
         "--tokens-per-gb-kvcache",
         "1",
     ]);
-    assert!(told.contains("answered 401 Unauthorized (bad key)"), "{told}");
-    assert!(!told.contains("sk-secret"));
+    assert!(refused.contains("answered 401 Unauthorized (bad key)"), "{refused}");
+    assert!(!refused.contains("sk-secret"));
     let empty = server("200 OK", r#"{"data":[]}"#);
     let url = format!("127.0.0.1:{empty}");
-    let told = refusal(&[
+    let refused = refusal(&[
         "--engine-url",
         &url,
         "--workload",
@@ -42,10 +42,10 @@ fn servers_that_do_not_help_are_named() {
         "1",
     ]);
     assert!(
-        told.contains(&format!(
+        refused.contains(&format!(
             "No models returned by http://{url}/v1/models; pass --model explicitly"
         )),
-        "{told}"
+        "{refused}"
     );
     let status = server(
         "200 OK",
@@ -105,9 +105,9 @@ fn a_served_alias_is_looked_up_under_its_root() {
         let (config, _) = config_of(resolved(line, "").0);
         assert_eq!((config.model.as_str(), config.tokens_per_gb_kvcache), ("served", 8192));
     }
-    let told = refusal(&[&line[..7], &["stranger"]].concat());
+    let refused = refusal(&[&line[..7], &["stranger"]].concat());
     assert!(
-        told.contains("nor is /models/z") && told.contains("give --tokens-per-gb-kvcache"),
-        "{told}"
+        refused.contains("nor is /models/z") && refused.contains("give --tokens-per-gb-kvcache"),
+        "{refused}"
     );
 }

@@ -1,0 +1,204 @@
+//! The command line of `engine` as typed values. Everything is optional, because a config file or the interactive mode may
+//! give what the command line does not; ranges are checked later. `flags` has the table that fills it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::cli::Format;
+use crate::error::Error;
+use crate::python::big_int::BigInt;
+use crate::python::number::{float, int};
+
+/// The name of a workload, out of the list in `workload`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkloadName(pub &'static str);
+
+impl WorkloadName {
+    pub fn text(self) -> &'static str {
+        self.0
+    }
+}
+
+/// The value of one workload flag.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WorkloadValue {
+    Int(i64),
+    Float(f64),
+    /// One of the flag's choices.
+    Choice(&'static str),
+}
+
+/// The values of workload flags, by the flag's name without its dashes in front.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WorkloadValues(BTreeMap<&'static str, WorkloadValue>);
+
+impl WorkloadValues {
+    pub fn set(&mut self, flag: &'static str, value: WorkloadValue) {
+        self.0.insert(flag, value);
+    }
+
+    pub fn read_int(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+        int(text).map(|value| self.set(flag, WorkloadValue::Int(value)))
+    }
+
+    pub fn read_float(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+        float(text).map(|value| self.set(flag, WorkloadValue::Float(value)))
+    }
+
+    pub fn get(&self, flag: &str) -> Option<WorkloadValue> {
+        self.0.get(flag).copied()
+    }
+
+    pub fn int(&self, flag: &str) -> Result<i64, Error> {
+        match self.get(flag) {
+            Some(WorkloadValue::Int(value)) => Ok(value),
+            other => Err(unexpected(flag, other)),
+        }
+    }
+
+    pub fn float(&self, flag: &str) -> Result<f64, Error> {
+        match self.get(flag) {
+            Some(WorkloadValue::Float(value)) => Ok(value),
+            other => Err(unexpected(flag, other)),
+        }
+    }
+
+    /// A choice as the enum that `read` makes of its text.
+    pub fn choice<T>(&self, flag: &str, read: fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        match self.get(flag) {
+            Some(WorkloadValue::Choice(text)) => read(text).map_err(Error::Internal),
+            other => Err(unexpected(flag, other)),
+        }
+    }
+}
+
+fn unexpected(flag: &str, found: Option<WorkloadValue>) -> Error {
+    Error::Internal(format!("--{flag} is {found:?}"))
+}
+
+/// The setter of a flag whose value is any text or path.
+pub fn keep<T: for<'a> From<&'a str>>(field: &mut Option<T>, text: &str) -> Result<(), String> {
+    *field = Some(T::from(text));
+    Ok(())
+}
+
+/// How a value is written in a config file.
+trait Stored {
+    fn stored(&self) -> Value;
+}
+
+/// Declares the struct and how one command line is laid over another.
+macro_rules! optional_fields {
+    ($($name:ident: $type:ty,)*) => {
+        /// What was given, by flag; `None` where nothing was.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct EngineArgs {
+            $(pub $name: Option<$type>,)*
+            /// What was given by the flags of the workloads.
+            pub workload_values: WorkloadValues,
+        }
+
+        impl EngineArgs {
+            /// What is given here, and what `below` gives where nothing is.
+            pub fn or(self, below: EngineArgs) -> EngineArgs {
+                let mut workload_values = below.workload_values;
+                workload_values.0.extend(self.workload_values.0);
+                EngineArgs {
+                    $($name: self.$name.or(below.$name),)*
+                    workload_values,
+                }
+            }
+
+            /// What is given for a key of config files, which is the flag's name with underscores.
+            pub fn value(&self, key: &str) -> Option<Value> {
+                match key {
+                    $(stringify!($name) => self.$name.as_ref().map(Stored::stored),)*
+                    _ => self.workload_values.get(&key.replace('_', "-")).map(|value| value.stored()),
+                }
+            }
+
+            /// Takes back what is given for a key.
+            pub fn clear(&mut self, key: &str) {
+                match key {
+                    $(stringify!($name) => self.$name = None,)*
+                    _ => {
+                        self.workload_values.0.remove(key.replace('_', "-").as_str());
+                    }
+                }
+            }
+        }
+    };
+}
+
+optional_fields! {
+    config: PathBuf,
+    engine_url: String,
+    lmcache_url: String,
+    model: String,
+    workload: WorkloadName,
+    kv_cache_volume: f64,
+    tokens_per_gb_kvcache: i64,
+    seed: BigInt,
+    output_dir: PathBuf,
+    no_csv: bool,
+    json: bool,
+    quiet: bool,
+    ignore_eos: bool,
+    no_warmup: bool,
+    no_interactive: bool,
+    export_config: PathBuf,
+    format: Format,
+    output: PathBuf,
+    save: Vec<String>,
+    requests_jsonl: PathBuf,
+    tokenizer: PathBuf,
+    exact_lengths: bool,
+    usage_per_event: bool,
+    connect_timeout_s: f64,
+    first_token_timeout_s: f64,
+    stall_timeout_s: f64,
+    request_timeout_s: f64,
+    no_certificate: bool,
+}
+
+macro_rules! stored {
+    ($($type:ty: $value:ident => $stored:expr,)*) => {
+        $(impl Stored for $type {
+            fn stored(&self) -> Value {
+                let $value = self;
+                Value::from($stored)
+            }
+        })*
+    };
+}
+
+stored! {
+    bool: value => *value,
+    i64: value => *value,
+    f64: value => *value,
+    String: value => value.as_str(),
+    Vec<String>: value => value.clone(),
+    PathBuf: value => value.to_string_lossy().as_ref(),
+    WorkloadName: value => value.text(),
+    Format: value => value.text(),
+}
+
+impl Stored for WorkloadValue {
+    fn stored(&self) -> Value {
+        match *self {
+            WorkloadValue::Int(value) => Value::from(value),
+            WorkloadValue::Float(value) => Value::from(value),
+            WorkloadValue::Choice(text) => Value::from(text),
+        }
+    }
+}
+
+impl Stored for BigInt {
+    /// A number where JSON readers take it as one, else its digits.
+    fn stored(&self) -> Value {
+        let digits = self.to_string();
+        digits.parse::<i64>().map_or(Value::from(digits), Value::from)
+    }
+}

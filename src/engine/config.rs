@@ -1,0 +1,152 @@
+//! The settings of one `engine` run, as plain data. `settings` makes them from the command line and checks them; then the
+//! value can be run. The API key is not among them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use crate::cli::shared::OutputArgs;
+use crate::engine::args::{WorkloadName, WorkloadValues};
+use crate::python::big_int::BigInt;
+use crate::url::with_scheme;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineConfig {
+    /// As given; [`base_url`] makes the address of requests from it.
+    pub engine_url: String,
+    pub model: String,
+    /// Whose counters are read as well.
+    pub lmcache_url: Option<String>,
+    pub workload: WorkloadConfig,
+    pub kv_cache_volume_gb: f64,
+    pub tokens_per_gb_kvcache: i64,
+    pub seed: BigInt,
+    pub ignore_eos: bool,
+    /// Whether every event is to carry the engine's count.
+    pub usage_per_event: bool,
+    /// Whether the warmup requests are sent.
+    pub warmup: bool,
+    /// Where the tokenizer is, if `--tokenizer` says so.
+    pub tokenizer: Option<PathBuf>,
+    pub exact_lengths: bool,
+    pub timeouts: Timeouts,
+    /// Whether the client's own error is measured before the run.
+    pub certificate: bool,
+    pub output: OutputConfig,
+    /// All settings by flag name, for the result file.
+    pub settings: Map<String, Json>,
+}
+
+/// Where results go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutputConfig {
+    /// Folder of `bench_results.csv` and `bench_summary.json`.
+    pub folder: PathBuf,
+    pub csv: bool,
+    pub json_summary: bool,
+    pub shared: OutputArgs,
+    pub requests_jsonl: Option<PathBuf>,
+}
+
+/// Limits of one request; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Option<Duration>,
+    pub first_token: Option<Duration>,
+    pub stall: Option<Duration>,
+    pub request: Option<Duration>,
+}
+
+/// Which workload runs, and with what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadConfig {
+    name: WorkloadName,
+    pub prompt_text: PromptText,
+    /// A value for each of its flags.
+    pub values: WorkloadValues,
+}
+
+/// What the prompts of a workload are made of, which decides what a tokenizer is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptText {
+    /// One repeated word. A tokenizer counts it where lengths must be exact.
+    RepeatedWord,
+    /// Words of one token each from the tokenizer's vocabulary, so lengths are exact and no run goes without it.
+    SingleTokens,
+    /// Random token ids as text; without a tokenizer, one repeated word.
+    RandomTokens,
+}
+
+/// What the sizes of workloads are computed from.
+pub struct Sizes {
+    /// `--kv-cache-volume` in tokens.
+    pub kv_tokens: f64,
+    pub tokens_per_gb: i64,
+}
+
+impl EngineConfig {
+    /// `<base>`: requests go to `<base>/chat/completions`.
+    pub fn base_url(&self) -> String {
+        base_url(&self.engine_url)
+    }
+
+    pub fn sizes(&self) -> Sizes {
+        Sizes::new(self.kv_cache_volume_gb, self.tokens_per_gb_kvcache)
+    }
+}
+
+impl WorkloadConfig {
+    pub fn new(name: WorkloadName, prompt_text: PromptText, values: WorkloadValues) -> WorkloadConfig {
+        WorkloadConfig {
+            name,
+            prompt_text,
+            values,
+        }
+    }
+
+    pub fn name(&self) -> WorkloadName {
+        self.name
+    }
+}
+
+impl Sizes {
+    pub fn new(kv_cache_volume_gb: f64, tokens_per_gb: i64) -> Sizes {
+        Sizes {
+            kv_tokens: kv_cache_volume_gb * tokens_per_gb as f64,
+            tokens_per_gb,
+        }
+    }
+}
+
+/// The address that requests start with, by the reference's rules: no trailing slashes, `http://` where there is no
+/// scheme, `/v1` at the end. A port alone means this machine, as in the interactive mode; there is no host of that name.
+/// A scheme in capitals is one, unlike in the reference, which takes `HTTP` for a host.
+pub fn base_url(engine_url: &str) -> String {
+    let url = engine_url.trim_end_matches('/');
+    if !url.is_empty() && url.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("http://localhost:{url}/v1");
+    }
+    let version = if url.ends_with("/v1") { "" } else { "/v1" };
+    format!("{}{version}", with_scheme(url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_follow_the_references_rules() {
+        for (given, base) in [
+            ("http://h:1", "http://h:1/v1"),
+            ("http://h:1///", "http://h:1/v1"),
+            ("https://h/v1/", "https://h/v1"),
+            ("h:1/v1", "http://h:1/v1"),
+            ("8000", "http://localhost:8000/v1"),
+            ("HTTP://h", "http://h/v1"),
+            ("HTTPS://h/v1/", "https://h/v1"),
+        ] {
+            assert_eq!(base_url(given), base);
+        }
+    }
+}

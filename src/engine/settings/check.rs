@@ -1,0 +1,204 @@
+//! From typed settings to an [`EngineConfig`]: every value checked, with LMCache's sentences where it has one.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+
+use crate::cli::flag::Kind;
+use crate::cli::range::SETTINGS;
+use crate::cli::shared::OutputArgs;
+use crate::engine::args::{EngineArgs, WorkloadValues};
+use crate::engine::config::{EngineConfig, OutputConfig, Sizes, Timeouts, WorkloadConfig};
+use crate::engine::flags::TABLE;
+use crate::engine::workload;
+use crate::engine::workload::descriptor::Descriptor;
+use crate::error::Error;
+use crate::url::without_password;
+
+/// Longer limits are no limits: no clock counts that far.
+const TIMEOUT_S_MAX: f64 = 1e9;
+/// Flags that say where settings come from and results go.
+const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
+    "help",
+    "config",
+    "export-config",
+    "no-interactive",
+    "format",
+    "output",
+    "quiet",
+    "save",
+];
+
+impl EngineConfig {
+    /// Checks the settings. In `args` everything with a default is set; `model` and `tokens_per_gb` are what was found.
+    pub fn resolve(args: &EngineArgs, model: String, tokens_per_gb: i64) -> Result<EngineConfig, Error> {
+        let engine_url = args.engine_url.clone().unwrap_or_default();
+        if engine_url.trim().is_empty() {
+            return Err(Error::Settings(
+                "--engine-url is empty; give the engine's address, for example http://localhost:8000".into(),
+            ));
+        }
+        let volume = args.kv_cache_volume.unwrap_or_default();
+        SETTINGS.above_zero("--kv-cache-volume: kv_cache_volume_gb", volume, "positive")?;
+        if tokens_per_gb <= 0 {
+            let what = "--tokens-per-gb-kvcache: tokens_per_gb_kvcache";
+            return Err(SETTINGS.refusal(what, tokens_per_gb, "positive"));
+        }
+        let workload = args
+            .workload
+            .ok_or_else(|| Error::Internal("no workload to check".into()))?
+            .descriptor();
+        workload::check(workload, &args.workload_values, &Sizes::new(volume, tokens_per_gb))?;
+        let values = own_values(workload, args);
+        Ok(EngineConfig {
+            settings: recorded(args, &values, &model, tokens_per_gb),
+            workload: WorkloadConfig::new(workload.name(), workload.prompt_text, values),
+            engine_url,
+            model,
+            lmcache_url: args.lmcache_url.clone(),
+            kv_cache_volume_gb: volume,
+            tokens_per_gb_kvcache: tokens_per_gb,
+            seed: args.seed.clone().unwrap_or_default(),
+            ignore_eos: args.ignore_eos.unwrap_or(false),
+            usage_per_event: args.usage_per_event.unwrap_or(false),
+            warmup: !args.no_warmup.unwrap_or(false),
+            tokenizer: args.tokenizer.clone(),
+            exact_lengths: args.exact_lengths.unwrap_or(false),
+            timeouts: timeouts(args)?,
+            certificate: !args.no_certificate.unwrap_or(false),
+            output: OutputConfig {
+                folder: args.output_dir.clone().unwrap_or_default(),
+                csv: !args.no_csv.unwrap_or(false),
+                json_summary: args.json.unwrap_or(false),
+                shared: OutputArgs {
+                    format: args.format.unwrap_or_default(),
+                    quiet: args.quiet.unwrap_or(false),
+                    report_path: args.output.clone(),
+                    saves: args.save.clone().unwrap_or_default(),
+                },
+                requests_jsonl: args.requests_jsonl.clone(),
+            },
+        })
+    }
+}
+
+/// The values of this workload's flags.
+fn own_values(workload: &Descriptor, args: &EngineArgs) -> WorkloadValues {
+    let mut values = WorkloadValues::default();
+    for flag in workload.flags.iter().chain(workload.added_flags) {
+        if let Some(value) = args.workload_values.get(flag.row.spec.long) {
+            values.set(flag.row.spec.long, value);
+        }
+    }
+    values
+}
+
+/// What the result file holds: the value of every flag but those of other workloads, and what was found out.
+fn recorded(args: &EngineArgs, own: &WorkloadValues, model: &str, tokens_per_gb: i64) -> Map<String, Json> {
+    let general = EngineArgs {
+        workload_values: own.clone(),
+        ..args.clone()
+    };
+    let mut settings = Map::new();
+    for spec in TABLE.specs() {
+        if ABOUT_THE_COMMAND_LINE.contains(&spec.long) {
+            continue;
+        }
+        let shown = |value: Json| match value {
+            Json::String(url) if spec.long.ends_with("url") => without_password(&url).into(),
+            other => other,
+        };
+        let off = (spec.kind == Kind::Switch).then_some(Json::Bool(false));
+        let value = general.value(&spec.long.replace('-', "_")).or(off);
+        settings.extend(value.map(|value| (spec.long.to_owned(), shown(value))));
+    }
+    settings.insert("model".into(), model.into());
+    settings.insert("tokens-per-gb-kvcache".into(), tokens_per_gb.into());
+    settings
+}
+
+fn timeouts(args: &EngineArgs) -> Result<Timeouts, Error> {
+    Ok(Timeouts {
+        connect: timeout("--connect-timeout-s", args.connect_timeout_s)?,
+        first_token: timeout("--first-token-timeout-s", args.first_token_timeout_s)?,
+        stall: timeout("--stall-timeout-s", args.stall_timeout_s)?,
+        request: timeout("--request-timeout-s", args.request_timeout_s)?,
+    })
+}
+
+/// 0 and what exceeds [`TIMEOUT_S_MAX`] mean no limit.
+fn timeout(flag: &str, seconds: Option<f64>) -> Result<Option<Duration>, Error> {
+    let seconds = seconds.unwrap_or(0.0);
+    if seconds < 0.0 || seconds.is_nan() {
+        let given = format!("{seconds}; 0 means no limit");
+        return Err(SETTINGS.refusal(flag, given, "a number of seconds"));
+    }
+    Ok((seconds > 0.0 && seconds < TIMEOUT_S_MAX).then(|| Duration::from_secs_f64(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(words: &[&str]) -> EngineArgs {
+        crate::engine::testing::given(words).or(EngineArgs::presets())
+    }
+
+    fn resolved(words: &[&str]) -> Result<EngineConfig, Error> {
+        EngineConfig::resolve(&args(words), "m".into(), 100)
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        resolved(words).expect_err("a refusal").to_string()
+    }
+
+    #[test]
+    fn settings_are_checked_as_the_reference_checks_them() {
+        let ok = ["--engine-url", "u", "--workload", "random-prefill"];
+        let config = resolved(&ok).unwrap();
+        assert_eq!(
+            (config.model.as_str(), config.warmup, config.certificate),
+            ("m", true, true)
+        );
+        assert_eq!(config.timeouts.connect, Some(Duration::from_secs(10)));
+        assert_eq!(config.timeouts.request, Some(Duration::from_secs(600)));
+        let without = resolved(&[&ok[..], &["--request-timeout-s", "0"]].concat()).unwrap();
+        assert_eq!(without.timeouts.request, None);
+        let with = |more: &[&str]| refusal(&[&ok[..], more].concat());
+        assert!(refusal(&["--engine-url", "", "--workload", "random-prefill"]).contains("--engine-url is empty"));
+        assert!(with(&["--kv-cache-volume", "0"]).contains("kv_cache_volume_gb must be positive, got 0"));
+        assert!(with(&["--kv-cache-volume", "nan"]).contains("must be positive, got NaN"));
+        assert!(with(&["--kv-cache-volume", "inf"]).contains("must be positive, got inf"));
+        assert!(with(&["--stall-timeout-s", "-1"]).contains("--stall-timeout-s must be a number of seconds"));
+        assert!(
+            with(&["--ldqa-max-output-length", "5"]).contains("long-doc-permutator, long-doc-qa, multi-round-chat")
+        );
+        let none = EngineConfig::resolve(&args(&ok), "m".into(), 0).expect_err("a refusal");
+        assert!(
+            none.to_string()
+                .contains("tokens_per_gb_kvcache must be positive, got 0")
+        );
+    }
+
+    #[test]
+    fn a_foreign_maximum_is_refused_only_when_it_was_given() {
+        let chat = [
+            "--engine-url",
+            "u",
+            "--workload",
+            "multi-round-chat",
+            "--ldqa-max-output-length",
+            "5",
+        ];
+        assert!(resolved(&chat).is_ok());
+        let tuner = [
+            "--engine-url",
+            "u",
+            "--workload",
+            "prefix-suffix-tuner",
+            "--ldqa-max-output-length",
+            "128",
+        ];
+        assert!(resolved(&tuner).is_ok());
+    }
+}

@@ -1,0 +1,206 @@
+//! What a workload says about itself: the flags, the questions of the interactive mode, and how it is made from their values.
+//! The flag table, the menu, config files and the factory are all built from these.
+
+use super::Workload;
+use crate::cli::flag::{Flag, Group};
+use crate::cli::range::SETTINGS;
+use crate::engine::args::{EngineArgs, WorkloadName, WorkloadValues};
+use crate::engine::config::{EngineConfig, PromptText, Sizes};
+use crate::engine::tokens::Tokenizer;
+use crate::error::Error;
+
+/// Requests of one phase, or sessions, that a run may have: more would not fit a schedule in memory.
+const REQUESTS_MAX: f64 = 1e7;
+/// Tokens of one text; a text of this many words has about half a gigabyte.
+pub(super) const LENGTH_MAX: u64 = 100_000_000;
+
+/// One workload, as a row of the list in this module's parent.
+pub struct Descriptor {
+    pub name: &'static str,
+    /// What it sends, in the menu.
+    pub about: &'static str,
+    /// The heading of its flags in the help.
+    pub group: Group,
+    /// Its flags that stand in this group, in the order of help, questions and config files.
+    pub flags: &'static [WorkloadFlag],
+    /// Its flags that LMCache does not have although it has the workload; they are not asked for.
+    pub added_flags: &'static [WorkloadFlag],
+    pub prompt_text: PromptText,
+    /// Whether the length of answers can be set; otherwise they have one token.
+    pub sets_answer_length: bool,
+    pub support: Support,
+}
+
+pub enum Support {
+    Built {
+        check: Check,
+        create: Create,
+    },
+    /// Known by name only: the sentence that refuses it.
+    Absent(&'static str),
+}
+
+/// Refuses values with which a workload cannot be run.
+pub type Check = fn(&WorkloadValues, &Sizes) -> Result<(), Error>;
+/// Makes a workload. Nothing is sent, and no body is built beyond the first.
+pub type Create = fn(&EngineConfig, &Tokenizer) -> Result<Box<dyn Workload>, Error>;
+
+/// What follows from the values of a workload's flags.
+pub trait Settings: Sized {
+    /// `values` has a value for each flag of the workload.
+    fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Self, Error>;
+
+    fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error>;
+}
+
+impl Support {
+    pub const fn built<S: Settings>() -> Support {
+        Support::Built {
+            check: |values, sizes| S::resolve(values, sizes).map(drop),
+            create: |config, tokenizer| {
+                let settings = S::resolve(&config.workload.values, &config.sizes())?;
+                settings.create(config, tokenizer)
+            },
+        }
+    }
+}
+
+impl Descriptor {
+    pub fn name(&self) -> WorkloadName {
+        WorkloadName(self.name)
+    }
+
+    /// The sentence that refuses a workload which is not in this build.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self.support {
+            Support::Built { .. } => None,
+            Support::Absent(refusal) => Some(refusal),
+        }
+    }
+}
+
+/// The heading of a workload that LMCache has too.
+pub const fn lmcache_group(title: &'static str) -> Group {
+    Group {
+        title,
+        of_reference: true,
+    }
+}
+
+/// How a setting is asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input {
+    Text,
+    /// Text that may be a port or a host.
+    Url,
+    Int,
+    Float,
+    YesNo,
+    /// Each with a few words about it, in the order of the flag's choices.
+    Choice(&'static [&'static str]),
+}
+
+/// One flag of a workload, with its question. Rows begin with `int!`, `float!` or `choice!`.
+#[derive(Clone, Copy)]
+pub struct WorkloadFlag {
+    pub row: Flag<EngineArgs>,
+    pub input: Input,
+    /// The question's title, which is LMCache's: scripts match on it.
+    pub title: &'static str,
+    /// A sentence below the title.
+    pub about: &'static str,
+}
+
+impl WorkloadFlag {
+    pub const fn new(row: Flag<EngineArgs>, input: Input) -> WorkloadFlag {
+        WorkloadFlag {
+            row,
+            input,
+            title: "",
+            about: "",
+        }
+    }
+
+    /// As for any flag.
+    pub const fn help(mut self, help: &'static str, detail: &'static str) -> WorkloadFlag {
+        self.row = self.row.help(help, detail);
+        self
+    }
+
+    pub const fn question(mut self, title: &'static str, about: &'static str) -> WorkloadFlag {
+        (self.title, self.about) = (title, about);
+        self
+    }
+}
+
+/// A flag whose value is a whole number: name and default.
+macro_rules! int {
+    ($long:literal, $default:literal) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::value($long, "N", |args, text| args.workload_values.read_int($long, text))
+                .default($default),
+            $crate::engine::workload::descriptor::Input::Int,
+        )
+    };
+}
+
+/// A flag whose value is a number: name and default.
+macro_rules! float {
+    ($long:literal, $default:literal) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::value($long, "F", |args, text| args.workload_values.read_float($long, text))
+                .default($default),
+            $crate::engine::workload::descriptor::Input::Float,
+        )
+    };
+}
+
+/// A flag whose value is a variant of a `choices!` enum: name, name of the value, default, the enum, and a few words about
+/// each variant for the menu.
+macro_rules! choice {
+    ($long:literal, $value_name:literal, $default:literal, $type:ty, $about:expr) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::value($long, $value_name, |args, text| {
+                let choice = <$type>::from_text(text)?.text();
+                args.workload_values
+                    .set($long, $crate::engine::args::WorkloadValue::Choice(choice));
+                Ok(())
+            })
+            .choices(<$type>::CHOICES)
+            .default($default),
+            $crate::engine::workload::descriptor::Input::Choice($about),
+        )
+    };
+}
+
+pub(super) use {choice, float, int};
+
+/// The value of an int flag, at least 1.
+pub(super) fn count(values: &WorkloadValues, flag: &str) -> Result<u64, Error> {
+    SETTINGS.at_least(&format!("--{flag}"), values.int(flag)?, 1)
+}
+
+/// The value of an int flag that is the length of a text in tokens.
+pub(super) fn length(values: &WorkloadValues, flag: &str) -> Result<u64, Error> {
+    SETTINGS.at_most(&format!("--{flag}"), count(values, flag)?, LENGTH_MAX)
+}
+
+/// The value of a float flag, finite and above 0.
+pub(super) fn above_zero(values: &WorkloadValues, flag: &str) -> Result<f64, Error> {
+    SETTINGS.above_zero(&format!("--{flag}"), values.float(flag)?, "above 0")
+}
+
+/// Python's `max(int(quotient), 1)`: how many documents, sessions or prefixes fill a volume.
+pub(super) fn pool_size(quotient: f64) -> f64 {
+    quotient.trunc().max(1.0)
+}
+
+/// Refuses more requests or sessions than a run may have; `advice` says which flags to change.
+pub(super) fn bounded(requests: f64, advice: &str) -> Result<(), Error> {
+    if requests <= REQUESTS_MAX {
+        return Ok(());
+    }
+    Err(Error::Settings(format!(
+        "these settings make {requests:.0} requests or sessions, more than the {REQUESTS_MAX:.0} of one run; {advice}"
+    )))
+}
