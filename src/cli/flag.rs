@@ -167,6 +167,96 @@ impl FlagSpec {
     }
 }
 
+/// Keeps the text of a value, or refuses it.
+pub type Set<C> = fn(&mut C, &str) -> Result<(), String>;
+
+/// Rows of a table: name and setter, then what differs from [`FlagSpec::BLANK`].
+impl<C> Flag<C> {
+    /// `--long VALUE`.
+    pub const fn value(long: &'static str, value_name: &'static str, set: Set<C>) -> Flag<C> {
+        let spec = FlagSpec {
+            long,
+            value_name,
+            ..FlagSpec::BLANK
+        };
+        Flag { spec, set }
+    }
+
+    /// `--long`.
+    pub const fn switch(long: &'static str, set: Set<C>) -> Flag<C> {
+        let mut flag = Flag::value(long, "", set);
+        flag.spec.kind = Kind::Switch;
+        flag
+    }
+
+    /// `--long` and `--no-long`.
+    pub const fn negatable(long: &'static str, set: Set<C>) -> Flag<C> {
+        let mut flag = Flag::value(long, "", set);
+        flag.spec.kind = Kind::Negatable;
+        flag
+    }
+
+    /// `-h, --help`.
+    pub const fn help_row(group: &'static Group) -> Flag<C> {
+        Flag {
+            spec: FlagSpec::help_flag(group),
+            set: |_, _| Ok(()),
+        }
+    }
+
+    pub const fn group(mut self, group: &'static Group) -> Flag<C> {
+        self.spec.group = group;
+        self
+    }
+
+    pub const fn short(mut self, letter: char) -> Flag<C> {
+        self.spec.short = Some(letter);
+        self
+    }
+
+    pub const fn choices(mut self, choices: &'static [&'static str]) -> Flag<C> {
+        self.spec.choices = choices;
+        self
+    }
+
+    /// The default as it would be typed.
+    pub const fn default(mut self, text: &'static str) -> Flag<C> {
+        self.spec.preset = Preset::Text(text);
+        self
+    }
+
+    /// What it means that nothing is given.
+    pub const fn unset(mut self, meaning: &'static str) -> Flag<C> {
+        self.spec.preset = Preset::Unset(meaning);
+        self
+    }
+
+    /// Every use counts.
+    pub const fn repeatable(mut self) -> Flag<C> {
+        self.spec.repeatable = true;
+        self
+    }
+
+    /// `help` is one line without a full stop, `detail` further sentences.
+    pub const fn help(mut self, help: &'static str, detail: &'static str) -> Flag<C> {
+        (self.spec.help, self.spec.detail) = (help, detail);
+        self
+    }
+}
+
+/// The setter of a flag whose value is any text or path, where a flag may be absent.
+pub fn keep<T: for<'a> From<&'a str>>(field: &mut Option<T>, text: &str) -> Result<(), String> {
+    *field = Some(T::from(text));
+    Ok(())
+}
+
+/// The same where the flag has a default.
+pub fn replace(field: &mut String, text: &str) -> Result<(), String> {
+    field.clear();
+    field.push_str(text);
+    Ok(())
+}
+
 /// The setter's side of a switch: the parser hands it "on" or "off".
 pub fn on_off(text: &str) -> Result<bool, String> {
     match text {

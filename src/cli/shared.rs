@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Format;
-use super::flag::{FlagSpec, Group, Kind, Preset, on_off};
+use super::flag::{Flag, FlagSpec, Group, Kind, Preset, on_off};
 
 /// What these flags give.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +36,39 @@ impl OutputArgs {
     }
 }
 
+/// Arguments with these flags among them.
+pub trait HasOutput {
+    fn output(&mut self) -> &mut OutputArgs;
+}
+
+pub const fn format_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+    Flag {
+        spec: format(group),
+        set: |args, text| args.output().set_format(text),
+    }
+}
+
+pub const fn output_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+    Flag {
+        spec: output(group),
+        set: |args, text| args.output().set_report_path(text),
+    }
+}
+
+pub const fn quiet_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+    Flag {
+        spec: quiet(group),
+        set: |args, text| args.output().set_quiet(text),
+    }
+}
+
+pub const fn save_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+    Flag {
+        spec: save(group),
+        set: |args, text| args.output().add_save(text),
+    }
+}
+
 pub const fn format(group: &'static Group) -> FlagSpec {
     FlagSpec {
         long: "format",
@@ -49,7 +82,7 @@ pub const fn format(group: &'static Group) -> FlagSpec {
     }
 }
 
-pub const fn output(group: &'static Group) -> FlagSpec {
+const fn output(group: &'static Group) -> FlagSpec {
     FlagSpec {
         long: "output",
         value_name: "PATH",
@@ -60,7 +93,7 @@ pub const fn output(group: &'static Group) -> FlagSpec {
     }
 }
 
-pub const fn quiet(group: &'static Group) -> FlagSpec {
+const fn quiet(group: &'static Group) -> FlagSpec {
     FlagSpec {
         long: "quiet",
         short: Some('q'),

@@ -2,10 +2,12 @@
 
 use super::PROGRAM;
 use super::command::Command;
-use super::flag::{Flag, FlagSpec, Group, Kind};
+use super::flag::{Flag, Group};
 use super::page::{Body, Note, Page};
 use super::parse::Table;
 use crate::choices;
+
+type Row = Flag<TopArgs>;
 
 choices! {
     /// A text that can be printed instead of measuring.
@@ -35,35 +37,24 @@ pub const TABLE: Table<TopArgs> = Table {
     absent: &[],
 };
 
-const FLAGS: &[Flag<TopArgs>] = &[
-    Flag {
-        spec: FlagSpec::help_flag(&OPTIONS),
-        set: |_, _| Ok(()),
-    },
-    Flag {
-        spec: FlagSpec {
-            long: "version",
-            short: Some('V'),
-            kind: Kind::Switch,
-            group: &OPTIONS,
-            help: "Print the version",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| super::flag::on_off(text).map(|on| args.version = on),
-    },
-    Flag {
-        spec: FlagSpec {
-            long: "generate",
-            value_name: "WHAT",
-            choices: Artifact::CHOICES,
-            group: &OPTIONS,
-            help: "Print a man page, shell completions or docs/cli.md",
-            detail: "`man` is a page for section 1, `complete-bash`, `complete-zsh` and `complete-fish` are scripts that \
-                     the shell loads, `cli-md` is this text in Markdown.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| Artifact::from_text(text).map(|artifact| args.generate = Some(artifact)),
-    },
+const FLAGS: &[Row] = &[
+    Row::help_row(&OPTIONS),
+    Row::switch("version", |args, text| {
+        super::flag::on_off(text).map(|on| args.version = on)
+    })
+    .short('V')
+    .group(&OPTIONS)
+    .help("Print the version", ""),
+    Row::value("generate", "WHAT", |args, text| {
+        Artifact::from_text(text).map(|artifact| args.generate = Some(artifact))
+    })
+    .choices(Artifact::CHOICES)
+    .group(&OPTIONS)
+    .help(
+        "Print a man page, shell completions or docs/cli.md",
+        "`man` is a page for section 1, `complete-bash`, `complete-zsh` and `complete-fish` are scripts that \
+         the shell loads, `cli-md` is this text in Markdown.",
+    ),
 ];
 
 pub fn page(commands: &'static [Command]) -> Page {

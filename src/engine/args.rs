@@ -78,12 +78,6 @@ fn unexpected(flag: &str, found: Option<WorkloadValue>) -> Error {
     Error::Internal(format!("--{flag} is {found:?}"))
 }
 
-/// The setter of a flag whose value is any text or path.
-pub fn keep<T: for<'a> From<&'a str>>(field: &mut Option<T>, text: &str) -> Result<(), String> {
-    *field = Some(T::from(text));
-    Ok(())
-}
-
 /// How a value is written in a config file.
 trait Stored {
     fn stored(&self) -> Value;

@@ -15,7 +15,6 @@ pub mod failure;
 pub mod flags;
 pub mod report;
 pub mod results;
-mod row;
 pub mod run;
 pub mod samples;
 pub mod settings;

@@ -6,13 +6,15 @@ use super::engine::flags::MockEngineArgs;
 use super::server::flags::MockServerArgs;
 use super::{engine, server};
 use crate::cli::command::{Invocation, invocation};
-use crate::cli::flag::{Flag, FlagSpec, Group};
+use crate::cli::flag::{Flag, Group};
 use crate::cli::nearest::nearest;
 use crate::cli::page::{Body, Note, Page};
 use crate::cli::parse::{Stop, Table};
 use crate::cli::{PROGRAM, help};
 use crate::error::Error;
 use crate::python::quote::quoted;
+
+type Row = Flag<()>;
 
 const WORDS: [&str; 2] = ["engine", "server"];
 
@@ -23,10 +25,7 @@ const OPTIONS: Group = Group {
 
 const TABLE: Table<()> = Table {
     program: "lmcache-bench mock",
-    flags: &[Flag {
-        spec: FlagSpec::help_flag(&OPTIONS),
-        set: |_, _| Ok(()),
-    }],
+    flags: &[Row::help_row(&OPTIONS)],
     absent: &[],
 };
 

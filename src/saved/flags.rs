@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flag::{Flag, FlagSpec, Group, Preset};
+use crate::cli::flag::{Flag, Group, keep, replace};
 use crate::cli::page::{Body, Note, Page};
 use crate::cli::parse::Table;
+
+type Row = Flag<ReportArgs>;
 
 /// The command line of `report` as typed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,42 +26,20 @@ pub const TABLE: Table<ReportArgs> = Table {
     absent: &[],
 };
 
-const FLAGS: &[Flag<ReportArgs>] = &[
-    Flag {
-        spec: FlagSpec {
-            long: "format",
-            value_name: "FORM",
-            preset: Preset::Text("terminal"),
-            group: &OPTIONS,
-            help: "Output form",
-            detail: "`terminal`, `json` and `csv` are those of the run itself, `result` is the file again.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| {
-            args.format = text.to_owned();
-            Ok(())
-        },
-    },
-    Flag {
-        spec: FlagSpec {
-            long: "output",
-            short: Some('o'),
-            value_name: "PATH",
-            preset: Preset::Unset("standard output"),
-            group: &OPTIONS,
-            help: "Write to this file instead",
-            detail: "The folder must exist.",
-            ..FlagSpec::BLANK
-        },
-        set: |args, text| {
-            args.output = Some(PathBuf::from(text));
-            Ok(())
-        },
-    },
-    Flag {
-        spec: FlagSpec::help_flag(&OPTIONS),
-        set: |_, _| Ok(()),
-    },
+const FLAGS: &[Row] = &[
+    Row::value("format", "FORM", |args, text| replace(&mut args.format, text))
+        .default("terminal")
+        .group(&OPTIONS)
+        .help(
+            "Output form",
+            "`terminal`, `json` and `csv` are those of the run itself, `result` is the file again.",
+        ),
+    Row::value("output", "PATH", |args, text| keep(&mut args.output, text))
+        .short('o')
+        .unset("standard output")
+        .group(&OPTIONS)
+        .help("Write to this file instead", "The folder must exist."),
+    Row::help_row(&OPTIONS),
 ];
 
 pub fn page() -> Page {

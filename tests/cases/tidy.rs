@@ -41,13 +41,12 @@ const LAYERS: [&[&str]; 8] = [
     &["commands.rs"],
 ];
 /// The modules of `engine` from the ground up: each may use those before it.
-const ENGINE_ORDER: [&str; 19] = [
+const ENGINE_ORDER: [&str; 18] = [
     "api_key",
     "trust",
     "failure",
     "timestamp",
     "args",
-    "row",
     "config",
     "ask",
     "tokens",

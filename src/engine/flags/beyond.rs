@@ -1,9 +1,11 @@
 //! The flags of `engine` that LMCache does not have, a row each.
 
-use crate::cli::flag::{Flag, Group, on_off};
+use crate::cli::flag::{Flag, Group, keep, on_off};
 use crate::cli::{Format, shared};
-use crate::engine::args::{EngineArgs, keep};
+use crate::engine::args::EngineArgs;
 use crate::python::number::float;
+
+type Row = Flag<EngineArgs>;
 
 pub(super) const BEYOND: Group = Group {
     title: "Beyond the reference",
@@ -11,12 +13,12 @@ pub(super) const BEYOND: Group = Group {
 };
 
 /// Where results go, and how lengths are counted.
-pub(super) const RESULTS: &[Flag<EngineArgs>] = &[
+pub(super) const RESULTS: &[Row] = &[
     Flag {
         spec: shared::format(&BEYOND),
         set: |args, text| Format::from_text(text).map(|value| args.format = Some(value)),
     },
-    Flag::value("output", "PATH", |args, text| keep(&mut args.output, text)).help(
+    Row::value("output", "PATH", |args, text| keep(&mut args.output, text)).help(
         "Write the report to this file as well",
         "It gets the form that `--format` names. The folder must exist. LMCache takes `--output` for a \
          beginning of `--output-dir`.",
@@ -28,20 +30,20 @@ pub(super) const RESULTS: &[Flag<EngineArgs>] = &[
             Ok(())
         },
     },
-    Flag::value("requests-jsonl", "PATH", |args, text| {
+    Row::value("requests-jsonl", "PATH", |args, text| {
         keep(&mut args.requests_jsonl, text)
     })
     .help(
         "Write one JSON line for each request",
         "All time stamps and counts of a request, with its class of failure if it failed.",
     ),
-    Flag::value("tokenizer", "PATH", |args, text| keep(&mut args.tokenizer, text)).help(
+    Row::value("tokenizer", "PATH", |args, text| keep(&mut args.tokenizer, text)).help(
         "The model's tokenizer.json, or its folder",
         "Where exact token counts come from. Without it: `--model` if that is a folder with a tokenizer, \
          else the model in the local Hugging Face cache, else the engine's own `/tokenize`, else words are \
          counted.",
     ),
-    Flag::switch("exact-lengths", |args, text| {
+    Row::switch("exact-lengths", |args, text| {
         on_off(text).map(|on| args.exact_lengths = Some(on))
     })
     .help(
@@ -54,8 +56,8 @@ pub(super) const RESULTS: &[Flag<EngineArgs>] = &[
 ];
 
 /// How requests are made and limited. In the help these come after the flags added to workloads of LMCache.
-pub(super) const REQUESTS: &[Flag<EngineArgs>] = &[
-    Flag::switch("usage-per-event", |args, text| {
+pub(super) const REQUESTS: &[Row] = &[
+    Row::switch("usage-per-event", |args, text| {
         on_off(text).map(|on| args.usage_per_event = Some(on))
     })
     .help(
@@ -64,7 +66,7 @@ pub(super) const REQUESTS: &[Flag<EngineArgs>] = &[
          know. TPOT and ITL are then right although events carry several tokens and the first may carry \
          many. The requests then differ from those of LMCache.",
     ),
-    Flag::value("connect-timeout-s", "F", |args, text| {
+    Row::value("connect-timeout-s", "F", |args, text| {
         float(text).map(|number| args.connect_timeout_s = Some(number))
     })
     .default("10")
@@ -72,12 +74,12 @@ pub(super) const REQUESTS: &[Flag<EngineArgs>] = &[
         "Seconds to connect",
         "A request that exceeds a limit fails with the class `timeout`; nothing is sent again.",
     ),
-    Flag::value("first-token-timeout-s", "F", |args, text| {
+    Row::value("first-token-timeout-s", "F", |args, text| {
         float(text).map(|number| args.first_token_timeout_s = Some(number))
     })
     .default("600")
     .help("Seconds from dispatch to the first token", "`0` means no limit."),
-    Flag::value("stall-timeout-s", "F", |args, text| {
+    Row::value("stall-timeout-s", "F", |args, text| {
         float(text).map(|number| args.stall_timeout_s = Some(number))
     })
     .default("120")
@@ -86,7 +88,7 @@ pub(super) const REQUESTS: &[Flag<EngineArgs>] = &[
         "Counts from the first of them on. Comments, pings and empty deltas do not end a silence. `0` \
          means no limit.",
     ),
-    Flag::value("request-timeout-s", "F", |args, text| {
+    Row::value("request-timeout-s", "F", |args, text| {
         float(text).map(|number| args.request_timeout_s = Some(number))
     })
     .default("600")
@@ -94,7 +96,7 @@ pub(super) const REQUESTS: &[Flag<EngineArgs>] = &[
         "Seconds for a whole request",
         "As the client of LMCache has it. `0` means no limit.",
     ),
-    Flag::switch("no-certificate", |args, text| {
+    Row::switch("no-certificate", |args, text| {
         on_off(text).map(|on| args.no_certificate = Some(on))
     })
     .help(

@@ -1,25 +1,27 @@
 //! The flags of `engine` that every workload has, a row each.
 
-use crate::cli::flag::{Flag, FlagSpec, Group, on_off};
-use crate::engine::args::{EngineArgs, keep};
+use crate::cli::flag::{Flag, Group, keep, on_off};
+use crate::engine::args::EngineArgs;
 use crate::engine::workload;
 use crate::python::big_int::BigInt;
 use crate::python::number::{float, int};
 use crate::python::quote::quoted;
+
+type Row = Flag<EngineArgs>;
 
 pub(super) const OPTIONS: Group = Group {
     title: "Options",
     of_reference: true,
 };
 
-pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
-    Flag::value("config", "PATH", |args, text| keep(&mut args.config, text)).help(
+pub(super) const FLAGS: &[Row] = &[
+    Row::value("config", "PATH", |args, text| keep(&mut args.config, text)).help(
         "Read settings from a JSON file",
         "Keys are flag names with underscores, as `--export-config` writes them. The command line wins \
          over the file, the file over the defaults. Nothing is asked interactively. A file that LMCache \
          exported works here.",
     ),
-    Flag::value("export-config", "PATH", |args, text| {
+    Row::value("export-config", "PATH", |args, text| {
         keep(&mut args.export_config, text)
     })
     .help(
@@ -27,19 +29,19 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         "Nothing is measured. The model name and the tokens per GB are found first, so that the file \
          stands alone; the URLs and the API key are left out. LMCache takes the file too.",
     ),
-    Flag::switch("no-interactive", |args, text| {
+    Row::switch("no-interactive", |args, text| {
         on_off(text).map(|on| args.no_interactive = Some(on))
     })
     .help(
         "Never ask for what is missing",
         "Missing settings are then an error that lists them. Without this flag they are asked for.",
     ),
-    Flag::value("engine-url", "URL", |args, text| keep(&mut args.engine_url, text)).help(
+    Row::value("engine-url", "URL", |args, text| keep(&mut args.engine_url, text)).help(
         "Where the engine listens (required)",
         "`/v1` is added when the URL does not end with it, `http://` when it has no scheme. A port alone \
          means this machine.",
     ),
-    Flag::value("workload", "NAME", |args, text| {
+    Row::value("workload", "NAME", |args, text| {
         let found = workload::named(text).ok_or_else(|| format!("unknown workload {}", quoted(text)))?;
         args.workload = Some(found.name());
         Ok(())
@@ -49,7 +51,7 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         "What is sent (required)",
         "Each has flags of its own below; a workload without any is not in this build.",
     ),
-    Flag::value("tokens-per-gb-kvcache", "N", |args, text| {
+    Row::value("tokens-per-gb-kvcache", "N", |args, text| {
         int(text).map(|n| args.tokens_per_gb_kvcache = Some(n))
     })
     .unset("asked of `--lmcache-url`")
@@ -58,19 +60,19 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         "Sizes the workload; required unless `--lmcache-url` is given. From the start-up log of vLLM: the \
          tokens of the GPU KV cache divided by the GiB available to it.",
     ),
-    Flag::value("lmcache-url", "URL", |args, text| keep(&mut args.lmcache_url, text)).help(
+    Row::value("lmcache-url", "URL", |args, text| keep(&mut args.lmcache_url, text)).help(
         "LMCache server behind the engine",
         "Its HTTP address. It is asked for the tokens per GB when `--tokens-per-gb-kvcache` is absent, and \
          its counters tell where prompt tokens came from.",
     ),
-    Flag::value("model", "NAME", |args, text| keep(&mut args.model, text))
+    Row::value("model", "NAME", |args, text| keep(&mut args.model, text))
         .unset("the first model that the engine lists")
         .help(
             "Name of the model, as the engine serves it",
             "Permutator and tuner also take the tokenizer from here when this is a local folder with a \
              `tokenizer.json`.",
         ),
-    Flag::value("kv-cache-volume", "GB", |args, text| {
+    Row::value("kv-cache-volume", "GB", |args, text| {
         float(text).map(|number| args.kv_cache_volume = Some(number))
     })
     .default("100.0")
@@ -78,7 +80,7 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         "GB of KV cache that the requests fill",
         "Sets the number of documents or sessions of long-doc-qa and multi-round-chat. A GB is 2^30 bytes.",
     ),
-    Flag::value("seed", "N", |args, text| {
+    Row::value("seed", "N", |args, text| {
         BigInt::parse(text).map(|n| args.seed = Some(n))
     })
     .default("42")
@@ -86,27 +88,27 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         "Seed of everything random",
         "Any whole number. The same seed gives the same requests as in LMCache.",
     ),
-    Flag::value("output-dir", "PATH", |args, text| keep(&mut args.output_dir, text))
+    Row::value("output-dir", "PATH", |args, text| keep(&mut args.output_dir, text))
         .default(".")
         .help(
             "Folder of the CSV and JSON files",
             "It is made when missing. `bench_results.csv` and `bench_summary.json` are written there.",
         ),
-    Flag::switch("no-csv", |args, text| on_off(text).map(|on| args.no_csv = Some(on))).help(
+    Row::switch("no-csv", |args, text| on_off(text).map(|on| args.no_csv = Some(on))).help(
         "Write no bench_results.csv",
         "The file has one line for each measured request.",
     ),
-    Flag::switch("json", |args, text| on_off(text).map(|on| args.json = Some(on))).help(
+    Row::switch("json", |args, text| on_off(text).map(|on| args.json = Some(on))).help(
         "Write bench_summary.json",
         "Settings and unrounded figures; for the report itself as JSON see `--format`.",
     ),
-    Flag::switch("quiet", |args, text| on_off(text).map(|on| args.quiet = Some(on)))
+    Row::switch("quiet", |args, text| on_off(text).map(|on| args.quiet = Some(on)))
         .short('q')
         .help(
             "Print no progress",
             "The report is still printed at the end. LMCache leaves it out too.",
         ),
-    Flag::switch("ignore-eos", |args, text| {
+    Row::switch("ignore-eos", |args, text| {
         on_off(text).map(|on| args.ignore_eos = Some(on))
     })
     .help(
@@ -114,15 +116,12 @@ pub(super) const FLAGS: &[Flag<EngineArgs>] = &[
         "Adds `ignore_eos: true` to every request, which vLLM and SGLang understand; answers then have \
          their full length.",
     ),
-    Flag::switch("no-warmup", |args, text| {
+    Row::switch("no-warmup", |args, text| {
         on_off(text).map(|on| args.no_warmup = Some(on))
     })
     .help(
         "Leave out the warmup requests",
         "The measured requests then meet a cold cache.",
     ),
-    Flag {
-        spec: FlagSpec::help_flag(&OPTIONS),
-        set: |_, _| Ok(()),
-    },
+    Row::help_row(&OPTIONS),
 ];

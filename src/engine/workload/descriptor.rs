@@ -137,8 +137,10 @@ impl WorkloadFlag {
 macro_rules! int {
     ($long:literal, $default:literal) => {
         $crate::engine::workload::descriptor::WorkloadFlag::new(
-            $crate::cli::flag::Flag::value($long, "N", |args, text| args.workload_values.read_int($long, text))
-                .default($default),
+            $crate::cli::flag::Flag::<$crate::engine::args::EngineArgs>::value($long, "N", |args, text| {
+                args.workload_values.read_int($long, text)
+            })
+            .default($default),
             $crate::engine::workload::descriptor::Input::Int,
         )
     };
@@ -148,8 +150,10 @@ macro_rules! int {
 macro_rules! float {
     ($long:literal, $default:literal) => {
         $crate::engine::workload::descriptor::WorkloadFlag::new(
-            $crate::cli::flag::Flag::value($long, "F", |args, text| args.workload_values.read_float($long, text))
-                .default($default),
+            $crate::cli::flag::Flag::<$crate::engine::args::EngineArgs>::value($long, "F", |args, text| {
+                args.workload_values.read_float($long, text)
+            })
+            .default($default),
             $crate::engine::workload::descriptor::Input::Float,
         )
     };
@@ -160,7 +164,7 @@ macro_rules! float {
 macro_rules! choice {
     ($long:literal, $value_name:literal, $default:literal, $type:ty, $about:expr) => {
         $crate::engine::workload::descriptor::WorkloadFlag::new(
-            $crate::cli::flag::Flag::value($long, $value_name, |args, text| {
+            $crate::cli::flag::Flag::<$crate::engine::args::EngineArgs>::value($long, $value_name, |args, text| {
                 let choice = <$type>::from_text(text)?.text();
                 args.workload_values
                     .set($long, $crate::engine::args::WorkloadValue::Choice(choice));

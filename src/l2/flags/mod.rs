@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::choices;
-use crate::cli::shared::OutputArgs;
+use crate::cli::shared::{HasOutput, OutputArgs};
 use crate::l2::adapter::{IoEngine, Operation};
 
 mod page;
@@ -52,6 +52,12 @@ impl L2Args {
     /// What a command line without flags means.
     pub fn presets() -> L2Args {
         TABLE.presets()
+    }
+}
+
+impl HasOutput for L2Args {
+    fn output(&mut self) -> &mut OutputArgs {
+        &mut self.output
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line of `server` as typed values; `config` checks them.
 
 use crate::choices;
-use crate::cli::shared::OutputArgs;
+use crate::cli::shared::{HasOutput, OutputArgs};
 
 mod page;
 mod table;
@@ -71,6 +71,12 @@ impl ServerArgs {
     /// What a command line without flags means.
     pub fn presets() -> ServerArgs {
         TABLE.presets()
+    }
+}
+
+impl HasOutput for ServerArgs {
+    fn output(&mut self) -> &mut OutputArgs {
+        &mut self.output
     }
 }
 
