@@ -7,6 +7,7 @@ use crate::result::file;
 pub mod banner;
 pub mod csv;
 pub mod json;
+pub mod markdown;
 pub mod output;
 pub mod progress;
 pub mod prompt;
@@ -44,6 +45,10 @@ pub const FORMS: &[Form] = &[
     Form {
         name: "csv",
         renderer: &csv::Csv,
+    },
+    Form {
+        name: "markdown",
+        renderer: &markdown::Markdown,
     },
 ];
 
