@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod l2;
 pub mod load;
+pub mod machine;
 pub mod mock;
 pub mod python;
 pub mod report;
