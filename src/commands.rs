@@ -2,7 +2,7 @@
 
 use crate::cli::command::Command;
 use crate::cli::page::Page;
-use crate::{cli, engine, l2, machine, mock, saved, server};
+use crate::{cli, engine, l2, mock, saved, server};
 
 /// In the order of the help.
 pub const COMMANDS: &[Command] = &[
@@ -11,7 +11,6 @@ pub const COMMANDS: &[Command] = &[
     l2::COMMAND,
     saved::COMMAND,
     mock::COMMAND,
-    machine::COMMAND,
 ];
 
 /// The help of the program and of each command.

@@ -13,7 +13,6 @@ pub mod fuzzing;
 pub mod http;
 pub mod l2;
 pub mod load;
-pub mod machine;
 pub mod mock;
 pub mod python;
 pub mod report;
