@@ -7,7 +7,6 @@ use crate::result::file;
 pub mod banner;
 pub mod csv;
 pub mod json;
-pub mod markdown;
 pub mod output;
 pub mod progress;
 pub mod prompt;
@@ -45,10 +44,6 @@ pub const FORMS: &[Form] = &[
     Form {
         name: "csv",
         renderer: &csv::Csv,
-    },
-    Form {
-        name: "markdown",
-        renderer: &markdown::Markdown,
     },
 ];
 
