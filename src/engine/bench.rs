@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use crate::cli::Format;
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::server_counters::{Counted, ServerCounters};
+use crate::engine::ask::version::engine_version;
 use crate::engine::config::EngineConfig;
 use crate::engine::flags::EngineArgs;
 use crate::engine::report::display::Display;
@@ -76,6 +77,7 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
         doubts: Vec::new(),
         config: &config,
         started,
+        version: None,
         clock: Clock::start(),
         counters: ServerCounters::new(&config.base_url(), config.lmcache_url.as_deref(), &key),
         prompt_sources: None,
@@ -90,6 +92,9 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
             .iter()
             .for_each(|name| progress.line(&format!("Results also go to {name}"))),
     }
+    if output.saves_result() {
+        run.version = engine_version(&config.base_url(), &key);
+    }
     let plan = workload.plan();
     let replay = run.certify(&plan, &mut progress);
     let samples = run.measure(&mut *workload, &plan, target, progress)?;
@@ -100,6 +105,8 @@ struct Run<'a> {
     config: &'a EngineConfig,
     /// When the process began.
     started: Instant,
+    /// The engine's, where the result is saved and the engine has one.
+    version: Option<String>,
     clock: Clock,
     doubts: Vec<Doubt>,
     counters: ServerCounters,
@@ -192,6 +199,7 @@ impl Run<'_> {
         let known = [
             ("engine_url", Some(without_password(&self.config.base_url()))),
             ("model", Some(self.config.model.clone())),
+            ("engine_version", self.version.clone()),
             ("lmcache_url", lmcache_url),
         ];
         let known = known.into_iter();

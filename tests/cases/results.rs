@@ -151,6 +151,10 @@ fn engine_saves_each_request_and_no_secret() {
         (&result["command"], &result["settings"]["workload"]),
         (&json!("engine"), &json!("long-doc-qa"))
     );
+    assert_eq!(
+        result["target"]["engine_version"],
+        concat!("mock-", env!("CARGO_PKG_VERSION"))
+    );
     let requests = rows(&result, "requests");
     assert_eq!(requests.len(), 10);
     assert!(

@@ -4,3 +4,4 @@
 pub mod discover;
 pub mod http;
 pub mod server_counters;
+pub mod version;

@@ -71,7 +71,7 @@ impl Service {
     }
 
     fn route(&mut self, head: &Head, body: &[u8], served: Served) -> Result<Answer, Refusal> {
-        let open = matches!(head.path.as_str(), "/health" | "/metrics" | "/status");
+        let open = matches!(head.path.as_str(), "/health" | "/metrics" | "/status" | "/version");
         if let Some(key) = &self.config.api_key
             && !open
             && head
@@ -93,6 +93,10 @@ impl Service {
         match (head.method.as_str(), head.path.as_str()) {
             ("GET", "/v1/models") => fixed(JSON, self.models()),
             ("GET", "/health") => fixed("text/plain", String::new()),
+            ("GET", "/version") => fixed(
+                JSON,
+                concat!("{\"version\": \"mock-", env!("CARGO_PKG_VERSION"), "\"}").into(),
+            ),
             ("GET", "/metrics") => fixed("text/plain; version=0.0.4", self.counters.render(&self.config.model)),
             ("GET", "/status") => match self.status() {
                 Some(text) => fixed(JSON, text),
@@ -104,7 +108,7 @@ impl Service {
             ("POST", "/tokenize") => fixed(JSON, self.tokenize(body)?),
             ("POST", "/v1/chat/completions") => self.complete(head, body, served, true),
             ("POST", "/v1/completions") => self.complete(head, body, served, false),
-            (_, "/v1/models" | "/health" | "/metrics" | "/status" | "/tokenize") => {
+            (_, "/v1/models" | "/health" | "/metrics" | "/status" | "/version" | "/tokenize") => {
                 Err(Refusal(405, "Method Not Allowed".into()))
             }
             (_, "/v1/chat/completions" | "/v1/completions") => Err(Refusal(405, "Method Not Allowed".into())),
