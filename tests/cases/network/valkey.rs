@@ -140,7 +140,7 @@ fn a_slot_map_without_an_end_is_not_believed() {
         }
         _ => None,
     });
-    let (code, text) = refused(&spec(&[&server], r#","cluster_mode":true"#));
+    let (code, text) = refused(&spec(&[&server], r#","cluster_mode":true,"request_timeout":60"#));
     assert!(
         code == Some(1) && text.contains("longer than any answer should be"),
         "{text}"
