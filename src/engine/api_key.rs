@@ -50,7 +50,7 @@ impl ApiKey {
     }
 
     /// What is sent as it is and probably not meant so.
-    pub fn doubt(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<String> {
         let what = if self
             .0
             .get(..7)
@@ -148,7 +148,7 @@ mod tests {
         ] {
             let key = ApiKey::new(key.into());
             assert_eq!(key.problem(), None);
-            let text = key.doubt().unwrap_or_default();
+            let text = key.warning().unwrap_or_default();
             assert!(text.contains(why) && why.is_empty() == text.is_empty(), "{text}");
             assert!(!text.contains("word"), "{text}");
         }

@@ -16,7 +16,7 @@ use crate::engine::report::display::Display;
 use crate::engine::report::outputs::{Outputs, Results};
 use crate::engine::report::saved;
 use crate::engine::report::sections::{self, Facts};
-use crate::engine::report::warning::{self, Doubt, StreamDoubt};
+use crate::engine::report::warning::{self, StreamWarning, Warning};
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::{Figures, Row, SummaryConfig};
 use crate::engine::run::certificate::{self, ClientError};
@@ -71,10 +71,10 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let notes = notes
         .into_iter()
         .chain(output.path_notes.iter().cloned())
-        .chain(key.doubt());
+        .chain(key.warning());
     notes.for_each(|note| progress.line(&format!("Note: {note}")));
     let mut run = Run {
-        doubts: Vec::new(),
+        warnings: Vec::new(),
         config: &config,
         started,
         version: None,
@@ -83,7 +83,7 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
         prompt_sources: None,
     };
     if let Some(note) = tokenizer.note(&config) {
-        run.doubts.push(Doubt::PromptLengths { note });
+        run.warnings.push(Warning::PromptLengths { note });
     }
     match folder_problem {
         Some(problem) => progress.line(&format!("Note: {problem}")),
@@ -108,7 +108,7 @@ struct Run<'a> {
     /// The engine's, where the result is saved and the engine has one.
     version: Option<String>,
     clock: Clock,
-    doubts: Vec<Doubt>,
+    warnings: Vec<Warning>,
     counters: ServerCounters,
     /// What they counted during the measured phase.
     prompt_sources: Option<Section>,
@@ -117,8 +117,8 @@ struct Run<'a> {
 impl Run<'_> {
     /// Measures this program's own error under such a plan.
     fn certify(&mut self, plan: &Plan, progress: &mut Progress) -> Option<ClientError> {
-        if let Err(doubt) = allow_connections(plan.streams) {
-            self.doubts.push(doubt);
+        if let Err(warning) = allow_connections(plan.streams) {
+            self.warnings.push(warning);
         }
         if !self.config.certificate {
             return None;
@@ -131,7 +131,7 @@ impl Run<'_> {
             }
             Err(_) if signal::received().is_some() => None,
             Err(cause) => {
-                self.doubts.push(Doubt::NoCertificate { cause });
+                self.warnings.push(Warning::NoCertificate { cause });
                 None
             }
         }
@@ -167,7 +167,7 @@ impl Run<'_> {
         if self.config.warmup {
             live.note("Warmup");
             let warmup = runner.run(workload, Phase::Warmup);
-            self.doubts.extend(warmup_doubt(&warmup));
+            self.warnings.extend(warmup_warning(&warmup));
         }
         let mut samples = PhaseSamples::default();
         if signal::received().is_none() {
@@ -180,11 +180,12 @@ impl Run<'_> {
                 self.prompt_sources = counted.section;
                 if !counted.impossible.is_empty() {
                     let counters = counted.impossible.join(", ");
-                    let doubt = StreamDoubt::ImpossibleCounters { counters };
-                    self.doubts.push(Doubt::Stream(doubt));
+                    let warning = StreamWarning::ImpossibleCounters { counters };
+                    self.warnings.push(Warning::Stream(warning));
                 }
                 let unanswered = before.unanswered.into_iter().chain(after.unanswered);
-                self.doubts.extend(unanswered.map(|page| Doubt::NoCounters { page }));
+                self.warnings
+                    .extend(unanswered.map(|page| Warning::NoCounters { page }));
             }
             let stopped = signal::received().is_some();
             live.note(if stopped { "Stopped" } else { "Benchmark complete" });
@@ -226,11 +227,11 @@ impl Run<'_> {
         let detail = Detail::of(samples, workload.plan().requests_per_second.is_some());
         let run = Evidence::of(samples);
         let client_error = StatedError { replay, run };
-        self.doubts.extend(warning::client_bound(&client_error));
-        self.doubts.extend(warning::doubts(&detail, &figures));
+        self.warnings.extend(warning::client_bound(&client_error));
+        self.warnings.extend(warning::warnings(&detail, &figures));
         let turns = workload.skipped().turns;
         if turns > 0 {
-            self.doubts.push(Doubt::SkippedTurns { turns });
+            self.warnings.push(Warning::SkippedTurns { turns });
         }
         let interrupted = signal::received();
         let summary = summary_config(self.config);
@@ -243,7 +244,7 @@ impl Run<'_> {
                 detail: &detail,
                 client_error: &client_error,
                 prompt_sources: self.prompt_sources.take(),
-                doubts: &self.doubts,
+                warnings: &self.warnings,
                 interrupted: interrupted.map(signal::name),
             },
             self.started,
@@ -283,19 +284,19 @@ fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems
 }
 
 /// Connections are open files.
-fn allow_connections(streams: u64) -> Result<(), Doubt> {
+fn allow_connections(streams: u64) -> Result<(), Warning> {
     let wanted = streams.saturating_add(OTHER_FILES);
     match socket::raise_open_file_limit(wanted) {
-        Ok(allowed) if allowed < wanted => Err(Doubt::FewOpenFiles { allowed, wanted }),
+        Ok(allowed) if allowed < wanted => Err(Warning::FewOpenFiles { allowed, wanted }),
         // Whoever cannot ask for the limit will be told by the first connection that fails.
         _ => Ok(()),
     }
 }
 
-fn warmup_doubt(warmup: &PhaseSamples) -> Option<Doubt> {
+fn warmup_warning(warmup: &PhaseSamples) -> Option<Warning> {
     let mut failures = warmup.records.iter().filter_map(|record| record.why_failed());
     let first = failures.next()?.text;
-    Some(Doubt::WarmupFailed {
+    Some(Warning::WarmupFailed {
         failed: 1 + failures.count() as u64,
         all: warmup.records.len() as u64,
         first,

@@ -13,7 +13,7 @@ use crate::l2::samples::PhaseSamples;
 use crate::l2::setup::{self, Slots};
 use crate::l2::spec;
 use crate::l2::summary::{self, RunFacts};
-use crate::l2::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecWarning, Warning};
 use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
@@ -34,7 +34,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let mut adapter = setup::create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption)?;
     let mut warnings = parsed.warnings;
     if encryption.is_some() {
-        warnings.retain(|warning| !matches!(warning, Warning::Spec(SpecDoubt::FieldWithoutEffect { field, .. }) if field == "serde"));
+        warnings.retain(|warning| !matches!(warning, Warning::Spec(SpecWarning::FieldWithoutEffect { field, .. }) if field == "serde"));
     }
     let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
     progress.line(&format!("[Init] Adapter created successfully ({class_name})."));

@@ -1,4 +1,4 @@
-//! Doubts about the numbers or the proof of a `server` run, as one enum: each is one doubt and one piece of advice. Nothing
+//! Warnings about the numbers or the proof of a `server` run, as one enum: each is one warning and one piece of advice. Nothing
 //! here prints.
 
 use crate::result;

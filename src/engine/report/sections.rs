@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::warning::Doubt;
+use super::warning::Warning;
 use crate::engine::results::detail::{Detail, Distribution};
 use crate::engine::results::figures::{Figures, Spread};
 use crate::engine::run::certificate::ClientError;
@@ -20,7 +20,7 @@ pub struct Facts<'a> {
     pub client_error: &'a StatedError,
     /// What the servers counted during the phase.
     pub prompt_sources: Option<Section>,
-    pub doubts: &'a [Doubt],
+    pub warnings: &'a [Warning],
     /// `SIGINT`, when the run was ended early.
     pub interrupted: Option<&'static str>,
 }
@@ -35,7 +35,7 @@ pub fn result(facts: &Facts, started: Instant) -> RunResult {
     result.partial = facts.interrupted.map(Name::from);
     result.sections = reference_sections(facts);
     result.sections.extend(beyond_sections(facts));
-    result.sections.push(Section::warnings(facts.doubts));
+    result.sections.push(Section::warnings(facts.warnings));
     result
 }
 

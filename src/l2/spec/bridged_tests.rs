@@ -35,7 +35,7 @@ fn messages_are_those_of_lmcache() {
 fn misspelled_fields_are_warned_about() {
     let spec = r#"{"type": "plugin", "module_path": "m", "class_name": "C", "adapter_parms": {}}"#;
     let parsed = parse_specs(&[spec.to_owned()]).unwrap();
-    let expected = Warning::Spec(SpecDoubt::UnknownField {
+    let expected = Warning::Spec(SpecWarning::UnknownField {
         field: "adapter_parms".to_owned(),
         nearest: Some("adapter_params".to_owned()),
     });

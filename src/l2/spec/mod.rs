@@ -14,7 +14,7 @@ use super::adapters::field::{Fields, common, secret};
 pub use super::adapters::registry::AdapterSpec;
 use super::adapters::registry::{AdapterType, Config, find, names};
 use crate::error::{Error, printable, shortened};
-use crate::l2::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecWarning, Warning};
 use crate::python::json;
 use crate::python::value;
 use crate::units::bytes_text;
@@ -51,7 +51,7 @@ pub fn parse_specs(specs: &[String]) -> Result<ParsedSpecs, Error> {
         ));
     };
     if specs.len() > 1 {
-        warnings.insert(0, Warning::Spec(SpecDoubt::OnlyFirstAdapter { given: specs.len() }));
+        warnings.insert(0, Warning::Spec(SpecWarning::OnlyFirstAdapter { given: specs.len() }));
     }
     Ok(ParsedSpecs { first, warnings })
 }

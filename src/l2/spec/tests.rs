@@ -241,26 +241,26 @@ fn types_this_program_cannot_run_get_the_common_checks() {
 }
 
 #[test]
-fn doubts_are_warned_about() {
+fn what_has_no_effect_is_warned_about() {
     let first = format!(
         r#"{{{FS}, "use_odirct": true, "colour": 1, "shared": false, "persist_enabled": true, "affinity_tag": "a",
             "serde": {{"type": "fp8"}}, "eviction": {{"eviction_policy": "LRU", "trigger_watermark": "0.9"}}}}"#
     );
     let parsed = parse_all(&[&first, &format!(r#"{{{MOCK}, "typo": 1}}"#)]).unwrap();
     let unknown = |field: &str, nearest: Option<&str>| {
-        Warning::Spec(SpecDoubt::UnknownField {
+        Warning::Spec(SpecWarning::UnknownField {
             field: field.to_owned(),
             nearest: nearest.map(str::to_owned),
         })
     };
     let expected = [
-        Warning::Spec(SpecDoubt::OnlyFirstAdapter { given: 2 }),
+        Warning::Spec(SpecWarning::OnlyFirstAdapter { given: 2 }),
         unknown("use_odirct", Some("use_odirect")),
         unknown("colour", None),
     ];
     assert_eq!(parsed.warnings[..3], expected);
     let without_effect = |warning: &Warning| match warning {
-        Warning::Spec(SpecDoubt::FieldWithoutEffect { field, .. }) => field.clone(),
+        Warning::Spec(SpecWarning::FieldWithoutEffect { field, .. }) => field.clone(),
         other => panic!("{other:?}"),
     };
     let fields: Vec<_> = parsed.warnings[3..].iter().map(without_effect).collect();

@@ -15,7 +15,7 @@ use crate::stats::percentile::linear;
 use crate::stats::summary::Summary;
 use crate::units::{GIB, MIB};
 
-mod doubts;
+mod warnings;
 
 const TITLE: &str = "L2 Adapter Benchmark Result";
 /// What the report says besides the phases.
@@ -50,7 +50,7 @@ fn sections(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<War
         sections.push(operation_section(index, facts.config, phase));
         sections.push(detail_section(index, phase));
         sections.push(latency_section(index, phase));
-        doubts::add(facts, phase, &mut warnings);
+        warnings::add(facts, phase, &mut warnings);
     }
     let verified = phases.iter().find_map(|phase| phase.verify.as_ref());
     sections.extend(verified.map(verify_section));

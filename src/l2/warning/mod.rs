@@ -1,13 +1,13 @@
-//! Doubts about the numbers of a run, as one enum. Each is one doubt and one piece of advice; nothing here prints.
+//! Warnings about the numbers of a run, as one enum. Each is one warning and one piece of advice; nothing here prints.
 //! A new one is a variant, its code and its sentence.
 
 mod probe;
 mod recovery;
 mod spec;
 
-pub use self::probe::ProbeDoubt;
-pub use self::recovery::RecoveryDoubt;
-pub use self::spec::{FIELD_CHARS_MAX, SpecDoubt};
+pub use self::probe::ProbeWarning;
+pub use self::recovery::RecoveryWarning;
+pub use self::spec::{FIELD_CHARS_MAX, SpecWarning};
 
 use crate::result;
 use crate::units::bytes_text;
@@ -44,9 +44,9 @@ pub enum Warning {
         keys: u64,
     },
     /// A raw_block device did not bring back all that it should.
-    Recovery(RecoveryDoubt),
+    Recovery(RecoveryWarning),
     /// The adapter's JSON asks for something that is not done.
-    Spec(SpecDoubt),
+    Spec(SpecWarning),
     /// A path begins with what only a shell or a browser replaces.
     LiteralPath {
         note: String,
@@ -69,7 +69,7 @@ pub enum Warning {
         resident_pages: u64,
         device_share_pct: f64,
     },
-    Probe(ProbeDoubt),
+    Probe(ProbeWarning),
 }
 
 /// Requests beyond one for each key.
@@ -105,8 +105,8 @@ impl result::warning::Warning for Warning {
             Warning::RegisteredBuffersRefused { .. } => "registered-buffers-refused",
             Warning::UringUnavailable { .. } => "uring-unavailable",
             Warning::AlreadyStored { .. } => "already-stored",
-            Warning::Recovery(doubt) => doubt.code(),
-            Warning::Spec(doubt) => doubt.code(),
+            Warning::Recovery(warning) => warning.code(),
+            Warning::Spec(warning) => warning.code(),
             Warning::LiteralPath { .. } => "literal-path",
             Warning::NullDevice => "null-device",
             Warning::SingleRound => "single-round",
@@ -115,11 +115,11 @@ impl result::warning::Warning for Warning {
             Warning::RoundsTimedOut { .. } => "rounds-timed-out",
             Warning::RequestsRepeated(_) => "requests-repeated",
             Warning::ColdNotProven { .. } => "cold-not-proven",
-            Warning::Probe(doubt) => doubt.code(),
+            Warning::Probe(warning) => warning.code(),
         }
     }
 
-    /// The doubt and the advice, for people.
+    /// The warning and the advice, for people.
     fn text(&self) -> String {
         match self {
             Warning::CacheWarmLoad { share_pct } => format!(
@@ -153,8 +153,8 @@ impl result::warning::Warning for Warning {
                 "{keys} keys were in the store already and nothing was written for them, so the store figures are \
                  not write speed; use a fresh base_path, or delete the objects of the earlier run"
             ),
-            Warning::Recovery(doubt) => doubt.text(),
-            Warning::Spec(doubt) => doubt.text(),
+            Warning::Recovery(warning) => warning.text(),
+            Warning::Spec(warning) => warning.text(),
             Warning::LiteralPath { note } => note.clone(),
             Warning::NullDevice => {
                 "the null device copies nothing, so its MB/s are of bytes that never moved and show this \
@@ -178,7 +178,7 @@ impl result::warning::Warning for Warning {
                 resident_pages,
                 device_share_pct,
             } => cold_not_proven(*resident_pages, *device_share_pct),
-            Warning::Probe(doubt) => doubt.text(),
+            Warning::Probe(warning) => warning.text(),
         }
     }
 }
@@ -218,27 +218,27 @@ mod tests {
                 advice: text(),
             },
             Warning::AlreadyStored { keys: 32 },
-            Warning::Recovery(RecoveryDoubt::CheckpointIgnored {
+            Warning::Recovery(RecoveryWarning::CheckpointIgnored {
                 path: text(),
                 reason: text(),
             }),
-            Warning::Recovery(RecoveryDoubt::CheckpointNotWritten { reason: text() }),
-            Warning::Recovery(RecoveryDoubt::EntriesDropped {
+            Warning::Recovery(RecoveryWarning::CheckpointNotWritten { reason: text() }),
+            Warning::Recovery(RecoveryWarning::EntriesDropped {
                 path: text(),
                 impossible: 1,
                 stale: 2,
             }),
-            Warning::Spec(SpecDoubt::OnlyFirstAdapter { given: 2 }),
-            Warning::Spec(SpecDoubt::UnknownField {
+            Warning::Spec(SpecWarning::OnlyFirstAdapter { given: 2 }),
+            Warning::Spec(SpecWarning::UnknownField {
                 field: text(),
                 nearest: None,
             }),
-            Warning::Spec(SpecDoubt::MoreUnknownFields { count: 2 }),
-            Warning::Spec(SpecDoubt::FieldWithoutEffect {
+            Warning::Spec(SpecWarning::MoreUnknownFields { count: 2 }),
+            Warning::Spec(SpecWarning::FieldWithoutEffect {
                 field: text(),
                 why: text(),
             }),
-            Warning::Spec(SpecDoubt::HalfCredentials {
+            Warning::Spec(SpecWarning::HalfCredentials {
                 given: text(),
                 missing: text(),
                 instead: text(),
@@ -258,8 +258,8 @@ mod tests {
                 resident_pages: 7,
                 device_share_pct: 41.0,
             },
-            Warning::Probe(ProbeDoubt::Noisy { spread: 1.5 }),
-            Warning::Probe(ProbeDoubt::BelowResult { ratio: 1.25 }),
+            Warning::Probe(ProbeWarning::Noisy { spread: 1.5 }),
+            Warning::Probe(ProbeWarning::BelowResult { ratio: 1.25 }),
         ]
     }
 
@@ -299,10 +299,10 @@ mod tests {
         }
         .text();
         assert!(text.contains("64.0 MiB") && text.ends_with("; raise it"), "{text}");
-        let doubt = SpecDoubt::UnknownField {
+        let warning = SpecWarning::UnknownField {
             field: "use_odirct".into(),
             nearest: Some("use_odirect".into()),
         };
-        assert!(doubt.text().ends_with("did you mean 'use_odirect'?"));
+        assert!(warning.text().ends_with("did you mean 'use_odirect'?"));
     }
 }

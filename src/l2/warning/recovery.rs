@@ -1,7 +1,7 @@
-//! Doubts about what a raw_block device held when it was opened, and about its checkpoints.
+//! Warnings about what a raw_block device held when it was opened, and about its checkpoints.
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum RecoveryDoubt {
+pub enum RecoveryWarning {
     /// A checkpoint on the device was not believed.
     CheckpointIgnored { path: String, reason: String },
     /// One while the run went on.
@@ -10,25 +10,25 @@ pub enum RecoveryDoubt {
     EntriesDropped { path: String, impossible: u64, stale: u64 },
 }
 
-impl RecoveryDoubt {
+impl RecoveryWarning {
     pub fn code(&self) -> &'static str {
         match self {
-            RecoveryDoubt::CheckpointIgnored { .. } => "checkpoint-ignored",
-            RecoveryDoubt::CheckpointNotWritten { .. } => "checkpoint-not-written",
-            RecoveryDoubt::EntriesDropped { .. } => "entries-dropped",
+            RecoveryWarning::CheckpointIgnored { .. } => "checkpoint-ignored",
+            RecoveryWarning::CheckpointNotWritten { .. } => "checkpoint-not-written",
+            RecoveryWarning::EntriesDropped { .. } => "entries-dropped",
         }
     }
 
     pub fn text(&self) -> String {
         match self {
-            RecoveryDoubt::CheckpointIgnored { path, reason } => format!(
+            RecoveryWarning::CheckpointIgnored { path, reason } => format!(
                 "a checkpoint on {path} was ignored ({reason}), so objects it names are not found and their slots are \
                  written anew; use the spec that wrote it, or accept the loss"
             ),
-            RecoveryDoubt::CheckpointNotWritten { reason } => {
+            RecoveryWarning::CheckpointNotWritten { reason } => {
                 format!("a periodic checkpoint failed: {reason}; the next one may still succeed")
             }
-            RecoveryDoubt::EntriesDropped {
+            RecoveryWarning::EntriesDropped {
                 path,
                 impossible,
                 stale,

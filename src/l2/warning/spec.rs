@@ -1,4 +1,4 @@
-//! Doubts about what the adapter's JSON asks for.
+//! Warnings about what the adapter's JSON asks for.
 
 use crate::error::shortened;
 
@@ -6,7 +6,7 @@ use crate::error::shortened;
 pub const FIELD_CHARS_MAX: usize = 64;
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum SpecDoubt {
+pub enum SpecWarning {
     OnlyFirstAdapter {
         given: usize,
     },
@@ -30,38 +30,38 @@ pub enum SpecDoubt {
     },
 }
 
-impl SpecDoubt {
+impl SpecWarning {
     pub fn code(&self) -> &'static str {
         match self {
-            SpecDoubt::OnlyFirstAdapter { .. } => "only-first-adapter",
-            SpecDoubt::UnknownField { .. } => "unknown-field",
-            SpecDoubt::MoreUnknownFields { .. } => "more-unknown-fields",
-            SpecDoubt::FieldWithoutEffect { .. } => "field-without-effect",
-            SpecDoubt::HalfCredentials { .. } => "half-credentials",
+            SpecWarning::OnlyFirstAdapter { .. } => "only-first-adapter",
+            SpecWarning::UnknownField { .. } => "unknown-field",
+            SpecWarning::MoreUnknownFields { .. } => "more-unknown-fields",
+            SpecWarning::FieldWithoutEffect { .. } => "field-without-effect",
+            SpecWarning::HalfCredentials { .. } => "half-credentials",
         }
     }
 
     pub fn text(&self) -> String {
         match self {
-            SpecDoubt::HalfCredentials {
+            SpecWarning::HalfCredentials {
                 given,
                 missing,
                 instead,
             } => format!("{given} is given without {missing}, so {instead}; give both, or neither"),
-            SpecDoubt::OnlyFirstAdapter { given } => {
+            SpecWarning::OnlyFirstAdapter { given } => {
                 format!("of {given} adapters only the first is measured; run each alone")
             }
-            SpecDoubt::UnknownField { field, nearest } => {
+            SpecWarning::UnknownField { field, nearest } => {
                 let advice = nearest
                     .as_ref()
                     .map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
                 let field = shortened(field, FIELD_CHARS_MAX);
                 format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
             }
-            SpecDoubt::MoreUnknownFields { count } => {
+            SpecWarning::MoreUnknownFields { count } => {
                 format!("and {count} more fields of it are unknown to this adapter and were ignored; remove them")
             }
-            SpecDoubt::FieldWithoutEffect { field, why } => {
+            SpecWarning::FieldWithoutEffect { field, why } => {
                 format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
             }
         }

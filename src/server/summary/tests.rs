@@ -115,7 +115,7 @@ fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
 }
 
 #[test]
-fn doubts_and_the_state_of_the_run_are_said() {
+fn warnings_and_the_state_of_the_run_are_shown() {
     let mut samples = RunSamples::default();
     samples.tally.record(&[(Failure::EarlierEntries, "x".into())]);
     (samples.late_commits, samples.longest_commit) = (1, Duration::from_millis(7));

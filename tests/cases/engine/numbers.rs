@@ -27,8 +27,11 @@ fn warnings(records: Vec<Record>) -> Vec<(&'static str, String)> {
     samples.records = records;
     let clock = Clock::start();
     let rows: Vec<Row> = samples.records.iter().map(|record| Row::of(record, &clock)).collect();
-    let doubts = warning::doubts(&Detail::of(&samples, false), &Figures::of(&rows, 1.0));
-    doubts.iter().map(|doubt| (doubt.code(), doubt.text())).collect()
+    let warnings = warning::warnings(&Detail::of(&samples, false), &Figures::of(&rows, 1.0));
+    warnings
+        .iter()
+        .map(|warning| (warning.code(), warning.text()))
+        .collect()
 }
 
 fn text_of(warnings: &[(&'static str, String)], code: &str) -> Option<String> {

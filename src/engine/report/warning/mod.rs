@@ -1,13 +1,13 @@
-//! Doubts about an engine run's numbers: a code that scripts can match on, and one sentence with advice.
+//! Warnings about an engine run's numbers: a code that scripts can match on, and one sentence with advice.
 
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::Figures;
 use crate::engine::run::evidence::StatedError;
-use crate::result::warning::Warning;
+use crate::result::warning;
 
 mod stream;
 
-pub use stream::StreamDoubt;
+pub use stream::StreamWarning;
 
 /// Beyond these the numbers say something about this program too.
 pub const CLIENT_TTFT_MS_MAX: f64 = 5.0;
@@ -17,7 +17,7 @@ const FAILED_SHARE_MAX: f64 = 0.01;
 const WALL_STEP_MS_MAX: f64 = 1.0;
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Doubt {
+pub enum Warning {
     /// The replay was off by more than a stated limit, or the run itself shows that it was.
     ClientBound {
         ttft_ms_p99: f64,
@@ -78,35 +78,35 @@ pub enum Doubt {
         page: String,
     },
     /// How answers came, and what engines counted.
-    Stream(StreamDoubt),
+    Stream(StreamWarning),
 }
 
-impl Warning for Doubt {
+impl warning::Warning for Warning {
     fn code(&self) -> &'static str {
         match self {
-            Doubt::ClientBound { .. } => "client-bound",
-            Doubt::NoCertificate { .. } => "no-certificate",
-            Doubt::ReadLag { .. } => "read-lag",
-            Doubt::Lateness { .. } => "late-dispatch",
-            Doubt::ManyFailures { .. } => "many-failures",
-            Doubt::NoKernelStamps { .. } => "no-kernel-stamps",
-            Doubt::NoUsage { .. } => "no-usage",
-            Doubt::AssumedFirstTokens { .. } => "assumed-first-tokens",
-            Doubt::ClockStep { .. } => "clock-step",
-            Doubt::LateConnections { .. } => "late-connections",
-            Doubt::CutOff { .. } => "cut-off",
-            Doubt::SkippedTurns { .. } => "skipped-turns",
-            Doubt::PromptLengths { .. } => "prompt-lengths",
-            Doubt::FewOpenFiles { .. } => "few-open-files",
-            Doubt::WarmupFailed { .. } => "warmup-failed",
-            Doubt::NoCounters { .. } => "no-counters",
-            Doubt::Stream(doubt) => doubt.code(),
+            Warning::ClientBound { .. } => "client-bound",
+            Warning::NoCertificate { .. } => "no-certificate",
+            Warning::ReadLag { .. } => "read-lag",
+            Warning::Lateness { .. } => "late-dispatch",
+            Warning::ManyFailures { .. } => "many-failures",
+            Warning::NoKernelStamps { .. } => "no-kernel-stamps",
+            Warning::NoUsage { .. } => "no-usage",
+            Warning::AssumedFirstTokens { .. } => "assumed-first-tokens",
+            Warning::ClockStep { .. } => "clock-step",
+            Warning::LateConnections { .. } => "late-connections",
+            Warning::CutOff { .. } => "cut-off",
+            Warning::SkippedTurns { .. } => "skipped-turns",
+            Warning::PromptLengths { .. } => "prompt-lengths",
+            Warning::FewOpenFiles { .. } => "few-open-files",
+            Warning::WarmupFailed { .. } => "warmup-failed",
+            Warning::NoCounters { .. } => "no-counters",
+            Warning::Stream(warning) => warning.code(),
         }
     }
 
     fn text(&self) -> String {
         match self {
-            Doubt::ClientBound {
+            Warning::ClientBound {
                 ttft_ms_p99,
                 in_run,
                 stay_below,
@@ -115,129 +115,129 @@ impl Warning for Doubt {
                  {ttft_ms_p99:.1} ms at p99 in {}. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores.",
                 if *in_run { "this run" } else { "a replay of this plan" }
             ),
-            Doubt::NoCertificate { cause } => {
+            Warning::NoCertificate { cause } => {
                 format!("The client's own error was not measured: {cause}. The run itself is not affected.")
             }
-            Doubt::ReadLag { first_token_lag_ms_p99 } => format!(
+            Warning::ReadLag { first_token_lag_ms_p99 } => format!(
                 "First tokens were read up to {first_token_lag_ms_p99:.1} ms (p99) after they arrived. Arrival times are \
                  the kernel's, but tokens that arrived together with later ones carry the later time; free some CPU."
             ),
-            Doubt::Lateness { lateness_ms_p99 } => format!(
+            Warning::Lateness { lateness_ms_p99 } => format!(
                 "Requests left up to {lateness_ms_p99:.1} ms (p99) after the workload wanted them sent; free some CPU or \
                  lower the concurrency."
             ),
-            Doubt::ManyFailures { failed, all } => format!(
+            Warning::ManyFailures { failed, all } => format!(
                 "{failed} of {all} requests failed and are in no latency figure; percentiles describe the rest only."
             ),
-            Doubt::NoKernelStamps { share_percent } => format!(
+            Warning::NoKernelStamps { share_percent } => format!(
                 "{share_percent:.0} % of the reads had no receive time from the kernel; their times were taken after the \
                  read and include this client's own delay."
             ),
-            Doubt::NoUsage { requests } => format!(
+            Warning::NoUsage { requests } => format!(
                 "{requests} answers came without usage: their prompt tokens count as 0 and each event with text as one \
                  token."
             ),
-            Doubt::AssumedFirstTokens { requests } => format!(
+            Warning::AssumedFirstTokens { requests } => format!(
                 "{requests} answers had tokens but no text, such as a lone end of sequence; their TTFT is the event that \
                  ended the answer."
             ),
-            Doubt::ClockStep { wall_step_ms } => format!(
+            Warning::ClockStep { wall_step_ms } => format!(
                 "The wall clock was set by {wall_step_ms:.1} ms during the run; arrival times after that are off by as \
                  much. Run again."
             ),
-            Doubt::LateConnections { connections } => format!(
+            Warning::LateConnections { connections } => format!(
                 "{connections} connections had to be opened during the run, because the engine closes them or more \
                  requests were in flight than foreseen. The time is outside TTFT."
             ),
-            Doubt::CutOff { requests } => {
+            Warning::CutOff { requests } => {
                 format!("{requests} requests were under way when the run was ended and are in no figure.")
             }
-            Doubt::SkippedTurns { turns } => format!(
+            Warning::SkippedTurns { turns } => format!(
                 "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
                  requests per second than asked for."
             ),
-            Doubt::PromptLengths { note } => {
+            Warning::PromptLengths { note } => {
                 let mut letters = note.chars();
                 let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
                 format!("{first}{}.", letters.as_str())
             }
-            Doubt::FewOpenFiles { allowed, wanted } => format!(
+            Warning::FewOpenFiles { allowed, wanted } => format!(
                 "This process may open {allowed} files and the plan wants {wanted}; connections beyond that fail. Raise \
                  the limit with ulimit -n."
             ),
-            Doubt::WarmupFailed { failed, all, first } => {
+            Warning::WarmupFailed { failed, all, first } => {
                 format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
             }
-            Doubt::NoCounters { page } => format!(
+            Warning::NoCounters { page } => format!(
                 "The server's own counters are not all in this report, because their page did not come or counts in no known \
                  form: {page}. The latencies are not affected."
             ),
-            Doubt::Stream(doubt) => doubt.text(),
+            Warning::Stream(warning) => warning.text(),
         }
     }
 }
 
-/// The doubts that the numbers themselves raise.
-pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<Doubt> {
-    let mut doubts = Vec::new();
+/// The warnings that the numbers themselves raise.
+pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<Warning> {
+    let mut warnings = Vec::new();
     let failed = figures.failed;
     let all = figures.successful + failed;
     if failed as f64 > FAILED_SHARE_MAX * all as f64 {
-        doubts.push(Doubt::ManyFailures { failed, all });
+        warnings.push(Warning::ManyFailures { failed, all });
     }
     if detail.first_token_lag_ms_p99 > LAG_MS_MAX {
-        doubts.push(Doubt::ReadLag {
+        warnings.push(Warning::ReadLag {
             first_token_lag_ms_p99: detail.first_token_lag_ms_p99,
         });
     }
     if detail.lateness_ms.spread.p99 > LATENESS_MS_MAX {
-        doubts.push(Doubt::Lateness {
+        warnings.push(Warning::Lateness {
             lateness_ms_p99: detail.lateness_ms.spread.p99,
         });
     }
     if detail.reads_without_stamp > 0 {
-        doubts.push(Doubt::NoKernelStamps {
+        warnings.push(Warning::NoKernelStamps {
             share_percent: detail.reads_without_stamp as f64 / detail.reads as f64 * 100.0,
         });
     }
     if detail.without_usage > 0 {
-        doubts.push(Doubt::NoUsage {
+        warnings.push(Warning::NoUsage {
             requests: detail.without_usage,
         });
     }
     if detail.assumed_first_tokens > 0 {
-        doubts.push(Doubt::AssumedFirstTokens {
+        warnings.push(Warning::AssumedFirstTokens {
             requests: detail.assumed_first_tokens,
         });
     }
     if detail.wall_step_ms > WALL_STEP_MS_MAX {
-        doubts.push(Doubt::ClockStep {
+        warnings.push(Warning::ClockStep {
             wall_step_ms: detail.wall_step_ms,
         });
     }
     if detail.connections_opened > 0 {
-        doubts.push(Doubt::LateConnections {
+        warnings.push(Warning::LateConnections {
             connections: detail.connections_opened,
         });
     }
     if detail.cut_off > 0 {
-        doubts.push(Doubt::CutOff {
+        warnings.push(Warning::CutOff {
             requests: detail.cut_off,
         });
     }
-    doubts.extend(stream::doubts(detail, figures).into_iter().map(Doubt::Stream));
-    doubts
+    warnings.extend(stream::warnings(detail, figures).into_iter().map(Warning::Stream));
+    warnings
 }
 
 /// What the replay and the run say about this client.
-pub fn client_bound(error: &StatedError) -> Option<Doubt> {
+pub fn client_bound(error: &StatedError) -> Option<Warning> {
     let ttft_ms_p99 = error.ttft_ms_p99().filter(|&error_ms| error_ms > CLIENT_TTFT_MS_MAX)?;
     let in_run = error.is_of_run();
     let replayed = error.replay.as_ref().map_or(0, |replay| replay.streams);
     let streams = if in_run { error.run.streams } else { replayed };
     // The error grows about linearly with the streams that share the cores.
     let stay_below = (streams as f64 * CLIENT_TTFT_MS_MAX / ttft_ms_p99) as u64;
-    Some(Doubt::ClientBound {
+    Some(Warning::ClientBound {
         ttft_ms_p99,
         in_run,
         stay_below: stay_below.max(1),
@@ -248,6 +248,7 @@ pub fn client_bound(error: &StatedError) -> Option<Doubt> {
 mod tests {
     use super::*;
     use crate::engine::run::certificate::ClientError;
+    use crate::result::warning::Warning as _;
 
     fn replay(whole_ms_p99: f64, streams: u64) -> StatedError {
         StatedError {
@@ -277,9 +278,9 @@ mod tests {
     #[test]
     fn beyond_the_limit_the_concurrency_to_stay_at_is_named() {
         assert_eq!(client_bound(&replay(CLIENT_TTFT_MS_MAX, 1000)), None);
-        let doubt = client_bound(&replay(4.0 * CLIENT_TTFT_MS_MAX, 1000)).unwrap();
-        let text = doubt.text();
-        assert_eq!(doubt.code(), "client-bound");
+        let warning = client_bound(&replay(4.0 * CLIENT_TTFT_MS_MAX, 1000)).unwrap();
+        let text = warning.text();
+        assert_eq!(warning.code(), "client-bound");
         assert!(
             text.contains("20.0 ms at p99") && text.contains("Stay at 250 requests in flight"),
             "{text}"
@@ -289,13 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_run_raises_no_doubt_and_each_threshold_its_own() {
+    fn a_clean_run_raises_no_warning_and_each_threshold_its_own() {
         let figures = |failed| Figures {
             successful: 100,
             failed,
             ..Figures::default()
         };
-        assert_eq!(doubts(&Detail::default(), &figures(1)), []);
+        assert_eq!(warnings(&Detail::default(), &figures(1)), []);
         let mut detail = Detail {
             first_token_lag_ms_p99: LAG_MS_MAX + 1.0,
             reads: 4,
@@ -308,7 +309,10 @@ mod tests {
             ..Detail::default()
         };
         detail.lateness_ms.spread.p99 = LATENESS_MS_MAX + 1.0;
-        let codes: Vec<_> = doubts(&detail, &figures(2)).iter().map(Doubt::code).collect();
+        let codes: Vec<_> = warnings(&detail, &figures(2))
+            .iter()
+            .map(|warning| warning.code())
+            .collect();
         let wanted = "many-failures read-lag late-dispatch no-kernel-stamps no-usage assumed-first-tokens clock-step \
                       late-connections cut-off";
         assert_eq!(codes.join(" "), wanted);

@@ -14,7 +14,7 @@ const ONE_ANSWER_MAX: f64 = 1e4;
 const WHOLE_RUN_MAX: f64 = 1e9;
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum StreamDoubt {
+pub enum StreamWarning {
     /// Token events came together with others although the answers took their time.
     Buffered { answers: u64, all: u64, own_lag_ms: f64 },
     /// Events carry several tokens, and how many the first had is unknown.
@@ -27,20 +27,20 @@ pub enum StreamDoubt {
     ImpossibleFigures { figures: String },
 }
 
-impl StreamDoubt {
+impl StreamWarning {
     pub fn code(&self) -> &'static str {
         match self {
-            StreamDoubt::Buffered { .. } => "buffered-stream",
-            StreamDoubt::FirstEventTokens { .. } => "first-event-tokens",
-            StreamDoubt::ImpossibleCounts { .. } => "impossible-counts",
-            StreamDoubt::ImpossibleCounters { .. } => "impossible-counters",
-            StreamDoubt::ImpossibleFigures { .. } => "impossible-figures",
+            StreamWarning::Buffered { .. } => "buffered-stream",
+            StreamWarning::FirstEventTokens { .. } => "first-event-tokens",
+            StreamWarning::ImpossibleCounts { .. } => "impossible-counts",
+            StreamWarning::ImpossibleCounters { .. } => "impossible-counters",
+            StreamWarning::ImpossibleFigures { .. } => "impossible-figures",
         }
     }
 
     pub fn text(&self) -> String {
         match self {
-            StreamDoubt::Buffered {
+            StreamWarning::Buffered {
                 answers,
                 all,
                 own_lag_ms,
@@ -60,20 +60,20 @@ impl StreamDoubt {
                      (stream interval, multi-step scheduling).{own}"
                 )
             }
-            StreamDoubt::FirstEventTokens { share_percent } => format!(
+            StreamWarning::FirstEventTokens { share_percent } => format!(
                 "{share_percent:.0} % of the tokens came in events with more than one, and nobody says how many the first \
                  event had: TPOT and ITL take it for an average one and are wrong where the engine holds tokens back at \
                  first (parsers of reasoning and tools do). --usage-per-event asks for a count with every event."
             ),
-            StreamDoubt::ImpossibleCounts { answers, first } => format!(
+            StreamWarning::ImpossibleCounts { answers, first } => format!(
                 "{answers} answers counted what their bytes and time rule out (the first: {first}); these counts are in no \
                  sum, and output tokens are events with text instead. Mend the engine's usage."
             ),
-            StreamDoubt::ImpossibleCounters { counters } => format!(
+            StreamWarning::ImpossibleCounters { counters } => format!(
                 "Counters of the servers grew by more than any server can do ({counters}); they are left out of the prompt \
                  tokens by the servers. Mend what exports them."
             ),
-            StreamDoubt::ImpossibleFigures { figures } => format!(
+            StreamWarning::ImpossibleFigures { figures } => format!(
                 "These figures cannot be: {figures}. The reference's decode speed divides all tokens by the time from the \
                  first to the end of the answer, which is about nothing when an answer is one token or came in one piece; \
                  TPOT and the latencies hold."
@@ -83,11 +83,11 @@ impl StreamDoubt {
 }
 
 /// What the answers of a phase raise; `good` of them succeeded.
-pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<StreamDoubt> {
+pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<StreamWarning> {
     let good = figures.successful;
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     if detail.buffered > 0 && detail.buffered as f64 >= LUMPED_SHARE_MIN * good as f64 {
-        doubts.push(StreamDoubt::Buffered {
+        warnings.push(StreamWarning::Buffered {
             answers: detail.buffered,
             all: good,
             own_lag_ms: detail.lag_ms_mean,
@@ -95,23 +95,23 @@ pub fn doubts(detail: &Detail, figures: &Figures) -> Vec<StreamDoubt> {
     }
     let share = detail.unplaced_tokens as f64 / figures.output_tokens.max(1) as f64;
     if share > UNPLACED_SHARE_MIN {
-        doubts.push(StreamDoubt::FirstEventTokens {
+        warnings.push(StreamWarning::FirstEventTokens {
             share_percent: share * 100.0,
         });
     }
     if let Some((answers, first)) = &detail.impossible_counts {
-        doubts.push(StreamDoubt::ImpossibleCounts {
+        warnings.push(StreamWarning::ImpossibleCounts {
             answers: *answers,
             first: first.clone(),
         });
     }
     let impossible = impossible_figures(detail, figures);
     if !impossible.is_empty() {
-        doubts.push(StreamDoubt::ImpossibleFigures {
+        warnings.push(StreamWarning::ImpossibleFigures {
             figures: impossible.join(", "),
         });
     }
-    doubts
+    warnings
 }
 
 fn impossible_figures(detail: &Detail, figures: &Figures) -> Vec<String> {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn codes(detail: &Detail, figures: &Figures) -> Vec<&'static str> {
-        doubts(detail, figures).iter().map(StreamDoubt::code).collect()
+        warnings(detail, figures).iter().map(StreamWarning::code).collect()
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
                 "impossible-figures"
             ]
         );
-        let all = doubts(&detail, &figures);
+        let all = warnings(&detail, &figures);
         assert!(all[2].text().contains("completion_tokens 9223372036854775808"));
         assert!(
             all[3].text().contains("P99 decode inf tok/s, P50 TTFT -1 ms"),
@@ -186,7 +186,7 @@ mod tests {
         assert!(!all[0].text().contains("This client"));
         detail.lag_ms_mean = 6.0;
         assert!(
-            doubts(&detail, &figures)[0]
+            warnings(&detail, &figures)[0]
                 .text()
                 .contains("This client read 6.0 ms late")
         );

@@ -95,7 +95,7 @@ fn the_references_reports_are_reproduced_byte_for_byte() {
             detail: &Detail::default(),
             client_error: &StatedError::default(),
             prompt_sources: None,
-            doubts: &[],
+            warnings: &[],
             interrupted: None,
         };
         let result = sections::result(&facts, Instant::now());

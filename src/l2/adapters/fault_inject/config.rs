@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::l2::adapters::fs::config::FsConfig;
     use crate::l2::spec::tests::{config, message_about};
-    use crate::l2::warning::SpecDoubt;
+    use crate::l2::warning::SpecWarning;
 
     const START: &str = r#""type": "fault_inject", "inner": {"type": "fs", "base_path": "/x"}"#;
 
@@ -148,7 +148,7 @@ mod tests {
             r#"{"type": "fault_inject", "inner": {"type": "fs", "base_path": "/x", "use_odirct": true, "rate": 1}}"#,
         );
         let unknown = |field: &str, nearest: Option<&str>| {
-            Warning::Spec(SpecDoubt::UnknownField {
+            Warning::Spec(SpecWarning::UnknownField {
                 field: field.to_owned(),
                 nearest: nearest.map(str::to_owned),
             })

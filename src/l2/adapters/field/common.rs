@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Fields, given};
 use crate::cli::nearest::distance;
 use crate::error::shortened;
-use crate::l2::warning::{FIELD_CHARS_MAX, SpecDoubt, Warning};
+use crate::l2::warning::{FIELD_CHARS_MAX, SpecWarning, Warning};
 use crate::python::value::{number, repr, type_name};
 use crate::url::literal_path_note;
 
@@ -85,7 +85,7 @@ pub fn fields_without_effect(fields: &Fields) -> Vec<Warning> {
 }
 
 pub fn without_effect(field: &str, why: &str) -> Warning {
-    Warning::Spec(SpecDoubt::FieldWithoutEffect {
+    Warning::Spec(SpecWarning::FieldWithoutEffect {
         field: field.to_owned(),
         why: why.to_owned(),
     })
@@ -130,7 +130,7 @@ fn note_paths(value: &Value, notes: &mut Vec<String>) -> u64 {
 pub fn unknown(fields: &Fields, own: &[&str]) -> Vec<Warning> {
     let known: Vec<&str> = own.iter().chain(&FIELDS).copied().collect();
     let warn = |field: &String| {
-        Warning::Spec(SpecDoubt::UnknownField {
+        Warning::Spec(SpecWarning::UnknownField {
             field: field.clone(),
             nearest: nearest(field, &known),
         })
@@ -138,7 +138,7 @@ pub fn unknown(fields: &Fields, own: &[&str]) -> Vec<Warning> {
     let mut unknown = fields.keys().filter(|field| !known.contains(&field.as_str()));
     let mut warnings: Vec<Warning> = unknown.by_ref().take(NAMED_MAX).map(warn).collect();
     let count = unknown.count() as u64;
-    warnings.extend((count > 0).then_some(Warning::Spec(SpecDoubt::MoreUnknownFields { count })));
+    warnings.extend((count > 0).then_some(Warning::Spec(SpecWarning::MoreUnknownFields { count })));
     warnings
 }
 

@@ -5,7 +5,7 @@ use super::device::{Device, buffer};
 use super::geometry::{Geometry, slot_header_matches};
 use super::index::Index;
 use crate::l2::blake2b;
-use crate::l2::warning::{RecoveryDoubt, Warning};
+use crate::l2::warning::{RecoveryWarning, Warning};
 use crate::sys::parallel;
 
 /// As many threads as LMCache's: one header at a time leaves most of a device idle.
@@ -41,7 +41,7 @@ pub fn recover(
     let path = &geometry.device_path;
     let mut ignored = |reason: String| {
         let path = path.clone();
-        warnings.push(Warning::Recovery(RecoveryDoubt::CheckpointIgnored { path, reason }));
+        warnings.push(Warning::Recovery(RecoveryWarning::CheckpointIgnored { path, reason }));
     };
     let mut newest: Option<(Header, Vec<u8>)> = None;
     for (number, offset) in geometry.containers().into_iter().enumerate() {
@@ -76,7 +76,7 @@ pub fn recover(
     let (impossible, stale) = (recovered.impossible, stale.len() as u64);
     if impossible + stale > 0 {
         let path = path.clone();
-        warnings.push(Warning::Recovery(RecoveryDoubt::EntriesDropped {
+        warnings.push(Warning::Recovery(RecoveryWarning::EntriesDropped {
             path,
             impossible,
             stale,

@@ -12,7 +12,7 @@ use super::device::Device;
 use super::geometry::Geometry;
 use super::index::Index;
 use super::recovery::Recovery;
-use crate::l2::warning::{RecoveryDoubt, Warning};
+use crate::l2::warning::{RecoveryWarning, Warning};
 use crate::sys::limits;
 
 pub struct State {
@@ -137,7 +137,7 @@ impl Checkpointer {
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 if let Err(reason) = shared.checkpoint(Some(quiet)) {
-                    let warning = Warning::Recovery(RecoveryDoubt::CheckpointNotWritten { reason });
+                    let warning = Warning::Recovery(RecoveryWarning::CheckpointNotWritten { reason });
                     let mut state = shared.state();
                     if !state.warnings.contains(&warning) {
                         state.warnings.push(warning);

@@ -21,7 +21,7 @@ use super::service::session::Session;
 use super::service::tally::Tally;
 use super::service::{Service, ServiceAdapter, connections};
 use crate::l2::adapter::{Adapter, Environment, StepLabels};
-use crate::l2::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecWarning, Warning};
 
 /// A longer pipeline only fills the server's buffers.
 const PIPELINE_MAX: u64 = 1024;
@@ -81,7 +81,7 @@ impl AdapterConfig for RespConfig {
 pub fn half_credentials(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
     let half = !username.is_empty() && password.is_empty();
     half.then(|| {
-        Warning::Spec(SpecDoubt::HalfCredentials {
+        Warning::Spec(SpecWarning::HalfCredentials {
             given: given.to_owned(),
             missing: missing.to_owned(),
             instead: "nobody logs in and the server's default user is measured".to_owned(),

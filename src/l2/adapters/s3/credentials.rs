@@ -1,7 +1,7 @@
 //! The credentials: the spec's keys when both are given, else the environment, else the shared credentials file. The rest
 //! of boto3's chain needs other services. A key without its counterpart is warned about.
 
-use crate::l2::warning::{SpecDoubt, Warning};
+use crate::l2::warning::{SpecWarning, Warning};
 use std::env;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn find_with(
         (Ok((credentials, _)), None) => Ok((credentials, None)),
         // As LMCache, which uses neither of them then.
         (Ok((credentials, source)), Some((given, missing))) => {
-            let warning = SpecDoubt::HalfCredentials {
+            let warning = SpecWarning::HalfCredentials {
                 given: given.to_owned(),
                 missing: missing.to_owned(),
                 instead: format!("the keys are those of {source}"),

@@ -1,10 +1,10 @@
-//! Which of a phase's figures are in doubt, by limits that stand here. The sentences are those of report/warning.rs.
+//! Which of a phase's figures are in warning, by limits that stand here. The sentences are those of report/warning.rs.
 
 use super::{ProbeResult, RunFacts};
 use crate::l2::adapter::Operation;
 use crate::l2::device;
 use crate::l2::samples::PhaseSamples;
-use crate::l2::warning::{ProbeDoubt, Warning};
+use crate::l2::warning::{ProbeWarning, Warning};
 
 /// Creating a file takes about 16 us on an idle ext4; beyond this something slows it down.
 const SLOW_CREATE_US: f64 = 100.0;
@@ -54,9 +54,9 @@ pub fn add(facts: &RunFacts<'_>, phase: &PhaseSamples, warnings: &mut Vec<Warnin
     }
     if let Some(probe) = ProbeResult::written(phase) {
         if probe.spread > PROBE_SPREAD_MAX {
-            warnings.push(Warning::Probe(ProbeDoubt::Noisy { spread: probe.spread }));
+            warnings.push(Warning::Probe(ProbeWarning::Noisy { spread: probe.spread }));
         } else if probe.ratio[1] > PROBE_RATIO_MAX {
-            warnings.push(Warning::Probe(ProbeDoubt::BelowResult { ratio: probe.ratio[1] }));
+            warnings.push(Warning::Probe(ProbeWarning::BelowResult { ratio: probe.ratio[1] }));
         }
     }
     if phase.rounds.len() == 1 && !warnings.contains(&Warning::SingleRound) {
