@@ -75,7 +75,7 @@ pub fn special_tokens(path: &Path) -> usize {
 }
 
 pub fn authorities(path: &Path) -> bool {
-    trust::from_file(path.as_os_str()).is_ok()
+    trust::Authorities::from_pem(path).is_ok()
 }
 
 // ---- l2 ---------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ pub mod stream;
 mod testing;
 pub mod timestamp;
 pub mod tokens;
-pub mod trust;
 pub mod wire;
 pub mod workload;
 

@@ -3,7 +3,9 @@
 pub mod answer;
 pub mod client;
 pub mod encoding;
+pub mod head;
 pub mod prometheus;
 pub mod said;
 #[cfg(test)]
 pub mod testing;
+pub mod trust;

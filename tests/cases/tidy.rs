@@ -41,9 +41,8 @@ const LAYERS: [&[&str]; 8] = [
     &["commands.rs"],
 ];
 /// The modules of `engine` from the ground up: each may use those before it.
-const ENGINE_ORDER: [&str; 18] = [
+const ENGINE_ORDER: [&str; 17] = [
     "api_key",
-    "trust",
     "failure",
     "timestamp",
     "args",

@@ -25,10 +25,10 @@ use crate::engine::stream::ending;
 use crate::engine::stream::repeat::ChunkReader;
 use crate::engine::stream::sse::Decoder;
 use crate::engine::timestamp::Stamp;
-use crate::engine::trust;
 use crate::engine::workload::Request;
 use crate::http::answer;
 use crate::http::said::{one_line, said};
+use crate::http::trust;
 
 /// Size of one read of an answer's body; token events are much smaller.
 const PIECE_BYTES: usize = 4 << 10;

@@ -18,9 +18,9 @@ use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
 use crate::engine::api_key::ApiKey;
 use crate::engine::failure::Failure;
-use crate::engine::trust;
 use crate::error::Error;
 use crate::http::encoding;
+use crate::http::trust::Authorities;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::resolve;
 use crate::sys::limits;
@@ -67,9 +67,11 @@ impl Target {
                 "could not find the host of --engine-url {base}: {cause}{advice}"
             ))
         })?;
-        let tls = match trust::from_environment() {
+        let tls = match Authorities::from_environment() {
             Err(cause) if uri.scheme_str() == Some("https") => return Err(Error::Environment(cause)),
-            tls => tls.unwrap_or_default(),
+            authorities => authorities
+                .map(|authorities| authorities.for_ureq())
+                .unwrap_or_default(),
         };
         if let Some(problem) = key.problem() {
             return Err(Error::Usage(problem));

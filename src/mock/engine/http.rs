@@ -1,6 +1,6 @@
-//! HTTP/1.1 as a server sees it: request heads within fixed bounds, and reply heads. Must never touch a socket or know
-//! what is served.
+//! HTTP/1.1 as the mock serves it: request heads within fixed bounds, and reply heads.
 
+use crate::http::head::{self, Fault};
 use crate::units::decimal;
 
 /// Longest request head that is read.
@@ -29,41 +29,28 @@ pub struct Refusal(pub u16, pub String);
 
 /// The head of the request that `input` begins with; `None` until all of it is there.
 pub fn parse_head(input: &[u8]) -> Result<Option<Head>, Refusal> {
-    let window = &input[..input.len().min(HEAD_BYTES_MAX)];
-    let Some(end) = window.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return match input.len() >= HEAD_BYTES_MAX {
-            true => Err(Refusal(
-                431,
-                format!("the request's head is longer than {HEAD_BYTES_MAX} bytes"),
-            )),
-            false => Ok(None),
-        };
-    };
-    let text =
-        std::str::from_utf8(&window[..end]).map_err(|_| Refusal(400, "the request's head is not text".into()))?;
-    let mut lines = text.split("\r\n");
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(Refusal(400, "the first line is not METHOD TARGET VERSION".into()));
-    };
-    if !matches!(version, "HTTP/1.1" | "HTTP/1.0") {
-        return Err(Refusal(505, "only HTTP/1.1 is spoken here".into()));
-    }
+    let parsed = head::request(input, HEAD_BYTES_MAX).map_err(refusal)?;
+    let Some(parsed) = parsed else { return Ok(None) };
     let mut head = Head {
-        method: method.to_owned(),
-        path: target.split('?').next().unwrap_or_default().to_owned(),
-        head_bytes: end + 4,
-        keep_alive: version == "HTTP/1.1",
+        method: parsed.method.to_owned(),
+        path: parsed.target.split('?').next().unwrap_or_default().to_owned(),
+        head_bytes: parsed.bytes,
+        keep_alive: parsed.is_http_1_1,
         ..Head::default()
     };
-    for line in lines {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| Refusal(400, "a header line has no colon".into()))?;
-        head.take(name, value.trim())?;
+    for (name, value) in parsed.headers {
+        head.take(name, value)?;
     }
     Ok(Some(head))
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    match fault {
+        Fault::TooLong => Refusal(431, format!("the request's head is longer than {HEAD_BYTES_MAX} bytes")),
+        Fault::Version => Refusal(505, "only HTTP/1.1 is spoken here".into()),
+        Fault::FirstLine => Refusal(400, "the first line is not METHOD TARGET VERSION".into()),
+        Fault::HeaderLine => Refusal(400, "a header line has no name or colon, or is not text".into()),
+    }
 }
 
 impl Head {

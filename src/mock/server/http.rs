@@ -1,5 +1,5 @@
-//! The few HTTP endpoints that clients of the cache server use, one request per connection. It must never read a request
-//! without bounds, nor keep a connection waiting for one.
+//! The few HTTP endpoints that clients of the cache server use, one request per connection, read within bounds of size and
+//! time.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::config::FaultKind;
 use super::service::Service;
 use super::worker::{KvMemory, Worker};
+use crate::http::head::{self, RequestHead};
 use crate::python;
 use crate::server::rpc::Operation;
 use crate::units::decimal;
@@ -59,40 +60,43 @@ fn answer(mut stream: TcpStream, service: &Mutex<Service>) -> io::Result<()> {
 
 pub(crate) fn read_request(stream: &mut impl Read) -> io::Result<Option<Request>> {
     let mut bytes = Vec::new();
-    let head_end = loop {
+    let (mut request, length, head_bytes) = loop {
         let mut piece = [0; 4096];
         let read = stream.read(&mut piece)?;
         bytes.extend_from_slice(&piece[..read]);
-        match bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            Some(at) => break at + 4,
-            None if read == 0 || bytes.len() > HEAD_BYTES_MAX => return Ok(None),
-            None => {}
+        match head::request(&bytes, HEAD_BYTES_MAX) {
+            Ok(Some(head)) => break (Request::new(&head), body_bytes(&head), head.bytes),
+            Ok(None) if read > 0 => {}
+            _ => return Ok(None),
         }
     };
-    let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
-    let mut lines = head.lines();
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target)) = (words.next(), words.next()) else {
-        return Ok(None);
-    };
-    let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-        let ours = name.eq_ignore_ascii_case("content-length");
-        ours.then(|| decimal::<usize>(value.trim())).flatten()
-    });
-    let length = length.unwrap_or(0);
     if length > REQUEST_BYTES_MAX {
         return Ok(None);
     }
-    let mut body = bytes.split_off(head_end);
-    let missing = length.saturating_sub(body.len());
-    stream.take(missing as u64).read_to_end(&mut body)?;
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    Ok(Some(Request {
-        method: method.into(),
-        path: path.into(),
-        query: query.into(),
-        body,
-    }))
+    request.body = bytes.split_off(head_bytes);
+    let missing = length.saturating_sub(request.body.len());
+    stream.take(missing as u64).read_to_end(&mut request.body)?;
+    Ok(Some(request))
+}
+
+impl Request {
+    fn new(head: &RequestHead) -> Request {
+        let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+        Request {
+            method: head.method.into(),
+            path: path.into(),
+            query: query.into(),
+            body: Vec::new(),
+        }
+    }
+}
+
+fn body_bytes(head: &RequestHead) -> usize {
+    let mut lengths = head
+        .headers
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    lengths.find_map(|(_, value)| decimal(value)).unwrap_or(0)
 }
 
 fn respond(request: &Request, service: &mut Service) -> (u16, Value) {

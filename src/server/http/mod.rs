@@ -8,19 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use ureq::Agent;
 
+use crate::http::answer;
+use crate::http::client::{Client, Limits, NoReply, Reply};
 use crate::http::said::{one_line, said};
-use crate::http::{answer, client, encoding};
 use crate::python;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::resolve;
 use crate::sys::limits;
 use crate::sys::stream::Stream;
 use crate::url::{with_scheme, without_password};
-
-/// More than any of the endpoints answers.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// How long an address is listened to before the first request.
 const LOOK: Duration = Duration::from_millis(20);
@@ -29,12 +26,9 @@ const LOOK_CONNECT: Duration = Duration::from_secs(2);
 const ADDRESSES_MAX: usize = 8;
 const ZMTP_FIRST_BYTE: u8 = 0xff;
 
-type Answer = ureq::http::Response<ureq::Body>;
-
 /// The HTTP side of one server.
 pub struct HttpApi {
-    agent: Agent,
-    timeout: Duration,
+    client: Client,
     /// Without a slash at the end.
     base: String,
     /// The same for messages.
@@ -103,17 +97,12 @@ impl HttpApi {
         if !url.contains("://") || !(base.starts_with("http://") || base.starts_with("https://")) {
             return Err(format!("--url '{shown}' is no HTTP address; use http://HOST:PORT"));
         }
-        // A proxy of the environment would not reach a server on this node.
-        let config = Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .http_status_as_error(false)
-            .proxy(None)
-            .max_redirects(0)
-            .max_response_header_size(client::HEAD_BYTES_MAX)
-            .build();
+        let limits = Limits {
+            connect: timeout,
+            whole: timeout,
+        };
         Ok(HttpApi {
-            agent: client::agent(config),
-            timeout,
+            client: Client::new(limits),
             base,
             shown,
             looked_at: Cell::new(false),
@@ -229,45 +218,29 @@ impl HttpApi {
 
     fn get(&self, path: &str) -> Result<Value, HttpError> {
         self.look()?;
-        let request = self.agent.get(format!("{}{path}", self.base));
-        let request = request.header("accept-encoding", encoding::ACCEPT);
-        self.answer(path, move || request.call())
+        self.answer(path, self.client.get(&format!("{}{path}", self.base), &[]))
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
         self.look()?;
-        let request = self.agent.post(format!("{}{path}", self.base));
-        let request = request.header("accept-encoding", encoding::ACCEPT);
-        let (request, body) = (request.content_type("application/json"), body.to_string());
-        self.answer(path, move || request.send(body))
+        self.answer(path, self.client.post(&format!("{}{path}", self.base), &[], body))
     }
 
-    fn answer(
-        &self,
-        path: &str,
-        question: impl FnOnce() -> Result<Answer, ureq::Error> + Send + 'static,
-    ) -> Result<Value, HttpError> {
+    fn answer(&self, path: &str, reply: Result<Reply, NoReply>) -> Result<Value, HttpError> {
         let url = format!("{}{path}", self.shown);
-        let asked = url.clone();
-        let answered = client::asked(self.timeout, move || {
-            question().map(|mut response| {
-                let location = answer::location(&response, &asked);
-                let body = answer::body(&mut response, ANSWER_BYTES_MAX);
-                (response.status().as_u16(), location, body)
-            })
-        });
-        let answered = answered.map_err(|cause| HttpError::Unreachable(format!("{url}: {cause}")))?;
-        let (status, location, body) = answered.map_err(|error| self.unreachable(&error))?;
+        let reply = reply.map_err(|failure| match failure {
+            NoReply::Ended(cause) => HttpError::Unreachable(format!("{url}: {cause}")),
+            NoReply::Failed(error) => self.unreachable(&error),
+        })?;
+        let (status, location) = (reply.status.as_u16(), reply.location);
         if let Some(location) = location {
             return Err(HttpError::Missing(format!(
                 "{url} answered {status} and points to {location}; give the address of the cache server itself as --url"
             )));
         }
-        let body = match body {
-            // The status is what matters, also without its words.
-            Err(_) if status != 200 => Vec::new(),
-            body => body.map_err(|cause| HttpError::Malformed(format!("{url}: {cause}")))?,
-        };
+        let body = reply
+            .body
+            .map_err(|cause| HttpError::Malformed(format!("{url}: {cause}")))?;
         let detail = said(&body).unwrap_or_default();
         match (status, python::json::loads(&body)) {
             (200, Ok(value)) => Ok(value),

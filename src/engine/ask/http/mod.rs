@@ -5,14 +5,13 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::Timeout;
 use ureq::http::StatusCode;
-use ureq::tls::TlsConfig;
-use ureq::{Agent, Timeout};
 
 use crate::engine::api_key::ApiKey;
-use crate::engine::trust;
+use crate::http::client::{Client, Limits, NoReply, Reply};
 use crate::http::said::said;
-use crate::http::{answer, client, encoding};
+use crate::http::{answer, trust};
 use crate::python::json;
 use crate::sys::limits;
 
@@ -26,18 +25,6 @@ pub const BRIEF: Limits = Limits {
     connect: Duration::from_secs(1),
     whole: Duration::from_secs(5),
 };
-/// A list of tokens of a long text is the largest answer.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
-
-type Answer = ureq::http::Response<ureq::Body>;
-
-/// How long a question may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    connect: Duration,
-    whole: Duration,
-}
-
 /// Who answered a question that got no answer of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
@@ -78,10 +65,9 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// What a server said, whatever it said.
+/// A reply whose body could be read.
 struct Answered {
     status: StatusCode,
-    /// Where it points to.
     location: Option<String>,
     body: Vec<u8>,
 }
@@ -89,14 +75,11 @@ struct Answered {
 /// Asks the engine with the API key, or the LMCache server without any: the key is none of its business.
 #[derive(Debug)]
 pub struct Asker {
-    agent: Agent,
-    limits: Limits,
+    client: Client,
     key: Option<ApiKey>,
     /// The flag that gave the address, and who is there.
     flag: &'static str,
     server: &'static str,
-    /// Why no https server can be believed, if so.
-    distrust: Option<String>,
 }
 
 impl Asker {
@@ -110,27 +93,11 @@ impl Asker {
     }
 
     pub fn of_lmcache(limits: Limits) -> Asker {
-        let (tls, distrust) = match trust::from_environment() {
-            Ok(tls) => (tls, None),
-            Err(cause) => (TlsConfig::default(), Some(cause)),
-        };
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .timeout_connect(Some(limits.connect))
-            .timeout_global(Some(limits.whole))
-            // Proxies of the environment would be another machine's latency; redirects would take the key elsewhere.
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_response_header_size(client::HEAD_BYTES_MAX)
-            .build();
         Asker {
-            agent: client::agent(config),
-            limits,
+            client: Client::new(limits),
             key: None,
             flag: "--lmcache-url",
             server: "the LMCache server",
-            distrust,
         }
     }
 
@@ -150,14 +117,12 @@ impl Asker {
         Ok(answered.status.is_success().then(page))
     }
 
-    fn get(&self, url: &str, accept: &str) -> Result<Answered, Unanswered> {
-        self.check(url)?;
-        let request = self.agent.get(url).header("accept", accept);
-        let mut request = request.header("accept-encoding", encoding::ACCEPT);
-        if let Some(key) = &self.key {
-            request = request.header("authorization", key.bearer());
-        }
-        self.asked(url, move || request.call())
+    fn get(&self, url: &str, accept: &'static str) -> Result<Answered, Unanswered> {
+        let bearer = self.bearer()?;
+        let headers = [("accept", accept)]
+            .into_iter()
+            .chain(bearer.as_deref().map(|key| ("authorization", key)));
+        self.answered(self.client.get(url, &headers.collect::<Vec<_>>()))
     }
 
     /// `read` makes of the answer's text what the caller wants of it: a value of everything may be far larger.
@@ -167,42 +132,37 @@ impl Asker {
         body: &Value,
         read: fn(&[u8]) -> Result<T, serde_json::Error>,
     ) -> Result<T, Unanswered> {
-        self.check(url)?;
-        let request = self.agent.post(url).header("content-type", "application/json");
-        let mut request = request.header("accept-encoding", encoding::ACCEPT);
-        if let Some(key) = &self.key {
-            request = request.header("authorization", key.bearer());
-        }
-        let body = body.to_string();
-        let answered = self.asked(url, move || request.send(body))?;
+        let bearer = self.bearer()?;
+        let headers = bearer.as_deref().map(|key| ("authorization", key));
+        let answered = self.answered(self.client.post(url, headers.as_slice(), body))?;
         self.json(url, answered, read)
     }
 
-    fn check(&self, url: &str) -> Result<(), Unanswered> {
-        let distrust = self.distrust.as_ref().filter(|_| url.starts_with("https:"));
-        let problem = distrust.cloned().or_else(|| self.key.as_ref()?.problem());
-        problem.map_or(Ok(()), |problem| Err(Unanswered::unasked(problem)))
+    /// The value of the header with the key.
+    fn bearer(&self) -> Result<Option<String>, Unanswered> {
+        let Some(key) = &self.key else { return Ok(None) };
+        match key.problem() {
+            Some(problem) => Err(Unanswered::unasked(problem)),
+            None => Ok(Some(key.bearer())),
+        }
     }
 
-    fn asked(
-        &self,
-        url: &str,
-        question: impl FnOnce() -> Result<Answer, ureq::Error> + Send + 'static,
-    ) -> Result<Answered, Unanswered> {
-        let asked = url.to_owned();
-        let answered = client::asked(self.limits.whole, move || {
-            question().map(|response| read(response, &asked))
-        });
-        match answered.map_err(Unanswered::unasked)? {
-            Ok(Ok(answered)) => Ok(answered),
-            // The engine, or what stands before it, runs; what is wrong with its answer says so itself.
-            Ok(Err(cause)) => Err(Unanswered {
-                cause,
-                advice: String::new(),
-                reached: Reached::Server,
-            }),
-            Err(error) => Err(self.unanswered(&error)),
-        }
+    fn answered(&self, reply: Result<Reply, NoReply>) -> Result<Answered, Unanswered> {
+        let reply = reply.map_err(|failure| match failure {
+            NoReply::Ended(sentence) => Unanswered::unasked(sentence),
+            NoReply::Failed(error) => self.unanswered(&error),
+        })?;
+        // The engine, or what stands before it, runs; what is wrong with its answer says so itself.
+        let body = reply.body.map_err(|cause| Unanswered {
+            cause,
+            advice: String::new(),
+            reached: Reached::Server,
+        })?;
+        Ok(Answered {
+            status: reply.status,
+            location: reply.location,
+            body,
+        })
     }
 
     fn unanswered(&self, error: &ureq::Error) -> Unanswered {
@@ -210,11 +170,14 @@ impl Asker {
         let advice = format!("check {flag}, and that {server} runs");
         let (cause, advice, reached) = match error {
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-                let cause = format!("timeout: no connection within {} s", self.limits.connect.as_secs_f64());
+                let cause = format!(
+                    "timeout: no connection within {} s",
+                    self.client.limits.connect.as_secs_f64()
+                );
                 (cause, advice, Reached::Nobody)
             }
             ureq::Error::Timeout(_) => {
-                let cause = format!("timeout: no answer within {} s", self.limits.whole.as_secs_f64());
+                let cause = format!("timeout: no answer within {} s", self.client.limits.whole.as_secs_f64());
                 (cause, advice, Reached::Nobody)
             }
             ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
@@ -310,17 +273,6 @@ impl Asker {
             None => said(body),
         }
     }
-}
-
-fn read(mut response: Answer, url: &str) -> Result<Answered, String> {
-    let status = response.status();
-    let location = answer::location(&response, url);
-    let body = match answer::body(&mut response, ANSWER_BYTES_MAX) {
-        // The status is what matters, also without its words.
-        Err(_) if !status.is_success() => Vec::new(),
-        body => body?,
-    };
-    Ok(Answered { status, location, body })
 }
 
 #[cfg(test)]

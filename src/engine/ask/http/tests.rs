@@ -6,6 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::*;
+use crate::http::client::ANSWER_BYTES_MAX;
 use crate::http::testing::{gzip, server, with_body};
 
 /// The list of models of a server that gives every question these bytes.

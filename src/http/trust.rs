@@ -1,0 +1,186 @@
+//! Which certificate authorities an https or TLS server is verified against, by OpenSSL's rule: those of `SSL_CERT_FILE` and
+//! of the folders in `SSL_CERT_DIR` where one of them is set, else Mozilla's list, which is compiled in. Certificates are
+//! always verified.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::sys::whole_file;
+
+const FILE: &str = "SSL_CERT_FILE";
+const FOLDERS: &str = "SSL_CERT_DIR";
+/// Four times the size of a distribution's bundle of public authorities.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Files of one folder that are read; a distribution has about 150 authorities, each in two names.
+const FOLDER_FILES_MAX: usize = 2000;
+
+/// Whom a server's certificate must lead to.
+#[derive(Clone, Debug)]
+pub enum Authorities {
+    /// Mozilla's list; certifi, which the reference's client uses, is the same one.
+    Public,
+    Named(Vec<CertificateDer<'static>>),
+}
+
+impl Authorities {
+    /// An error is a sentence that names the variable; it matters to TLS alone.
+    pub fn from_environment() -> Result<Authorities, String> {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+        let mut named = None;
+        if let Some(path) = set(FILE) {
+            named = Some(from_file(Path::new(&path))?);
+        }
+        if let Some(folders) = set(FOLDERS) {
+            let named: &mut Vec<_> = named.get_or_insert_default();
+            for folder in env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()) {
+                named.extend(from_folder(&folder)?);
+            }
+        }
+        Ok(named.map_or(Authorities::Public, Authorities::Named))
+    }
+
+    /// The authorities of a PEM file alone. The error is the reason, without the file's name.
+    pub fn from_pem(path: &Path) -> Result<Authorities, String> {
+        certificates(path).map(Authorities::Named)
+    }
+
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        match self {
+            Authorities::Public => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Authorities::Named(certificates) => {
+                roots.add_parsable_certificates(certificates.iter().cloned());
+            }
+        }
+        roots
+    }
+
+    /// The same for ureq.
+    pub fn for_ureq(&self) -> TlsConfig {
+        let roots = match self {
+            Authorities::Public => RootCerts::WebPki,
+            Authorities::Named(certificates) => {
+                let certificates = certificates.iter().map(|der| Certificate::from_der(der).to_owned());
+                RootCerts::new_with_certs(&certificates.collect::<Vec<_>>())
+            }
+        };
+        TlsConfig::builder().root_certs(roots).build()
+    }
+}
+
+fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    certificates(path).map_err(|why| {
+        format!(
+            "{FILE} {} cannot be used: {why}; name a PEM file of authorities there, or unset it",
+            path.display()
+        )
+    })
+}
+
+/// As in OpenSSL, files that hold no certificate are passed over.
+fn from_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let refused = |why: String| {
+        format!(
+            "{FOLDERS} {} cannot be used: {why}; name a folder of PEM files there, or unset it",
+            folder.display()
+        )
+    };
+    let entries = fs::read_dir(folder).map_err(|error| refused(error.to_string()))?;
+    let paths = entries
+        .take(FOLDER_FILES_MAX)
+        .filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<CertificateDer<'static>> = Vec::new();
+    for certificate in paths
+        .filter(|path| path.is_file())
+        .filter_map(|path| certificates(&path).ok())
+        .flatten()
+    {
+        if !found.contains(&certificate) {
+            found.push(certificate);
+        }
+    }
+    match found.is_empty() {
+        true => Err(refused("it holds no PEM certificate".into())),
+        false => Ok(found),
+    }
+}
+
+/// At least one, each of a form that can be used.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let found = read.map_err(|error| error.to_string())?;
+    if RootCertStore::empty()
+        .add_parsable_certificates(found.iter().cloned())
+        .0
+        == 0
+    {
+        return Err("it holds no PEM certificate".into());
+    }
+    Ok(found)
+}
+
+/// What to do about a server that is not believed, by the words of the TLS library's error.
+pub fn advice(error: &str) -> &'static str {
+    if error.contains("UnknownIssuer") {
+        "; name its authority's PEM file in SSL_CERT_FILE"
+    } else if error.contains("CaUsedAsEndEntity") {
+        "; the server shows an authority's certificate: make its own with basicConstraints=CA:FALSE"
+    } else if error.contains("InvalidContentType") {
+        "; what answers there does not speak TLS: use http:// in its address"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden(name: &str) -> String {
+        format!("{}/tests/golden/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[test]
+    fn a_file_replaces_the_public_authorities() {
+        let named = Authorities::Named(from_file(Path::new(&golden("authority.pem"))).unwrap());
+        assert_eq!(named.roots().len(), 1);
+        let config = named.for_ureq();
+        assert!(matches!(config.root_certs(), RootCerts::Specific(certificates) if certificates.len() == 1));
+        assert!(Authorities::Public.roots().len() > 100);
+    }
+
+    #[test]
+    fn a_folder_gives_each_authority_once_and_passes_over_the_rest() {
+        let found = from_folder(Path::new(&golden(""))).unwrap();
+        let alone = from_file(Path::new(&golden("authority.pem"))).unwrap();
+        assert!(found.contains(&alone[0]));
+        assert!(found.iter().enumerate().all(|(at, one)| !found[at + 1..].contains(one)));
+        for (folder, why) in [
+            ("none", "No such file"),
+            ("../engine/hostile", "holds no PEM certificate"),
+        ] {
+            let text = from_folder(Path::new(&golden(folder))).unwrap_err();
+            assert!(text.starts_with("SSL_CERT_DIR /") && text.contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_authority_is_refused() {
+        for (name, why) in [
+            ("none.pem", "No such file"),
+            ("server-key.pem", "holds no PEM certificate"),
+            (".", "directory"),
+        ] {
+            let text = from_file(Path::new(&golden(name))).unwrap_err();
+            assert!(text.starts_with("SSL_CERT_FILE /") && text.contains(why), "{text}");
+        }
+        assert!(from_file(Path::new("/dev/zero")).unwrap_err().contains("1 MiB"));
+    }
+}
