@@ -1,7 +1,7 @@
 //! The library behind `lmcache-bench`.
 //!
-//! Data flows one way: arguments -> config -> run -> samples -> report. What measures never prints; what prints never
-//! measures. docs/architecture.md shows the rooms and who may use whom.
+//! Data flows one way: command line -> config -> run -> result -> report. What measures does not print; what prints does not
+//! measure. docs/architecture.md shows the layers.
 
 pub mod cli;
 pub mod commands;

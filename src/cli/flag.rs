@@ -1,5 +1,4 @@
 //! One row per flag: all that the parser, the help, the man page, the completions and docs/cli.md know about it.
-//! Must never know a subcommand: each has a table of its own.
 
 /// What follows a flag on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! `-h` and `--help`: a page as plain text, 80 columns wide. Must never say anything that is not in the page.
+//! `-h` and `--help`: a page as plain text, 80 columns wide.
 
 use super::flag::{FlagSpec, Kind};
 use super::page::{Body, Page, plain};

@@ -1,5 +1,4 @@
-//! The man page (section 1) in roff with the `man` macros. Must never depend on the date or the machine, so that builds
-//! can be repeated to the byte.
+//! The man page (section 1) in roff with the `man` macros.
 
 use super::PROGRAM;
 use super::flag::FlagSpec;

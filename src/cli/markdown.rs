@@ -1,4 +1,4 @@
-//! docs/cli.md. Must never hold what changes from build to build, so that the file in the repository stays equal to it.
+//! docs/cli.md.
 
 use super::PROGRAM;
 use super::flag::FlagSpec;

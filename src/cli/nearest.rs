@@ -1,4 +1,4 @@
-//! The known name that a mistyped one was probably meant to be. Must never know what the names stand for.
+//! The known name that a mistyped one was probably meant to be.
 
 /// Names longer than this are nobody's typing error, and comparing them would cost time.
 const LONGEST: usize = 64;

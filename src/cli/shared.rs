@@ -36,6 +36,13 @@ impl OutputArgs {
     }
 }
 
+/// The environment variables that say which servers are trusted, for the help of every command that speaks TLS.
+pub const TRUST: (&str, &str) = (
+    "SSL_CERT_FILE, SSL_CERT_DIR",
+    "PEM file, and folders of PEM files, with the authorities that certificates of servers are checked against, instead of \
+     Mozilla's list, which is compiled in. Certificates are always checked.",
+);
+
 /// Arguments with these flags among them.
 pub trait HasOutput {
     fn output(&mut self) -> &mut OutputArgs;

@@ -1,4 +1,4 @@
-//! The key that engines may ask for. Must never reach a message, a report or a file.
+//! The key that engines may ask for.
 
 use std::env;
 use std::fmt;

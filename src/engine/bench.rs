@@ -1,4 +1,4 @@
-//! The story of one `engine` run: settings, workload, the client's own error, connections, warmup, measured phase, report.
+//! The steps of one `engine` run: settings, workload, the client's own error, connections, warmup, measured phase, report.
 //! Whatever was measured before something fails or a signal comes is still reported.
 
 use std::sync::Arc;
@@ -154,7 +154,7 @@ impl Run<'_> {
             return Ok(PhaseSamples::default());
         }
         opened.map_err(|failure| {
-            // What this machine lacks, or whom it does not trust, is no fault of the address.
+            // What this machine lacks, or a certificate that it does not trust, is no fault of the address.
             let is_told = limits::has_advice(&failure.text) || !trust::advice(&failure.text).is_empty();
             let advice = if is_told {
                 ""

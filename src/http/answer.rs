@@ -1,5 +1,5 @@
 //! Answers of services that are asked small questions: the whole body, decoded, and an HTTP library's error in its own
-//! words. Must never keep more of a body than its reader allows.
+//! words.
 
 use std::io::Read;
 

@@ -1,5 +1,5 @@
-//! Compressed answers. We ask for none (`ACCEPT`), because inflating costs a client's own time; what comes compressed all the
-//! same is inflated if it is gzip, and refused by name otherwise. Must never hold bytes back that a server has flushed.
+//! Compressed answers. We ask for none (`ACCEPT`), because inflating costs a client's own time; what comes compressed
+//! all the same is inflated if it is gzip, and refused by name otherwise.
 
 use std::io::{ErrorKind, Write};
 

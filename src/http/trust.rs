@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Files of one folder that are read; a distribution has about 150 authorities, each in two names.
 const FOLDER_FILES_MAX: usize = 2000;
 
-/// Whom a server's certificate must lead to.
+/// The authorities that a certificate must lead to.
 #[derive(Clone, Debug)]
 pub enum Authorities {
     /// Mozilla's list; certifi, which the reference's client uses, is the same one.

@@ -1,4 +1,4 @@
-//! The story of one `l2` run: spec, buffers, adapter, phases, report, clean-up. Every step that can fail ends in a sentence;
+//! The steps of one `l2` run: spec, buffers, adapter, phases, report, clean-up. Every step that can fail ends in a sentence;
 //! whatever was measured before is still reported.
 
 use std::time::Instant;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::cli::range::USAGE;
 use crate::error::Error;
 use crate::l2::adapter::{IoEngine, Operation};
 use crate::l2::flags::{L2Args, Via};
@@ -51,13 +52,6 @@ pub struct RunConfig {
     pub lookup_max_hit_rate: f64,
 }
 
-fn at_least(flag: &str, value: i64, least: i64) -> Result<u64, Error> {
-    u64::try_from(value)
-        .ok()
-        .filter(|_| value >= least)
-        .ok_or_else(|| Error::Usage(format!("{flag} is {value} but must be at least {least}")))
-}
-
 fn too_much(what: &str, flags: &str) -> Error {
     Error::Usage(format!("{what}; lower {flags}"))
 }
@@ -65,20 +59,15 @@ fn too_much(what: &str, flags: &str) -> Error {
 impl RunConfig {
     /// `available_bytes` is the memory that can be had now, if that is known.
     pub fn resolve(args: &L2Args, available_bytes: Option<u64>) -> Result<RunConfig, Error> {
-        let num_keys = at_least("--num-keys", args.num_keys, 1)?;
-        let in_flight = at_least("--in-flight", args.in_flight, 1)?;
-        let data_size_kb = at_least("--data-size-kb", args.data_size_kb, 1)?;
-        let rounds = at_least("--rounds", args.rounds, 1)?;
-        let warmup_rounds = at_least("--warmup-rounds", args.warmup_rounds, 0)?;
+        let num_keys = USAGE.at_least("--num-keys", args.num_keys, 1)?;
+        let in_flight = USAGE.at_least("--in-flight", args.in_flight, 1)?;
+        let data_size_kb = USAGE.at_least("--data-size-kb", args.data_size_kb, 1)?;
+        let rounds = USAGE.at_least("--rounds", args.rounds, 1)?;
+        let warmup_rounds = USAGE.at_least("--warmup-rounds", args.warmup_rounds, 0)?;
         if args.l1_align_bytes <= 0 {
             return Err(Error::Usage("Error: --l1-align-bytes must be positive".to_owned()));
         }
-        if !(0..=IO_DEPTH_MAX).contains(&args.io_depth) {
-            return Err(Error::Usage(format!(
-                "--io-depth is {} but must be 0 to {IO_DEPTH_MAX}",
-                args.io_depth
-            )));
-        }
+        let io_depth = USAGE.within("--io-depth", args.io_depth, 0..=IO_DEPTH_MAX)?;
         if !args.lookup_max_hit_rate.is_finite() {
             return Err(Error::Usage(
                 "--lookup-max-hit-rate is not a number; give one from 0 to 1".to_owned(),
@@ -118,7 +107,7 @@ impl RunConfig {
             seed: args.seed,
             round_timeout: round_timeout(args.round_timeout_s)?,
             io_engine: args.io_engine,
-            io_depth: usize::try_from(args.io_depth).expect("checked above"),
+            io_depth: usize::try_from(io_depth).expect("checked above"),
             fdatasync: args.fdatasync,
             recycle: args.recycle,
             via: args.via,
@@ -181,10 +170,10 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     let Some(seconds) = seconds else { return Ok(None) };
     match Duration::try_from_secs_f64(seconds) {
         Ok(timeout) if !timeout.is_zero() && timeout <= ROUND_TIMEOUT_MAX => Ok(Some(timeout)),
-        _ => Err(Error::Usage(format!(
-            "--round-timeout-s is {seconds:?} but must be a positive number of seconds, at most {}",
-            ROUND_TIMEOUT_MAX.as_secs()
-        ))),
+        _ => {
+            let wanted = format!("a positive number of seconds, at most {}", ROUND_TIMEOUT_MAX.as_secs());
+            Err(USAGE.refusal("--round-timeout-s", format!("{seconds:?}"), &wanted))
+        }
     }
 }
 

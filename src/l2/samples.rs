@@ -1,4 +1,4 @@
-//! What a phase leaves behind: plain values, no text. The runner fills them, the summary reads them.
+//! The samples of a phase, as plain values. The runner fills them, the summary reads them.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct KeyTally {
     pub unexpected_hits: u64,
 }
 
-/// Keys that did not come to a good end, in warmup or measured rounds alike.
+/// Keys that failed, in warm-up and measured rounds.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     pub count: u64,

@@ -1,4 +1,4 @@
-//! What a terminal may be sent besides text. Must never be sent to a file or pipe: ask here first.
+//! What a terminal may be sent besides text.
 
 use std::env;
 use std::io::IsTerminal;

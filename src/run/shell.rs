@@ -68,7 +68,7 @@ fn signal_code(signal: i32) -> u8 {
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-/// One sentence on standard error. When that fails nobody is left to read it, and the exit code still tells.
+/// One sentence on standard error. If that cannot be written, the exit code still shows the failure.
 fn complain(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(sentence));
 }

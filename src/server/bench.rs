@@ -1,4 +1,4 @@
-//! The story of one `server` run: config, connection, registration, passes, report, clean-up. Every step that can fail ends
+//! The steps of one `server` run: config, connection, registration, passes, report, clean-up. Every step that can fail ends
 //! in a sentence; whatever was measured before is still reported.
 
 use std::time::{Duration, Instant};

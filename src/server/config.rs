@@ -7,6 +7,7 @@ use super::checksum::Kind;
 use super::rpc::Endpoint;
 use super::shape::Shape;
 use super::warning::Warning;
+use crate::cli::range::USAGE;
 use crate::error::Error;
 use crate::server::flags::{Checksum, Mode, ServerArgs, TransferMode};
 use crate::units::{MIB, bytes_text};
@@ -64,12 +65,12 @@ pub struct Machine {
 
 impl RunConfig {
     pub fn resolve(args: &ServerArgs, machine: Machine) -> Result<RunConfig, Error> {
-        let ranks = within("--tp-size", args.tp_size, 1, RANKS_MAX)?;
-        let num_tokens = within("--num-tokens", args.num_tokens, 1, TOKENS_MAX)?;
-        let start = within("--start", args.start, 0, SEQUENCE_END_MAX - 1)?;
+        let ranks = USAGE.within("--tp-size", args.tp_size, 1..=RANKS_MAX)?;
+        let num_tokens = USAGE.within("--num-tokens", args.num_tokens, 1..=TOKENS_MAX)?;
+        let start = USAGE.within("--start", args.start, 0..=SEQUENCE_END_MAX - 1)?;
         let end = args
             .end
-            .map(|end| within("--end", end, 1, SEQUENCE_END_MAX))
+            .map(|end| USAGE.within("--end", end, 1..=SEQUENCE_END_MAX))
             .transpose()?;
         if end.is_some_and(|end| end <= start) {
             let end = args.end.unwrap_or_default();
@@ -108,35 +109,19 @@ impl RunConfig {
             num_tokens: usize::try_from(num_tokens).expect("checked above"),
             start,
             end,
-            interval: seconds("--interval", args.interval, 0.0)?,
+            interval: USAGE.seconds("--interval", args.interval, 0.0..=SECONDS_MAX)?,
             salted: args.salt,
             checksum: match (args.checksum, driver, args.url.is_empty()) {
                 (Checksum::Md5, ..) | (Checksum::Auto, Driver::Lmcache, false) => Kind::Md5,
                 (Checksum::Fast | Checksum::Auto, ..) => Kind::Fast,
             },
             seed: args.seed,
-            connect_timeout: seconds("--connect-timeout-s", args.connect_timeout_s, 0.001)?,
-            rpc_timeout: seconds("--rpc-timeout-s", args.rpc_timeout_s, 0.001)?,
+            connect_timeout: USAGE.seconds("--connect-timeout-s", args.connect_timeout_s, 0.001..=SECONDS_MAX)?,
+            rpc_timeout: USAGE.seconds("--rpc-timeout-s", args.rpc_timeout_s, 0.001..=SECONDS_MAX)?,
             rpc_url: Endpoint::parse(&args.rpc_url).map_err(|text| Error::Usage(format!("--rpc-url: {text}")))?,
             warnings,
         })
     }
-}
-
-fn within(flag: &str, value: i64, least: i64, most: i64) -> Result<u64, Error> {
-    u64::try_from(value)
-        .ok()
-        .filter(|_| (least..=most).contains(&value))
-        .ok_or_else(|| Error::Usage(format!("{flag} is {value} but must be {least} to {most}")))
-}
-
-fn seconds(flag: &str, value: f64, least: f64) -> Result<Duration, Error> {
-    if !(least..=SECONDS_MAX).contains(&value) {
-        return Err(Error::Usage(format!(
-            "{flag} is {value:?} but must be {least} to {SECONDS_MAX} seconds"
-        )));
-    }
-    Ok(Duration::from_secs_f64(value))
 }
 
 /// The typed spec, or LMCache's default one with the two flags that describe it.

@@ -1,4 +1,4 @@
-//! Progress lines of the manual, made from events. Must never write them anywhere.
+//! Progress lines of the manual, made from events.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What a run leaves behind: latencies of each operation and the verdict on each sequence. Memory is bounded however long a
-//! run is. Must never print.
+//! The samples of a run: latencies of each operation and the verdict on each sequence. Memory is bounded however
+//! long a run is.
 
 use std::time::Duration;
 

@@ -101,3 +101,32 @@ fn too_much_memory_is_refused_before_it_is_allocated() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("memory"), "{}", stderr(&output));
 }
+
+/// Every flag of docs/cli.md is in the help of its command, in both forms, within 80 columns.
+#[test]
+fn the_help_of_every_command_has_every_flag() {
+    let documented = include_str!("../../docs/cli.md");
+    let (mut commands, mut flags) = (0, 0);
+    for section in documented.split("\n## ").skip(1) {
+        let command = section.lines().next().unwrap();
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        commands += 1;
+        for form in ["-h", "--help"] {
+            let output = bench().args(&words).arg(form).output().unwrap();
+            let help = stdout(&output);
+            assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+            assert!(help.lines().all(|line| line.chars().count() <= 80), "{command} {form}");
+            for heading in section.lines().filter_map(|line| line.strip_prefix("#### `")) {
+                let names = heading.trim_end_matches('`').split(", ");
+                let long = names
+                    .filter_map(|name| name.split(' ').next()?.strip_prefix("--"))
+                    .next()
+                    .unwrap();
+                let shown = help.contains(&format!("--{long}")) || help.contains(&format!("--[no-]{long}"));
+                assert!(shown, "{command} {form} lacks --{long}");
+                flags += 1;
+            }
+        }
+    }
+    assert!(commands == 7 && flags > 250, "{commands} commands, {flags} flags");
+}

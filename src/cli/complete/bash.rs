@@ -1,4 +1,4 @@
-//! Completions for bash 4 and later. Must never use the bash-completion package, which need not be installed.
+//! Completions for bash 4 and later.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Completions for fish. Must never offer files where a flag or a choice is meant.
+//! Completions for fish.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Shell completions. Must never need more than the shell itself: no completion library, and the program is not run.
+//! Shell completions.
 
 use super::flag::{FlagSpec, Kind};
 use super::page::{Page, plain};

@@ -1,4 +1,4 @@
-//! Completions for zsh, as an autoloaded function. Must never depend on options that a user may have set otherwise.
+//! Completions for zsh, as an autoloaded function.
 
 use super::*;
 

@@ -1,5 +1,5 @@
 //! Walks a command line along a table of flags, with the habits of Python's argparse: abbreviations, `--flag=value`,
-//! values such as `-5`. Must never know a particular flag.
+//! values such as `-5`.
 
 use std::ffi::{OsStr, OsString};
 

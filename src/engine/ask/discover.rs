@@ -1,5 +1,5 @@
-//! What a run can find out by itself: the model that the engine serves, and the tokens per GB from a running LMCache server.
-//! Must never guess: what a server does not say is an error.
+//! What a run can find out by itself: the model that the engine serves, and the tokens per GB from a running LMCache
+//! server.
 
 use serde_json::{Map, Value};
 

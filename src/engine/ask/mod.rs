@@ -1,5 +1,4 @@
-//! Questions to servers outside the measured time: which models, which cache layout, what their counters say. Must never
-//! send a benchmark request, and never fail a run for a server that does not know an answer it can do without.
+//! Questions to servers outside the measured time: which models, which cache layout, what their counters say.
 
 pub mod discover;
 pub mod http;

@@ -2,6 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
+use crate::cli::shared::TRUST;
 
 pub fn page() -> Page {
     Page {
@@ -55,11 +56,7 @@ const NOTES: &[Note] = &[
                 "OPENAI_API_KEY",
                 "Sent to the engine as a bearer token, never printed and never exported. Unset or empty: `sk-dummy`.",
             ),
-            (
-                "SSL_CERT_FILE",
-                "PEM file of the authorities that vouch for an https engine, instead of the public ones that are compiled in. \
-                 An unencrypted engine does not need it, whatever it names.",
-            ),
+            TRUST,
             (
                 "HF_HOME, HF_HUB_CACHE",
                 "Where the tokenizers of models that were downloaded before are looked for. Nothing is downloaded.",

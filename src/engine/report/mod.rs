@@ -1,5 +1,4 @@
 //! What people and scripts get to see: the display while a run goes on, the report's sections, its warnings, the files.
-//! Must never measure, and never change a figure on its way out.
 
 pub mod display;
 pub mod jsonl;

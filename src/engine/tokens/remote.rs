@@ -1,5 +1,4 @@
-//! Token counts from the engine's own `/tokenize`: vLLM's and SGLang's form and llama.cpp's in one request. Must never be
-//! asked while a run is measured.
+//! Token counts from the engine's own `/tokenize`: vLLM's and SGLang's form and llama.cpp's in one request.
 
 use std::fmt;
 

@@ -2,6 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
+use crate::cli::shared::TRUST;
 
 pub fn page() -> Page {
     Page {
@@ -66,10 +67,13 @@ const NOTES: &[Note] = &[
     },
     Note {
         title: "Environment",
-        body: Body::Terms(&[(
-            "L2_ADAPTER_JSON",
-            "The adapter spec to use when `--l2-adapter` is not given.",
-        )]),
+        body: Body::Terms(&[
+            (
+                "L2_ADAPTER_JSON",
+                "The adapter spec to use when `--l2-adapter` is not given.",
+            ),
+            TRUST,
+        ]),
     },
     Note {
         title: "Examples",

@@ -201,7 +201,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Counts what became of the keys of a round.
+    /// Counts the outcomes of the keys of a round.
     fn take_apart(&mut self, samples: &mut PhaseSamples, round: u64, measured: bool, wave: &Wave) -> Round {
         let operation = samples.operation;
         let hits = self.config.plan.per_round_hits();

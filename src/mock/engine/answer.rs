@@ -1,5 +1,4 @@
-//! One answer on its way: which bytes go out next and when the ones after them are due. Must never touch a socket or read
-//! a clock.
+//! One answer on its way: which bytes go out next and when the ones after them are due.
 
 use super::events::Shape;
 use super::fault::{Break, Role};

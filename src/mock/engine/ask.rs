@@ -1,4 +1,4 @@
-//! What a client asks for: the bodies of chat completions, completions and tokenize. Must never decide about times.
+//! What a client asks for: the bodies of chat completions, completions and tokenize.
 
 use serde::Deserialize;
 

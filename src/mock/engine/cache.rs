@@ -1,6 +1,6 @@
-//! A prefix cache in three tiers, as vLLM with LMCache behind it has: blocks in HBM, chunks in DRAM and on disk, each the
-//! least recently used first to go. Everything computed is written through to every tier. It holds hashes and no data;
-//! must never know a time.
+//! A prefix cache in three tiers, as vLLM with LMCache behind it has: blocks in HBM, chunks in DRAM and on disk, each
+//! the least recently used first to go. Everything computed is written through to every tier. It holds hashes and no
+//! data.
 
 use super::lru::Lru;
 use super::record::Sources;

@@ -1,4 +1,4 @@
-//! The settings of a mock engine, checked against one another. Must never open a file or a socket.
+//! The settings of a mock engine, checked against one another.
 
 use std::path::PathBuf;
 

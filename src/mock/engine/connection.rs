@@ -1,4 +1,4 @@
-//! One client's connection: bytes in until a request is whole, bytes out as far as the kernel takes them. Must never wait.
+//! One client's connection: bytes in until a request is whole, bytes out as far as the kernel takes them.
 
 use std::io::{self, Write};
 use std::net::TcpStream;

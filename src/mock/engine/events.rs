@@ -1,4 +1,4 @@
-//! The bytes of one answer: stream events in the shape of vLLM's, or one JSON object. Must never know when they are sent.
+//! The bytes of one answer: stream events in the shape of vLLM's, or one JSON object.
 
 use super::fault::{Faults, Field, Lines, Usage};
 use super::http::push_chunk;

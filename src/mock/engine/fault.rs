@@ -1,5 +1,5 @@
-//! Misbehaviour on demand: a comma-separated list of words, given by `--fault`, by the request header `x-mock-fault`, or in
-//! the prompt as `[[mock:LIST]]`. Must never do anything but say what was asked for.
+//! Misbehaviour on demand: a comma-separated list of words, given by `--fault`, by the request header `x-mock-fault`,
+//! or in the prompt as `[[mock:LIST]]`.
 
 use crate::python::quote::quoted;
 

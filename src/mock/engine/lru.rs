@@ -1,4 +1,4 @@
-//! A set of keys with room for so many, that forgets the one used longest ago. Must never hold more than its capacity.
+//! A set of keys with room for so many, that forgets the one used longest ago.
 
 use std::collections::{BTreeMap, HashMap};
 

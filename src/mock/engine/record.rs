@@ -1,6 +1,6 @@
 //! What really happened to each request, as one JSON line: the truth that a client's numbers are compared with. All
-//! `*_ns` are CLOCK_MONOTONIC, which other processes on this machine read too; `arrival_wall_ns` is the kernel's own wall
-//! clock stamp. Must never be written while an event is due.
+//! `*_ns` are CLOCK_MONOTONIC, which other processes on this machine read too; `arrival_wall_ns` is the kernel's own
+//! wall clock stamp.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -1,5 +1,4 @@
-//! The loop: one thread that accepts, reads, and writes each event when it is due. Must never block but in its one wait,
-//! and never longer than until the next event is due.
+//! The loop: one thread that accepts, reads, and writes each event when it is due.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! The engine behind the wire: who may ask, what a request costs, what is answered and when. Must never touch a socket.
+//! The engine behind the wire: who may ask, what a request costs, what is answered and when.
 
 use super::answer::{Answer, Delivery};
 use super::ask::Body;

@@ -1,4 +1,4 @@
-//! Text to token numbers: words and their pieces by a rule of our own, or a tokenizer.json. Must never need the network.
+//! Text to token numbers: words and their pieces by a rule of our own, or a tokenizer.json.
 
 use std::path::Path;
 

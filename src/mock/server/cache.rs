@@ -1,5 +1,4 @@
-//! The mock's memory: chunks by key and rank, with read locks, reservations and eviction of what was used longest ago. It
-//! must never hold more than its limit, nor evict what somebody reads or writes.
+//! The mock's memory: chunks by key and rank, with read locks, reservations and eviction of what was used longest ago.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hasher};

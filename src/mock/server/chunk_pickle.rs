@@ -1,5 +1,5 @@
-//! The pickle in which a server sends chunks inline: a list of tensors, each rebuilt from a storage in PyTorch's old save
-//! format. Real clients load it, so it is exactly what PyTorch writes. It must never be longer than its layout says.
+//! The pickle in which a server sends chunks inline: a list of tensors, each rebuilt from a storage in PyTorch's old
+//! save format. Real clients load it, so it is exactly what PyTorch writes.
 
 use crate::server::rpc::{ChunkLayout, Dtype};
 

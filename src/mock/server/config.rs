@@ -1,5 +1,4 @@
-//! What a mock server does, checked: from typed arguments to values that cannot contradict each other. Must never open
-//! anything.
+//! What a mock server does, checked: from typed arguments to values that cannot contradict each other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,5 +1,4 @@
-//! One client of the mock: frames in, one request after the other worked off, frames out. It must never answer a request
-//! earlier than its delay allows, nor take a message without bounds.
+//! One client of the mock: frames in, one request after the other worked off, frames out.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};

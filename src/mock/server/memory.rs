@@ -1,5 +1,5 @@
-//! A client's KV memory as this server sees it: a shared-memory object, or device memory that another process allocated. It
-//! must never touch device memory before the client's event, nor answer without an event of its own.
+//! A client's KV memory as this server sees it: a shared-memory object, or device memory that another process
+//! allocated.
 
 use std::io;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `mock server`: a multiprocess cache server in memory, for trying out and for tests. A thread per connection; one lock
-//! around what they share. It must never pass for the real one in a measurement.
+//! `mock server`: a multiprocess cache server in memory, for trying out and for tests. A thread per connection; one
+//! lock around what they share.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};

@@ -1,5 +1,4 @@
-//! A pickle of one object, read by a machine that knows a few opcodes and builds plain values; it must never look a name up,
-//! nor run anything.
+//! A pickle of one object, read by a machine that knows a few opcodes and builds plain values.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,4 @@
-//! Requests as a server reads them: strict about types, lenient about unknown fields, as the real one is. Must never trust a
-//! length or a count.
+//! Requests as a server reads them: strict about types, lenient about unknown fields, as the real one is.
 
 use crate::server::rpc::msgpack::{Decoder, Header, Malformed};
 use crate::server::rpc::{Dtype, Generation, Key};

@@ -1,5 +1,5 @@
-//! What the mock does about each operation. Every request is worked off in order of its connection; nothing here waits or
-//! talks to a socket. It must never answer what a real server would be silent about.
+//! What the mock does about each operation. Every request is worked off in order of its connection; nothing here waits
+//! or talks to a socket.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

@@ -1,5 +1,4 @@
-//! Workers that have registered, and how the chunks of lmcache-driven ones lie in their memory. It must never copy outside
-//! of what was registered: block ids are checked first.
+//! Workers that have registered, and how the chunks of lmcache-driven ones lie in their memory.
 
 use std::io;
 

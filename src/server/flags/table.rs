@@ -1,4 +1,4 @@
-//! The flags of `server`, a row each. Must never hold more than their descriptions and how each value is read.
+//! The flags of `server`, a row each.
 
 use super::{Checksum, Mode, ServerArgs, TransferMode};
 use crate::cli::flag::{Absent, Flag, Group, keep, on_off, replace};

@@ -1,5 +1,5 @@
-//! The few HTTP endpoints of a cache server that a client needs: release, state, checksums of blocks. Answers and waits are
-//! bounded. It must never be needed for a transfer: a server without HTTP is still a server.
+//! The few HTTP endpoints of a cache server that a client needs: release, state, checksums of blocks. Answers and waits
+//! are bounded.
 
 use std::cell::Cell;
 use std::fmt;

@@ -27,7 +27,7 @@ pub struct RunFacts<'a> {
     pub interrupted: Option<&'static str>,
 }
 
-/// Whom the run met.
+/// The server that was measured.
 pub struct ServerFacts<'a> {
     pub generation: &'a str,
     /// As HTTP says it.

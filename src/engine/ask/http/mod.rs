@@ -1,5 +1,4 @@
-//! Small questions over HTTP before a run: which models, which cache layout, how many tokens. Answers are bounded. Must never
-//! send a benchmark request.
+//! Small questions over HTTP before a run: which models, which cache layout, how many tokens. Answers are bounded.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The flags of `mock engine`, a row each. Must never hold more than their descriptions and how each value is read.
+//! The flags of `mock engine`, a row each.
 
 use super::MockEngineArgs;
 use crate::cli::flag::{Flag, Group, keep, on_off, replace};

@@ -1,4 +1,4 @@
-//! The flags of `mock server`, a row each. Must never hold more than their descriptions and how each value is read.
+//! The flags of `mock server`, a row each.
 
 use super::MockServerArgs;
 use crate::cli::flag::{Flag, Group, keep, replace};
