@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_json::Deserializer;
 use serde_json::error::Category;
 
+use super::read::Whole;
 use super::weigh::Weigh;
 use super::{KIND, RunResult, SCHEMA};
 use crate::error::{Error, shortened};
@@ -53,7 +54,7 @@ pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
     weighed
         .and_then(|()| reader.end())
         .map_err(|cause| not_json(bytes, &cause))?;
-    let damaged = |cause| format!("it is damaged: {cause}; {HOW_TO_SAVE}");
+    let damaged = |cause: String| format!("it is damaged: {cause}; {HOW_TO_SAVE}");
     // Nothing but these members until it is known to be a result: a list of JSON is none of them.
     let head: Head = serde_json::from_slice(bytes).unwrap_or_default();
     head.check()?;
@@ -71,7 +72,8 @@ pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
         }
         _ => {}
     }
-    let result: RunResult = serde_json::from_slice(bytes).map_err(damaged)?;
+    let whole: Whole = serde_json::from_slice(bytes).map_err(|cause| damaged(cause.to_string()))?;
+    let result = whole.result().map_err(damaged)?;
     for (name, table) in &result.samples.tables {
         let columns = table.columns.len();
         if let Some(row) = table.rows.iter().find(|row| row.len() != columns) {

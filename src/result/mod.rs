@@ -3,7 +3,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use self::model::{Name, Section};
@@ -13,6 +13,7 @@ use crate::sys::machine::Machine;
 pub mod file;
 pub mod model;
 mod number;
+mod read;
 pub mod samples;
 pub mod warning;
 mod weigh;
@@ -23,7 +24,7 @@ pub const KIND: &str = "lmcache-bench result";
 pub const SCHEMA: u32 = 1;
 
 /// Everything that is known about one run. docs/result.schema.json describes its JSON form.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunResult {
     pub kind: Name,
     pub schema: u32,
@@ -35,22 +36,18 @@ pub struct RunResult {
     /// When the process began, in seconds of Unix time.
     pub started_unix_s: f64,
     /// Why the run ended before its plan was done, or null.
-    #[serde(default)]
     pub partial: Option<Name>,
     pub machine: Machine,
     /// What was measured: versions, file system, device. Names and texts depend on the command.
-    #[serde(default)]
     pub target: Map<String, Json>,
     /// Every setting after defaults and look-ups, by flag name without dashes in front; no secrets.
-    #[serde(default)]
     pub settings: Map<String, Json>,
     pub sections: Vec<Section>,
-    #[serde(default)]
     pub samples: Samples,
 }
 
 /// The program that measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Build {
     pub version: Name,
     pub target: Name,

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::number;
 use super::warning::Warning;
@@ -12,7 +12,7 @@ use super::warning::Warning;
 /// Keys and labels, which are nearly always literals.
 pub type Name = Cow<'static, str>;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Section {
     /// The section's key in JSON.
     pub key: Name,
@@ -22,7 +22,7 @@ pub struct Section {
     pub body: Body,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Body {
     Entries { entries: Vec<Entry> },
@@ -30,28 +30,28 @@ pub enum Body {
     List { notes: Vec<Note> },
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Entry {
     pub key: Name,
     pub label: Name,
     #[serde(flatten)]
     pub value: Value,
     /// Of the value, as `ms` or `MiB/s`; nothing for counts and texts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Name>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Column {
     pub key: Name,
     pub label: Name,
     /// Of every value in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Name>,
 }
 
 /// One line of a table; a cell that is not there counts as absent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     pub key: Name,
     pub label: Name,
@@ -59,7 +59,7 @@ pub struct Row {
 }
 
 /// One sentence for people, with a code that scripts can match on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Note {
     #[serde(rename = "code")]
     pub key: Name,
@@ -67,14 +67,14 @@ pub struct Note {
 }
 
 /// In a result file an object with one of these members; a number that JSON cannot hold is null there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     Count {
         count: u64,
     },
     Number {
-        #[serde(with = "number")]
+        #[serde(serialize_with = "number::serialize")]
         value: f64,
         /// What the number is rounded to where people read it, and in the reference's JSON.
         decimals: u8,
@@ -151,24 +151,29 @@ impl Entry {
     }
 
     /// The same with its unit.
-    pub fn unit(mut self, unit: impl Into<Name>) -> Entry {
+    #[inline(never)]
+    pub fn unit(mut self, unit: &'static str) -> Entry {
         self.unit = Some(unit.into());
         self
     }
 
+    #[inline(never)]
     pub fn count(key: impl Into<Name>, label: impl Into<Name>, count: u64) -> Entry {
         Entry::new(key, label, Value::count(count))
     }
 
+    #[inline(never)]
     pub fn number(key: impl Into<Name>, label: impl Into<Name>, value: f64, decimals: u8) -> Entry {
         Entry::new(key, label, Value::number(value, decimals))
     }
 
     /// A number that may not be known.
+    #[inline(never)]
     pub fn optional(key: impl Into<Name>, label: impl Into<Name>, value: Option<f64>, decimals: u8) -> Entry {
         Entry::new(key, label, Value::optional(value, decimals))
     }
 
+    #[inline(never)]
     pub fn text(key: impl Into<Name>, label: impl Into<Name>, text: impl Into<String>) -> Entry {
         Entry::new(key, label, Value::text(text))
     }
@@ -184,7 +189,8 @@ impl Column {
     }
 
     /// The same with the unit of its values.
-    pub fn unit(mut self, unit: impl Into<Name>) -> Column {
+    #[inline(never)]
+    pub fn unit(mut self, unit: &'static str) -> Column {
         self.unit = Some(unit.into());
         self
     }

@@ -39,12 +39,12 @@ pub struct TableColumn {
     pub unit: Option<Name>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Cell {
     Flag(bool),
     Count(u64),
-    Number(#[serde(with = "number")] f64),
+    Number(#[serde(serialize_with = "number::serialize")] f64),
     Text(Name),
 }
 

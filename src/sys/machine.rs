@@ -3,7 +3,7 @@
 use std::fs;
 use std::thread;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::sys::counters::group_folders;
 
@@ -11,8 +11,7 @@ use crate::sys::counters::group_folders;
 const TEXT_CHARS_MAX: usize = 200;
 
 /// What is not known is `None`, null in a file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Machine {
     pub cpu_model: Option<String>,
     /// Processors that this process may use.
