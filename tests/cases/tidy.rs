@@ -329,3 +329,23 @@ fn every_fuzz_target_is_built_and_has_a_corpus() {
         );
     }
 }
+
+/// A module with parts is `name/mod.rs`, never `name.rs` beside `name/`.
+#[test]
+fn modules_with_parts_are_folders() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = sources().into_iter().map(|(file, _)| root.join("src").join(file));
+    let cases = fs::read_dir(root.join("tests/cases"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let support = fs::read_dir(root.join("tests/support"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    for path in files.chain(cases).chain(support).filter(|path| path.is_file()) {
+        assert!(
+            !path.with_extension("").is_dir(),
+            "{} stands beside its folder",
+            path.display()
+        );
+    }
+}
