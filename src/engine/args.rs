@@ -1,7 +1,6 @@
 //! The command line of `engine` as typed values. Everything is optional, because a config file or the interactive mode may
 //! give what the command line does not; ranges are checked later. `flags` has the table that fills it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -30,13 +29,16 @@ pub enum WorkloadValue {
     Choice(&'static str),
 }
 
-/// The values of workload flags, by the flag's name without its dashes in front.
+/// The values of workload flags, sorted by the flag's name without its dashes in front.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct WorkloadValues(BTreeMap<&'static str, WorkloadValue>);
+pub struct WorkloadValues(Vec<(&'static str, WorkloadValue)>);
 
 impl WorkloadValues {
     pub fn set(&mut self, flag: &'static str, value: WorkloadValue) {
-        self.0.insert(flag, value);
+        match self.place(flag) {
+            Ok(at) => self.0[at].1 = value,
+            Err(at) => self.0.insert(at, (flag, value)),
+        }
     }
 
     pub fn read_int(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
@@ -47,8 +49,12 @@ impl WorkloadValues {
         float(text).map(|value| self.set(flag, WorkloadValue::Float(value)))
     }
 
+    fn place(&self, flag: &str) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&flag, |(name, _)| name)
+    }
+
     pub fn get(&self, flag: &str) -> Option<WorkloadValue> {
-        self.0.get(flag).copied()
+        self.place(flag).ok().map(|at| self.0[at].1)
     }
 
     pub fn int(&self, flag: &str) -> Result<i64, Error> {
@@ -98,7 +104,7 @@ macro_rules! optional_fields {
             /// What is given here, and what `below` gives where nothing is.
             pub fn or(self, below: EngineArgs) -> EngineArgs {
                 let mut workload_values = below.workload_values;
-                workload_values.0.extend(self.workload_values.0);
+                self.workload_values.0.into_iter().for_each(|(flag, value)| workload_values.set(flag, value));
                 EngineArgs {
                     $($name: self.$name.or(below.$name),)*
                     workload_values,
@@ -118,7 +124,8 @@ macro_rules! optional_fields {
                 match key {
                     $(stringify!($name) => self.$name = None,)*
                     _ => {
-                        self.workload_values.0.remove(key.replace('_', "-").as_str());
+                        let flag = key.replace('_', "-");
+                        self.workload_values.0.retain(|(name, _)| *name != flag);
                     }
                 }
             }
