@@ -74,12 +74,25 @@ pub struct Absent {
     pub advice: &'static str,
 }
 
+impl Absent {
+    pub const fn new(long: &'static str, advice: &'static str) -> Absent {
+        Absent { long, advice }
+    }
+}
+
 /// Characters of choices beyond which the value's name stands for them.
 const PLACEHOLDER_MAX: usize = 60;
 
-const NO_GROUP: Group = Group {
+/// The group of rows that name none.
+pub const OPTIONS: Group = Group {
     title: "Options",
     of_reference: true,
+};
+
+/// Flags that LMCache does not have.
+pub const BEYOND: Group = Group {
+    title: "Beyond the reference",
+    of_reference: false,
 };
 
 impl FlagSpec {
@@ -91,7 +104,7 @@ impl FlagSpec {
         value_name: "",
         choices: &[],
         preset: Preset::Unset(""),
-        group: &NO_GROUP,
+        group: &OPTIONS,
         help: "",
         detail: "",
         repeatable: false,
@@ -196,9 +209,9 @@ impl<C> Flag<C> {
     }
 
     /// `-h, --help`.
-    pub const fn help_row(group: &'static Group) -> Flag<C> {
+    pub const fn help_row() -> Flag<C> {
         Flag {
-            spec: FlagSpec::help_flag(group),
+            spec: FlagSpec::help_flag(&OPTIONS),
             set: |_, _| Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Format;
-use super::flag::{Flag, FlagSpec, Group, Kind, Preset, on_off};
+use super::flag::{BEYOND, Flag, FlagSpec, Group, Kind, OPTIONS, Preset, on_off};
 
 /// What these flags give.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,35 +43,46 @@ pub const TRUST: (&str, &str) = (
      Mozilla's list, which is compiled in. Certificates are always checked.",
 );
 
+/// Exit codes that every measuring command has, for its help.
+pub const FAULT: (&str, &str) = (
+    "101",
+    "This program has a fault: stderr has the line to report, and what was measured until then is in a report that is marked \
+     partial.",
+);
+pub const SIGNALS: (&str, &str) = (
+    "129, 130, 143",
+    "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is marked as such.",
+);
+
 /// Arguments with these flags among them.
 pub trait HasOutput {
     fn output(&mut self) -> &mut OutputArgs;
 }
 
-pub const fn format_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+pub const fn format_row<C: HasOutput>() -> Flag<C> {
     Flag {
-        spec: format(group),
+        spec: format(&OPTIONS),
         set: |args, text| args.output().set_format(text),
     }
 }
 
-pub const fn output_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+pub const fn output_row<C: HasOutput>() -> Flag<C> {
     Flag {
-        spec: output(group),
+        spec: output(&OPTIONS),
         set: |args, text| args.output().set_report_path(text),
     }
 }
 
-pub const fn quiet_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+pub const fn quiet_row<C: HasOutput>() -> Flag<C> {
     Flag {
-        spec: quiet(group),
+        spec: quiet(&OPTIONS),
         set: |args, text| args.output().set_quiet(text),
     }
 }
 
-pub const fn save_row<C: HasOutput>(group: &'static Group) -> Flag<C> {
+pub const fn save_row<C: HasOutput>() -> Flag<C> {
     Flag {
-        spec: save(group),
+        spec: save(&BEYOND),
         set: |args, text| args.output().add_save(text),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::PROGRAM;
 use super::command::Command;
-use super::flag::{Flag, Group};
+use super::flag::Flag;
 use super::page::{Body, Note, Page};
 use super::parse::Table;
 use crate::choices;
@@ -26,11 +26,6 @@ pub struct TopArgs {
     pub generate: Option<Artifact>,
 }
 
-const OPTIONS: Group = Group {
-    title: "Options",
-    of_reference: true,
-};
-
 pub const TABLE: Table<TopArgs> = Table {
     program: PROGRAM,
     flags: FLAGS,
@@ -38,18 +33,16 @@ pub const TABLE: Table<TopArgs> = Table {
 };
 
 const FLAGS: &[Row] = &[
-    Row::help_row(&OPTIONS),
+    Row::help_row(),
     Row::switch("version", |args, text| {
         super::flag::on_off(text).map(|on| args.version = on)
     })
     .short('V')
-    .group(&OPTIONS)
     .help("Print the version", ""),
     Row::value("generate", "WHAT", |args, text| {
         Artifact::from_text(text).map(|artifact| args.generate = Some(artifact))
     })
     .choices(Artifact::CHOICES)
-    .group(&OPTIONS)
     .help(
         "Print a man page, shell completions or docs/cli.md",
         "`man` is a page for section 1, `complete-bash`, `complete-zsh` and `complete-fish` are scripts that \

@@ -6,7 +6,7 @@ use super::engine::flags::MockEngineArgs;
 use super::server::flags::MockServerArgs;
 use super::{engine, server};
 use crate::cli::command::{Invocation, invocation};
-use crate::cli::flag::{Flag, Group};
+use crate::cli::flag::Flag;
 use crate::cli::nearest::nearest;
 use crate::cli::page::{Body, Note, Page};
 use crate::cli::parse::{Stop, Table};
@@ -18,14 +18,9 @@ type Row = Flag<()>;
 
 const WORDS: [&str; 2] = ["engine", "server"];
 
-const OPTIONS: Group = Group {
-    title: "Options",
-    of_reference: true,
-};
-
 const TABLE: Table<()> = Table {
     program: "lmcache-bench mock",
-    flags: &[Row::help_row(&OPTIONS)],
+    flags: &[Row::help_row()],
     absent: &[],
 };
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::flag::{Flag, Group, keep, replace};
+use crate::cli::flag::{Flag, keep, replace};
 use crate::cli::page::{Body, Note, Page};
 use crate::cli::parse::Table;
 
@@ -15,11 +15,6 @@ pub struct ReportArgs {
     pub output: Option<PathBuf>,
 }
 
-const OPTIONS: Group = Group {
-    title: "Options",
-    of_reference: false,
-};
-
 pub const TABLE: Table<ReportArgs> = Table {
     program: "lmcache-bench report",
     flags: FLAGS,
@@ -29,7 +24,6 @@ pub const TABLE: Table<ReportArgs> = Table {
 const FLAGS: &[Row] = &[
     Row::value("format", "FORM", |args, text| replace(&mut args.format, text))
         .default("terminal")
-        .group(&OPTIONS)
         .help(
             "Output form",
             "`terminal`, `json` and `csv` are those of the run itself, `result` is the file again.",
@@ -37,9 +31,8 @@ const FLAGS: &[Row] = &[
     Row::value("output", "PATH", |args, text| keep(&mut args.output, text))
         .short('o')
         .unset("standard output")
-        .group(&OPTIONS)
         .help("Write to this file instead", "The folder must exist."),
-    Row::help_row(&OPTIONS),
+    Row::help_row(),
 ];
 
 pub fn page() -> Page {

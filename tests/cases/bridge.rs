@@ -183,7 +183,7 @@ fn a_helper_that_hangs_is_ended() {
     let dir = Dir::new();
     let mut command = bridged(&plugin("Hangs"));
     let alive = Alive::watch(&mut command, &dir);
-    let output = command.args(["--round-timeout-s", "0.2"]).output().unwrap();
+    let output = command.args(["--round-timeout-s", "2"]).output().unwrap();
     assert_failed(&output, "has still not finished a task of a timed-out round");
     alive.assert_gone();
 }

@@ -1,16 +1,11 @@
 //! The flags of `engine` that LMCache does not have, a row each.
 
-use crate::cli::flag::{Flag, Group, keep, on_off};
+use crate::cli::flag::{BEYOND, Flag, keep, on_off};
 use crate::cli::{Format, shared};
 use crate::engine::args::EngineArgs;
 use crate::python::number::float;
 
 type Row = Flag<EngineArgs>;
-
-pub(super) const BEYOND: Group = Group {
-    title: "Beyond the reference",
-    of_reference: false,
-};
 
 /// Where results go, and how lengths are counted.
 pub(super) const RESULTS: &[Row] = &[

@@ -1,6 +1,6 @@
 //! The flags of `engine` that every workload has, a row each.
 
-use crate::cli::flag::{Flag, Group, keep, on_off};
+use crate::cli::flag::{Flag, keep, on_off};
 use crate::engine::args::EngineArgs;
 use crate::engine::workload;
 use crate::python::big_int::BigInt;
@@ -8,11 +8,6 @@ use crate::python::number::{float, int};
 use crate::python::quote::quoted;
 
 type Row = Flag<EngineArgs>;
-
-pub(super) const OPTIONS: Group = Group {
-    title: "Options",
-    of_reference: true,
-};
 
 pub(super) const FLAGS: &[Row] = &[
     Row::value("config", "PATH", |args, text| keep(&mut args.config, text)).help(
@@ -123,5 +118,5 @@ pub(super) const FLAGS: &[Row] = &[
         "Leave out the warmup requests",
         "The measured requests then meet a cold cache.",
     ),
-    Row::help_row(&OPTIONS),
+    Row::help_row(),
 ];

@@ -1,6 +1,6 @@
 //! The flag table of `engine`: the general rows, those of each workload, and those that LMCache does not have.
 
-use crate::cli::flag::{Flag, Group};
+use crate::cli::flag::{BEYOND, Flag, Group, OPTIONS};
 use crate::cli::parse::Table;
 use crate::engine::workload::descriptor::WorkloadFlag;
 use crate::engine::workload::{ABSENT_FLAGS, WORKLOADS};
@@ -36,19 +36,19 @@ static FLAGS: [Flag<EngineArgs>; COUNT] = {
         all: [general::FLAGS[0]; COUNT],
         count: 0,
     };
-    rows = rows.with(general::FLAGS, &general::OPTIONS);
+    rows = rows.with(general::FLAGS, &OPTIONS);
     let mut at = 0;
     while at < WORKLOADS.len() {
         rows = rows.with_flags(WORKLOADS[at].flags, &WORKLOADS[at].group);
         at += 1;
     }
-    rows = rows.with(beyond::RESULTS, &beyond::BEYOND);
+    rows = rows.with(beyond::RESULTS, &BEYOND);
     at = 0;
     while at < WORKLOADS.len() {
-        rows = rows.with_flags(WORKLOADS[at].added_flags, &beyond::BEYOND);
+        rows = rows.with_flags(WORKLOADS[at].added_flags, &BEYOND);
         at += 1;
     }
-    rows.with(beyond::REQUESTS, &beyond::BEYOND).all
+    rows.with(beyond::REQUESTS, &BEYOND).all
 };
 
 /// A table that is being filled, at compile time.

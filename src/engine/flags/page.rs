@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::TRUST;
+use crate::cli::shared::{FAULT, SIGNALS, TRUST};
 
 pub fn page() -> Page {
     Page {
@@ -37,16 +37,8 @@ const NOTES: &[Note] = &[
                  the engine, the LMCache server or a file was not as needed.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
-            (
-                "101",
-                "This program has a fault: stderr has the line to report, and what was measured until then is in a report \
-                 that is marked partial.",
-            ),
-            (
-                "129, 130, 143",
-                "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a partial report that is \
-                 marked as such.",
-            ),
+            FAULT,
+            SIGNALS,
         ]),
     },
     Note {

@@ -1,22 +1,13 @@
 //! The flags of `l2`, a row each.
 
 use super::{L2Args, Via};
-use crate::cli::flag::{Absent, Flag, Group, keep, on_off};
+use crate::cli::flag::{Absent, BEYOND, Flag, keep, on_off};
 use crate::cli::parse::Table;
 use crate::cli::shared;
 use crate::l2::adapter::{IoEngine, Operation};
 use crate::python::number::{float, int};
 
 type Row = Flag<L2Args>;
-
-const REFERENCE: Group = Group {
-    title: "Options",
-    of_reference: true,
-};
-const BEYOND: Group = Group {
-    title: "Beyond the reference",
-    of_reference: false,
-};
 
 pub const TABLE: Table<L2Args> = Table {
     program: "lmcache-bench l2",
@@ -28,26 +19,11 @@ const NO_FLAME_GRAPHS: &str = "flame graphs are not drawn by this program; leave
  `perf record -g` instead";
 
 const ABSENT: &[Absent] = &[
-    Absent {
-        long: "flamegraph",
-        advice: NO_FLAME_GRAPHS,
-    },
-    Absent {
-        long: "no-flamegraph",
-        advice: NO_FLAME_GRAPHS,
-    },
-    Absent {
-        long: "flamegraph-mode",
-        advice: NO_FLAME_GRAPHS,
-    },
-    Absent {
-        long: "flamegraph-output",
-        advice: NO_FLAME_GRAPHS,
-    },
-    Absent {
-        long: "flamegraph-scripts-dir",
-        advice: NO_FLAME_GRAPHS,
-    },
+    Absent::new("flamegraph", NO_FLAME_GRAPHS),
+    Absent::new("no-flamegraph", NO_FLAME_GRAPHS),
+    Absent::new("flamegraph-mode", NO_FLAME_GRAPHS),
+    Absent::new("flamegraph-output", NO_FLAME_GRAPHS),
+    Absent::new("flamegraph-scripts-dir", NO_FLAME_GRAPHS),
 ];
 
 const FLAGS: &[Row] = &[
@@ -57,7 +33,6 @@ const FLAGS: &[Row] = &[
     })
     .unset("`$L2_ADAPTER_JSON`")
     .repeatable()
-    .group(&REFERENCE)
     .help(
         "Adapter to measure, as a JSON object",
         "The object has a `type` and the fields of that type (see \"Adapter specs\"), for example \
@@ -67,7 +42,6 @@ const FLAGS: &[Row] = &[
     ),
     Row::value("num-keys", "N", |args, text| int(text).map(|n| args.num_keys = n))
         .default("32")
-        .group(&REFERENCE)
         .help(
             "Keys in one submit",
             "Each key is one object of `--data-size-kb`. A round handles num-keys x in-flight objects, and the \
@@ -75,7 +49,6 @@ const FLAGS: &[Row] = &[
         ),
     Row::value("in-flight", "N", |args, text| int(text).map(|n| args.in_flight = n))
         .default("1")
-        .group(&REFERENCE)
         .help(
             "Submits in flight in one round",
             "Each round hands over this many submits one after another from one thread and then waits for all of \
@@ -85,7 +58,6 @@ const FLAGS: &[Row] = &[
         int(text).map(|n| args.data_size_kb = n)
     })
     .default("256")
-    .group(&REFERENCE)
     .help(
         "Size of one object in KiB",
         "A KiB is 1024 bytes. The size in bytes must be a multiple of `--l1-align-bytes`.",
@@ -94,7 +66,6 @@ const FLAGS: &[Row] = &[
         int(text).map(|n| args.l1_align_bytes = n)
     })
     .default("1")
-    .group(&REFERENCE)
     .help(
         "Alignment of the buffers in bytes",
         "An adapter that uses O_DIRECT needs at least the block size of its device, commonly `4096`.",
@@ -103,14 +74,12 @@ const FLAGS: &[Row] = &[
         on_off(text).map(|on| args.l1_use_hugepages = on)
     })
     .default("off")
-    .group(&REFERENCE)
     .help(
         "Back the buffers with huge pages",
         "Large buffers then cost fewer address translations. The kernel must be able to supply such pages.",
     ),
     Row::value("rounds", "N", |args, text| int(text).map(|n| args.rounds = n))
         .default("1")
-        .group(&REFERENCE)
         .help(
             "Measured rounds of each operation",
             "Every round has keys of its own. Figures over rounds (p50, p99, deviation) say little below about ten \
@@ -120,7 +89,6 @@ const FLAGS: &[Row] = &[
         int(text).map(|n| args.warmup_rounds = n)
     })
     .default("1")
-    .group(&REFERENCE)
     .help(
         "Rounds that run first and are not counted",
         "They come before the measured rounds of each operation and store or load keys of their own; `0` \
@@ -130,7 +98,6 @@ const FLAGS: &[Row] = &[
         float(text).map(|rate| args.lookup_max_hit_rate = rate)
     })
     .default("0.0")
-    .group(&REFERENCE)
     .help(
         "Share of looked-up keys that may exist, 0 to 1",
         "Of the N keys in a lookup round, floor(N x F) are keys that store writes and the others exist \
@@ -139,7 +106,6 @@ const FLAGS: &[Row] = &[
     ),
     Row::negatable("skip-verify", |args, text| on_off(text).map(|on| args.skip_verify = on))
         .default("on")
-        .group(&REFERENCE)
         .help(
             "Do not compare what was loaded with what was stored",
             "`--no-skip-verify` checks every load of every measured round, outside the timed part, and tells torn, \
@@ -151,17 +117,16 @@ const FLAGS: &[Row] = &[
     })
     .choices(Operation::CHOICES)
     .unset("store, then lookup, then load")
-    .group(&REFERENCE)
     .help(
         "Run this operation alone",
         "Runs with the same flags use the same keys, so `--only load` finds what an earlier `--only store` \
          wrote.",
     ),
-    shared::format_row(&REFERENCE),
-    shared::output_row(&REFERENCE),
-    shared::quiet_row(&REFERENCE),
-    Row::help_row(&REFERENCE),
-    shared::save_row(&BEYOND),
+    shared::format_row(),
+    shared::output_row(),
+    shared::quiet_row(),
+    Row::help_row(),
+    shared::save_row(),
     Row::switch("cold", |args, text| on_off(text).map(|on| args.cold = on))
         .group(&BEYOND)
         .help(

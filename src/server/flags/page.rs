@@ -2,6 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
+use crate::cli::shared::FAULT;
 
 pub fn page() -> Page {
     Page {
@@ -43,11 +44,7 @@ const NOTES: &[Note] = &[
                  be reached, or nobody reads the report; stderr says which.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
-            (
-                "101",
-                "This program has a fault: stderr has the line to report, and what was measured until then is in a report \
-                 that is marked partial.",
-            ),
+            FAULT,
             (
                 "129, 143",
                 "Ended by a closed terminal (SIGHUP) or by SIGTERM, after a report that is marked partial.",

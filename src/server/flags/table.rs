@@ -1,26 +1,17 @@
 //! The flags of `server`, a row each.
 
 use super::{Checksum, Mode, ServerArgs, TransferMode};
-use crate::cli::flag::{Absent, Flag, Group, keep, on_off, replace};
+use crate::cli::flag::{Absent, BEYOND, Flag, Group, keep, on_off, replace};
 use crate::cli::parse::Table;
 use crate::cli::shared;
 use crate::python::number::{float, int};
 
 type Row = Flag<ServerArgs>;
 
-const REFERENCE: Group = Group {
-    title: "Options",
-    of_reference: true,
-};
 const SHAPE: Group = Group {
     title: "KV cache shape",
     of_reference: true,
 };
-const BEYOND: Group = Group {
-    title: "Beyond the reference",
-    of_reference: false,
-};
-
 pub const TABLE: Table<ServerArgs> = Table {
     program: "lmcache-bench server",
     flags: FLAGS,
@@ -48,14 +39,12 @@ const fn no_flame_graphs(long: &'static str) -> Absent {
 const FLAGS: &[Row] = &[
     Row::value("rpc-url", "URL", |args, text| replace(&mut args.rpc_url, text))
         .default("tcp://localhost:5555")
-        .group(&REFERENCE)
         .help(
             "ZMQ endpoint of the cache server",
             "`tcp://HOST:PORT`, or `HOST:PORT` for the same. Servers that speak gRPC are not supported yet.",
         ),
     Row::value("url", "URL", |args, text| replace(&mut args.url, text))
         .default("http://localhost:8080")
-        .group(&REFERENCE)
         .help(
             "HTTP base URL of the server",
             "Asked for the server's version, and for its own checksums where it computes them (`lmcache_driven`). \
@@ -67,7 +56,6 @@ const FLAGS: &[Row] = &[
     })
     .choices(Mode::CHOICES)
     .default("gpu")
-    .group(&REFERENCE)
     .help(
         "Where the KV tensors live",
         "`cpu` needs no GPU, neither here nor at the server. `gpu` loads the CUDA driver (`libcuda.so.1`) when \
@@ -78,7 +66,6 @@ const FLAGS: &[Row] = &[
     })
     .choices(TransferMode::CHOICES)
     .default("auto")
-    .group(&REFERENCE)
     .help(
         "Who copies the KV between tensors and cache",
         "`engine_driven`: this program copies, through the server's shared memory if it offers some and inside \
@@ -87,22 +74,18 @@ const FLAGS: &[Row] = &[
     ),
     Row::value("tp-size", "N", |args, text| int(text).map(|n| args.tp_size = n))
         .default("1")
-        .group(&REFERENCE)
         .help(
             "Ranks to imitate",
             "Each rank registers KV tensors of its own. All ranks store and retrieve; of a shape with MLA only the \
              first stores. LMCache has this flag since 0.5.3.",
         ),
-    Row::switch("use-mla", |args, text| on_off(text).map(|on| args.use_mla = on))
-        .group(&REFERENCE)
-        .help(
-            "Insist on a shape with MLA",
-            "A shape spec whose groups all have kv_size 1 means MLA without this flag; with it any other spec is \
+    Row::switch("use-mla", |args, text| on_off(text).map(|on| args.use_mla = on)).help(
+        "Insist on a shape with MLA",
+        "A shape spec whose groups all have kv_size 1 means MLA without this flag; with it any other spec is \
              refused.",
-        ),
+    ),
     Row::value("num-tokens", "N", |args, text| int(text).map(|n| args.num_tokens = n))
         .default("512")
-        .group(&REFERENCE)
         .help(
             "Tokens of one request",
             "One more token, the sequence number, precedes them. Only whole chunks of the server's chunk size are \
@@ -137,14 +120,12 @@ const FLAGS: &[Row] = &[
     ),
     Row::value("start", "N", |args, text| int(text).map(|n| args.start = n))
         .default("0")
-        .group(&REFERENCE)
         .help(
             "First sequence number",
             "The sequence number is the first token of its request, so it is 0 to 4294967295.",
         ),
     Row::value("end", "N", |args, text| int(text).map(|n| args.end = Some(n)))
         .unset("run until Ctrl-C")
-        .group(&REFERENCE)
         .help(
             "First sequence number not to run",
             "Without it the run goes on until Ctrl-C, which is a clean end with a full report.",
@@ -153,16 +134,15 @@ const FLAGS: &[Row] = &[
         float(text).map(|seconds| args.interval = seconds)
     })
     .default("0.5")
-    .group(&REFERENCE)
     .help(
         "Pause after each cold and each warm pass, in seconds",
         "Not part of any latency.",
     ),
-    shared::format_row(&REFERENCE),
-    shared::output_row(&REFERENCE),
-    shared::quiet_row(&REFERENCE),
-    Row::help_row(&REFERENCE),
-    shared::save_row(&BEYOND),
+    shared::format_row(),
+    shared::output_row(),
+    shared::quiet_row(),
+    Row::help_row(),
+    shared::save_row(),
     Row::negatable("salt", |args, text| on_off(text).map(|on| args.salt = on))
         .default("on")
         .group(&BEYOND)

@@ -248,5 +248,5 @@ const FLAGS: &[Row] = &[
         .default("1")
         .group(&FAULTS)
         .help("Which requests `--fault` hits: every N-th", ""),
-    Row::help_row(&SERVE),
+    Row::help_row().group(&SERVE),
 ];

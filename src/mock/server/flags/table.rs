@@ -7,10 +7,6 @@ use crate::python::number::int;
 
 type Row = Flag<MockServerArgs>;
 
-const OPTIONS: Group = Group {
-    title: "Options",
-    of_reference: true,
-};
 const BEHAVIOUR: Group = Group {
     title: "Behaviour",
     of_reference: false,
@@ -25,23 +21,18 @@ pub const TABLE: Table<MockServerArgs> = Table {
 const FLAGS: &[Row] = &[
     Row::value("host", "HOST", |args, text| replace(&mut args.host, text))
         .default("127.0.0.1")
-        .group(&OPTIONS)
         .help("Address to listen on", ""),
     Row::value("port", "N", |args, text| int(text).map(|n| args.port = n))
         .default("5555")
-        .group(&OPTIONS)
         .help("Port of the ZMQ protocol, 0 for any free one", ""),
     Row::value("http-port", "N", |args, text| int(text).map(|n| args.http_port = n))
         .default("8080")
-        .group(&OPTIONS)
         .help("Port of the HTTP API, 0 for any free one", ""),
     Row::value("chunk-size", "N", |args, text| int(text).map(|n| args.chunk_size = n))
         .default("256")
-        .group(&OPTIONS)
         .help("Tokens of a chunk", ""),
     Row::value("l1-size-mb", "N", |args, text| int(text).map(|n| args.l1_size_mb = n))
         .default("1024")
-        .group(&OPTIONS)
         .help(
             "Memory for chunks in MiB",
             "When it is full, the chunks that were used longest ago and that nobody reads make room.",
@@ -51,11 +42,9 @@ const FLAGS: &[Row] = &[
     })
     .choices(&["auto", "lmcache_driven", "engine_driven"])
     .default("auto")
-    .group(&OPTIONS)
     .help("Ways of transfer to answer; `auto` is both", ""),
     Row::value("shm-name", "NAME", |args, text| keep(&mut args.shm_name, text))
         .unset("chunks travel inline")
-        .group(&OPTIONS)
         .help(
             "Keep chunks in shared memory `lmcache_l1_pool_NAME`",
             "Engine-driven clients then copy by themselves.",
@@ -86,5 +75,5 @@ const FLAGS: &[Row] = &[
         "Misbehave on purpose",
         "`@N` limits the fault to the Nth request that it fits. See \"Faults\".",
     ),
-    Row::help_row(&OPTIONS),
+    Row::help_row(),
 ];
