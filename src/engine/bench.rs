@@ -251,7 +251,9 @@ impl Run<'_> {
         );
         result.settings = self.config.settings.clone();
         result.target = self.target();
-        result.samples = saved::samples(samples);
+        if output.saves_result() {
+            result.samples = saved::samples(samples);
+        }
         drop(saving);
         let mut problems = files.write(&Results {
             rows: &rows,

@@ -8,6 +8,7 @@ use crate::l2::adapter::{Adapter, Operation};
 use crate::l2::config::RunConfig;
 use crate::l2::device::DeviceMeter;
 use crate::l2::flags::L2Args;
+use crate::l2::result::samples;
 use crate::l2::runner::{Event, Runner};
 use crate::l2::samples::PhaseSamples;
 use crate::l2::setup::{self, Slots};
@@ -72,7 +73,11 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         adapter_class: class_name,
         started,
     };
-    let unwritten = output.write(&summary::result(&facts, &run.phases, warnings));
+    let mut result = summary::result(&facts, &run.phases, warnings);
+    if output.saves_result() {
+        result.samples = samples(&run.phases);
+    }
+    let unwritten = output.write(&result);
     progress.line("[Cleanup] Closing adapter...");
     if let Err(sentence) = adapter.close() {
         run.problems

@@ -14,6 +14,7 @@ use crate::server::flags::{Mode, ServerArgs};
 use crate::server::http::{ChecksumRequest, HttpApi};
 use crate::server::plan::{Identity, Plan};
 use crate::server::progress;
+use crate::server::result;
 use crate::server::rpc::Client;
 use crate::server::runner::{Runner, ServerChecksums};
 use crate::server::samples::RunSamples;
@@ -92,7 +93,11 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
         started,
         interrupted: interrupted.map(signal::name),
     };
-    let unwritten = output.write(&summary::result(&facts, &samples, warnings));
+    let mut result = summary::result(&facts, &samples, warnings);
+    if output.saves_result() {
+        result.samples = result::samples(&samples);
+    }
+    let unwritten = output.write(&result);
     Ok(status(&samples, interrupted, unwritten))
 }
 

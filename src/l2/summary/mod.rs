@@ -39,7 +39,6 @@ pub fn result(facts: &RunFacts<'_>, phases: &[PhaseSamples], warnings: Vec<Warni
     result.partial = partial(facts, phases);
     result.settings = super::result::settings(facts.config, facts.adapter_json);
     result.target = super::result::target(facts);
-    result.samples = super::result::samples(phases);
     result.sections = sections(facts, phases, warnings);
     result
 }

@@ -44,7 +44,6 @@ pub fn result(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
     result.partial = partial(facts, samples).map(Name::from);
     result.settings = super::result::settings(facts.config, facts.cache_salt);
     result.target = super::result::target(facts);
-    result.samples = super::result::samples(samples);
     let mut sections = reference_sections(facts.config, samples);
     sections.push(server_section(facts));
     sections.extend(detail_section(samples));
