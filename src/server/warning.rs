@@ -1,29 +1,28 @@
-//! Warnings about the numbers or the proof of a `server` run, as one enum: each is one warning and one piece of advice. Nothing
-//! here prints.
+//! The warnings of a `server` run, about its numbers and about its verification.
 
-use crate::result;
+use crate::result::warning::{self, Message, message};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
-    /// The shape spec says something else than the flag.
+    /// The shape spec overrides the flag.
     FlagWithoutEffect {
         flag: &'static str,
         typed: i64,
         used: usize,
     },
-    /// Cold lookups hit what an earlier run left.
+    /// Cold lookups hit entries of an earlier run.
     EarlierEntries {
         sequences: u64,
     },
-    /// The server did not compute checksums to compare with.
+    /// The server offered no checksums to compare with.
     NoServerChecksums {
         reason: String,
     },
-    /// Nothing answered at `--url`.
+    /// No usable answer at `--url`.
     NoHttp {
         reason: String,
     },
-    /// Objects of killed runs were found and removed.
+    /// Shared memory of killed runs was removed.
     AbandonedMemory {
         names: Vec<String>,
     },
@@ -32,20 +31,20 @@ pub enum Warning {
         sequences: u64,
         longest_ms: f64,
     },
-    /// Something at the server could not be given back.
+    /// Something of this run could not be released at the server.
     LeftBehind {
         what: String,
     },
     FewSequences {
         sequences: u64,
     },
-    /// A path begins with what only a shell or a browser replaces.
+    /// A path begins with `~` or `file://`, which only a shell or a browser replaces.
     LiteralPath {
         note: String,
     },
 }
 
-impl result::warning::Warning for Warning {
+impl warning::Warning for Warning {
     fn code(&self) -> &'static str {
         match self {
             Warning::FlagWithoutEffect { .. } => "flag-without-effect",
@@ -60,38 +59,48 @@ impl result::warning::Warning for Warning {
         }
     }
 
-    fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
-            Warning::FlagWithoutEffect { flag, typed, used } => format!(
-                "{flag} {typed} had no effect, because the shape spec says {used}; leave the flag out or change the spec"
+            Warning::FlagWithoutEffect { flag, typed, used } => message!(
+                "{flag} {typed} had no effect, because the shape spec says {used}",
+                "leave the flag out or change the spec"
             ),
-            Warning::EarlierEntries { sequences } => format!(
-                "{sequences} cold lookups hit entries of an earlier run, so these sequences prove nothing about storing \
-                 and do not count as passed; drop --no-salt, or clear the server"
+            Warning::EarlierEntries { sequences } => message!(
+                "{sequences} cold lookups hit entries of an earlier run, so these sequences prove nothing about \
+                 storing and do not count as passed",
+                "drop --no-salt, or clear the server"
             ),
-            Warning::NoServerChecksums { reason } => format!(
-                "the server's own checksums were not compared ({reason}), so only what came back was checked here; \
-                 point --url at the server's HTTP port"
+            Warning::NoServerChecksums { reason } => message!(
+                "the server's own checksums were not compared ({reason}), so only what came back was checked here",
+                "point --url at the server's HTTP port"
             ),
-            Warning::NoHttp { reason } => format!(
-                "nothing useful answered at --url ({reason}), so the server was recognised by its ZMQ replies alone; \
-                 point --url at its HTTP port, or give --url \"\""
+            Warning::NoHttp { reason } => message!(
+                "nothing useful answered at --url ({reason}), so the server was recognised by its ZMQ replies alone",
+                "point --url at its HTTP port, or give --url \"\""
             ),
-            Warning::AbandonedMemory { names } => format!(
-                "shared memory of runs that were killed was removed ({}); stop runs with Ctrl-C instead",
-                names.join(", ")
-            ),
-            Warning::LateCommits { sequences, longest_ms } => format!(
+            Warning::AbandonedMemory { names } => {
+                let names = names.join(", ");
+                message!(
+                    "shared memory of runs that were killed was removed ({names})",
+                    "stop runs with Ctrl-C instead"
+                )
+            }
+            Warning::LateCommits { sequences, longest_ms } => message!(
                 "after {sequences} stores the chunks could be looked up only later, at most {longest_ms:.1} ms after \
-                 the reply; engines that look up at once will miss"
+                 the reply",
+                "engines that look up at once will miss"
             ),
             Warning::LeftBehind { what } => {
-                format!("{what}, so the server may keep state of this run; it expires, or restart the server")
+                message!(
+                    "{what}, so the server may keep state of this run",
+                    "it expires, or restart the server"
+                )
             }
-            Warning::FewSequences { sequences } => format!(
-                "percentiles over {sequences} sequences are single requests; use --end 100 or more and a short --interval"
+            Warning::FewSequences { sequences } => message!(
+                "percentiles over {sequences} sequences are single requests",
+                "use --end 100 or more and a short --interval"
             ),
-            Warning::LiteralPath { note } => note.clone(),
+            Warning::LiteralPath { note } => message!("{note}"),
         }
     }
 }
@@ -133,6 +142,8 @@ mod tests {
                 text.contains("; ") && !text.contains("  ") && !text.contains('\n'),
                 "{text}"
             );
+            let is_note = matches!(warning, Warning::LiteralPath { .. });
+            assert!(is_note || !warning.message().advice.is_empty(), "{text}");
         }
     }
 }

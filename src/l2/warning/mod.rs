@@ -1,5 +1,4 @@
-//! Warnings about the numbers of a run, as one enum. Each is one warning and one piece of advice; nothing here prints.
-//! A new one is a variant, its code and its sentence.
+//! The warnings of an `l2` run. A new one is a variant, its code and its message.
 
 mod probe;
 mod recovery;
@@ -9,7 +8,7 @@ pub use self::probe::ProbeWarning;
 pub use self::recovery::RecoveryWarning;
 pub use self::spec::{FIELD_CHARS_MAX, SpecWarning};
 
-use crate::result;
+use crate::result::warning::{self, Message, message};
 use crate::units::bytes_text;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +28,7 @@ pub enum Warning {
         size: u64,
         block: u64,
     },
-    /// Most often the limit of locked memory is too small for the buffers.
+    /// Most often because the limit of locked memory is too small for the buffers.
     RegisteredBuffersRefused {
         reason: String,
         needed_bytes: u64,
@@ -39,19 +38,19 @@ pub enum Warning {
         reason: String,
         advice: String,
     },
-    /// A store moved nothing for `keys` keys, because their objects were there.
+    /// A store wrote nothing for `keys` keys, because their objects existed.
     AlreadyStored {
         keys: u64,
     },
-    /// A raw_block device did not bring back all that it should.
+    /// A checkpoint of a raw_block device was not used or not written.
     Recovery(RecoveryWarning),
-    /// The adapter's JSON asks for something that is not done.
+    /// A field of the adapter JSON is ignored or has no effect.
     Spec(SpecWarning),
-    /// A path begins with what only a shell or a browser replaces.
+    /// A path begins with `~` or `file://`, which only a shell or a browser replaces.
     LiteralPath {
         note: String,
     },
-    /// Nothing was copied anywhere.
+    /// The mock adapter without a bandwidth copies nothing.
     NullDevice,
     SingleRound,
     /// Verification was asked for in a run without loads.
@@ -62,9 +61,9 @@ pub enum Warning {
     RoundsTimedOut {
         rounds: u64,
     },
-    /// A service was asked more than once for some keys.
+    /// Some keys took more than one request to the service.
     RequestsRepeated(Repetitions),
-    /// After dropping the files' pages, some stayed, or the device delivered less than the loads did.
+    /// After `--cold` dropped the page cache, some pages stayed, or the device delivered less than was loaded.
     ColdNotProven {
         resident_pages: u64,
         device_share_pct: f64,
@@ -77,25 +76,26 @@ pub enum Warning {
 pub struct Repetitions {
     /// Sent again after a failure.
     pub repeated: u64,
-    /// Sent on to another node.
+    /// Redirected to another node.
     pub redirected: u64,
-    /// Of the first repetition.
+    /// Why the first one was sent again.
     pub reason: Option<String>,
 }
 
 impl Repetitions {
-    fn text(&self) -> String {
+    fn message(&self) -> Message {
         let (repeated, redirected) = (self.repeated, self.redirected);
         let reason = self.reason.as_ref();
         let first = reason.map_or(String::new(), |reason| format!(" (the first because {reason})"));
-        format!(
-            "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures hold \
-             more than one request per key; look at the server's log and repeat"
+        message!(
+            "{repeated} requests were sent again{first} and {redirected} went on to another node, so the figures \
+             hold more than one request per key",
+            "look at the server's log and repeat"
         )
     }
 }
 
-impl result::warning::Warning for Warning {
+impl warning::Warning for Warning {
     fn code(&self) -> &'static str {
         match self {
             Warning::CacheWarmLoad { .. } => "cache-warm-load",
@@ -119,74 +119,85 @@ impl result::warning::Warning for Warning {
         }
     }
 
-    /// The warning and the advice, for people.
-    fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
-            Warning::CacheWarmLoad { share_pct } => format!(
+            Warning::CacheWarmLoad { share_pct } => message!(
                 "{share_pct:.0}% of the loaded bytes came from the page cache, not from the device: the load figures \
-                 are memory speed to that share; use --cold, or \"use_odirect\": true in the adapter JSON"
+                 are memory speed to that share",
+                "use --cold, or \"use_odirect\": true in the adapter JSON"
             ),
-            Warning::SlowCreates { p50_us } => format!(
+            Warning::SlowCreates { p50_us } => message!(
                 "creating a file took {p50_us:.0} us at the median, as happens for a while after many deletions, so \
-                 the store figures are not the device's; wait a minute and repeat, or use a fresh base_path"
+                 the store figures are not the device's",
+                "wait a minute and repeat, or use a fresh base_path"
             ),
-            Warning::ODirectRefused { path, reason } => format!(
-                "the file system of {path} refused O_DIRECT ({reason}), so the page cache took part; choose a \
-                 base_path on a file system that supports it, or drop use_odirect"
+            Warning::ODirectRefused { path, reason } => message!(
+                "the file system of {path} refused O_DIRECT ({reason}), so the page cache took part",
+                "choose a base_path on a file system that supports it, or drop use_odirect"
             ),
-            Warning::ODirectLengthUnaligned { size, block } => format!(
-                "objects of {size} bytes are not whole blocks of {block} bytes, so use_odirect had no effect; choose \
-                 a --data-size-kb that gives a multiple of {block} bytes"
+            Warning::ODirectLengthUnaligned { size, block } => message!(
+                "objects of {size} bytes are not whole blocks of {block} bytes, so use_odirect had no effect",
+                "choose a --data-size-kb that gives a multiple of {block} bytes"
             ),
             Warning::RegisteredBuffersRefused {
                 reason,
                 needed_bytes,
                 advice,
-            } => format!(
-                "io_uring could not register {} of buffers ({reason}), so each transfer costs more CPU; {advice}",
-                bytes_text(*needed_bytes)
-            ),
-            Warning::UringUnavailable { reason, advice } => {
-                format!("io_uring could not be used ({reason}), so plain threads did the I/O; {advice}")
+            } => {
+                let needed = bytes_text(*needed_bytes);
+                message!(
+                    "io_uring could not register {needed} of buffers ({reason}), so each transfer costs more CPU",
+                    "{advice}"
+                )
             }
-            Warning::AlreadyStored { keys } => format!(
+            Warning::UringUnavailable { reason, advice } => message!(
+                "io_uring could not be used ({reason}), so plain threads did the I/O",
+                "{advice}"
+            ),
+            Warning::AlreadyStored { keys } => message!(
                 "{keys} keys were in the store already and nothing was written for them, so the store figures are \
-                 not write speed; use a fresh base_path, or delete the objects of the earlier run"
+                 not write speed",
+                "use a fresh base_path, or delete the objects of the earlier run"
             ),
-            Warning::Recovery(warning) => warning.text(),
-            Warning::Spec(warning) => warning.text(),
-            Warning::LiteralPath { note } => note.clone(),
-            Warning::NullDevice => {
-                "the null device copies nothing, so its MB/s are of bytes that never moved and show this \
-                                    program alone; give mock_bandwidth_gb a number"
-                    .into()
-            }
-            Warning::SingleRound => "percentiles over one measured round are that round; use --rounds 5 or more".into(),
-            Warning::NothingToVerify => {
-                "--no-skip-verify checks what loads bring back, and this run has none; leave --only out".into()
-            }
-            Warning::DeviceUnknown { path } => format!(
-                "no block device was found under {path}, so whether bytes reached one is not known; use a base_path \
-                 on a local disk to have it checked"
+            Warning::Recovery(warning) => warning.message(),
+            Warning::Spec(warning) => warning.message(),
+            Warning::LiteralPath { note } => message!("{note}"),
+            Warning::NullDevice => message!(
+                "the null device copies nothing, so its MB/s are of bytes that never moved and show this program \
+                 alone",
+                "give mock_bandwidth_gb a number"
             ),
-            Warning::RoundsTimedOut { rounds } => format!(
-                "{rounds} rounds timed out and are left out of the figures; look at the store behind the adapter, or \
-                 lower --in-flight or --num-keys"
+            Warning::SingleRound => message!(
+                "percentiles over one measured round are that round",
+                "use --rounds 5 or more"
             ),
-            Warning::RequestsRepeated(repetitions) => repetitions.text(),
+            Warning::NothingToVerify => message!(
+                "--no-skip-verify checks what loads bring back, and this run has none",
+                "leave --only out"
+            ),
+            Warning::DeviceUnknown { path } => message!(
+                "no block device was found under {path}, so whether bytes reached one is not known",
+                "use a base_path on a local disk to have it checked"
+            ),
+            Warning::RoundsTimedOut { rounds } => message!(
+                "{rounds} rounds timed out and are left out of the figures",
+                "look at the store behind the adapter, or lower --in-flight or --num-keys"
+            ),
+            Warning::RequestsRepeated(repetitions) => repetitions.message(),
             Warning::ColdNotProven {
                 resident_pages,
                 device_share_pct,
             } => cold_not_proven(*resident_pages, *device_share_pct),
-            Warning::Probe(warning) => warning.text(),
+            Warning::Probe(warning) => warning.message(),
         }
     }
 }
 
-fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> String {
-    format!(
+fn cold_not_proven(resident_pages: u64, device_share_pct: f64) -> Message {
+    message!(
         "--cold left {resident_pages} pages in memory and the device delivered {device_share_pct:.0}% of the loaded \
-         bytes, so loads may be partly warm; let nothing else use these files and this device"
+         bytes, so loads may be partly warm",
+        "let nothing else use these files and this device"
     )
 }
 
@@ -287,6 +298,8 @@ mod tests {
                 text.contains("; ") && !text.contains('\n') && !text.contains("  "),
                 "{text}"
             );
+            let is_note = matches!(warning, Warning::LiteralPath { .. });
+            assert!(is_note || !warning.message().advice.is_empty(), "{text}");
         }
     }
 

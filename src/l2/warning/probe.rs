@@ -1,4 +1,6 @@
-//! Warnings about the raw-device probe, and so about every ratio to it.
+//! Warnings about the raw-device probe, which every ratio to it depends on.
+
+use crate::result::warning::{Message, Warning, message};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum ProbeWarning {
@@ -8,23 +10,24 @@ pub enum ProbeWarning {
     BelowResult { ratio: f64 },
 }
 
-impl ProbeWarning {
-    pub fn code(&self) -> &'static str {
+impl Warning for ProbeWarning {
+    fn code(&self) -> &'static str {
         match self {
             ProbeWarning::Noisy { .. } => "noisy-probe",
             ProbeWarning::BelowResult { .. } => "probe-above-device",
         }
     }
 
-    pub fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
-            ProbeWarning::Noisy { spread } => format!(
-                "the slices of the device probe differ by a factor of {spread:.2}, so ratios to it are not sound; \
-                 repeat while nothing else uses the device"
+            ProbeWarning::Noisy { spread } => message!(
+                "the slices of the device probe differ by a factor of {spread:.2}, so ratios to it are not sound",
+                "repeat while nothing else uses the device"
             ),
-            ProbeWarning::BelowResult { ratio } => format!(
+            ProbeWarning::BelowResult { ratio } => message!(
                 "the measured throughput is {ratio:.2} times what the device probe reached, so a cache took part or \
-                 the device changed speed; repeat with --cold and more rounds"
+                 the device changed speed",
+                "repeat with --cold and more rounds"
             ),
         }
     }

@@ -1,17 +1,19 @@
 //! Warnings about what a raw_block device held when it was opened, and about its checkpoints.
 
+use crate::result::warning::{Message, Warning, message};
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecoveryWarning {
-    /// A checkpoint on the device was not believed.
+    /// A checkpoint on the device was invalid, or does not fit the spec.
     CheckpointIgnored { path: String, reason: String },
-    /// One while the run went on.
+    /// A periodic checkpoint failed.
     CheckpointNotWritten { reason: String },
-    /// A checkpoint named objects that are not there.
+    /// A checkpoint named objects in slots that hold something else (`stale`) or cannot exist (`impossible`).
     EntriesDropped { path: String, impossible: u64, stale: u64 },
 }
 
-impl RecoveryWarning {
-    pub fn code(&self) -> &'static str {
+impl Warning for RecoveryWarning {
+    fn code(&self) -> &'static str {
         match self {
             RecoveryWarning::CheckpointIgnored { .. } => "checkpoint-ignored",
             RecoveryWarning::CheckpointNotWritten { .. } => "checkpoint-not-written",
@@ -19,22 +21,27 @@ impl RecoveryWarning {
         }
     }
 
-    pub fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
-            RecoveryWarning::CheckpointIgnored { path, reason } => format!(
-                "a checkpoint on {path} was ignored ({reason}), so objects it names are not found and their slots are \
-                 written anew; use the spec that wrote it, or accept the loss"
+            RecoveryWarning::CheckpointIgnored { path, reason } => message!(
+                "a checkpoint on {path} was ignored ({reason}), so objects it names are not found and their slots \
+                 are written anew",
+                "use the spec that wrote it, or accept the loss"
             ),
             RecoveryWarning::CheckpointNotWritten { reason } => {
-                format!("a periodic checkpoint failed: {reason}; the next one may still succeed")
+                message!(
+                    "a periodic checkpoint failed: {reason}",
+                    "the next one may still succeed"
+                )
             }
             RecoveryWarning::EntriesDropped {
                 path,
                 impossible,
                 stale,
-            } => format!(
+            } => message!(
                 "of the objects that the checkpoint on {path} names, {stale} are not in their slots and {impossible} \
-                 have no possible slot, so they count as missing; store them again"
+                 have no possible slot, so they count as missing",
+                "store them again"
             ),
         }
     }

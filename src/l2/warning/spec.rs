@@ -1,8 +1,9 @@
 //! Warnings about what the adapter's JSON asks for.
 
 use crate::error::shortened;
+use crate::result::warning::{Message, Warning, message};
 
-/// Of a field's name in a sentence.
+/// Longer field names are shortened in a text.
 pub const FIELD_CHARS_MAX: usize = 64;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +15,7 @@ pub enum SpecWarning {
         field: String,
         nearest: Option<String>,
     },
-    /// Beyond those that are named.
+    /// Unknown fields beyond those that have a warning of their own.
     MoreUnknownFields {
         count: u64,
     },
@@ -22,7 +23,7 @@ pub enum SpecWarning {
         field: String,
         why: String,
     },
-    /// Of a name and its password, or of two keys, only one.
+    /// Only one of two that belong together, such as a user and a password; `instead` says what is used.
     HalfCredentials {
         given: String,
         missing: String,
@@ -30,8 +31,8 @@ pub enum SpecWarning {
     },
 }
 
-impl SpecWarning {
-    pub fn code(&self) -> &'static str {
+impl Warning for SpecWarning {
+    fn code(&self) -> &'static str {
         match self {
             SpecWarning::OnlyFirstAdapter { .. } => "only-first-adapter",
             SpecWarning::UnknownField { .. } => "unknown-field",
@@ -41,28 +42,40 @@ impl SpecWarning {
         }
     }
 
-    pub fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
             SpecWarning::HalfCredentials {
                 given,
                 missing,
                 instead,
-            } => format!("{given} is given without {missing}, so {instead}; give both, or neither"),
+            } => message!(
+                "{given} is given without {missing}, so {instead}",
+                "give both, or neither"
+            ),
             SpecWarning::OnlyFirstAdapter { given } => {
-                format!("of {given} adapters only the first is measured; run each alone")
+                message!("of {given} adapters only the first is measured", "run each alone")
             }
             SpecWarning::UnknownField { field, nearest } => {
                 let advice = nearest
                     .as_ref()
                     .map_or("remove it".to_owned(), |nearest| format!("did you mean '{nearest}'?"));
                 let field = shortened(field, FIELD_CHARS_MAX);
-                format!("this adapter knows no field '{field}', so it was ignored in the adapter JSON; {advice}")
+                message!(
+                    "this adapter knows no field '{field}', so it was ignored in the adapter JSON",
+                    "{advice}"
+                )
             }
             SpecWarning::MoreUnknownFields { count } => {
-                format!("and {count} more fields of it are unknown to this adapter and were ignored; remove them")
+                message!(
+                    "and {count} more fields of it are unknown to this adapter and were ignored",
+                    "remove them"
+                )
             }
             SpecWarning::FieldWithoutEffect { field, why } => {
-                format!("'{field}' in the adapter JSON changes nothing here: {why}; remove it to measure the same")
+                message!(
+                    "'{field}' in the adapter JSON changes nothing here: {why}",
+                    "remove it to measure the same"
+                )
             }
         }
     }

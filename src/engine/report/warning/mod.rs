@@ -1,15 +1,15 @@
-//! Warnings about an engine run's numbers: a code that scripts can match on, and one sentence with advice.
+//! The warnings of an `engine` run, and the thresholds above which its figures raise them.
 
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::Figures;
 use crate::engine::run::evidence::StatedError;
-use crate::result::warning;
+use crate::result::warning::{self, Message, message};
 
 mod stream;
 
 pub use stream::StreamWarning;
 
-/// Beyond these the numbers say something about this program too.
+/// Above these limits a figure includes this client's own error.
 pub const CLIENT_TTFT_MS_MAX: f64 = 5.0;
 const LAG_MS_MAX: f64 = 5.0;
 const LATENESS_MS_MAX: f64 = 10.0;
@@ -18,17 +18,17 @@ const WALL_STEP_MS_MAX: f64 = 1.0;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
-    /// The replay was off by more than a stated limit, or the run itself shows that it was.
+    /// This client's TTFT error is above `CLIENT_TTFT_MS_MAX`, in the run (`in_run`) or in the replay.
     ClientBound {
         ttft_ms_p99: f64,
         in_run: bool,
         stay_below: u64,
     },
-    /// The replay did not work out.
+    /// The replay failed.
     NoCertificate {
         cause: String,
     },
-    /// Our reads came late.
+    /// This client read first tokens late.
     ReadLag {
         first_token_lag_ms_p99: f64,
     },
@@ -60,7 +60,7 @@ pub enum Warning {
     SkippedTurns {
         turns: u64,
     },
-    /// What prompts are measured in.
+    /// Prompt lengths are approximate.
     PromptLengths {
         note: String,
     },
@@ -73,11 +73,11 @@ pub enum Warning {
         all: u64,
         first: String,
     },
-    /// A page of metrics that did not come; with address and cause.
+    /// A metrics page that could not be read; `page` holds its address and the cause.
     NoCounters {
         page: String,
     },
-    /// How answers came, and what engines counted.
+    /// The stream of answers or the engine's counts are not as they should be.
     Stream(StreamWarning),
 }
 
@@ -104,80 +104,92 @@ impl warning::Warning for Warning {
         }
     }
 
-    fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
             Warning::ClientBound {
                 ttft_ms_p99,
                 in_run,
                 stay_below,
-            } => format!(
-                "These numbers are bound by this client: its own TTFT error, late dispatch included, is \
-                 {ttft_ms_p99:.1} ms at p99 in {}. Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores.",
-                if *in_run { "this run" } else { "a replay of this plan" }
-            ),
+            } => client_bound_message(*ttft_ms_p99, *in_run, *stay_below),
             Warning::NoCertificate { cause } => {
-                format!("The client's own error was not measured: {cause}. The run itself is not affected.")
+                message!("The client's own error was not measured: {cause}. The run itself is not affected.")
             }
-            Warning::ReadLag { first_token_lag_ms_p99 } => format!(
-                "First tokens were read up to {first_token_lag_ms_p99:.1} ms (p99) after they arrived. Arrival times are \
-                 the kernel's, but tokens that arrived together with later ones carry the later time; free some CPU."
+            Warning::ReadLag { first_token_lag_ms_p99 } => message!(
+                "First tokens were read up to {first_token_lag_ms_p99:.1} ms (p99) after they arrived. Arrival times \
+                 are the kernel's, but tokens that arrived together with later ones carry the later time",
+                "free some CPU."
             ),
-            Warning::Lateness { lateness_ms_p99 } => format!(
-                "Requests left up to {lateness_ms_p99:.1} ms (p99) after the workload wanted them sent; free some CPU or \
-                 lower the concurrency."
+            Warning::Lateness { lateness_ms_p99 } => message!(
+                "Requests left up to {lateness_ms_p99:.1} ms (p99) after the workload wanted them sent",
+                "free some CPU or lower the concurrency."
             ),
-            Warning::ManyFailures { failed, all } => format!(
+            Warning::ManyFailures { failed, all } => message!(
                 "{failed} of {all} requests failed and are in no latency figure; percentiles describe the rest only."
             ),
-            Warning::NoKernelStamps { share_percent } => format!(
-                "{share_percent:.0} % of the reads had no receive time from the kernel; their times were taken after the \
-                 read and include this client's own delay."
+            Warning::NoKernelStamps { share_percent } => message!(
+                "{share_percent:.0} % of the reads had no receive time from the kernel; their times were taken after \
+                 the read and include this client's own delay."
             ),
-            Warning::NoUsage { requests } => format!(
-                "{requests} answers came without usage: their prompt tokens count as 0 and each event with text as one \
-                 token."
+            Warning::NoUsage { requests } => message!(
+                "{requests} answers came without usage: their prompt tokens count as 0 and each event with text as \
+                 one token."
             ),
-            Warning::AssumedFirstTokens { requests } => format!(
-                "{requests} answers had tokens but no text, such as a lone end of sequence; their TTFT is the event that \
-                 ended the answer."
+            Warning::AssumedFirstTokens { requests } => message!(
+                "{requests} answers had tokens but no text, such as a lone end of sequence; their TTFT is the event \
+                 that ended the answer."
             ),
-            Warning::ClockStep { wall_step_ms } => format!(
-                "The wall clock was set by {wall_step_ms:.1} ms during the run; arrival times after that are off by as \
-                 much. Run again."
+            Warning::ClockStep { wall_step_ms } => message!(
+                "The wall clock was set by {wall_step_ms:.1} ms during the run; arrival times after that are off by \
+                 as much.",
+                "Run again."
             ),
-            Warning::LateConnections { connections } => format!(
+            Warning::LateConnections { connections } => message!(
                 "{connections} connections had to be opened during the run, because the engine closes them or more \
                  requests were in flight than foreseen. The time is outside TTFT."
             ),
             Warning::CutOff { requests } => {
-                format!("{requests} requests were under way when the run was ended and are in no figure.")
+                message!("{requests} requests were under way when the run was ended and are in no figure.")
             }
-            Warning::SkippedTurns { turns } => format!(
+            Warning::SkippedTurns { turns } => message!(
                 "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
                  requests per second than asked for."
             ),
             Warning::PromptLengths { note } => {
-                let mut letters = note.chars();
-                let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-                format!("{first}{}.", letters.as_str())
+                let note = capitalized(note);
+                message!("{note}.")
             }
-            Warning::FewOpenFiles { allowed, wanted } => format!(
-                "This process may open {allowed} files and the plan wants {wanted}; connections beyond that fail. Raise \
-                 the limit with ulimit -n."
+            Warning::FewOpenFiles { allowed, wanted } => message!(
+                "This process may open {allowed} files and the plan wants {wanted}; connections beyond that fail.",
+                "Raise the limit with ulimit -n."
             ),
             Warning::WarmupFailed { failed, all, first } => {
-                format!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
+                message!("{failed} of {all} warmup requests failed, so the cache may be cold. The first said: {first}")
             }
-            Warning::NoCounters { page } => format!(
-                "The server's own counters are not all in this report, because their page did not come or counts in no known \
-                 form: {page}. The latencies are not affected."
+            Warning::NoCounters { page } => message!(
+                "The server's own counters are not all in this report, because their page did not come or counts in \
+                 no known form: {page}. The latencies are not affected."
             ),
-            Warning::Stream(warning) => warning.text(),
+            Warning::Stream(warning) => warning.message(),
         }
     }
 }
 
-/// The warnings that the numbers themselves raise.
+fn client_bound_message(ttft_ms_p99: f64, in_run: bool, stay_below: u64) -> Message {
+    let place = if in_run { "this run" } else { "a replay of this plan" };
+    message!(
+        "These numbers are bound by this client: its own TTFT error, late dispatch included, is {ttft_ms_p99:.1} ms \
+         at p99 in {place}.",
+        "Stay at {stay_below} requests in flight or fewer, or use a machine with more free cores."
+    )
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    first + letters.as_str()
+}
+
+/// The warnings that the figures of a phase raise.
 pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let failed = figures.failed;
@@ -229,7 +241,7 @@ pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<Warning> {
     warnings
 }
 
-/// What the replay and the run say about this client.
+/// The warning that the client's own error, as the replay or the run shows it, is too large.
 pub fn client_bound(error: &StatedError) -> Option<Warning> {
     let ttft_ms_p99 = error.ttft_ms_p99().filter(|&error_ms| error_ms > CLIENT_TTFT_MS_MAX)?;
     let in_run = error.is_of_run();
@@ -309,12 +321,58 @@ mod tests {
             ..Detail::default()
         };
         detail.lateness_ms.spread.p99 = LATENESS_MS_MAX + 1.0;
-        let codes: Vec<_> = warnings(&detail, &figures(2))
-            .iter()
-            .map(|warning| warning.code())
-            .collect();
+        let codes: Vec<_> = warnings(&detail, &figures(2)).iter().map(Warning::code).collect();
         let wanted = "many-failures read-lag late-dispatch no-kernel-stamps no-usage assumed-first-tokens clock-step \
                       late-connections cut-off";
         assert_eq!(codes.join(" "), wanted);
+    }
+
+    #[test]
+    fn texts_are_one_line() {
+        let text = || "x".to_owned();
+        let all = [
+            Warning::ClientBound {
+                ttft_ms_p99: 7.25,
+                in_run: true,
+                stay_below: 9,
+            },
+            Warning::NoCertificate { cause: text() },
+            Warning::ReadLag {
+                first_token_lag_ms_p99: 6.5,
+            },
+            Warning::Lateness { lateness_ms_p99: 12.5 },
+            Warning::ManyFailures { failed: 1, all: 2 },
+            Warning::NoKernelStamps { share_percent: 12.0 },
+            Warning::NoUsage { requests: 1 },
+            Warning::AssumedFirstTokens { requests: 1 },
+            Warning::ClockStep { wall_step_ms: 2.0 },
+            Warning::LateConnections { connections: 1 },
+            Warning::CutOff { requests: 1 },
+            Warning::SkippedTurns { turns: 1 },
+            Warning::PromptLengths { note: text() },
+            Warning::FewOpenFiles { allowed: 1, wanted: 2 },
+            Warning::WarmupFailed {
+                failed: 1,
+                all: 2,
+                first: text(),
+            },
+            Warning::NoCounters { page: text() },
+            Warning::Stream(StreamWarning::Buffered {
+                answers: 1,
+                all: 2,
+                own_lag_ms: 6.0,
+            }),
+            Warning::Stream(StreamWarning::FirstEventTokens { share_percent: 12.0 }),
+            Warning::Stream(StreamWarning::ImpossibleCounts {
+                answers: 1,
+                first: text(),
+            }),
+            Warning::Stream(StreamWarning::ImpossibleCounters { counters: text() }),
+            Warning::Stream(StreamWarning::ImpossibleFigures { figures: text() }),
+        ];
+        for warning in all {
+            let text = warning.text();
+            assert!(!text.contains('\n') && !text.contains("  "), "{text}");
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! Warnings about how answers came and what engines counted: figures that are not the engine's own, and numbers that cannot
-//! be.
+//! Warnings about streams that were buffered on the way, and about counts and figures that are impossible.
 
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::Figures;
+use crate::result::warning::{Message, Warning, message};
 
-/// A share of answers, or of tokens, that changes what a mean says.
+/// Shares of the answers and of the tokens from which a mean is misleading.
 const LUMPED_SHARE_MIN: f64 = 0.01;
 const UNPLACED_SHARE_MIN: f64 = 0.05;
-/// From here this client's own late reads may be what put tokens together.
+/// From this lag on, late reads of this client may be the cause.
 const OWN_LAG_MS_MIN: f64 = 5.0;
 /// Tokens per second that no engine reaches: for one answer, and for a whole run.
 const ONE_ANSWER_MAX: f64 = 1e4;
@@ -19,16 +19,16 @@ pub enum StreamWarning {
     Buffered { answers: u64, all: u64, own_lag_ms: f64 },
     /// Events carry several tokens, and how many the first had is unknown.
     FirstEventTokens { share_percent: f64 },
-    /// Counts that were left out, with the first of them.
+    /// The engine's counts of these answers were left out; `first` describes one.
     ImpossibleCounts { answers: u64, first: String },
-    /// Counters of the servers' own that grew by more than any server can do.
+    /// Server counters grew by more than any server can do.
     ImpossibleCounters { counters: String },
     /// Figures larger than physics allows, or below zero.
     ImpossibleFigures { figures: String },
 }
 
-impl StreamWarning {
-    pub fn code(&self) -> &'static str {
+impl Warning for StreamWarning {
+    fn code(&self) -> &'static str {
         match self {
             StreamWarning::Buffered { .. } => "buffered-stream",
             StreamWarning::FirstEventTokens { .. } => "first-event-tokens",
@@ -38,7 +38,7 @@ impl StreamWarning {
         }
     }
 
-    pub fn text(&self) -> String {
+    fn message(&self) -> Message {
         match self {
             StreamWarning::Buffered {
                 answers,
@@ -49,40 +49,45 @@ impl StreamWarning {
                     String::new()
                 } else {
                     format!(
-                        " This client read {own_lag_ms:.1} ms late on average, which looks the same: free some CPU first."
+                        " This client read {own_lag_ms:.1} ms late on average, which looks the same: free some CPU \
+                         first."
                     )
                 };
-                format!(
-                    "{answers} of {all} answers came in lumps: most of their tokens arrived together, long after they were \
-                     made. TTFT, latencies and decode speed are those of whatever holds them back, and TPOT and ITL of these answers are \
-                     left out. Ask the engine without the proxy or gateway between, or switch off its buffering (nginx: \
-                     proxy_buffering off; X-Accel-Buffering: no) and compression, or the engine's own batching of events \
-                     (stream interval, multi-step scheduling).{own}"
+                message!(
+                    "{answers} of {all} answers came in lumps: most of their tokens arrived together, long after \
+                     they were made. TTFT, latencies and decode speed are those of whatever holds them back, and \
+                     TPOT and ITL of these answers are left out.",
+                    "Ask the engine without the proxy or gateway between, or switch off its buffering (nginx: \
+                     proxy_buffering off; X-Accel-Buffering: no) and compression, or the engine's own batching of \
+                     events (stream interval, multi-step scheduling).{own}"
                 )
             }
-            StreamWarning::FirstEventTokens { share_percent } => format!(
-                "{share_percent:.0} % of the tokens came in events with more than one, and nobody says how many the first \
-                 event had: TPOT and ITL take it for an average one and are wrong where the engine holds tokens back at \
-                 first (parsers of reasoning and tools do). --usage-per-event asks for a count with every event."
+            StreamWarning::FirstEventTokens { share_percent } => message!(
+                "{share_percent:.0} % of the tokens came in events with more than one, and nobody says how many the \
+                 first event had: TPOT and ITL take it for an average one and are wrong where the engine holds \
+                 tokens back at first (parsers of reasoning and tools do).",
+                "--usage-per-event asks for a count with every event."
             ),
-            StreamWarning::ImpossibleCounts { answers, first } => format!(
-                "{answers} answers counted what their bytes and time rule out (the first: {first}); these counts are in no \
-                 sum, and output tokens are events with text instead. Mend the engine's usage."
+            StreamWarning::ImpossibleCounts { answers, first } => message!(
+                "{answers} answers counted what their bytes and time rule out (the first: {first}); these counts are \
+                 in no sum, and output tokens are events with text instead.",
+                "Mend the engine's usage."
             ),
-            StreamWarning::ImpossibleCounters { counters } => format!(
-                "Counters of the servers grew by more than any server can do ({counters}); they are left out of the prompt \
-                 tokens by the servers. Mend what exports them."
+            StreamWarning::ImpossibleCounters { counters } => message!(
+                "Counters of the servers grew by more than any server can do ({counters}); they are left out of the \
+                 prompt tokens by the servers.",
+                "Mend what exports them."
             ),
-            StreamWarning::ImpossibleFigures { figures } => format!(
-                "These figures cannot be: {figures}. The reference's decode speed divides all tokens by the time from the \
-                 first to the end of the answer, which is about nothing when an answer is one token or came in one piece; \
-                 TPOT and the latencies hold."
+            StreamWarning::ImpossibleFigures { figures } => message!(
+                "These figures cannot be: {figures}. The reference's decode speed divides all tokens by the time \
+                 from the first to the end of the answer, which is about nothing when an answer is one token or came \
+                 in one piece; TPOT and the latencies hold."
             ),
         }
     }
 }
 
-/// What the answers of a phase raise; `good` of them succeeded.
+/// The warnings about the answers of a phase.
 pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<StreamWarning> {
     let good = figures.successful;
     let mut warnings = Vec::new();
@@ -115,7 +120,7 @@ pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<StreamWarning> {
 }
 
 fn impossible_figures(detail: &Detail, figures: &Figures) -> Vec<String> {
-    let forever = f64::MAX;
+    let no_limit = f64::MAX;
     let checked = [
         ("mean decode", "tok/s", figures.decode_speed.mean, ONE_ANSWER_MAX),
         ("P99 decode", "tok/s", figures.decode_speed.p99, ONE_ANSWER_MAX),
@@ -127,10 +132,10 @@ fn impossible_figures(detail: &Detail, figures: &Figures) -> Vec<String> {
         ),
         ("input throughput", "tok/s", figures.input_throughput, WHOLE_RUN_MAX),
         ("output throughput", "tok/s", figures.output_throughput, WHOLE_RUN_MAX),
-        ("mean TTFT", "ms", figures.ttft_ms.mean, forever),
-        ("P50 TTFT", "ms", figures.ttft_ms.p50, forever),
-        ("mean TPOT", "ms", detail.tpot_ms.spread.mean, forever),
-        ("mean latency", "ms", detail.latency_ms.spread.mean, forever),
+        ("mean TTFT", "ms", figures.ttft_ms.mean, no_limit),
+        ("P50 TTFT", "ms", figures.ttft_ms.p50, no_limit),
+        ("mean TPOT", "ms", detail.tpot_ms.spread.mean, no_limit),
+        ("mean latency", "ms", detail.latency_ms.spread.mean, no_limit),
     ];
     let cannot_be = checked
         .into_iter()
