@@ -2,8 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lmcache_bench::cli::big_int::BigInt;
-use lmcache_bench::cli::python_number::{float, int, quoted};
+use lmcache_bench::python::big_int::BigInt;
+use lmcache_bench::python::number::{float, int};
+use lmcache_bench::python::quote::quoted;
 use lmcache_bench_fuzz::{ROOM, TYPED_FACTOR, bounded_by};
 
 fuzz_target!(|data: &[u8]| {
