@@ -41,12 +41,16 @@ pub fn request(input: &[u8], bytes_max: usize) -> Result<Option<RequestHead<'_>>
     };
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut headers);
-    parsed.parse(&window[..end + END.len()]).map_err(|error| match error {
+    let parse = parsed.parse(&window[..end + END.len()]).map_err(|error| match error {
         httparse::Error::TooManyHeaders => Fault::TooLong,
         httparse::Error::Version => Fault::Version,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => Fault::HeaderLine,
         _ => Fault::FirstLine,
     })?;
+    // Lines may end with a line feed alone, so the head can end before the first CR LF CR LF.
+    let httparse::Status::Complete(bytes) = parse else {
+        return Err(Fault::FirstLine);
+    };
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Fault::FirstLine);
     };
@@ -60,7 +64,7 @@ pub fn request(input: &[u8], bytes_max: usize) -> Result<Option<RequestHead<'_>>
         target,
         is_http_1_1: version == 1,
         headers: lines,
-        bytes: end + END.len(),
+        bytes,
     }))
 }
 
@@ -81,6 +85,14 @@ mod tests {
             ("GET", "/a?b", true, whole)
         );
         assert_eq!(head.headers, [("Host", "x")]);
+    }
+
+    #[test]
+    fn the_body_begins_where_the_parser_ends_the_head() {
+        let text = b"POST / HTTP/1.1\nContent-Length: 9\n\nbody\r\n\r\n!";
+        let head = request(text, 100).unwrap().unwrap();
+        assert_eq!(&text[head.bytes..], b"body\r\n\r\n!");
+        assert_eq!(head.headers, [("Content-Length", "9")]);
     }
 
     #[test]

@@ -45,9 +45,19 @@ impl Authorities {
         Ok(named.map_or(Authorities::Public, Authorities::Named))
     }
 
-    /// The authorities of a PEM file alone. The error is the reason, without the file's name.
+    /// The authorities of a PEM file alone, each of which must be usable. The error is the reason, without the file's name.
     pub fn from_pem(path: &Path) -> Result<Authorities, String> {
-        certificates(path).map(Authorities::Named)
+        let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let found = read.map_err(|error| error.to_string())?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &found {
+            roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+        }
+        match found.is_empty() {
+            true => Err("it holds no PEM certificate".into()),
+            false => Ok(Authorities::Named(found)),
+        }
     }
 
     pub fn roots(&self) -> RootCertStore {
@@ -111,11 +121,10 @@ fn from_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// At least one, each of a form that can be used.
+/// Those of a bundle: blocks that are broken or no certificate are passed over, as OpenSSL does, but one must be usable.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = read.map_err(|error| error.to_string())?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text).flatten().collect();
     if RootCertStore::empty()
         .add_parsable_certificates(found.iter().cloned())
         .0
@@ -154,6 +163,18 @@ mod tests {
         let config = named.for_ureq();
         assert!(matches!(config.root_certs(), RootCerts::Specific(certificates) if certificates.len() == 1));
         assert!(Authorities::Public.roots().len() > 100);
+    }
+
+    #[test]
+    fn a_broken_certificate_is_passed_over_in_a_bundle_and_refused_alone() {
+        let path = std::env::temp_dir().join(format!("lmcache-bench-trust-{}.pem", std::process::id()));
+        let good = std::fs::read_to_string(golden("authority.pem")).unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, format!("{broken}{good}")).unwrap();
+        let (bundle, alone) = (from_file(&path), Authorities::from_pem(&path));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(Authorities::Named(bundle.unwrap()).roots().len(), 1);
+        assert!(alone.is_err());
     }
 
     #[test]
