@@ -1,5 +1,4 @@
-//! Addresses and paths as people type them. A password that stands in a URL is used, but it goes into no report and no
-//! message.
+//! Addresses and paths as people type them. A password in a URL is used, but shown in no report and no message.
 
 use std::path::Path;
 

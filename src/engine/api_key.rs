@@ -1,4 +1,4 @@
-//! The key that engines may ask for.
+//! The key that engines may ask for. Messages, reports and files do not show it.
 
 use std::env;
 use std::fmt;

@@ -1,5 +1,5 @@
 //! Why a request failed: a class that is counted and a sentence for people. Texts of HTTP errors are those of the
-//! reference, so that files of both tools compare. Never holds a key.
+//! reference, so that files of both tools compare. No text holds a key.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Answers of services that are asked small questions: the whole body, decoded, and an HTTP library's error in its own
-//! words.
+//! Responses to small requests: the decoded body, the target of a redirect, and the text of an HTTP library's error. Bodies
+//! are limited.
 
 use std::io::Read;
 
@@ -8,15 +8,15 @@ use ureq::http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, LOCATION};
 use ureq::{Body, Error};
 
 use super::encoding;
-use super::said::said;
+use super::error_body::error_message;
 use crate::sys::limits;
 use crate::units::bytes_text;
 use crate::url::without_password;
 
-/// What is read of the body of an error.
+/// The part of an error's body that is read.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
-/// The body as it was before it was encoded, up to `bytes_max`.
+/// The decoded body, up to `bytes_max`.
 pub fn body(response: &mut Response<Body>, bytes_max: usize) -> Result<Vec<u8>, String> {
     let encoding = encoding::of_header(text_of(response.headers(), &CONTENT_ENCODING))?;
     let body = response.body_mut().with_config().limit(bytes_max as u64).read_to_vec();
@@ -27,20 +27,20 @@ pub fn body(response: &mut Response<Body>, bytes_max: usize) -> Result<Vec<u8>, 
     encoding.decode(body, bytes_max)
 }
 
-/// What the server said in the body of an error: its beginning is enough, and whatever came of it counts.
-pub fn said_in(response: &mut Response<Body>) -> Option<String> {
+/// The message in the body of an error. The beginning of the body is enough.
+pub fn error_message_of(response: &mut Response<Body>) -> Option<String> {
     let encoding = encoding::of_header(text_of(response.headers(), &CONTENT_ENCODING)).ok()?;
     let mut body = Vec::new();
-    // A body that ends early still says something.
+    // A body that ends early may still have the message.
     let _ = response
         .body_mut()
         .as_reader()
         .take(ERROR_BYTES_MAX)
         .read_to_end(&mut body);
-    said(&encoding.decode_opening(body))
+    error_message(&encoding.decode_opening(body))
 }
 
-/// Where an answer points to, as an absolute address if that can be known, without what may be secret in it.
+/// The target of a redirect, without password and query, made absolute with the address `asked` where possible.
 pub fn location(response: &Response<Body>, asked: &str) -> Option<String> {
     let target = text_of(response.headers(), &LOCATION).filter(|_| response.status().is_redirection())?;
     let target = without_password(target.split(['?', '#']).next().unwrap_or(target));
@@ -49,13 +49,13 @@ pub fn location(response: &Response<Body>, asked: &str) -> Option<String> {
         .find('/')
         .map_or(asked.len(), |at| scheme_ends + at);
     Some(match &target {
-        beside if beside.starts_with("//") => format!("{}{}", &asked[..scheme_ends.saturating_sub(2)], target),
-        below if below.starts_with('/') => format!("{}{target}", &asked[..path_begins]),
+        other_host if other_host.starts_with("//") => format!("{}{}", &asked[..scheme_ends.saturating_sub(2)], target),
+        path if path.starts_with('/') => format!("{}{target}", &asked[..path_begins]),
         _ => target,
     })
 }
 
-/// The error's own words, without the library's name for its kind.
+/// The text of an error, without the library's name for its kind.
 pub fn cause(error: &Error) -> String {
     match error {
         Error::Io(inner) => limits::with_advice(inner),
@@ -63,7 +63,7 @@ pub fn cause(error: &Error) -> String {
     }
 }
 
-/// A header that is no text has a value that nobody knows.
+/// The value of a header; `?` where it is not text.
 fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }

@@ -1,18 +1,18 @@
-//! The one client for small questions to HTTP services. Its limits hold also while bytes flow, a signal ends a question in
-//! whatever state it is, and nothing is sent twice.
+//! The client for small requests to HTTP services, one connection per request. Its limits also hold while bytes flow, and a
+//! termination signal ends a request in whatever state it is. Nothing is retried, and redirects are not followed.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::{Response, StatusCode};
+use ureq::http::StatusCode;
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
 };
-use ureq::{Agent, Body, Error};
+use ureq::{Agent, Body, Error, RequestBuilder};
 
 use super::trust::Authorities;
 use super::{answer, encoding};
@@ -21,59 +21,63 @@ use crate::sys::detached::run_detached;
 use crate::sys::stream::Stream;
 use crate::url::without_password;
 
-/// A head may be so long.
-pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// A list of tokens of a long text is the largest answer.
-pub const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// A question that is over takes so long at most to say so.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// The list of tokens of a long text is the largest body.
+pub const BODY_BYTES_MAX: usize = 64 << 20;
+/// How long a request whose time is over may take to end.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// How long a question may take.
+type Response = ureq::http::Response<Body>;
+
+/// How long a request may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    pub connect: Duration,
+    /// For the connection alone, name look-up not included.
+    pub connect: Option<Duration>,
     pub whole: Duration,
 }
 
-/// Asks within limits, without a proxy of the environment, which would be another machine's latency, and without following
-/// redirects, which would take a key elsewhere.
-#[derive(Debug)]
-pub struct Client {
-    agent: Agent,
-    pub limits: Limits,
-    /// Why no https server can be verified, if so.
-    untrusted: Option<String>,
-}
-
-/// What a server answered, whatever its status.
+/// A response with any status.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
-    /// Where a redirect points to.
+    /// The target of a redirect, without what may be secret in it.
     pub location: Option<String>,
-    /// Decoded. Empty where only the words of an error status could not be read.
-    pub body: Result<Vec<u8>, String>,
+    /// Decoded. Empty where the body of an error could not be read.
+    pub body: Vec<u8>,
 }
 
-/// Why there is no reply.
+/// Why there is no reply. The texts do not name the address.
 #[derive(Debug)]
-pub enum NoReply {
-    /// Nothing was sent, or the wait was ended: a whole sentence.
-    Ended(String),
-    Failed(Error),
+pub enum Failure {
+    /// Nothing was sent, or nothing came in time.
+    NoReply(String),
+    /// The response's head was fine, its body could not be read.
+    Body(String),
+    Http(Error),
+}
+
+#[derive(Debug)]
+pub struct Client {
+    pub limits: Limits,
+    agent: Agent,
+    /// Why no https server can be verified, if so.
+    trust_error: Option<String>,
 }
 
 impl Client {
     pub fn new(limits: Limits) -> Client {
-        let (tls, untrusted) = match Authorities::from_environment() {
+        let (tls, trust_error) = match Authorities::from_environment() {
             Ok(authorities) => (authorities.for_ureq(), None),
             Err(cause) => (TlsConfig::default(), Some(cause)),
         };
         let config = Agent::config_builder()
             .tls_config(tls)
-            .timeout_connect(Some(limits.connect))
+            .timeout_connect(limits.connect)
             .timeout_global(Some(limits.whole))
+            // A proxy of the environment may not reach a server on this node, and would add its own latency.
             .proxy(None)
+            // A redirect would take an API key elsewhere.
             .max_redirects(0)
             .http_status_as_error(false)
             .max_response_header_size(HEAD_BYTES_MAX)
@@ -82,64 +86,66 @@ impl Client {
         Client {
             agent: Agent::with_parts(config, connector, DefaultResolver::default()),
             limits,
-            untrusted,
+            trust_error,
         }
     }
 
-    pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Reply, NoReply> {
-        let mut request = self.agent.get(url).header("accept-encoding", encoding::ACCEPT);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        self.exchange(url, move || request.call())
+    pub fn get<'a>(&self, url: &str, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Reply, Failure> {
+        let request = with_headers(self.agent.get(url), headers);
+        self.send(url, move || request.call())
     }
 
-    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Reply, NoReply> {
-        let mut request = self.agent.post(url).header("accept-encoding", encoding::ACCEPT);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (request, body) = (request.content_type("application/json"), body.to_string());
-        self.exchange(url, move || request.send(body))
-    }
-
-    /// On a thread of its own, because looking up a name cannot be interrupted.
-    fn exchange(
+    pub fn post_json<'a>(
         &self,
         url: &str,
-        question: impl FnOnce() -> Result<Response<Body>, Error> + Send + 'static,
-    ) -> Result<Reply, NoReply> {
-        if let Some(cause) = self.untrusted.as_ref().filter(|_| url.starts_with("https:")) {
-            return Err(NoReply::Ended(cause.clone()));
+        headers: impl Iterator<Item = (&'a str, &'a str)>,
+        body: &Value,
+    ) -> Result<Reply, Failure> {
+        let headers = headers.chain([("content-type", "application/json")]);
+        let (request, body) = (with_headers(self.agent.post(url), headers), body.to_string());
+        self.send(url, move || request.send(body))
+    }
+
+    /// Sends on a thread of its own, because looking up a name cannot be interrupted.
+    fn send(
+        &self,
+        url: &str,
+        request: impl FnOnce() -> Result<Response, Error> + Send + 'static,
+    ) -> Result<Reply, Failure> {
+        if let Some(cause) = self.trust_error.as_ref().filter(|_| url.starts_with("https:")) {
+            return Err(Failure::NoReply(cause.clone()));
         }
-        let (whole, asked) = (self.limits.whole, without_password(url));
-        let limits = Deadline::after(whole + SLACK);
-        let answered = run_detached("question", &limits, move || {
-            question().map(|response| reply(response, &asked))
+        let asked = without_password(url);
+        let reply = run_detached("question", &Deadline::after(self.limits.whole + SLACK), move || {
+            read(request().map_err(Failure::Http)?, &asked)
         });
-        let answered = answered.map_err(|error| {
-            NoReply::Ended(match error.kind() {
+        reply.unwrap_or_else(|error| {
+            Err(Failure::NoReply(match error.kind() {
                 _ if is_cancelled(&error) => "the run was ended".to_owned(),
-                ErrorKind::TimedOut => format!("timeout: no answer within {} s", whole.as_secs_f64()),
+                ErrorKind::TimedOut => format!("timeout: no answer within {} s", self.limits.whole.as_secs_f64()),
                 _ => format!("could not ask: {error}"),
-            })
-        })?;
-        answered.map_err(NoReply::Failed)
+            }))
+        })
     }
 }
 
-fn reply(mut response: Response<Body>, asked: &str) -> Reply {
+fn with_headers<'a, B>(
+    request: RequestBuilder<B>,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+) -> RequestBuilder<B> {
+    let request = request.header("accept-encoding", encoding::ACCEPT);
+    headers.fold(request, |request, (name, value)| request.header(name, value))
+}
+
+fn read(mut response: Response, asked: &str) -> Result<Reply, Failure> {
     let status = response.status();
-    let body = match answer::body(&mut response, ANSWER_BYTES_MAX) {
-        // The status is what matters, also without its words.
-        Err(_) if !status.is_success() => Ok(Vec::new()),
-        body => body,
+    let location = answer::location(&response, asked);
+    let body = match answer::body(&mut response, BODY_BYTES_MAX) {
+        // The status says enough.
+        Err(_) if !status.is_success() => Vec::new(),
+        body => body.map_err(Failure::Body)?,
     };
-    Reply {
-        status,
-        location: answer::location(&response, asked),
-        body,
-    }
+    Ok(Reply { status, location, body })
 }
 
 #[derive(Debug)]
@@ -151,7 +157,8 @@ impl Connector for BoundedConnector {
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<BoundedTransport>, Error> {
         let limits = deadline(details.timeout);
         let addresses = &details.addrs[..];
-        let stream = Stream::connect(addresses, limits.left(), limits).map_err(|error| told(error, details.timeout))?;
+        let stream =
+            Stream::connect(addresses, limits.left(), limits).map_err(|error| ureq_error(error, details.timeout))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
         Ok(Some(BoundedTransport { stream, buffers }))
@@ -163,14 +170,14 @@ struct BoundedTransport {
     buffers: LazyBuffers,
 }
 
-/// What is left of the time that ureq gives a step.
+/// The time that ureq allows for one step.
 fn deadline(timeout: NextTimeout) -> Deadline {
-    /// Where it gives none.
+    /// Where it sets no limit.
     const LONG: Duration = Duration::from_secs(3600);
     Deadline::after((*timeout.after).min(LONG))
 }
 
-fn told(error: io::Error, timeout: NextTimeout) -> Error {
+fn ureq_error(error: io::Error, timeout: NextTimeout) -> Error {
     match error.kind() {
         ErrorKind::TimedOut => Error::Timeout(timeout.reason),
         _ => Error::Io(error),
@@ -185,21 +192,26 @@ impl Transport for BoundedTransport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         self.stream.limits = deadline(timeout);
         let output = &self.buffers.output()[..amount];
-        self.stream.write_all(output).map_err(|error| told(error, timeout))
+        self.stream
+            .write_all(output)
+            .map_err(|error| ureq_error(error, timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.stream.limits = deadline(timeout);
-        let room = self.buffers.input_append_buf();
-        if room.is_empty() {
+        let space = self.buffers.input_append_buf();
+        if space.is_empty() {
             return Err(Error::BodyStalled);
         }
-        let received = self.stream.read_stamped(room).map_err(|error| told(error, timeout))?;
+        let received = self
+            .stream
+            .read_stamped(space)
+            .map_err(|error| ureq_error(error, timeout))?;
         self.buffers.input_appended(received.bytes);
         Ok(received.bytes > 0)
     }
 
-    /// Every question has a connection of its own.
+    /// Connections are not reused.
     fn is_open(&mut self) -> bool {
         false
     }

@@ -1,19 +1,19 @@
-//! Compressed answers. We ask for none (`ACCEPT`), because inflating costs a client's own time; what comes compressed
-//! all the same is inflated if it is gzip, and refused by name otherwise.
+//! Compressed responses. None are asked for (`ACCEPT`), because inflating costs the client's own time. gzip that comes all
+//! the same is inflated, each byte as soon as the server has flushed it; other encodings are refused by name.
 
 use std::io::{ErrorKind, Write};
 
 use flate2::write::MultiGzDecoder;
 
-/// A message stands at the beginning.
+/// Enough for an error message, which is at the beginning.
 const OPENING_BYTES_MAX: usize = 64 << 10;
 /// The value of `accept-encoding` in every request.
 pub const ACCEPT: &str = "identity";
-/// A body is inflated in pieces of this size, so that it is at most 1 MiB over its limit before that shows: deflate makes at
-/// most 1032 bytes of one.
+/// A body is inflated in pieces of this size, so that it exceeds its limit by at most 1 MiB before that is noticed: deflate
+/// expands a byte to at most 1032.
 const PIECE_BYTES: usize = 1024;
 
-/// How the bytes of an answer are encoded.
+/// How the bytes of a body are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Identity,
@@ -29,7 +29,7 @@ pub fn of_header(value: Option<&str>) -> Result<Encoding, String> {
     if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
         return Ok(Encoding::Gzip);
     }
-    let shown = super::said::one_line(name);
+    let shown = super::error_body::one_line(name);
     Err(format!(
         "the answer is compressed (Content-Encoding: {shown}) although it was asked for as it is; switch compression off in \
          the server or in the proxy before it"
@@ -37,7 +37,7 @@ pub fn of_header(value: Option<&str>) -> Result<Encoding, String> {
 }
 
 impl Encoding {
-    /// A whole body as it was before it was encoded, if that is no longer than `bytes_max`.
+    /// The decoded body, if it is no longer than `bytes_max`.
     pub fn decode(self, body: Vec<u8>, bytes_max: usize) -> Result<Vec<u8>, String> {
         // An answer without a body may have the header too.
         if self == Encoding::Identity || body.is_empty() {
@@ -57,7 +57,7 @@ impl Encoding {
         Ok(out)
     }
 
-    /// What can be known from the beginning of a body, which may be damaged.
+    /// Decodes as much as possible of the beginning of a body, which may be damaged.
     pub fn decode_opening(self, body: Vec<u8>) -> Vec<u8> {
         if self == Encoding::Identity {
             return body;
@@ -74,7 +74,7 @@ impl Encoding {
     }
 }
 
-/// Inflates gzip as it comes, of one member or of several: some servers write one for each event.
+/// Inflates gzip as it arrives, with one member or several: some servers write one for each event.
 #[derive(Debug)]
 pub struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
@@ -89,15 +89,15 @@ impl Default for Gunzip {
 }
 
 impl Gunzip {
-    /// Appends everything that can be known from the bytes so far: at most 1032 bytes for each one that was fed.
+    /// Appends everything that the bytes so far decode to: at most 1032 bytes for each one that was fed.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        // Only a flush gives out what the decoder has in its own buffer.
+        // Without a flush, decoded bytes stay in the decoder's own buffer.
         let fed = self.decoder.write_all(bytes).and_then(|()| self.decoder.flush());
         out.append(self.decoder.get_mut());
         fed.map_err(|_| "the answer says that it is gzip (Content-Encoding), and its bytes are not".to_owned())
     }
 
-    /// Checks that nothing is missing after the last byte.
+    /// Fails when the stream is incomplete.
     pub fn end(mut self, out: &mut Vec<u8>) -> Result<(), String> {
         let ended = self.decoder.try_finish();
         out.append(self.decoder.get_mut());

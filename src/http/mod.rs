@@ -1,11 +1,11 @@
-//! What all clients of HTTP services share, whatever the service.
+//! What all clients of HTTP services, and the mocks of such services, share.
 
 pub mod answer;
 pub mod client;
 pub mod encoding;
+pub mod error_body;
 pub mod head;
 pub mod prometheus;
-pub mod said;
 #[cfg(test)]
 pub mod testing;
 pub mod trust;

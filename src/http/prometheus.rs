@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// Pages are at most this long; vLLM's have 0.1 MiB.
+/// A page of vLLM has 0.1 MiB.
 pub const PAGE_BYTES_MAX: usize = 16 << 20;
-/// The end of a page of OpenMetrics; nothing behind it belongs to it.
+/// Ends a page of OpenMetrics.
 const END: &str = "# EOF";
 
 type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -19,8 +19,8 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// The samples of counter `name` with this label (any without one), added up; nothing where the page has none. An error says
-/// which line is not what a counter's must be: a sum without it would pass for the whole.
+/// The sum of the samples of counter `name` that have `label`, or of all its samples; `None` where the page has none. An
+/// error names a line that is not a valid sample of a counter: a sum without it would look complete.
 pub fn counter(page: &str, name: &str, label: Option<(&str, &str)>) -> Result<Option<f64>, String> {
     let mut sum = None;
     let mut seen = HashSet::new();
@@ -58,12 +58,12 @@ pub fn counter(page: &str, name: &str, label: Option<(&str, &str)>) -> Result<Op
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// Whether a character goes on with a metric's name.
+/// Whether a character may be part of a metric's name.
 fn in_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | ':')
 }
 
-/// What is left of a line.
+/// The rest of a line.
 struct Reader<'a>(&'a str);
 
 impl<'a> Reader<'a> {
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty().then_some(Sample { name, labels, value })
     }
 
-    /// Numbers that follow a value or a time are set apart by blanks, which go too.
+    /// A value, and the time that may follow it.
     fn value(&mut self) -> Option<f64> {
         let value = self.number()?;
         if !self.0.is_empty() && !self.0.starts_with('#') {
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         rest.is_some()
     }
 
-    /// A name that stands without quotes, and the blanks behind it.
+    /// A name without quotes, and the blanks behind it.
     fn name(&mut self, belongs: fn(char) -> bool) -> Option<&'a str> {
         let end = self.0.find(|c| !belongs(c)).unwrap_or(self.0.len());
         let (name, rest) = self.0.split_at(end);
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         Some(name)
     }
 
-    /// What is in braces, if there are any: a metric's name in quotes, and labels. The outer nothing is for what is wrong.
+    /// The metric's name in quotes and the labels inside braces, if there are any. The outer `None` is a syntax error.
     fn labels(&mut self) -> Option<Option<(Option<Cow<'a, str>>, Labels<'a>)>> {
         if !self.take('{') {
             return Some(None);
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
             } else {
                 return None;
             }
-            // A comma may stand behind the last one too.
+            // The last label may have a comma behind it too.
             if self.take(',') {
                 self.blanks();
             } else if !self.0.starts_with('}') {
@@ -195,7 +195,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the quote is that ends a text.
+/// The position of the quote that ends a text.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {

@@ -1,4 +1,4 @@
-//! A server for unit tests that gives every question the same bytes, whatever they are.
+//! A server for unit tests that answers every request with the same bytes.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// A server that gives every question these bytes; its address, and what it was asked.
+/// Starts a server with this answer; returns its address and the heads of the requests that it gets.
 pub fn server(answer: impl Into<Vec<u8>>) -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -27,7 +27,7 @@ pub fn server(answer: impl Into<Vec<u8>>) -> (String, Receiver<String>) {
     (url, asked)
 }
 
-/// A whole answer; `headers` are lines.
+/// A complete response; `headers` are lines, each with its line end.
 pub fn with_body(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");

@@ -19,6 +19,8 @@ const FOLDERS: &str = "SSL_CERT_DIR";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Files of one folder that are read; a distribution has about 150 authorities, each in two names.
 const FOLDER_FILES_MAX: usize = 2000;
+/// Bytes of one folder's files.
+const FOLDER_BYTES_MAX: usize = 16 << 20;
 
 /// The authorities that a certificate must lead to.
 #[derive(Clone, Debug)]
@@ -47,8 +49,7 @@ impl Authorities {
 
     /// The authorities of a PEM file alone, each of which must be usable. The error is the reason, without the file's name.
     pub fn from_pem(path: &Path) -> Result<Authorities, String> {
-        let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
         let found = read.map_err(|error| error.to_string())?;
         let mut roots = RootCertStore::empty();
         for certificate in &found {
@@ -85,7 +86,7 @@ impl Authorities {
 }
 
 fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    certificates(path).map_err(|why| {
+    read(path).and_then(|text| certificates(&text)).map_err(|why| {
         format!(
             "{FILE} {} cannot be used: {why}; name a PEM file of authorities there, or unset it",
             path.display()
@@ -106,13 +107,16 @@ fn from_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         .take(FOLDER_FILES_MAX)
         .filter_map(|entry| Some(entry.ok()?.path()));
     let mut found: Vec<CertificateDer<'static>> = Vec::new();
-    for certificate in paths
-        .filter(|path| path.is_file())
-        .filter_map(|path| certificates(&path).ok())
-        .flatten()
-    {
-        if !found.contains(&certificate) {
-            found.push(certificate);
+    let mut bytes = 0;
+    for text in paths.filter(|path| path.is_file()).filter_map(|path| read(&path).ok()) {
+        bytes += text.len();
+        if bytes > FOLDER_BYTES_MAX {
+            return Err(refused("its files are larger than 16 MiB".into()));
+        }
+        for certificate in certificates(&text).unwrap_or_default() {
+            if !found.contains(&certificate) {
+                found.push(certificate);
+            }
         }
     }
     match found.is_empty() {
@@ -121,10 +125,13 @@ fn from_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// Those of a bundle: blocks that are broken or no certificate are passed over, as OpenSSL does, but one must be usable.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&text).flatten().collect();
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())
+}
+
+/// Those of a bundle: blocks that are broken or no certificate are passed over, as in OpenSSL, but one must be usable.
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(text).flatten().collect();
     if RootCertStore::empty()
         .add_parsable_certificates(found.iter().cloned())
         .0
@@ -135,7 +142,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(found)
 }
 
-/// What to do about a server that is not believed, by the words of the TLS library's error.
+/// What to do about a certificate that is refused, by the words of the TLS library's error.
 pub fn advice(error: &str) -> &'static str {
     if error.contains("UnknownIssuer") {
         "; name its authority's PEM file in SSL_CERT_FILE"
@@ -167,12 +174,12 @@ mod tests {
 
     #[test]
     fn a_broken_certificate_is_passed_over_in_a_bundle_and_refused_alone() {
-        let path = std::env::temp_dir().join(format!("lmcache-bench-trust-{}.pem", std::process::id()));
-        let good = std::fs::read_to_string(golden("authority.pem")).unwrap();
+        let path = env::temp_dir().join(format!("lmcache-bench-trust-{}.pem", std::process::id()));
+        let good = fs::read_to_string(golden("authority.pem")).unwrap();
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        std::fs::write(&path, format!("{broken}{good}")).unwrap();
+        fs::write(&path, format!("{broken}{good}")).unwrap();
         let (bundle, alone) = (from_file(&path), Authorities::from_pem(&path));
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         assert_eq!(Authorities::Named(bundle.unwrap()).roots().len(), 1);
         assert!(alone.is_err());
     }
@@ -190,6 +197,23 @@ mod tests {
             let text = from_folder(Path::new(&golden(folder))).unwrap_err();
             assert!(text.starts_with("SSL_CERT_DIR /") && text.contains(why), "{text}");
         }
+    }
+
+    #[test]
+    fn the_files_of_a_folder_have_a_common_limit() {
+        let folder = env::temp_dir().join(format!("lmcache-bench-authorities-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(golden("authority.pem"), folder.join("authority.pem")).unwrap();
+        let fill = |files: usize| {
+            for n in 0..files {
+                let file = fs::File::create(folder.join(format!("{n}"))).unwrap();
+                file.set_len(FILE_BYTES_MAX).unwrap();
+            }
+            from_folder(&folder)
+        };
+        assert_eq!(fill(15).unwrap().len(), 1);
+        assert!(fill(16).unwrap_err().contains("larger than 16 MiB"));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Imitations of the peers with exact schedules, for trying out, for self-checks and for tests.
+//! Mocks of an engine and a cache server with exact delays, for trying things out, for self-checks and for tests.
 
 use crate::cli::command::Command;
 

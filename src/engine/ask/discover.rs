@@ -1,17 +1,17 @@
-//! What a run can find out by itself: the model that the engine serves, and the tokens per GB from a running LMCache
-//! server.
+//! Settings that a run can find out by itself: the model that the engine serves, and the tokens per GB of KV cache from a
+//! running LMCache server. Nothing is guessed: what a server does not say is an error.
 
 use serde_json::{Map, Value};
 
 use super::http::{Asker, PATIENT, Reached, Unanswered};
 use crate::engine::api_key::ApiKey;
-use crate::http::said::{one_line, said_in};
+use crate::http::error_body::{error_message_in, one_line};
 use crate::url::with_scheme;
 
 /// The reference's GB.
 const GIB: u64 = 1 << 30;
 
-/// Where the engine is: the address that requests start with, and the key for it.
+/// The engine's address, with `/v1`, and its key.
 #[derive(Clone, Copy)]
 pub struct Engine<'a> {
     pub base_url: &'a str,
@@ -19,7 +19,7 @@ pub struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// The address of the list of models, and what came of asking for it.
+    /// The address of the list of models, and the list.
     fn models(&self) -> (String, Result<Value, Unanswered>) {
         let url = format!("{}/models", self.base_url);
         let answer = Asker::of_engine(self.key, PATIENT).get_json(&url);
@@ -30,10 +30,10 @@ impl Engine<'_> {
     pub fn first_model(&self) -> Result<String, String> {
         let (url, answer) = self.models();
         let answer = answer.map_err(|cause| {
-            // Where nothing else will be answered either, a name is no help.
+            // The name of a model is no help where every request fails.
             let instead = match cause.reached {
                 Reached::Server => ", or pass --model",
-                Reached::Nobody | Reached::Doorkeeper => "",
+                Reached::Nobody | Reached::Gateway => "",
             };
             format!("Failed to fetch models from {url}: {cause}{instead}")
         })?;
@@ -49,10 +49,10 @@ impl Engine<'_> {
     }
 }
 
-/// An error says in what the answer is not a list of models, if it is not simply empty.
+/// An error says why the answer is not a list of models; it is empty for an empty list.
 pub(crate) fn first_id(answer: &Value) -> Result<String, String> {
     let Some(entries) = answer["data"].as_array() else {
-        let said = said_in(answer).unwrap_or_default();
+        let said = error_message_in(answer).unwrap_or_default();
         return Err(match answer.get("data") {
             Some(Value::Null) => String::new(),
             _ => format!(", whose answer has no list \"data\" ({said})"),
@@ -82,14 +82,15 @@ pub(crate) fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, S
     Ok(names.filter(|name| !name.is_empty() && name != model).collect())
 }
 
-/// Tokens that a GB of KV cache holds for `model`, by its layout in the LMCache server. The engine is asked only when that
-/// server knows no such name: engines serve a model under any name, and LMCache knows the one that it was loaded from.
+/// Tokens per GB of KV cache for `model`, from its layout in the LMCache server. Engines serve a model under any name, and
+/// LMCache knows the one that it was loaded from; so the engine is asked for other names if that server does not know this
+/// one.
 pub fn tokens_per_gb(lmcache_url: &str, model: &str, engine: Engine) -> Result<i64, String> {
     let url = status_url(lmcache_url);
     let status = Asker::of_lmcache(PATIENT).get_json(&url).map_err(|cause| {
         let what = match cause.reached {
             Reached::Nobody => "Cannot connect to LMCache server",
-            Reached::Doorkeeper | Reached::Server => "Cannot use the LMCache server",
+            Reached::Gateway | Reached::Server => "Cannot use the LMCache server",
         };
         format!("{what} at {url}: {cause}, or give --tokens-per-gb-kvcache")
     })?;
@@ -149,7 +150,7 @@ fn tokens_of(entry: &Value, model: &str) -> Result<i64, String> {
     let bytes = bytes.ok_or_else(|| {
         format!("cache_size_per_token not available for model {model:?}; give --tokens-per-gb-kvcache instead")
     })?;
-    // The size is that of one rank.
+    // The size is per rank.
     let ranks = entry["world_size"].as_u64().unwrap_or(1).max(1);
     match GIB / bytes.saturating_mul(ranks) {
         0 => Err(format!(

@@ -1,4 +1,5 @@
-//! Questions to servers outside the measured time: which models, which cache layout, what their counters say.
+//! Small requests to servers outside the measured time: models, cache layout, counters. A run does not fail because of an
+//! answer that it can do without.
 
 pub mod discover;
 pub mod http;

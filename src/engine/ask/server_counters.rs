@@ -1,6 +1,5 @@
-//! What the servers' own counters say about where prompt tokens came from: vLLM's page of metrics, and an LMCache server's
-//! if its address is known. Read before and after the measured phase, never inside it; a server without these counters is
-//! no error.
+//! Where prompt tokens came from, by the servers' own counters: vLLM's page of metrics, and the LMCache server's if its
+//! address is known. They are read before and after the measured phase, not during it. A server without them is no error.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +14,9 @@ const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
 const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
 const HIT_L1: &str = "lmcache_mp_lookup_hit_l1_tokens_total";
 const HIT_L2: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
-/// No servers together look up or compute more.
+/// More than all servers together look up or compute.
 const TOKENS_PER_S_MAX: f64 = 1e9;
-/// What is counted at the server, with key and label of the report.
+/// Label value or metric name at the server; key and label in the report.
 type Row = (&'static str, &'static str, &'static str);
 
 /// The label values of `BY_SOURCE`.
@@ -41,16 +40,15 @@ pub struct ServerCounters {
     key: ApiKey,
 }
 
-/// Counters at one moment, by their key in the report. What a server does not have is absent.
+/// Counters at one moment, by their key in the report. Those that a server does not have are absent.
 pub(crate) type Counts = BTreeMap<&'static str, f64>;
 
-/// The counters of both servers at one moment; nothing of a server that has no such page or did not answer, which is not the
-/// same as 0.
+/// The counters of both servers at one moment; `None` for a server that has no such page or did not answer.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     engine: Option<Counts>,
     cache: Option<Counts>,
-    /// Pages that did not come and counters that are none, each with its address and the cause.
+    /// Pages and counters that could not be read, each with its address and the cause.
     pub unanswered: Vec<String>,
 }
 
@@ -70,7 +68,7 @@ impl ServerCounters {
         self.ask(true, true)
     }
 
-    /// Asks the servers that answered before; a difference to nothing is of no use.
+    /// Reads from the servers that answered before, since only their counters give a difference.
     pub fn read_again(&self, before: &Snapshot) -> Snapshot {
         self.ask(before.engine.is_some(), before.cache.is_some())
     }
@@ -79,12 +77,12 @@ impl ServerCounters {
         let mut snapshot = Snapshot::default();
         if engine {
             let page = Asker::of_engine(&self.key, BRIEF).get_page(&self.engine_url);
-            // The engine answers requests, so its address is right whatever became of this page.
+            // The engine answers requests, so advice about its address would be wrong.
             let page = page.map_err(|why| why.cause);
             snapshot.engine = snapshot.counts(&self.engine_url, page, sources);
         }
         if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
-            // The key is the engine's; another server has no business with it.
+            // The key is for the engine only.
             let page = Asker::of_lmcache(BRIEF).get_page(url).map_err(|why| why.to_string());
             snapshot.cache = snapshot.counts(url, page, tiers);
         }
@@ -93,7 +91,7 @@ impl ServerCounters {
 }
 
 impl Snapshot {
-    /// What `read` finds on the page that came.
+    /// The counters that `read` finds on a page.
     fn counts(
         &mut self,
         url: &str,
@@ -136,7 +134,7 @@ fn counts(rows: [Row; 3], read: impl Fn(&str) -> Result<Option<f64>, String>) ->
     for (what, key, _) in rows {
         match read(what) {
             Ok(count) => counts.extend(count.map(|count| (key, count))),
-            // One line can spoil several.
+            // One bad line can affect several counters.
             Err(why) if problems.contains(&why) => {}
             Err(why) => problems.push(why),
         }
@@ -147,9 +145,9 @@ fn counts(rows: [Row; 3], read: impl Fn(&str) -> Result<Option<f64>, String>) ->
 /// What was counted between two moments.
 #[derive(Debug, Default)]
 pub struct Counted {
-    /// Nothing when no server counts.
+    /// `None` when no server counts.
     pub section: Option<Section>,
-    /// Counters that grew by more than any server can do, each with by how much; they are not in the section.
+    /// Counters that grew by more than any server can do, each with its growth; they are not in the section.
     pub impossible: Vec<String>,
 }
 
@@ -167,7 +165,7 @@ impl Counted {
         counted
     }
 
-    /// One server's. Without either moment the difference is unknown.
+    /// The entries of one server. Without both moments the difference is unknown.
     fn entries(
         &mut self,
         rows: &'static [Row],
@@ -185,7 +183,7 @@ impl Counted {
                 self.impossible.push(format!("{key} {grew:.3e}"));
                 return None;
             }
-            // A server that was started anew in between counts from 0 again and tells nothing.
+            // A server that was restarted in between counts from 0 again.
             (grew >= 0.0).then(|| Entry::count(*key, *label, grew.round() as u64))
         };
         rows.iter().filter_map(entry).collect()

@@ -10,7 +10,7 @@ use super::repeat::ChunkReader;
 use super::sse::Event;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::timestamp::Stamp;
-use crate::http::said::one_line;
+use crate::http::error_body::one_line;
 use crate::python::json;
 
 const DONE: &[u8] = b"[DONE]";

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::counts::{self, Usage};
 use super::ending;
 use crate::engine::failure::{Failure, FailureClass};
-use crate::http::said::{one_line, said_in};
+use crate::http::error_body::{error_message_in, one_line};
 use crate::python::json;
 use crate::python::value::is_true;
 
@@ -264,7 +264,7 @@ fn is_error(event: &Map<String, Value>) -> bool {
 
 /// The failure that an error event describes; its data may be JSON, text or nothing.
 pub fn error_event(said: &Value) -> Failure {
-    let text = said_in(said).unwrap_or_else(|| "the engine sent an error event without a text".to_owned());
+    let text = error_message_in(said).unwrap_or_else(|| "the engine sent an error event without a text".to_owned());
     Failure::new(FailureClass::StreamBroken, text)
 }
 

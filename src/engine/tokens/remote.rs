@@ -1,4 +1,5 @@
-//! Token counts from the engine's own `/tokenize`: vLLM's and SGLang's form and llama.cpp's in one request.
+//! Token counts from the engine's own `/tokenize`, in one request of the form of vLLM and SGLang and that of llama.cpp. Used
+//! only outside the measured time.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::{Asker, PATIENT, Reached};
-use crate::http::said::said_in;
+use crate::http::error_body::error_message_in;
 use crate::python::json;
 
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct EngineTokenizer {
 }
 
 impl EngineTokenizer {
-    /// Finds out whether the engine counts tokens.
+    /// Fails when the engine does not count tokens.
     pub fn connect(base_url: &str, model: &str, key: &ApiKey) -> Result<EngineTokenizer, String> {
         let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
         let engine = EngineTokenizer {
@@ -43,14 +44,14 @@ impl EngineTokenizer {
         let answer = answer.map_err(|why| match why.reached {
             // Many engines have no such endpoint, and are the right ones all the same.
             Reached::Server => format!("{} does not count tokens: {}", self.url, why.cause),
-            Reached::Nobody | Reached::Doorkeeper => format!("{} could not be asked for tokens: {why}", self.url),
+            Reached::Nobody | Reached::Gateway => format!("{} could not be asked for tokens: {why}", self.url),
         })?;
         answer.map_err(|said| format!("{} answered without a count or a list of tokens ({said})", self.url))
     }
 }
 
-/// The count that an answer gives, or what it says instead. A list of tokens, which is forty times its text in memory as a
-/// value, is only counted.
+/// The count that an answer gives, or its message. A list of tokens is counted without keeping it: as a JSON value it takes
+/// forty times its text.
 fn tally(text: &[u8]) -> Result<Result<u64, String>, serde_json::Error> {
     if let Ok(Tally { count, tokens }) = serde_json::from_slice(json::without_mark(text))
         && let Some(count) = count.or(tokens.map(|Length(tokens)| tokens))
@@ -58,7 +59,7 @@ fn tally(text: &[u8]) -> Result<Result<u64, String>, serde_json::Error> {
         return Ok(Ok(count));
     }
     let answer = json::loads(text)?;
-    Ok(counted(&answer).ok_or_else(|| said_in(&answer).unwrap_or_default()))
+    Ok(counted(&answer).ok_or_else(|| error_message_in(&answer).unwrap_or_default()))
 }
 
 /// The usual form of an answer.
@@ -68,7 +69,7 @@ struct Tally {
     tokens: Option<Length>,
 }
 
-/// How long a list is, whatever is in it.
+/// The length of a list of anything.
 struct Length(u64);
 
 impl<'de> Deserialize<'de> for Length {

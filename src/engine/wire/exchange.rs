@@ -27,7 +27,7 @@ use crate::engine::stream::sse::Decoder;
 use crate::engine::timestamp::Stamp;
 use crate::engine::workload::Request;
 use crate::http::answer;
-use crate::http::said::{one_line, said};
+use crate::http::error_body::{error_message, one_line};
 use crate::http::trust;
 
 /// Size of one read of an answer's body; token events are much smaller.
@@ -297,7 +297,7 @@ impl Exchanger {
                 let base = location.strip_suffix("/chat/completions").unwrap_or(&location);
                 Some(format!("it points to {location}; give {base} as --engine-url"))
             }
-            None => answer::said_in(response),
+            None => answer::error_message_of(response),
         };
         let text = match message {
             Some(message) => format!("Error code: {status} - {message}"),
@@ -319,7 +319,7 @@ impl Exchanger {
             _ if opening.trim_ascii().is_empty() => return Ok(()),
             _ => "the engine's answer holds no event".to_owned(),
         };
-        let text = match said(opening) {
+        let text = match error_message(opening) {
             Some(said) => format!("{what}: {said}"),
             None => what,
         };

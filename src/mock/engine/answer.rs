@@ -1,4 +1,4 @@
-//! One answer on its way: which bytes go out next and when the ones after them are due.
+//! One answer being sent: the bytes to write next, and when those after them are due. Uses no socket and no clock.
 
 use super::events::Shape;
 use super::fault::{Break, Role};
@@ -6,7 +6,7 @@ use super::http::LAST_CHUNK;
 use super::record::{Outcome, Served, Tally};
 use super::schedule::Schedule;
 
-/// What happens once everything was written.
+/// What to do once everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     KeepAlive,
@@ -137,7 +137,7 @@ impl Answer {
         }
     }
 
-    /// Appends what is to be written at `now_ns`, because `due_ns` has come, and says what follows.
+    /// Appends the bytes that were due at `due_ns` and are written at `now_ns`; returns what follows.
     pub fn fill(&mut self, due_ns: u64, now_ns: u64, out: &mut Vec<u8>) -> Step {
         let step = match self.head_sent < self.head.len() {
             true => self.fill_head(due_ns, now_ns, out),
@@ -216,7 +216,7 @@ impl Answer {
         }
     }
 
-    /// Whether the write that was filled last carried the first or the last token.
+    /// Records the end of a write that carried the first or the last token.
     pub fn note_written(&mut self, before_ns: u64, after_ns: u64) {
         if self.served.first_token_ns == before_ns && self.served.first_token_sent_ns == 0 {
             self.served.first_token_sent_ns = after_ns;
@@ -250,7 +250,7 @@ impl Stream {
         }
     }
 
-    /// Whatever follows the tokens without a delay; the rest when its time has come.
+    /// Appends what follows the tokens without a delay; returns when the rest is due.
     fn after_tokens(&mut self, due_ns: u64, after: After, out: &mut Vec<u8>) -> Step {
         let faults = &self.shape.faults;
         if self.part == Part::Tokens {

@@ -1,4 +1,4 @@
-//! What a client asks for: the bodies of chat completions, completions and tokenize.
+//! The request bodies of chat completions, completions and tokenize.
 
 use serde::Deserialize;
 
@@ -53,7 +53,7 @@ enum Prompt {
     Texts(Vec<String>),
 }
 
-/// Numbers for what a chat template would add. Above every vocabulary.
+/// Ids of the tokens that a chat template would add, above every vocabulary.
 const ROLE_TOKEN: u32 = 0xffff_ff00;
 const END_TOKEN: u32 = 0xffff_ff01;
 const ANSWER_TOKEN: u32 = 0xffff_ff02;
@@ -74,11 +74,11 @@ impl Body {
             .unwrap_or(false)
     }
 
-    /// The count with every event, as vLLM and SGLang give it; without `include_usage` they ignore the wish.
+    /// Usage in every event, as in vLLM and SGLang, which ignore the option without `include_usage`.
     pub fn wants_running_usage(&self) -> bool {
         let options = self.stream_options.as_ref();
-        let wish = options.and_then(|options| options.continuous_usage_stats);
-        wish.unwrap_or(false) && self.wants_usage()
+        let continuous = options.and_then(|options| options.continuous_usage_stats);
+        continuous.unwrap_or(false) && self.wants_usage()
     }
 
     /// Tokens to answer with: what was asked for, or `default`; at most `eos_after` unless that is to be ignored.
@@ -96,7 +96,7 @@ impl Body {
         })
     }
 
-    /// The texts of the prompt in order, to look for words that are meant for the mock.
+    /// The texts of the prompt in order; they may hold faults for the mock.
     pub fn texts(&self) -> Vec<&str> {
         let mut texts: Vec<&str> = Vec::new();
         for message in self.messages.iter().flatten() {

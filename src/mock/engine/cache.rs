@@ -1,11 +1,10 @@
-//! A prefix cache in three tiers, as vLLM with LMCache behind it has: blocks in HBM, chunks in DRAM and on disk, each
-//! the least recently used first to go. Everything computed is written through to every tier. It holds hashes and no
-//! data.
+//! A prefix cache in three tiers, as in vLLM with LMCache: blocks in HBM, chunks in DRAM and on disk, each with
+//! least-recently-used eviction. Everything computed is written through to every tier. It holds hashes, no data.
 
 use super::lru::Lru;
 use super::record::Sources;
 
-/// How much each tier holds, in tokens; 0 is a tier that is not there.
+/// Capacity of each tier in tokens; 0 means that there is no such tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSizes {
     pub hbm_tokens: u64,
@@ -75,8 +74,8 @@ impl PrefixCache {
         sources
     }
 
-    /// Takes note of use, the end of the prompt first, as vLLM and LMCache do: then the end is forgotten first, and the
-    /// beginning, which alone is still of use, stays longer.
+    /// Marks the prompt as used, its end first, as vLLM and LMCache do: then the end is evicted first. A prefix is of use
+    /// without its end, but not the reverse.
     fn keep(&mut self, tokens: &[u32], blocks: &[u64], chunks: &[u64]) {
         for hash in blocks.iter().rev() {
             self.hbm.touch(*hash);
@@ -125,7 +124,7 @@ fn digit(token: u32) -> u64 {
     (u64::from(token) + 1).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
-/// A polynomial over the tokens, so that a window of them can be moved on by one.
+/// A polynomial over the tokens, so that a window can move on by one token.
 fn content(tokens: &[u32]) -> u64 {
     tokens.iter().fold(0, |hash: u64, token| {
         hash.wrapping_mul(BASE).wrapping_add(digit(*token))

@@ -1,4 +1,4 @@
-//! The settings of a mock engine, checked against one another.
+//! The settings of a mock engine, checked against one another. Nothing is opened here.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::schedule::Pace;
 use crate::error::Error;
 use crate::mock::engine::flags::MockEngineArgs;
 
-/// Everything that `mock engine` was told. `Config::default()` is a fast engine on a free port of the loopback interface.
+/// All settings of `mock engine`. `Config::default()` is a fast engine on a free port of the loopback interface.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub host: String,
@@ -99,19 +99,17 @@ impl Config {
             max_model_len: whole("max-model-len", args.max_model_len, 1, TOKENS_MAX)?,
             pace,
             default_tokens: whole("default-tokens", args.default_tokens, 1, super::ask::ANSWER_TOKENS_MAX)?,
-            eos_after: match args.eos_after {
-                None => None,
-                Some(tokens) => Some(whole("eos-after", tokens, 1, super::ask::ANSWER_TOKENS_MAX)?),
-            },
+            eos_after: (args.eos_after)
+                .map(|tokens| whole("eos-after", tokens, 1, super::ask::ANSWER_TOKENS_MAX))
+                .transpose()?,
             tokens_per_event: whole("tokens-per-event", args.tokens_per_event, 1, 1024)?,
             events_per_write: whole("events-per-write", args.events_per_write, 1, 1024)?,
             tokenizer: args.tokenizer.clone(),
             api_key: args.api_key.clone(),
             cache: cache_sizes(args)?,
-            tokens_per_gb: match args.tokens_per_gb {
-                None => None,
-                Some(tokens) => Some(whole("tokens-per-gb", tokens, 1, 1 << 30)?),
-            },
+            tokens_per_gb: (args.tokens_per_gb)
+                .map(|tokens| whole("tokens-per-gb", tokens, 1, 1 << 30))
+                .transpose()?,
             log: args.log.clone(),
             log_events: args.log_events,
             faults,

@@ -1,4 +1,4 @@
-//! One client's connection: bytes in until a request is whole, bytes out as far as the kernel takes them.
+//! One client's connection: reads until a request is complete, writes as far as the kernel takes bytes. Nothing waits.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use super::http::{self, BODY_BYTES_MAX, HEAD_BYTES_MAX, Head, Refusal};
 use super::service::Arrival;
 use crate::sys::{poll, socket};
 
-/// Room that an idle connection keeps for its next request.
+/// Capacity of the input buffer that an idle connection keeps.
 const INPUT_BYTES_KEPT: usize = 64 << 10;
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Connection {
     stamp: Option<Arrival>,
 }
 
-/// What a read brought.
+/// The outcome of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     Some,
@@ -56,12 +56,13 @@ impl Connection {
             Ok(received) => {
                 self.stamp = Some(arrival(received.kernel_wall_ns));
                 self.input.extend_from_slice(&buffer[..received.bytes]);
-                let room = match &self.head {
+                let bytes_max = match &self.head {
                     Some(head) => head.head_bytes + head.body_bytes + HEAD_BYTES_MAX,
                     None => HEAD_BYTES_MAX + BODY_BYTES_MAX,
                 };
-                // More than one request ahead of its answer: nobody needs that.
-                let too_much = self.answer.is_some() && self.input.len() > HEAD_BYTES_MAX || self.input.len() > room;
+                // Requests are not pipelined beyond one.
+                let too_much =
+                    self.answer.is_some() && self.input.len() > HEAD_BYTES_MAX || self.input.len() > bytes_max;
                 if too_much { Read::Closed } else { Read::Some }
             }
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
@@ -81,7 +82,7 @@ impl Connection {
                 && head.expects_continue
                 && self.input.len() < head.head_bytes + head.body_bytes
             {
-                // A client that gets nothing here sends its body all the same, a second later.
+                // Without this line a client sends its body a second later.
                 let _ = (&self.stream).write(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
         }
@@ -101,12 +102,12 @@ impl Connection {
         Ok(Some((head, body, arrival)))
     }
 
-    /// When the last read's last byte came.
+    /// Arrival of the last byte of the last read.
     pub fn arrival(&self) -> Arrival {
         self.stamp.unwrap_or_else(|| arrival(None))
     }
 
-    /// Hands `bytes` to the kernel, `split` at a time; keeps what it does not take. False once all of it is gone.
+    /// Writes `bytes`, `split` at a time, and keeps what the kernel does not take. False once all of it is written.
     pub fn write(&mut self, bytes: &[u8], split: Option<usize>) -> io::Result<bool> {
         let piece_bytes = split.unwrap_or(usize::MAX);
         let mut done = 0;
@@ -125,7 +126,7 @@ impl Connection {
         Ok(false)
     }
 
-    /// Goes on with what the kernel did not take before. False once all of it is gone.
+    /// Writes what the kernel did not take before. False once all of it is written.
     pub fn write_rest(&mut self) -> io::Result<bool> {
         while self.written < self.output.len() {
             match (&self.stream).write(&self.output[self.written..]) {

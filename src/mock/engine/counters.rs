@@ -1,4 +1,4 @@
-//! What /metrics says: the counters of vLLM and of an LMCache server that benchmarks read, and one of our own by tier.
+//! The page `/metrics`: the counters of vLLM and of an LMCache server that benchmarks read, and one of blended tokens.
 
 use super::record::Sources;
 
@@ -11,7 +11,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Takes down one completion.
+    /// Counts one completion.
     pub fn add(&mut self, sources: &Sources, generation_tokens: u64) {
         self.requests += 1;
         self.generation_tokens += generation_tokens;
@@ -20,11 +20,11 @@ impl Counters {
         self.sources.disk += sources.disk;
         self.sources.computed += sources.computed;
         self.sources.blended += sources.blended;
-        // The engine asks the cache server about what it does not have itself.
+        // The engine looks up in the cache server what it does not have itself.
         self.lookup_tokens += sources.total() - sources.hbm;
     }
 
-    /// In Prometheus' text form.
+    /// The page in the text format of Prometheus.
     pub fn render(&self, model: &str) -> String {
         let label = model.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let model = format!("engine=\"0\",model_name=\"{label}\"");

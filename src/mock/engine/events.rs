@@ -1,4 +1,4 @@
-//! The bytes of one answer: stream events in the shape of vLLM's, or one JSON object.
+//! The bytes of one answer: stream events in the form of vLLM's, or one JSON object.
 
 use super::fault::{Faults, Field, Lines, Usage};
 use super::http::push_chunk;
@@ -64,7 +64,7 @@ impl Shape {
         )
     }
 
-    /// One event, with whatever comes before and after its data, in a chunk of its own.
+    /// One event, with the lines before and after its data, in a chunk of its own.
     fn push_event(&self, out: &mut Vec<u8>, data: &str) {
         let end = match self.faults.lines {
             Lines::Lf => "\n",
@@ -110,7 +110,7 @@ impl Shape {
         }
     }
 
-    /// Whether this event looks like every other one, so that its bytes can be made once.
+    /// Whether this event has the same bytes as all other plain ones, which are then made once.
     pub fn is_plain(&self, event: u64) -> bool {
         let special = [self.faults.malformed, self.faults.error_event];
         let own_field = !matches!(self.faults.field, Field::Content | Field::Empty);

@@ -1,5 +1,5 @@
-//! Misbehaviour on demand: a comma-separated list of words, given by `--fault`, by the request header `x-mock-fault`,
-//! or in the prompt as `[[mock:LIST]]`.
+//! Misbehaviour on demand: a comma-separated list of words, given by `--fault`, by the request header `x-mock-fault`, or in
+//! the prompt as `[[mock:LIST]]`.
 
 use crate::python::quote::quoted;
 
@@ -16,7 +16,7 @@ pub enum Break {
     Stall,
 }
 
-/// What a role event does in a chat stream.
+/// When the role is sent in a chat stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
     /// In the same write as the first token, as vLLM does.
@@ -27,7 +27,7 @@ pub enum Role {
     Absent,
 }
 
-/// What usage does in a stream.
+/// Where a stream has its usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Usage {
     /// An event of its own after the last token, if the client asked for it.
@@ -40,7 +40,7 @@ pub enum Usage {
     Every,
 }
 
-/// Which field carries the words.
+/// The field that carries the words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Field {
     #[default]
@@ -65,7 +65,7 @@ pub enum Lines {
     Cr,
 }
 
-/// Everything that can be asked for. The default is an engine that behaves.
+/// All faults. The default has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     pub breaks: Option<(Break, u64)>,

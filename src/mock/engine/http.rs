@@ -1,14 +1,14 @@
-//! HTTP/1.1 as the mock serves it: request heads within fixed bounds, and reply heads.
+//! HTTP/1.1 as a server sees it: what a request's head says, the limits on it, and the heads of replies.
 
 use crate::http::head::{self, Fault};
 use crate::units::decimal;
 
-/// Longest request head that is read.
+/// Limit on a request's head.
 pub const HEAD_BYTES_MAX: usize = 32 << 10;
-/// Longest request body: a prompt of some ten million tokens.
+/// Limit on a request's body: a prompt of some ten million tokens.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
 
-/// What a request's head says.
+/// The fields of a request's head that the mock uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub method: String,
@@ -23,11 +23,11 @@ pub struct Head {
     pub fault: Option<String>,
 }
 
-/// A request that is refused before it is understood: the status and a sentence.
+/// An invalid request: the status and a sentence of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub u16, pub String);
 
-/// The head of the request that `input` begins with; `None` until all of it is there.
+/// The head of the request that `input` begins with; `None` while it is incomplete.
 pub fn parse_head(input: &[u8]) -> Result<Option<Head>, Refusal> {
     let parsed = head::request(input, HEAD_BYTES_MAX).map_err(refusal)?;
     let Some(parsed) = parsed else { return Ok(None) };

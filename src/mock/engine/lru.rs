@@ -1,11 +1,11 @@
-//! A set of keys with room for so many, that forgets the one used longest ago.
+//! A set of keys with a capacity and least-recently-used eviction.
 
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Debug)]
 pub struct Lru {
     capacity: usize,
-    /// When each key was used last, and the keys in that order.
+    /// The last use of each key, and the keys in that order.
     used: HashMap<u64, u64>,
     order: BTreeMap<u64, u64>,
     clock: u64,
@@ -25,7 +25,7 @@ impl Lru {
         self.used.contains_key(&key)
     }
 
-    /// Marks `key` as used now, taking it in if it is new.
+    /// Marks `key` as used now, and adds it if it is new.
     pub fn touch(&mut self, key: u64) {
         if self.capacity == 0 {
             return;

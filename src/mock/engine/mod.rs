@@ -1,5 +1,5 @@
-//! `mock engine`: an OpenAI-compatible engine whose delays are exact and whose log says what really happened. One thread,
-//! one epoll, one heap of due times; `start` runs the same in the caller's process.
+//! `mock engine`: an OpenAI-compatible engine with exact delays and a log of what happened. One thread, one epoll, one heap
+//! of due times; `start` runs the same inside this process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use config::Config;
 use record::{Log, Served};
 use server::Server;
 
-/// Serves until a signal asks for the end; that is how a server ends well, so it counts as done.
+/// Serves until a termination signal, which is the normal end of a server.
 pub fn run(args: &MockEngineArgs, _started: Instant) -> Result<Status, Error> {
     let config = Config::from_args(args)?;
     let log = match &config.log {
@@ -42,7 +42,7 @@ pub fn run(args: &MockEngineArgs, _started: Instant) -> Result<Status, Error> {
         None => Log::default(),
     };
     let server = match (Server::bind(config, log), signal::received()) {
-        // What a signal broke off did not fail by itself.
+        // A failure after a signal is due to the signal.
         (Err(_), Some(signal)) => return Ok(Status::interrupted(signal)),
         (server, _) => server?,
     };
@@ -77,7 +77,7 @@ pub fn start(config: Config) -> Result<Running, Error> {
 }
 
 impl Running {
-    /// Ends it and returns what it served, in the order in which it was done.
+    /// Stops the engine; returns the records in the order in which the answers ended.
     pub fn stop(mut self) -> Result<Vec<Served>, Error> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("taken only here and in drop");
@@ -92,7 +92,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic in it was printed already; there is nobody left to tell.
+            // A panic in it was printed already.
             let _ = thread.join();
         }
     }

@@ -1,6 +1,5 @@
-//! What really happened to each request, as one JSON line: the truth that a client's numbers are compared with. All
-//! `*_ns` are CLOCK_MONOTONIC, which other processes on this machine read too; `arrival_wall_ns` is the kernel's own
-//! wall clock stamp.
+//! What happened to each request, as one JSON line that a client's figures are compared with. All `*_ns` are
+//! CLOCK_MONOTONIC, which other processes on this machine read too; `arrival_wall_ns` is the kernel's own wall clock stamp.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,7 +9,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 
-/// Lines held back while streams are busy; beyond this they are written at once.
+/// Lines are held back while streams are busy, up to this size.
 const HELD_BYTES_MAX: usize = 8 << 20;
 
 /// How an answer ended.
@@ -35,7 +34,7 @@ pub struct Sources {
     pub dram: u64,
     pub disk: u64,
     pub computed: u64,
-    /// Of those from DRAM and disk, the ones behind a prefix that was not theirs.
+    /// Those of DRAM and disk that were found behind another prefix.
     pub blended: u64,
 }
 
@@ -52,7 +51,7 @@ impl Sources {
 /// One request and its answer. Times of what never happened are 0.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Served {
-    /// Counts requests in the order in which they were complete here.
+    /// Number of the request, in the order in which requests were complete here.
     pub n: u64,
     pub id: String,
     /// The client's own `x-request-id`.
@@ -68,7 +67,7 @@ pub struct Served {
     pub arrival_wall_ns: u64,
     /// `kernel`, or `read` where the kernel gave no stamp.
     pub arrival_source: &'static str,
-    /// The last byte was read here; how far the mock was behind.
+    /// When the last byte was read; later than `arrival_ns` by the delay of the mock itself.
     pub read_ns: u64,
     /// Directly before the reply's head was handed to the kernel.
     pub headers_ns: u64,
@@ -113,7 +112,7 @@ pub struct Tally {
 }
 
 impl Served {
-    /// Takes down that a token event due at `due_ns` is about to be written at `now_ns`.
+    /// Records a token event that was due at `due_ns` and is written at `now_ns`.
     pub fn token(&mut self, tally: &mut Tally, due_ns: u64, now_ns: u64, keep: bool) {
         let late = now_ns.saturating_sub(due_ns);
         tally.late_ns += late;
@@ -136,7 +135,7 @@ impl Served {
         }
     }
 
-    /// Works out the figures over events.
+    /// Computes the figures over all events.
     pub fn finish(&mut self, tally: &Tally) {
         let us = |ns: u64| ns as f64 / 1e3;
         if self.events > 0 {
@@ -174,7 +173,7 @@ impl Log {
         })
     }
 
-    /// Records kept for whoever started the mock in its own process.
+    /// Records kept in memory, for a mock inside this process.
     pub fn in_memory() -> Log {
         Log {
             kept: Some(Vec::new()),

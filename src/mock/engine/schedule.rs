@@ -1,4 +1,4 @@
-//! When each token event is due: a pure function of the settings and of the request.
+//! When each token event is due: a pure function of the settings and the request.
 
 use super::record::Sources;
 

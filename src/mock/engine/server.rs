@@ -1,4 +1,5 @@
-//! The loop: one thread that accepts, reads, and writes each event when it is due.
+//! The event loop: one thread that accepts, reads, and writes each event when it is due. It blocks only in epoll, and at
+//! most until the next event is due.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,7 +25,7 @@ const BACKLOG: u16 = 8_192;
 /// Files beside the connections.
 const FILES_BESIDE: u64 = 64;
 const LISTENER: u64 = u64::MAX;
-/// Events written before sockets are looked at again.
+/// Events written before the sockets are polled again.
 const EVENTS_PER_TURN: usize = 64;
 /// Reads of one socket before others get their turn.
 const READS_PER_TURN: usize = 4;
@@ -38,7 +39,7 @@ const STAMPS_WAIT: Duration = Duration::from_millis(200);
 /// The log is written when nothing is due for so long.
 const QUIET_NS: u64 = 2_000_000;
 
-/// When, a number that keeps equal times in order, and which connection in which of its lives.
+/// Due time, a number that keeps equal times in order, and the connection with its generation.
 type Due = Reverse<(u64, u64, usize, u64)>;
 
 pub struct Server {
@@ -122,7 +123,7 @@ impl Server {
         Ok(self.log.into_kept())
     }
 
-    /// Writes what is due and returns for how long nothing else is.
+    /// Writes what is due; returns the time until the next event.
     fn write_due(&mut self) -> Result<u64, Error> {
         for _ in 0..EVENTS_PER_TURN {
             let now_ns = poll::monotonic_ns();
@@ -150,7 +151,7 @@ impl Server {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                // Out of descriptors or a connection that is gone again: those that exist are served on.
+                // Out of descriptors, or a connection that is already closed: the others are served on.
                 Err(_) => return Ok(()),
             };
             if self.connections.len() - self.free.len() >= CONNECTIONS_MAX {
@@ -221,7 +222,7 @@ impl Server {
         Ok(())
     }
 
-    /// Begins with the answer if a request is whole.
+    /// Starts the answer if a request is complete.
     fn begin(&mut self, slot: usize) -> Result<(), Error> {
         let Some(connection) = self.connections[slot].as_mut() else {
             return Ok(());
@@ -305,7 +306,7 @@ impl Server {
             After::Reset => {
                 if let Some(connection) = self.connections[slot].take() {
                     self.free.push(slot);
-                    // Closed either way; whether as a reset shows on the other side.
+                    // Closed in any case, as a reset if the option was set.
                     let _ = poll::close_with_reset(connection.stream);
                 }
                 Ok(())
@@ -313,7 +314,7 @@ impl Server {
         }
     }
 
-    /// Forgets a connection; an answer that was on its way goes into the log as far as it came.
+    /// Removes a connection; an unfinished answer is logged as far as it was sent.
     fn lose(&mut self, slot: usize) -> Result<(), Error> {
         let Some(connection) = self.connections[slot].take() else {
             return Ok(());

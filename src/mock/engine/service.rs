@@ -1,4 +1,4 @@
-//! The engine behind the wire: who may ask, what a request costs, what is answered and when.
+//! The engine without its sockets: checks of a request, its cost, its answer and when that is due.
 
 use super::answer::{Answer, Delivery};
 use super::ask::Body;
@@ -12,7 +12,7 @@ use super::record::{Served, Sources};
 use super::tokens::Tokenizer;
 use crate::error::Error;
 
-/// When a request came, on both clocks.
+/// When a request arrived, on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub ns: u64,
@@ -48,7 +48,7 @@ impl Service {
         })
     }
 
-    /// The answer to one whole request.
+    /// The answer to one request.
     pub fn answer(&mut self, head: &Head, body: &[u8], connection: u64, arrival: Arrival) -> Answer {
         self.requests += 1;
         let served = Served {
@@ -156,7 +156,7 @@ impl Service {
         }
     }
 
-    /// The list of faults that holds for this request, with its text for the log.
+    /// The faults of this request, with their text for the log.
     fn faults(&self, head: &Head, body: &Body) -> Result<(Faults, Option<String>), Refusal> {
         let in_prompt = body.texts().into_iter().find_map(Faults::in_prompt);
         if let Some(list) = head.fault.as_deref().or(in_prompt) {

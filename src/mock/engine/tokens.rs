@@ -1,4 +1,4 @@
-//! Text to token numbers: words and their pieces by a rule of our own, or a tokenizer.json.
+//! Text to token ids: words and their pieces by a simple rule, or by a tokenizer.json.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ const LETTERS_MAX: usize = 12;
 /// Longest run of digits that is one token.
 const DIGITS_MAX: usize = 3;
 
-/// The rule by which text is cut.
+/// How text is split.
 #[derive(Debug)]
 pub enum Tokenizer {
-    /// A blank belongs to the word after it; a word is up to 12 letters or 3 digits; any other byte is a token.
+    /// A space belongs to the word after it; a word is up to 12 letters or 3 digits; any other byte is a token.
     Words,
     File(Box<Library>),
 }
@@ -42,7 +42,7 @@ impl Tokenizer {
     pub fn push(&self, text: &str, tokens: &mut Vec<u32>) {
         match self {
             Tokenizer::Words => push_words(text.as_bytes(), tokens),
-            // A text that the file's rules cannot encode has no tokens; nothing else is known about it.
+            // A text that the tokenizer cannot encode has no tokens.
             Tokenizer::File(tokenizer) => {
                 if let Ok(ids) = tokenizer.encode(text) {
                     tokens.extend_from_slice(&ids);
@@ -68,7 +68,7 @@ fn push_words(text: &[u8], tokens: &mut Vec<u32>) {
         let length = match text.get(begin) {
             Some(byte) if letter(*byte) => run(begin, LETTERS_MAX, &letter),
             Some(byte) if byte.is_ascii_digit() => run(begin, DIGITS_MAX, &|byte| byte.is_ascii_digit()),
-            // A blank before a blank stands alone.
+            // A space before another one is a token.
             Some(b' ') | None if blank == 1 => 0,
             _ => 1,
         };

@@ -1,4 +1,5 @@
-//! The mock's memory: chunks by key and rank, with read locks, reservations and eviction of what was used longest ago.
+//! The memory of the mock server: chunks by key and rank, with read locks, reservations and least-recently-used eviction,
+//! which spares locked and reserved chunks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hasher};
@@ -8,7 +9,7 @@ use crate::server::rpc::Key;
 use crate::sys::mapping::Mapping;
 use crate::sys::shm::Segment;
 
-/// As the default of real servers.
+/// The default of real servers.
 const SLOT_ALIGN: u64 = 4096;
 
 /// A chunk of one rank: a digest of model, world size, salt and all tokens up to the chunk's end, and the rank.
@@ -49,7 +50,7 @@ struct Pool {
     free: BTreeMap<u64, u64>,
 }
 
-/// What `/status` tells.
+/// The counts in `/status`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub objects: usize,
@@ -61,7 +62,7 @@ pub struct Counts {
 
 /// Ids of the chunks that end at or before `tokens`.
 pub fn chunk_prefixes(key: &Key, tokens: u64, chunk_size: u64) -> Vec<u64> {
-    // Without keys, so equal input gives equal digests for as long as this process runs.
+    // The hasher has no random keys: equal input gives equal digests while this process runs.
     let mut hasher = DefaultHasher::new();
     hasher.write(key.model_name.as_bytes());
     hasher.write_u8(0);
@@ -96,10 +97,10 @@ impl Cache {
         })
     }
 
-    /// Takes the shared memory's name away.
+    /// Removes the name of the shared memory.
     pub fn close(&mut self) {
         if let Some(pool) = &mut self.pool {
-            // Nothing is left to do about a name that cannot be removed.
+            // Nothing can be done about a name that cannot be removed.
             let _ = pool.segment.unlink();
         }
     }
@@ -112,7 +113,7 @@ impl Cache {
         self.chunks.get(&id).is_some_and(|chunk| chunk.ready)
     }
 
-    /// Length of a chunk that somebody has locked for reading.
+    /// Length of a chunk that is locked for reading.
     pub fn readable(&self, id: ChunkId) -> Option<u64> {
         let chunk = self.chunks.get(&id)?;
         (chunk.ready && chunk.readers > 0).then_some(chunk.bytes)
@@ -131,7 +132,7 @@ impl Cache {
         }
     }
 
-    /// Sets memory aside for a chunk. False when the chunk is there already, in whatever state, or does not fit.
+    /// Reserves memory for a chunk. False when the chunk exists, in any state, or does not fit.
     pub fn reserve(&mut self, id: ChunkId, bytes: u64) -> bool {
         if self.chunks.contains_key(&id) || bytes == 0 {
             return false;
@@ -209,7 +210,7 @@ impl Cache {
         }
     }
 
-    /// Removes chunks; those that somebody reads or writes only if `force`.
+    /// Removes chunks; locked and reserved ones only if `force`.
     pub fn clear(&mut self, force: bool) {
         let ids: Vec<ChunkId> = self.chunks.keys().copied().collect();
         for id in ids {
@@ -251,7 +252,7 @@ impl Cache {
         };
         let slot = bytes.next_multiple_of(SLOT_ALIGN);
         let (&offset, &length) = pool.free.iter().find(|(_, length)| **length >= slot)?;
-        // So that a full /dev/shm is an answer and not the end of a process.
+        // A full /dev/shm is then an error, not a SIGBUS.
         pool.segment.reserve(offset as usize, slot as usize).ok()?;
         pool.free.remove(&offset);
         if length > slot {

@@ -1,5 +1,5 @@
-//! The pickle in which a server sends chunks inline: a list of tensors, each rebuilt from a storage in PyTorch's old
-//! save format. Real clients load it, so it is exactly what PyTorch writes.
+//! The pickle in which a server sends chunks inline: a list of tensors, each rebuilt from a storage in PyTorch's old save
+//! format. Real clients load it, so it is byte for byte what PyTorch writes.
 
 use crate::server::rpc::{ChunkLayout, Dtype};
 
@@ -67,7 +67,7 @@ fn integer(out: &mut Vec<u8>, value: u64) {
     }
 }
 
-/// What precedes the elements of a saved storage: magic number, version, system, the storage's record, its key, and the
+/// The prefix of a saved storage's elements: magic number, version, system, the storage's record, its key, and the
 /// number of elements.
 fn storage_head(dtype: Dtype, number: usize, elements: u64) -> Vec<u8> {
     let class = match dtype {

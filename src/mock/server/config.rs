@@ -1,13 +1,14 @@
-//! What a mock server does, checked: from typed arguments to values that cannot contradict each other.
+//! The settings of a mock server, checked against one another. Nothing is opened here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::mock::server::flags::MockServerArgs;
+use crate::server::flags::TransferMode;
 use crate::server::rpc::{Generation, Operation};
 
-/// An hour; a larger delay is a slip of the pen.
+/// One hour.
 const DELAY_MS_MAX: f64 = 3_600_000.0;
 
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Config {
     faults: Vec<Fault>,
 }
 
-/// Which operations a delay or fault is about.
+/// The operations that a delay or fault applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     All,
@@ -54,7 +55,7 @@ pub enum FaultKind {
 struct Fault {
     kind: FaultKind,
     scope: Scope,
-    /// Only the Nth request that fits, counted from 1.
+    /// Only the Nth matching request, counted from 1; `die` applies from it on.
     only: Option<u64>,
     seen: AtomicU64,
 }
@@ -100,13 +101,13 @@ impl Config {
         resolve(args).map_err(|text| Error::Usage(format!("lmcache-bench mock server: {text}")))
     }
 
-    /// How long after its request the operation is answered at the earliest.
+    /// The shortest time between the request and its answer.
     pub fn delay(&self, operation: Operation) -> Duration {
         let fits = self.delays.iter().rev().find(|(scope, _)| scope.covers(operation));
         fits.map_or(Duration::ZERO, |(_, delay)| *delay)
     }
 
-    /// Whether the operation that has just come misbehaves this way. Counts the requests that fit.
+    /// Whether this request gets the fault. Counts the matching requests.
     pub fn fault(&self, kind: FaultKind, operation: Operation) -> bool {
         let fits = self
             .faults
@@ -136,15 +137,20 @@ impl Scope {
         if text == "all" {
             return Ok(Scope::All);
         }
-        let found = OPERATIONS.iter().find(|(name, _)| *name == text);
-        found.map(|(_, operation)| Scope::One(*operation)).ok_or_else(|| {
-            let names: Vec<&str> = OPERATIONS.iter().map(|(name, _)| *name).collect();
-            format!(
-                "unknown operation '{text}'; the operations are all, {}",
-                names.join(", ")
-            )
-        })
+        let operation = named(&OPERATIONS, text);
+        operation
+            .map(Scope::One)
+            .map_err(|names| format!("unknown operation '{text}'; the operations are all, {names}"))
     }
+}
+
+/// The value of a name, or a list of all names.
+fn named<T: Copy>(table: &[(&str, T)], name: &str) -> Result<T, String> {
+    let found = table.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = table.iter().map(|(known, _)| *known).collect();
+        names.join(", ")
+    })
 }
 
 fn resolve(args: &MockServerArgs) -> Result<Config, String> {
@@ -163,7 +169,7 @@ fn resolve(args: &MockServerArgs) -> Result<Config, String> {
             "--shm-name '{name}' must have 1 to 200 characters and no slash"
         ));
     }
-    let mode = args.supported_transfer_mode.as_str();
+    let mode = args.supported_transfer_mode;
     Ok(Config {
         host: args.host.clone(),
         port: port("--port", args.port)?,
@@ -172,8 +178,8 @@ fn resolve(args: &MockServerArgs) -> Result<Config, String> {
         release: args.generation.clone(),
         chunk_size: positive("--chunk-size", args.chunk_size, 1 << 20)?,
         memory_bytes: positive("--l1-size-mb", args.l1_size_mb, 1 << 20)? << 20,
-        lmcache_driven: mode != "engine_driven",
-        engine_driven: mode != "lmcache_driven",
+        lmcache_driven: mode != TransferMode::EngineDriven,
+        engine_driven: mode != TransferMode::LmcacheDriven,
         shm_name: args.shm_name.as_ref().map(|name| format!("lmcache_l1_pool_{name}")),
         delays: args.delay.iter().map(|text| delay(text)).collect::<Result<_, _>>()?,
         faults: args.fault.iter().map(|text| fault(text)).collect::<Result<_, _>>()?,
@@ -204,12 +210,9 @@ fn fault(text: &str) -> Result<Fault, String> {
         None => (rest, Scope::All),
         Some((name, operation)) => (name, Scope::parse(operation).map_err(|why| format!("--fault: {why}"))?),
     };
-    let found = KINDS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
-        let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-        format!("unknown --fault '{name}'; the faults are {}", names.join(", "))
-    })?;
+    let kind = named(&KINDS, name).map_err(|names| format!("unknown --fault '{name}'; the faults are {names}"))?;
     Ok(Fault {
-        kind: found.1,
+        kind,
         scope,
         only,
         seen: AtomicU64::new(0),

@@ -1,4 +1,5 @@
-//! One client of the mock: frames in, one request after the other worked off, frames out.
+//! One client of the mock server: reads frames, handles one request after the other, each with at least its delay, and writes
+//! the reply. The length of messages is limited.
 
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,28 +15,28 @@ use crate::server::rpc::{Generation, Operation};
 use crate::sys::deadline::Deadline;
 use crate::sys::stream::Stream;
 
-/// Parameters of the longest operation, its id and the request id, with room to be wrong.
+/// Request id, operation id and the parameters of the longest operation, and some more for malformed messages.
 const FRAMES_MAX: usize = 16;
 /// One inline request: 4 GiB of chunks and a key.
 const MESSAGE_BYTES_MAX: u64 = (4 << 30) + (64 << 20);
 /// Longer than any test; the wait also ends with the process.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 const GREETING: Duration = Duration::from_secs(5);
-/// How long before its time a sleeping thread is woken, to be exact by spinning.
+/// A sleep ends this long before the due time; the rest is spent spinning, which is exact.
 const WAKE_EARLY: Duration = Duration::from_micros(150);
 
-/// What a message asks for.
+/// The request in a message.
 enum Asked {
     Operation(Operation),
     /// An operation that the release has but this program does not, or whose number is not known to it.
     Silence,
-    /// What ends the request thread of the release.
+    /// A message that ends the request thread of the release.
     Fatal,
 }
 
-/// Serves until the client goes, a signal comes, or the whole server is dead.
+/// Serves until the client disconnects or a signal arrives.
 pub fn serve(stream: TcpStream, service: &Mutex<Service>, dead: &AtomicBool) {
-    // However it ends, the client has gone or is not one.
+    // Whatever the error, the connection is closed.
     let _ = converse(stream, service, dead);
 }
 
@@ -50,7 +51,7 @@ fn converse(stream: TcpStream, service: &Mutex<Service>, dead: &AtomicBool) -> R
         if dead.load(Ordering::Relaxed) {
             continue;
         }
-        let Some(answered) = work_off(&frames, service, dead, arrived) else {
+        let Some(answered) = handle(&frames, service, dead, arrived) else {
             continue;
         };
         if answered.disconnect {
@@ -71,8 +72,8 @@ struct Answered {
     disconnect: bool,
 }
 
-/// The reply to a message, when it is time for it.
-fn work_off(frames: &[Vec<u8>], service: &Mutex<Service>, dead: &AtomicBool, arrived: Instant) -> Option<Answered> {
+/// Returns the reply to a message when it is due.
+fn handle(frames: &[Vec<u8>], service: &Mutex<Service>, dead: &AtomicBool, arrived: Instant) -> Option<Answered> {
     let mut service = service.lock().unwrap_or_else(PoisonError::into_inner);
     let generation = service.config.generation;
     let operation = match asked(frames, generation) {
@@ -139,7 +140,7 @@ fn message(connection: &mut Connection, wait: Deadline) -> Result<Vec<Vec<u8>>, 
         }
         let mut frame = Vec::new();
         let mut left = head.bytes;
-        // Grows with what arrives, not by what the head promises.
+        // Allocated as bytes arrive, not by the stated length.
         while left > 0 {
             let piece = connection.piece(left, wait)?;
             frame.extend_from_slice(piece);
@@ -152,7 +153,7 @@ fn message(connection: &mut Connection, wait: Deadline) -> Result<Vec<Vec<u8>>, 
     }
 }
 
-/// Sleeps most of the time and spins the rest, since a sleeping thread wakes up late.
+/// Sleeps, and spins at the end, since a sleeping thread wakes up late.
 fn sleep_until(due: Instant) {
     let left = due.saturating_duration_since(Instant::now());
     if left > WAKE_EARLY {

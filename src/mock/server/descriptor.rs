@@ -1,4 +1,4 @@
-//! Descriptors of a client's KV memory: the maps of 0.5.6 and the pickles before.
+//! Descriptors of a client's KV memory: maps since 0.5.6, pickles before.
 
 use super::pickle::{self, Value};
 use super::request::{self, TENSORS_MAX};

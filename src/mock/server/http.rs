@@ -1,4 +1,4 @@
-//! The few HTTP endpoints that clients of the cache server use, one request per connection, read within bounds of size and
+//! The HTTP endpoints that clients of the cache server use, one request per connection. Requests are limited in size and
 //! time.
 
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ use crate::units::decimal;
 
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 const HEAD_BYTES_MAX: usize = 16 << 10;
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const COMMIT: &str = "gmock0000";
 
 pub(crate) struct Request {
@@ -29,11 +29,11 @@ pub(crate) struct Request {
     pub body: Vec<u8>,
 }
 
-/// Answers every connection in a thread of its own.
+/// Answers each connection in a thread of its own.
 pub fn serve(listener: &TcpListener, service: &Arc<Mutex<Service>>) {
     for stream in listener.incoming().flatten() {
         let service = Arc::clone(service);
-        // A connection that cannot be served is closed, which is all there is to say to it.
+        // A connection that cannot be served is closed.
         let spawned = thread::Builder::new().spawn(move || {
             let _ = answer(stream, &service);
         });
@@ -42,8 +42,8 @@ pub fn serve(listener: &TcpListener, service: &Arc<Mutex<Service>>) {
 }
 
 fn answer(mut stream: TcpStream, service: &Mutex<Service>) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     let (status, body) = match read_request(&mut stream)? {
         Some(request) => respond(&request, &mut service.lock().unwrap_or_else(PoisonError::into_inner)),
         None => (400, json!({"detail": "Bad Request"})),
@@ -100,7 +100,7 @@ fn body_bytes(head: &RequestHead) -> usize {
 }
 
 fn respond(request: &Request, service: &mut Service) -> (u16, Value) {
-    let first = service.config.release.starts_with("0.5.0");
+    let is_first = service.config.release.starts_with("0.5.0");
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/") => (200, json!({"status": "ok", "service": "LMCache HTTP API"})),
         ("GET", "/healthcheck") => (200, json!({"status": "healthy"})),
@@ -108,16 +108,16 @@ fn respond(request: &Request, service: &mut Service) -> (u16, Value) {
         ("GET", "/lmc_version") => (200, json!(service.config.release)),
         ("GET", "/commit_id") => (200, json!(COMMIT)),
         ("GET", "/status") => (200, status(service)),
-        ("POST", "/cache/checksums") if !first => checksums(&request.body, service),
-        ("GET", "/kvcache/check") if first => match check_query(&request.query) {
+        ("POST", "/cache/checksums") if !is_first => checksums(&request.body, service),
+        ("GET", "/kvcache/check") if is_first => match check_query(&request.query) {
             Some(body) => match checksums(body.to_string().as_bytes(), service) {
                 (200, answer) => (200, answer),
                 (_, answer) => (200, json!({"error": answer["detail"]})),
             },
             None => (200, json!({"error": "block_ids is required"})),
         },
-        ("POST", "/cache/clear") if !first => cleared(service),
-        ("POST", "/clear-cache") if first => cleared(service),
+        ("POST", "/cache/clear") if !is_first => cleared(service),
+        ("POST", "/clear-cache") if is_first => cleared(service),
         _ => (404, json!({"detail": "Not Found"})),
     }
 }
@@ -194,7 +194,7 @@ fn meta(memory: &KvMemory) -> Value {
     })
 }
 
-/// The body that a query of 0.5.0 stands for. `[a,b]` is a range.
+/// The body that corresponds to a query of 0.5.0. `[a,b]` is a range.
 pub(crate) fn check_query(query: &str) -> Option<Value> {
     let mut body = json!({"instance_id": 0, "chunk_size": 1});
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {

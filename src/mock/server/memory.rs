@@ -1,5 +1,5 @@
-//! A client's KV memory as this server sees it: a shared-memory object, or device memory that another process
-//! allocated.
+//! A client's KV memory: a shared-memory object, or device memory that another process allocated. Device memory is used only
+//! after the client's event, and each answer about it has an event of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::cuda::{Context, CudaError};
 use crate::sys::shm::Segment;
 
 /// What servers without a device answer for an event.
-const NO_EVENT: &[u8] = b"stub_ipc_handle";
-/// Devices that are asked for their UUID.
+pub(super) const NO_EVENT: &[u8] = b"stub_ipc_handle";
+/// Devices that are searched for a UUID.
 const DEVICES_MAX: i64 = 64;
 
 pub enum Memory {
@@ -72,7 +72,7 @@ impl Memories {
         self.device.is_some()
     }
 
-    /// Waits for what the client did before its request. False when its event is none.
+    /// Waits for the client's event. False when `event` is not one.
     pub fn await_client(&mut self, event: &[u8]) -> bool {
         let Some(device) = &self.device else { return true };
         let Ok(handle) = <[u8; 64]>::try_from(event) else {

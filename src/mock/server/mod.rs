@@ -1,5 +1,5 @@
-//! `mock server`: a multiprocess cache server in memory, for trying out and for tests. A thread per connection; one
-//! lock around what they share.
+//! `mock server`: a multiprocess cache server in memory, for trying things out and for tests; its speed says nothing about the
+//! real one. One thread per connection, and one lock around the shared state.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -30,12 +30,12 @@ pub(crate) mod request;
 mod service;
 mod worker;
 
-/// Clients at a time; more are turned away.
+/// Clients at a time; further connections are closed.
 const CONNECTIONS_MAX: usize = 256;
-/// How soon a signal is noticed.
+/// Interval of checks for a signal.
 const SIGNAL_POLL: Duration = Duration::from_millis(20);
 
-/// A mock that is being served.
+/// A running mock server.
 pub struct Running {
     pub rpc: SocketAddr,
     pub http: SocketAddr,
@@ -106,14 +106,14 @@ fn accept(listener: &TcpListener, service: &Arc<Mutex<Service>>) {
             count.fetch_sub(1, Ordering::SeqCst);
         });
         if spawned.is_err() {
-            // Its connection is closed, which is all there is to say to it.
+            // The connection is closed when the stream is dropped.
             served.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
 
 impl Drop for Running {
-    /// The name of the shared memory goes; the threads end with the process.
+    /// Removes the name of the shared memory; the threads end with the process.
     fn drop(&mut self) {
         let mut service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
         service.cache.close();

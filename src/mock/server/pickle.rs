@@ -1,4 +1,4 @@
-//! A pickle of one object, read by a machine that knows a few opcodes and builds plain values.
+//! Reads a pickle of one object with a few opcodes, into plain values: no name is resolved and nothing is executed.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ const STEPS_MAX: usize = 1000;
 const PICKLE_BYTES_MAX: usize = 4096;
 /// Bytes of all copies that one pickle has made of remembered values, which may hold each other; real ones need 5 KiB.
 const COPIED_BYTES_MAX: usize = 64 << 10;
-/// A value without its text and its parts, generously.
+/// Upper estimate of a value without its text and its parts.
 const VALUE_BYTES: usize = 96;
 
-/// What the machine's stack holds. A name is `module.attribute` and stays a name.
+/// A value on the machine's stack. A global is kept as its name, `module.attribute`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Mark,
@@ -28,7 +28,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What a copy costs.
+    /// Size of a copy.
     fn bytes(&self) -> usize {
         let parts = match self {
             Value::Mark | Value::None | Value::Number(_) => 0,
@@ -227,7 +227,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// A copy of a value, as far as the pickle may still make any.
+/// A copy of a value, within the limit on all copies.
 fn copy(value: &Value, copied_bytes: &mut usize) -> Result<Value, Malformed> {
     *copied_bytes += value.bytes();
     if *copied_bytes > COPIED_BYTES_MAX {

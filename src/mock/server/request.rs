@@ -1,4 +1,5 @@
-//! Requests as a server reads them: strict about types, lenient about unknown fields, as the real one is.
+//! Requests as a server reads them: strict about types, lenient about unknown fields, as the real one is. Every length and
+//! count is checked.
 
 use crate::server::rpc::msgpack::{Decoder, Header, Malformed};
 use crate::server::rpc::{Dtype, Generation, Key};
@@ -45,7 +46,7 @@ pub fn binary(payload: &[u8]) -> Decoded<&[u8]> {
     }
 }
 
-/// Applies `field` to the name of every entry; it says whether it took the value.
+/// Calls `field` with the name of every entry; it returns whether it consumed the value.
 pub fn entries<'a>(
     decoder: &mut Slice<'a>,
     what: &str,

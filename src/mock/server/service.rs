@@ -1,5 +1,5 @@
-//! What the mock does about each operation. Every request is worked off in order of its connection; nothing here waits
-//! or talks to a socket.
+//! How the mock server handles each operation, without waits and sockets. Requests that a real server does not answer get no
+//! answer.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -8,15 +8,16 @@ use std::io;
 use super::cache::{Cache, ChunkId, Counts, chunk_prefixes};
 use super::config::{Config, FaultKind};
 use super::descriptor;
+use super::memory::NO_EVENT;
 use super::request;
 use super::worker::{KvMemory, Worker, heads_first};
 use crate::server::rpc::msgpack::{self, Malformed};
 use crate::server::rpc::{Key, Operation};
 
-/// Workers, jobs and request ids that are remembered.
+/// Limit on each of workers, jobs and request ids.
 const ENTRIES_MAX: usize = 100_000;
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The result, encoded; without one for void and nil.
@@ -29,7 +30,7 @@ pub struct Service {
     pub cache: Cache,
     pub workers: HashMap<u64, Worker>,
     pub sessions: HashSet<String>,
-    /// Results of lookups that nobody has asked for yet.
+    /// Results of lookups that no client has queried yet.
     pub jobs: HashMap<String, u64>,
     /// Slots that were prepared and not committed, by worker.
     pub(super) prepared: HashMap<u64, Vec<ChunkId>>,
@@ -57,7 +58,7 @@ impl Service {
         })
     }
 
-    /// Works a request off.
+    /// Handles one request.
     pub fn handle(&mut self, operation: Operation, payloads: &[Vec<u8>]) -> Outcome {
         if self.config.fault(FaultKind::UnknownOp, operation) {
             return Outcome::Silence;
@@ -247,7 +248,7 @@ impl Service {
     fn unregister(&mut self, id: &[u8]) -> Answer {
         let id = request::number(id)?;
         self.workers.remove(&id);
-        // As real servers do: what was prepared is published, whatever it holds.
+        // As in real servers, a prepared chunk is published, whatever it holds.
         for chunk in self.prepared.remove(&id).unwrap_or_default() {
             self.cache.publish(chunk);
         }
@@ -313,11 +314,11 @@ impl Service {
         let size = self.config.chunk_size;
         let bytes = memory.chunk_bytes(size);
         if chunks.iter().any(|chunk| self.cache.readable(*chunk) != Some(bytes)) {
-            return Ok(transferred(EVENT, false));
+            return Ok(transferred(NO_EVENT, false));
         }
         if self.config.fault(FaultKind::MoveNothing, Operation::Retrieve) {
             chunks.iter().for_each(|chunk| self.cache.unlock(*chunk, 1));
-            return Ok(transferred(EVENT, true));
+            return Ok(transferred(NO_EVENT, true));
         }
         let cache = &self.cache;
         let mut chunk =
@@ -331,9 +332,6 @@ impl Service {
         self.cache.counts()
     }
 }
-
-/// What servers without a device answer for an event.
-const EVENT: &[u8] = b"stub_ipc_handle";
 
 pub(super) fn reply(encode: impl FnOnce(&mut Vec<u8>)) -> Outcome {
     let mut out = Vec::new();
@@ -359,7 +357,7 @@ fn transferred(event: &[u8], accepted: bool) -> Outcome {
 
 fn refusal(operation: Operation) -> Outcome {
     match operation {
-        Operation::Store | Operation::Retrieve => transferred(EVENT, false),
+        Operation::Store | Operation::Retrieve => transferred(NO_EVENT, false),
         Operation::CommitStore | Operation::CommitRetrieve | Operation::Ping => boolean(false),
         Operation::QueryPrefetchStatus | Operation::WaitPrefetchStatus => number(0),
         Operation::PrepareRetrieve => reply(|out| {

@@ -1,4 +1,5 @@
-//! Workers that have registered, and how the chunks of lmcache-driven ones lie in their memory.
+//! Registered workers, and the layout of chunks in the memory of lmcache-driven ones. Block ids are checked before each
+//! copy.
 
 use std::io;
 
@@ -49,7 +50,7 @@ pub struct Layer {
     pub tokens: u64,
 }
 
-/// A contiguous piece of a chunk and where it is in the worker's memory.
+/// A contiguous piece of a chunk, and its place in the worker's memory.
 struct Run {
     part: usize,
     offset: usize,
@@ -103,7 +104,7 @@ impl KvMemory {
         (chunk_size / tokens.max(1)) as usize
     }
 
-    /// The runs of chunk number `chunk` of a transfer, or nothing when a block list is too short or a block is not there.
+    /// The runs of chunk number `chunk` of a transfer; `None` when a block list is too short or a block does not exist.
     fn runs(&self, block_ids: &[Vec<u64>], chunk: usize, chunk_size: u64) -> Option<Vec<Run>> {
         let mut runs = Vec::new();
         for (group, ids) in self.groups.iter().zip(block_ids) {
@@ -129,7 +130,7 @@ impl KvMemory {
         self.groups.iter().map(of_group).sum()
     }
 
-    /// Copies a chunk's blocks into its reservation. False when a block is not there.
+    /// Copies a chunk's blocks into its reservation. False when a block does not exist.
     pub fn store(&self, cache: &mut Cache, id: ChunkId, block_ids: &[Vec<u64>], chunk: usize, chunk_size: u64) -> bool {
         let Some(runs) = self.runs(block_ids, chunk, chunk_size) else {
             return false;
@@ -144,7 +145,7 @@ impl KvMemory {
         true
     }
 
-    /// Copies a chunk into its blocks, but for the first `skip` ones of each group.
+    /// Copies a chunk into its blocks, except the first `skip` of each group.
     pub fn retrieve(
         &mut self,
         cache: &Cache,

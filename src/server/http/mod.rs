@@ -1,17 +1,18 @@
-//! The few HTTP endpoints of a cache server that a client needs: release, state, checksums of blocks. Answers and waits
-//! are bounded.
+//! The HTTP endpoints of a cache server that a client needs: release, status, checksums of blocks. Transfers do not need
+//! them, since a server may run without HTTP.
 
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::http::answer;
-use crate::http::client::{Client, Limits, NoReply, Reply};
-use crate::http::said::{one_line, said};
+use crate::http::client::{Client, Failure, Limits, Reply};
+use crate::http::error_body::{error_message, one_line};
 use crate::python;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::resolve;
@@ -19,10 +20,10 @@ use crate::sys::limits;
 use crate::sys::stream::Stream;
 use crate::url::{with_scheme, without_password};
 
-/// How long an address is listened to before the first request.
+/// How long to wait for a ZeroMQ server's first byte before the first request.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_CONNECT: Duration = Duration::from_secs(2);
-/// As many addresses of a host as are listened to.
+/// Addresses of a host that are checked.
 const ADDRESSES_MAX: usize = 8;
 const ZMTP_FIRST_BYTE: u8 = 0xff;
 
@@ -31,24 +32,24 @@ pub struct HttpApi {
     client: Client,
     /// Without a slash at the end.
     base: String,
-    /// The same for messages.
+    /// The base without its password, for messages.
     shown: String,
     /// Whether it is known that no ZeroMQ server is there.
-    looked_at: Cell<bool>,
-    /// Addresses where something else is known to be.
-    taken: Vec<SocketAddr>,
+    is_checked: Cell<bool>,
+    /// Addresses of the ZeroMQ port, which must not get HTTP requests.
+    rpc_addresses: Vec<SocketAddr>,
 }
 
-/// Why an endpoint brought no result.
+/// Why a request to an endpoint failed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum HttpError {
     /// Nothing answered.
     Unreachable(String),
-    /// Whatever answers has no such endpoint.
+    /// The server has no such endpoint.
     Missing(String),
-    /// The server said no; its status and its words.
+    /// An error status, with the message in its body.
     Refused { status: u16, detail: String },
-    /// The answer is not what the protocol says.
+    /// The answer is not as the protocol defines it.
     Malformed(String),
 }
 
@@ -62,7 +63,7 @@ impl fmt::Display for HttpError {
     }
 }
 
-/// Which blocks of which worker to digest. Only blocks of lmcache-driven workers can be.
+/// The blocks of a worker to digest. Only lmcache-driven workers have digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChecksumRequest {
     pub instance_id: u64,
@@ -71,7 +72,7 @@ pub struct ChecksumRequest {
     pub chunk_blocks: u64,
 }
 
-/// What `/status` says about load and locks. Absent: this server does not say it.
+/// Load and locks as `/status` gives them; `None` for what this server leaves out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerStatus {
     pub chunk_size: Option<u64>,
@@ -83,9 +84,9 @@ pub struct ServerStatus {
     pub read_locked_count: Option<u64>,
     pub memory_used_bytes: Option<u64>,
     pub memory_total_bytes: Option<u64>,
-    /// Instances of lmcache-driven workers; absent when that way is not loaded.
+    /// Instances of lmcache-driven workers; `None` when that transfer mode is not loaded.
     pub registered_gpu_ids: Option<Vec<u64>>,
-    /// Instances of engine-driven workers; absent when that way is not loaded.
+    /// Instances of engine-driven workers; `None` when that transfer mode is not loaded.
     pub registered_non_cuda_instance_ids: Option<Vec<u64>>,
 }
 
@@ -98,15 +99,15 @@ impl HttpApi {
             return Err(format!("--url '{shown}' is no HTTP address; use http://HOST:PORT"));
         }
         let limits = Limits {
-            connect: timeout,
+            connect: None,
             whole: timeout,
         };
         Ok(HttpApi {
             client: Client::new(limits),
             base,
             shown,
-            looked_at: Cell::new(false),
-            taken: Vec::new(),
+            is_checked: Cell::new(false),
+            rpc_addresses: Vec::new(),
         })
     }
 
@@ -182,16 +183,16 @@ impl HttpApi {
         }
     }
 
-    /// Never asks anything of these addresses, which are those of `--rpc-url`.
-    pub fn avoiding(mut self, taken: Vec<SocketAddr>) -> HttpApi {
-        self.taken = taken;
+    /// Sends nothing to these addresses, which are those of `--rpc-url`.
+    pub fn avoiding(mut self, rpc_addresses: Vec<SocketAddr>) -> HttpApi {
+        self.rpc_addresses = rpc_addresses;
         self
     }
 
-    /// An HTTP request at the ZMQ port of a cache server ends its request thread for good, so that mistake must be found
-    /// before the first one. The port of `--rpc-url` is known to be one; others are listened to.
-    fn look(&self) -> Result<(), HttpError> {
-        if self.looked_at.get() {
+    /// An HTTP request to the ZeroMQ port of a cache server ends its request thread for good, so the port is checked before
+    /// the first request. The port of `--rpc-url` is known to be one; at others a ZeroMQ server would send the first byte.
+    fn check_port(&self) -> Result<(), HttpError> {
+        if self.is_checked.get() {
             return Ok(());
         }
         let refused = |what: &str| {
@@ -200,48 +201,50 @@ impl HttpApi {
                 self.shown
             ))
         };
-        // Whatever else is wrong with an address, the request itself will say better.
+        // The request itself reports an address that cannot be resolved.
         let addresses = addresses_of(&self.base).unwrap_or_default();
         if addresses
             .iter()
-            .any(|address| self.taken.iter().any(|taken| same_port(*address, *taken)))
+            .any(|address| self.rpc_addresses.iter().any(|taken| same_port(*address, *taken)))
         {
             return Err(refused("the ZeroMQ port of --rpc-url"));
         }
-        // All of them, since the request may end up at any.
+        // The request may go to any of them.
         if addresses.into_iter().take(ADDRESSES_MAX).any(speaks_zmtp) {
             return Err(refused("a ZeroMQ port"));
         }
-        self.looked_at.set(true);
+        self.is_checked.set(true);
         Ok(())
     }
 
     fn get(&self, path: &str) -> Result<Value, HttpError> {
-        self.look()?;
-        self.answer(path, self.client.get(&format!("{}{path}", self.base), &[]))
+        self.check_port()?;
+        let reply = self.client.get(&format!("{}{path}", self.base), iter::empty());
+        self.answer(path, reply)
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
-        self.look()?;
-        self.answer(path, self.client.post(&format!("{}{path}", self.base), &[], body))
+        self.check_port()?;
+        let reply = self
+            .client
+            .post_json(&format!("{}{path}", self.base), iter::empty(), body);
+        self.answer(path, reply)
     }
 
-    fn answer(&self, path: &str, reply: Result<Reply, NoReply>) -> Result<Value, HttpError> {
+    fn answer(&self, path: &str, reply: Result<Reply, Failure>) -> Result<Value, HttpError> {
         let url = format!("{}{path}", self.shown);
-        let reply = reply.map_err(|failure| match failure {
-            NoReply::Ended(cause) => HttpError::Unreachable(format!("{url}: {cause}")),
-            NoReply::Failed(error) => self.unreachable(&error),
+        let Reply { status, location, body } = reply.map_err(|failure| match failure {
+            Failure::NoReply(cause) => HttpError::Unreachable(format!("{url}: {cause}")),
+            Failure::Body(cause) => HttpError::Malformed(format!("{url}: {cause}")),
+            Failure::Http(error) => self.unreachable(&error),
         })?;
-        let (status, location) = (reply.status.as_u16(), reply.location);
+        let status = status.as_u16();
         if let Some(location) = location {
             return Err(HttpError::Missing(format!(
                 "{url} answered {status} and points to {location}; give the address of the cache server itself as --url"
             )));
         }
-        let body = reply
-            .body
-            .map_err(|cause| HttpError::Malformed(format!("{url}: {cause}")))?;
-        let detail = said(&body).unwrap_or_default();
+        let detail = error_message(&body).unwrap_or_default();
         match (status, python::json::loads(&body)) {
             (200, Ok(value)) => Ok(value),
             (200, Err(error)) if python::json::costs_too_much(&error) => {
@@ -257,7 +260,7 @@ impl HttpApi {
 
     fn unreachable(&self, error: &ureq::Error) -> HttpError {
         let cause = answer::cause(error);
-        // What this machine lacks is no fault of the server.
+        // A limit of this machine is not the server's fault.
         let advice = match limits::has_advice(&cause) {
             true => String::new(),
             false => format!("; {}", advice(error)),
@@ -265,7 +268,7 @@ impl HttpApi {
         HttpError::Unreachable(format!("could not ask {}: {cause}{advice}", self.shown))
     }
 
-    /// `detail` is what it said instead.
+    /// `detail` is what the server answered instead.
     fn malformed(&self, path: &str, wanted: &str, detail: &str) -> HttpError {
         HttpError::Malformed(format!(
             "{}{} did not answer {wanted} but \"{detail}\"; is --url the address of the cache server?",
@@ -283,7 +286,7 @@ impl HttpApi {
     }
 }
 
-/// Where requests to the base go.
+/// The addresses that requests to the base may go to.
 fn addresses_of(base: &str) -> io::Result<Vec<SocketAddr>> {
     let uri: ureq::http::Uri = base.parse().map_err(|_| io::ErrorKind::InvalidInput)?;
     let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
@@ -301,7 +304,7 @@ fn same_port(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (a == b || (here(a) && here(b)))
 }
 
-/// ZeroMQ servers speak first and HTTP servers do not. A distant one gets the time that its words need.
+/// ZeroMQ servers send first, HTTP servers do not. The wait grows with the time that the connection took.
 fn speaks_zmtp(address: SocketAddr) -> bool {
     let mut first = [0];
     let mut listen = || -> io::Result<usize> {
@@ -324,7 +327,7 @@ fn check_path(request: &ChecksumRequest) -> String {
     )
 }
 
-/// What to do about a request that got no answer.
+/// What to do about a request without an answer.
 fn advice(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Timeout(_) => "it takes the connection and is too busy, or --url is another port of it",

@@ -15,7 +15,7 @@ const STREAMS: u64 = 4;
 
 fn engine(url: &str, folder: &Path) -> Command {
     let mut command = bench();
-    command.env_remove("SSL_CERT_FILE");
+    command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
     command.args(["engine", "--engine-url", url, "--workload", "long-doc-qa"]);
     command.args([
         "--tokens-per-gb-kvcache",
@@ -128,6 +128,31 @@ fn a_name_that_the_certificate_does_not_hold_is_refused() {
     let output = command.env("SSL_CERT_FILE", golden("authority.pem")).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("not valid for name"), "{}", stderr(&output));
+}
+
+/// The directory has the authority's certificate beside others and a key.
+#[test]
+fn a_directory_of_authorities_is_used_where_no_file_is_named() {
+    let mock = mock();
+    let front = TlsFront::start(&mock.address, "server.pem");
+    for (directory, code, text) in [
+        (golden(""), 0, ""),
+        (
+            "/nowhere".into(),
+            1,
+            "SSL_CERT_DIR /nowhere cannot be used: No such file",
+        ),
+    ] {
+        let folder = Dir::new();
+        let mut command = engine(&front.url(), folder.path());
+        let output = command.env("SSL_CERT_DIR", &directory).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(
+            (output.status.code(), said.contains(text)),
+            (Some(code), true),
+            "{said}"
+        );
+    }
 }
 
 /// A file that cannot be used matters to https and to nothing else.

@@ -1,4 +1,5 @@
-//! Small questions over HTTP before a run: which models, which cache layout, how many tokens. Answers are bounded.
+//! Small requests to the engine and the LMCache server outside the measured time: models, cache layout, token counts. Says
+//! what to do about one that fails.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,43 +9,43 @@ use ureq::Timeout;
 use ureq::http::StatusCode;
 
 use crate::engine::api_key::ApiKey;
-use crate::http::client::{Client, Limits, NoReply, Reply};
-use crate::http::said::said;
+use crate::http::client::{Client, Failure, Limits, Reply};
+use crate::http::error_body::error_message;
 use crate::http::{answer, trust};
 use crate::python::json;
 use crate::sys::limits;
 
 /// For a server whose answer the run needs.
 pub const PATIENT: Limits = Limits {
-    connect: Duration::from_secs(5),
+    connect: Some(Duration::from_secs(5)),
     whole: Duration::from_secs(10),
 };
-/// For an answer that a run can do without. Outside the clock, so a busy engine gets some time.
+/// For an answer that a run can do without. Nothing is measured meanwhile, so a busy engine gets some time.
 pub const BRIEF: Limits = Limits {
-    connect: Duration::from_secs(1),
+    connect: Some(Duration::from_secs(1)),
     whole: Duration::from_secs(5),
 };
-/// Who answered a question that got no answer of use.
+/// Who answered a request that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
     Nobody,
-    /// Whoever it was, every question will be answered so: a redirect, a key that is not taken, a gateway.
-    Doorkeeper,
-    /// Other questions may fare better.
+    /// Every other request will fail in the same way: a redirect, a refused key, a gateway.
+    Gateway,
+    /// Other requests may succeed.
     Server,
 }
 
-/// Why a question has no answer. Leaves the address that was asked to the caller.
+/// Why a request failed. The caller adds the address.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unanswered {
     pub cause: String,
-    /// What to do, where the cause does not say it itself.
+    /// What to do; empty where the cause says it.
     advice: String,
     pub reached: Reached,
 }
 
 impl Unanswered {
-    /// Nobody was asked, for a reason that says what to do.
+    /// Nothing was sent; the cause says what to do.
     fn unasked(cause: String) -> Unanswered {
         Unanswered {
             cause,
@@ -64,19 +65,12 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// A reply whose body could be read.
-struct Answered {
-    status: StatusCode,
-    location: Option<String>,
-    body: Vec<u8>,
-}
-
-/// Asks the engine with the API key, or the LMCache server without any: the key is none of its business.
+/// A client of the engine, with the API key, or of the LMCache server, which does not get the key.
 #[derive(Debug)]
 pub struct Asker {
     client: Client,
     key: Option<ApiKey>,
-    /// The flag that gave the address, and who is there.
+    /// The flag that gives the address, and the name of the server there.
     flag: &'static str,
     server: &'static str,
 }
@@ -105,8 +99,7 @@ impl Asker {
         self.json(url, answered, json::loads)
     }
 
-    /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer, or one that only
-    /// points elsewhere.
+    /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer, or a redirect.
     pub fn get_page(&self, url: &str) -> Result<Option<String>, Unanswered> {
         let answered = self.get(url, "text/plain")?;
         if answered.location.is_some() {
@@ -116,15 +109,14 @@ impl Asker {
         Ok(answered.status.is_success().then(page))
     }
 
-    fn get(&self, url: &str, accept: &'static str) -> Result<Answered, Unanswered> {
+    fn get(&self, url: &str, accept: &str) -> Result<Reply, Unanswered> {
         let bearer = self.bearer()?;
-        let headers = [("accept", accept)]
-            .into_iter()
-            .chain(bearer.as_deref().map(|key| ("authorization", key)));
-        self.answered(self.client.get(url, &headers.collect::<Vec<_>>()))
+        let headers = [("accept", accept)].into_iter().chain(authorization(&bearer));
+        let reply = self.client.get(url, headers);
+        reply.map_err(|failure| self.unanswered(failure))
     }
 
-    /// `read` makes of the answer's text what the caller wants of it: a value of everything may be far larger.
+    /// `read` takes from the body what the caller needs; a JSON value of all of it may be far larger.
     pub fn post_json<T>(
         &self,
         url: &str,
@@ -132,46 +124,35 @@ impl Asker {
         read: fn(&[u8]) -> Result<T, serde_json::Error>,
     ) -> Result<T, Unanswered> {
         let bearer = self.bearer()?;
-        let headers = bearer.as_deref().map(|key| ("authorization", key));
-        let answered = self.answered(self.client.post(url, headers.as_slice(), body))?;
-        self.json(url, answered, read)
+        let reply = self.client.post_json(url, authorization(&bearer), body);
+        self.json(url, reply.map_err(|failure| self.unanswered(failure))?, read)
     }
 
-    /// The value of the header with the key.
     fn bearer(&self) -> Result<Option<String>, Unanswered> {
-        let Some(key) = &self.key else { return Ok(None) };
-        match key.problem() {
-            Some(problem) => Err(Unanswered::unasked(problem)),
-            None => Ok(Some(key.bearer())),
-        }
+        let problem = self.key.as_ref().and_then(ApiKey::problem);
+        problem.map_or(Ok(()), |problem| Err(Unanswered::unasked(problem)))?;
+        Ok(self.key.as_ref().map(ApiKey::bearer))
     }
 
-    fn answered(&self, reply: Result<Reply, NoReply>) -> Result<Answered, Unanswered> {
-        let reply = reply.map_err(|failure| match failure {
-            NoReply::Ended(sentence) => Unanswered::unasked(sentence),
-            NoReply::Failed(error) => self.unanswered(&error),
-        })?;
-        // The engine, or what stands before it, runs; what is wrong with its answer says so itself.
-        let body = reply.body.map_err(|cause| Unanswered {
-            cause,
-            advice: String::new(),
-            reached: Reached::Server,
-        })?;
-        Ok(Answered {
-            status: reply.status,
-            location: reply.location,
-            body,
-        })
-    }
-
-    fn unanswered(&self, error: &ureq::Error) -> Unanswered {
+    fn unanswered(&self, failure: Failure) -> Unanswered {
+        let error = match failure {
+            Failure::NoReply(cause) => return Unanswered::unasked(cause),
+            // The engine, or a gateway before it, runs; the cause says what is wrong with the answer.
+            Failure::Body(cause) => {
+                return Unanswered {
+                    reached: Reached::Server,
+                    ..Unanswered::unasked(cause)
+                };
+            }
+            Failure::Http(error) => error,
+        };
         let Asker { flag, server, .. } = self;
         let advice = format!("check {flag}, and that {server} runs");
-        let (cause, advice, reached) = match error {
+        let (cause, advice, reached) = match &error {
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 let cause = format!(
                     "timeout: no connection within {} s",
-                    self.client.limits.connect.as_secs_f64()
+                    self.client.limits.connect.unwrap_or_default().as_secs_f64()
                 );
                 (cause, advice, Reached::Nobody)
             }
@@ -180,22 +161,22 @@ impl Asker {
                 (cause, advice, Reached::Nobody)
             }
             ureq::Error::Protocol(_) | ureq::Error::Http(_) => {
-                let cause = format!("what answers there does not speak HTTP: {}", answer::cause(error));
+                let cause = format!("what answers there does not speak HTTP: {}", answer::cause(&error));
                 let advice = format!("check the port in {flag}, and whether it is one of https://");
                 (cause, advice, Reached::Server)
             }
             _ => {
-                let cause = answer::cause(error);
-                let told = limits::has_advice(&cause);
+                let cause = answer::cause(&error);
+                let has_advice = limits::has_advice(&cause);
                 let cause = format!("{cause}{}", trust::advice(&cause));
-                (cause, if told { String::new() } else { advice }, Reached::Nobody)
+                (cause, if has_advice { String::new() } else { advice }, Reached::Nobody)
             }
         };
         Unanswered { cause, advice, reached }
     }
 
-    /// For an answer that is not the engine's, or not the LMCache server's.
-    fn stranger(&self, cause: String) -> Unanswered {
+    /// For an answer that the engine, or the LMCache server, would not give.
+    fn wrong_server(&self, cause: String) -> Unanswered {
         Unanswered {
             cause,
             advice: format!("check that {} is the address of {}", self.flag, self.server),
@@ -206,7 +187,7 @@ impl Asker {
     fn json<T>(
         &self,
         url: &str,
-        answered: Answered,
+        answered: Reply,
         read: fn(&[u8]) -> Result<T, serde_json::Error>,
     ) -> Result<T, Unanswered> {
         if !answered.status.is_success() {
@@ -214,28 +195,28 @@ impl Asker {
         }
         read(&answered.body).map_err(|cause| {
             if json::costs_too_much(&cause) {
-                return self.stranger(format!("the answer is no answer to this question: {cause}"));
+                return self.wrong_server(format!("the answer is no answer to this question: {cause}"));
             }
-            self.stranger(match self.said(&answered.body) {
-                Some(said) => format!("the answer is not JSON ({said})"),
+            self.wrong_server(match self.message(&answered.body) {
+                Some(message) => format!("the answer is not JSON ({message})"),
                 None if answered.body.is_empty() => "the answer is empty".to_owned(),
                 None => format!("the answer is not JSON: {cause}"),
             })
         })
     }
 
-    /// The status and the server's own words, if it has some.
-    fn refusal(&self, url: &str, answered: &Answered) -> Unanswered {
+    /// The status, and the message in the body if there is one.
+    fn refusal(&self, url: &str, answered: &Reply) -> Unanswered {
         let status = answered.status;
         if let Some(location) = &answered.location {
             return self.moved(status, url, location);
         }
-        let said = self.said(&answered.body);
-        let said = said.map_or_else(String::new, |said| format!(" ({said})"));
-        let refused = self.stranger(format!("it answered {status}{said}"));
+        let message = self.message(&answered.body);
+        let message = message.map_or_else(String::new, |message| format!(" ({message})"));
+        let refused = self.wrong_server(format!("it answered {status}{message}"));
         let advice = match &self.key {
             Some(key) if [401, 403].contains(&status.as_u16()) => key.advice().to_owned(),
-            // What a gateway says for a server that it does not reach.
+            // From a gateway that does not reach the server.
             _ if [502, 503, 504].contains(&status.as_u16()) => format!("check that {} behind it runs", self.server),
             _ if status.is_server_error() => {
                 let advice = format!("look into the log of {}", self.server);
@@ -245,12 +226,12 @@ impl Asker {
         };
         Unanswered {
             advice,
-            reached: Reached::Doorkeeper,
+            reached: Reached::Gateway,
             ..refused
         }
     }
 
-    /// A page that moved with its name tells the address that it has now; what else a server points to is a page to log in.
+    /// A target with the same last part gives the new address; any other target is a login page.
     fn moved(&self, status: StatusCode, url: &str, location: &str) -> Unanswered {
         let page = url.rsplit('/').next().unwrap_or_default();
         let base = location.trim_end_matches('/').strip_suffix(page);
@@ -261,17 +242,21 @@ impl Asker {
         Unanswered {
             cause: format!("it answered {status} and points to {location}"),
             advice: format!("give {} as {}", base.map_or_else(own, str::to_owned), self.flag),
-            reached: Reached::Doorkeeper,
+            reached: Reached::Gateway,
         }
     }
 
-    /// What a server said, the key taken out before it is cut.
-    fn said(&self, body: &[u8]) -> Option<String> {
+    /// The message of a body, with the key removed before the text is cut.
+    fn message(&self, body: &[u8]) -> Option<String> {
         match &self.key {
-            Some(key) => said(key.hidden_in(String::from_utf8_lossy(body).into_owned()).as_bytes()),
-            None => said(body),
+            Some(key) => error_message(key.hidden_in(String::from_utf8_lossy(body).into_owned()).as_bytes()),
+            None => error_message(body),
         }
     }
+}
+
+fn authorization(bearer: &Option<String>) -> impl Iterator<Item = (&str, &str)> {
+    bearer.iter().map(|bearer| ("authorization", bearer.as_str()))
 }
 
 #[cfg(test)]

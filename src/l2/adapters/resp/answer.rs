@@ -1,6 +1,6 @@
 //! Sentences about errors of a RESP server: the address, the server's text made printable, and advice.
 
-use crate::http::said::one_line;
+use crate::http::error_body::one_line;
 use crate::l2::adapter::Operation;
 use crate::l2::adapters::service::link::Address;
 

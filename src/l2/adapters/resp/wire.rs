@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use crate::http::said::one_line;
+use crate::http::error_body::one_line;
 use crate::l2::adapters::service::buffered::BufferedLink;
 use crate::l2::adapters::service::link::{Address, ConnectOptions, Link, check_plain};
 use crate::units::decimal;

@@ -9,7 +9,7 @@ use super::connections::{Connections, Lease};
 use super::refusal::RequestKind;
 use super::requester::{Answer, Call, RequestError, Requester, Sink};
 use super::sign;
-use crate::http::said::said;
+use crate::http::error_body::error_message;
 use crate::l2::adapter::{Item, Operation, Outcome};
 use crate::l2::adapters::service::session::Session;
 use crate::l2::adapters::step_timer::StepTimer;
@@ -198,7 +198,7 @@ fn without_range() -> RequestError {
 
 /// The sentence about a login or error page with a good status.
 fn page(text: &[u8]) -> String {
-    let said = said(text).unwrap_or_default();
+    let said = error_message(text).unwrap_or_default();
     format!("the answer is a web page and no object (it says \"{said}\"); is s3_endpoint the S3 service itself?")
 }
 

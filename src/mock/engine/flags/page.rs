@@ -1,4 +1,4 @@
-//! What the help of `mock engine` says around its flags: what it is for, the faults, how it ends, examples.
+//! The help page of `mock engine`, except its flags: purpose, faults, exit statuses, examples.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};

@@ -1,4 +1,6 @@
-//! The command line of `mock server` as typed values; `config` checks them.
+//! The command line of `mock server` as typed values, which `config` checks.
+
+use crate::server::flags::TransferMode;
 
 mod page;
 mod table;
@@ -15,7 +17,7 @@ pub struct MockServerArgs {
     pub generation: String,
     pub chunk_size: i64,
     pub l1_size_mb: i64,
-    pub supported_transfer_mode: String,
+    pub supported_transfer_mode: TransferMode,
     pub shm_name: Option<String>,
     pub delay: Vec<String>,
     pub fault: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the help of `mock server` says around its flags.
+//! The help page of `mock server`, except its flags.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};

@@ -4,6 +4,7 @@ use super::MockServerArgs;
 use crate::cli::flag::{Flag, Group, keep, replace};
 use crate::cli::parse::Table;
 use crate::python::number::int;
+use crate::server::flags::TransferMode;
 
 type Row = Flag<MockServerArgs>;
 
@@ -38,7 +39,7 @@ const FLAGS: &[Row] = &[
             "When it is full, the chunks that were used longest ago and that nobody reads make room.",
         ),
     Row::value("supported-transfer-mode", "MODE", |args, text| {
-        replace(&mut args.supported_transfer_mode, text)
+        TransferMode::from_text(text).map(|mode| args.supported_transfer_mode = mode)
     })
     .choices(&["auto", "lmcache_driven", "engine_driven"])
     .default("auto")

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::answer::{filled, root};
 use super::http::Head;
-use crate::http::said::{one_line, said};
+use crate::http::error_body::{error_message, one_line};
 
 /// Error codes of requests that may succeed when retried, whatever the status: CompleteMultipartUpload sends 200 before it
 /// knows.
@@ -141,7 +141,7 @@ impl Refusal {
             is_s3: code.is_some(),
             message: match &code {
                 Some(_) => one_line(filled(text, "Message").unwrap_or_default().trim_end_matches('.')),
-                None => said(text.as_bytes()).unwrap_or_default(),
+                None => error_message(text.as_bytes()).unwrap_or_default(),
             },
             code: one_line(&code.unwrap_or_else(|| head.reason.clone())),
             region: region.map(|region| one_line(&region)),

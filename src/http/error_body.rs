@@ -1,13 +1,13 @@
-//! What a server said about an error, for people: the message inside a body of any form, on one line, cut to
-//! `SAID_CHARS_MAX` characters. Bodies are foreign text: what comes out holds no control characters.
+//! The message in the body of an error, for people: on one line, cut to `MESSAGE_CHARS_MAX` characters and without control
+//! characters, since it is foreign text.
 
 use serde_json::Value;
 
 use crate::python::json;
 
-/// Of a server's message; enough for its cause, and a line of it fits a terminal.
-pub const SAID_CHARS_MAX: usize = 200;
-/// A member of a JSON error that holds the message, or another object with it.
+/// Enough for the cause of an error.
+pub const MESSAGE_CHARS_MAX: usize = 200;
+/// The members of a JSON error that hold the message, or another object with it.
 const MESSAGE_KEYS: [&str; 8] = [
     "error",
     "message",
@@ -18,14 +18,14 @@ const MESSAGE_KEYS: [&str; 8] = [
     "error_msg",
     "reason",
 ];
-/// Errors inside errors: `{"error": {"message": ...}}` is two deep.
+/// Of nested errors: `{"error": {"message": ...}}` is two deep.
 const DEPTH_MAX: u8 = 4;
 
-/// The message of a body: of JSON its message or detail, of HTML its title, else the text itself. `None` where it says
-/// nothing, or nothing that is text.
-pub fn said(body: &[u8]) -> Option<String> {
+/// The message of a body: of JSON its message or detail, of HTML its title, else the text itself. `None` where it is empty
+/// or binary.
+pub fn error_message(body: &[u8]) -> Option<String> {
     if let Ok(value) = json::loads(body) {
-        return said_in(&value);
+        return error_message_in(&value);
     }
     let text = String::from_utf8_lossy(body);
     if is_binary(&text) {
@@ -43,16 +43,16 @@ pub fn said(body: &[u8]) -> Option<String> {
 }
 
 /// The message inside JSON; JSON of no known form is shown as it is.
-pub fn said_in(value: &Value) -> Option<String> {
+pub fn error_message_in(value: &Value) -> Option<String> {
     let text = match message(value, DEPTH_MAX) {
         Some(message) => message,
-        None if says_nothing(value) => return None,
+        None if is_empty(value) => return None,
         None => value.to_string(),
     };
     Some(one_line(&text)).filter(|text| !text.is_empty())
 }
 
-/// Without control characters and runs of blanks, cut to `SAID_CHARS_MAX` characters.
+/// Without control characters and runs of blanks, cut to `MESSAGE_CHARS_MAX` characters.
 pub fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
@@ -63,20 +63,20 @@ pub fn one_line(text: &str) -> String {
             line.push(' ');
         }
         line.push_str(word);
-        if line.len() > SAID_CHARS_MAX * 4 {
+        if line.len() > MESSAGE_CHARS_MAX * 4 {
             break;
         }
     }
-    line.chars().take(SAID_CHARS_MAX).collect()
+    line.chars().take(MESSAGE_CHARS_MAX).collect()
 }
 
-/// A character in eight or more that no text has. A cut body may end inside a character.
+/// Whether one character in eight or more is a control or replacement character. A cut body may end inside a character.
 fn is_binary(text: &str) -> bool {
     let odd = |c: &char| *c == '\u{fffd}' || (c.is_control() && !c.is_whitespace());
     text.chars().filter(odd).count() * 8 > text.chars().count() + 8
 }
 
-fn says_nothing(value: &Value) -> bool {
+fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
@@ -103,7 +103,7 @@ fn message(value: &Value, depth: u8) -> Option<String> {
             let found = MESSAGE_KEYS
                 .iter()
                 .find_map(|key| message(members.get(*key)?, depth - 1));
-            // The place of a refused field, as FastAPI lists it.
+            // FastAPI gives the path of a refused field.
             let place = members.get("loc").and_then(Value::as_array).map(|parts| {
                 let parts = parts
                     .iter()
@@ -112,7 +112,7 @@ fn message(value: &Value, depth: u8) -> Option<String> {
             });
             match (place, found) {
                 (Some(place), Some(found)) => Some(format!("{place}: {found}")),
-                // A bare code is better than nothing, and worse than any sentence.
+                // A bare code is the last resort.
                 (_, None) => members
                     .get("error")
                     .filter(|error| error.is_number())
@@ -173,22 +173,25 @@ mod tests {
                 "no",
             ),
         ] {
-            assert_eq!(said(body.as_bytes()).as_deref(), Some(want), "{body}");
+            assert_eq!(error_message(body.as_bytes()).as_deref(), Some(want), "{body}");
         }
         assert_eq!(
-            said(b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xab\x56\x4a\x2d\x2a\xca\x2f\x52\xb2\x52\x4a\xca\x28\x05"),
+            error_message(b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xab\x56\x4a\x2d\x2a\xca\x2f\x52\xb2\x52\x4a\xca\x28\x05"),
             None
         );
         for nothing in ["", " \n", "{}", "null", "[]", "<html></html>", "\"\""] {
-            assert_eq!(said(nothing.as_bytes()), None, "{nothing:?}");
+            assert_eq!(error_message(nothing.as_bytes()), None, "{nothing:?}");
         }
     }
 
     #[test]
     fn long_messages_are_cut_by_characters() {
         let long = "\u{e9}".repeat(10_000);
-        assert_eq!(said(long.as_bytes()).unwrap().chars().count(), SAID_CHARS_MAX);
+        assert_eq!(
+            error_message(long.as_bytes()).unwrap().chars().count(),
+            MESSAGE_CHARS_MAX
+        );
         let deep = format!("{}\"x\"{}", "[".repeat(100), "]".repeat(100));
-        assert!(said(deep.as_bytes()).unwrap().len() <= SAID_CHARS_MAX);
+        assert!(error_message(deep.as_bytes()).unwrap().len() <= MESSAGE_CHARS_MAX);
     }
 }
