@@ -1,11 +1,11 @@
-//! Encrypted objects: what was not sealed is refused, and a changed byte too.
+//! Encrypted objects: data that was not encrypted here is refused, and so is a changed byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::fuzzing::Cipher;
 use lmcache_bench_fuzz::{bounded, hash};
 
-/// Of a frame, beyond its plain bytes.
+/// Bytes of a frame beyond its plaintext.
 const OVERHEAD: usize = 29;
 
 thread_local! {

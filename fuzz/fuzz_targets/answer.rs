@@ -1,4 +1,4 @@
-//! One streamed answer from its bytes to its counts: the same whatever the pieces.
+//! One streamed response from bytes to counts: the same however it is split.
 #![no_main]
 
 use std::iter;

@@ -1,4 +1,4 @@
-//! Frames of the bridge's helper.
+//! Frames from the bridge's helper process.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

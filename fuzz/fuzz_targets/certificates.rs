@@ -1,4 +1,4 @@
-//! PEM files of authorities.
+//! PEM files of certificate authorities.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

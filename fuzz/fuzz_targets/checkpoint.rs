@@ -1,4 +1,4 @@
-//! Checkpoints of a raw_block device: what is read is written and read again as the same.
+//! Checkpoints of a raw_block device: what parses round-trips.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! JSON events of an answer, one a line: the short way through them says what the long one says.
+//! JSON events of a streamed response, one per line: the fast parser and the full parser agree.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

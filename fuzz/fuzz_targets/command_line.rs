@@ -1,4 +1,4 @@
-//! Command lines, a word to each line: they are read or refused.
+//! Command lines, one word per line: they parse or are refused.
 #![no_main]
 
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! Config files: what is read is written and read again as the same.
+//! Config files: what parses round-trips.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Descriptors of KV memory that the mock server is sent: maps, and the pickles before them.
+//! Descriptors of KV memory sent to the mock server: maps, and the pickles of older releases.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,14 +1,14 @@
-//! Compressed answers: the same bytes whatever the pieces, and never more than was allowed.
+//! Compressed responses: the same bytes however they are split, and never more than the limit.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::http::encoding::{Encoding, Gunzip, of_header};
 use lmcache_bench_fuzz::{FACTOR, bounded_by, pieces};
 
-/// What may come of a body, here.
+/// The limit on an unpacked body, in bytes.
 const BYTES_MAX: usize = 64 << 10;
-/// A body is inflated in pieces of 1 KiB, each of which may give 1 MiB that a vector doubles for: what is unpacked is the
-/// message, not what came.
+/// The constant part of the memory limit. A body is inflated in pieces of 1 KiB, each of which may give 1 MiB in a vector that
+/// grows by doubling.
 const ROOM: usize = 5 << 20;
 
 fn inflated<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<Vec<u8>> {

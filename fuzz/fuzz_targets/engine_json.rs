@@ -1,4 +1,4 @@
-//! JSON answers to small questions: lists of models, a cache server's status, token counts.
+//! JSON responses to lookups: lists of models, a cache server's status, token counts.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

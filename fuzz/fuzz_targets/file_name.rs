@@ -1,4 +1,4 @@
-//! File names of a store: what is a key is written as the same name.
+//! File names in a store: a name that parses as a key round-trips.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Pages of metrics: counts are finite and never below zero.
+//! Pages of metrics: counts are finite and not negative.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

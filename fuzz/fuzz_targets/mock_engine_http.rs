@@ -1,4 +1,4 @@
-//! Requests to the mock engine: heads and bodies.
+//! HTTP requests to the mock engine: headers and bodies.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|data: &[u8]| {
     let head = bounded(data, fuzzing::engine_head);
     if let Ok(Some((head_bytes, _))) = head {
         assert!(head_bytes <= data.len());
-        // A head says the same however much follows it.
+        // Headers parse the same with any bytes after them.
         assert_eq!(fuzzing::engine_head(&data[..head_bytes]), head);
     }
     let body = match head {

@@ -1,4 +1,4 @@
-//! Numbers of a command line as Python reads them: large and small ones agree, and are printed as they are read.
+//! Numbers on a command line, read as Python does: the parsers for big and small numbers agree, and numbers round-trip.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

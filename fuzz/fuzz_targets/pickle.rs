@@ -1,4 +1,4 @@
-//! Pickles of chunks from a cache server, whose layout the first bytes choose.
+//! Pickles of chunks from a cache server. The first bytes choose the layout.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

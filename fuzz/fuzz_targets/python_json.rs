@@ -1,4 +1,4 @@
-//! JSON as Python reads it: what serde_json takes is read alike, and what was read can be written and read again.
+//! JSON as Python reads it: what serde_json accepts gives the same value, and values round-trip.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,7 +6,7 @@ use lmcache_bench::python::json;
 use lmcache_bench_fuzz::bounded;
 use serde_json::Value;
 
-/// What is shorter costs less than every text may.
+/// Shorter texts are always within the limit.
 const NEVER_REFUSED: usize = 8 << 10;
 
 fuzz_target!(|data: &[u8]| {

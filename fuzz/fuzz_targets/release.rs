@@ -1,4 +1,4 @@
-//! Releases as a server names them.
+//! Release names that a server reports.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

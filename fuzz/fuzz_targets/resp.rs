@@ -1,4 +1,4 @@
-//! Replies of a Redis or Valkey server: the same whatever the pieces.
+//! Replies of a Redis or Valkey server: the same however they are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Result files: what is read is written and read again as the same.
+//! Result files: what parses round-trips.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Replies of a cache server: the same from a frame that is here and from one that arrives in pieces.
+//! Replies of a cache server: the same from a complete frame and from one that arrives in pieces.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,7 @@ use lmcache_bench::server::rpc::pickle::Form;
 use lmcache_bench::server::rpc::{ChunkLayout, ChunkSink, Dtype};
 use lmcache_bench_fuzz::{bounded, hash};
 
-/// A frame that arrives in pieces of changing sizes.
+/// A frame that arrives in pieces of different sizes.
 struct Arriving<'a> {
     rest: &'a [u8],
     state: u64,

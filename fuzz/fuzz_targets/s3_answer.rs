@@ -1,11 +1,11 @@
-//! Documents and headers of an S3 service. The first lines are headers, the document follows an empty one.
+//! Documents and headers of an S3 service. The first lines are headers; the document follows an empty line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::fuzzing;
 use lmcache_bench_fuzz::bounded;
 
-/// Answers other than objects are read up to here.
+/// Bytes of a response that is no object, at most.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
 fuzz_target!(|data: &[u8]| {

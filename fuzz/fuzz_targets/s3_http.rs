@@ -1,4 +1,4 @@
-//! HTTP answers of an S3 server, heads and bodies: the same whatever the pieces.
+//! HTTP responses of an S3 server, headers and bodies: the same however they are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Specs of KV shapes: what is taken is written as a spec again, and no size overflows.
+//! Specs of KV shapes: what parses round-trips, and no size overflows.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

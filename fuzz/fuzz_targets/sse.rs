@@ -1,4 +1,4 @@
-//! Server-sent events: the same events whatever the pieces.
+//! Server-sent events: the same events however the bytes are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -23,7 +23,7 @@ fn events<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<(bool, Vec<u8>)>, 
     let read = read(pieces, |event| {
         events.push(match event {
             Event::Data(data) => (true, data.to_vec()),
-            Event::Error(said) => (false, said.to_vec()),
+            Event::Error(message) => (false, message.to_vec()),
         })
     });
     (events, read.is_ok())

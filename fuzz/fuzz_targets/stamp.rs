@@ -1,4 +1,4 @@
-//! Stamped blocks of objects: a stamp that was written is read, and a changed byte is seen.
+//! Stamped blocks of objects: a written stamp verifies, and a changed byte is detected.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,12 +1,12 @@
-//! tokenizer.json: it loads and encodes, or is refused.
+//! tokenizer.json: it loads and encodes, or it is refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::fuzzing;
 use lmcache_bench_fuzz::{bounded_by, surviving};
 
-/// The library's own structures: a vocabulary's entry of a dozen bytes becomes some hundred in three tables, and a regular
-/// expression of a few bytes up to the library's own limit of 10 MiB.
+/// Memory of the library's structures: a vocabulary entry of a dozen bytes takes some hundred in three tables, and a regular
+/// expression of a few bytes up to the library's limit of 10 MiB.
 const TOKENIZER_FACTOR: usize = 100;
 const TOKENIZER_ROOM: usize = 64 << 20;
 

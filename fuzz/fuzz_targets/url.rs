@@ -1,4 +1,4 @@
-//! Addresses and paths as typed: a password never shows.
+//! Typed URLs and paths: passwords never appear in messages.
 #![no_main]
 
 use std::path::Path;

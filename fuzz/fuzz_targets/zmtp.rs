@@ -1,4 +1,4 @@
-//! A ZeroMQ peer's bytes, mostly behind a greeting that is right: the same frames whatever the pieces.
+//! The bytes of a ZeroMQ peer, mostly after a valid greeting: the same frames however they are split.
 #![no_main]
 
 use std::cell::RefCell;

@@ -1,5 +1,5 @@
-//! What every target shares: the memory that one input may cost, counted at each allocation, the time it may take, and now
-//! and then the same input made long by repeating a piece of it, which shows what grows faster than its input.
+//! Shared by all targets: limits on the memory (counted at each allocation) and the time of one input. Some inputs are also
+//! stretched by repeating a piece, which shows costs that grow faster than the input.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -14,19 +14,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use std::{env, fs, process};
 
-/// The rule of docs/formats.md: so many bytes for each byte of a message, and `ROOM` beside them.
+/// The memory limit of docs/formats.md: `FACTOR` bytes for each byte of a message plus `ROOM`.
 pub const FACTOR: usize = 10;
 pub const ROOM: usize = 1 << 20;
-/// For what a user types: it is told back with control characters escaped, six bytes each, in strings that grow by doubling.
+/// The factor for typed text: messages repeat it with control characters escaped as six bytes, in strings that double.
 pub const TYPED_FACTOR: usize = 32;
-/// How long a stretched input is: enough for what takes the square of it to be seen.
+/// Length of a stretched input in bytes, enough for quadratic costs to show.
 const STRETCHED_BYTES: usize = 128 << 10;
-/// One input in so many is stretched too.
+/// One in this many inputs is also stretched.
 const STRETCHED_EVERY: u64 = 4096;
-/// What a stretched input may take of the processor; readers take some milliseconds.
+/// CPU time limit of a stretched input; parsers take some milliseconds.
 const STRETCHED_CPU_NS: u64 = 1_000_000_000;
 
-/// Bytes in use since the input's reading began, the most there were, and how many there may be.
+/// Bytes in use since the start of the input, their maximum, and their limit.
 struct Counted {
     live: Cell<isize>,
     peak: Cell<isize>,
@@ -43,7 +43,7 @@ static INPUTS: AtomicU64 = AtomicU64::new(0);
 static STRETCHED: AtomicU64 = AtomicU64::new(0);
 static SLOWEST_NS: AtomicU64 = AtomicU64::new(0);
 static PEAK_BYTES: AtomicU64 = AtomicU64::new(0);
-/// The largest part of its bound that an input took, in thousandths.
+/// The largest share of its limit that an input used, in thousandths.
 static PEAK_SHARE: AtomicU64 = AtomicU64::new(0);
 static AT_EXIT: Once = Once::new();
 
@@ -53,7 +53,7 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 
 fn count(change: isize) {
-    // A thread that ends has no counters any more.
+    // The counters of a thread that is ending are gone.
     let over = COUNTED.try_with(|counted| {
         let live = counted.live.get() + change;
         counted.live.set(live);
@@ -67,7 +67,7 @@ fn count(change: isize) {
     }
 }
 
-/// Ends the process at the allocation that is one too many, so that the artifact is the input and the trace the culprit.
+/// Ends the process at the allocation that exceeds the limit, so that the backtrace shows it.
 fn refuse(change: isize) {
     let (live, limit) = COUNTED.with(|counted| (counted.live.get(), counted.limit.replace(isize::MAX)));
     eprintln!(
@@ -77,7 +77,7 @@ fn refuse(change: isize) {
     process::abort();
 }
 
-// SAFETY: everything is handed to the system's allocator as it came; the counters are beside it.
+// SAFETY: every call is forwarded unchanged to the system's allocator; only counters are added.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -100,12 +100,12 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Reads an input within the memory rule, and sometimes a stretched one too. What `read` gives for the input comes back.
+/// Runs `read` on an input within the memory limit, and sometimes on a stretched one. Returns the result for the input.
 pub fn bounded<T>(data: &[u8], read: impl Fn(&[u8]) -> T) -> T {
     bounded_by(FACTOR, ROOM, data, read)
 }
 
-/// The same with another rule, which the target must explain.
+/// The same with another limit, which the target must explain.
 pub fn bounded_by<T>(factor: usize, room: usize, data: &[u8], read: impl Fn(&[u8]) -> T) -> T {
     AT_EXIT.call_once(report_at_exit);
     INPUTS.fetch_add(1, Ordering::Relaxed);
@@ -162,11 +162,10 @@ impl<F: Fn()> Drop for Explained<'_, F> {
     }
 }
 
-/// For readers that are meant to survive panics of a library: such panics say nothing, and one that gets through ends the
-/// process as ever.
+/// For parsers that catch panics of a library: those panics print nothing; one that is not caught ends the process.
 pub fn surviving<T>(run: impl FnOnce() -> T) -> T {
     static QUIET: Once = Once::new();
-    // libFuzzer's hook would end the process before anybody could catch the panic.
+    // libFuzzer's hook would end the process before the panic could be caught.
     QUIET.call_once(|| {
         drop(std::panic::take_hook());
         std::panic::set_hook(Box::new(|_| {}));
@@ -179,7 +178,7 @@ pub fn surviving<T>(run: impl FnOnce() -> T) -> T {
     })
 }
 
-/// The input with a piece of it, mostly a short one, repeated up to `STRETCHED_BYTES`.
+/// The input with a piece of it, usually short, repeated up to `STRETCHED_BYTES`.
 fn stretched(data: &[u8], seed: u64) -> (Vec<u8>, std::ops::Range<usize>) {
     let at = seed as usize % data.len();
     let most = if (seed >> 32) % 4 == 0 { data.len() } else { 16 };
@@ -195,7 +194,7 @@ fn stretched(data: &[u8], seed: u64) -> (Vec<u8>, std::ops::Range<usize>) {
     (long, piece)
 }
 
-/// The same for the same input, so that an artifact repeats what was seen.
+/// Depends only on the input, so that artifacts are reproducible.
 pub fn hash(data: &[u8]) -> u64 {
     let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let mut words = data.chunks_exact(8);
@@ -206,12 +205,12 @@ pub fn hash(data: &[u8]) -> u64 {
     for byte in words.remainder() {
         hash = step(hash, u64::from(*byte));
     }
-    // The low bits decide on stretching, so every bit must reach them.
+    // The low bits decide on stretching, so every bit must affect them.
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)
 }
 
-/// The input in pieces of changing sizes, as a socket may bring it.
+/// The input in pieces of different sizes, as from a socket.
 pub fn pieces(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut state = hash(data);
     let mut rest = data;
@@ -227,14 +226,14 @@ pub fn pieces(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A file for readers that open one by its name: in memory, and gone with the process.
+/// An in-memory file for parsers that open a path.
 pub struct Scratch {
     file: File,
     path: PathBuf,
 }
 
 impl Scratch {
-    /// The one of this thread.
+    /// The file of this thread.
     pub fn with<T>(data: &[u8], read: impl FnOnce(&Path) -> T) -> T {
         thread_local! {
             static SCRATCH: Scratch = Scratch::new();
@@ -247,7 +246,7 @@ impl Scratch {
     }
 
     fn new() -> Scratch {
-        // SAFETY: the name is a C string, and the descriptor is nobody else's.
+        // SAFETY: the name is a C string, and the new descriptor has no other owner.
         let file = unsafe {
             let descriptor = libc::memfd_create(c"fuzz".as_ptr(), libc::MFD_CLOEXEC);
             assert!(descriptor >= 0, "the kernel has files in memory");
@@ -260,12 +259,12 @@ impl Scratch {
 
 fn cpu_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure is ours, and this clock is always there.
+    // SAFETY: the structure is valid for writes, and this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What scripts/fuzz.sh puts into its table, in the file that `FUZZ_STATS` names.
+/// Writes the statistics for the table of scripts/fuzz.sh to the file that `FUZZ_STATS` names.
 fn report_at_exit() {
     extern "C" fn report() {
         let Some(path) = env::var_os("FUZZ_STATS") else { return };
@@ -278,9 +277,9 @@ fn report_at_exit() {
             load(&PEAK_BYTES),
             load(&PEAK_SHARE)
         );
-        // The table then lacks a row, which the script says.
+        // The table then lacks a row, which the script reports.
         let _ = fs::write(path, text);
     }
-    // SAFETY: the function needs nothing that is gone at exit.
+    // SAFETY: the function uses nothing that is destroyed before exit handlers run.
     unsafe { libc::atexit(report) };
 }

@@ -1,8 +1,8 @@
-//! Flags whose value is one of a few words: the enum, its words and both directions between them, declared once.
+//! Enums for flags whose value is one of a few words, with the conversions to and from text.
 
 /// Declares an enum with the text of each variant, `CHOICES` for the flag's row, `text()` and `from_text()`.
 ///
-/// `what` names the idea in the sentence about a value that is none of them.
+/// `what` names the kind of value in the error message about an unknown one.
 #[macro_export]
 macro_rules! choices {
     (

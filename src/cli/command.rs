@@ -1,4 +1,4 @@
-//! A command of the program as the command line sees it: its word, its help pages, and how its arguments are read.
+//! A subcommand: its word, its help pages, and the parser of its arguments.
 
 use std::time::Instant;
 
@@ -11,37 +11,37 @@ use crate::error::Error;
 use crate::python::quote::quoted;
 use crate::status::Status;
 
-/// One row of the list of commands.
+/// A row of the list of commands.
 pub struct Command {
-    /// What is typed.
+    /// The word that selects it.
     pub word: &'static str,
-    /// Its words in the list of the program's help: `word`, or all that can follow it.
+    /// How the program's help lists it: `word`, or `word` with the words that can follow it.
     pub term: &'static str,
     /// One sentence for that list.
     pub about: &'static str,
-    /// One page for each thing that can be run.
+    /// The help pages: one, or one for each second word.
     pub pages: fn() -> Vec<Page>,
-    /// Reads everything behind the word.
+    /// Parses everything after the word.
     pub parse: fn(&mut Parser) -> Result<Invocation, Error>,
 }
 
-/// What a command line asks for.
+/// What to do for a command line.
 pub enum Invocation {
-    /// Text for stdout, complete with its last newline.
+    /// Print this text to stdout. It ends with a newline.
     Print(String),
-    /// A run; the argument is when the process began.
+    /// Run this; the argument is the time at which the process started.
     Run(Box<dyn FnOnce(Instant) -> Result<Status, Error>>),
 }
 
-/// What the flags of one command give.
+/// The parsed flags of one command.
 #[derive(Debug, PartialEq)]
 pub enum Flags<C> {
     Given(Box<C>),
-    /// The help that was asked for.
+    /// The help text, when `-h` or `--help` was given.
     Help(String),
 }
 
-/// Reads the flags of one command to the end of the line, on top of `args`.
+/// Parses the flags of one command up to the end of the command line, starting from `args`.
 pub fn flags<C>(parser: &mut Parser, table: &Table<C>, page: &Page, mut args: C) -> Result<Flags<C>, Error> {
     match table.walk(parser, &mut args)? {
         Stop::End => Ok(Flags::Given(Box::new(args))),
@@ -57,7 +57,7 @@ pub fn flags<C>(parser: &mut Parser, table: &Table<C>, page: &Page, mut args: C)
     }
 }
 
-/// The same, and what is to be run with them.
+/// Like [`flags`], paired with the function that runs the command.
 pub fn invocation<C: 'static>(
     parser: &mut Parser,
     table: &Table<C>,

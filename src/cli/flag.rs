@@ -1,64 +1,64 @@
-//! One row per flag: all that the parser, the help, the man page, the completions and docs/cli.md know about it.
+//! The description of one flag. The parser, the help, the man page, the completions and docs/cli.md are all made from it.
 
-/// What follows a flag on the command line.
+/// The form of a flag on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `--x VALUE`.
     Value,
-    /// `--x`, which hands "on" to the setter.
+    /// `--x`, which passes "on" to the setter.
     Switch,
-    /// `--x` and `--no-x`, which hand "on" and "off" to the setter.
+    /// `--x` and `--no-x`, which pass "on" and "off" to the setter.
     Negatable,
-    /// `-h` and `--help`: ends the parsing, has nothing to set.
+    /// `-h` and `--help`: ends the parsing and sets nothing.
     Help,
 }
 
-/// What holds when a flag is not given.
+/// The value of a flag that is not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
-    /// This text, which goes through the flag's setter like a typed one.
+    /// This text, passed to the flag's setter like a typed one.
     Text(&'static str),
-    /// Nothing is set; the help says what that means, unless this is empty.
+    /// Nothing is set. The text is the default in the help; when empty, the help shows none.
     Unset(&'static str),
 }
 
-/// A heading in the help, and where its flags come from.
+/// A heading in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     pub title: &'static str,
-    /// Whether LMCache has these flags too. Then their abbreviations win over the other flags', as LMCache knows
-    /// only these: a flag that is added here must not make an old command line ambiguous.
+    /// Whether LMCache has these flags too. Their abbreviations then win over those of other flags, so that a flag
+    /// that only this program has cannot make an LMCache command line ambiguous.
     pub of_reference: bool,
 }
 
-/// A flag as people see it. In `help` and `detail`, backticks enclose what is typed or printed literally.
+/// The texts and properties of a flag. In `help` and `detail`, backticks enclose literal text.
 #[derive(Clone, Copy, Debug)]
 pub struct FlagSpec {
     /// Without the leading dashes; for a negatable flag the form without `no-`.
     pub long: &'static str,
     pub short: Option<char>,
     pub kind: Kind,
-    /// The value's name in the help. `PATH` also says that shells may complete file names.
+    /// The placeholder of the value in the help. For `PATH`, completions offer file names.
     pub value_name: &'static str,
-    /// When not empty, the only values that are taken.
+    /// When not empty, the only accepted values.
     pub choices: &'static [&'static str],
     pub preset: Preset,
     pub group: &'static Group,
     /// One line without a full stop.
     pub help: &'static str,
-    /// Further sentences, shown after that line wherever there is room. May be empty.
+    /// Further sentences, left out of `-h`. May be empty.
     pub detail: &'static str,
-    /// Whether every use counts; otherwise the last one wins.
+    /// Whether each use adds a value; otherwise the last use wins.
     pub repeatable: bool,
 }
 
-/// A row of a table: a flag and how its text gets into the typed arguments.
+/// A row of a table: a flag, and the setter that stores its text in the typed arguments.
 pub struct Flag<C> {
     pub spec: FlagSpec,
     pub set: fn(&mut C, &str) -> Result<(), String>,
 }
 
-// By hand, because a derive would ask that `C` be `Copy` too.
+// By hand, because a derive would require `C: Copy`.
 impl<C> Clone for Flag<C> {
     fn clone(&self) -> Flag<C> {
         *self
@@ -67,7 +67,7 @@ impl<C> Clone for Flag<C> {
 
 impl<C> Copy for Flag<C> {}
 
-/// A flag of LMCache that this program does not have, and what to do instead.
+/// A flag of LMCache that this program does not have, with advice on what to do instead.
 #[derive(Clone, Copy, Debug)]
 pub struct Absent {
     pub long: &'static str,
@@ -80,7 +80,7 @@ impl Absent {
     }
 }
 
-/// Characters of choices beyond which the value's name stands for them.
+/// Characters. A longer list of choices is shown as the value's name.
 const PLACEHOLDER_MAX: usize = 60;
 
 /// The group of rows that name none.
@@ -96,7 +96,7 @@ pub const BEYOND: Group = Group {
 };
 
 impl FlagSpec {
-    /// The row that rows are written as differences from.
+    /// The defaults of every field, for struct update syntax.
     pub const BLANK: FlagSpec = FlagSpec {
         long: "",
         short: None,
@@ -110,19 +110,19 @@ impl FlagSpec {
         repeatable: false,
     };
 
-    /// The row of `-h, --help`, to go into a group of the table.
+    /// The row of `-h, --help`.
     pub const fn help_flag(group: &'static Group) -> FlagSpec {
         FlagSpec {
             long: "help",
             short: Some('h'),
             kind: Kind::Help,
             group,
-            help: "Print help: `-h` one line a flag, `--help` everything",
+            help: "Print help: `-h` one line per flag, `--help` everything",
             ..FlagSpec::BLANK
         }
     }
 
-    /// The spellings after the two dashes, each with what it hands to the setter.
+    /// The spellings without the two dashes, each with the text that it passes to the setter.
     pub fn spellings(&self) -> Vec<(String, &'static str)> {
         let mut spellings = vec![(self.long.to_string(), "on")];
         if self.kind == Kind::Negatable {
@@ -131,7 +131,7 @@ impl FlagSpec {
         spellings
     }
 
-    /// What a completion says about one of the spellings, in one line.
+    /// The one-line description of one of the spellings, for completions.
     pub fn help_of(&self, spelling: &str) -> String {
         if spelling == self.long {
             self.help.to_string()
@@ -140,7 +140,7 @@ impl FlagSpec {
         }
     }
 
-    /// How the value is shown: its name, or all that may be given where that fits a line.
+    /// How the value is shown: the list of choices if it is short enough, else its name. Empty without a value.
     pub fn placeholder(&self) -> String {
         let choices = format!("{{{}}}", self.choices.join(","));
         match (self.kind, self.choices) {
@@ -155,7 +155,7 @@ impl FlagSpec {
         self.kind == Kind::Value && self.value_name == "PATH"
     }
 
-    /// What the help says about the default; nothing where there is nothing to say (a switch is off).
+    /// The default as the help shows it; `None` for switches, which are off.
     pub fn default_text(&self) -> Option<String> {
         match (self.kind, self.preset) {
             (Kind::Help | Kind::Switch, _) | (_, Preset::Unset("")) => None,
@@ -166,7 +166,7 @@ impl FlagSpec {
         }
     }
 
-    /// The one line and the further sentences as one paragraph, with the choices if the value's name stands for them.
+    /// `help` and `detail` as one paragraph, with the choices if the placeholder does not list them.
     pub fn full_help(&self) -> String {
         let mut text = format!("{}.", self.help);
         if !self.choices.is_empty() && self.placeholder() == self.value_name {
@@ -179,10 +179,10 @@ impl FlagSpec {
     }
 }
 
-/// Keeps the text of a value, or refuses it.
+/// Stores the text of a value, or refuses it.
 pub type Set<C> = fn(&mut C, &str) -> Result<(), String>;
 
-/// Rows of a table: name and setter, then what differs from [`FlagSpec::BLANK`].
+/// Builders of rows: name and setter, then the fields that differ from [`FlagSpec::BLANK`].
 impl<C> Flag<C> {
     /// `--long VALUE`.
     pub const fn value(long: &'static str, value_name: &'static str, set: Set<C>) -> Flag<C> {
@@ -231,19 +231,19 @@ impl<C> Flag<C> {
         self
     }
 
-    /// The default as it would be typed.
+    /// The default, as a user would type it.
     pub const fn default(mut self, text: &'static str) -> Flag<C> {
         self.spec.preset = Preset::Text(text);
         self
     }
 
-    /// What it means that nothing is given.
+    /// No default; the help shows `meaning` in its place.
     pub const fn unset(mut self, meaning: &'static str) -> Flag<C> {
         self.spec.preset = Preset::Unset(meaning);
         self
     }
 
-    /// Every use counts.
+    /// Each use adds a value.
     pub const fn repeatable(mut self) -> Flag<C> {
         self.spec.repeatable = true;
         self
@@ -256,20 +256,20 @@ impl<C> Flag<C> {
     }
 }
 
-/// The setter of a flag whose value is any text or path, where a flag may be absent.
+/// The setter of an optional flag that accepts any text or path.
 pub fn keep<T: for<'a> From<&'a str>>(field: &mut Option<T>, text: &str) -> Result<(), String> {
     *field = Some(T::from(text));
     Ok(())
 }
 
-/// The same where the flag has a default.
+/// The setter of a flag with a default that accepts any text.
 pub fn replace(field: &mut String, text: &str) -> Result<(), String> {
     field.clear();
     field.push_str(text);
     Ok(())
 }
 
-/// The setter's side of a switch: the parser hands it "on" or "off".
+/// Reads the "on" or "off" that the parser passes to the setter of a switch.
 pub fn on_off(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),

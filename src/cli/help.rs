@@ -1,15 +1,15 @@
-//! `-h` and `--help`: a page as plain text, 80 columns wide.
+//! `-h` and `--help`: a page as plain text of at most 80 columns.
 
 use super::flag::{FlagSpec, Kind};
 use super::page::{Body, Page, plain};
 
 const WIDTH: usize = 80;
-/// Where the one-line descriptions of `-h` begin.
+/// Column at which the descriptions of `-h` begin.
 const COLUMN: usize = 30;
-/// Where explanations of the long form begin.
+/// Column at which the descriptions of `--help` begin.
 const TERM_COLUMN: usize = 10;
 
-/// The long form has every sentence and the notes; the short one has a line or two for each flag.
+/// The text of `--help` (`long`) with every sentence and the notes, or of `-h` with a line or two for each flag.
 pub fn render(page: &Page, long: bool) -> String {
     let mut out = format!("{}.\n\nUsage: {}\n", page.summary, page.usage);
     if long {
@@ -47,12 +47,12 @@ pub fn render(page: &Page, long: bool) -> String {
         }
     }
     if !long {
-        out.push_str(&format!("\n`{} --help` says more.\n", page.command()));
+        out.push_str(&format!("\nSee `{} --help` for details.\n", page.command()));
     }
     out
 }
 
-/// `-q, --quiet`, `--[no-]x` or both spellings, then the value.
+/// The spellings of a flag and the placeholder of its value, such as `-q, --quiet` or `--[no-]x`.
 fn heading(spec: &FlagSpec, long: bool) -> String {
     let name = match (spec.kind, long) {
         (Kind::Negatable, false) => format!("--[no-]{}", spec.long),
@@ -113,7 +113,7 @@ fn push_wrapped(out: &mut String, text: &str, indent: usize) {
     }
 }
 
-/// Lines of at most `width` characters, broken at blanks; a longer word gets a line of its own.
+/// Lines of at most `width` characters, broken at blanks. A longer word gets its own line.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -134,13 +134,13 @@ mod tests {
     use crate::commands::pages;
 
     #[test]
-    fn lines_break_at_blanks() {
+    fn lines_wrap_at_blanks() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("a-very-long-word b", 4), ["a-very-long-word", "b"]);
     }
 
     #[test]
-    fn both_forms_fit_80_columns_and_carry_no_markup() {
+    fn both_forms_fit_80_columns_and_have_no_markup() {
         for page in pages() {
             for long in [false, true] {
                 for line in render(&page, long).lines() {
@@ -152,12 +152,17 @@ mod tests {
                     assert_eq!(line.trim_end(), line, "blank at the end of a line");
                 }
             }
-            assert!(!render(&page, true).contains('`'), "a literal that is never closed");
+            assert!(!render(&page, true).contains('`'), "unbalanced backticks");
         }
     }
 
     #[test]
     fn every_flag_is_explained_in_both_forms() {
+        let words: Vec<&str> = pages().iter().map(|page| page.word).collect();
+        assert_eq!(
+            words,
+            ["", "engine", "server", "l2", "report", "mock engine", "mock server"]
+        );
         for page in pages() {
             let (short, long) = (render(&page, false), render(&page, true));
             for spec in &page.flags {

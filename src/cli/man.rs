@@ -1,10 +1,10 @@
-//! The man page (section 1) in roff with the `man` macros.
+//! The man page (section 1) in roff with the `man` macros. It contains no date, so that builds are reproducible.
 
 use super::PROGRAM;
 use super::flag::FlagSpec;
 use super::page::{Body, Note, Page, pieces};
 
-/// One page for the program and all its subcommands.
+/// One man page for the program and all its subcommands.
 pub fn render(pages: &[Page]) -> String {
     let title = PROGRAM.to_uppercase();
     let version = env!("CARGO_PKG_VERSION");
@@ -27,7 +27,7 @@ pub fn render(pages: &[Page]) -> String {
     out
 }
 
-/// The program's page fills the usual sections; a subcommand is one section with parts.
+/// The program's own page fills the usual sections; each subcommand is one section with subsections.
 fn push_page(out: &mut String, page: &Page) {
     let of_program = page.word.is_empty();
     let heading = if of_program {
@@ -107,7 +107,7 @@ fn push_note(out: &mut String, note: &Note) {
     }
 }
 
-/// A paragraph as one input line; roff fills it.
+/// A paragraph as one input line, which roff wraps.
 fn line(text: &str) -> String {
     let marked: String = pieces(text)
         .map(|(is_literal, piece)| {
@@ -121,7 +121,7 @@ fn line(text: &str) -> String {
     format!("{}\n", guarded(&marked))
 }
 
-/// Text that is typed as it stands: nothing of it may become a typographic sign, or it could not be copied.
+/// Escapes text that readers copy: roff would turn its dashes and quotes into typographic characters.
 fn literal(text: &str) -> String {
     prose(text)
         .replace('-', "\\-")
@@ -134,7 +134,7 @@ fn prose(text: &str) -> String {
     text.replace('\\', "\\e").replace('"', "\\(dq")
 }
 
-/// A line that begins with a dot or a quote would be a request.
+/// Protects a line that begins with a dot or a quote, which roff would read as a request.
 fn guarded(text: &str) -> String {
     if text.starts_with(['.', '\'']) {
         format!("\\&{text}")
@@ -149,7 +149,7 @@ mod tests {
     use crate::commands::pages;
 
     #[test]
-    fn what_is_typed_stays_what_is_typed() {
+    fn literals_are_escaped() {
         assert_eq!(literal("--x 'a\\b' \"~\""), "\\-\\-x \\(aqa\\eb\\(aq \\(dq\\(ti\\(dq");
         assert_eq!(line(".5 of `--x`"), "\\&.5 of \\fB\\-\\-x\\fR\n");
     }

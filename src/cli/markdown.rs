@@ -1,4 +1,4 @@
-//! docs/cli.md.
+//! docs/cli.md. A test compares the file in the repository with it, so it contains no version or date.
 
 use super::PROGRAM;
 use super::flag::FlagSpec;
@@ -66,7 +66,7 @@ fn push_note(out: &mut String, note: &Note) {
     }
 }
 
-/// Literals keep their backticks; what Markdown would take for markup in the prose is escaped.
+/// Keeps the backticks of literals and escapes Markdown's markup characters in the prose.
 fn marked(text: &str) -> String {
     pieces(text)
         .map(|(is_literal, piece)| {

@@ -1,6 +1,5 @@
-//! The command line: what may be typed, and every text that explains it. Each command has a table of flags and pages of
-//! its own; this module holds what they share and knows no command. It opens no file, reads no environment and prints
-//! nothing.
+//! The command line: parsing, help, man page, completions. Each command has its own flag table and help pages; this module
+//! holds what they share and knows no command. It does no I/O and does not read the environment.
 
 use std::ffi::OsString;
 
@@ -27,7 +26,7 @@ pub mod shared;
 pub mod table_rules;
 pub mod top;
 
-/// What the program is called in every text, whatever link it was started through.
+/// The program's name in every text, also when it was started through a link of another name.
 pub const PROGRAM: &str = "lmcache-bench";
 
 choices! {
@@ -40,7 +39,9 @@ choices! {
     }
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments after the program's name.
+///
+/// Errors are usage errors (exit code 2): an unknown command, flag or value.
 pub fn parse(args: impl IntoIterator<Item = OsString>, commands: &'static [Command]) -> Result<Invocation, Error> {
     let mut parser = lexopt::Parser::from_args(args);
     let mut top = TopArgs::default();
@@ -72,10 +73,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, commands: &'static [Comma
     }
 }
 
-/// The program's page and then those of each command.
+/// The page of the program, then the pages of each command.
 pub fn pages(commands: &'static [Command]) -> Vec<page::Page> {
-    let of_commands = commands.iter().flat_map(|command| (command.pages)());
-    std::iter::once(top::page(commands)).chain(of_commands).collect()
+    let command_pages = commands.iter().flat_map(|command| (command.pages)());
+    std::iter::once(top::page(commands)).chain(command_pages).collect()
 }
 
 fn generate(artifact: Artifact, commands: &'static [Command]) -> String {

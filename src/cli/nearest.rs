@@ -1,9 +1,9 @@
-//! The known name that a mistyped one was probably meant to be.
+//! "Did you mean": the known name that is nearest to a mistyped one.
 
-/// Names longer than this are nobody's typing error, and comparing them would cost time.
+/// Characters. Longer names are not compared: the cost grows with the square of the length.
 const LONGEST: usize = 64;
 
-/// The nearest of the known names, if one is near enough to be worth proposing: at most a third of the letters wrong.
+/// The nearest of the known names, if at most a third of the letters (at least one) differ.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     if length > LONGEST {
@@ -16,7 +16,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     (distance <= (length / 3).max(1)).then_some(name)
 }
 
-/// Edits that turn one word into the other, where swapping two neighbours counts as one edit.
+/// The number of edits between two words (optimal string alignment: a swap of two neighbours is one edit).
 pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before_last: Vec<usize> = Vec::new();

@@ -1,4 +1,4 @@
-//! What a help text says besides its flags, and the markup of its sentences. Renderers walk pages.
+//! Pages: the content of a help text, from which help, man page, completions and docs/cli.md are rendered.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub struct Page {
     pub notes: Vec<Note>,
 }
 
-/// A titled part after the flags.
+/// A titled section after the flags.
 #[derive(Clone, Copy)]
 pub struct Note {
     pub title: &'static str,
@@ -27,16 +27,16 @@ pub struct Note {
 
 #[derive(Clone, Copy)]
 pub enum Body {
-    /// Words to look up, each with its explanation.
+    /// Terms, each with its explanation.
     Terms(&'static [(&'static str, &'static str)]),
-    /// The commands to choose from, as such words.
+    /// The list of commands, shown as terms.
     Commands(&'static [Command]),
-    /// Commands to copy, each after a sentence that says what for.
+    /// Shell commands, each after a sentence about its purpose.
     Examples(&'static [(&'static str, &'static [&'static str])]),
 }
 
 impl Body {
-    /// The words to look up; none in examples.
+    /// The terms with their explanations; empty for examples.
     pub fn terms(&self) -> Vec<(&'static str, &'static str)> {
         match self {
             Body::Terms(terms) => terms.to_vec(),
@@ -47,7 +47,7 @@ impl Body {
 }
 
 impl Page {
-    /// What messages and headings call it.
+    /// The command as messages and headings name it.
     pub fn command(&self) -> String {
         match self.word {
             "" => super::PROGRAM.to_string(),
@@ -55,7 +55,7 @@ impl Page {
         }
     }
 
-    /// The flags by group, groups in the order in which the table first names them.
+    /// The flags by group, in the order in which the groups first appear in the table.
     pub fn groups(&self) -> Vec<(&'static Group, Vec<&'static FlagSpec>)> {
         let mut groups: Vec<(&'static Group, Vec<&'static FlagSpec>)> = Vec::new();
         for &flag in &self.flags {
@@ -68,7 +68,7 @@ impl Page {
     }
 }
 
-/// A sentence cut at its backticks: prose and literal pieces in turn.
+/// Splits a sentence at its backticks. Each piece comes with whether it is literal.
 pub fn pieces(text: &str) -> impl Iterator<Item = (bool, &str)> {
     text.split('`')
         .enumerate()
@@ -76,7 +76,7 @@ pub fn pieces(text: &str) -> impl Iterator<Item = (bool, &str)> {
         .filter(|(_, piece)| !piece.is_empty())
 }
 
-/// A sentence without its markup.
+/// A sentence without its backticks.
 pub fn plain(text: &str) -> String {
     pieces(text).map(|(_, piece)| piece).collect()
 }

@@ -1,7 +1,7 @@
-//! Bounds of numbers that were typed, with the sentences that refuse them. A command takes [`SETTINGS`] or [`USAGE`], the
-//! two wordings in use, and calls a reader for each flag:
+//! Range checks of typed numbers, with the error messages. A command takes [`SETTINGS`] or [`USAGE`], the two wordings in
+//! use, and calls a check for each flag:
 //!
-//! | reader | must be | for |
+//! | check | must be | for |
 //! |---|---|---|
 //! | [`Range::at_least`] | `at least A` | counts |
 //! | [`Range::at_most`] | `at most B` | counts with an upper bound of their own |
@@ -9,7 +9,7 @@
 //! | [`Range::above_zero`] | as given | finite numbers |
 //! | [`Range::seconds`] | `A to B seconds` | durations |
 //!
-//! [`Range::refusal`] makes the same sentence for a condition that none of them has.
+//! [`Range::refusal`] makes the same sentence for a condition that none of them covers.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;

@@ -1,11 +1,24 @@
-//! Flags that every measuring command has: the form of the report, where it goes besides standard output, and silence.
+//! What every measuring command has: the output flags `--format`, `--output`, `--save` and `--quiet`, and exit codes.
 
 use std::path::PathBuf;
 
 use super::Format;
 use super::flag::{BEYOND, Flag, FlagSpec, Group, Kind, OPTIONS, Preset, on_off};
 
-/// What these flags give.
+/// The exit code of a panic, for the help.
+pub const EXIT_BUG: (&str, &str) = (
+    "101",
+    "A bug in this program. stderr has the line to report; the report is marked partial and holds what was measured until \
+     then.",
+);
+
+/// The exit codes of signals, for the help.
+pub const EXIT_SIGNALS: (&str, &str) = (
+    "129, 130, 143",
+    "Ended by a closed terminal (SIGHUP), by Ctrl-C (SIGINT) or by SIGTERM, after a report that is marked partial.",
+);
+
+/// The values of the output flags.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutputArgs {
     pub format: Format,

@@ -1,11 +1,11 @@
-//! What every table of flags must hold to, for the tests of each.
+//! Checks that the unit tests of every flag table share.
 
 use std::fmt::Debug;
 
 use super::flag::{Kind, Preset};
 use super::parse::{Stop, Table};
 
-/// What these words give on top of `args`.
+/// `args` after these words have been parsed.
 pub fn typed<C: Debug>(table: &Table<C>, mut args: C, words: &[&str]) -> C {
     let mut parser = lexopt::Parser::from_args(words);
     match table.walk(&mut parser, &mut args) {
@@ -14,7 +14,7 @@ pub fn typed<C: Debug>(table: &Table<C>, mut args: C, words: &[&str]) -> C {
     }
 }
 
-/// Every choice that a row lists is taken, no two mean the same, and nothing else is taken.
+/// Every listed choice is accepted, no two set the same value, and other words are refused.
 pub fn choices_are_taken_and_differ<C: Default + PartialEq + Debug>(table: &Table<C>) {
     for flag in table.flags.iter().filter(|flag| !flag.spec.choices.is_empty()) {
         let mut results: Vec<C> = Vec::new();
@@ -28,7 +28,7 @@ pub fn choices_are_taken_and_differ<C: Default + PartialEq + Debug>(table: &Tabl
     }
 }
 
-/// Every row says what its flag does and how its value is called, and its default is one of its choices.
+/// Every row has help, detail and a value name, and its default is one of its choices.
 pub fn rows_are_complete<C>(table: &Table<C>) {
     for spec in table.specs() {
         assert_eq!(spec.value_name.is_empty(), spec.kind != Kind::Value, "--{}", spec.long);
@@ -41,8 +41,8 @@ pub fn rows_are_complete<C>(table: &Table<C>) {
     }
 }
 
-/// Every beginning of every flag of LMCache does here what it would do if our flags did not exist. In the table theirs come
-/// first, and `first_of_ours` is the first of ours.
+/// Every prefix of every LMCache flag has the same outcome as in a table without our flags. LMCache's flags come first in the
+/// table; `first_of_ours` is the first of ours.
 pub fn our_flags_leave_abbreviations_alone<C: Default + Debug>(table: &Table<C>, first_of_ours: &str) {
     let flags = table.flags.iter();
     let count = flags.take_while(|flag| flag.spec.long != first_of_ours).count();
@@ -55,7 +55,7 @@ pub fn our_flags_leave_abbreviations_alone<C: Default + Debug>(table: &Table<C>,
         let mut args = C::default();
         match table.walk(&mut lexopt::Parser::from_args([word]), &mut args) {
             Ok(stop) => format!("{stop:?} {args:?}"),
-            // Which flags to choose from may differ, that there is a choice may not.
+            // The list of candidates may differ, but both must be ambiguous.
             Err(error) => error
                 .to_string()
                 .split("it could be")

@@ -1,4 +1,4 @@
-//! The flags and the page of the program itself, before any subcommand.
+//! The flags and the help page of the program itself, before any subcommand.
 
 use super::PROGRAM;
 use super::command::Command;
@@ -10,7 +10,7 @@ use crate::choices;
 type Row = Flag<TopArgs>;
 
 choices! {
-    /// A text that can be printed instead of measuring.
+    /// A text that `--generate` prints.
     pub enum Artifact ("text") {
         Man = "man",
         CompleteBash = "complete-bash",
@@ -60,9 +60,8 @@ pub fn page(commands: &'static [Command]) -> Page {
             "A native successor of `lmcache bench`. The flags of LMCache keep their names, defaults and meaning; a \
              leading word `bench` is skipped, so command lines written for `lmcache bench` work unchanged, also \
              through a link named `lmcache`.",
-            "Long flags may be shortened to any beginning that is unique, and take their value after a blank or after \
-             `=`. Whole numbers may be written `1_000`. When a flag is given twice, the last value counts. `--` ends \
-             the flags.",
+            "Long flags may be abbreviated to any unique prefix. A value follows its flag after a blank or `=`. Whole \
+             numbers may be written `1_000`. When a flag is given twice, the last value counts. `--` ends the flags.",
         ],
         flags: TABLE.specs(),
         notes: vec![

@@ -1,5 +1,5 @@
-//! The steps of one `engine` run: settings, workload, the client's own error, connections, warmup, measured phase, report.
-//! Whatever was measured before something fails or a signal comes is still reported.
+//! One `engine` run from settings to exit code: workload, the client's own error, connections, warmup, measured phase, report.
+//! After a failure or a signal, what was measured before it is still reported.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,14 +43,14 @@ use crate::sys::ending::saving;
 use crate::sys::{limits, signal, socket};
 use crate::url::without_password;
 
-/// Files this process has open besides its connections.
+/// Open files of this process besides its connections, at most.
 const OTHER_FILES: u64 = 64;
-/// A limit that no run reaches.
+/// Stands for "no limit" where a duration is needed.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
-/// Messages of failures that are repeated on standard error.
+/// Failure messages repeated on stderr.
 const SENTENCES_MAX: usize = 3;
 
-/// Runs `engine` as the command line asks.
+/// Runs `engine`. `started` is the start of the process.
 pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let key = ApiKey::from_environment();
     if let Some(problem) = key.problem() {
@@ -103,19 +103,19 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
 
 struct Run<'a> {
     config: &'a EngineConfig,
-    /// When the process began.
+    /// Start of the process.
     started: Instant,
     /// The engine's, where the result is saved and the engine has one.
     version: Option<String>,
     clock: Clock,
     warnings: Vec<Warning>,
     counters: ServerCounters,
-    /// What they counted during the measured phase.
+    /// The section of where prompt tokens came from, by `counters` during the measured phase.
     prompt_sources: Option<Section>,
 }
 
 impl Run<'_> {
-    /// Measures this program's own error under such a plan.
+    /// Measures this program's own error in a replay of the plan. `None` when it is turned off, failed or was interrupted.
     fn certify(&mut self, plan: &Plan, progress: &mut Progress) -> Option<ClientError> {
         if let Err(warning) = allow_connections(plan.streams) {
             self.warnings.push(warning);
@@ -137,7 +137,7 @@ impl Run<'_> {
         }
     }
 
-    /// Opens connections, warms up, measures.
+    /// Opens the connections and runs warmup and measured phase.
     fn measure(
         &mut self,
         workload: &mut dyn Workload,
@@ -154,9 +154,9 @@ impl Run<'_> {
             return Ok(PhaseSamples::default());
         }
         opened.map_err(|failure| {
-            // What this machine lacks, or a certificate that it does not trust, is no fault of the address.
-            let is_told = limits::has_advice(&failure.text) || !trust::advice(&failure.text).is_empty();
-            let advice = if is_told {
+            // Messages about limits or certificates have advice of their own.
+            let has_advice = limits::has_advice(&failure.text) || !trust::advice(&failure.text).is_empty();
+            let advice = if has_advice {
                 ""
             } else {
                 "; check --engine-url, and that the engine runs"
@@ -194,7 +194,7 @@ impl Run<'_> {
         Ok(samples)
     }
 
-    /// What was measured.
+    /// The engine under test, for the result file.
     fn target(&self) -> Map<String, Json> {
         let lmcache_url = self.config.lmcache_url.as_deref().map(without_password);
         let known = [
@@ -267,7 +267,7 @@ impl Run<'_> {
     }
 }
 
-/// What the exit code says, and the sentences for standard error.
+/// The status of the run, with the messages for stderr.
 fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems: Vec<String>) -> Status {
     if interrupted.is_some() {
         return run::ended(interrupted, problems);
@@ -285,12 +285,12 @@ fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems
     run::ended(None, sentences)
 }
 
-/// Connections are open files.
+/// Raises the limit on open files, of which every connection is one.
 fn allow_connections(streams: u64) -> Result<(), Warning> {
     let wanted = streams.saturating_add(OTHER_FILES);
     match socket::raise_open_file_limit(wanted) {
         Ok(allowed) if allowed < wanted => Err(Warning::FewOpenFiles { allowed, wanted }),
-        // Whoever cannot ask for the limit will be told by the first connection that fails.
+        // Where the limit cannot be read, the first connection that fails reports it.
         _ => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! The steps of one `l2` run: spec, buffers, adapter, phases, report, clean-up. Every step that can fail ends in a sentence;
-//! whatever was measured before is still reported.
+//! One `l2` run from spec to exit code: buffers, adapter, phases, report, clean-up. When a step fails, what was measured before
+//! it is still reported.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::run::output::Output;
 use crate::status::Status;
 use crate::sys::{counters, panic, signal};
 
-/// Runs `l2` as the command line asks. `started` is when the process began.
+/// Runs `l2`. `started` is the start of the process.
 pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, counters::available_memory_bytes())?;
     let parsed = spec::parse_specs(&setup::given_specs(args))?;
@@ -56,7 +56,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref(), adapter.helper_pid());
     let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
     warnings.extend(adapter.take_warnings());
-    // Read once: a signal that comes later does not make the report partial.
+    // Read once: a later signal does not make the report partial.
     let interrupted = signal::received();
     print_verification(&run.phases, &mut progress);
     let facts = RunFacts {
@@ -87,10 +87,10 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     Ok(status(&run, interrupted, unwritten))
 }
 
-/// What the phases left behind.
+/// The samples of all phases.
 struct Run {
     phases: Vec<PhaseSamples>,
-    /// Sentences that make the exit code 1.
+    /// Error messages; any of them makes the exit code 1.
     problems: Vec<String>,
 }
 
@@ -125,7 +125,7 @@ fn phases(
             all_stored,
         };
         match panic::caught(|| runner.run(operation, slots)) {
-            // The phases before it are kept.
+            // The samples of earlier phases are kept.
             None => break,
             Some(Ok(phase)) => {
                 let over = phase.interrupted.is_some() || phase.aborted.is_some();
@@ -182,7 +182,7 @@ fn print_event(config: &RunConfig, progress: &mut Progress, event: Event) {
     }
 }
 
-/// The word the reference uses for a key that succeeded.
+/// LMCache's word for the keys that succeeded.
 fn counted(operation: Operation) -> &'static str {
     match operation {
         Operation::Store => "success_keys",
@@ -207,7 +207,7 @@ fn print_verification(phases: &[PhaseSamples], progress: &mut Progress) {
     progress.line("");
 }
 
-/// What the exit code says, and the sentences for standard error.
+/// The status of the run, with the messages for stderr.
 fn status(run: &Run, interrupted: Option<i32>, unwritten: Vec<String>) -> Status {
     let mut sentences = unwritten;
     sentences.extend(run.problems.iter().cloned());

@@ -1,5 +1,5 @@
-//! From the command line as typed to a run that can be done: ranges checked, sizes multiplied without overflow, memory asked
-//! for before it is allocated. Pure, except that the caller passes in what the machine has.
+//! Turns the typed flags into a [`RunConfig`]: checks ranges, multiplies sizes without overflow, and compares the memory that
+//! the run needs with what is available. Does no I/O: the caller passes in the available memory.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::units::{KIB, bytes_text};
 /// The reference waits this long for each completion.
 const STORE_AND_LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Eleven days; longer waits are typing errors, and the longest ones cannot be added to a clock.
+/// Eleven days. Longer values are typing errors, and the longest overflow an `Instant`.
 const ROUND_TIMEOUT_MAX: Duration = Duration::from_secs(1_000_000);
-/// Bookkeeping per key of a round (key, times, outcome, queue entries), generously.
+/// Upper estimate of the bookkeeping for each key of a round: key, times, outcome, queue entries.
 const KEY_OVERHEAD_BYTES: u64 = 512;
-/// A limit on loops, far beyond any sensible run.
+/// Keys of one run, over all rounds. Far above any useful run.
 const TOTAL_KEYS_MAX: u64 = u32::MAX as u64;
 const IO_DEPTH_MAX: i64 = 1024;
 
-/// Everything a run needs to know, resolved.
+/// The checked settings of a run.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
     pub plan: KeyPlan,
@@ -41,7 +41,7 @@ pub struct RunConfig {
     pub io_depth: usize,
     pub fdatasync: bool,
     pub recycle: bool,
-    /// Whose adapter is measured; without a choice the native one where there is one.
+    /// Which implementation of the adapter is measured; `None` is the native one where there is one.
     pub via: Option<Via>,
     /// The interpreter that runs LMCache's own adapter.
     pub python: Option<PathBuf>,
@@ -57,7 +57,9 @@ fn too_much(what: &str, flags: &str) -> Error {
 }
 
 impl RunConfig {
-    /// `available_bytes` is the memory that can be had now, if that is known.
+    /// `available_bytes` is the memory that is available now, if known.
+    ///
+    /// Errors name the flag: values out of range, and runs that do not fit into memory.
     pub fn resolve(args: &L2Args, available_bytes: Option<u64>) -> Result<RunConfig, Error> {
         let num_keys = USAGE.at_least("--num-keys", args.num_keys, 1)?;
         let in_flight = USAGE.at_least("--in-flight", args.in_flight, 1)?;
@@ -84,9 +86,7 @@ impl RunConfig {
             ));
         }
         if !align_bytes.is_power_of_two() {
-            return Err(Error::Usage(format!(
-                "--l1-align-bytes is {align_bytes} but must be a power of two"
-            )));
+            return Err(USAGE.refusal("--l1-align-bytes", align_bytes, "a power of two"));
         }
         let plan = KeyPlan::new(num_keys, in_flight, rounds, warmup_rounds, args.lookup_max_hit_rate)?;
         let operations = operations(args.only);
@@ -131,7 +131,7 @@ impl RunConfig {
         usize::try_from(self.plan.num_keys()).expect("checked against memory")
     }
 
-    /// Files for stores to take over (`--recycle`): one for every object that the run will store.
+    /// Number of files to create for stores to reuse (`--recycle`): one for every object that the run will store.
     pub fn recycle_files(&self) -> usize {
         if !self.recycle {
             return 0;
@@ -177,7 +177,7 @@ fn round_timeout(seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     }
 }
 
-/// Refuses what would not fit, before anything is allocated.
+/// Refuses a run that would not fit into memory, before anything is allocated.
 fn check_amounts(
     plan: &KeyPlan,
     buffers_per_key: u64,

@@ -1,4 +1,4 @@
-//! Whether bytes reached the block device while rounds were timed, from the kernel's counters before and after each round.
+//! Measures the bytes that reached the block device during the timed parts, by the kernel's counters.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use crate::l2::adapter::Operation;
 use crate::l2::samples::DeviceTraffic;
 use crate::sys::counters::{self, BlockDevice, DeviceIo, ProcessIo};
 
-/// From this share on a phase is labelled `device`, up to one minus this `cache`, between them `mixed`.
+/// Shares of at least this are labelled `device`, shares of at most one minus this `cache`, others `mixed`.
 const CLEAR_SHARE: f64 = 0.9;
 
-/// Where the bytes of a phase were read or written.
+/// Whether the bytes of a phase were moved from or to the device, the page cache or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
     Device,
@@ -30,13 +30,13 @@ impl Label {
 
 /// Reads the counters of this process, of its helper and of the device under a path.
 pub struct DeviceMeter {
-    /// Whether objects are on this machine's file systems or devices.
+    /// Whether the storage is on this machine.
     local: bool,
     device: Option<BlockDevice>,
     helper_pid: Option<u32>,
 }
 
-/// Counters at one moment.
+/// A snapshot of the counters.
 #[derive(Clone, Copy, Default)]
 pub struct Reading {
     process: Option<ProcessIo>,
@@ -44,7 +44,7 @@ pub struct Reading {
 }
 
 impl DeviceMeter {
-    /// A meter for the storage at `path`; without a path nothing is read. The helper process is included.
+    /// A meter for the storage at `path`; without a path no counters are read. Includes the helper process.
     pub fn new(path: Option<&Path>, helper_pid: Option<u32>) -> DeviceMeter {
         DeviceMeter {
             local: path.is_some(),
@@ -53,7 +53,7 @@ impl DeviceMeter {
         }
     }
 
-    /// CPU time so far.
+    /// CPU time so far, of this process and its helper.
     pub fn cpu(&self) -> Duration {
         let helper = self.helper_pid.and_then(counters::other_process_cpu);
         counters::process_cpu() + helper.unwrap_or_default()
@@ -82,7 +82,7 @@ impl DeviceMeter {
     }
 }
 
-/// Adds what happened between two readings.
+/// Adds the difference between two readings.
 pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
     let grow = |total: &mut Option<u64>, from: Option<u64>, to: Option<u64>| {
         if let (Some(from), Some(to)) = (from, to) {
@@ -108,9 +108,9 @@ pub fn add(traffic: &mut DeviceTraffic, before: &Reading, after: &Reading) {
     );
 }
 
-/// Bytes that a phase moved to or from the device, if that is known. Reads are charged to the process that waits for them.
-/// Writes through the page cache are charged when a page becomes dirty, so only the device's counter shows when they
-/// arrive. It includes other processes' writes, so the result is at most what this process wrote.
+/// Bytes that a phase moved to or from the device, if known. Reads are those charged to this process. The kernel charges writes
+/// to a process when a page becomes dirty, so writes are taken from the device's counter, which includes other processes: the
+/// result is capped at the bytes that this process wrote.
 pub fn device_bytes(operation: Operation, traffic: &DeviceTraffic) -> Option<u64> {
     match operation {
         Operation::Load => traffic.process_read_bytes,
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn other_processes_writes_are_not_believed() {
+    fn writes_of_other_processes_are_capped() {
         let traffic = DeviceTraffic {
             process_read_bytes: Some(7),
             process_write_bytes: Some(100),

@@ -1,4 +1,4 @@
-//! From samples to the result file: settings, what was measured, rounds and histograms.
+//! The settings, target, rounds and histograms of the result file, from the samples.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::stats::histogram::LatencyHistogram;
 use crate::sys::storage::Storage;
 use crate::units::duration_ns;
 
-/// By flag name. The adapter JSON is without its passwords and keys.
+/// Settings by flag name. Passwords and keys in the adapter JSON are masked.
 pub fn settings(config: &RunConfig, adapter_json: &str) -> Map<String, Json> {
     let operations: Vec<&str> = config.operations.iter().map(|operation| operation.text()).collect();
     let python = config.python.as_ref().map(|path| path.display().to_string());

@@ -1,4 +1,4 @@
-//! The samples of a phase, as plain values. The runner fills them, the summary reads them.
+//! The samples of a phase. The runner fills them in, the summary reads them.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use crate::l2::adapter::{Completion, IoPath, Item, Operation, Outcome, ProbeSlic
 use crate::stats::histogram::LatencyHistogram;
 use crate::units::duration_ns;
 
-/// Sentences kept word for word; more are only counted.
+/// Failure messages kept; further ones are only counted.
 const FAILURES_KEPT_MAX: usize = 8;
 
-/// One measured round that ran to its end.
+/// One measured round that completed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
     pub duration: Duration,
     pub success: u64,
     pub moved_bytes: u64,
-    /// The raw device's time for the same bytes just before, with `--probe`.
+    /// The probe slice before the round, with `--probe`.
     pub probe: Option<ProbeSlice>,
 }
 
@@ -30,7 +30,7 @@ pub struct KeyTally {
     pub unexpected_hits: u64,
 }
 
-/// Keys that failed, in warm-up and measured rounds.
+/// Failed keys of warmup and measured rounds.
 #[derive(Clone, Debug, Default)]
 pub struct Failures {
     pub count: u64,
@@ -46,7 +46,7 @@ impl Failures {
     }
 }
 
-/// Where the time of keys and tasks went.
+/// Latencies of the steps of keys and tasks.
 #[derive(Default)]
 pub struct Latencies {
     pub queued: LatencyHistogram,
@@ -56,7 +56,7 @@ pub struct Latencies {
     pub service: LatencyHistogram,
     pub task_slat: LatencyHistogram,
     pub task_clat: LatencyHistogram,
-    /// For the achieved depth: time that keys were at work, summed.
+    /// Sum of the service times of all keys, for the achieved queue depth.
     pub busy_ns: u64,
 }
 
@@ -82,25 +82,25 @@ impl Latencies {
     }
 }
 
-/// Bytes that crossed the block device while rounds were timed.
+/// Bytes to and from the block device during the timed parts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DeviceTraffic {
-    /// Reads that the kernel charges to this process; `None` without process accounting.
+    /// Bytes read, as the kernel charges them to this process; `None` without process accounting.
     pub process_read_bytes: Option<u64>,
     pub process_write_bytes: Option<u64>,
-    /// Writes of the whole device, other processes included; `None` when no device is known.
+    /// Bytes written to the whole device, other processes included; `None` when no device is known.
     pub device_write_bytes: Option<u64>,
 }
 
-/// Verdicts on loaded objects.
+/// Verification results of loaded objects.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyTally {
     pub objects: u64,
     pub bytes: u64,
     pub good: u64,
-    /// Name of the verdict and how often, in order of appearance.
+    /// Names of the failed verdicts with their counts, in order of appearance.
     pub bad: Vec<(&'static str, u64)>,
-    /// Time that cores spent checking, summed.
+    /// CPU time of the checks, summed over cores.
     pub core_time: Duration,
 }
 
@@ -117,14 +117,14 @@ impl VerifyTally {
     }
 }
 
-/// All of one operation's phase.
+/// The samples of one phase: all rounds of one operation.
 pub struct PhaseSamples {
     pub operation: Operation,
     pub io_path: IoPath,
     pub step_labels: StepLabels,
     pub rounds: Vec<Round>,
     pub rounds_timed_out: u64,
-    /// Measured rounds that were never finished because the run ended early.
+    /// Measured rounds that did not complete because the run ended early.
     pub rounds_not_run: u64,
     pub tally: KeyTally,
     pub failures: Failures,
@@ -133,16 +133,16 @@ pub struct PhaseSamples {
     pub traffic: DeviceTraffic,
     pub verify: Option<VerifyTally>,
     pub residency: Option<Residency>,
-    /// The probe slice after the last round, and why there is none.
+    /// The probe slice after the last round, or the reason why there are no slices.
     pub last_probe: Option<ProbeSlice>,
     pub probe_error: Option<String>,
-    /// Process start to the first submit of this phase.
+    /// Time from process start to the first submit of this phase.
     pub first_submit: Option<Duration>,
-    /// What the contents of the first round's buffers took of it.
+    /// The part of `first_submit` that filling the first round's buffers took.
     pub first_buffers: Option<Duration>,
     /// The signal that ended the phase.
     pub interrupted: Option<i32>,
-    /// Why the phase could not go on although nobody asked it to stop.
+    /// The fault that ended the phase.
     pub aborted: Option<String>,
 }
 
@@ -179,14 +179,14 @@ impl PhaseSamples {
         self.rounds.iter().map(|round| round.duration).sum()
     }
 
-    /// Objects in flight on average: time that keys were at work over time that passed.
+    /// Mean number of objects in flight: sum of service times over the duration of the rounds.
     pub fn achieved_depth(&self) -> Option<f64> {
         let total = duration_ns(self.total_duration());
         (total > 0).then(|| self.latencies.busy_ns as f64 / total as f64)
     }
 }
 
-/// Counts an item's outcome; true when it is one that must make the run fail.
+/// Counts an item's outcome. Returns whether it makes the run fail.
 pub fn count_outcome(tally: &mut KeyTally, item: &Item, expected: bool) -> bool {
     match &item.outcome {
         Outcome::AlreadyThere => tally.already_there += 1,

@@ -1,5 +1,4 @@
-//! What a run is made of before its first round: the adapter spec, how LMCache's own adapter is reached or objects are
-//! encrypted where that is asked for, the L1 buffers, and the adapter.
+//! Setup of a run before its first round: adapter spec, bridge to LMCache's own adapter, encryption, L1 buffers, adapter.
 
 use std::env;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::sys::arena::{Arena, Slot};
 use crate::sys::limits;
 use crate::units::bytes_text;
 
-/// The specs of the command line, or the environment's one.
+/// The adapter specs of the command line, or else the one in `L2_ADAPTER_JSON`.
 pub fn given_specs(args: &L2Args) -> Vec<String> {
     if !args.l2_adapter.is_empty() {
         return args.l2_adapter.clone();
@@ -24,7 +23,7 @@ pub fn given_specs(args: &L2Args) -> Vec<String> {
     of_environment.filter(|json| !json.is_empty()).into_iter().collect()
 }
 
-/// The L1 buffer: store slots and load slots, each one round's worth, made only if their operation runs.
+/// The L1 buffers: one store slot and one load slot for each key of a round, each only if its operation runs.
 pub struct Slots {
     arena: Arc<Arena>,
     pub store: Vec<Slot>,
@@ -32,7 +31,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// `shared` when a helper process works on the buffers.
+    /// `shared` allocates shared memory, for a helper process.
     pub fn allocate(config: &RunConfig, shared: bool) -> Result<Slots, Error> {
         let bytes = config.buffer_bytes();
         let make = if shared { Arena::shared } else { Arena::new };
@@ -58,7 +57,7 @@ impl Slots {
     }
 }
 
-/// How to reach LMCache's own adapter, if it is that one which is measured.
+/// The settings of the bridge, if LMCache's own adapter is measured.
 pub fn bridge_request(config: &RunConfig, spec: &AdapterSpec) -> Result<Option<BridgeRequest>, Error> {
     let native = spec.kind.is_native();
     let request = || BridgeRequest {
@@ -91,7 +90,7 @@ pub fn bridge_request(config: &RunConfig, spec: &AdapterSpec) -> Result<Option<B
     }
 }
 
-/// How objects are encrypted, if they are.
+/// The encryption settings, with `--apply-serde`.
 pub fn encryption<'a>(config: &RunConfig, spec: &'a AdapterSpec) -> Result<Option<&'a AesGcmConfig>, Error> {
     let refused = |why: String| Err(Error::Usage(format!("--apply-serde: {why}")));
     match &spec.serde {

@@ -1,50 +1,51 @@
-//! Arrival processes: when the next request may be sent. Time is what has passed since the phase began, and comes from the
-//! caller, so that a process runs in virtual time too.
+//! Arrival processes: when the next request may be sent. Times are relative to the start of the phase. The caller passes in
+//! the current time, so that tests can run a process in virtual time.
 //!
-//! A new process is a struct with its [`Arrivals`], a variant of [`Process`] and its arm in [`Process::start`], all here.
+//! To add a process: implement [`Arrivals`] for a new struct, and add a variant of [`Process`] and its arm in
+//! [`Process::start`].
 
 use std::time::Duration;
 
-/// One request's place in the process.
+/// One arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// Counted from 0.
     pub number: u64,
-    /// When it is due, in a process with a timetable.
+    /// When it is due; `None` in a closed loop.
     pub due: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It may be sent.
+    /// The request may be sent now.
     Now(Arrival),
     /// Nothing is due before this time.
     At(Duration),
-    /// Nothing is due before a request in flight has ended.
+    /// No arrival until a request in flight has ended.
     AfterEnd,
     /// The process has ended.
     Over,
 }
 
 pub trait Arrivals: Send {
-    /// What may happen at `elapsed` with `in_flight` requests under way. Asking changes nothing.
+    /// What to do at `elapsed` with `in_flight` requests outstanding. Does not change the state.
     fn next(&self, elapsed: Duration, in_flight: u64) -> Next;
 
-    /// The arrival that `next` gave was sent or left out; the following one is next.
+    /// Moves on to the following arrival, after the current one was sent or skipped.
     fn advance(&mut self);
 }
 
-/// The processes to choose from.
+/// The available arrival processes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Process {
-    /// Always this many in flight: each end lets the next request go.
+    /// Closed loop: the next request is sent as soon as fewer than `in_flight` are outstanding.
     Closed { in_flight: u64 },
-    /// One request every `1 / per_second` seconds, the first at once and the last before `end_s`.
+    /// Constant rate: one request every `1 / per_second` seconds, the first at 0 and the last before `end_s`.
     Constant { per_second: f64, end_s: f64 },
 }
 
 impl Process {
-    /// The process at its first arrival.
+    /// The state of the process, at its first arrival.
     pub fn start(self) -> Box<dyn Arrivals> {
         match self {
             Process::Closed { in_flight } => Box::new(Closed {
@@ -116,7 +117,7 @@ mod tests {
     const START: Duration = Duration::ZERO;
 
     #[test]
-    fn closed_lets_one_go_for_each_end() {
+    fn closed_sends_one_for_each_end() {
         let mut closed = Process::Closed { in_flight: 2 }.start();
         for number in 0..2 {
             assert_eq!(closed.next(START, number), Next::Now(Arrival { number, due: None }));
@@ -126,33 +127,37 @@ mod tests {
         assert_eq!(closed.next(START, 3), Next::AfterEnd);
         let third = Arrival { number: 2, due: None };
         assert_eq!(closed.next(START, 1), Next::Now(third));
-        assert_eq!(closed.next(START, 1), Next::Now(third), "asking changes nothing");
+        assert_eq!(
+            closed.next(START, 1),
+            Next::Now(third),
+            "next does not change the state"
+        );
     }
 
-    /// The times at which a process that is never late lets requests go.
-    fn timetable(process: Process) -> Vec<Duration> {
+    /// The send times of an open-loop process that is never late.
+    fn schedule(process: Process) -> Vec<Duration> {
         let mut arrivals = process.start();
         let (mut now, mut times) = (START, Vec::new());
         loop {
             match arrivals.next(now, 0) {
                 Next::Now(arrival) => {
                     assert_eq!(arrival.number, times.len() as u64);
-                    times.push(arrival.due.expect("a timetable"));
+                    times.push(arrival.due.expect("an open loop"));
                     arrivals.advance();
                 }
                 Next::At(then) => {
-                    assert!(then > now, "time must go on");
+                    assert!(then > now, "time must advance");
                     now = then;
                 }
-                Next::AfterEnd => panic!("a timetable does not wait for requests"),
+                Next::AfterEnd => panic!("an open loop does not wait for requests"),
                 Next::Over => return times,
             }
         }
     }
 
     #[test]
-    fn constant_goes_by_the_references_arithmetic() {
-        let times = timetable(Process::Constant {
+    fn constant_uses_the_references_arithmetic() {
+        let times = schedule(Process::Constant {
             per_second: 3.0,
             end_s: 2.0,
         });
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_goes_at_once_until_the_end() {
+    fn late_arrivals_are_sent_at_once_until_the_end() {
         let mut constant = Process::Constant {
             per_second: 10.0,
             end_s: 1.0,

@@ -1,3 +1,3 @@
-//! How load is offered, for all commands: nothing here knows what a request is.
+//! Load generation that is independent of what a request is.
 
 pub mod arrivals;

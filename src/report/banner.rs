@@ -1,4 +1,4 @@
-//! What a run is going to do, printed before it begins: labels and values, with or without colour.
+//! The banner that is printed before a run: labels and values, with or without colour.
 
 const RULE_WIDTH: usize = 50;
 const BOLD: &str = "\x1b[1m";
@@ -10,7 +10,7 @@ const RESET: &str = "\x1b[0m";
 pub struct Banner {
     /// The workload's name.
     pub title: String,
-    /// Where values begin, counted from the label.
+    /// Width of the labels, in characters.
     pub label_width: usize,
     pub lines: Vec<BannerLine>,
 }
@@ -19,7 +19,7 @@ pub struct Banner {
 pub struct BannerLine {
     pub label: &'static str,
     pub value: String,
-    /// What stands after the value: a unit or a remark; may be empty.
+    /// Text after the value: a unit or a remark. May be empty.
     pub rest: String,
 }
 
@@ -41,7 +41,7 @@ impl Banner {
         self
     }
 
-    /// The lines as text, without the last newline. `colour` is for terminals, and left out where the user wants none.
+    /// The lines as text, without the last newline. `colour` is for terminals; `NO_COLOR` overrides it.
     pub fn render(&self, colour: bool) -> String {
         let colour = colour && super::screen::wants_colour();
         let paint = |code: &'static str| if colour { code } else { "" };
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_stand_in_a_column() {
+    fn values_are_aligned() {
         let banner = Banner::new("random-prefill", 18)
             .line("Requests", 8, "")
             .line("Request length", 50, "tokens");

@@ -1,5 +1,5 @@
-//! The figures as CSV (RFC 4180, lines end with CRLF): `section,row,key,value,unit`, one line for each. Numbers are
-//! unrounded; a value that is not known is empty. Warnings are rows of the section `warnings`.
+//! The figures as CSV (RFC 4180, lines end with CRLF) with the columns `section,row,key,value,unit`. Numbers are unrounded;
+//! unknown values are empty. Warnings are rows of the section `warnings`.
 
 use super::Renderer;
 use crate::python::float_text::shortest;
@@ -46,7 +46,7 @@ fn line(fields: &[&str]) -> String {
     fields.iter().map(|text| field(text)).collect::<Vec<_>>().join(",") + "\r\n"
 }
 
-/// In quotes where a reader would take it for more than one field.
+/// One field, quoted where necessary.
 pub fn field(text: &str) -> String {
     if text.contains([',', '"', '\r', '\n']) {
         format!("\"{}\"", text.replace('"', "\"\""))

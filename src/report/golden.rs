@@ -1,4 +1,4 @@
-//! The reference's own l2 reports, rebuilt from their values: both renderings must come out byte for byte.
+//! LMCache's recorded l2 reports, rendered again from their values: JSON and terminal output must be equal byte for byte.
 
 use serde_json::{Map, Value as Json};
 
@@ -54,7 +54,7 @@ fn value(key: &str, json: &Json) -> Value {
     match json {
         Json::String(text) => Value::text(text.clone()),
         Json::Number(number) if number.is_u64() => Value::count(number.as_u64().unwrap()),
-        // The reference prints its infinite throughputs as a word that is not JSON; ours are null.
+        // LMCache prints infinite throughputs as `Infinity`, which is not JSON; ours are null.
         Json::Null => Value::Number {
             value: f64::INFINITY,
             decimals: 2,

@@ -1,5 +1,5 @@
-//! A report as JSON, byte for byte as Python's `json.dumps(..., indent=2)` prints the same values. Numbers that JSON cannot
-//! hold become null.
+//! The report as JSON, byte for byte as Python's `json.dumps(..., indent=2)` prints the same values. Numbers that are not finite
+//! become null.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_rounded_and_never_invalid() {
+    fn numbers_are_rounded_and_null_when_not_finite() {
         let entries = vec![
             Entry::number("a", "A", 27.2000001, 2),
             Entry::number("b", "B", 0.0, 2),

@@ -1,5 +1,4 @@
-//! Output forms: one renderer for each, from a result to bytes; where those bytes go; and what is shown while a run goes
-//! on. Nothing here measures.
+//! Output: one renderer for each output form, the writing of files and stdout, progress lines, and prompts.
 
 use crate::result::RunResult;
 use crate::result::file;
@@ -16,18 +15,18 @@ pub mod terminal;
 #[cfg(test)]
 mod golden;
 
-/// One output form: a result in, bytes out.
+/// Renders a result in one output form.
 pub trait Renderer: Sync {
     fn render(&self, result: &RunResult) -> Vec<u8>;
 }
 
-/// A form by the name that people type.
+/// An output form with its name on the command line.
 pub struct Form {
     pub name: &'static str,
     pub renderer: &'static dyn Renderer,
 }
 
-/// Everything that `--save` takes, and `--format` by the same names.
+/// The forms that `--save` accepts. `--format` accepts some of them.
 pub const FORMS: &[Form] = &[
     Form {
         name: "result",
@@ -47,13 +46,13 @@ pub const FORMS: &[Form] = &[
     },
 ];
 
-/// The form of that name, or the names there are.
+/// The form of that name. The error is the list of all names.
 pub fn form(name: &str) -> Result<&'static Form, String> {
     let found = FORMS.iter().find(|form| form.name == name);
     found.ok_or_else(|| FORMS.iter().map(|form| form.name).collect::<Vec<_>>().join(", "))
 }
 
-/// The whole result, to be read back.
+/// The result file, which can be read back.
 struct Whole;
 
 impl Renderer for Whole {

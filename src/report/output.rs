@@ -1,5 +1,5 @@
-//! Writing finished outputs: to standard output, and to files that are looked at before the run. A write that fails is an
-//! error with advice, and the file that was there before stays.
+//! Writes finished outputs to stdout and to files that are checked before the run. If a write fails, the error has advice and
+//! a regular file keeps its earlier content.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::sys::ending::saving;
 use crate::url::literal_path_advice;
 
-/// Temporary names to try beside the target; another run's leftovers may hold some.
+/// Temporary names to try next to the target; files of earlier runs may use some.
 const TEMP_NAMES: u32 = 16;
 
 /// Writes the rendered report to standard output.
@@ -28,56 +28,56 @@ fn write_to(out: &mut dyn Write, bytes: &[u8]) -> Result<(), Error> {
     })
 }
 
-/// The file of `--output`, looked at before the run so that a long run does not end without its report.
+/// An output file, checked before the run so that a long run does not end without its report.
 #[derive(Debug)]
 pub struct OutputFile {
-    /// Whose value the path is, and what is written there, for messages.
+    /// The flag that gave the path, and what is written there; for messages.
     flag: &'static str,
     content: &'static str,
     path: PathBuf,
-    way: Way,
+    method: Method,
 }
 
 #[derive(Debug)]
-enum Way {
-    /// Standard output or error under another name: goes on where that stream stands.
+enum Method {
+    /// Stdout or stderr by another name: written at the current position of that stream.
     Stream(File),
-    /// A regular file, now or soon: written beside its place, then renamed over it.
+    /// A regular file that exists or will be created: a temporary file is written next to it and renamed over it.
     Replace {
         target: PathBuf,
         permissions: Option<Permissions>,
     },
-    /// A pipe or terminal, or a regular file in a folder that takes no new files.
+    /// A pipe or terminal, or a regular file in a folder where no files can be created.
     InPlace,
 }
 
 impl OutputFile {
-    /// Finds out how to write to `path`, and that it can be written; changes nothing.
+    /// Checks that `path` can be written, and how. Changes nothing.
     pub fn check(path: &Path) -> Result<OutputFile, Error> {
         OutputFile::check_for("--output", "the report", path)
     }
 
-    /// The same for another flag's file.
+    /// Like [`OutputFile::check`], for another flag. `content` names in messages what is written.
     pub fn check_for(flag: &'static str, content: &'static str, path: &Path) -> Result<OutputFile, Error> {
-        let way = way(path).map_err(|cause| failure(flag, content, path, &cause))?;
+        let method = method(path).map_err(|cause| failure(flag, content, path, &cause))?;
         Ok(OutputFile {
             flag,
             content,
             path: path.to_owned(),
-            way,
+            method,
         })
     }
 
-    /// Writes the rendered report.
+    /// Writes the whole output.
     pub fn write(&self, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
         let bytes = bytes.as_ref();
-        let written = match &self.way {
-            Way::Stream(stream) => (&mut &*stream).write_all(bytes),
-            Way::Replace { target, permissions } => {
+        let written = match &self.method {
+            Method::Stream(stream) => (&mut &*stream).write_all(bytes),
+            Method::Replace { target, permissions } => {
                 let _saving = saving();
                 replace(target, permissions.as_ref(), bytes)
             }
-            Way::InPlace => write_in_place(&self.path, bytes),
+            Method::InPlace => write_in_place(&self.path, bytes),
         };
         written.map_err(|cause| failure(self.flag, self.content, &self.path, &cause))
     }
@@ -89,10 +89,10 @@ fn failure(flag: &str, content: &str, path: &Path, cause: &io::Error) -> Error {
     Error::Environment(format!("could not write {content} to {flag} {path}: {cause}; {advice}"))
 }
 
-fn way(path: &Path) -> io::Result<Way> {
+fn method(path: &Path) -> io::Result<Method> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return way_of_new_file(path),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return method_for_new_file(path),
         Err(cause) => return Err(cause),
     };
     let kind = found.file_type();
@@ -106,41 +106,41 @@ fn way(path: &Path) -> io::Result<Way> {
         ));
     }
     if let Some(stream) = standard_stream(&found)? {
-        return Ok(Way::Stream(stream));
+        return Ok(Method::Stream(stream));
     }
-    // Opening a pipe would wait for its reader, and closing it again would end that reader.
+    // A pipe is not opened for the check: that would wait for its reader, and closing it again would end the reader.
     if !kind.is_file() {
-        return Ok(Way::InPlace);
+        return Ok(Method::InPlace);
     }
     OpenOptions::new().write(true).open(path)?;
     let target = fs::canonicalize(path)?;
     match create_temp(&target) {
         Ok((temp, _)) => fs::remove_file(temp)?,
-        Err(_) => return Ok(Way::InPlace),
+        Err(_) => return Ok(Method::InPlace),
     }
-    Ok(Way::Replace {
+    Ok(Method::Replace {
         target,
         permissions: Some(found.permissions()),
     })
 }
 
-fn way_of_new_file(path: &Path) -> io::Result<Way> {
+fn method_for_new_file(path: &Path) -> io::Result<Method> {
     if path.file_name().is_none() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no file"));
     }
-    // A link whose target is still to come: only writing through it puts the file where the link points.
+    // A link whose target does not exist: a rename would replace the link instead of creating the target.
     if fs::symlink_metadata(path).is_ok() {
-        return Ok(Way::InPlace);
+        return Ok(Method::InPlace);
     }
     let (temp, _) = create_temp(path)?;
     fs::remove_file(temp)?;
-    Ok(Way::Replace {
+    Ok(Method::Replace {
         target: path.to_owned(),
         permissions: None,
     })
 }
 
-/// The standard stream that is this very file, if one is: replacing it would lose what was printed to it.
+/// Stdout or stderr if it is this file: replacing the file would lose what was printed to it.
 fn standard_stream(found: &fs::Metadata) -> io::Result<Option<File>> {
     for stream in [
         io::stdout().as_fd().try_clone_to_owned()?,
@@ -172,11 +172,11 @@ fn replace(target: &Path, permissions: Option<&Permissions>, bytes: &[u8]) -> io
     let (temp, file) = create_temp(target)?;
     let written = fill(&file, permissions, bytes).and_then(|()| fs::rename(&temp, target));
     if written.is_err() {
-        // What matters is why the report could not be written; a temporary file that stays as well is only untidy.
+        // The cause of the failed write is reported, not that of a failed removal.
         let _ = fs::remove_file(&temp);
     }
     match written {
-        // A file mounted on its own, as container engines do, cannot be replaced by a rename.
+        // A bind-mounted file, as in containers, cannot be replaced by a rename.
         Err(cause) if cause.kind() == io::ErrorKind::ResourceBusy => write_in_place(target, bytes),
         written => written,
     }
@@ -187,7 +187,7 @@ fn fill(mut file: &File, permissions: Option<&Permissions>, bytes: &[u8]) -> io:
         file.set_permissions(permissions.clone())?;
     }
     file.write_all(bytes)?;
-    // Network file systems tell only now that the space ran out.
+    // Network file systems may report a full disk only now.
     file.sync_all()
 }
 
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder of its own for each test, removed at the end.
+    /// A temporary folder for one test, removed at its end.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_appears_only_with_its_content() {
+    fn a_new_file_appears_with_its_whole_content() {
         let folder = Folder::new("new");
         let path = folder.0.join("report.json");
         let output = OutputFile::check(&path).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_a_file_still_to_come_is_followed() {
+    fn a_link_to_a_file_that_does_not_exist_is_followed() {
         let folder = Folder::new("dangling");
         let link = folder.0.join("link.json");
         symlink("report.json", &link).unwrap();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_in_place_leaves_nothing_of_the_earlier_text() {
+    fn writing_in_place_truncates_the_earlier_text() {
         let folder = Folder::new("place");
         let path = folder.0.join("report.json");
         fs::write(&path, "a longer text from before").unwrap();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused_before_the_run() {
+    fn paths_that_cannot_be_written_are_refused_by_the_check() {
         let folder = Folder::new("refused");
         for path in [
             folder.0.clone(),

@@ -1,17 +1,17 @@
-//! Progress lines while a run goes on: to standard output beside a terminal report, to standard error beside a JSON
-//! one, nowhere with `-q`. On a terminal a block of lines can be drawn over itself. A reader that went away must not stop a
-//! run, so this never fails and never panics.
+//! Progress lines during a run: on stdout with the terminal report, on stderr with others, nowhere with `-q`. On a terminal a
+//! block of lines can be redrawn in place. A closed pipe does not end a run: writing stops after the first error, which
+//! [`Progress::error`] returns.
 
 use std::io::{self, Write};
 
 use super::screen;
 
-/// Takes progress lines until the first one that cannot be written.
+/// Writes progress lines until the first one that fails.
 pub struct Progress {
     out: Option<Box<dyn Write + Send>>,
     error: Option<io::Error>,
     terminal: bool,
-    /// Lines of the block that the cursor stands below.
+    /// Lines of the last block, directly above the cursor.
     drawn: usize,
 }
 
@@ -42,18 +42,18 @@ impl Progress {
         }
     }
 
-    /// Whether redrawing makes sense.
+    /// Whether blocks can be redrawn in place.
     pub fn is_terminal(&self) -> bool {
         self.terminal && self.out.is_some()
     }
 
-    /// Writes one line; `text` comes without its newline.
+    /// Writes one line; `text` has no newline.
     pub fn line(&mut self, text: &str) {
         self.drawn = 0;
         self.write(&format!("{text}\n"));
     }
 
-    /// Draws a block over the one drawn before, if nothing came between. Colours in it are left out where they are not wanted.
+    /// Draws a block over the previous one, unless a line was written in between. Colours are removed where not wanted.
     pub fn block(&mut self, lines: &[String]) {
         let up = if self.drawn > 0 {
             format!("\r\x1b[{}A", self.drawn)
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// Why the lines stopped, if they did.
+    /// The write error after which lines are dropped, if there was one.
     pub fn error(&self) -> Option<&io::Error> {
         self.error.as_ref()
     }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_ends_the_lines_but_not_the_run() {
+    fn a_closed_pipe_ends_the_lines_but_not_the_run() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let mut progress = Progress::to(writer, false);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_drawn_over_the_one_before_until_a_line_comes_between() {
+    fn a_block_is_redrawn_in_place_unless_a_line_came_between() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut progress = Progress::to(writer, true);
         assert!(progress.is_terminal());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_no_error() {
+    fn quiet_is_no_error() {
         let mut progress = Progress::silent();
         progress.line("one");
         assert!(progress.error().is_none());

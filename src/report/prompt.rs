@@ -1,5 +1,5 @@
-//! Questions to a person: on a terminal a menu for the arrow keys, elsewhere numbered lists. The caller supplies the
-//! keyboard that answers come from.
+//! Interactive questions: menus for the arrow keys on a terminal, numbered lists elsewhere. Answers come from a [`Keyboard`]
+//! that the caller supplies.
 
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ pub enum Ended {
     Failed(io::Error),
 }
 
-/// An answer, or a step back to the previous question.
+/// An answer, or a request to go back to the previous question.
 #[derive(Debug, PartialEq)]
 pub enum Reply<T> {
     Value(T),
@@ -31,13 +31,13 @@ pub enum Key {
     Char(char),
 }
 
-/// Where answers come from.
+/// The source of answers.
 pub trait Keyboard {
     /// Whether single keys can be read.
     fn is_terminal(&self) -> bool;
     /// A line without its end.
     fn line(&mut self) -> Result<String, Ended>;
-    /// Switches between single keys and lines.
+    /// Turns reading of single keys on or off.
     fn single_keys(&mut self, on: bool) -> Result<(), Ended>;
     /// The next key; only while single keys are on.
     fn key(&mut self) -> Result<Key, Ended>;
@@ -61,12 +61,12 @@ pub struct Prompter<'a> {
 }
 
 const BACK: &str = "<";
-/// Columns of a choice before its meaning.
+/// Width of a choice's name, in columns.
 const CHOICE_WIDTH: usize = 18;
-/// Columns of a label in the summary.
+/// Width of a label in the summary, in columns.
 const LABEL_WIDTH: usize = 26;
 const RULE_WIDTH: usize = 50;
-/// Characters of a sentence in one line, so that it fits the usual 80 columns.
+/// Characters of a wrapped line, so that it fits 80 columns with its indent.
 const ABOUT_WIDTH: usize = 76;
 
 const BOLD: &str = "\x1b[1m";
@@ -79,7 +79,7 @@ const CLEAR_LINE: &str = "\x1b[2K";
 const CURSOR_UP: &str = "\x1b[A";
 
 impl<'a> Prompter<'a> {
-    /// Writes to standard output, or to standard error so that standard output carries the report alone.
+    /// Writes to stdout, or to stderr where stdout carries only the report.
     pub fn new(keyboard: &'a mut dyn Keyboard, to_stderr: bool) -> Prompter<'a> {
         if to_stderr {
             return Prompter::to(keyboard, io::stderr(), screen::can_redraw(&io::stderr()));
@@ -116,13 +116,13 @@ impl<'a> Prompter<'a> {
         self.put(&format!("{text}{rule}\n"))
     }
 
-    /// A line about something that failed or has ended.
+    /// Prints a line about a failure or an end.
     pub fn remark(&mut self, text: &str) -> Result<(), Ended> {
         let text = self.painted(YELLOW, text);
         self.put(&format!("  {text}\n"))
     }
 
-    /// Reports a written file and the command that uses it. `indent` precedes both lines.
+    /// Prints that a file was written, and the command that uses it. `indent` precedes both lines.
     pub fn saved(&mut self, indent: &str, text: &str, replay: &str) -> Result<(), Ended> {
         let text = if indent.is_empty() {
             text.to_string()
@@ -151,7 +151,7 @@ impl<'a> Prompter<'a> {
         }))
     }
 
-    /// A text that `check` accepts; `complaint` is shown for others.
+    /// Asks until `check` accepts the text; `complaint` is shown otherwise.
     pub fn number(
         &mut self,
         heading: &Heading,
@@ -190,7 +190,7 @@ impl<'a> Prompter<'a> {
         }
     }
 
-    /// The index of one of several choices, each a name and its meaning.
+    /// Asks for one of several choices, each a name and its meaning. Returns its index.
     pub fn choose(
         &mut self,
         heading: &Heading,
@@ -200,7 +200,7 @@ impl<'a> Prompter<'a> {
         self.opening(heading)?;
         // A menu is redrawn in place, which only a terminal shows.
         if self.keyboard.is_terminal() && self.terminal {
-            // For the whole menu, so that keys typed ahead are not echoed in between.
+            // Kept on for the whole menu, so that keys typed ahead are not echoed.
             self.keyboard.single_keys(true)?;
             let reply = self.menu(heading.back, choices, selected);
             self.keyboard.single_keys(false)?;

@@ -1,29 +1,29 @@
-//! What a terminal may be sent besides text.
+//! Terminal control: whether lines can be redrawn, whether colours are wanted, and the escape sequences.
 
 use std::env;
 use std::io::IsTerminal;
 
-/// Lines between these are cut at the right border instead of going on below it, so that drawing over them finds them where
-/// they were, however narrow the terminal is.
+/// Turn automatic wrapping off and on. Without wrapping, lines are cut at the right border, so that a redraw starts at the
+/// right line however narrow the terminal is.
 const WRAP_OFF: &str = "\x1b[?7l";
 const WRAP_ON: &str = "\x1b[?7h";
 
-/// Whether lines can be drawn over: a terminal that knows how to move its cursor.
+/// Whether lines can be redrawn: a terminal that can move its cursor.
 pub fn can_redraw(out: &impl IsTerminal) -> bool {
     out.is_terminal() && env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
-/// Whether the user has nothing against colours (no-color.org).
+/// False when `NO_COLOR` is set (no-color.org).
 pub fn wants_colour() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Lines that will be drawn over.
+/// Lines to be redrawn later, with wrapping off.
 pub fn unwrapped(lines: &str) -> String {
     format!("{WRAP_OFF}{lines}{WRAP_ON}")
 }
 
-/// The text without its colours and weights.
+/// The text without its colour and weight sequences.
 pub fn without_colour(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

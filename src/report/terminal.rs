@@ -1,15 +1,15 @@
-//! A report for people: fixed width, headings centred in rules, labels left, values right. Lengths are counted in code
-//! points; what does not fit overflows to the right. A value never breaks its line or steers the terminal.
+//! The terminal report: fixed width, headings centred in rules, labels left, values right. Lengths are counted in code points.
+//! Longer values overflow to the right. Control characters in values are escaped.
 
 use super::Renderer;
 use crate::python::float_text::{fixed, round};
 use crate::result::RunResult;
 use crate::result::model::{Body, Column, Entry, Note, Row, Value};
 
-/// What every number outside a table is printed with, as the reference does.
+/// Decimals of numbers outside tables, as in LMCache.
 const ENTRY_DECIMALS: u8 = 2;
 
-/// Characters per line, as the reference has them: its engine report is narrower.
+/// Characters per line, as in LMCache, whose engine report is narrower.
 const WIDTH: usize = 64;
 const ENGINE_WIDTH: usize = 56;
 
@@ -26,7 +26,7 @@ impl Renderer for Terminal {
     }
 }
 
-/// The whole report, each line ended.
+/// The whole report. Every line ends with a newline.
 fn text(result: &RunResult, width: usize) -> String {
     let mut lines = vec![centred(&result.title, '=', width)];
     for section in &result.sections {
@@ -73,7 +73,7 @@ fn cell_text(value: &Value) -> String {
     }
 }
 
-/// The row labels on the left; every column as wide as its longest text needs, and the room left over spread evenly.
+/// Row labels on the left. Each column is as wide as its longest text; the space left over is spread evenly.
 fn table_lines(columns: &[Column], rows: &[Row], width: usize) -> Vec<String> {
     let head: Vec<String> = columns.iter().map(|column| printable(&column.label)).collect();
     let mut grid = vec![(String::new(), head)];
@@ -105,14 +105,14 @@ fn table_lines(columns: &[Column], rows: &[Row], width: usize) -> Vec<String> {
     grid.iter().map(line).collect()
 }
 
-/// `- ` and the text in whole words; a word longer than the line, such as a path, stays in one piece.
+/// `- ` and the text, wrapped at blanks. A word longer than the line, such as a path, is not split.
 fn note_lines(note: &Note, width: usize) -> Vec<String> {
     let lines = wrapped(&printable(&note.text), width - 2);
     let marks = std::iter::once("-").chain(std::iter::repeat(" "));
     marks.zip(lines).map(|(mark, line)| format!("{mark} {line}")).collect()
 }
 
-/// Whole words in lines of at most `width` characters; a longer word has a line of its own.
+/// Wraps at blanks into lines of at most `width` characters. A longer word gets its own line.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn centring_gives_the_odd_blank_to_the_side_the_reference_gives_it_to() {
+    fn an_odd_blank_is_on_the_same_side_as_in_the_reference() {
         assert_eq!(centred("ab", '=', 9), "=== ab ==");
         assert_eq!(centred("ab", '=', 8), "== ab ==");
         assert_eq!(centred("abc", '=', 8), "= abc ==");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_aligned_inside_the_width() {
+    fn tables_are_aligned_within_the_width() {
         let columns = ["p50", "p90", "p99", "p99.9", "max"]
             .map(|name| Column::new(name, name))
             .to_vec();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_too_wide_overflows_but_keeps_its_blanks() {
+    fn a_table_that_is_too_wide_overflows_with_blanks_between_columns() {
         let columns = vec![Column::new("a", "a"), Column::new("b", "b")];
         let rows = vec![Row::new(
             "r",
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn notes_wrap_in_whole_words() {
+    fn notes_wrap_at_blanks() {
         let notes = ["one two three four", "/a/path/longer/than/the/line ends"]
             .map(|text| Note {
                 key: "k".into(),

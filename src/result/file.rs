@@ -1,5 +1,5 @@
-//! Result files: JSON, written whole and read back within bounds. Unknown members are ignored, so a newer program may add
-//! some; what a reader would misread raises the schema number.
+//! Result files: JSON, written in one piece and read back with limits on size and memory. Unknown members are ignored, so
+//! newer versions may add some; a change that older readers would misread raises the schema number.
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -16,13 +16,13 @@ use super::{KIND, RunResult, SCHEMA};
 use crate::error::{Error, shortened};
 use crate::sys::whole_file;
 
-/// A run of 400,000 requests saves about 50 MiB.
+/// The result of 400,000 requests has about 50 MiB.
 pub const FILE_BYTES_MAX: u64 = 96 << 20;
 /// The commands that save results.
 pub const COMMANDS: [&str; 3] = ["engine", "server", "l2"];
-/// Of a reason in a sentence.
+/// Characters of the cause in an error message.
 const REASON_CHARS_MAX: usize = 300;
-/// What a result may cost in memory: so much for each byte of its text, and so much beside.
+/// The memory limit for reading a result: `COST_PER_BYTE` for each byte of its text plus `COST_BESIDE`, in bytes.
 const COST_PER_BYTE: usize = 8;
 const COST_BESIDE: usize = 768 << 10;
 const HOW_TO_SAVE: &str = "give a file that --save result=PATH wrote";
@@ -34,7 +34,7 @@ pub fn text(result: &RunResult) -> String {
     text
 }
 
-/// Reads a result file. With `command`, a result of another command is refused.
+/// Reads a result file. With `command`, a result of another command is refused. Errors name the file.
 pub fn load(path: &Path, command: Option<&str>) -> Result<RunResult, Error> {
     let refused = |why: String| Error::Usage(format!("{}: {}", path.display(), shortened(&why, REASON_CHARS_MAX)));
     let bytes = whole_file::read(path, FILE_BYTES_MAX).map_err(|cause| {
@@ -46,11 +46,11 @@ pub fn load(path: &Path, command: Option<&str>) -> Result<RunResult, Error> {
     parse(&bytes, command).map_err(refused)
 }
 
-/// The same from memory; the error is a sentence without the file's name.
+/// Parses the text of a result file. The error is a sentence without the file's name.
 pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
-    let room = bytes.len().saturating_mul(COST_PER_BYTE).saturating_add(COST_BESIDE);
+    let budget = bytes.len().saturating_mul(COST_PER_BYTE).saturating_add(COST_BESIDE);
     let mut reader = Deserializer::from_slice(bytes);
-    let weighed = Weigh(&Cell::new(room)).deserialize(&mut reader);
+    let weighed = Weigh(&Cell::new(budget)).deserialize(&mut reader);
     weighed
         .and_then(|()| reader.end())
         .map_err(|cause| not_json(bytes, &cause))?;

@@ -1,5 +1,5 @@
-//! The result of a run: figures, the samples behind them, the settings, and the machine it ran on. It can be written to a
-//! file and read back (`file`), and every output form is made from it (`report`). It prints and measures nothing.
+//! The result of a run: figures, the samples behind them, the settings, and the machine. It can be written to a file and read
+//! back (`file`); the renderers in `report` make every output form from it.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ mod weigh;
 
 /// The first member of every result file.
 pub const KIND: &str = "lmcache-bench result";
-/// Raised when a reader of the number before would misread a file. New members alone do not raise it.
+/// The schema number. Raised by changes that older readers would misread; new members alone do not raise it.
 pub const SCHEMA: u32 = 1;
 
 /// Everything that is known about one run. docs/result.schema.json describes its JSON form.
@@ -33,27 +33,27 @@ pub struct RunResult {
     /// The report's heading.
     pub title: Name,
     pub build: Build,
-    /// When the process began, in seconds of Unix time.
+    /// Start of the process, in seconds of Unix time.
     pub started_unix_s: f64,
-    /// Why the run ended before its plan was done, or null.
+    /// Why the run ended early, or null.
     pub partial: Option<Name>,
     pub machine: Machine,
     /// What was measured: versions, file system, device. Names and texts depend on the command.
     pub target: Map<String, Json>,
-    /// Every setting after defaults and look-ups, by flag name without dashes in front; no secrets.
+    /// The value of every setting (typed, default or looked up) by flag name without leading dashes; no secrets.
     pub settings: Map<String, Json>,
     pub sections: Vec<Section>,
     pub samples: Samples,
 }
 
-/// The program that measured.
+/// The build of the program that measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Build {
     pub version: Name,
     pub target: Name,
     /// `release` or `debug`.
     pub profile: Name,
-    /// Whether the C library is in the file.
+    /// Whether the C library is linked statically.
     #[serde(rename = "static")]
     pub is_static: bool,
 }
@@ -71,7 +71,7 @@ impl Build {
 }
 
 impl RunResult {
-    /// A result of this program on this machine; `started` is when the process began.
+    /// A result of this program on this machine without figures; `started` is the start of the process.
     pub fn new(command: &'static str, title: impl Into<Name>, started: Instant) -> RunResult {
         RunResult {
             kind: KIND.into(),
@@ -90,7 +90,7 @@ impl RunResult {
     }
 }
 
-/// The wall clock's time at an earlier moment of this process.
+/// The Unix time of an earlier moment of this process, in seconds.
 fn unix_seconds(moment: Instant) -> f64 {
     let then = SystemTime::now().checked_sub(moment.elapsed());
     let since = then.and_then(|then| then.duration_since(UNIX_EPOCH).ok());

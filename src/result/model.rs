@@ -1,6 +1,5 @@
-//! The figures of a run as values: sections, and in each section entries, a table or a list of notes. Every renderer reads
-//! the same values, so no two outputs can disagree. Numbers are unrounded and carry their unit; how many decimals people are
-//! shown stands beside them.
+//! The figures of a run: sections of entries, tables or notes. Every renderer reads these values, so outputs cannot disagree.
+//! Numbers are unrounded, with their unit and the number of decimals to show.
 
 use std::borrow::Cow;
 
@@ -36,7 +35,7 @@ pub struct Entry {
     pub label: Name,
     #[serde(flatten)]
     pub value: Value,
-    /// Of the value, as `ms` or `MiB/s`; nothing for counts and texts.
+    /// Unit of the value, such as `ms` or `MiB/s`; none for counts and texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Name>,
 }
@@ -45,12 +44,12 @@ pub struct Entry {
 pub struct Column {
     pub key: Name,
     pub label: Name,
-    /// Of every value in it.
+    /// Unit of every value in the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<Name>,
 }
 
-/// One line of a table; a cell that is not there counts as absent.
+/// One row of a table. Missing cells are absent values.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     pub key: Name,
@@ -58,7 +57,7 @@ pub struct Row {
     pub cells: Vec<Value>,
 }
 
-/// One sentence for people, with a code that scripts can match on.
+/// One sentence with a code that scripts can match on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Note {
     #[serde(rename = "code")]
@@ -66,7 +65,7 @@ pub struct Note {
     pub text: String,
 }
 
-/// In a result file an object with one of these members; a number that JSON cannot hold is null there.
+/// A value. In a result file it is an object with one of these members; a number that is not finite is null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -76,7 +75,7 @@ pub enum Value {
     Number {
         #[serde(serialize_with = "number::serialize")]
         value: f64,
-        /// What the number is rounded to where people read it, and in the reference's JSON.
+        /// Decimals in the terminal report and in the JSON report.
         decimals: u8,
     },
     Text {
@@ -130,7 +129,7 @@ impl Section {
         }
     }
 
-    /// The section that a result ends with: what may be wrong with its numbers.
+    /// The last section of a result: its warnings.
     pub fn warnings(warnings: &[impl Warning]) -> Section {
         let notes = warnings.iter().map(|warning| Note {
             key: warning.code().into(),

@@ -1,5 +1,5 @@
-//! Floating-point numbers in a result file: as they are, and null where JSON has no form for one. Null reads as NaN, which
-//! every renderer shows as not known.
+//! Floating-point numbers in result files. Numbers that are not finite are null, and null reads as NaN, which every renderer
+//! shows as unknown.
 
 use serde::{Serialize, Serializer};
 

@@ -1,5 +1,5 @@
-//! The samples behind the figures: what a comparison of two runs needs beyond them. Tables hold one row for each request,
-//! round or operation; histograms hold latencies of operations that are too many for rows.
+//! The samples behind the figures, for comparisons of runs. Tables have one row for each request, round or operation;
+//! histograms hold the latencies of operations that are too many for rows.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::number;
 use crate::stats::hdr_v2;
 use crate::stats::histogram::LatencyHistogram;
 
-/// Rows of one table that a file holds; the others are counted in `rows_left_out`.
+/// Rows of one table in a file; further rows are counted in `rows_left_out`.
 pub const ROWS_MAX: usize = 400_000;
 
-/// All samples of a run by name. docs/formats.md says which names each command has.
+/// All samples of a run by name. docs/formats.md lists the names of each command.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Samples {
     #[serde(default)]
@@ -22,7 +22,7 @@ pub struct Samples {
     pub histograms: BTreeMap<String, Histogram>,
 }
 
-/// Rows of cells below named columns.
+/// A table of samples: each row has one cell for each column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     pub columns: Vec<TableColumn>,
@@ -48,10 +48,10 @@ pub enum Cell {
     Text(Name),
 }
 
-/// Not known, or not finite: null in the file.
+/// An unknown value: null in the file.
 pub const ABSENT: Cell = Cell::Number(f64::NAN);
 
-/// Latencies of single operations in nanoseconds. Histograms of equal bounds can be merged by adding their counts.
+/// Latencies of single operations in nanoseconds. All histograms have the same buckets, so they merge by adding counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Histogram {
     pub unit: Name,

@@ -1,5 +1,5 @@
-//! What a JSON text would cost in memory once it is read into a result: a first pass over it that keeps nothing. Many tiny
-//! values cost a multiple of their text, so the length of a file alone is no bound.
+//! Estimates the memory that a JSON text takes once it is read into a result, in a first pass that stores nothing. Many tiny
+//! values take a multiple of their text, so a limit on the file's length is not enough.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,12 +7,12 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
-/// A number, a flag or null in a list that has grown by doubling.
+/// Memory of a number, a flag or null in a vector that grew by doubling.
 const SCALAR_BYTES: usize = 48;
-/// A text, a list or an object without what it holds, or a member's place in its object.
+/// Memory of a text, list or object without its content, and of a member's slot in its object.
 const PART_BYTES: usize = 64;
 
-/// Takes away from the bytes that are left; fails when there are none.
+/// Deserializes any JSON value and subtracts its cost from the bytes left. Fails when they are used up.
 #[derive(Clone, Copy)]
 pub struct Weigh<'a>(pub &'a Cell<usize>);
 

@@ -1,5 +1,4 @@
-//! What all commands share around their measurement: signals and exit status (`shell`), where results go and what is shown
-//! meanwhile (`output`).
+//! What all commands share around their measurement: signals and exit status (`shell`), outputs and progress (`output`).
 
 use crate::status::Status;
 use crate::sys::signal;
@@ -7,8 +6,8 @@ use crate::sys::signal;
 pub mod output;
 pub mod shell;
 
-/// How a run that got as far as a report ended: by this signal, or with these sentences about what failed. A reader who left
-/// is no reason to leave out why nothing else has the report either.
+/// The status of a run that produced a report. `interrupted` is the signal that ended it, `sentences` say what failed. After a
+/// closed pipe (`READER_LEFT`) with other failures the run counts as failed, so that the sentences are printed.
 pub fn ended(interrupted: Option<i32>, sentences: Vec<String>) -> Status {
     match interrupted {
         Some(signal) if signal != signal::READER_LEFT || sentences.is_empty() => {

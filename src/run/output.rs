@@ -1,5 +1,5 @@
-//! Where the results of a run go. Files are looked at before the run, so that a long run does not end without a place for
-//! its result; each is written whatever became of the others.
+//! The outputs of a run: stdout, `--output` and `--save`. Files are checked before the run, so that a long run does not end
+//! without its result. Each is written even if another one failed.
 
 use crate::cli::Format;
 use crate::cli::shared::OutputArgs;
@@ -17,7 +17,7 @@ pub struct Output {
     quiet: bool,
     report: Option<OutputFile>,
     exports: Vec<Export>,
-    /// Sentences about paths that only look as if something would expand their beginning.
+    /// Notes about paths that begin with `~` or `file://`, which nothing expands.
     pub path_notes: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Export {
 }
 
 impl Output {
-    /// Finds out that every file can be written; changes none.
+    /// Checks that every file can be written, and changes none. Errors name the flag and the path.
     pub fn check(args: &OutputArgs) -> Result<Output, Error> {
         let mut path_notes = Vec::new();
         let mut note = |flag: &str, path| path_notes.extend(literal_path_note(flag, path));
@@ -57,7 +57,7 @@ impl Output {
         })
     }
 
-    /// Lines while the run goes on: beside a report for people on standard output, beside any other on standard error.
+    /// Progress lines: on stdout with the terminal report, on stderr with any other format, nowhere with `--quiet`.
     pub fn progress(&self) -> Progress {
         match (self.quiet, self.format) {
             (true, _) => Progress::silent(),
@@ -66,13 +66,13 @@ impl Output {
         }
     }
 
-    /// Whether `--save` asks for a form that holds more than the report.
+    /// Whether `--save` asks for the `result` form, which also needs the samples.
     pub fn saves_result(&self) -> bool {
         self.exports.iter().any(|export| export.form.name == "result")
     }
 
-    /// Writes the result in every form that was asked for; returns a sentence for each output that could not be written.
-    /// Files come first: they are the copies that outlive a closed pipe.
+    /// Writes the result in every requested form. Returns a message for each output that could not be written.
+    /// Files come before stdout, so that a closed pipe does not cost them.
     pub fn write(&self, result: &RunResult) -> Vec<String> {
         let form = report::form(self.format.text()).expect("a test looks up every format");
         let rendered = form.renderer.render(result);

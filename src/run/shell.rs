@@ -1,5 +1,5 @@
-//! The outermost layer of the program: signals and faults are watched, errors become one sentence, and how a run ended
-//! becomes the exit code.
+//! The outermost layer of the program: watches for signals and faults, prints errors, and turns the outcome of a run into the
+//! exit code.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::report::output;
 use crate::status::Status;
 use crate::sys::{ending, limits, panic, signal};
 
-/// Runs what the command line asks for.
+/// Parses the command line and runs it. Returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>, commands: &'static [Command]) -> ExitCode {
     let started = Instant::now();
     panic::install(complain);
@@ -57,7 +57,7 @@ fn run(
         outcome,
         signal::received().filter(|signal| *signal != signal::READER_LEFT),
     ) {
-        // What a signal broke off did not fail by itself.
+        // The error is a consequence of the signal.
         (Err(_), Some(signal)) => Ok(Status::interrupted(signal)),
         (outcome, _) => outcome,
     }
@@ -68,7 +68,7 @@ fn signal_code(signal: i32) -> u8 {
     128 + u8::try_from(signal).unwrap_or(0)
 }
 
-/// One sentence on standard error. If that cannot be written, the exit code still shows the failure.
+/// Prints one sentence on stderr. A failure is ignored: the exit code still says what happened.
 fn complain(sentence: &str) {
     let _ = writeln!(std::io::stderr(), "{}", printable(sentence));
 }

@@ -1,4 +1,4 @@
-//! The flags and the help of `report`.
+//! The flags and the help page of `report`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `report`: a saved result in any output form again.
+//! The `report` command: shows a saved result in any output form.
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! The steps of one `server` run: config, connection, registration, passes, report, clean-up. Every step that can fail ends
-//! in a sentence; whatever was measured before is still reported.
+//! One `server` run from config to exit code: connection, registration, passes, report, clean-up. When a step fails, what was
+//! measured before it is still reported.
 
 use std::time::{Duration, Instant};
 
@@ -25,10 +25,10 @@ use crate::server::warning::Warning;
 use crate::status::Status;
 use crate::sys::{counters, panic, shm, signal};
 
-/// The server digests the whole request in one answer.
+/// Long enough for a server to digest the chunks of a whole request in one reply.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs `server` as the command line asks. `started` is when the process began.
+/// Runs `server`. `started` is the start of the process.
 pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
     let output = Output::check(&args.output)?;
@@ -74,7 +74,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let samples = passes(&mut session, &config, &http, &mut warnings, &mut progress);
     let problems = session.close();
     warnings.extend(problems.into_iter().map(|what| Warning::LeftBehind { what }));
-    // Read once: a signal that comes later does not make the report partial.
+    // Read once: a later signal does not make the report partial.
     let interrupted = signal::received();
     let facts = RunFacts {
         config: &config,
@@ -108,13 +108,13 @@ fn machine() -> Machine {
     }
 }
 
-/// Shared memory of earlier runs that were killed between making and publishing it.
+/// Removes shared memory of earlier runs that were killed before the server had mapped it.
 fn remove_abandoned() -> Option<Warning> {
     let names = shm::remove_abandoned(NAME_PREFIX).unwrap_or_default();
     (!names.is_empty()).then_some(Warning::AbandonedMemory { names })
 }
 
-/// The HTTP side, as far as there is one.
+/// The server's HTTP API and the release that it reports; both `None` when it does not answer.
 struct Http {
     api: Option<HttpApi>,
     release: Option<String>,
@@ -147,7 +147,7 @@ impl Http {
     }
 }
 
-/// The server's digests by HTTP.
+/// The server's own digests of its memory, by HTTP.
 struct Digests<'a>(&'a HttpApi);
 
 impl ServerChecksums for Digests<'_> {
@@ -169,14 +169,14 @@ fn passes(
     progress: &mut Progress,
 ) -> RunSamples {
     let mut digests = http.api.as_ref().map(Digests);
-    // Only memory that the server has mapped can be digested there, and only with MD5.
+    // The server can digest only memory that it has mapped, and only with MD5.
     let comparable = config.driver == Driver::Lmcache && config.checksum == Kind::Md5;
     let checksums = digests.as_mut().filter(|_| comparable);
     let checksums = checksums.map(|digests| digests as &mut dyn ServerChecksums);
     let offered = checksums.is_some();
     let mut on_event = |sequence, event| {
         progress.line(&progress::line(sequence, &event));
-        // An endless run without a reader would never be seen again.
+        // Without this, a run without --end would go on forever after its reader has closed the pipe.
         if config.end.is_none() && progress.error().is_some() {
             signal::reader_left();
         }
@@ -194,8 +194,7 @@ fn passes(
     samples
 }
 
-/// What the exit code says, and the sentences for standard error. Ctrl-C is a clean end, as the manual says, if something
-/// was verified until then.
+/// The status of the run, with the messages for stderr. Ctrl-C is a clean end if at least one sequence was verified.
 fn status(samples: &RunSamples, interrupted: Option<i32>, unwritten: Vec<String>) -> Status {
     let tally = &samples.tally;
     let mut sentences = unwritten;

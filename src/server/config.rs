@@ -1,5 +1,5 @@
-//! From the command line as typed to a run that can be done: ranges checked, the shape read, memory asked for before it is
-//! allocated. Pure, except that the caller passes in what the machine has.
+//! Turns the typed flags into a [`RunConfig`]: checks ranges, parses the KV shape, and compares the memory that the run needs
+//! with what is available. Does no I/O: the caller passes in what the machine has.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use crate::units::{MIB, bytes_text};
 
 const DEFAULT_BLOCKS: i64 = 1024;
 const DEFAULT_BLOCK_TOKENS: i64 = 16;
-/// A limit on one request: each token is four bytes here and five on the wire, in every message.
+/// Tokens of one request. Every message carries them: a token is four bytes in memory and five on the wire.
 const TOKENS_MAX: i64 = 1 << 20;
 const RANKS_MAX: i64 = 128;
-/// Token ids have 32 bits, and the sequence number is one.
+/// The sequence number is used as a token id, which has 32 bits.
 const SEQUENCE_END_MAX: i64 = 1 << 32;
 const SECONDS_MAX: f64 = 86_400.0;
-/// What a run needs beside the tensors.
+/// Memory that a run needs besides the tensors.
 const OWN_BYTES: u64 = 32 * MIB;
 
-/// Who copies the KV.
+/// Which side copies the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
     Engine,
     Lmcache,
 }
 
-/// Everything a run needs to know before it meets the server.
+/// The checked settings of a run, before it connects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunConfig {
     pub rpc_url: Endpoint,
@@ -45,7 +45,7 @@ pub struct RunConfig {
     pub shape: Shape,
     pub num_tokens: usize,
     pub start: u64,
-    /// Exclusive; nothing means until a signal.
+    /// Exclusive; `None` runs until a signal.
     pub end: Option<u64>,
     pub interval: Duration,
     pub salted: bool,
@@ -56,7 +56,7 @@ pub struct RunConfig {
     pub warnings: Vec<Warning>,
 }
 
-/// What the machine has, where that is known.
+/// Free memory of the machine, where known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Machine {
     pub available_bytes: Option<u64>,
@@ -74,9 +74,7 @@ impl RunConfig {
             .transpose()?;
         if end.is_some_and(|end| end <= start) {
             let end = args.end.unwrap_or_default();
-            return Err(Error::Usage(format!(
-                "--end is {end} but must be above --start, which is {start}"
-            )));
+            return Err(USAGE.refusal("--end", end, &format!("above --start, which is {start}")));
         }
         let (shape, warnings) = shape(args)?;
         if args.use_mla && !shape.is_mla() {
@@ -94,7 +92,7 @@ impl RunConfig {
                     .into(),
             ));
         }
-        // Device memory is asked for where the device is known.
+        // Device memory is checked in device.rs, once the device is known.
         if args.mode == Mode::Cpu {
             check_memory(&shape, ranks, driver, machine)?;
         }
@@ -124,7 +122,7 @@ impl RunConfig {
     }
 }
 
-/// The typed spec, or LMCache's default one with the two flags that describe it.
+/// The typed spec, or LMCache's default spec with --num-blocks and --block-size.
 fn shape(args: &ServerArgs) -> Result<(Shape, Vec<Warning>), Error> {
     let Some(spec) = &args.kvcache_shape_spec else {
         let blocks = args.num_blocks.unwrap_or(DEFAULT_BLOCKS);
@@ -149,7 +147,7 @@ fn shape(args: &ServerArgs) -> Result<(Shape, Vec<Warning>), Error> {
     Ok((shape, warnings))
 }
 
-/// The tensors are touched only as far as requests use them, but a run of many requests uses them all.
+/// Counts the whole tensors: pages are touched only when requests use them, but a long run uses them all.
 fn check_memory(shape: &Shape, ranks: u64, driver: Driver, machine: Machine) -> Result<(), Error> {
     let tensors = (shape.bytes() as u64).saturating_mul(ranks);
     let needed = tensors.saturating_add(OWN_BYTES);
@@ -196,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_shape_follows_its_two_flags() {
+    fn the_default_shape_takes_num_blocks_and_block_size() {
         let config = resolved(|_| {});
         assert_eq!(config.shape.to_string(), "(2,1024,16,8,128):float16:32");
         let config = resolved(|args| (args.num_blocks, args.block_size) = (Some(64), Some(32)));
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spec_overrules_the_two_flags_and_says_so() {
+    fn a_spec_overrides_num_blocks_and_block_size_with_a_warning() {
         let config = resolved(|args| {
             args.kvcache_shape_spec = Some("(2,16,4,1,4):float16:2".into());
             (args.num_blocks, args.block_size) = (Some(16), Some(8));
@@ -219,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_choose_who_copies_and_what_is_computed() {
+    fn modes_choose_the_driver_and_the_checksum() {
         use TransferMode::{Auto, EngineDriven, LmcacheDriven};
         for (mode, transfer, url, driver, kind) in [
             (Mode::Cpu, Auto, "http://h", Driver::Engine, Kind::Fast),
@@ -273,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_asked_for_before_it_is_taken() {
+    fn a_run_that_does_not_fit_into_memory_is_refused() {
         let machine = Machine {
             available_bytes: Some(3 << 30),
             shared_memory_bytes: Some(1 << 30),

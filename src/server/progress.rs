@@ -1,11 +1,11 @@
-//! Progress lines of the manual, made from events.
+//! The text of progress lines, as in LMCache's manual.
 
 use std::time::Duration;
 
 use super::plan::Pass;
 use super::runner::Event;
 
-/// The line that tells of an event.
+/// The progress line of an event, without a newline.
 pub fn line(sequence: u64, event: &Event) -> String {
     let text = match event {
         Event::Lookup {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_the_manuals() {
+    fn lines_are_those_of_the_manual() {
         let lookup = |pass, hits, us| Event::Lookup {
             pass,
             hits,

@@ -1,4 +1,4 @@
-//! From samples to the result file: settings, the server, and the latencies of each operation.
+//! The settings, target and latencies of the result file, from the samples.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -8,7 +8,7 @@ use super::summary::RunFacts;
 use crate::result::samples::{Samples, Table};
 use crate::url::without_password;
 
-/// By flag name.
+/// Settings by flag name.
 pub fn settings(config: &RunConfig, cache_salt: &str) -> Map<String, Json> {
     let settings = json!({
         "rpc-url": config.rpc_url.to_string(),
@@ -50,7 +50,7 @@ pub fn target(facts: &RunFacts<'_>) -> Map<String, Json> {
     }
 }
 
-/// For each operation a table of its first operations, and a histogram of the latency of all.
+/// For each kind of operation a table of the first operations, and a histogram of all latencies.
 pub fn samples(run: &RunSamples) -> Samples {
     let mut samples = Samples::default();
     for operation in Measured::ALL {

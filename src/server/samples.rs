@@ -1,5 +1,4 @@
-//! The samples of a run: latencies of each operation and the verdict on each sequence. Memory is bounded however
-//! long a run is.
+//! The samples of a run: latencies of each operation and the result of each sequence. Memory is bounded for runs of any length.
 
 use std::time::Duration;
 
@@ -7,9 +6,9 @@ use super::transport::Transfer;
 use crate::stats::histogram::LatencyHistogram;
 use crate::stats::percentile::nearest_rank;
 
-/// Beyond this many samples percentiles come from a histogram of three significant digits.
+/// With more samples, percentiles come from a histogram with three significant digits.
 const EXACT_MAX: usize = 1 << 16;
-/// Sentences about failures that are kept; the others are counted.
+/// Failure messages kept; further ones are only counted.
 const SENTENCES_MAX: usize = 8;
 
 /// The operations that the report shows, in its order.
@@ -29,7 +28,7 @@ impl Measured {
         Measured::WarmRetrieve,
     ];
 
-    /// As in the reference's JSON.
+    /// The key in LMCache's JSON.
     pub fn key(self) -> &'static str {
         match self {
             Measured::ColdLookup => "cold_lookup",
@@ -49,7 +48,7 @@ impl Measured {
     }
 }
 
-/// Times of one kind.
+/// The latencies of one kind, in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     exact_ms: Vec<f64>,
@@ -79,7 +78,7 @@ impl Series {
         self.histogram.len()
     }
 
-    /// The first ones, in the order in which they were measured.
+    /// The first samples in the order of measurement, in milliseconds.
     pub fn exact_ms(&self) -> &[f64] {
         &self.exact_ms
     }
@@ -92,7 +91,7 @@ impl Series {
         self.sum_ms
     }
 
-    /// All are zero without samples.
+    /// All zero without samples.
     pub fn figures(&self) -> Figures {
         let mut sorted = self.exact_ms.clone();
         sorted.sort_by(f64::total_cmp);
@@ -132,16 +131,16 @@ pub struct Figures {
     pub p999: f64,
 }
 
-/// One kind of operation.
+/// The samples of one kind of operation.
 #[derive(Clone, Debug, Default)]
 pub struct OperationSamples {
     pub latency: Series,
-    /// Transfers only: the part of the latency in which the server was awaited, and in which bytes were moved here.
+    /// Transfers only: the time spent waiting for the server, and the time spent copying in this process.
     pub wait: Series,
     pub copy: Series,
     /// CPU time of this process, user and kernel.
     pub cpu: Series,
-    /// The device's time, where one took part.
+    /// GPU time, in `--mode gpu`.
     pub gpu: Series,
     pub bytes: u64,
 }
@@ -164,20 +163,20 @@ impl OperationSamples {
     }
 }
 
-/// Why a sequence did not pass.
+/// Why a sequence failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The cold lookup hit what an earlier run left.
+    /// The cold lookup hit entries of an earlier run.
     EarlierEntries,
-    /// The warm lookup did not find all that was stored.
+    /// The warm lookup did not find every stored chunk.
     Missed,
-    /// A store or a retrieve was not accepted.
+    /// The server refused a store or a retrieve.
     Refused,
-    /// Retrieved bytes are not the stored ones.
+    /// Retrieved bytes differ from the stored ones.
     Mismatch,
-    /// The server's own checksum is not that of the bytes.
+    /// The server's own checksum differs from that of the bytes.
     ServerMismatch,
-    /// A request brought no usable reply.
+    /// A request had no usable reply.
     Rpc,
 }
 
@@ -192,21 +191,21 @@ impl Failure {
     ];
 }
 
-/// How the sequences ended.
+/// The results of all sequences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
-    /// In the order of `Failure::ALL`; a sequence counts once for each kind.
+    /// Failed sequences by kind, in the order of `Failure::ALL`. A sequence counts once for each kind.
     pub failures: [u64; 6],
     pub sentences: Vec<String>,
-    /// Chunks whose checksums were compared, here and with the server's.
+    /// Chunks whose checksums were compared in this process, and with the server's.
     pub chunks_compared: u64,
     pub server_chunks_compared: u64,
 }
 
 impl Tally {
-    /// Counts one sequence; without failures it has passed.
+    /// Counts one sequence, which passed if `failures` is empty.
     pub fn record(&mut self, failures: &[(Failure, String)]) {
         if failures.is_empty() {
             self.passed += 1;
@@ -233,15 +232,15 @@ impl Tally {
     }
 }
 
-/// Everything that was measured.
+/// All samples of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunSamples {
     operations: [OperationSamples; 4],
     pub tally: Tally,
-    /// Stores whose chunks a lookup did not find at once, and the longest time until it did.
+    /// Stores whose chunks were not found by the first lookup, and the longest time until they were.
     pub late_commits: u64,
     pub longest_commit: Duration,
-    /// Why the run ended before its last sequence, unless a signal did it.
+    /// Why the run ended before its last sequence, unless by a signal.
     pub aborted: Option<String>,
 }
 
@@ -260,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_exact_and_then_to_three_digits() {
+    fn figures_are_exact_for_few_samples_and_have_three_digits_for_many() {
         let mut series = Series::default();
         assert_eq!(series.figures(), Figures::default());
         for ms in [2.951, 1.8894, 2.2704] {

@@ -46,19 +46,48 @@ fn the_environment_supplies_the_adapter() {
     assert_eq!(dir.names("store").len(), 4);
 }
 
+/// The commands of docs/cli.md (empty for the program itself), each with the flags in its headings.
+fn documented() -> Vec<(Vec<&'static str>, Vec<&'static str>)> {
+    let sections = include_str!("../../docs/cli.md").split("\n## lmcache-bench").skip(1);
+    let section = |text: &'static str| {
+        let (command, body) = text.split_once('\n').unwrap();
+        let headings = body.lines().filter_map(|line| line.strip_prefix("#### `"));
+        let words = headings.flat_map(|heading| heading.trim_end_matches('`').split([' ', ',']));
+        let flags = words.filter(|word| word.starts_with('-')).collect();
+        (command.split_whitespace().collect(), flags)
+    };
+    sections.map(section).collect()
+}
+
 #[test]
-fn help_goes_to_stdout_and_lists_every_flag() {
-    let output = bench().args(["l2", "--help"]).output().unwrap();
-    assert!(output.status.success());
-    for flag in [
-        "--l2-adapter",
-        "--lookup-max-hit-rate",
-        "--no-skip-verify",
-        "--cold",
-        "--probe",
-        "--output",
-    ] {
-        assert!(stdout(&output).contains(flag), "{flag}");
+fn help_of_every_command_has_every_documented_flag() {
+    let commands = documented();
+    let words: Vec<String> = commands.iter().map(|(command, _)| command.join(" ")).collect();
+    let expected = ["", "engine", "server", "l2", "report", "mock engine", "mock server"];
+    assert_eq!(words, expected);
+    for (command, flags) in commands {
+        assert!(flags.contains(&"--help"), "{command:?}: {flags:?}");
+        let output = bench().args(&command).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+        assert!(output.stderr.is_empty(), "{command:?}");
+        let text = stdout(&output);
+        let terms = text.lines().filter(|line| line.starts_with("  -"));
+        let printed: Vec<&str> = terms.flat_map(|line| line.split([' ', ','])).collect();
+        for flag in flags {
+            assert!(printed.contains(&flag), "{command:?} --help lacks {flag}");
+        }
+    }
+}
+
+#[test]
+fn short_help_of_every_command_has_every_documented_flag() {
+    for (command, flags) in documented() {
+        let output = bench().args(&command).arg("-h").output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+        let text = stdout(&output).replace("--[no-]", "--");
+        for flag in flags.iter().filter(|flag| !flag.starts_with("--no-")) {
+            assert!(text.contains(flag), "{command:?} -h lacks {flag}");
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Bad input and a broken environment: one message, the documented exit code, no data lost, no files left behind.
+//! Bad input and environment faults: one message, the documented exit code, no data lost, no temporary files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -107,7 +107,7 @@ fn a_directory_that_is_not_writable_fails_every_key() {
 }
 
 #[test]
-fn foreign_files_are_kept() {
+fn files_of_other_programs_are_kept() {
     let dir = Dir::new();
     fs::create_dir(dir.join("store")).unwrap();
     fs::write(dir.join("store/notes.txt"), "mine").unwrap();
@@ -310,8 +310,8 @@ fn a_pipe_named_like_an_object_fails_its_key_without_blocking() {
     let object = fs::read_dir(&store).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&object).unwrap();
     assert!(Command::new("mkfifo").arg(&object).status().unwrap().success());
-    // If it were opened, the load would wait for a writer until the round times out, which the output would show.
-    for (engine, said) in [
+    // If the pipe were opened, the load would wait for a writer and the round would time out, which the output would show.
+    for (engine, expected) in [
         ("threads", "could not read"),
         ("uring", "truncated: it holds only 0 of"),
     ] {
@@ -322,7 +322,7 @@ fn a_pipe_named_like_an_object_fails_its_key_without_blocking() {
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{engine}: {text}");
         let name = object.file_name().unwrap().to_str().unwrap();
-        assert!(text.contains(name) && text.contains(said), "{engine}: {text}");
+        assert!(text.contains(name) && text.contains(expected), "{engine}: {text}");
         assert!(!text.contains("TIMEOUT"), "{engine}: {text}");
     }
 }

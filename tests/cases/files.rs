@@ -1,4 +1,4 @@
-//! Files named by the command line, a spec or the environment: pipes, endless devices, and Ctrl-C while waiting for one.
+//! Input files named by a flag, a spec or the environment: pipes, endless devices, and Ctrl-C while waiting for a pipe.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ fn pipe(dir: &Dir) -> PathBuf {
     path
 }
 
-/// A command for every option and variable that names a file which is read completely.
+/// A command for every flag, spec field and variable that names a file to be read as a whole.
 fn commands(path: &Path) -> Vec<(&'static str, Command)> {
     let text = path.display().to_string();
     let engine = |more: &[&str]| {
@@ -92,7 +92,7 @@ fn ctrl_c_ends_the_wait_for_a_writer() {
         for (what, command) in commands(&path) {
             let mut child = start(command);
             has_opened(&mut child, &path);
-            // The same for a writer that stops writing.
+            // The same for a writer that pauses.
             let writer = writes.then(|| {
                 let mut file = fs::File::options().write(true).open(&path).unwrap();
                 file.write_all(b"{").unwrap();
@@ -112,13 +112,13 @@ fn ctrl_c_ends_the_wait_for_a_writer() {
 fn endless_devices_are_refused() {
     for (what, command) in commands(Path::new("/dev/zero")) {
         let output = start(command).wait_with_output().unwrap();
-        let said = stderr(&output);
+        let message = stderr(&output);
         assert!(
-            said.contains("/dev/zero") && (said.contains("it is larger than") || said.contains("too long")),
-            "{what}: {said}"
+            message.contains("/dev/zero") && (message.contains("it is larger than") || message.contains("too long")),
+            "{what}: {message}"
         );
-        assert!(matches!(output.status.code(), Some(1 | 2)), "{what}: {said}");
-        assert_eq!(said.lines().count(), 1, "{what}: {said}");
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{what}: {message}");
+        assert_eq!(message.lines().count(), 1, "{what}: {message}");
     }
 }
 
@@ -167,10 +167,13 @@ fn a_tokenizer_on_which_the_library_panics_is_one_message() {
                 continue;
             }
             let output = start(command).wait_with_output().unwrap();
-            let said = stderr(&output);
-            assert_eq!(output.status.code(), Some(1), "{what}: {said}");
-            assert_eq!(said.lines().count(), 1, "{what}: {said}");
-            assert!(said.contains(name) && said.contains("--tokenizer"), "{what}: {said}");
+            let message = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{what}: {message}");
+            assert_eq!(message.lines().count(), 1, "{what}: {message}");
+            assert!(
+                message.contains(name) && message.contains("--tokenizer"),
+                "{what}: {message}"
+            );
         }
     }
 }

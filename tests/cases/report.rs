@@ -1,11 +1,11 @@
-//! What comes out: streams, formats, the reference's sections, quiet runs, files.
+//! The outputs of `l2`: streams, formats, LMCache's sections, quiet runs, files.
 
 use std::fs;
 use std::process::Stdio;
 
 use crate::support::{Dir, bench, json, l2, stderr, stdout};
 
-/// Lines of the reference's own sections, with figures replaced: the shape that scripts rely on.
+/// The lines of LMCache's sections with figures replaced: the form that scripts rely on.
 fn shape(text: &str) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -122,7 +122,7 @@ fn json_stdout_is_json_and_progress_goes_to_stderr() {
 }
 
 #[test]
-fn progress_speaks_the_references_words() {
+fn progress_lines_are_those_of_the_reference() {
     let dir = Dir::new();
     let output = l2(&dir.join("store")).arg("--no-skip-verify").output().unwrap();
     let text = stdout(&output);
@@ -139,7 +139,7 @@ fn progress_speaks_the_references_words() {
 }
 
 #[test]
-fn quiet_is_the_report_alone_on_standard_output_and_in_the_file() {
+fn quiet_prints_only_the_report() {
     let dir = Dir::new();
     let file = dir.join("report.json");
     let output = l2(&dir.join("store"))
@@ -156,7 +156,7 @@ fn quiet_is_the_report_alone_on_standard_output_and_in_the_file() {
 }
 
 #[test]
-fn paths_that_no_shell_has_expanded_are_told_and_taken_as_they_stand() {
+fn paths_that_no_shell_has_expanded_are_used_literally_with_a_note() {
     let dir = Dir::new();
     fs::create_dir(dir.join("~")).unwrap();
     let spec = "\u{feff}{\"type\":\"fs\",\"base_path\":\"~/store\"}";

@@ -1,5 +1,5 @@
-//! Result files: every command saves one that the schema describes and `report` shows again; nothing secret is in it; a run
-//! that ends early saves what it has; and what is no result is refused in one sentence.
+//! Result files: every command saves one that matches the schema and that `report` renders again; it contains no secrets; a run
+//! that ends early saves what it has; invalid files are refused in one sentence.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -44,7 +44,7 @@ fn engine(mock: &Mock, dir: &Dir) -> Command {
     command
 }
 
-/// Runs a command that saves every form, and holds each against what `report` makes of the saved result.
+/// Runs a command that saves every form, and compares each with what `report` renders from the saved result.
 fn saved(command: &mut Command, dir: &Dir) -> (Output, Value) {
     let at = |name: &str| dir.join(name).display().to_string();
     let output = command
@@ -206,7 +206,7 @@ fn a_run_that_is_stopped_saves_what_it_has() {
 fn a_form_that_cannot_be_saved_is_refused_before_the_run() {
     let dir = Dir::new();
     let store = dir.join("store");
-    for (save, said) in [
+    for (save, expected) in [
         ("run.json", "--save run.json: write FORM=PATH"),
         (
             "xml=run.xml",
@@ -219,12 +219,12 @@ fn a_form_that_cannot_be_saved_is_refused_before_the_run() {
     ] {
         let output = l2(&store).args(["--save", save]).output().unwrap();
         assert_eq!(stdout(&output), "");
-        assert!(stderr(&output).starts_with(said), "{}", stderr(&output));
+        assert!(stderr(&output).starts_with(expected), "{}", stderr(&output));
         assert!(!store.exists());
     }
 }
 
-/// What is written to a file, and what `report` says about it.
+/// The error of `report` for a file with this content.
 fn refused(content: &[u8]) -> String {
     let dir = Dir::new();
     let path = dir.join("r.json");
@@ -241,12 +241,12 @@ fn refusal(path: &Path) -> String {
         "{text}"
     );
     assert_eq!(text.lines().count(), 1, "{text}");
-    let said = text.strip_prefix(&format!("{}: ", path.display()));
-    said.unwrap_or_else(|| panic!("{text}")).trim_end().to_owned()
+    let message = text.strip_prefix(&format!("{}: ", path.display()));
+    message.unwrap_or_else(|| panic!("{text}")).trim_end().to_owned()
 }
 
 #[test]
-fn what_is_no_result_is_refused_in_one_sentence() {
+fn invalid_result_files_are_refused_in_one_sentence() {
     let dir = Dir::new();
     let path = dir.join("run.json");
     let save = format!("result={}", path.display());
@@ -300,9 +300,9 @@ fn what_is_no_result_is_refused_in_one_sentence() {
             "it is damaged: a row of the table 'rounds' has 1 cells below 7 columns; ",
         ),
     ];
-    for (content, said) in cases {
+    for (content, expected) in cases {
         let text = refused(&content);
-        assert!(text.starts_with(said), "{text}");
+        assert!(text.starts_with(expected), "{text}");
     }
     assert!(refusal(&dir.join("missing.json")).starts_with("could not read the result file: No such file"));
     let large = fs::File::create(dir.join("large.json")).unwrap();
@@ -312,7 +312,7 @@ fn what_is_no_result_is_refused_in_one_sentence() {
 }
 
 #[test]
-fn members_of_a_newer_program_are_ignored() {
+fn unknown_members_of_newer_versions_are_ignored() {
     let dir = Dir::new();
     let path = dir.join("run.json");
     let save = format!("result={}", path.display());
@@ -343,8 +343,8 @@ fn members_of_a_newer_program_are_ignored() {
 
 #[test]
 fn report_needs_one_file_and_a_form() {
-    let said = |words: &[&str]| stderr(&bench().arg("report").args(words).output().unwrap());
-    assert!(said(&[]).starts_with("lmcache-bench report: no result file given; "));
-    assert!(said(&["a", "b"]).starts_with("lmcache-bench report: unexpected argument 'b'; "));
-    assert!(said(&["a", "--format", "xml"]).starts_with("lmcache-bench report: there is no form 'xml'; choose from "));
+    let error = |words: &[&str]| stderr(&bench().arg("report").args(words).output().unwrap());
+    assert!(error(&[]).starts_with("lmcache-bench report: no result file given; "));
+    assert!(error(&["a", "b"]).starts_with("lmcache-bench report: unexpected argument 'b'; "));
+    assert!(error(&["a", "--format", "xml"]).starts_with("lmcache-bench report: there is no form 'xml'; choose from "));
 }

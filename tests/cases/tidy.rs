@@ -1,10 +1,10 @@
-//! The rules that a compiler does not check: which module may use which, sizes of files and functions, where `unsafe` lives.
+//! Rules that the compiler does not check: which module may use which, sizes of files and functions, where `unsafe` is allowed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 420;
-/// About 70: the one match over all warnings is a little longer and is better whole.
+/// The aim is 70; one match over all warnings is a little longer.
 const FUNCTION_LINES_MAX: usize = 75;
 /// The files that may contain `unsafe`, each with a reason in its first lines.
 const UNSAFE_FILES: [&str; 19] = [
@@ -28,8 +28,8 @@ const UNSAFE_FILES: [&str; 19] = [
     "sys/terminal.rs",
     "sys/uring/mod.rs",
 ];
-/// The modules from the ground up. Each uses those of the lines above its own and, beyond itself, none of its line; a file
-/// is written with its ending. `lib.rs`, `main.rs`, `fuzzing.rs` and `bin` may use all.
+/// The layers of modules, lowest first. A module may use those of lower layers, but no other of its own layer. Files are
+/// listed with their extension. `lib.rs`, `main.rs`, `fuzzing.rs` and `bin` may use all.
 const LAYERS: [&[&str]; 8] = [
     &["units.rs", "error.rs", "status.rs", "url.rs"],
     &["sys", "stats", "python"],
@@ -40,7 +40,7 @@ const LAYERS: [&[&str]; 8] = [
     &["saved", "mock"],
     &["commands.rs"],
 ];
-/// The modules of `engine` from the ground up: each may use those before it.
+/// The modules of `engine`, lowest first: each may use those before it.
 const ENGINE_ORDER: [&str; 17] = [
     "api_key",
     "failure",
@@ -82,7 +82,7 @@ fn sources() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The part of a file that ships: everything before its unit tests.
+/// The part of a file before its unit tests.
 fn shipped(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap()
 }
@@ -127,7 +127,7 @@ fn modules_use_only_the_layers_below_their_own() {
 }
 
 #[test]
-fn a_use_is_seen_in_every_form() {
+fn every_form_of_use_is_detected() {
     for text in [
         "use crate::cli::Format;",
         "use crate::{report, cli};",
@@ -145,7 +145,7 @@ fn a_use_is_seen_in_every_form() {
     }
 }
 
-/// A path to another module of `engine` begins with `crate::engine::`, so that this test sees it.
+/// Paths to other modules of `engine` must begin with `crate::engine::`, so that this test finds them.
 #[test]
 fn modules_of_the_engine_use_only_those_below_them() {
     for (file, text) in sources() {
@@ -175,8 +175,8 @@ fn modules_of_the_engine_use_only_those_below_them() {
     }
 }
 
-/// Whoever reads from a bare socket has no deadline; `sys::stream` has. The mock engine's event loop is the exception: it
-/// serves thousands of connections without a wait for any of them.
+/// Reads from a bare socket have no deadline; those of `sys::stream` have one. The mock engine's event loop is exempt: it uses
+/// non-blocking sockets.
 #[test]
 fn sockets_are_read_through_streams_with_limits() {
     const BARE: [&str; 3] = ["TcpStream", "UnixStream", "to_socket_addrs"];
@@ -196,7 +196,7 @@ fn sockets_are_read_through_streams_with_limits() {
 }
 
 #[test]
-fn unsafe_stays_where_it_is_expected() {
+fn unsafe_is_only_in_the_listed_files() {
     for (file, text) in sources() {
         let has = text
             .lines()
@@ -206,16 +206,16 @@ fn unsafe_stays_where_it_is_expected() {
 }
 
 #[test]
-fn files_open_with_what_they_are_and_stay_readable() {
+fn files_begin_with_a_header_and_are_not_too_long() {
     for (file, text) in sources() {
-        assert!(text.starts_with("//! "), "src/{file} must open with what it holds");
+        assert!(text.starts_with("//! "), "src/{file} must begin with a `//! ` header");
         let lines = text.lines().count();
         assert!(lines <= FILE_LINES_MAX, "src/{file} has {lines} lines");
     }
 }
 
 #[test]
-fn functions_stay_short() {
+fn functions_are_not_too_long() {
     for (file, text) in sources() {
         let mut open: Option<(usize, usize, String)> = None;
         for (number, line) in text.lines().enumerate() {
@@ -242,7 +242,7 @@ fn functions_stay_short() {
 #[test]
 fn only_report_and_the_shell_write_text() {
     for (file, text) in sources() {
-        // A file of unit tests is no part of what ships.
+        // Files of unit tests are exempt.
         let may = file == "run/shell.rs" || file.starts_with("report/") || file.ends_with("tests.rs");
         let writes = ["println!", "eprintln!", "print!(", "io::stdout", "io::stderr"];
         let found = writes.iter().find(|word| shipped(&text).contains(*word));
@@ -254,7 +254,7 @@ fn document(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Scripts match on the codes of warnings, so each has its line in docs/formats.md.
+/// Scripts match on the codes of warnings, so docs/formats.md must list each.
 #[test]
 fn every_warning_code_is_documented() {
     let formats = document("docs/formats.md");
@@ -279,7 +279,7 @@ fn every_warning_code_is_documented() {
 }
 
 #[test]
-fn every_dependency_has_its_reason() {
+fn every_dependency_is_explained() {
     let reasons = document("docs/dependencies.md");
     let manifest = document("Cargo.toml");
     let mut listed = false;

@@ -1,4 +1,4 @@
-//! Completions for bash 4 and later.
+//! Completions for bash 4 and later, without the bash-completion package.
 
 use super::*;
 

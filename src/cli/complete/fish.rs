@@ -1,4 +1,4 @@
-//! Completions for fish.
+//! Completions for fish. Files are offered only for values that are paths.
 
 use super::*;
 
@@ -36,7 +36,7 @@ pub fn fish(pages: &[Page]) -> String {
     out
 }
 
-/// After `first`, and after each of the `further` words.
+/// The condition for a command line that contains `first` and one of the `further` words.
 fn seen(first: &str, further: &[&str]) -> String {
     let mut condition = format!("__fish_seen_subcommand_from {first}");
     for word in further {
@@ -73,7 +73,7 @@ fn push_flag(out: &mut String, condition: &str, spec: &FlagSpec) {
     }
 }
 
-/// fish knows two escapes between single quotes.
+/// Single quotes; inside them fish has two escapes.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

@@ -1,4 +1,4 @@
-//! Shell completions.
+//! Shell completions. The scripts need only the shell: no completion library, and they do not run the program.
 
 use super::flag::{FlagSpec, Kind};
 use super::page::{Page, plain};
@@ -11,15 +11,15 @@ pub use bash::bash;
 pub use fish::fish;
 pub use zsh::zsh;
 
-/// The word that may stand before every subcommand.
+/// The optional word before every subcommand.
 const PREFIX_WORD: &str = "bench";
 
-/// Subcommands, which are the pages with a word.
+/// The pages of subcommands.
 fn commands(pages: &[Page]) -> impl Iterator<Item = &Page> {
     pages.iter().filter(|page| !page.word.is_empty())
 }
 
-/// The words that may come first, each with a line about it; `mock` stands once for all its pages.
+/// The possible first words, each with a one-line description; `mock` is listed once for all its pages.
 fn first_words(pages: &[Page]) -> Vec<(&'static str, &'static str)> {
     let mut words: Vec<(&str, &str)> = Vec::new();
     for page in commands(pages) {
@@ -32,7 +32,7 @@ fn first_words(pages: &[Page]) -> Vec<(&'static str, &'static str)> {
     words
 }
 
-/// The words that may follow `first`, with the page each leads to.
+/// The possible words after `first`, each with its page.
 fn second_words<'p>(pages: &'p [Page], first: &str) -> Vec<(&'static str, &'p Page)> {
     let split = commands(pages).filter_map(|page| page.word.split_once(' ').map(|words| (words, page)));
     split
@@ -46,7 +46,7 @@ fn typed_forms(spec: &FlagSpec) -> Vec<String> {
     described_forms(spec).into_iter().map(|(form, _)| form).collect()
 }
 
-/// The same, each with a line about it.
+/// The same, each with a one-line description.
 fn described_forms(spec: &FlagSpec) -> Vec<(String, String)> {
     let short = spec.short.map(|letter| (format!("-{letter}"), plain(spec.help)));
     let long = |(text, _): (String, _)| (format!("--{text}"), plain(&spec.help_of(&text)));
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::commands::pages;
 
-    /// What a shell prints for a script on its stdin; nothing when that shell is not installed.
+    /// The success and the output of a shell with a script on its stdin; `None` when the shell is not installed.
     fn run(shell: &str, args: &[&str], script: &str) -> Option<(bool, String)> {
         let child = Command::new(shell)
             .args(args)
@@ -88,7 +88,7 @@ mod tests {
         Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Completes the last of the words in bash, the way readline calls the function.
+    /// Completes the last of the words in bash, calling the function as readline does.
     fn completed_by_bash(words: &[&str]) -> Vec<String> {
         let script = bash(&pages());
         let words: Vec<String> = words.iter().map(|word| in_quotes(word)).collect();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_shell_that_is_installed_takes_its_script() {
+    fn installed_shells_accept_their_scripts() {
         for (shell, script) in [
             ("bash", bash(&pages())),
             ("zsh", zsh(&pages())),

@@ -51,7 +51,7 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
     }
 }
 
-/// The function of a word that only leads to further words, such as `mock`.
+/// The function for a word with subcommands of its own, such as `mock`.
 fn push_group(out: &mut String, word: &str, pages: &[Page]) {
     let seconds = second_words(pages, word);
     if seconds.is_empty() {
@@ -69,7 +69,7 @@ fn push_group(out: &mut String, word: &str, pages: &[Page]) {
     out.push_str("  esac\n}\n");
 }
 
-/// The words that may come next; after the prefix word, which then stands for the program, not that word again.
+/// Completes the first word; after the prefix word, the same without the prefix word.
 fn push_words(out: &mut String, pages: &[Page]) {
     let described = |word: &str, about: &str| in_quotes(&format!("{word}:{about}"));
     let named: Vec<String> = first_words(pages)
@@ -83,7 +83,7 @@ fn push_words(out: &mut String, pages: &[Page]) {
     ));
 }
 
-/// One `_arguments` spec for each form; forms of one flag exclude one another unless it is repeatable.
+/// One `_arguments` spec for each form. The forms of one flag exclude each other unless it is repeatable.
 fn arguments(spec: &FlagSpec) -> Vec<String> {
     let forms = typed_forms(spec);
     let guard = match (spec.kind, spec.repeatable) {
@@ -110,7 +110,7 @@ fn arguments(spec: &FlagSpec) -> Vec<String> {
         .collect()
 }
 
-/// Characters that end a description.
+/// Escapes the characters that end a description.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('[', "\\[")

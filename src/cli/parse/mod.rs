@@ -1,4 +1,4 @@
-//! Walks a command line along a table of flags, with the habits of Python's argparse: abbreviations, `--flag=value`,
+//! Parses a command line by a table of flags, following Python's argparse: unique prefixes of flags, `--flag=value`, and
 //! values such as `-5`.
 
 use std::ffi::{OsStr, OsString};
@@ -13,24 +13,24 @@ use crate::python::quote::quoted;
 
 /// The flags of one subcommand.
 pub struct Table<C: 'static> {
-    /// Opens every message.
+    /// Precedes every error message.
     pub program: &'static str,
     pub flags: &'static [Flag<C>],
     pub absent: &'static [Absent],
 }
 
-/// Why a walk along the command line stopped.
+/// Why parsing stopped.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
     End,
     Help {
         long: bool,
     },
-    /// A word that is no flag and no flag's value.
+    /// A word that is neither a flag nor the value of one.
     Word(OsString),
 }
 
-/// What a long spelling leads to.
+/// What a long spelling refers to: a flag with the setter's "on" or "off", or a flag that does not exist here.
 enum Target<C: 'static> {
     Flag(&'static Flag<C>, &'static str),
     Absent(&'static Absent),
@@ -53,18 +53,18 @@ impl<C: 'static> Table<C> {
         self.flags.iter().map(|flag| &flag.spec).collect()
     }
 
-    /// What a command line without flags means.
+    /// The arguments of a command line without flags.
     pub fn presets(&self) -> C
     where
         C: Default,
     {
         let mut args = C::default();
         self.apply_presets(&mut args)
-            .expect("a test hands every default to its setter");
+            .expect("a test passes every default to its setter");
         args
     }
 
-    /// Hands every default to its setter, so that a run without flags does what the help says.
+    /// Passes every default to its setter. Fails only if the table has a default that its setter refuses.
     pub fn apply_presets(&self, into: &mut C) -> Result<(), Error> {
         for flag in self.flags {
             if let Preset::Text(text) = flag.spec.preset {
@@ -75,7 +75,7 @@ impl<C: 'static> Table<C> {
         Ok(())
     }
 
-    /// Sets what the command line gives, up to its end, a request for help or a word that is no flag.
+    /// Parses flags into `into`, up to the end, a request for help or the first word that is not a flag.
     pub fn walk(&self, parser: &mut Parser, into: &mut C) -> Result<Stop, Error> {
         self.steps(parser, into)
             .map_err(|text| Error::Usage(format!("{}: {text}", self.program)))
@@ -110,7 +110,7 @@ impl<C: 'static> Table<C> {
         found.ok_or_else(|| format!("unknown argument -{}; {}", letter.escape_debug(), self.where_to_look()))
     }
 
-    /// The flag that a spelling or a unique beginning of one means, its full spelling, and "on" or "off".
+    /// Resolves a spelling or a unique prefix: the flag, its full spelling, and "on" or "off".
     fn long(&self, typed: &str) -> Result<(&'static Flag<C>, String, &'static str), String> {
         let names = self.names();
         let exact = names.iter().find(|name| name.text == typed);
@@ -125,12 +125,12 @@ impl<C: 'static> Table<C> {
     }
 
     fn abbreviated<'n>(&self, typed: &str, names: &'n [Name<C>]) -> Result<&'n Name<C>, String> {
-        let begin_so: Vec<&Name<C>> = names
+        let candidates: Vec<&Name<C>> = names
             .iter()
             .filter(|name| !typed.is_empty() && name.text.starts_with(typed))
             .collect();
         for of_reference in [true, false] {
-            let meant: Vec<&Name<C>> = begin_so
+            let meant: Vec<&Name<C>> = candidates
                 .iter()
                 .copied()
                 .filter(|name| name.of_reference == of_reference)
@@ -141,7 +141,7 @@ impl<C: 'static> Table<C> {
                 [only] => return Ok(only),
                 [first, ..] if all_absent => return Ok(first),
                 _ => {
-                    let spellings: Vec<String> = begin_so
+                    let spellings: Vec<String> = candidates
                         .iter()
                         .filter(|name| !name.is_absent())
                         .map(|name| format!("--{}", name.text))
@@ -222,7 +222,7 @@ fn value(parser: &mut Parser, spec: &FlagSpec, typed: &str) -> Result<String, St
     Ok(text)
 }
 
-/// Takes the next argument unless it looks like a flag; refuses with what stands there instead, if anything.
+/// Takes the next argument unless it looks like a flag. The error is that argument, or `None` at the end.
 fn separate_value(parser: &mut Parser) -> Result<OsString, Option<String>> {
     let mut rest = parser.try_raw_args().ok_or(None)?;
     match rest.peek() {
@@ -231,7 +231,8 @@ fn separate_value(parser: &mut Parser) -> Result<OsString, Option<String>> {
     }
 }
 
-/// argparse's rule: dashes open a flag, but a lone dash, a number, and a text with a blank before any `=` are values.
+/// argparse's rule: an argument with a leading dash is a flag, except a lone dash, a number, and a text with a blank before
+/// any `=`.
 fn looks_like_flag(arg: &OsStr) -> bool {
     let text = arg.to_string_lossy();
     let Some(after_dash) = text.strip_prefix('-') else {

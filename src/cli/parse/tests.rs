@@ -1,4 +1,4 @@
-//! The walk along a table of a few flags, which no subcommand has.
+//! The parser with a small table of its own.
 
 use std::os::unix::ffi::OsStringExt;
 
@@ -145,7 +145,7 @@ fn defaults_go_through_the_setters() {
 }
 
 #[test]
-fn the_last_value_wins_and_repeatable_flags_gather() {
+fn the_last_value_wins_and_repeatable_flags_accumulate() {
     let toy = taken(&[
         "--rounds",
         "1",
@@ -188,7 +188,7 @@ fn abbreviations() {
 }
 
 #[test]
-fn flags_that_do_not_exist_here_are_known() {
+fn flags_of_lmcache_that_are_absent_here_get_advice() {
     for typed in ["--graph", "--gra", "--graph=3"] {
         assert_eq!(refused(&[typed]), "toy: argument --graph: draw it");
     }
@@ -217,7 +217,7 @@ fn values_that_begin_with_a_dash() {
 }
 
 #[test]
-fn one_sentence_names_the_flag_and_the_cause() {
+fn error_messages_name_the_flag_and_the_cause() {
     for (words, sentence) in [
         (
             vec!["--rounds", "abc"],
@@ -250,7 +250,7 @@ fn one_sentence_names_the_flag_and_the_cause() {
 }
 
 #[test]
-fn help_and_words_stop_the_walk() {
+fn help_and_words_stop_the_parser() {
     assert_eq!(walk(&["-wh", "--bogus"]).unwrap().1, Stop::Help { long: false });
     assert_eq!(walk(&["--he", "--bogus"]).unwrap().1, Stop::Help { long: true });
     assert_eq!(
@@ -262,7 +262,7 @@ fn help_and_words_stop_the_walk() {
 }
 
 #[test]
-fn a_value_that_is_not_utf8_gets_a_sentence() {
+fn a_value_that_is_not_utf8_is_refused() {
     let words = ["--name".into(), OsString::from_vec(vec![b'a', 0xff])];
     let error = TOY
         .walk(&mut Parser::from_args(words), &mut Toy::default())
@@ -274,9 +274,9 @@ fn a_value_that_is_not_utf8_gets_a_sentence() {
 }
 
 proptest! {
-    /// Whatever is typed, the answer is an outcome or one line that names the program.
+    /// Any command line parses or is refused with one line that names the program.
     #[test]
-    fn nothing_typed_can_break_it(words in prop::collection::vec(
+    fn any_command_line_parses_or_is_refused_in_one_line(words in prop::collection::vec(
         prop_oneof![
             "-{0,3}[a-z]{0,6}=?[-0-9a-z _]{0,4}".prop_map(OsString::from),
             prop::sample::select(vec!["--rounds", "--mode", "-rw", "--no-warm", "--", "-5"]).prop_map(OsString::from),

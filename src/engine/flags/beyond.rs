@@ -1,4 +1,4 @@
-//! The flags of `engine` that LMCache does not have, a row each.
+//! The flags of `engine` that LMCache does not have.
 
 use crate::cli::flag::{BEYOND, Flag, keep, on_off};
 use crate::cli::{Format, shared};
@@ -7,7 +7,7 @@ use crate::python::number::float;
 
 type Row = Flag<EngineArgs>;
 
-/// Where results go, and how lengths are counted.
+/// Flags about outputs and about counting lengths.
 pub(super) const RESULTS: &[Row] = &[
     Flag {
         spec: shared::format(&BEYOND),
@@ -15,8 +15,8 @@ pub(super) const RESULTS: &[Row] = &[
     },
     Row::value("output", "PATH", |args, text| keep(&mut args.output, text)).help(
         "Write the report to this file as well",
-        "It gets the form that `--format` names. The folder must exist. LMCache takes `--output` for a \
-         beginning of `--output-dir`.",
+        "It gets the form that `--format` names. The folder must exist. In LMCache `--output` is an \
+         abbreviation of `--output-dir`.",
     ),
     Flag {
         spec: shared::save(&BEYOND),
@@ -50,7 +50,7 @@ pub(super) const RESULTS: &[Row] = &[
     ),
 ];
 
-/// How requests are made and limited. In the help these come after the flags added to workloads of LMCache.
+/// Flags about requests and timeouts. In the help they come after the flags added to LMCache's workloads.
 pub(super) const REQUESTS: &[Row] = &[
     Row::switch("usage-per-event", |args, text| {
         on_off(text).map(|on| args.usage_per_event = Some(on))
@@ -80,7 +80,7 @@ pub(super) const REQUESTS: &[Row] = &[
     .default("120")
     .help(
         "Seconds without a token, a finish reason or a usage",
-        "Counts from the first of them on. Comments, pings and empty deltas do not end a silence. `0` \
+        "Measured from the first of these on. Comments, pings and empty deltas do not count. `0` \
          means no limit.",
     ),
     Row::value("request-timeout-s", "F", |args, text| {

@@ -1,4 +1,4 @@
-//! The flags of `engine` that every workload has, a row each.
+//! The flags of `engine` that every workload has.
 
 use crate::cli::flag::{Flag, keep, on_off};
 use crate::engine::args::EngineArgs;
@@ -20,7 +20,7 @@ pub(super) const FLAGS: &[Row] = &[
         keep(&mut args.export_config, text)
     })
     .help(
-        "Write the settings to a JSON file and end",
+        "Write the settings to a JSON file and exit",
         "Nothing is measured. The model name and the tokens per GB are found first, so that the file \
          stands alone; the URLs and the API key are left out. LMCache takes the file too.",
     ),

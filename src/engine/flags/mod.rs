@@ -1,4 +1,4 @@
-//! The flag table of `engine`: the general rows, those of each workload, and those that LMCache does not have.
+//! The flag table of `engine`: general flags, those of each workload, and those that LMCache does not have.
 
 use crate::cli::flag::{BEYOND, Flag, Group, OPTIONS};
 use crate::cli::parse::Table;
@@ -30,7 +30,7 @@ const fn workload_flags() -> usize {
     count
 }
 
-/// In the order of the help.
+/// All flags in the order of the help.
 static FLAGS: [Flag<EngineArgs>; COUNT] = {
     let mut rows = Rows {
         all: [general::FLAGS[0]; COUNT],
@@ -51,7 +51,7 @@ static FLAGS: [Flag<EngineArgs>; COUNT] = {
     rows.with(beyond::REQUESTS, &BEYOND).all
 };
 
-/// A table that is being filled, at compile time.
+/// A table under construction, at compile time.
 #[derive(Clone, Copy)]
 struct Rows {
     all: [Flag<EngineArgs>; COUNT],
@@ -86,12 +86,12 @@ impl Rows {
 }
 
 impl EngineArgs {
-    /// What holds where neither the command line nor a file says anything.
+    /// The defaults of all flags.
     pub fn presets() -> EngineArgs {
         TABLE.presets()
     }
 
-    /// Gives a flag by its name a value as text, as the command line would. `None` for a flag that does not exist.
+    /// Sets a flag by name from text, like the command line. `None` if there is no such flag.
     pub fn set(&mut self, long: &str, text: &str) -> Option<Result<(), String>> {
         let flag = FLAGS.iter().find(|flag| flag.spec.long == long)?;
         let choices = flag.spec.choices;

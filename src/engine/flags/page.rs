@@ -1,4 +1,4 @@
-//! The help of `engine` around its flags: what is measured, exit codes, environment, examples.
+//! The help page of `engine` besides its flags: introduction, exit codes, environment, examples.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
@@ -14,8 +14,8 @@ pub fn page() -> Page {
              decode speed and throughput. With the same flags and seed the requests are those of LMCache, byte for byte and \
              in the same order, so a cache that one tool has warmed is hit by the other.",
             "Token times are the kernel's receive times, so that a busy client does not move them. Before the run a short \
-             replay of the plan against a built-in mock tells the error of this program itself.",
-            "What is missing is asked for: with the arrow keys on a terminal, with numbered menus otherwise. Scripts give \
+             replay of the plan against a built-in mock measures the error of this program itself.",
+            "Missing settings are asked for: with menus on a terminal, with numbered lists otherwise. Scripts give \
              `--no-interactive`.",
         ],
         flags: TABLE.specs(),
@@ -29,12 +29,12 @@ const NOTES: &[Note] = &[
         body: Body::Terms(&[
             (
                 "0",
-                "All measured requests succeeded; or a config file was exported, or the questions were left with quit.",
+                "All measured requests succeeded; or a config file was exported, or the questions were quit.",
             ),
             (
                 "1",
                 "A measured request failed (report and files are still written), or settings are missing or out of range, or \
-                 the engine, the LMCache server or a file was not as needed.",
+                 the engine, the LMCache server or a file could not be used.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
             FAULT,
@@ -51,7 +51,7 @@ const NOTES: &[Note] = &[
             TRUST,
             (
                 "HF_HOME, HF_HUB_CACHE",
-                "Where the tokenizers of models that were downloaded before are looked for. Nothing is downloaded.",
+                "Where tokenizers of already downloaded models are searched. Nothing is downloaded.",
             ),
         ]),
     },

@@ -10,7 +10,7 @@ use crate::engine::workload;
 use crate::python::big_int::BigInt;
 
 #[test]
-fn nothing_given_is_nothing_set_and_the_defaults_are_the_references() {
+fn an_empty_command_line_sets_nothing_and_the_defaults_are_the_references() {
     assert_eq!(typed(&[]), EngineArgs::default());
     let args = EngineArgs::presets();
     assert_eq!(
@@ -77,12 +77,12 @@ fn every_flag_reaches_a_value_of_its_own() {
 }
 
 #[test]
-fn the_table_keeps_to_the_rules_of_all_tables() {
+fn the_table_follows_the_common_rules() {
     table_rules::choices_are_taken_and_differ(&TABLE);
     table_rules::rows_are_complete(&TABLE);
 }
 
-/// The getters of workloads name flags by text; what a workload's own check reads must be in the table.
+/// Workloads read their flags by name; each name must be in the table.
 #[test]
 fn every_workload_can_be_run_with_its_defaults() {
     let args = EngineArgs::presets();
@@ -126,10 +126,10 @@ fn values_can_be_set_by_name() {
     assert_eq!(args.set("no-such-flag", "1"), None);
 }
 
-/// Every beginning of every flag of LMCache does here what it would do if our flags did not exist; only `--output`,
-/// which LMCache reads as a beginning of `--output-dir`, is a flag of its own.
+/// Every prefix of every LMCache flag has the same outcome as without our flags. The exception is `--output`, which in LMCache
+/// is an abbreviation of `--output-dir`.
 #[test]
-fn our_flags_leave_the_abbreviations_of_lmcache_alone() {
+fn abbreviations_of_lmcache_keep_their_meaning() {
     let count = TABLE
         .flags
         .iter()
@@ -143,7 +143,7 @@ fn our_flags_leave_the_abbreviations_of_lmcache_alone() {
         let mut args = EngineArgs::default();
         match table.walk(&mut lexopt::Parser::from_args([word]), &mut args) {
             Ok(stop) => format!("{stop:?} {args:?}"),
-            // Which flags to choose from may differ, that there is a choice may not.
+            // The list of candidates may differ, but both must be ambiguous.
             Err(error) => error
                 .to_string()
                 .split("it could be")

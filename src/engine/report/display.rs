@@ -1,5 +1,5 @@
-//! The display while a run goes on: the reference's fourteen lines, redrawn every second on a terminal; elsewhere one plain
-//! line now and then. Its thread is never waited for by what is measured.
+//! The live display: LMCache's fourteen lines, redrawn every second on a terminal, or else a plain line at longer intervals. It
+//! runs on its own thread, for which the measuring threads never wait.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -11,10 +11,10 @@ use crate::engine::run::live::{Live, LiveNumbers, NOTES_MAX};
 use crate::report::progress::Progress;
 
 const REDRAW: Duration = Duration::from_secs(1);
-/// Between two lines where nothing can be redrawn.
+/// Interval of plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const RULE_CHARS: usize = 50;
-/// Notes are cut here, so that no line wraps and breaks the redrawing.
+/// Longest note in characters, so that no line wraps.
 const NOTE_CHARS_MAX: usize = 70;
 
 /// A running display.
@@ -25,7 +25,7 @@ pub struct Display {
 }
 
 impl Display {
-    /// Takes `progress` until `stop`. Without a thread to draw on there is no display, and the run goes on.
+    /// Takes over `progress` until `stop`. If no thread can be started, there is no display and the run goes on.
     pub fn start(progress: Progress, live: Arc<Live>) -> Display {
         let (stop, stopped) = bounded(1);
         let begin = Instant::now();
@@ -52,7 +52,7 @@ impl Display {
         }
     }
 
-    /// Draws once more and gives the output back.
+    /// Draws a last time and returns the output.
     pub fn stop(mut self) -> Progress {
         let _ = self.stop.send(());
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_block_has_the_references_fourteen_lines_and_no_line_wraps() {
+    fn the_block_has_fourteen_lines_as_in_the_reference_and_none_wraps() {
         let live = Live::default();
         live.sent();
         (0..7).for_each(|number| live.note(format!("note {number} {}", "x".repeat(200))));

@@ -1,5 +1,4 @@
-//! One JSON line per request for `--requests-jsonl`: every stamp and count, with the class of failure. Keys are listed in
-//! docs/formats.md.
+//! The file of `--requests-jsonl`: one JSON object per request and line. docs/formats.md lists the keys.
 
 use serde_json::{Value, json};
 
@@ -7,7 +6,7 @@ use crate::engine::samples::record::Record;
 use crate::engine::stream::answer::GAP_UNIT_NS;
 use crate::engine::timestamp::{Clock, Stamp};
 
-/// All requests, in completion order.
+/// The lines of all requests, in completion order.
 pub fn lines(records: &[Record], clock: &Clock) -> String {
     records
         .iter()
@@ -57,7 +56,7 @@ fn line(record: &Record, clock: &Clock) -> Value {
     })
 }
 
-/// To the nanosecond, without the noise of the division.
+/// Milliseconds, rounded to the nanosecond.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e6
 }
@@ -68,7 +67,7 @@ mod tests {
     use crate::engine::failure::Failure;
 
     #[test]
-    fn a_line_says_what_was_measured_and_leaves_out_what_was_not() {
+    fn a_line_has_what_was_measured_and_omits_the_rest() {
         let clock = Clock::start();
         let mut record = Record::begin("r1".into(), Stamp(-2_000_000), Stamp(0));
         record

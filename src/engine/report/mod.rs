@@ -1,4 +1,4 @@
-//! What people and scripts get to see: the display while a run goes on, the report's sections, its warnings, the files.
+//! The output of `engine`: the live display, the report's sections, warnings, and files.
 
 pub mod display;
 pub mod jsonl;

@@ -1,5 +1,4 @@
-//! The files that only this command has: the reference's CSV and JSON summary, and JSON lines. Each is written whatever
-//! became of the others, so a full disk costs one file and not the results.
+//! The files of `engine` alone: LMCache's CSV and JSON summary, and JSON lines. Each is written even if another one failed.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +11,15 @@ use crate::engine::timestamp::Clock;
 use crate::error::Error;
 use crate::report::output::OutputFile;
 
-/// The outputs of one run, looked at before it.
+/// The output files of one run, checked before it.
 pub struct Outputs<'a> {
     config: &'a OutputConfig,
     requests: Option<OutputFile>,
 }
 
 impl<'a> Outputs<'a> {
-    /// Makes the folder of the results. Named files must be writable before the run; that the folder takes no files is only
-    /// a problem to tell, because the terminal still gets the results.
+    /// Creates `--output-dir` and checks the named files. A named file that cannot be written is an error. A problem with
+    /// the folder is returned as a message, because the results are still printed.
     pub fn check(config: &'a OutputConfig) -> Result<(Outputs<'a>, Option<String>), Error> {
         let in_folder = config.csv || config.json_summary;
         let folder = &config.folder;
@@ -31,7 +30,7 @@ impl<'a> Outputs<'a> {
         Ok((Outputs { config, requests }, problem))
     }
 
-    /// The files in the folder of the results, as they will be named.
+    /// The paths of the files in `--output-dir`.
     pub fn names(&self) -> Vec<String> {
         let wanted = [(self.config.csv, CSV_FILE), (self.config.json_summary, SUMMARY_FILE)];
         let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted);
@@ -40,7 +39,7 @@ impl<'a> Outputs<'a> {
             .collect()
     }
 
-    /// Writes everything; returns a sentence for each file that could not be.
+    /// Writes all files. Returns a message for each that could not be written.
     pub fn write(&self, results: &Results) -> Vec<String> {
         let mut problems = Vec::new();
         let mut tried = |outcome: Result<(), String>| problems.extend(outcome.err());
@@ -77,7 +76,7 @@ fn folder_failure(folder: &Path, cause: &std::io::Error) -> String {
     )
 }
 
-/// What there is to write.
+/// The data of the files.
 pub struct Results<'a> {
     pub rows: &'a [Row],
     pub figures: &'a Figures,

@@ -1,5 +1,4 @@
-//! From records to the samples of a result file: one row for each request, histograms of TTFT, gaps between token events
-//! and latency.
+//! The samples of the result file: one row for each request, and histograms of TTFT, gaps between token events, and latency.
 
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
@@ -41,7 +40,7 @@ pub fn samples(phase: &PhaseSamples) -> Samples {
     samples
 }
 
-/// Times count from the beginning of the phase; a failed request has no latencies.
+/// Times are relative to the start of the phase. A failed request has no latencies.
 fn row(record: &Record, began: Stamp) -> Vec<Cell> {
     let succeeded = record.succeeded();
     let ms = |seconds: f64| seconds * 1e3;

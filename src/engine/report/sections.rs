@@ -1,4 +1,4 @@
-//! The engine report as values: the reference's sections unchanged, and behind them what it does not say.
+//! The sections of the engine report: LMCache's unchanged, then further ones.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::engine::run::evidence::{Evidence, StatedError};
 use crate::result::RunResult;
 use crate::result::model::{Column, Entry, Name, Note, Row, Section, Value};
 
-/// Everything the report is made from.
+/// What the report is made from.
 pub struct Facts<'a> {
     pub engine_url: &'a str,
     pub model: &'a str,
@@ -18,14 +18,14 @@ pub struct Facts<'a> {
     pub figures: &'a Figures,
     pub detail: &'a Detail,
     pub client_error: &'a StatedError,
-    /// What the servers counted during the phase.
+    /// Where prompt tokens came from, by the servers' counters.
     pub prompt_sources: Option<Section>,
     pub warnings: &'a [Warning],
-    /// `SIGINT`, when the run was ended early.
+    /// The name of the signal that ended the run early, such as `SIGINT`.
     pub interrupted: Option<&'static str>,
 }
 
-/// The whole result; `started` is when the process began.
+/// The whole result; `started` is the start of the process.
 pub fn result(facts: &Facts, started: Instant) -> RunResult {
     let mut result = RunResult::new(
         "engine",
@@ -39,7 +39,7 @@ pub fn result(facts: &Facts, started: Instant) -> RunResult {
     result
 }
 
-/// As the reference prints them.
+/// The sections that LMCache prints.
 fn reference_sections(facts: &Facts) -> Vec<Section> {
     let figures = facts.figures;
     let mut config = vec![
@@ -261,7 +261,7 @@ fn client(facts: &Facts) -> Vec<Entry> {
     entries
 }
 
-/// What the run itself shows.
+/// The client's error as seen in the run itself.
 fn own_part(run: &Evidence) -> [Entry; 3] {
     [
         Entry::number("run_own_ms_mean", "Own part of TTFT, mean (ms)", run.own_ms_mean, 3).unit("ms"),
@@ -270,7 +270,7 @@ fn own_part(run: &Evidence) -> [Entry; 3] {
     ]
 }
 
-/// What the replay said.
+/// The client's error in the replay.
 fn replay(error: &ClientError) -> Vec<Entry> {
     vec![
         Entry::number(

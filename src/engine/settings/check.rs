@@ -1,4 +1,4 @@
-//! From typed settings to an [`EngineConfig`]: every value checked, with LMCache's sentences where it has one.
+//! Checks typed settings and builds the [`EngineConfig`]. Error messages are LMCache's where it has one.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::engine::workload::descriptor::Descriptor;
 use crate::error::Error;
 use crate::url::without_password;
 
-/// Longer limits are no limits: no clock counts that far.
+/// Longer timeouts mean no limit: they would overflow an `Instant`.
 const TIMEOUT_S_MAX: f64 = 1e9;
-/// Flags that say where settings come from and results go.
+/// Flags about the source of settings and the outputs, which are no settings.
 const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
     "help",
     "config",
@@ -30,7 +30,7 @@ const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
 ];
 
 impl EngineConfig {
-    /// Checks the settings. In `args` everything with a default is set; `model` and `tokens_per_gb` are what was found.
+    /// Checks the settings. `args` has every default filled in; `model` and `tokens_per_gb` are typed or looked up.
     pub fn resolve(args: &EngineArgs, model: String, tokens_per_gb: i64) -> Result<EngineConfig, Error> {
         let engine_url = args.engine_url.clone().unwrap_or_default();
         if engine_url.trim().is_empty() {
@@ -82,7 +82,7 @@ impl EngineConfig {
     }
 }
 
-/// The values of this workload's flags.
+/// The values of the workload's flags.
 fn own_values(workload: &Descriptor, args: &EngineArgs) -> WorkloadValues {
     let mut values = WorkloadValues::default();
     for flag in workload.flags.iter().chain(workload.added_flags) {
@@ -93,7 +93,7 @@ fn own_values(workload: &Descriptor, args: &EngineArgs) -> WorkloadValues {
     values
 }
 
-/// What the result file holds: the value of every flag but those of other workloads, and what was found out.
+/// The settings in the result file: every flag except those of other workloads, with the looked-up values.
 fn recorded(args: &EngineArgs, own: &WorkloadValues, model: &str, tokens_per_gb: i64) -> Map<String, Json> {
     let general = EngineArgs {
         workload_values: own.clone(),
@@ -126,7 +126,7 @@ fn timeouts(args: &EngineArgs) -> Result<Timeouts, Error> {
     })
 }
 
-/// 0 and what exceeds [`TIMEOUT_S_MAX`] mean no limit.
+/// A timeout in seconds. 0 and values from [`TIMEOUT_S_MAX`] on mean no limit.
 fn timeout(flag: &str, seconds: Option<f64>) -> Result<Option<Duration>, Error> {
     let seconds = seconds.unwrap_or(0.0);
     if seconds < 0.0 || seconds.is_nan() {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_maximum_is_refused_only_when_it_was_given() {
+    fn the_maximum_of_another_workload_is_refused_only_when_typed() {
         let chat = [
             "--engine-url",
             "u",

@@ -1,5 +1,4 @@
-//! Config files: JSON objects that LMCache reads and writes too. What is written has no URL, no API key and no output
-//! setting; docs/formats.md describes the format.
+//! Config files: JSON objects in LMCache's format (docs/formats.md). Exported files contain no URL, API key or output setting.
 
 use std::cell::Cell;
 use std::fmt;
@@ -24,24 +23,24 @@ use crate::python::quote::quoted;
 use crate::sys::whole_file;
 use crate::url::literal_path_advice;
 
-/// Far more than any config file has.
+/// Bytes of a file, far above any config file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Memory for the values of all known keys together.
+/// Bytes of memory for the values of all known keys together.
 const VALUES_BYTES_MAX: usize = 1 << 20;
-/// Unknown keys that are noted by name; more are counted.
+/// Unknown keys noted by name; further ones are only counted.
 const NOTES_MAX: usize = 20;
-/// Characters of a key in a sentence.
+/// Characters of a key in a message.
 const KEY_CHARS_MAX: usize = 64;
-/// Characters of the sentence about a broken file.
+/// Characters of the message about a malformed file.
 const WHAT_CHARS_MAX: usize = 600;
-/// Flags about the command line itself, which a file cannot give.
+/// Flags that a file cannot set.
 const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
-/// Keys of LMCache that mean nothing here; they are ignored without a note.
+/// Keys of LMCache without a meaning here, ignored without a note.
 const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
-/// Our flags that say where results go; a written file leaves them out.
+/// Output flags that only this program has; exported files leave them out.
 const OUTPUT_FLAGS: [&str; 3] = ["format", "output", "requests-jsonl"];
 
-/// What a file gives, and notes about keys without effect.
+/// Reads a config file: its settings, and notes about keys without effect. Errors name the file.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
     let complaint = |what: String| {
         let what = shortened(&what, WHAT_CHARS_MAX);
@@ -82,14 +81,14 @@ fn given(text: &[u8]) -> Result<(EngineArgs, Vec<String>), String> {
     Ok((args, notes))
 }
 
-/// The flag that a key stands for, if a file can give it.
+/// The flag of a key, if a file can set it.
 fn row(key: &str) -> Option<&'static Flag<EngineArgs>> {
     let flag = key.replace('_', "-");
     let row = TABLE.flags.iter().find(|row| row.spec.long == flag);
     row.filter(|_| !NOT_IN_FILES.contains(&key) && !key.contains('-'))
 }
 
-/// The keys of a file. The values of unknown ones are skipped, not kept.
+/// The known keys of a file with their values, and the names of unknown ones.
 #[derive(Default)]
 struct Keys {
     known: Map<String, Value>,
@@ -100,7 +99,7 @@ struct Keys {
 }
 
 fn keys(text: &[u8]) -> Result<Keys, String> {
-    // NaN is no JSON and is refused: read as null, it would silently become the default.
+    // NaN is refused: read as null, it would silently become the default.
     let mut reader = serde_json::Deserializer::from_slice(text);
     let keys = reader
         .deserialize_any(KeysVisitor)
@@ -145,7 +144,7 @@ impl<'de> Visitor<'de> for KeysVisitor {
     }
 }
 
-/// A value as it would be typed; a list is typed several times.
+/// The texts that would be typed for a value; a list gives one for each element.
 fn texts(value: &Value, kind: Kind) -> Result<Vec<String>, String> {
     match (value, kind) {
         (Value::Bool(on), Kind::Switch) => Ok(vec![if *on { "on" } else { "off" }.to_string()]),
@@ -159,7 +158,7 @@ fn texts(value: &Value, kind: Kind) -> Result<Vec<String>, String> {
     }
 }
 
-/// The note about a key that stands for no flag of this build.
+/// The note about an unknown key.
 fn without_effect(key: &str) -> String {
     let flag = key.replace('_', "-");
     let absent = ABSENT_FLAGS.iter().find(|absent| absent.long == flag);
@@ -182,7 +181,7 @@ fn without_effect(key: &str) -> String {
     )
 }
 
-/// Takes back what belongs to other workloads than `name`, as LMCache does with a file.
+/// Clears the settings of workloads other than `name`, as LMCache does with a file.
 pub fn clear_other_workloads(args: &mut EngineArgs, name: WorkloadName) {
     let others = WORKLOADS.iter().filter(|workload| workload.name() != name);
     for item in others.flat_map(|workload| workload_items(Some(workload.name()))) {
@@ -190,7 +189,7 @@ pub fn clear_other_workloads(args: &mut EngineArgs, name: WorkloadName) {
     }
 }
 
-/// The keys of an exported file that are always there, in LMCache's order.
+/// The settings that every exported file has, in LMCache's order.
 pub fn exported_items(args: &EngineArgs) -> Vec<Item> {
     let of = |list: &[Item], flag: &str| list.iter().find(|item| item.flag == flag).copied();
     let first = [
@@ -208,7 +207,7 @@ pub fn exported_items(args: &EngineArgs) -> Vec<Item> {
         .collect()
 }
 
-/// Keys that LMCache does not write, in the order in which they are added when they are not the default.
+/// Keys that LMCache does not write, in the order in which they are added if not the default.
 fn added_keys() -> impl Iterator<Item = String> {
     let specs = TABLE.specs().into_iter();
     let ours = specs.filter(|spec| !spec.group.of_reference && !OUTPUT_FLAGS.contains(&spec.long));
@@ -217,7 +216,7 @@ fn added_keys() -> impl Iterator<Item = String> {
         .map(|flag| flag.replace('-', "_"))
 }
 
-/// The settings as a file, `items` first and in their order, then ours that are not the default.
+/// The text of a config file: `items` in their order, then the keys of this program that are not the default.
 pub fn render(args: &EngineArgs, items: &[Item]) -> String {
     let mut fields = Map::new();
     for item in items {
@@ -246,7 +245,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-/// JSON text with everything beyond ASCII escaped, as Python writes it. Such characters occur only within strings.
+/// Escapes every character beyond ASCII, as Python does. In JSON such characters occur only in strings.
 fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {

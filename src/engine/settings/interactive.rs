@@ -1,5 +1,5 @@
-//! Asking for what the command line does not give: required settings, general ones, the workload's, then a summary. What is
-//! to be done with the answers is returned, and done elsewhere.
+//! The interactive mode: asks for required settings, general ones and those of the workload, then shows a summary. Returns what
+//! the user chose to do with them.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::engine::workload::descriptor::Input;
 use crate::python::number::{float, int};
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 
-/// What the person wants done with the settings.
+/// What to do with the settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Start,
@@ -31,7 +31,7 @@ const CONFIGURE: usize = 1;
 const SERVER_TITLE: &str = "LMCache Server";
 const SERVER_ABOUT: &str = "Is an LMCache server running? It knows how large the KV cache of a token is.";
 
-/// Optional settings that are skipped or asked for as a whole.
+/// A group of optional settings that is skipped or asked for as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
     General,
@@ -45,14 +45,14 @@ enum Question {
     Gate(Section),
 }
 
-/// The settings so far, and the questions that led to them.
+/// The settings so far, and the answered questions.
 pub struct Interview {
     pub args: EngineArgs,
-    /// Keys in the order in which they were given, as an exported file lists them.
+    /// Settings in the order in which they were given, which is their order in an exported file.
     pub order: Vec<Item>,
     has_server: Option<bool>,
     gates: Vec<(Section, bool)>,
-    /// Answered questions, for going back.
+    /// Answered questions, to go back to.
     trail: Vec<Question>,
 }
 
@@ -92,7 +92,7 @@ impl Interview {
         }
     }
 
-    /// Follows from the answers alone, so an answer that is taken back is asked for again.
+    /// The next unanswered question. Depends only on the answers, so a withdrawn answer is asked for again.
     fn next_question(&self) -> Option<Question> {
         self.required_question().or_else(|| {
             let unset = |items: Vec<Item>| items.into_iter().find(|item| !item.is_set(&self.args));
@@ -132,7 +132,7 @@ impl Interview {
         self.gates.iter().find(|(of, _)| *of == section).map(|(_, open)| *open)
     }
 
-    /// Asks one question and keeps its answer; true if the person went back instead.
+    /// Asks one question and stores the answer. Returns true if the user went back instead.
     fn ask(&mut self, question: Question, back: bool, prompter: &mut Prompter) -> Result<bool, Ended> {
         match question {
             Question::HasServer => match prompter.yes_no(&heading(SERVER_TITLE, SERVER_ABOUT, back), true)? {
@@ -222,7 +222,7 @@ fn shown(item: &Item, args: &EngineArgs) -> String {
     }
 }
 
-/// The answer as it would be typed after the flag.
+/// Asks for one setting. The reply is the text that would be typed after its flag.
 fn ask_item(item: Item, back: bool, prompter: &mut Prompter) -> Result<Reply<String>, Ended> {
     let heading = heading(item.title, item.about, back);
     let default = item.default_text();
@@ -275,13 +275,13 @@ fn choose(
     }
 }
 
-/// Why a choice cannot be taken: a workload that is not in this build.
+/// Why a choice is refused: the workload is not in this build.
 fn refusal(item: Item, choice: &str) -> Option<&'static str> {
     let workload = workload::named(choice).filter(|_| item.flag == "workload")?;
     workload.refusal()
 }
 
-/// A port or a host as a whole address.
+/// Completes a port or a host to a URL.
 fn full_url(answer: &str) -> String {
     if answer.is_empty() || answer.contains("://") {
         return answer.to_string();

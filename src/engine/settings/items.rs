@@ -1,5 +1,5 @@
-//! Which settings a config file holds and the interactive mode asks for, in LMCache's order: the required and the general
-//! ones here, the others from the workloads. Types, choices and defaults are those of the flags of the same name.
+//! The settings of config files and of the interactive mode, in LMCache's order: required and general ones here, the others in
+//! the workloads. Types, choices and defaults are those of the flags of the same name.
 
 use serde_json::Value;
 
@@ -9,17 +9,17 @@ use crate::engine::flags::TABLE;
 use crate::engine::workload;
 use crate::engine::workload::descriptor::Input;
 
-/// A setting as people are asked for it.
+/// A setting with the texts of its question.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Item {
     /// The flag without its leading dashes.
     pub flag: &'static str,
-    /// As LMCache has it: scripts match on it.
+    /// LMCache's title of the question; scripts match on it.
     pub title: &'static str,
     /// Sentences below the title, lines of about 75 characters.
     pub about: &'static str,
     pub input: Input,
-    /// What an empty answer means, where that is not the flag's default.
+    /// The value of an empty answer, where it is not the flag's default.
     pub default: Option<&'static str>,
 }
 
@@ -49,7 +49,7 @@ impl Item {
         &found.expect("a test looks up every item's flag").spec
     }
 
-    /// What an empty answer means, as text; nothing where an answer is needed.
+    /// The value of an empty answer as text; `None` where an answer is required.
     pub fn default_text(&self) -> Option<&'static str> {
         let spec = self.spec();
         let preset = match spec.preset {
@@ -64,7 +64,7 @@ impl Item {
         args.value(&self.key()).is_some()
     }
 
-    /// What is set, or the default, as a config file holds it; nothing where there is neither.
+    /// The value or else the default, as in a config file; `None` where there is neither.
     pub fn value_or_default(&self, args: &EngineArgs) -> Option<Value> {
         args.value(&self.key()).or_else(|| {
             let mut defaults = EngineArgs::default();
@@ -75,7 +75,7 @@ impl Item {
     }
 }
 
-/// What a run cannot do without. The question for an LMCache server comes before its address.
+/// The required settings. The question whether there is an LMCache server comes before that for its address.
 pub const REQUIRED: &[Item] = &[
     Item::new(
         "engine-url",
@@ -134,7 +134,7 @@ pub const GENERAL: &[Item] = &[
     ),
 ];
 
-/// What is asked for one workload alone.
+/// The settings of one workload.
 pub fn workload_items(name: Option<WorkloadName>) -> Vec<Item> {
     let flags = name.map_or(&[][..], |name| name.descriptor().flags);
     let items = flags

@@ -1,4 +1,4 @@
-//! Standard input as a keyboard: lines, and single keys where it is a terminal.
+//! Standard input as a [`Keyboard`]: lines, and single keys on a terminal.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, StdinLock};
 use std::os::fd::AsFd;
@@ -8,15 +8,14 @@ use crate::sys::deadline::TICK;
 use crate::sys::terminal::RawMode;
 use crate::sys::{files, signal};
 
-/// Bytes of one answer.
+/// Longest answer, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
 const ESCAPE: u8 = 27;
 
 pub struct Stdin {
-    /// With a buffer of our own, because std does not show what its own holds. It is larger than std's, which then
-    /// stays empty.
+    /// A buffer of our own, because std's cannot be inspected. It is larger than std's, which therefore stays empty.
     input: BufReader<StdinLock<'static>>,
     is_terminal: bool,
     raw: Option<RawMode>,
@@ -32,14 +31,14 @@ impl Stdin {
         }
     }
 
-    /// The next byte, or nothing at the end of the input. A signal that ends the program cancels.
+    /// The next byte, or `None` at the end of the input. A signal that ends the program cancels.
     fn byte(&mut self) -> Result<Option<u8>, Ended> {
         loop {
             if signal::received().is_some() {
                 return Err(Ended::Cancelled);
             }
             let here = !self.input.buffer().is_empty();
-            // Waiting in the read would miss a signal that came just before it.
+            // A blocking read would miss a signal that arrived just before it.
             if !here && !files::wait_readable(self.input.get_ref().as_fd(), TICK).map_err(Ended::Failed)? {
                 continue;
             }
@@ -102,7 +101,7 @@ impl Keyboard for Stdin {
         match self.byte()? {
             None | Some(CTRL_C | CTRL_D) => Err(Ended::Cancelled),
             Some(b'\r' | b'\n') => Ok(Key::Enter),
-            // An arrow is three bytes; other keys that begin with ESC do nothing.
+            // An arrow key is three bytes; other sequences that begin with ESC are ignored.
             Some(ESCAPE) => match (self.byte()?, self.byte()?) {
                 (Some(b'['), Some(b'A')) => Ok(Key::Up),
                 (Some(b'['), Some(b'B')) => Ok(Key::Down),

@@ -1,5 +1,5 @@
-//! From the command line to settings that can be run: config files, questions, answers of servers, checks. No benchmark
-//! request is sent.
+//! Settings of a run, from the command line, config files, interactive questions and the servers; with all checks. No benchmark
+//! request is sent here.
 
 mod check;
 pub(crate) mod file;

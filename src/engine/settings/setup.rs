@@ -1,4 +1,4 @@
-//! From a command line to a run: config file, questions, servers, checks; or an export instead of a run.
+//! Turns a command line into the settings of a run, with config file, questions, servers and checks; or exports them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,11 @@ use crate::error::Error;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 use crate::url::literal_path_note;
 
-/// Paths that are added to the address of an engine or server.
+/// Paths added to the URL of an engine or server.
 const PAGES: [&str; 3] = ["/chat/completions", "/completions", "/v1/models"];
 const EXPORT_DEFAULT: &str = "bench_config.json";
 
-/// What a command line leads to.
+/// What to do for a command line.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
     /// Settings that can be run, and notes to show before the run.
@@ -29,11 +29,11 @@ pub enum Outcome {
     },
     /// A config file was written.
     Exported,
-    /// The person left the questions.
+    /// The user quit the questions.
     Quit,
 }
 
-/// Finds the settings of a run. Questions are asked only if something is missing and nothing forbids them.
+/// Finds the settings of a run. Asks questions only if a required setting is missing and they are not turned off.
 pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Result<Outcome, Error> {
     let (mut from_file, mut notes) = match &args.config {
         Some(path) => file::load(path)?,
@@ -83,7 +83,7 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
     })
 }
 
-/// The flags that a run cannot do without.
+/// The required flags that are missing.
 fn missing(args: &EngineArgs) -> Vec<&'static str> {
     let present = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let sized = args.tokens_per_gb_kvcache.is_some() || present(&args.lmcache_url);
@@ -100,7 +100,7 @@ fn missing(args: &EngineArgs) -> Vec<&'static str> {
     missing
 }
 
-/// Fills in the defaults, the model and the tokens per GB.
+/// Fills in the defaults, the model and the tokens per GB, and asks the servers for the last two.
 fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     let mut args = given.clone().or(EngineArgs::presets());
     check_address("--engine-url", args.engine_url.as_deref())?;
@@ -121,8 +121,8 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
     Ok(args)
 }
 
-/// Refuses an address with a user or password in it, because reports and messages show addresses, and one that is malformed,
-/// which would be read as a host name or with the default port.
+/// Refuses a URL with a user or password, because reports and messages show URLs, and a malformed one, which would be read as
+/// a host name or with the default port.
 fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
@@ -152,13 +152,13 @@ fn checked(args: &EngineArgs) -> Result<EngineConfig, Error> {
     EngineConfig::resolve(args, model, args.tokens_per_gb_kvcache.unwrap_or_default())
 }
 
-/// A note about typed settings that this workload ignores; the reference says nothing.
+/// A note about typed settings that the workload ignores. LMCache has none.
 fn unused(args: &EngineArgs) -> Vec<String> {
     let Some(name) = args.workload else {
         return Vec::new();
     };
     let mut others = args.clone();
-    // What this takes back was typed without effect.
+    // What this clears was typed without effect.
     file::clear_other_workloads(&mut others, name);
     let lost = TABLE
         .specs()
@@ -177,7 +177,7 @@ fn unused(args: &EngineArgs) -> Vec<String> {
     )]
 }
 
-/// Notes about paths such as `~/x`, which no shell has expanded: the file is written elsewhere than meant.
+/// Notes about paths such as `~/x` that the shell did not expand: the file is not written where the user expects.
 fn literal_paths(config: &EngineConfig) -> Vec<String> {
     let output = &config.output;
     let folder = (output.csv || output.json_summary).then_some(&output.folder);
@@ -209,7 +209,7 @@ fn unwritable(ended: Ended) -> Error {
     }
 }
 
-/// Asks for what is missing and does what the person wants.
+/// Asks for missing settings and does what the user chooses.
 fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Result<Outcome, Error> {
     let mut interview = Interview::new(given);
     let outcome = prompter
@@ -241,7 +241,7 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
     }
 }
 
-/// A person who leaves is no error; an input that ends is a script with too few answers.
+/// Quitting is no error. An input that ends is one: a script with too few answers.
 fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result<Outcome, Error> {
     if let Ended::Failed(_) = ended {
         return Err(unwritable(ended));
@@ -265,7 +265,7 @@ fn cancelled(ended: Ended, args: &EngineArgs, prompter: &mut Prompter) -> Result
     }
 }
 
-/// Writes what was answered. What servers do not answer is warned about and left out of the file, and the exit code is 1.
+/// Exports the answers. Settings that a server did not supply are left out with a warning, and the exit code is 1.
 fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter) -> Result<Result<(), Ended>, Error> {
     let Interview {
         mut args, mut order, ..
@@ -326,7 +326,7 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
     )))
 }
 
-/// Adds to the answers what servers said, then the defaults. Addresses are left out.
+/// Appends settings from servers, then the defaults. URLs are left out.
 fn append_unasked(order: &mut Vec<Item>, args: &EngineArgs) {
     order.retain(|item| !["engine-url", "lmcache-url"].contains(&item.flag));
     let all = file::exported_items(args);

@@ -1,4 +1,4 @@
-//! The command line of `l2` as typed values; `config` checks them.
+//! The typed flags of `l2`; `config` checks them.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub use page::page;
 pub use table::TABLE;
 
 choices! {
-    /// Whose adapter is measured.
+    /// Which implementation of the adapter is measured.
     pub enum Via ("adapter side") {
         Native = "native",
         Lmcache = "lmcache",
@@ -49,7 +49,7 @@ pub struct L2Args {
 }
 
 impl L2Args {
-    /// What a command line without flags means.
+    /// The arguments of a command line without flags.
     pub fn presets() -> L2Args {
         TABLE.presets()
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_keeps_the_rules() {
+    fn the_table_follows_the_common_rules() {
         table_rules::choices_are_taken_and_differ(&TABLE);
         table_rules::rows_are_complete(&TABLE);
         table_rules::our_flags_leave_abbreviations_alone(&TABLE, "save");

@@ -1,4 +1,4 @@
-//! What the help of `l2` says around its flags: what is measured, adapter specs, exit codes, environment, examples.
+//! The help page of `l2` besides its flags: introduction, adapter specs, exit codes, environment, examples.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
@@ -44,7 +44,7 @@ const NOTES: &[Note] = &[
     Note {
         title: "Exit codes",
         body: Body::Terms(&[
-            ("0", "All was done, and verified where asked for."),
+            ("0", "Everything was done, and verified where requested."),
             (
                 "1",
                 "An operation, a key, the verification or the adapter failed; stderr or the report says which.",
@@ -93,7 +93,7 @@ const NOTES: &[Note] = &[
                 &["lmcache-bench l2 --only lookup --lookup-max-hit-rate 0.5 --format json"],
             ),
             (
-                "How much of the time is this program itself:",
+                "How much of the time this program itself takes:",
                 &[
                     "lmcache-bench l2 --rounds 20 --l2-adapter \\",
                     "    '{\"type\":\"mock\",\"max_size_gb\":4,\"mock_bandwidth_gb\":1000000}'",

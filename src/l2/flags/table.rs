@@ -51,7 +51,7 @@ const FLAGS: &[Row] = &[
         .default("1")
         .help(
             "Submits in flight in one round",
-            "Each round hands over this many submits one after another from one thread and then waits for all of \
+            "Each round makes this many submits one after another from one thread and then waits for all of \
              them; its time runs from the first submit to the last completion.",
         ),
     Row::value("data-size-kb", "N", |args, text| {
@@ -90,7 +90,7 @@ const FLAGS: &[Row] = &[
     })
     .default("1")
     .help(
-        "Rounds that run first and are not counted",
+        "Rounds that run first and are not measured",
         "They come before the measured rounds of each operation and store or load keys of their own; `0` \
          leaves them out.",
     ),
@@ -203,7 +203,7 @@ const FLAGS: &[Row] = &[
     .unset("native where there is a native adapter")
     .group(&BEYOND)
     .help(
-        "Whose adapter to measure",
+        "Which implementation of the adapter to measure",
         "`lmcache` runs LMCache's own adapter in a Python process on the same buffers, with the same keys, \
          verification and report, so that both can be compared on one device. Types without a native adapter \
          always go that way. The report shows what the bridge itself costs.",

@@ -14,7 +14,7 @@ const BENCH_MODEL: &str = "bench-model";
 const SLASH_IN_FILE_NAMES: &str = "-SEP-";
 const SALT_MAX_CHARS: usize = 128;
 
-/// The hash of a chunk of tokens, held inline so that making a key allocates nothing.
+/// The hash of a chunk of tokens, stored inline so that creating a key does not allocate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkHash {
     bytes: [u8; ChunkHash::MAX_BYTES],
@@ -25,7 +25,7 @@ impl ChunkHash {
     /// The longest digest in use is 64 bytes.
     pub const MAX_BYTES: usize = 64;
 
-    /// None when the hash is longer than any digest.
+    /// `None` when the hash is longer than 64 bytes.
     pub fn new(hash: &[u8]) -> Option<ChunkHash> {
         let mut bytes = [0; ChunkHash::MAX_BYTES];
         bytes.get_mut(..hash.len())?.copy_from_slice(hash);
@@ -138,7 +138,7 @@ impl ObjectKey {
         name
     }
 
-    /// Appends form F, so that naming many keys allocates once.
+    /// Appends form F, so that one buffer can be reused for many keys.
     pub fn push_file_name(&self, out: &mut String) {
         for (part, text) in self.model_name.split('/').enumerate() {
             if part > 0 {
@@ -229,7 +229,7 @@ impl ObjectKey {
         let chunk_hash = ChunkHash::new(&hex_bytes(parts.next()?)?)?;
         let cache_salt = parts.next().unwrap_or_default().to_owned();
         let key = ObjectKey::new(chunk_hash, model_name, kv_rank, object_group_id, cache_salt).ok()?;
-        // Signs, capitals, other widths and more parts would parse, but no store writes them.
+        // Signs, capitals, other widths and further parts would parse, but no store writes them.
         (parts.next().is_none() && key.file_name() == name).then_some(key)
     }
 }
@@ -311,7 +311,7 @@ impl KeyPlan {
             .checked_add(warmup_rounds)
             .and_then(|rounds| rounds.checked_mul(num_keys))
             .and_then(|keys| keys.checked_mul(in_flight));
-        // Misses use as many numbers again.
+        // Lookup misses use as many numbers again.
         if total.and_then(|keys| keys.checked_mul(2)).is_none() {
             return Err(Error::Usage(format!(
                 "--num-keys {num_keys} x --in-flight {in_flight} x (--warmup-rounds {warmup_rounds} + --rounds \

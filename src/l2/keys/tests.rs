@@ -96,7 +96,7 @@ fn file_names_parse_back() {
 }
 
 #[test]
-fn foreign_names_are_no_keys() {
+fn other_file_names_are_no_keys() {
     for name in [
         "",
         ".data",
@@ -141,7 +141,7 @@ fn parts_that_would_break_a_name_are_refused() {
 }
 
 #[test]
-fn lookups_ask_for_hits_first_then_for_keys_nobody_stores() {
+fn lookups_ask_for_hits_first_then_for_keys_that_are_never_stored() {
     let plan = KeyPlan::new(4, 2, 3, 1, 0.5).unwrap();
     assert_eq!(
         (plan.keys_per_round(), plan.total_rounds(), plan.per_round_hits()),
@@ -180,7 +180,7 @@ fn more_keys_than_numbers_are_refused() {
 
 proptest! {
     #[test]
-    fn any_key_survives_its_file_name(
+    fn any_key_round_trips_through_its_file_name(
         hash in proptest::collection::vec(any::<u8>(), 0..=64),
         model in "[^@]{0,20}(/[a-z.]{1,8}){0,2}",
         kv_rank: u64,
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn any_name_parses_without_a_panic_and_only_to_itself(name in "[-m@0-9a-fxSEP.é]{0,40}(\\.data)?") {
+    fn any_name_that_parses_round_trips(name in "[-m@0-9a-fxSEP.é]{0,40}(\\.data)?") {
         if let Some(key) = ObjectKey::from_file_name(&name) {
             prop_assert_eq!(key.file_name(), name);
         }

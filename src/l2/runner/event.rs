@@ -1,10 +1,10 @@
-//! What a run tells while it goes on. Whoever wants to show it writes it; nothing here does.
+//! Progress events of a run. The caller prints them.
 
 use std::time::Duration;
 
 use crate::l2::adapter::Operation;
 
-/// What happens on the way.
+/// Rounds are counted from 1, warmup included; `keys` are those of the round, `success` those that succeeded.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     PhaseBegins {

@@ -1,5 +1,5 @@
-//! Runs the rounds of one phase and takes the samples. It never prints: what people may want to see on the way goes out as
-//! events. Buffers are stamped, zeroed and checked outside the timed part of a round (docs/measurement.md).
+//! Runs the rounds of one phase and collects the samples. Progress is reported as events. Buffers are stamped, zeroed and
+//! checked outside the timed part of a round (docs/measurement.md).
 
 use std::time::Instant;
 
@@ -16,22 +16,22 @@ mod event;
 mod timed;
 
 pub use event::Event;
-use timed::{End, Wave};
+use timed::{End, RoundOutcome};
 
-/// The run's machinery around one adapter.
+/// Runs the phases of one adapter.
 pub struct Runner<'a> {
     pub config: &'a RunConfig,
     pub adapter: &'a mut dyn Adapter,
     pub meter: &'a DeviceMeter,
     pub started: Instant,
     pub on_event: &'a mut dyn FnMut(Event),
-    /// This run stored every key it will look up, so a miss is a fault.
+    /// Whether this run stored every key that it looks up, so that a miss is a failure.
     pub all_stored: bool,
 }
 
 impl Runner<'_> {
-    /// Runs all rounds of one operation. `slots` holds one slot per key of a round (none for lookups); they come back, less
-    /// those that the adapter still holds after a timeout.
+    /// Runs all rounds of one operation. `slots` holds one slot per key of a round (none for lookups). They are returned,
+    /// except those that the adapter still holds after a timeout.
     pub fn run(&mut self, operation: Operation, slots: &mut Vec<Slot>) -> Result<PhaseSamples, String> {
         let io_path = self.adapter.prepare(operation)?;
         let mut samples = PhaseSamples::new(operation, io_path, self.adapter.step_labels(operation));
@@ -93,47 +93,47 @@ impl Runner<'_> {
         let begin = Instant::now();
         let tasks = self.tasks(operation, round, slots);
         samples.first_buffers.get_or_insert_with(|| begin.elapsed());
-        // The CPU time last before the clock and first after it, so that reading the other counters is not charged.
+        // CPU time is read closest to the timed part, so that reading the other counters is not included.
         let traffic = self.meter.read();
         let cpu = self.meter.cpu();
-        let wave = self.wave(operation, tasks, samples);
+        let outcome = self.timed_part(operation, tasks, samples);
         let (cpu, traffic) = (self.meter.cpu().saturating_sub(cpu), (traffic, self.meter.read()));
-        let result = self.take_apart(samples, round, measured, &wave);
-        if measured && matches!(wave.end, End::Complete) {
+        let result = self.count_outcomes(samples, round, measured, &outcome);
+        if measured && matches!(outcome.end, End::Complete) {
             samples.cpu += cpu;
             device::add(&mut samples.traffic, &traffic.0, &traffic.1);
             samples.rounds.push(Round {
-                duration: wave.duration,
+                duration: outcome.duration,
                 probe,
                 ..result
             });
             if let Some(tally) = &mut samples.verify {
                 let failures = &mut samples.failures;
-                let completions = wave.completions.iter().flatten();
+                let completions = outcome.completions.iter().flatten();
                 let mut note = |sentence| failures.note(|| sentence);
                 payload::check_all(completions, self.config.seed, round, tally, &mut note);
             }
         }
-        self.report_round(operation, round, &wave, result.success);
-        if measured && matches!(wave.end, End::TimedOut | End::Stuck) {
+        self.report_round(operation, round, &outcome, result.success);
+        if measured && matches!(outcome.end, End::TimedOut | End::Stuck) {
             samples.rounds_timed_out += 1;
         }
-        let items = wave
+        let items = outcome
             .completions
             .into_iter()
             .flatten()
             .flat_map(|completion| completion.items);
         slots.extend(items.filter_map(|item| item.slot));
         slots.sort_by_key(Slot::offset);
-        wave.end
+        outcome.end
     }
 
-    fn report_round(&mut self, operation: Operation, round: u64, wave: &Wave, success: u64) {
+    fn report_round(&mut self, operation: Operation, round: u64, outcome: &RoundOutcome, success: u64) {
         let keys = self.config.plan.keys_per_round();
         let round = round + 1;
-        match wave.end {
+        match outcome.end {
             End::Complete => {
-                let duration = wave.duration;
+                let duration = outcome.duration;
                 (self.on_event)(Event::RoundEnds {
                     operation,
                     round,
@@ -143,8 +143,8 @@ impl Runner<'_> {
                 });
             }
             End::TimedOut | End::Stuck => {
-                let tasks = wave.completions.len();
-                let tasks_done = wave.completions.iter().flatten().count();
+                let tasks = outcome.completions.len();
+                let tasks_done = outcome.completions.iter().flatten().count();
                 (self.on_event)(Event::RoundTimedOut {
                     operation,
                     round,
@@ -158,7 +158,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Keys and buffers of one round, outside the clock: store objects get their stamps, load buffers are zeroed.
+    /// The tasks of one round, prepared outside the timed part: store buffers are stamped, load buffers zeroed.
     fn tasks(&self, operation: Operation, round: u64, slots: &mut Vec<Slot>) -> Vec<Task> {
         let plan = &self.config.plan;
         let lookups = plan.lookup_indices(round);
@@ -189,8 +189,8 @@ impl Runner<'_> {
         }
     }
 
-    /// The contents of the buffers before the clock starts. A probe slice gets the same, since what the processor has just
-    /// written moves at another speed than what it has not.
+    /// Fills the buffers before the clock starts. Probe slices do the same, because memory that the CPU has just written moves
+    /// at another speed.
     fn prepare_contents(&self, operation: Operation, round: u64, items: &mut [Item]) {
         match operation {
             Operation::Store if self.adapter.capabilities().keeps_data => {
@@ -202,17 +202,23 @@ impl Runner<'_> {
     }
 
     /// Counts the outcomes of the keys of a round.
-    fn take_apart(&mut self, samples: &mut PhaseSamples, round: u64, measured: bool, wave: &Wave) -> Round {
+    fn count_outcomes(
+        &mut self,
+        samples: &mut PhaseSamples,
+        round: u64,
+        measured: bool,
+        outcome: &RoundOutcome,
+    ) -> Round {
         let operation = samples.operation;
         let hits = self.config.plan.per_round_hits();
-        let counted = measured && matches!(wave.end, End::Complete);
+        let counted = measured && matches!(outcome.end, End::Complete);
         let mut result = Round::default();
         let mut found: Vec<ObjectKey> = Vec::new();
-        for completion in wave.completions.iter().flatten() {
+        for completion in outcome.completions.iter().flatten() {
             if counted {
                 samples.latencies.add(completion);
             }
-            // By the task's place in the round, because the tasks before it may still be on their way.
+            // By the task's index in the round, because completions of earlier tasks may be missing.
             let first = completion.id as u64 * self.config.plan.num_keys();
             for (position, item) in (first..).zip(&completion.items) {
                 result.success += u64::from(item.outcome.is_success());
@@ -243,9 +249,9 @@ impl Runner<'_> {
         result
     }
 
-    /// One slice of the raw device between two rounds, `round` being the next. Half of its keys are the last round's and half
-    /// the next one's: a device may well read for the first time what it has just written at another speed than later, and
-    /// so both a slice and a round meet as many objects that nobody has read yet.
+    /// One probe slice of the raw device before `round`. Half of its keys are those of the previous round and half those of
+    /// `round`. A device may read data for the first time at another speed than later, and this way a slice and a round
+    /// have the same number of objects that were never read.
     fn probe(&mut self, samples: &mut PhaseSamples, round: u64, slots: &mut Vec<Slot>) -> Option<ProbeSlice> {
         if !self.config.probe || samples.operation == Operation::Lookup || samples.probe_error.is_some() {
             return None;

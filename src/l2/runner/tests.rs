@@ -1,4 +1,4 @@
-//! The runner against an adapter that misbehaves on purpose: no room, late, never.
+//! The runner with adapters that are full, late, or never complete a task.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::l2::flags::L2Args;
 use crate::l2::warning::Warning;
 use crate::sys::arena::Arena;
 
-/// Holds at most one task and finishes it when it is asked to wait, unless told to keep it.
+/// An adapter that holds at most one task and completes it in `wait`, unless `keeps_tasks` is set.
 struct Narrow {
     capabilities: Capabilities,
     held: Option<Task>,
@@ -111,12 +111,12 @@ fn store(adapter: &mut dyn Adapter, in_flight: i64, timeout_s: f64) -> (PhaseSam
     (samples, slots.len())
 }
 
-/// Gives every key the same outcome at once and writes over its buffer, except, if it is forgetful, the first task, of which
-/// nothing is ever heard again.
+/// An adapter that completes every key at once with the same outcome and overwrites its buffer. With `loses_first`, the first
+/// task never completes.
 struct Prompt {
     capabilities: Capabilities,
     outcome: Outcome,
-    forgetful: bool,
+    loses_first: bool,
     unlocked: usize,
     /// Bytes of submitted buffers that were not zero.
     dirty_bytes: usize,
@@ -129,7 +129,7 @@ impl Prompt {
         Prompt {
             capabilities: Narrow::new(false).capabilities,
             outcome,
-            forgetful: false,
+            loses_first: false,
             unlocked: 0,
             dirty_bytes: 0,
             probed: Vec::new(),
@@ -150,7 +150,7 @@ impl Adapter for Prompt {
     }
 
     fn submit(&mut self, mut task: Task) -> Submit {
-        if self.forgetful && task.id == 0 {
+        if self.loses_first && task.id == 0 {
             return Submit::Queued;
         }
         for item in &mut task.items {
@@ -197,7 +197,7 @@ impl Adapter for Prompt {
 }
 
 #[test]
-fn a_busy_adapter_gets_every_task_in_the_end() {
+fn a_busy_adapter_gets_every_task_eventually() {
     let mut adapter = Narrow::new(false);
     let (samples, slots) = store(&mut adapter, 3, 10.0);
     assert!(
@@ -268,15 +268,15 @@ fn answered(adapter: &mut Prompt, only: Operation, rounds: i64) -> PhaseSamples 
 #[test]
 fn a_lost_task_does_not_shift_what_is_expected_of_the_others() {
     let mut adapter = Prompt::new(Outcome::Missing);
-    adapter.forgetful = true;
+    adapter.loses_first = true;
     let samples = answered(&mut adapter, Operation::Lookup, 1);
     assert_eq!(samples.rounds_timed_out, 1);
-    // The second task asks for keys that nobody stored: not finding them is right.
+    // The keys of the second task were not stored: misses are expected.
     assert_eq!(samples.failures.kept, Vec::<String>::new());
 }
 
 #[test]
-fn what_a_lookup_finds_is_unlocked_and_counted_where_it_was_never_stored() {
+fn found_keys_are_unlocked_and_counted_as_unexpected_if_never_stored() {
     let mut adapter = Prompt::new(Outcome::Found);
     let samples = answered(&mut adapter, Operation::Lookup, 2);
     assert_eq!(adapter.unlocked, 8);
@@ -284,7 +284,7 @@ fn what_a_lookup_finds_is_unlocked_and_counted_where_it_was_never_stored() {
 }
 
 #[test]
-fn every_load_begins_with_zeroed_buffers() {
+fn every_load_starts_with_zeroed_buffers() {
     let mut adapter = Prompt::new(Outcome::Loaded);
     let samples = answered(&mut adapter, Operation::Load, 3);
     assert_eq!((samples.rounds.len(), adapter.dirty_bytes), (3, 0));
@@ -301,7 +301,7 @@ fn a_probe_of_loads_reads_as_many_objects_for_the_first_time_as_a_round_does() {
     );
 }
 
-/// What was measured before a panic is kept.
+/// Samples from before a panic are kept.
 #[test]
 fn a_panic_ends_the_run_after_the_rounds_before_it() {
     /// Panics when it is given its second task.

@@ -1,4 +1,4 @@
-//! The timed part of a round: every task is handed over, then all of them are awaited, until a limit or a signal ends that.
+//! The timed part of a round: submits every task, then waits for all of them, until a timeout or a signal.
 
 use std::time::{Duration, Instant};
 
@@ -8,30 +8,35 @@ use crate::l2::samples::PhaseSamples;
 use crate::sys::deadline::WORK_GRACE;
 use crate::sys::signal;
 
-/// How often a wait looks for a signal.
+/// Longest wait between two checks for a signal.
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
-/// How long a timed-out round waits for its late tasks, whose buffers the next round needs, unless its own limit is shorter.
+/// A timed-out round waits this long, or its own timeout if shorter, for late tasks: the next round needs their buffers.
 const LATE_GRACE_MAX: Duration = Duration::from_secs(30);
 
 /// How a round ended.
 pub(super) enum End {
     Complete,
     TimedOut,
-    /// Timed out, and some tasks did not come back in the time given after that either.
+    /// Timed out, and some tasks were still missing after the extra wait.
     Stuck,
     Interrupted(i32),
 }
 
-/// One round's completions, in the order of the submits.
-pub(super) struct Wave {
+/// The completions of one round, in the order of the submits; `None` for tasks that did not complete.
+pub(super) struct RoundOutcome {
     pub completions: Vec<Option<Completion>>,
     pub duration: Duration,
     pub end: End,
 }
 
 impl Runner<'_> {
-    /// The timed part: submits every task from this thread, then waits for all of them.
-    pub(super) fn wave(&mut self, operation: Operation, tasks: Vec<Task>, samples: &mut PhaseSamples) -> Wave {
+    /// Submits every task from this thread, then waits for all of them.
+    pub(super) fn timed_part(
+        &mut self,
+        operation: Operation,
+        tasks: Vec<Task>,
+        samples: &mut PhaseSamples,
+    ) -> RoundOutcome {
         let mut completions: Vec<Option<Completion>> = tasks.iter().map(|_| None).collect();
         let mut left = tasks.len();
         let timeout = self.config.timeout(operation);
@@ -74,7 +79,7 @@ impl Runner<'_> {
                 }
                 None if now < deadline => {}
                 None if matches!(end, End::Complete) => {
-                    // The round is lost, but its buffers are needed for the next one.
+                    // The round does not count, but the next one needs its buffers.
                     end = End::TimedOut;
                     deadline = now + timeout.min(LATE_GRACE_MAX);
                 }
@@ -87,15 +92,15 @@ impl Runner<'_> {
             }
         }
         let duration = begin.elapsed();
-        Wave {
+        RoundOutcome {
             completions,
             duration,
             end,
         }
     }
 
-    /// Hands every task to the adapter. How many it did not take, because it was full for the whole of a timeout or until a
-    /// signal came: their buffers are lost to the run.
+    /// Submits every task. Returns the number of tasks not submitted because the adapter stayed full until the timeout or a
+    /// signal; their buffers are not returned.
     fn submit_all(&mut self, tasks: Vec<Task>, timeout: Duration, done: &mut dyn FnMut(Completion)) -> usize {
         let mut rest = tasks.into_iter();
         while let Some(task) = rest.next() {

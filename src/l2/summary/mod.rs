@@ -1,5 +1,5 @@
-//! From samples to the report. The reference's sections, keys, labels and formulas stay where they are, with its faults
-//! mended (docs/measurement.md lists them); what it does not have follows in sections of its own.
+//! Computes the report from the samples. LMCache's sections keep their keys, labels and formulas, except for the errors that
+//! docs/measurement.md lists; further sections follow.
 
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,22 @@ use crate::units::{GIB, MIB};
 mod warnings;
 
 const TITLE: &str = "L2 Adapter Benchmark Result";
-/// What the report says besides the phases.
+/// What the report needs besides the samples.
 pub struct RunFacts<'a> {
     pub config: &'a RunConfig,
     pub adapter_json: &'a str,
     pub knows_device: bool,
     pub storage_path: Option<String>,
     pub interrupted: Option<&'static str>,
-    /// What the adapter adds to the report.
+    /// Sections of the adapter.
     pub adapter_sections: Vec<Section>,
-    /// LMCache's name of the adapter.
+    /// LMCache's class name of the adapter.
     pub adapter_class: &'a str,
-    /// When the process began.
+    /// Start of the process.
     pub started: Instant,
 }
 
-/// The whole result. `warnings` are those that came up before and during the run.
+/// The whole result. `warnings` are those from before and during the run.
 pub fn result(facts: &RunFacts<'_>, phases: &[PhaseSamples], warnings: Vec<Warning>) -> RunResult {
     let mut result = RunResult::new("l2", TITLE, facts.started);
     result.partial = partial(facts, phases);
@@ -61,9 +61,9 @@ fn sections(facts: &RunFacts<'_>, phases: &[PhaseSamples], mut warnings: Vec<War
     sections
 }
 
-/// Why the plan was not done to its end, if it was not.
+/// Why the run ended early, if it did.
 fn partial(facts: &RunFacts<'_>, phases: &[PhaseSamples]) -> Option<Name> {
-    // A phase that could not begin is missing.
+    // A phase that could not start has no samples.
     let aborted = phases.len() < facts.config.operations.len() || phases.iter().any(|phase| phase.aborted.is_some());
     let interrupted = facts.interrupted.map(Name::from);
     interrupted.or_else(|| aborted.then(|| "aborted".into()))
@@ -99,7 +99,7 @@ fn operation_section(index: usize, config: &RunConfig, phase: &PhaseSamples) -> 
     let of = |value: &dyn Fn(&Round) -> f64| Summary::of(&phase.rounds.iter().map(value).collect::<Vec<f64>>());
     let duration = of(&|round| round.duration.as_secs_f64() * 1e3);
     let throughput = of(&|round| per_second(round.moved_bytes as f64 / MIB as f64, round.duration));
-    // An answered lookup is an operation whether it hits or not; a store or load is one only when it succeeded.
+    // Every answered lookup counts as an operation; stores and loads count only when they succeeded.
     let ops = of(&|round| {
         let done = if phase.operation == Operation::Lookup {
             keys
@@ -181,7 +181,7 @@ fn detail_section(index: usize, phase: &PhaseSamples) -> Section {
     Section::entries(format!("detail_{index}"), label, entries)
 }
 
-/// Bytes that moved, whether they crossed the device, and what they cost. Lookups move none.
+/// Bytes moved, bytes to or from the device, and CPU time. Lookups move none.
 fn traffic_entries(phase: &PhaseSamples) -> Vec<Entry> {
     if phase.operation == Operation::Lookup {
         return Vec::new();
@@ -247,7 +247,7 @@ fn probe_entries(phase: &PhaseSamples) -> Vec<Entry> {
     entries
 }
 
-/// Each round against the probe slices on both sides of it.
+/// The ratio of each round to the mean of the probe slices before and after it.
 struct ProbeResult {
     mbps_p50: f64,
     spread: f64,

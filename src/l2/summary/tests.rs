@@ -1,4 +1,4 @@
-//! The reference's own summaries, recomputed from its raw rounds. Where it is wrong the expected value is ours, by name.
+//! LMCache's recorded summaries, recomputed from its raw rounds. Where LMCache is wrong, a table lists the value expected here.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn config(args: &Json) -> RunConfig {
     RunConfig::resolve(&args, None).expect("the vectors are valid runs")
 }
 
-/// The phase that the runner would have left behind for these raw rounds.
+/// The samples that the runner would have collected for these raw rounds.
 fn phase(raw: &Json, config: &RunConfig) -> PhaseSamples {
     let operation = match raw["operation"].as_str() {
         Some("Store") => Operation::Store,

@@ -1,4 +1,4 @@
-//! The command line of `server` as typed values; `config` checks them.
+//! The typed flags of `server`; `config` checks them.
 
 use crate::choices;
 use crate::cli::shared::{HasOutput, OutputArgs};
@@ -20,7 +20,7 @@ choices! {
 }
 
 choices! {
-    /// Who copies the KV.
+    /// Which side copies the KV cache.
     #[derive(Default)]
     pub enum TransferMode ("transfer mode") {
         #[default]
@@ -31,10 +31,10 @@ choices! {
 }
 
 choices! {
-    /// What is computed over stored and retrieved chunks.
+    /// The digest of stored and retrieved chunks.
     #[derive(Default)]
     pub enum Checksum ("checksum") {
-        /// MD5 where the server's own digests are compared with it, the fast one elsewhere.
+        /// MD5 where it is compared with the server's own digests, the fast one elsewhere.
         #[default]
         Auto = "auto",
         Md5 = "md5",
@@ -68,7 +68,7 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// What a command line without flags means.
+    /// The arguments of a command line without flags.
     pub fn presets() -> ServerArgs {
         TABLE.presets()
     }

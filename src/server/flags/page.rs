@@ -1,4 +1,4 @@
-//! What the help of `server` says around its flags: what is checked, shape specs, exit codes, examples.
+//! The help page of `server` besides its flags: introduction, shape specs, exit codes, examples.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
@@ -41,7 +41,7 @@ const NOTES: &[Note] = &[
             (
                 "1",
                 "A checksum differed, a lookup missed or hit where it should not, a transfer failed, the server could not \
-                 be reached, or nobody reads the report; stderr says which.",
+                 be reached, or the report could not be written; stderr says which.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
             FAULT,
@@ -51,7 +51,7 @@ const NOTES: &[Note] = &[
             ),
             (
                 "141",
-                "With `--format json` and without `--end`: nobody reads the progress on standard error any more (SIGPIPE); \
+                "With `--format json` and without `--end`: standard error, which carries the progress, was closed (SIGPIPE); \
                  the report is marked partial.",
             ),
         ]),
@@ -71,7 +71,7 @@ const NOTES: &[Note] = &[
                 ],
             ),
             (
-                "MLA layers and classical ones in one model:",
+                "Layers with and without MLA in one model:",
                 &[
                     "lmcache-bench server --mode cpu --transfer-mode lmcache_driven \\",
                     "    --end 3 --kvcache-shape-spec \\",

@@ -1,4 +1,4 @@
-//! The flags of `server`, a row each.
+//! The flags of `server`: a description and a setter for each.
 
 use super::{Checksum, Mode, ServerArgs, TransferMode};
 use crate::cli::flag::{Absent, BEYOND, Flag, Group, keep, on_off, replace};
@@ -41,14 +41,14 @@ const FLAGS: &[Row] = &[
         .default("tcp://localhost:5555")
         .help(
             "ZMQ endpoint of the cache server",
-            "`tcp://HOST:PORT`, or `HOST:PORT` for the same. Servers that speak gRPC are not supported yet.",
+            "`tcp://HOST:PORT`, or `HOST:PORT` for the same. Servers with a gRPC endpoint are not supported.",
         ),
     Row::value("url", "URL", |args, text| replace(&mut args.url, text))
         .default("http://localhost:8080")
         .help(
             "HTTP base URL of the server",
             "Asked for the server's version, and for its own checksums where it computes them (`lmcache_driven`). \
-             Everything else works without; when nothing answers there the report says so. Give `--url \"\"` to \
+             Everything else works without it; when nothing answers, the report has a warning. Give `--url \"\"` to \
              leave it out.",
         ),
     Row::value("mode", "MODE", |args, text| {
@@ -67,7 +67,7 @@ const FLAGS: &[Row] = &[
     .choices(TransferMode::CHOICES)
     .default("auto")
     .help(
-        "Who copies the KV between tensors and cache",
+        "Which side copies the KV between tensors and cache",
         "`engine_driven`: this program copies, through the server's shared memory if it offers some and inside \
          the messages otherwise. `lmcache_driven`: the server copies from and to memory that this program \
          shares with it. `auto`: `engine_driven` on the CPU, `lmcache_driven` on a GPU.",

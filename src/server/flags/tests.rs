@@ -1,4 +1,4 @@
-//! Defaults, every flag, and that ours leave the reference's abbreviations alone.
+//! Defaults, the field of every flag, and that LMCache's abbreviations keep their meaning.
 
 use super::*;
 use crate::cli::{Format, table_rules};
@@ -64,7 +64,7 @@ fn every_flag_reaches_its_field() {
 }
 
 #[test]
-fn the_table_keeps_the_rules() {
+fn the_table_follows_the_common_rules() {
     table_rules::choices_are_taken_and_differ(&TABLE);
     table_rules::rows_are_complete(&TABLE);
     table_rules::our_flags_leave_abbreviations_alone(&TABLE, "save");

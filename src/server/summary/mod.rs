@@ -1,4 +1,4 @@
-//! From samples to the report: the reference's sections with its keys and labels, then what it does not say. Pure.
+//! Computes the report from the samples: LMCache's sections with its keys and labels, then further sections. Does no I/O.
 
 use std::time::{Duration, Instant};
 
@@ -9,28 +9,28 @@ use crate::result::RunResult;
 use crate::result::model::{Column, Entry, Name, Row, Section, Value};
 use crate::units::GIB;
 
-/// Below this, p99 and p99.9 are the slowest request.
+/// With fewer sequences, p99 and p99.9 are the slowest request.
 const FEW_SEQUENCES: u64 = 10;
 
-/// What is known beside the samples.
+/// What the report needs besides the samples.
 pub struct RunFacts<'a> {
     pub config: &'a RunConfig,
     pub server: ServerFacts<'a>,
     pub seed: u64,
     pub cache_salt: &'a str,
-    /// From the start of the process to the first byte for the server, and to its first answer.
+    /// From the start of the process to the first request, and to the first reply.
     pub start_to_first_rpc: Duration,
     pub start_to_first_reply: Duration,
-    /// When the process began.
+    /// Start of the process.
     pub started: Instant,
     /// The signal that ended the run.
     pub interrupted: Option<&'static str>,
 }
 
-/// The server that was measured.
+/// The server under test.
 pub struct ServerFacts<'a> {
     pub generation: &'a str,
-    /// As HTTP says it.
+    /// As its HTTP API reports it.
     pub release: Option<&'a str>,
     pub chunk_tokens: usize,
     pub chunk_bytes: usize,
@@ -56,7 +56,7 @@ pub fn result(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
     result
 }
 
-/// What LMCache prints, value for value.
+/// The sections that LMCache prints.
 fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> {
     let tally = &samples.tally;
     let total = tally.completed();
@@ -131,7 +131,7 @@ fn server_section(facts: &RunFacts<'_>) -> Section {
     Section::entries("server", "Server", entries)
 }
 
-/// Tails, and where the time of transfers went.
+/// Tail latencies, and the parts of transfer times.
 fn detail_section(samples: &RunSamples) -> Option<Section> {
     const COLUMNS: [(&str, &str); 8] = [
         ("p90_ms", "p90"),
@@ -163,7 +163,7 @@ fn detail_section(samples: &RunSamples) -> Option<Section> {
     })
 }
 
-/// The device's own clock beside the wall clock: from the event before a transfer to the one after it.
+/// Transfer times by the GPU's clock, between the CUDA events before and after each transfer.
 fn gpu_section(samples: &RunSamples) -> Option<Section> {
     let rows: Vec<Row> = Measured::ALL
         .into_iter()
@@ -243,7 +243,7 @@ fn verify_section(config: &RunConfig, samples: &RunSamples) -> Section {
     Section::entries("verify", "Verification (sequences)", entries)
 }
 
-/// Why the plan was not done to its end. Ctrl-C is how an endless run ends.
+/// Why the run ended early, if it did. Ctrl-C is the normal end of a run without `--end`.
 fn partial(facts: &RunFacts<'_>, samples: &RunSamples) -> Option<&'static str> {
     if samples.aborted.is_some() {
         return Some("aborted");

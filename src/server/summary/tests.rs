@@ -1,4 +1,4 @@
-//! The reference's own reports, rebuilt from its raw latencies, byte for byte.
+//! LMCache's recorded reports, recomputed from its raw latencies, byte for byte.
 
 use serde_json::Value as Json;
 
@@ -42,7 +42,7 @@ fn samples(case: &Json) -> RunSamples {
 }
 
 #[test]
-fn the_references_reports_come_out_byte_for_byte() {
+fn reports_equal_the_references_byte_for_byte() {
     let vectors: Json = serde_json::from_str(VECTORS).unwrap();
     let cases = vectors["cases"].as_array().unwrap();
     for case in cases {
@@ -90,7 +90,7 @@ fn whole(samples: &RunSamples, interrupted: Option<&'static str>) -> Json {
 }
 
 #[test]
-fn bandwidth_and_the_split_of_the_time_follow_the_bytes() {
+fn bandwidth_and_parts_of_the_time_are_computed() {
     let mut samples = RunSamples::default();
     let transfer = Transfer {
         accepted: true,

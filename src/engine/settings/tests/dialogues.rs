@@ -1,4 +1,4 @@
-//! Recorded dialogues through a pipe, answer for answer.
+//! Recorded LMCache dialogues, replayed through a pipe.
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn play(case: &Value, port: u16) -> Played {
     }
     let (outcome, printed) = resolved(&words(&case["args"]), &answers);
     let (ours, theirs) = (skeleton(&printed), skeleton(&expected));
-    // After a start the reference goes on printing.
+    // After the start of the run LMCache prints further lines.
     let compared = if matches!(outcome, Ok(Outcome::Run { .. })) {
         ours.len() - 1
     } else {
@@ -72,7 +72,7 @@ fn play(case: &Value, port: u16) -> Played {
 }
 
 #[test]
-fn recorded_dialogues_go_the_same_way() {
+fn dialogues_equal_the_recorded_ones() {
     let port = server("200 OK", r#"{"object":"list","data":[{"id":"mock"}]}"#);
     let mut played = 0;
     for file in ["interactive-pipe-1.json", "interactive-pipe-2.json"] {

@@ -1,4 +1,4 @@
-//! Files of the reference are understood, ours are the reference's plus what it ignores.
+//! Config files: LMCache's are read, and exported ones are LMCache's plus keys that it ignores.
 
 use super::*;
 
@@ -23,7 +23,7 @@ fn typed(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-/// Every value that the reference resolves for our workload must be ours, where we do not differ on purpose.
+/// Every value that LMCache resolves for the workload is resolved here too, except for intended differences.
 fn check(case: &Value, theirs: &Value, config: &EngineConfig) {
     let name = case["case"].as_str().unwrap();
     let same = |key: &str, ours: Value| assert_eq!(ours, theirs[key], "{name}: {key}");
@@ -58,7 +58,7 @@ fn check(case: &Value, theirs: &Value, config: &EngineConfig) {
 }
 
 #[test]
-fn files_of_the_reference_mean_the_same() {
+fn config_files_of_the_reference_are_read_as_it_reads_them() {
     let models = server("200 OK", r#"{"data":[{"id":"mock"}]}"#);
     let mut compared = 0;
     for case in recorded("config-files.json")["load"].as_array().unwrap() {
@@ -246,7 +246,7 @@ fn keys_of_the_absent_workload_are_noted_and_the_workload_refused() {
 }
 
 #[test]
-fn what_is_no_config_file_is_refused_with_its_name() {
+fn invalid_files_are_refused_with_their_name() {
     let folder = Folder::new();
     for (text, expected) in [
         ("", "is not JSON"),
@@ -282,7 +282,7 @@ fn what_is_no_config_file_is_refused_with_its_name() {
 
 /// Editors on Windows write it.
 #[test]
-fn a_byte_order_mark_is_no_part_of_a_file() {
+fn a_byte_order_mark_is_skipped() {
     let folder = Folder::new();
     let text = r#"{"engine_url":"u","model":"m","workload":"random-prefill","tokens_per_gb_kvcache":10}"#;
     let path = written(&folder, &format!("\u{feff}{text}"));
@@ -293,7 +293,7 @@ fn a_byte_order_mark_is_no_part_of_a_file() {
         .collect();
     fs::write(&path, wide).unwrap();
     assert!(refusal(&["--config", &path]).ends_with("it is UTF-16; save it as UTF-8"));
-    // Nothing that a value can silently become.
+    // No value may silently become another.
     written(&folder, &text.replace("10", "NaN"));
     assert!(refusal(&["--config", &path]).contains("it is not JSON"));
 }
@@ -361,7 +361,7 @@ fn flags_of_other_workloads_are_noted_to_have_no_effect() {
 
 /// Python reads every float to the nearest; a reader that is one bit off would not write the same file again.
 #[test]
-fn floats_of_seventeen_digits_come_back_to_the_last_digit() {
+fn floats_of_seventeen_digits_round_trip() {
     for number in 1..2000 {
         let exact = f64::from(number).sqrt() / 1e3;
         let parsed: serde_json::Value = serde_json::from_str(&exact.to_string()).unwrap();

@@ -1,5 +1,5 @@
-//! Config files and dialogues against recorded ones. The reference's sentences about a setting are not ours, so dialogues
-//! are compared without them.
+//! Config files and dialogues compared with recorded ones of LMCache. The explanations of settings differ, so dialogues are
+//! compared without them.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -43,7 +43,7 @@ impl Keyboard for Script {
     }
 }
 
-/// What came of a command line with these answers, and what was printed.
+/// The outcome of a command line with these answers, and the printed text.
 fn resolved(words: &[&str], answers: &str) -> (Result<Outcome, Error>, String) {
     let mut script = Script(answers.lines().map(str::to_string).collect());
     let mut printed = Vec::new();
@@ -67,7 +67,7 @@ fn refusal(words: &[&str]) -> String {
     }
 }
 
-/// A folder of its own for each test.
+/// A temporary folder for one test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -101,7 +101,7 @@ fn words(list: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// A server that gives every request the same JSON answer; its port.
+/// The port of a server that gives every request the same JSON response.
 fn server(status: &'static str, answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -115,7 +115,7 @@ fn server(status: &'static str, answer: &'static str) -> u16 {
     port
 }
 
-/// The head of a request.
+/// Reads a request's header section.
 fn head_of(stream: &mut TcpStream) -> String {
     let mut request = Vec::new();
     let mut byte = [0];
@@ -131,7 +131,7 @@ fn answer_with(stream: &mut TcpStream, status: &str, answer: &str) {
     let _ = stream.write_all(format!("{head}{answer}").as_bytes());
 }
 
-/// A port where nobody listens.
+/// A port without a listener.
 fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,9 +1,9 @@
-//! What a run finds out by itself: from servers that help, and from those that do not.
+//! Settings looked up from servers, and servers that do not supply them.
 
 use super::*;
 
 #[test]
-fn servers_that_do_not_help_are_named() {
+fn servers_that_do_not_supply_a_setting_are_named() {
     let closed = closed_port();
     let url = format!("http://127.0.0.1:{closed}");
     let line = [
@@ -65,7 +65,7 @@ fn servers_that_do_not_help_are_named() {
     assert_eq!(config_of(resolved(&line, "").0).0.tokens_per_gb_kvcache, 8192);
 }
 
-/// An engine and an LMCache server in one, which answer each path its own.
+/// The port of an engine and LMCache server in one, with a response for each path.
 fn by_path(models: &'static str, status: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -83,7 +83,7 @@ fn by_path(models: &'static str, status: &'static str) -> u16 {
     port
 }
 
-/// LMCache knows a model by the name that it was loaded from, the engine by the one that it is served under.
+/// LMCache names a model by the path it was loaded from, the engine by the name it is served under.
 #[test]
 fn a_served_alias_is_looked_up_under_its_root() {
     let port = by_path(
