@@ -61,11 +61,11 @@ pub fn flags<C>(parser: &mut Parser, table: &Table<C>, page: &Page, mut args: C)
 pub fn invocation<C: 'static>(
     parser: &mut Parser,
     table: &Table<C>,
-    page: &Page,
+    page: fn() -> Page,
     args: C,
     run: fn(&C, Instant) -> Result<Status, Error>,
 ) -> Result<Invocation, Error> {
-    Ok(match flags(parser, table, page, args)? {
+    Ok(match flags(parser, table, &page(), args)? {
         Flags::Given(args) => Invocation::Run(Box::new(move |started| run(&args, started))),
         Flags::Help(text) => Invocation::Print(text),
     })

@@ -26,18 +26,12 @@ pub mod tokens;
 pub mod wire;
 pub mod workload;
 
+use self::flags::{EngineArgs, TABLE, page};
+
 pub const COMMAND: Command = Command {
     word: "engine",
     term: "engine",
     about: "Measure an inference engine under KV-reuse workloads (`lmcache-bench engine --help`).",
-    pages: || vec![flags::page()],
-    parse: |parser| {
-        invocation(
-            parser,
-            &flags::TABLE,
-            &flags::page(),
-            flags::EngineArgs::default(),
-            bench::run,
-        )
-    },
+    pages: || vec![page()],
+    parse: |parser| invocation(parser, &TABLE, page, EngineArgs::default(), bench::run),
 };

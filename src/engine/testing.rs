@@ -13,13 +13,13 @@ pub fn given(words: &[&str]) -> EngineArgs {
 
 /// What these flags give to workloads, defaults included.
 pub fn workload_values(words: &[&str]) -> WorkloadValues {
-    given(words).or(EngineArgs::presets()).workload_values
+    given(words).or(TABLE.presets()).workload_values
 }
 
 /// Settings with an engine URL, a model and 100 tokens per GB, unless the flags say otherwise.
 pub fn config(words: &[&str]) -> EngineConfig {
     let args = given(&[&["--engine-url", "http://127.0.0.1:1", "--model", "m"], words].concat());
-    let args = args.or(EngineArgs::presets());
+    let args = args.or(TABLE.presets());
     let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap_or(100);
     let model = args.model.clone().unwrap_or_default();
     EngineConfig::resolve(&args, model, tokens_per_gb).unwrap()

@@ -213,9 +213,10 @@ fn check_amounts(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::l2::flags::TABLE;
 
     fn resolve(change: impl FnOnce(&mut L2Args)) -> Result<RunConfig, String> {
-        let mut args = L2Args::presets();
+        let mut args = TABLE.presets();
         change(&mut args);
         RunConfig::resolve(&args, Some(1 << 30)).map_err(|error| error.to_string())
     }

@@ -21,18 +21,12 @@ pub mod summary;
 pub mod verify;
 pub mod warning;
 
+use self::flags::{TABLE, page};
+
 pub const COMMAND: Command = Command {
     word: "l2",
     term: "l2",
     about: "Measure store, lookup and load of an L2 adapter (`lmcache-bench l2 --help`).",
-    pages: || vec![flags::page()],
-    parse: |parser| {
-        invocation(
-            parser,
-            &flags::TABLE,
-            &flags::page(),
-            flags::L2Args::presets(),
-            bench::run,
-        )
-    },
+    pages: || vec![page()],
+    parse: |parser| invocation(parser, &TABLE, page, TABLE.presets(), bench::run),
 };

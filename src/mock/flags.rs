@@ -2,8 +2,6 @@
 
 use lexopt::Parser;
 
-use super::engine::flags::MockEngineArgs;
-use super::server::flags::MockServerArgs;
 use super::{engine, server};
 use crate::cli::command::{Invocation, invocation};
 use crate::cli::flag::Flag;
@@ -31,43 +29,37 @@ fn page() -> Page {
         summary: "Imitate what the benchmarks measure, with exact delays",
         about: &[],
         flags: TABLE.specs(),
-        notes: NOTES.to_vec(),
+        notes: vec![Note {
+            title: "Commands",
+            body: Body::Terms(COMMANDS),
+        }],
     }
 }
 
-const NOTES: &[Note] = &[Note {
-    title: "Commands",
-    body: Body::Terms(&[
-        (
-            "mock engine",
-            "An inference engine (`lmcache-bench mock engine --help`).",
-        ),
-        (
-            "mock server",
-            "A multiprocess cache server (`lmcache-bench mock server --help`).",
-        ),
-    ]),
-}];
+const COMMANDS: &[(&str, &str)] = &[
+    (
+        "mock engine",
+        "An inference engine (`lmcache-bench mock engine --help`).",
+    ),
+    (
+        "mock server",
+        "A multiprocess cache server (`lmcache-bench mock server --help`).",
+    ),
+];
 
 /// Reads what stands behind `mock`.
 pub fn parse(parser: &mut Parser) -> Result<Invocation, Error> {
     match TABLE.walk(parser, &mut ())? {
         // Too little to say for a short form.
         Stop::Help { .. } => Ok(Invocation::Print(help::render(&page(), true))),
-        Stop::Word(word) if word == "engine" => invocation(
-            parser,
-            &engine::flags::TABLE,
-            &engine::flags::page(),
-            MockEngineArgs::presets(),
-            engine::run,
-        ),
-        Stop::Word(word) if word == "server" => invocation(
-            parser,
-            &server::flags::TABLE,
-            &server::flags::page(),
-            MockServerArgs::presets(),
-            server::run,
-        ),
+        Stop::Word(word) if word == "engine" => {
+            let flags = engine::flags::TABLE;
+            invocation(parser, &flags, engine::flags::page, flags.presets(), engine::run)
+        }
+        Stop::Word(word) if word == "server" => {
+            let flags = server::flags::TABLE;
+            invocation(parser, &flags, server::flags::page, flags.presets(), server::run)
+        }
         Stop::Word(word) => {
             let word = word.to_string_lossy();
             let shown = quoted(&word);

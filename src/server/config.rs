@@ -173,11 +173,12 @@ fn check_memory(shape: &Shape, ranks: u64, driver: Driver, machine: Machine) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::flags::TABLE;
 
     fn args(change: impl FnOnce(&mut ServerArgs)) -> ServerArgs {
         let mut args = ServerArgs {
             mode: Mode::Cpu,
-            ..ServerArgs::presets()
+            ..TABLE.presets()
         };
         change(&mut args);
         args

@@ -22,18 +22,12 @@ pub mod tensors;
 pub mod transport;
 pub mod warning;
 
+use self::flags::{TABLE, page};
+
 pub const COMMAND: Command = Command {
     word: "server",
     term: "server",
     about: "Check and measure a multiprocess cache server (`lmcache-bench server --help`).",
-    pages: || vec![flags::page()],
-    parse: |parser| {
-        invocation(
-            parser,
-            &flags::TABLE,
-            &flags::page(),
-            flags::ServerArgs::presets(),
-            bench::run,
-        )
-    },
+    pages: || vec![page()],
+    parse: |parser| invocation(parser, &TABLE, page, TABLE.presets(), bench::run),
 };

@@ -174,14 +174,14 @@ impl Identity {
 mod tests {
     use super::*;
     use crate::server::config::Machine;
-    use crate::server::flags::{Mode, ServerArgs};
+    use crate::server::flags::{Mode, ServerArgs, TABLE};
 
     fn config(spec: &str, num_tokens: i64) -> RunConfig {
         let args = ServerArgs {
             mode: Mode::Cpu,
             kvcache_shape_spec: Some(spec.into()),
             num_tokens,
-            ..ServerArgs::presets()
+            ..TABLE.presets()
         };
         RunConfig::resolve(&args, Machine::default()).unwrap()
     }

@@ -8,7 +8,7 @@ use super::device::Gpu;
 use super::memory::Layout;
 use super::plan::{Identity, Pass, Plan, Ranks, Request};
 use super::rpc::{Client, Generation, Key, Operation, RpcError};
-use super::transport::{self, Registration, Transfer, Transport, Worker};
+use super::transport::{self, Registration, Transfer, TransferResult, Transport, Worker};
 use crate::error::Error;
 use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing_time};
 use crate::sys::{limits, signal};
@@ -194,12 +194,12 @@ impl Session {
     }
 
     /// Stores the chunks `chunks.0..chunks.1` from all ranks that store, one after another.
-    pub fn store(&mut self, request: &Request, chunks: (usize, usize)) -> Result<Transfer, RpcError> {
+    pub fn store(&mut self, request: &Request, chunks: (usize, usize)) -> TransferResult {
         self.transfer(request, chunks, Pass::Cold, Direction::Store)
     }
 
     /// Retrieves leading chunks, which the last lookup hit, into all ranks, one after another.
-    pub fn retrieve(&mut self, request: &Request, chunks: usize, pass: Pass) -> Result<Transfer, RpcError> {
+    pub fn retrieve(&mut self, request: &Request, chunks: usize, pass: Pass) -> TransferResult {
         // A transfer releases its locks, in most cases also when it fails, and locks must not be freed twice.
         self.open.locked_hits = None;
         self.transfer(request, (0, chunks), pass, Direction::Retrieve)
@@ -211,7 +211,7 @@ impl Session {
         chunks: (usize, usize),
         pass: Pass,
         direction: Direction,
-    ) -> Result<Transfer, RpcError> {
+    ) -> TransferResult {
         let request_id = self.identity.request_id(request.sequence, pass);
         let key = self.identity.key(&self.plan, request, self.ranks, &request_id, chunks);
         let blocks = self.plan.blocks_of(request, chunks.0, chunks.1 - chunks.0);

@@ -1,6 +1,6 @@
 //! The flags of `engine` that LMCache does not have.
 
-use crate::cli::flag::{BEYOND, Flag, keep, on_off};
+use crate::cli::flag::{Flag, keep, on_off};
 use crate::cli::{Format, shared};
 use crate::engine::args::EngineArgs;
 use crate::python::number::float;
@@ -9,22 +9,16 @@ type Row = Flag<EngineArgs>;
 
 /// Flags about outputs and about counting lengths.
 pub(super) const RESULTS: &[Row] = &[
-    Flag {
-        spec: shared::format(&BEYOND),
-        set: |args, text| Format::from_text(text).map(|value| args.format = Some(value)),
-    },
+    shared::format_row(|args, text| Format::from_text(text).map(|value| args.format = Some(value))),
     Row::value("output", "PATH", |args, text| keep(&mut args.output, text)).help(
         "Write the report to this file as well",
         "It gets the form that `--format` names. The folder must exist. In LMCache `--output` is an \
          abbreviation of `--output-dir`.",
     ),
-    Flag {
-        spec: shared::save(&BEYOND),
-        set: |args, text| {
-            args.save.get_or_insert_default().push(text.to_owned());
-            Ok(())
-        },
-    },
+    shared::save_row(|args, text| {
+        args.save.get_or_insert_default().push(text.to_owned());
+        Ok(())
+    }),
     Row::value("requests-jsonl", "PATH", |args, text| {
         keep(&mut args.requests_jsonl, text)
     })

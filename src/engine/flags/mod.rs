@@ -86,11 +86,6 @@ impl Rows {
 }
 
 impl EngineArgs {
-    /// The defaults of all flags.
-    pub fn presets() -> EngineArgs {
-        TABLE.presets()
-    }
-
     /// Sets a flag by name from text, like the command line. `None` if there is no such flag.
     pub fn set(&mut self, long: &str, text: &str) -> Option<Result<(), String>> {
         let flag = FLAGS.iter().find(|flag| flag.spec.long == long)?;

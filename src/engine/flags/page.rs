@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::{FAULT, SIGNALS, TRUST};
+use crate::cli::shared::{EXIT_BUG, EXIT_SIGNALS, TRUST};
 
 pub fn page() -> Page {
     Page {
@@ -37,8 +37,8 @@ const NOTES: &[Note] = &[
                  the engine, the LMCache server or a file could not be used.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
-            FAULT,
-            SIGNALS,
+            EXIT_BUG,
+            EXIT_SIGNALS,
         ]),
     },
     Note {

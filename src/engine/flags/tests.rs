@@ -12,7 +12,7 @@ use crate::python::big_int::BigInt;
 #[test]
 fn an_empty_command_line_sets_nothing_and_the_defaults_are_the_references() {
     assert_eq!(typed(&[]), EngineArgs::default());
-    let args = EngineArgs::presets();
+    let args = TABLE.presets();
     assert_eq!(
         (args.kv_cache_volume, args.seed, args.output_dir),
         (Some(100.0), Some(BigInt::from(42)), Some(".".into()))
@@ -85,7 +85,7 @@ fn the_table_follows_the_common_rules() {
 /// Workloads read their flags by name; each name must be in the table.
 #[test]
 fn every_workload_can_be_run_with_its_defaults() {
-    let args = EngineArgs::presets();
+    let args = TABLE.presets();
     for workload in WORKLOADS {
         let checked = workload::check(workload, &args.workload_values, &Sizes::new(100.0, 6553));
         assert_eq!(checked.is_err(), workload.refusal().is_some(), "{}", workload.name);

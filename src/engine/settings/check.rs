@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn args(words: &[&str]) -> EngineArgs {
-        crate::engine::testing::given(words).or(EngineArgs::presets())
+        crate::engine::testing::given(words).or(TABLE.presets())
     }
 
     fn resolved(words: &[&str]) -> Result<EngineConfig, Error> {

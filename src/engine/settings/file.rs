@@ -224,7 +224,7 @@ pub fn render(args: &EngineArgs, items: &[Item]) -> String {
             fields.insert(item.key(), value);
         }
     }
-    let presets = EngineArgs::presets();
+    let presets = TABLE.presets();
     for key in added_keys() {
         if let Some(value) = args.value(&key)
             && presets.value(&key).as_ref() != Some(&value)

@@ -102,7 +102,7 @@ fn missing(args: &EngineArgs) -> Vec<&'static str> {
 
 /// Fills in the defaults, the model and the tokens per GB, and asks the servers for the last two.
 fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
-    let mut args = given.clone().or(EngineArgs::presets());
+    let mut args = given.clone().or(TABLE.presets());
     check_address("--engine-url", args.engine_url.as_deref())?;
     check_address("--lmcache-url", args.lmcache_url.as_deref())?;
     let base_url = base_url(args.engine_url.as_deref().unwrap_or_default());

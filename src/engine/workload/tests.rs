@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::*;
-use crate::engine::args::EngineArgs;
+use crate::engine::flags::TABLE;
 use crate::engine::testing::{given, golden};
 
 /// Settings of a recorded command line. The models TINY and WORDS stand for folders with tokenizers.
@@ -14,7 +14,7 @@ fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
         .iter()
         .map(|word| word.as_str().unwrap())
         .collect();
-    let args = given(&words).or(EngineArgs::presets());
+    let args = given(&words).or(TABLE.presets());
     let model = args.model.clone().unwrap();
     let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap();
     let config = EngineConfig::resolve(&args, model, tokens_per_gb).unwrap();

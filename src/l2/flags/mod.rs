@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::choices;
-use crate::cli::shared::{HasOutput, OutputArgs};
+use crate::cli::shared::OutputArgs;
 use crate::l2::adapter::{IoEngine, Operation};
 
 mod page;
@@ -48,32 +48,19 @@ pub struct L2Args {
     pub apply_serde: bool,
 }
 
-impl L2Args {
-    /// The arguments of a command line without flags.
-    pub fn presets() -> L2Args {
-        TABLE.presets()
-    }
-}
-
-impl HasOutput for L2Args {
-    fn output(&mut self) -> &mut OutputArgs {
-        &mut self.output
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::{Format, table_rules};
 
     fn typed(words: &[&str]) -> L2Args {
-        table_rules::typed(&TABLE, L2Args::presets(), words)
+        table_rules::typed(&TABLE, TABLE.presets(), words)
     }
 
     #[test]
     fn defaults_are_the_references() {
         let args = typed(&[]);
-        assert_eq!(args, L2Args::presets());
+        assert_eq!(args, TABLE.presets());
         assert_eq!(
             (args.num_keys, args.in_flight, args.data_size_kb, args.l1_align_bytes),
             (32, 1, 256, 1)

@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::{FAULT, SIGNALS, TRUST};
+use crate::cli::shared::{EXIT_BUG, EXIT_SIGNALS, TRUST};
 
 pub fn page() -> Page {
     Page {
@@ -53,8 +53,8 @@ const NOTES: &[Note] = &[
                 "2",
                 "The command line or the adapter spec is wrong; nothing was measured.",
             ),
-            FAULT,
-            SIGNALS,
+            EXIT_BUG,
+            EXIT_SIGNALS,
         ]),
     },
     Note {

@@ -122,11 +122,11 @@ const FLAGS: &[Row] = &[
         "Runs with the same flags use the same keys, so `--only load` finds what an earlier `--only store` \
          wrote.",
     ),
-    shared::format_row(),
-    shared::output_row(),
-    shared::quiet_row(),
+    shared::format_row(|args, text| args.output.set_format(text)),
+    shared::output_row(|args, text| keep(&mut args.output.report_path, text)),
+    shared::quiet_row(|args, text| on_off(text).map(|on| args.output.quiet = on)),
     Row::help_row(),
-    shared::save_row(),
+    shared::save_row(|args, text| args.output.add_save(text)),
     Row::switch("cold", |args, text| on_off(text).map(|on| args.cold = on))
         .group(&BEYOND)
         .help(

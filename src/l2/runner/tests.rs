@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::l2::adapter::{Capabilities, Completion, IoPath, Submit};
-use crate::l2::flags::L2Args;
+use crate::l2::flags::{L2Args, TABLE};
 use crate::l2::warning::Warning;
 use crate::sys::arena::Arena;
 
@@ -94,7 +94,7 @@ fn store(adapter: &mut dyn Adapter, in_flight: i64, timeout_s: f64) -> (PhaseSam
         warmup_rounds: 0,
         round_timeout_s: Some(timeout_s),
         only: Some(Operation::Store),
-        ..L2Args::presets()
+        ..TABLE.presets()
     };
     let config = RunConfig::resolve(&args, None).unwrap();
     let arena = Arena::new(config.buffer_bytes(), 1, false).unwrap();
@@ -248,7 +248,7 @@ fn answered(adapter: &mut Prompt, only: Operation, rounds: i64) -> PhaseSamples 
         probe: true,
         round_timeout_s: Some(0.001),
         only: Some(only),
-        ..L2Args::presets()
+        ..TABLE.presets()
     };
     let config = RunConfig::resolve(&args, None).unwrap();
     let arena = Arena::new(config.buffer_bytes(), 1, false).unwrap();

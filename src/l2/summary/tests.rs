@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::l2::adapter::IoPath;
-use crate::l2::flags::L2Args;
+use crate::l2::flags::{L2Args, TABLE};
 use crate::report::Renderer;
 use crate::report::json::ReferenceJson;
 
@@ -28,7 +28,7 @@ fn config(args: &Json) -> RunConfig {
         warmup_rounds: number(&args["warmup_rounds"]),
         lookup_max_hit_rate: args["lookup_max_hit_rate"].as_f64().expect("a rate"),
         only: args["only"].as_str().map(only),
-        ..L2Args::presets()
+        ..TABLE.presets()
     };
     RunConfig::resolve(&args, None).expect("the vectors are valid runs")
 }

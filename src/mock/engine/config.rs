@@ -6,7 +6,7 @@ use super::cache::CacheSizes;
 use super::fault::Faults;
 use super::schedule::Pace;
 use crate::error::Error;
-use crate::mock::engine::flags::MockEngineArgs;
+use crate::mock::engine::flags::{MockEngineArgs, TABLE};
 
 /// All settings of `mock engine`. `Config::default()` is a fast engine on a free port of the loopback interface.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config::from_args(&MockEngineArgs::presets()).expect("a test checks the defaults")
+        Config::from_args(&TABLE.presets()).expect("a test checks the defaults")
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn refused(change: fn(&mut MockEngineArgs)) -> String {
-        let mut args = MockEngineArgs::presets();
+        let mut args = TABLE.presets();
         change(&mut args);
         Config::from_args(&args).unwrap_err().to_string()
     }
@@ -175,7 +175,7 @@ mod tests {
         let args = MockEngineArgs {
             tokens_per_gb: Some(1000),
             hbm_gb: Some(1.5),
-            ..MockEngineArgs::presets()
+            ..TABLE.presets()
         };
         assert_eq!(Config::from_args(&args).unwrap().cache.hbm_tokens, 1500);
     }

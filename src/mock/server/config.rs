@@ -222,9 +222,10 @@ fn fault(text: &str) -> Result<Fault, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mock::server::flags::TABLE;
 
     fn resolved(change: impl FnOnce(&mut MockServerArgs)) -> Result<Config, String> {
-        let mut args = MockServerArgs::presets();
+        let mut args = TABLE.presets();
         change(&mut args);
         resolve(&args)
     }

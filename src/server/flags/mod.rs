@@ -1,7 +1,7 @@
 //! The typed flags of `server`; `config` checks them.
 
 use crate::choices;
-use crate::cli::shared::{HasOutput, OutputArgs};
+use crate::cli::shared::OutputArgs;
 
 mod page;
 mod table;
@@ -65,19 +65,6 @@ pub struct ServerArgs {
     pub seed: u64,
     pub connect_timeout_s: f64,
     pub rpc_timeout_s: f64,
-}
-
-impl ServerArgs {
-    /// The arguments of a command line without flags.
-    pub fn presets() -> ServerArgs {
-        TABLE.presets()
-    }
-}
-
-impl HasOutput for ServerArgs {
-    fn output(&mut self) -> &mut OutputArgs {
-        &mut self.output
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::FAULT;
+use crate::cli::shared::EXIT_BUG;
 
 pub fn page() -> Page {
     Page {
@@ -44,7 +44,7 @@ const NOTES: &[Note] = &[
                  be reached, or the report could not be written; stderr says which.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
-            FAULT,
+            EXIT_BUG,
             (
                 "129, 143",
                 "Ended by a closed terminal (SIGHUP) or by SIGTERM, after a report that is marked partial.",

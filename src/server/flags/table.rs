@@ -138,11 +138,11 @@ const FLAGS: &[Row] = &[
         "Pause after each cold and each warm pass, in seconds",
         "Not part of any latency.",
     ),
-    shared::format_row(),
-    shared::output_row(),
-    shared::quiet_row(),
+    shared::format_row(|args, text| args.output.set_format(text)),
+    shared::output_row(|args, text| keep(&mut args.output.report_path, text)),
+    shared::quiet_row(|args, text| on_off(text).map(|on| args.output.quiet = on)),
     Row::help_row(),
-    shared::save_row(),
+    shared::save_row(|args, text| args.output.add_save(text)),
     Row::negatable("salt", |args, text| on_off(text).map(|on| args.salt = on))
         .default("on")
         .group(&BEYOND)

@@ -4,13 +4,13 @@ use super::*;
 use crate::cli::{Format, table_rules};
 
 fn typed(words: &[&str]) -> ServerArgs {
-    table_rules::typed(&TABLE, ServerArgs::presets(), words)
+    table_rules::typed(&TABLE, TABLE.presets(), words)
 }
 
 #[test]
 fn defaults_are_the_references() {
     let args = typed(&[]);
-    assert_eq!(args, ServerArgs::presets());
+    assert_eq!(args, TABLE.presets());
     assert_eq!(
         (args.rpc_url.as_str(), args.url.as_str()),
         ("tcp://localhost:5555", "http://localhost:8080")

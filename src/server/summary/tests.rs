@@ -7,7 +7,7 @@ use crate::report::Renderer;
 use crate::report::json::ReferenceJson;
 use crate::report::terminal::Terminal;
 use crate::server::config::Machine;
-use crate::server::flags::{Mode, ServerArgs};
+use crate::server::flags::{Mode, ServerArgs, TABLE};
 use crate::server::transport::Transfer;
 
 const VECTORS: &str = include_str!("../../../tests/golden/server/report-vectors.json");
@@ -15,7 +15,7 @@ const VECTORS: &str = include_str!("../../../tests/golden/server/report-vectors.
 fn config() -> RunConfig {
     let args = ServerArgs {
         mode: Mode::Cpu,
-        ..ServerArgs::presets()
+        ..TABLE.presets()
     };
     RunConfig::resolve(&args, Machine::default()).unwrap()
 }

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Registration, Transfer, Transport, Worker, not_registered};
+use super::{Registration, Transfer, TransferResult, Transport, Worker, not_registered};
 use crate::cuda::CudaError;
 use crate::cuda::stream::Event;
 use crate::error::Error;
@@ -158,26 +158,14 @@ impl Transport for LmcacheDriven {
         }
     }
 
-    fn store(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        blocks: Blocks,
-    ) -> Result<Transfer, RpcError> {
+    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
         let ids = self.block_ids(blocks);
         let ordering = Ordering::before(&worker.tensors)?;
         let done = client.store(key, worker.instance_id, &ids, ordering.handle())?;
         transfer_result(client, worker, &done, blocks, ordering)
     }
 
-    fn retrieve(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        blocks: Blocks,
-    ) -> Result<Transfer, RpcError> {
+    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
         let ids = self.block_ids(blocks);
         let ordering = Ordering::before(&worker.tensors)?;
         let done = client.retrieve(key, worker.instance_id, &ids, ordering.handle(), 0)?;
@@ -282,7 +270,7 @@ fn transfer_result(
     done: &Transferred,
     blocks: Blocks,
     ordering: Ordering,
-) -> Result<Transfer, RpcError> {
+) -> TransferResult {
     let timing = client.timing();
     let gpu = ordering.after(&worker.tensors, &done.event)?;
     let ended = match gpu {

@@ -60,6 +60,9 @@ impl Transfer {
     }
 }
 
+/// The outcome of a request that stores or retrieves.
+pub type TransferResult = Result<Transfer, RpcError>;
+
 /// A transfer mode.
 pub trait Transport {
     /// A label for reports. With engine-driven transfers it is complete after the first registration.
@@ -72,22 +75,10 @@ pub trait Transport {
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error>;
 
     /// Stores the key's range from these blocks.
-    fn store(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        blocks: Blocks,
-    ) -> Result<Transfer, RpcError>;
+    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult;
 
     /// Retrieves the key's range, which a lookup has locked, into these blocks.
-    fn retrieve(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        blocks: Blocks,
-    ) -> Result<Transfer, RpcError>;
+    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult;
 
     /// Unregisters the worker, or fails if that would make the server publish slots that were not filled.
     fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError>;

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lmcache_bench::server::config::{Machine, RunConfig};
-use lmcache_bench::server::flags::{Mode, ServerArgs, TransferMode};
+use lmcache_bench::server::flags::{Mode, ServerArgs, TABLE, TransferMode};
 use lmcache_bench::server::plan::{Identity, Plan};
 use lmcache_bench::server::runner::{Event, Runner};
 use lmcache_bench::server::session::Session;
@@ -20,7 +20,7 @@ fn config(server: &MockServer, transfer_mode: TransferMode) -> RunConfig {
         kvcache_shape_spec: Some(SHAPE.into()),
         end: Some(2),
         interval: 0.0,
-        ..ServerArgs::presets()
+        ..TABLE.presets()
     };
     RunConfig::resolve(&args, Machine::default()).unwrap()
 }

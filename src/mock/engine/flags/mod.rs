@@ -45,10 +45,3 @@ pub struct MockEngineArgs {
     pub fault: String,
     pub fault_every: i64,
 }
-
-impl MockEngineArgs {
-    /// What a command line without flags means.
-    pub fn presets() -> MockEngineArgs {
-        TABLE.presets()
-    }
-}

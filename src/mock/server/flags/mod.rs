@@ -23,20 +23,13 @@ pub struct MockServerArgs {
     pub fault: Vec<String>,
 }
 
-impl MockServerArgs {
-    /// What a command line without flags means.
-    pub fn presets() -> MockServerArgs {
-        TABLE.presets()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn defaults_go_through_their_setters() {
-        let args = MockServerArgs::presets();
+        let args = TABLE.presets();
         assert_eq!((args.port, args.http_port, args.chunk_size), (5555, 8080, 256));
         assert_eq!(args.generation, "0.5.6");
     }

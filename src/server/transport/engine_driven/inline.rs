@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Range, Transfer};
+use super::{Range, Transfer, TransferResult};
 use crate::server::memory::{KvTensors, Run};
-use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
+use crate::server::rpc::{ChunkLayout, Client, Key};
 
 /// Sends the chunks. The time until the last byte is passed to the kernel counts as copying, the rest as waiting.
 pub fn store(
@@ -12,7 +12,7 @@ pub fn store(
     instance_id: u64,
     tensors: &KvTensors,
     (key, range, layout): (&Key, Range, &ChunkLayout),
-) -> Result<Transfer, RpcError> {
+) -> TransferResult {
     let accepted = client.commit_store_inline(key, instance_id, layout, &mut |chunk, visitor| {
         for run in tensors.layout.object_runs(range.blocks_of(chunk)) {
             tensors.mapping().visit(run.offset, run.bytes, visitor);
@@ -34,7 +34,7 @@ pub fn retrieve(
     instance_id: u64,
     tensors: &mut KvTensors,
     (key, range, layout): (&Key, Range, &ChunkLayout),
-) -> Result<Transfer, RpcError> {
+) -> TransferResult {
     let mut runs = Runs::default();
     let accepted = client.prepare_retrieve_inline(key, instance_id, layout, &mut |chunk, offset, piece| {
         if runs.chunk != Some(chunk) {

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use super::{Registration, Transfer, Transport, Worker, not_registered};
+use super::{Registration, Transfer, TransferResult, Transport, Worker, not_registered};
 use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu, Staging};
 use crate::server::memory::{Blocks, KvTensors, Layout};
@@ -147,13 +147,7 @@ impl Transport for EngineDriven {
         Ok(())
     }
 
-    fn store(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        blocks: Blocks,
-    ) -> Result<Transfer, RpcError> {
+    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         match &mut self.channel {
@@ -181,13 +175,7 @@ impl Transport for EngineDriven {
         }
     }
 
-    fn retrieve(
-        &mut self,
-        client: &mut Client,
-        worker: &mut Worker,
-        key: &Key,
-        blocks: Blocks,
-    ) -> Result<Transfer, RpcError> {
+    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         match &self.channel {
@@ -232,8 +220,8 @@ impl EngineDriven {
         client: &mut Client,
         key: &Key,
         range: Range,
-        mut part: impl FnMut(&mut EngineDriven, &mut Client, &Key, Range) -> Result<Transfer, RpcError>,
-    ) -> Result<Transfer, RpcError> {
+        mut part: impl FnMut(&mut EngineDriven, &mut Client, &Key, Range) -> TransferResult,
+    ) -> TransferResult {
         let chunk_bytes = self.chunk_layout(range.chunk_tokens, 1).chunk_bytes();
         let step = usize::try_from(INLINE_BYTES_MAX / chunk_bytes.max(1))
             .unwrap_or(1)

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Range, Transfer};
+use super::{Range, Transfer, TransferResult};
 use crate::cuda::CudaError;
 use crate::server::device::{DeviceTensors, Staging};
 use crate::server::memory::Run;
@@ -63,7 +63,7 @@ pub fn store(
     tensors: &DeviceTensors,
     staging: &mut Staging,
     (key, range, layout): (&Key, Range, &ChunkLayout),
-) -> Result<Transfer, RpcError> {
+) -> TransferResult {
     staging.begin()?;
     staging.fetch(tensors, 0, range.blocks_of(0))?;
     let mut fault: Option<CudaError> = None;
@@ -106,7 +106,7 @@ pub fn retrieve(
     tensors: &DeviceTensors,
     staging: &mut Staging,
     (key, range, layout): (&Key, Range, &ChunkLayout),
-) -> Result<Transfer, RpcError> {
+) -> TransferResult {
     staging.begin()?;
     let mut fault: Option<CudaError> = None;
     let mut current: Option<usize> = None;

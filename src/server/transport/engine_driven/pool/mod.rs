@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Range, Transfer, Worker, staged};
+use super::{Range, Transfer, TransferResult, Worker, staged};
 use crate::error::Error;
 use crate::server::device::Staging;
 use crate::server::memory::{Blocks, KvTensors, Run};
@@ -104,7 +104,7 @@ pub(super) fn retrieve(
     (key, range, layout): (&Key, Range, &ChunkLayout),
     pool: &Segment,
     staging: Option<&mut Staging>,
-) -> Result<Transfer, RpcError> {
+) -> TransferResult {
     let begun = Instant::now();
     let slots = client.prepare_retrieve(key, worker.instance_id)?;
     let copying = Instant::now();
