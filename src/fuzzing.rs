@@ -1,5 +1,5 @@
-//! Ways in for the targets of `fuzz/`, to readers that nobody else needs to reach from outside. Built only for fuzzing; it must
-//! never read anything itself.
+//! Public access for the targets of `fuzz/` to parsers that are private otherwise. Built only for fuzzing, and free of logic of
+//! its own.
 
 use std::io::{self, Read};
 use std::path::Path;

@@ -7,7 +7,7 @@ const VARIABLE: &str = "OPENAI_API_KEY";
 /// What the reference sends without a key.
 const NO_KEY: &str = "sk-dummy";
 
-/// Fewer characters of a key at the end of a text are taken for chance, and give nothing away.
+/// A shorter beginning of the key at the end of a text is not masked: it may be chance, and reveals nothing.
 const CUT_CHARS_MIN: usize = 5;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct ApiKey(String);
 
 impl ApiKey {
     pub fn from_environment() -> ApiKey {
-        // What is no text stays a key, so that its problem is told.
+        // A value that is not UTF-8 stays a key, so that `problem` reports it.
         let given = env::var_os(VARIABLE).unwrap_or_default();
         ApiKey::new(given.to_string_lossy().into_owned())
     }
@@ -28,7 +28,7 @@ impl ApiKey {
         ApiKey(key)
     }
 
-    /// Why no HTTP header can carry it, if none can: a sentence that tells where, and nothing of the key itself.
+    /// Why the key cannot be sent in an HTTP header, if so: a sentence with the position, without any part of the key.
     pub fn problem(&self) -> Option<String> {
         let is_sendable = |c: char| c == '\t' || (c.is_ascii() && !c.is_ascii_control());
         if self.0.trim_end_matches(['\r', '\n']).chars().all(is_sendable) {
@@ -49,7 +49,7 @@ impl ApiKey {
         ))
     }
 
-    /// What is sent as it is and probably not meant so.
+    /// A warning about a key that is sent unchanged but is probably a mistake.
     pub fn warning(&self) -> Option<String> {
         let what = if self
             .0
@@ -65,7 +65,7 @@ impl ApiKey {
         Some(format!("{VARIABLE} {what}; set it to the key alone"))
     }
 
-    /// What to do about a server that lets nobody in with this key.
+    /// Advice for a server that refuses this key.
     pub fn advice(&self) -> &'static str {
         if self.0 == NO_KEY {
             "the engine wants a key: set OPENAI_API_KEY"

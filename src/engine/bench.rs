@@ -45,7 +45,7 @@ use crate::url::without_password;
 
 /// Open files of this process besides its connections, at most.
 const OTHER_FILES: u64 = 64;
-/// Stands for "no limit" where a duration is needed.
+/// "No limit" as a duration.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
 /// Failure messages repeated on stderr.
 const SENTENCES_MAX: usize = 3;

@@ -27,7 +27,7 @@ pub struct EngineConfig {
     pub usage_per_event: bool,
     /// Whether the warmup requests are sent.
     pub warmup: bool,
-    /// Where the tokenizer is, if `--tokenizer` says so.
+    /// The path of `--tokenizer`.
     pub tokenizer: Option<PathBuf>,
     pub exact_lengths: bool,
     pub timeouts: Timeouts,

@@ -205,7 +205,7 @@ fn closing_quote(text: &str) -> Option<usize> {
     })
 }
 
-/// `[+-]digits[.digits][e[+-]digits]`, or what stands for no finite number.
+/// `[+-]digits[.digits][e[+-]digits]`, or the words for numbers that are not finite.
 fn number(word: &str) -> Option<f64> {
     let bare = word.strip_prefix(['+', '-']).unwrap_or(word);
     let named = ["inf", "infinity", "nan"]

@@ -47,7 +47,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Reads what stands behind `mock`.
+/// Parses the arguments after `mock`.
 pub fn parse(parser: &mut Parser) -> Result<Invocation, Error> {
     match TABLE.walk(parser, &mut ())? {
         // Too little to say for a short form.

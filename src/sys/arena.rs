@@ -160,7 +160,7 @@ impl Drop for Arena {
     }
 }
 
-/// Exclusive access to one part of an arena. Whoever owns the slot may access the bytes.
+/// Exclusive access to one part of an arena: owning the slot is the right to its bytes.
 pub struct Slot {
     arena: Arc<Arena>,
     offset: usize,

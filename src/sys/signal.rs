@@ -6,10 +6,10 @@ use std::io;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 use std::time::Duration;
 
-/// Stands for a panic of this program where a signal number is the reason for an early end.
+/// The value for a panic of this program where a signal number is the reason for an early end.
 pub const PANIC: i32 = libc::SIGABRT;
 
-/// Stands for a closed pipe on standard output or standard error.
+/// The value for a closed pipe on stdout or stderr.
 pub const READER_LEFT: i32 = libc::SIGPIPE;
 
 static RECEIVED: AtomicI32 = AtomicI32::new(0);

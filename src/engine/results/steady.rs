@@ -12,7 +12,7 @@ pub struct SteadyWindow {
     pub output_throughput: f64,
 }
 
-/// From the first to the last moment with at least 95 % of the highest concurrency. `None` if that is no time at all, or if
+/// From the first to the last moment with at least 95 % of the highest concurrency. `None` if these are the same, or if
 /// requests did not overlap.
 pub fn window(records: &[&Record]) -> Option<SteadyWindow> {
     let mut edges: Vec<(Stamp, i64)> = Vec::with_capacity(records.len() * 2);

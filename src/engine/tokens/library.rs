@@ -1,4 +1,4 @@
-//! The tokenizers library, made safe for files that nobody checked: its panics become errors, and a file whose rules multiply the
+//! The tokenizers library, made safe for untrusted files: its panics become errors, and a file whose rules multiply the
 //! length of a text is refused before they run, because running out of memory ends the process.
 
 use std::collections::HashMap;

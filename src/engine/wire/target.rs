@@ -1,5 +1,5 @@
-//! Where requests go: the address, looked up once, and the headers. The key is in here and never comes out again, neither
-//! printed nor in a message.
+//! The destination of requests: the address, looked up once, and the headers. They hold the API key, so the type has no
+//! accessor for them and its `Debug` leaves them out.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -41,7 +41,7 @@ impl<Job: Send + 'static, Done: Send + 'static> Pool<Job, Done> {
             let mut work = worker();
             let run = move || {
                 for mut job in inbox {
-                    // Also a job whose work panicked comes back, so that nobody waits for it.
+                    // Also a job whose work panicked comes back, so that no task waits for it.
                     panic::caught(|| work(&mut job));
                     if collect(job).is_some_and(|done| outbox.send(done).is_err()) {
                         return;

@@ -106,8 +106,8 @@ impl SharedTask {
     }
 }
 
-/// Settles the jobs of `next`, which waits for one at most as long as it is told, until a task is complete or `timeout` is
-/// over.
+/// Settles jobs until a task is complete or `timeout` has passed. `next` returns a finished job and waits for it at most as long
+/// as its argument says.
 pub fn wait<A, Job>(
     adapter: &mut A,
     timeout: Duration,

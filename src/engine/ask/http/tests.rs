@@ -26,7 +26,7 @@ fn asked(answer: Vec<u8>) -> Result<Value, String> {
     answer.map_err(|cause| cause.to_string())
 }
 
-/// Nobody accepts; the kernel completes the connection by itself.
+/// The connection is not accepted, but the kernel completes it.
 #[test]
 fn a_server_that_never_answers_costs_a_question_its_limit() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -190,7 +190,7 @@ impl Link {
             at: Instant::now() + END_TIMEOUT,
             on_signal: OnSignal::Grace(CLOSE_GRACE),
         };
-        // Replies of tasks that nobody waits for may come first.
+        // Replies of abandoned tasks may come first.
         while let Some(reply) = self.receive_by(limits)? {
             if reply == Reply::Closed {
                 self.wait_for_end();

@@ -84,7 +84,7 @@ fn create(layout: &Layout, bytes: u64, number: usize) -> Result<(PathBuf, Arc<Fi
         .mode(0o600);
     let file = options.open(&path).map_err(refused)?;
     if let Err(error) = files::allocate(&file, bytes) {
-        // The reason to report is why there is no space; the empty file goes if it can.
+        // The lack of space is reported, not a failure to remove the empty file.
         let _ = std::fs::remove_file(&path);
         return Err(refused(error));
     }

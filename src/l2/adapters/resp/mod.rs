@@ -76,8 +76,8 @@ impl AdapterConfig for RespConfig {
     }
 }
 
-/// The warning about a user name without a password, with which nobody is authenticated, as in LMCache. A password alone is the
-/// default user's.
+/// The warning about a user name without a password: no login is sent then, as in LMCache. A password alone is that of the default
+/// user.
 pub fn half_credentials(given: &str, missing: &str, username: &str, password: &Secret) -> Option<Warning> {
     let half = !username.is_empty() && password.is_empty();
     half.then(|| {

@@ -304,7 +304,7 @@ fn connect(setup: &Setup, node: &Arc<Address>) -> Result<Connection, String> {
     let mut connection = Connection::open(node, &setup.connect).map_err(refused)?;
     let (username, password) = (setup.username.as_bytes(), setup.password.expose().as_bytes());
     let database = setup.database.map(|database| database.to_string());
-    // As LMCache: without a password nobody is authenticated, whatever the user name.
+    // As in LMCache: no login without a password, even with a user name.
     if !password.is_empty() {
         let reply = if username.is_empty() {
             connection.ask(&[b"AUTH", password])

@@ -41,7 +41,7 @@ pub fn start(
                 let (operation, created) = (job.task.operation, job.task.created);
                 let outcome = match &mut session {
                     Some(session) if !cancelled.load(Ordering::Relaxed) => {
-                        // Also keys whose work panicked come back, so that nobody waits for them.
+                        // Also keys whose work panicked come back, so that no task waits for them.
                         match panic::caught(|| session.run(operation, items, created)) {
                             Some(()) => continue,
                             None => Outcome::Failed("this program has a fault, which it named".to_owned()),

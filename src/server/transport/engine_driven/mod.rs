@@ -30,7 +30,7 @@ pub struct EngineDriven {
     staging: Option<Staging>,
 }
 
-/// How chunks are transferred. The reply to a registration tells.
+/// How chunks are transferred; known from the reply to the first registration.
 enum Channel {
     Unknown,
     Pool(Segment),
