@@ -1,9 +1,8 @@
 //! The `engine` benchmark; `bench` runs it from start to end.
 //!
-//! From the ground up: `api_key`, `trust`, `failure`, `timestamp`, `args`, `row`, `config`, `ask`, `tokens`, `workload`,
-//! `flags`, `settings`, `stream`, `samples`, `wire`, `run`, `results`, `report`, `bench`. Each may use those before it and
-//! none after it, which tests/cases/tidy.rs checks.
+//! docs/architecture.md lists the modules, lowest first; each uses only those before it, which tests/cases/tidy.rs checks.
 
+use self::flags::{EngineArgs, TABLE, page};
 use crate::cli::command::{Command, invocation};
 
 pub mod api_key;
@@ -25,8 +24,6 @@ pub mod timestamp;
 pub mod tokens;
 pub mod wire;
 pub mod workload;
-
-use self::flags::{EngineArgs, TABLE, page};
 
 pub const COMMAND: Command = Command {
     word: "engine",

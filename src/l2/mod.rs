@@ -1,5 +1,6 @@
 //! Benchmark of an L2 storage adapter: storing, looking up and loading KV objects in rounds.
 
+use self::flags::{TABLE, page};
 use crate::cli::command::{Command, invocation};
 
 pub mod adapter;
@@ -20,8 +21,6 @@ pub mod stamp;
 pub mod summary;
 pub mod verify;
 pub mod warning;
-
-use self::flags::{TABLE, page};
 
 pub const COMMAND: Command = Command {
     word: "l2",

@@ -1,5 +1,6 @@
 //! The `server` command: checks and measures a multiprocess cache server. `bench` runs it from start to end.
 
+use self::flags::{TABLE, page};
 use crate::cli::command::{Command, invocation};
 
 pub mod bench;
@@ -21,8 +22,6 @@ pub mod summary;
 pub mod tensors;
 pub mod transport;
 pub mod warning;
-
-use self::flags::{TABLE, page};
 
 pub const COMMAND: Command = Command {
     word: "server",
