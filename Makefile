@@ -40,7 +40,7 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
-## interop: checks against the real LMCache and servers, installed once outside the checkout (about 14 GiB); MUST_RUN=0 skips what cannot be installed
+## interop: checks against the real LMCache and servers (14 GiB, installed once)
 interop:
 	scripts/interop.sh
 

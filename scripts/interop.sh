@@ -6,7 +6,8 @@
 #
 # Each part is a script that is run with a scratch directory as its argument and ends with a line "N passed, N failed[, N skipped]".
 # LMCACHE_BENCH_BIN names another binary to check. TMPDIR must lie on a file system that takes O_DIRECT.
-# A peer that cannot be installed is a failure. With MUST_RUN=0 the checks that need it are skipped.
+# A missing peer is a failure, except those of NOT_ALWAYS_THERE in scripts/lib/peers.py. With MUST_RUN=0 the checks of every missing
+# peer are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

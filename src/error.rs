@@ -1,5 +1,5 @@
-//! Errors, by who can fix them. Each holds a complete message: what failed, why, and what to do. `main` prints it and sets the exit
-//! code.
+//! Errors, by who can fix them. Each holds a complete message: what failed, why, and what to do. `run::shell` prints it and sets
+//! the exit code.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! How a run that produced a report ended. `main` turns it into the exit code.
+//! How a run that produced a report ended. `run::shell` turns it into the exit code.
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Status {

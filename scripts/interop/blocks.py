@@ -1,7 +1,7 @@
 """The adapters on files and devices beside LMCache's own: what one wrote the other reads, and images are the same to the byte.
 
-LMCache's raw_block needs a Rust extension that its wheel does not have: scripts/peers/peers.sh raw-block builds it. Without it a
-stand-in makes its system calls (stand_in/), everything else is the real code.
+LMCache's raw_block needs a Rust extension that its wheel does not have: scripts/peers/peers.sh raw-block builds it. With MUST_RUN=0 and
+without the extension a stand-in makes its system calls (stand_in/); everything else is the real code.
 """
 
 import contextlib

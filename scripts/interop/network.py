@@ -225,7 +225,12 @@ def s3_moto(installed: pathlib.Path, scratch: pathlib.Path) -> str:
 
 
 def main() -> int:
-    redis, s3 = peer("valkey"), pathlib.Path(peer("s3"))
+    def redis():
+        return peer("valkey")
+
+    def s3():
+        return pathlib.Path(peer("s3"))
+
     all_checks = [
         ("resp, both ways", resp_plain, redis),
         ("resp, password, both ways", resp_password, redis),

@@ -1,6 +1,7 @@
 """LMCache's adapters for NIXL, Mooncake, Bigtable and Hugging Face buckets, and its raw_block with its real extension, through our
 bridge: round trips, and exchange with the native adapters that keep the same files. Run by scripts/interop.sh with the LMCache
-environment's Python. What cannot be installed here is skipped with the reason."""
+environment's Python. A missing peer is a failure with MUST_RUN=1, else a skip; nixl-native and bigtable are always a
+skip."""
 
 import contextlib
 import json

@@ -17,6 +17,7 @@ import uuid
 from lib import lmcache, native
 from lib.checks import Tally
 from lib.lmcache import INSTALLED, RELEASES, CacheServer
+from lib.peers import Skip
 
 DTYPES = "float16 bfloat16 float32 uint8 int8".split()
 GENERATIONS = {"0.5.0": "0.5.0-0.5.2", "0.5.1": "0.5.0-0.5.2", "0.5.2": "0.5.0-0.5.2", "0.5.3": "0.5.3-0.5.4",
@@ -212,7 +213,11 @@ def main():
     scratch = pathlib.Path(sys.argv[1])
     for release in os.environ.get("SERVER_RELEASES", "").split() or RELEASES:
         name = f"interop-{uuid.uuid4().hex[:12]}"
-        servers = [CacheServer(scratch, chunk, "--shm-name", shm, release=release).launch() for chunk, shm in ((16, ""), (256, name))]
+        try:
+            servers = [CacheServer(scratch, chunk, "--shm-name", shm, release=release).launch() for chunk, shm in ((16, ""), (256, name))]
+        except Skip as reason:
+            tally.add("skip", f"release {release}: {reason}")
+            continue
         try:
             inline_server(servers[0].start())
             shared_memory_server(servers[1].start())

@@ -1,6 +1,6 @@
 """Runs named checks one after the other and prints the result of each: shared by the interop parts. Standard library only.
 
-A check is called with an argument and a fresh directory. It returns a sentence, or raises: Skip for what is missing here, anything
+A check is called with an argument, or with what the argument returns if it is a function, and a fresh directory. It returns a sentence, or raises: Skip for what is missing here, anything
 else is a failure. The last line printed is "N passed, N failed, N skipped", which scripts/interop.sh reads.
 """
 
@@ -60,7 +60,7 @@ class Tally:
         log = scratch / "log"
         try:
             with captured(log):
-                proof = check(argument, scratch)
+                proof = check(argument() if callable(argument) else argument, scratch)
             self.add("pass", f"{name}: {proof}")
         except Skip as reason:
             self.add("skip", f"{name}: {reason}")

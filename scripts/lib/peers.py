@@ -11,6 +11,12 @@ from lib.native import SCRIPTS
 NOT_ALWAYS_THERE = ("nixl-native", "bigtable")
 
 
+def peers_folder() -> pathlib.Path:
+    """Where peers.sh installs, by its rule."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(os.environ.get("LMCACHE_BENCH_PEERS") or f"{cache}/lmcache-bench/peers").expanduser()
+
+
 class Skip(Exception):
     """What is missing here for a check."""
 

@@ -158,7 +158,7 @@ impl FlagSpec {
     /// The default as the help shows it; `None` for switches, which are off.
     pub fn default_text(&self) -> Option<String> {
         match (self.kind, self.preset) {
-            (Kind::Help | Kind::Switch, _) | (_, Preset::Unset("")) => None,
+            (Kind::Help | Kind::Switch, _) | (_, Preset::Unset("") | Preset::Text("")) => None,
             (Kind::Negatable, Preset::Text("on")) => Some(format!("`--{}`", self.long)),
             (Kind::Negatable, Preset::Text(_)) => Some(format!("`--no-{}`", self.long)),
             (_, Preset::Text(text)) => Some(format!("`{text}`")),

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::number::{float, int};
 
-/// The name of a workload, out of the list in `workload`.
+/// The name of a workload in the list of `workload`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkloadName(pub &'static str);
 

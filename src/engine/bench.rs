@@ -56,13 +56,15 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     if let Some(problem) = key.problem() {
         return Err(Error::Usage(problem));
     }
+    run::output::check_saves(args.save.iter().flatten())?;
     let to_stderr = args.format == Some(Format::Json);
     let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
     let Outcome::Run { config, notes } = resolved else {
         return Ok(Status::Done);
     };
-    let output = Output::check(&config.output.shared)?;
+    // The folder of --output-dir first, because the other files may be in it.
     let (files, folder_problem) = Outputs::check(&config.output)?;
+    let output = Output::check(&config.output.shared)?;
     let target = Target::new(&config.base_url(), &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
     let mut workload = workload::create(&config, &tokenizer)?;

@@ -4,7 +4,7 @@
 use httparse::{EMPTY_HEADER, Error, Status};
 
 /// Headers of one request.
-const HEADERS_MAX: usize = 64;
+pub const HEADERS_MAX: usize = 256;
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,9 @@
-//! Which certificate authorities an https or TLS server is verified against, by OpenSSL's rule: those of `SSL_CERT_FILE` and
-//! of the folders in `SSL_CERT_DIR` where one of them is set, else Mozilla's list, which is compiled in. Certificates are
-//! always verified.
+//! The certificate authorities that https and TLS servers are verified against: those in the file `SSL_CERT_FILE` and in the
+//! files of the folders `SSL_CERT_DIR` if one of these variables is set, else Mozilla's list, which is compiled in. Certificates
+//! are always verified.
 
-use std::env;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{env, fmt, fs};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -39,10 +38,13 @@ impl Authorities {
             named = Some(from_file(Path::new(&path))?);
         }
         if let Some(folders) = set(FOLDERS) {
+            let found = from_folders(env::split_paths(&folders))?;
             let named: &mut Vec<_> = named.get_or_insert_default();
-            for folder in env::split_paths(&folders).filter(|folder| !folder.as_os_str().is_empty()) {
-                named.extend(from_folder(&folder)?);
+            if named.is_empty() && found.is_empty() {
+                let folders = folders.display();
+                return Err(refused_folder(&folders, "no file in it has a PEM certificate"));
             }
+            named.extend(found);
         }
         Ok(named.map_or(Authorities::Public, Authorities::Named))
     }
@@ -94,42 +96,42 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     })
 }
 
-/// As in OpenSSL, files that hold no certificate are passed over.
-fn from_folder(folder: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let refused = |why: String| {
-        format!(
-            "{FOLDERS} {} cannot be used: {why}; name a folder of PEM files there, or unset it",
-            folder.display()
-        )
-    };
-    let entries = fs::read_dir(folder).map_err(|error| refused(error.to_string()))?;
-    let paths = entries
-        .take(FOLDER_FILES_MAX)
-        .filter_map(|entry| Some(entry.ok()?.path()));
+fn refused_folder(folder: &dyn fmt::Display, why: &str) -> String {
+    format!("{FOLDERS} {folder} cannot be used: {why}; name a folder of PEM files there, or unset it")
+}
+
+/// Each authority once. Folders that are missing and files without a certificate are skipped: the variable is often a list for
+/// several distributions.
+fn from_folders(folders: impl Iterator<Item = PathBuf>) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut found: Vec<CertificateDer<'static>> = Vec::new();
-    let mut bytes = 0;
-    for text in paths.filter(|path| path.is_file()).filter_map(|path| read(&path).ok()) {
-        bytes += text.len();
-        if bytes > FOLDER_BYTES_MAX {
-            return Err(refused("its files are larger than 16 MiB".into()));
-        }
-        for certificate in certificates(&text).unwrap_or_default() {
-            if !found.contains(&certificate) {
-                found.push(certificate);
+    for folder in folders {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let (mut files, mut bytes) = (0, 0);
+        for text in paths.filter(|path| path.is_file()).filter_map(|path| read(&path).ok()) {
+            (files, bytes) = (files + 1, bytes + text.len());
+            if files > FOLDER_FILES_MAX || bytes > FOLDER_BYTES_MAX {
+                let why = format!(
+                    "it has more than {FOLDER_FILES_MAX} files or {} MiB",
+                    FOLDER_BYTES_MAX >> 20
+                );
+                return Err(refused_folder(&folder.display(), &why));
+            }
+            for certificate in certificates(&text).unwrap_or_default() {
+                if !found.contains(&certificate) {
+                    found.push(certificate);
+                }
             }
         }
     }
-    match found.is_empty() {
-        true => Err(refused("it holds no PEM certificate".into())),
-        false => Ok(found),
-    }
+    Ok(found)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     whole_file::read(path, FILE_BYTES_MAX).map_err(|error| error.to_string())
 }
 
-/// Those of a bundle: blocks that are broken or no certificate are passed over, as in OpenSSL, but one must be usable.
+/// The certificates of a bundle. Broken blocks and other PEM blocks are skipped, but one certificate must be usable.
 fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(text).flatten().collect();
     if RootCertStore::empty()
@@ -185,18 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gives_each_authority_once_and_passes_over_the_rest() {
-        let found = from_folder(Path::new(&golden(""))).unwrap();
+    fn folders_give_each_authority_once_and_skip_the_rest() {
+        let folders = ["none", "", "../engine/hostile", ""].map(|name| PathBuf::from(golden(name)));
+        let found = from_folders(folders.into_iter()).unwrap();
         let alone = from_file(Path::new(&golden("authority.pem"))).unwrap();
         assert!(found.contains(&alone[0]));
         assert!(found.iter().enumerate().all(|(at, one)| !found[at + 1..].contains(one)));
-        for (folder, why) in [
-            ("none", "No such file"),
-            ("../engine/hostile", "holds no PEM certificate"),
-        ] {
-            let text = from_folder(Path::new(&golden(folder))).unwrap_err();
-            assert!(text.starts_with("SSL_CERT_DIR /") && text.contains(why), "{text}");
-        }
     }
 
     #[test]
@@ -209,10 +205,10 @@ mod tests {
                 let file = fs::File::create(folder.join(format!("{n}"))).unwrap();
                 file.set_len(FILE_BYTES_MAX).unwrap();
             }
-            from_folder(&folder)
+            from_folders(std::iter::once(folder.clone()))
         };
         assert_eq!(fill(15).unwrap().len(), 1);
-        assert!(fill(16).unwrap_err().contains("larger than 16 MiB"));
+        assert!(fill(16).unwrap_err().contains("more than 2000 files or 16 MiB"));
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -4,11 +4,11 @@
 //! To add an adapter: write one file in `adapters/` that implements [`Adapter`], and add its row in `adapters/mod.rs`
 //! (see docs/adapters.md).
 
-use crate::choices;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::choices;
 use crate::l2::keys::ObjectKey;
 use crate::l2::warning::Warning;
 use crate::result::model::Section;

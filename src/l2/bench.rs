@@ -19,7 +19,8 @@ use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
-use crate::sys::{counters, panic, signal};
+use crate::sys::storage::Storage;
+use crate::sys::{counters, ending, panic, signal};
 
 /// Runs `l2`. `started` is the start of the process.
 pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
@@ -35,7 +36,8 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let mut adapter = setup::create_adapter(&parsed.first, &config, &slots, bridge.as_ref(), encryption)?;
     let mut warnings = parsed.warnings;
     if encryption.is_some() {
-        warnings.retain(|warning| !matches!(warning, Warning::Spec(SpecWarning::FieldWithoutEffect { field, .. }) if field == "serde"));
+        let is_about_serde = |warning: &Warning| matches!(warning, Warning::Spec(SpecWarning::FieldWithoutEffect { field, .. }) if field == "serde");
+        warnings.retain(|warning| !is_about_serde(warning));
     }
     let (class_name, keeps_data) = (adapter.capabilities().class_name, adapter.capabilities().keeps_data);
     progress.line(&format!("[Init] Adapter created successfully ({class_name})."));
@@ -53,7 +55,10 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     if config.verify && !config.runs(Operation::Load) {
         warnings.push(Warning::NothingToVerify);
     }
-    let meter = DeviceMeter::new(adapter.capabilities().storage_path.as_deref(), adapter.helper_pid());
+    let storage_path = adapter.capabilities().storage_path.clone();
+    let meter = DeviceMeter::new(storage_path.as_deref(), adapter.helper_pid());
+    // Read before the run: a file system that stops responding must not keep the report back.
+    let storage = storage_path.as_deref().map(Storage::behind).unwrap_or_default();
     let mut run = phases(&config, adapter.as_mut(), &meter, started, &mut slots, &mut progress);
     warnings.extend(adapter.take_warnings());
     // Read once: a later signal does not make the report partial.
@@ -63,11 +68,8 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         config: &config,
         adapter_json: &parsed.first.shown,
         knows_device: meter.knows_device(),
-        storage_path: adapter
-            .capabilities()
-            .storage_path
-            .as_ref()
-            .map(|path| path.display().to_string()),
+        storage_path: storage_path.map(|path| path.display().to_string()),
+        storage,
         interrupted: interrupted.map(signal::name),
         adapter_sections: adapter.sections(),
         adapter_class: class_name,
@@ -75,6 +77,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     };
     let mut result = summary::result(&facts, &run.phases, warnings);
     if output.saves_result() {
+        let _saving = ending::saving();
         result.samples = samples(&run.phases);
     }
     let unwritten = output.write(&result);

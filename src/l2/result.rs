@@ -1,7 +1,5 @@
 //! The settings, target, rounds and histograms of the result file, from the samples.
 
-use std::path::Path;
-
 use serde_json::{Map, Value as Json, json};
 
 use super::config::RunConfig;
@@ -9,7 +7,6 @@ use super::samples::PhaseSamples;
 use super::summary::RunFacts;
 use crate::result::samples::{Samples, Table};
 use crate::stats::histogram::LatencyHistogram;
-use crate::sys::storage::Storage;
 use crate::units::duration_ns;
 
 /// Settings by flag name. Passwords and keys in the adapter JSON are masked.
@@ -51,12 +48,11 @@ pub fn target(facts: &RunFacts<'_>) -> Map<String, Json> {
     let mut target = Map::new();
     target.insert("adapter".into(), facts.adapter_class.into());
     if let Some(path) = &facts.storage_path {
-        let storage = Storage::behind(Path::new(path));
         let known = [
             ("path", Some(path.clone())),
-            ("file_system", storage.file_system),
-            ("device", storage.device),
-            ("device_model", storage.model),
+            ("file_system", facts.storage.file_system.clone()),
+            ("device", facts.storage.device.clone()),
+            ("device_model", facts.storage.model.clone()),
         ];
         let known = known
             .into_iter()

@@ -92,4 +92,17 @@ mod tests {
                     l,r,p50,0.1,us\r\nl,r,max,,us\r\nwarnings,,c,t,\r\n";
         assert_eq!(String::from_utf8(Csv.render(&result)).unwrap(), want);
     }
+
+    #[test]
+    fn fields_are_quoted_only_where_necessary() {
+        for (text, want) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("two\nlines", "\"two\nlines\""),
+            ("", ""),
+        ] {
+            assert_eq!(field(text), want);
+        }
+    }
 }

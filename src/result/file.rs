@@ -10,10 +10,12 @@ use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_json::Deserializer;
 use serde_json::error::Category;
 
+use super::model::{Body, Section, Value};
 use super::read::Whole;
 use super::weigh::Weigh;
 use super::{KIND, RunResult, SCHEMA};
 use crate::error::{Error, shortened};
+use crate::python::quote::quoted;
 use crate::sys::whole_file;
 
 /// The result of 400,000 requests has about 50 MiB.
@@ -22,9 +24,17 @@ pub const FILE_BYTES_MAX: u64 = 96 << 20;
 pub const COMMANDS: [&str; 3] = ["engine", "server", "l2"];
 /// Characters of the cause in an error message.
 const REASON_CHARS_MAX: usize = 300;
-/// The memory limit for reading a result: `COST_PER_BYTE` for each byte of its text plus `COST_BESIDE`, in bytes.
-const COST_PER_BYTE: usize = 8;
+/// The memory limit for reading a result, in bytes: `COST_PER_BYTE` for each byte of its text plus `COST_BESIDE`, at most
+/// `COST_MAX`. Narrow rows take about 12 times their text.
+const COST_PER_BYTE: usize = 20;
 const COST_BESIDE: usize = 768 << 10;
+const COST_MAX: usize = 512 << 20;
+/// Upper estimate of the text of a section's table in any output form, in bytes.
+const TABLE_BYTES_MAX: usize = 64 << 20;
+/// Characters of a number in a report, at most.
+const NUMBER_CHARS_MAX: usize = 600;
+/// Characters of a name that a message quotes.
+const NAME_CHARS_MAX: usize = 64;
 const HOW_TO_SAVE: &str = "give a file that --save result=PATH wrote";
 
 /// The result as one line of JSON.
@@ -48,26 +58,31 @@ pub fn load(path: &Path, command: Option<&str>) -> Result<RunResult, Error> {
 
 /// Parses the text of a result file. The error is a sentence without the file's name.
 pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
-    let budget = bytes.len().saturating_mul(COST_PER_BYTE).saturating_add(COST_BESIDE);
+    let budget = bytes
+        .len()
+        .saturating_mul(COST_PER_BYTE)
+        .saturating_add(COST_BESIDE)
+        .min(COST_MAX);
     let mut reader = Deserializer::from_slice(bytes);
     let weighed = Weigh(&Cell::new(budget)).deserialize(&mut reader);
     weighed
         .and_then(|()| reader.end())
         .map_err(|cause| not_json(bytes, &cause))?;
     let damaged = |cause: String| format!("it is damaged: {cause}; {HOW_TO_SAVE}");
-    // Nothing but these members until it is known to be a result: a list of JSON is none of them.
+    // Reads only the members that identify the file. Any other JSON gives an empty head.
     let head: Head = serde_json::from_slice(bytes).unwrap_or_default();
     head.check()?;
     let found = head.command.unwrap_or_default();
+    let name = shown(&found);
     match command {
         Some(wanted) if found != wanted => {
             return Err(format!(
-                "it holds a result of '{found}', not of '{wanted}'; compare like with like"
+                "it holds a result of {name}, not of '{wanted}'; compare like with like"
             ));
         }
         None if !COMMANDS.contains(&found.as_str()) => {
             return Err(format!(
-                "it holds a result of the command '{found}', which this version does not know"
+                "it holds a result of the command {name}, which this version does not know"
             ));
         }
         _ => {}
@@ -77,13 +92,59 @@ pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
     for (name, table) in &result.samples.tables {
         let columns = table.columns.len();
         if let Some(row) = table.rows.iter().find(|row| row.len() != columns) {
-            let cells = row.len();
-            return Err(format!(
-                "it is damaged: a row of the table '{name}' has {cells} cells below {columns} columns; {HOW_TO_SAVE}"
-            ));
+            let (name, cells) = (shown(name), row.len());
+            return Err(damaged(format!(
+                "a row of the table {name} has {cells} cells below {columns} columns"
+            )));
         }
     }
+    result.sections.iter().try_for_each(check_table).map_err(damaged)?;
     Ok(result)
+}
+
+/// A name from the file, for a message.
+fn shown(name: &str) -> String {
+    quoted(&shortened(name, NAME_CHARS_MAX))
+}
+
+/// Refuses a table whose rows do not fit its columns, or that a small file makes too large to print: each row has every column,
+/// as wide as its widest cell, and CSV repeats the names of row and column for each cell.
+fn check_table(section: &Section) -> Result<(), String> {
+    let Body::Table { columns, rows } = &section.body else {
+        return Ok(());
+    };
+    let name = shown(&section.key);
+    if let Some(row) = rows.iter().find(|row| row.cells.len() > columns.len()) {
+        let (cells, columns) = (row.cells.len(), columns.len());
+        return Err(format!(
+            "a row of section {name} has {cells} cells below {columns} columns"
+        ));
+    }
+    let mut widths: Vec<usize> = columns
+        .iter()
+        .map(|column| column.key.len() + column.label.len())
+        .collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(&row.cells) {
+            *width = (*width).max(match cell {
+                Value::Text { text } => text.len(),
+                _ => NUMBER_CHARS_MAX,
+            });
+        }
+    }
+    let names = rows
+        .iter()
+        .map(|row| row.key.len() + row.label.len())
+        .max()
+        .unwrap_or(0);
+    let line = widths
+        .iter()
+        .map(|width| width + names + section.key.len())
+        .fold(0_usize, usize::saturating_add);
+    match line.saturating_mul(rows.len()) > TABLE_BYTES_MAX {
+        true => Err(format!("section {name} has {} rows, too wide to print", rows.len())),
+        false => Ok(()),
+    }
 }
 
 fn not_json(bytes: &[u8], cause: &serde_json::Error) -> String {
@@ -102,7 +163,7 @@ fn not_json(bytes: &[u8], cause: &serde_json::Error) -> String {
         .nth(cause.line().saturating_sub(1))
         .unwrap_or_default();
     let at = &line[cause.column().saturating_sub(1).min(line.len())..];
-    let word = ["NaN", "Infinity", "-Infinity"]
+    let word = ["NaN", "Infinity"]
         .into_iter()
         .find(|word| at.starts_with(word.as_bytes()));
     match word {
@@ -186,6 +247,45 @@ mod tests {
         let text = text(&result);
         let again = parse(text.as_bytes(), Some("engine")).unwrap();
         assert_eq!(super::text(&again), text);
+    }
+
+    /// The rows that take the most memory for their text.
+    #[test]
+    fn narrow_rows_read_back() {
+        let mut result = RunResult::new("l2", "T", Instant::now());
+        let mut rounds = Table::new(&["operation", "round", "ns", "keys", "bytes", "a", "b"].map(|name| (name, None)));
+        for round in 0_u64..100_000 {
+            let counts = [round, 34_567, 1, 0].map(Cell::from);
+            let absent = [None::<u64>.into(), None::<u64>.into()];
+            rounds.push([Cell::from("lookup")].into_iter().chain(counts).chain(absent).collect());
+        }
+        result.samples.tables.insert("rounds".into(), rounds);
+        let text = text(&result);
+        let again = parse(text.as_bytes(), Some("l2")).unwrap();
+        assert_eq!(super::text(&again), text);
+    }
+
+    /// A result with one table in its sections.
+    fn with_table(columns: usize, rows: &str) -> String {
+        let column = r#"{"key":"c","label":"C"}"#;
+        let columns = vec![column; columns].join(",");
+        let table = format!(r#"{{"key":"k","label":"L","columns":[{columns}],"rows":[{rows}]}}"#);
+        text(&RunResult::new("l2", "T", Instant::now()))
+            .replace(r#""sections":[]"#, &format!(r#""sections":[{table}]"#))
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_printed_is_refused() {
+        let row = |cells: &str| format!(r#"{{"key":"r","label":"R","cells":[{cells}]}}"#);
+        assert!(parse(with_table(1, &row(r#"{"count":1}"#)).as_bytes(), None).is_ok());
+        let why = parse(with_table(1, &row(r#"{"count":1},{"count":2}"#)).as_bytes(), None).unwrap_err();
+        assert!(
+            why.contains("a row of section 'k' has 2 cells below 1 columns"),
+            "{why}"
+        );
+        let rows = vec![row(""); 20_000].join(",");
+        let why = parse(with_table(20_000, &rows).as_bytes(), None).unwrap_err();
+        assert!(why.contains("section 'k' has 20000 rows, too wide to print"), "{why}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A result out of JSON. Written by hand, because derived readers of these few types took a hundred KiB of the binary.
+//! Reads a result from JSON. Written by hand, because derived readers of these few types took a hundred KiB of the binary.
 //! Samples are read as they stream by; everything else is small.
 
 use std::cell::Cell as Left;
@@ -13,7 +13,7 @@ use super::{Build, RunResult};
 use crate::python::json::Bounded;
 use crate::sys::machine::Machine;
 
-/// What all members but the samples may cost in memory.
+/// Memory limit of all members except the samples.
 const MEMBERS_BYTES_MAX: usize = 64 << 20;
 
 /// A result as it stands in a file: its samples, and its other members as they are.
@@ -52,7 +52,7 @@ impl<'de> Visitor<'de> for WholeVisitor {
 }
 
 impl Whole {
-    /// The error names the member that is not as it should be.
+    /// The error names the member that has another form.
     pub fn result(self) -> Result<RunResult, String> {
         let members = Json::Object(self.members);
         let object = |name: &str| members[name].as_object().cloned().unwrap_or_default();
@@ -64,10 +64,10 @@ impl Whole {
                 .unwrap_or(0),
             command: text(&members, "command")?,
             title: text(&members, "title")?,
-            build: build(&members["build"])?,
+            build: build(&members["build"]).map_err(|why| format!("build: {why}"))?,
             started_unix_s: members["started_unix_s"]
                 .as_f64()
-                .ok_or("started_unix_s is no number")?,
+                .ok_or("started_unix_s is not a number")?,
             partial: optional_text(&members["partial"]),
             machine: machine(&members["machine"]),
             target: object("target"),
@@ -79,7 +79,7 @@ impl Whole {
 }
 
 fn text(object: &Json, name: &str) -> Result<Name, String> {
-    optional_text(&object[name]).ok_or_else(|| format!("{name} is no text"))
+    optional_text(&object[name]).ok_or_else(|| format!("{name} is not a text"))
 }
 
 fn optional_text(value: &Json) -> Option<Name> {
@@ -87,7 +87,7 @@ fn optional_text(value: &Json) -> Option<Name> {
 }
 
 fn list<T>(object: &Json, name: &str, read: fn(&Json) -> Result<T, String>) -> Result<Vec<T>, String> {
-    let items = object[name].as_array().ok_or_else(|| format!("{name} is no list"))?;
+    let items = object[name].as_array().ok_or_else(|| format!("{name} is not a list"))?;
     items.iter().map(read).collect()
 }
 
@@ -166,7 +166,7 @@ fn note(value: &Json) -> Result<Note, String> {
     })
 }
 
-/// What none of the known members describes is not known to this version.
+/// The value of a cell or entry; absent if it has none of the known members.
 fn figure(value: &Json) -> Result<Value, String> {
     let decimals = || {
         value["decimals"]
@@ -174,7 +174,7 @@ fn figure(value: &Json) -> Result<Value, String> {
             .and_then(|decimals| u8::try_from(decimals).ok())
     };
     Ok(match (&value["count"], value.get("value"), &value["text"]) {
-        (Json::Number(count), ..) => Value::count(count.as_u64().ok_or("count is no count")?),
+        (Json::Number(count), ..) => Value::count(count.as_u64().ok_or("a count is not a whole number from 0 on")?),
         (_, Some(number), _) => {
             let decimals = decimals().ok_or("a value has no decimals")?;
             Value::number(number.as_f64().unwrap_or(f64::NAN), decimals)

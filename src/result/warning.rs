@@ -14,7 +14,7 @@ pub trait Warning {
     }
 }
 
-/// Written with `message!`.
+/// Written with `message!`. The parts are separate so that a report can show advice apart from findings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// What was found.

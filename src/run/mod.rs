@@ -7,7 +7,7 @@ pub mod output;
 pub mod shell;
 
 /// The status of a run that produced a report. `interrupted` is the signal that ended it, `sentences` say what failed. After a
-/// closed pipe (`READER_LEFT`) with other failures the run counts as failed, so that the sentences are printed.
+/// closed pipe (`READER_LEFT`) the exit code is 1 rather than 141 if there are sentences: nothing has the whole report then.
 pub fn ended(interrupted: Option<i32>, sentences: Vec<String>) -> Status {
     match interrupted {
         Some(signal) if signal != signal::READER_LEFT || sentences.is_empty() => {

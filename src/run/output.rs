@@ -1,6 +1,8 @@
 //! The outputs of a run: stdout, `--output` and `--save`. Files are checked before the run, so that a long run does not end
 //! without its result. Each is written even if another one failed.
 
+use std::path::Path;
+
 use crate::cli::Format;
 use crate::cli::shared::OutputArgs;
 use crate::error::Error;
@@ -8,6 +10,7 @@ use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
 use crate::report::{self, Form};
 use crate::result::RunResult;
+use crate::sys::ending::saving;
 use crate::url::literal_path_note;
 
 /// The outputs of one run.
@@ -38,8 +41,14 @@ impl Output {
         let mut path_notes = Vec::new();
         let mut note = |flag: &str, path| path_notes.extend(literal_path_note(flag, path));
         let mut exports = Vec::new();
+        let mut paths: Vec<&Path> = args.report_path.as_deref().into_iter().collect();
         for typed in &args.saves {
             let (form, path) = save(typed)?;
+            if paths.contains(&Path::new(path)) {
+                let why = "another output has the same file; name a file of its own";
+                return Err(Error::Usage(format!("--save {typed}: {why}")));
+            }
+            paths.push(path.as_ref());
             note("--save", path.as_ref());
             let file = OutputFile::check_for("--save", "the result", path.as_ref())?;
             exports.push(Export { form, file });
@@ -75,11 +84,12 @@ impl Output {
     /// Files come before stdout, so that a closed pipe does not cost them.
     pub fn write(&self, result: &RunResult) -> Vec<String> {
         let form = report::form(self.format.text()).expect("a test looks up every format");
-        let rendered = form.renderer.render(result);
-        let saved = self
-            .exports
-            .iter()
-            .map(|export| export.file.write(export.form.renderer.render(result)));
+        let render = |form: &Form| {
+            let _saving = saving();
+            form.renderer.render(result)
+        };
+        let rendered = render(form);
+        let saved = self.exports.iter().map(|export| export.file.write(render(export.form)));
         let report = self.report.iter().map(|file| file.write(&rendered));
         let written = saved.chain(report).collect::<Vec<_>>().into_iter();
         let printed = std::iter::once_with(|| write_stdout(&rendered));
@@ -88,6 +98,11 @@ impl Output {
             .filter_map(|outcome| outcome.err().map(|error| error.to_string()))
             .collect()
     }
+}
+
+/// Checks the form of each `--save`, before anything else is done.
+pub fn check_saves<'a>(mut saves: impl Iterator<Item = &'a String>) -> Result<(), Error> {
+    saves.try_for_each(|typed| save(typed).map(drop))
 }
 
 /// `FORM=PATH`.

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::storage;
+
 /// CPU time of all threads of this process, user and kernel.
 pub fn process_cpu() -> Duration {
     // SAFETY: all-zero bytes are a valid rusage.
@@ -173,13 +175,8 @@ fn device_text(number: u64) -> String {
 }
 
 fn mount_source(table: &str, number: u64) -> Option<String> {
-    let wanted = device_text(number);
-    let line = table
-        .lines()
-        .find(|line| line.split(' ').nth(2) == Some(wanted.as_str()))?;
-    let (_, after) = line.split_once(" - ")?;
-    let source = after.split(' ').nth(1)?;
-    source.starts_with('/').then(|| source.to_owned())
+    let (_, source) = storage::mount(table, number)?;
+    source.starts_with('/').then_some(source)
 }
 
 fn parse_device_io(text: &str) -> Option<DeviceIo> {

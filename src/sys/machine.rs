@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::sys::counters::group_folders;
 
-/// Of a text that the kernel gives, such as a processor's name.
+/// Longer texts of the kernel, such as a processor's name, are cut to this many characters.
 const TEXT_CHARS_MAX: usize = 200;
 
 /// What is not known is `None`, null in a file.

@@ -51,7 +51,7 @@ impl Storage {
 }
 
 /// Type and source of the file system with this device number: `24 1 8:2 / / rw - ext4 /dev/sda2 rw`.
-fn mount(table: &str, number: u64) -> Option<(String, String)> {
+pub(super) fn mount(table: &str, number: u64) -> Option<(String, String)> {
     let wanted = format!("{}:{}", libc::major(number), libc::minor(number));
     let line = table
         .lines()

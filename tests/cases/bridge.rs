@@ -159,7 +159,7 @@ fn the_cost_of_the_bridge_is_in_the_report() {
 }
 
 #[test]
-fn a_helper_that_dies_is_a_sentence() {
+fn a_helper_that_dies_is_one_message() {
     if !has_python() {
         return;
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use crate::support::{Dir, bench, fs_spec, l2, stderr, stdout};
 
@@ -179,31 +179,23 @@ fn a_full_disk_leaves_no_partial_object() {
     }
 }
 
+/// Stores two keys of 64 KiB under a limit that `ulimit` sets.
+fn stored_under(limit: &str, spec: &str) -> Output {
+    let script = format!("ulimit {limit}; exec \"$@\"");
+    Command::new("sh")
+        .args(["-c", &script, "sh", env!("CARGO_BIN_EXE_lmcache-bench"), "l2"])
+        .args(["--num-keys", "2", "--data-size-kb", "64", "--only", "store"])
+        .args(["--l2-adapter", spec])
+        .output()
+        .unwrap()
+}
+
 #[test]
 fn too_few_open_files_fail_keys_with_the_limit_to_raise() {
     let dir = Dir::new();
     let spec = crate::support::fs_spec(&dir.join("store"));
     // The fourth descriptor is the lock on the folder.
-    let output = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -n 4; exec \"$@\"",
-            "sh",
-            env!("CARGO_BIN_EXE_lmcache-bench"),
-            "l2",
-        ])
-        .args([
-            "--num-keys",
-            "2",
-            "--data-size-kb",
-            "64",
-            "--only",
-            "store",
-            "--l2-adapter",
-            &spec,
-        ])
-        .output()
-        .unwrap();
+    let output = stored_under("-n 4", &spec);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let cause = "Too many open files (os error 24); raise this process's limit of open files (ulimit -n)";
     assert!(stderr(&output).contains(cause), "{}", stderr(&output));
@@ -213,21 +205,7 @@ fn too_few_open_files_fail_keys_with_the_limit_to_raise() {
 fn a_limit_on_file_sizes_fails_keys_and_not_the_process() {
     let dir = Dir::new();
     let spec = crate::support::fs_spec(&dir.join("store"));
-    let script = "ulimit -f 8; exec \"$@\"";
-    let output = Command::new("sh")
-        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_lmcache-bench"), "l2"])
-        .args([
-            "--num-keys",
-            "2",
-            "--data-size-kb",
-            "64",
-            "--only",
-            "store",
-            "--l2-adapter",
-            &spec,
-        ])
-        .output()
-        .unwrap();
+    let output = stored_under("-f 8", &spec);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
     assert!(dir.names("store").is_empty());

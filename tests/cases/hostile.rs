@@ -12,7 +12,7 @@ use crate::support::{Dir, bench, stderr, stdout};
 
 const HOUR: &str = "3600";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-/// What a peer has sent when nobody can warning that it flows.
+/// Bytes that a peer has sent when it certainly keeps sending.
 const FLOWING_BYTES: usize = 4 << 20;
 
 struct Flood {

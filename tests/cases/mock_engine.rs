@@ -276,7 +276,7 @@ fn requests_out_of_bounds_are_refused() {
 }
 
 #[test]
-fn what_cannot_work_is_a_sentence() {
+fn invalid_settings_are_refused() {
     let refused = |flags: &[&str]| {
         let output = bench().args(["mock", "engine"]).args(flags).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())

@@ -167,6 +167,20 @@ fn engine_saves_each_request_and_no_secret() {
 }
 
 #[test]
+fn outputs_of_engine_may_be_in_the_new_output_folder() {
+    let (mock, dir) = (Mock::start(&[]), Dir::new());
+    let at = |name: &str| dir.join("new").join(name).display().to_string();
+    let mut command = engine(&mock, &dir);
+    command.args(["--output-dir", &at(""), "--output", &at("report.txt")]);
+    let output = command
+        .args(["--save", &format!("result={}", at("run.json"))])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(dir.join("new/report.txt").exists() && dir.join("new/run.json").exists());
+}
+
+#[test]
 fn a_run_that_is_stopped_saves_what_it_has() {
     let dir = Dir::new();
     let path = dir.join("run.json");
@@ -213,11 +227,18 @@ fn a_form_that_cannot_be_saved_is_refused_before_the_run() {
             "--save xml=run.xml: there is no form 'xml'; choose from result, terminal, json, csv",
         ),
         (
+            "result=same.json",
+            "--save result=same.json: another output has the same file",
+        ),
+        (
             "result=/no/such/folder/run.json",
             "could not write the result to --save /no/such/folder/run.json: ",
         ),
     ] {
-        let output = l2(&store).args(["--save", save]).output().unwrap();
+        let output = l2(&store)
+            .args(["--output", "same.json", "--save", save])
+            .output()
+            .unwrap();
         assert_eq!(stdout(&output), "");
         assert!(stderr(&output).starts_with(expected), "{}", stderr(&output));
         assert!(!store.exists());

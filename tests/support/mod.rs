@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub mod mock;
 
-/// Prints that a case is skipped because a program is missing. Fails with MUST_RUN=1, for programs that `make interop` installs.
+/// Prints that a case is skipped because a program is missing; with MUST_RUN=1, as in CI, it fails instead.
 pub fn skip_without(peer: &str, advice: &str) {
     println!("skipped: {peer} is missing; {advice}");
     assert!(

@@ -44,12 +44,12 @@ pub(super) const FLAGS: &[Row] = &[
     .choices(&workload::NAMES)
     .help(
         "What is sent (required)",
-        "Each has flags of its own below; a workload without any is not in this build.",
+        "Each has flags of its own below. `rag-qa-quality` is refused: it is not in this build.",
     ),
     Row::value("tokens-per-gb-kvcache", "N", |args, text| {
         int(text).map(|n| args.tokens_per_gb_kvcache = Some(n))
     })
-    .unset("asked of `--lmcache-url`")
+    .unset("as reported by `--lmcache-url`")
     .help(
         "Tokens of KV cache in one GB",
         "Sizes the workload; required unless `--lmcache-url` is given. From the start-up log of vLLM: the \
@@ -101,7 +101,7 @@ pub(super) const FLAGS: &[Row] = &[
         .short('q')
         .help(
             "Print no progress",
-            "The report is still printed at the end. LMCache leaves it out too.",
+            "The report is still printed at the end. LMCache prints no report with this flag.",
         ),
     Row::switch("ignore-eos", |args, text| {
         on_off(text).map(|on| args.ignore_eos = Some(on))

@@ -6,7 +6,8 @@ use crate::engine::timestamp::Stamp;
 use crate::result::samples::{Cell, Histogram, Samples, Table};
 use crate::stats::histogram::LatencyHistogram;
 
-/// The table `requests` in completion order and the histograms `ttft`, `itl` and `latency` over requests that succeeded.
+/// The table `requests` in completion order and the histograms `ttft`, `itl` and `latency` (to the last token) over requests
+/// that succeeded. `itl` has the gaps of the report: none of buffered answers, and an even sample of very many.
 pub fn samples(phase: &PhaseSamples) -> Samples {
     let ms = Some("ms");
     let mut requests = Table::new(&[
@@ -27,7 +28,10 @@ pub fn samples(phase: &PhaseSamples) -> Samples {
         requests.push(row(record, phase.began));
         if record.succeeded() {
             ttft.record_ns(nanoseconds(record.ttft_s()));
-            latency.record_ns(nanoseconds(record.latency_s()));
+            record
+                .token_latency_s()
+                .into_iter()
+                .for_each(|latency_s| latency.record_ns(nanoseconds(latency_s)));
         }
     }
     let mut itl = LatencyHistogram::new();
@@ -44,7 +48,7 @@ pub fn samples(phase: &PhaseSamples) -> Samples {
 fn row(record: &Record, began: Stamp) -> Vec<Cell> {
     let succeeded = record.succeeded();
     let ms = |seconds: f64| seconds * 1e3;
-    let measured = |seconds: f64| Cell::from(succeeded.then(|| ms(seconds)));
+    let measured = |seconds: Option<f64>| Cell::from(seconds.filter(|_| succeeded).map(ms));
     let class = record.why_failed().map(|failure| failure.class.key());
     vec![
         record.id.as_str().into(),
@@ -52,9 +56,9 @@ fn row(record: &Record, began: Stamp) -> Vec<Cell> {
         class.into(),
         ms(record.scheduled.seconds_since(began)).into(),
         ms(record.dispatched.seconds_since(began)).into(),
-        measured(record.ttft_s()),
-        record.tpot_s().filter(|_| succeeded).map(ms).into(),
-        measured(record.latency_s()),
+        measured(Some(record.ttft_s())),
+        measured(record.tpot_s()),
+        measured(record.token_latency_s()),
         record.input_tokens().into(),
         record.output_tokens().into(),
         record.cached_tokens().into(),

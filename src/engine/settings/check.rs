@@ -17,7 +17,7 @@ use crate::url::without_password;
 
 /// Longer timeouts mean no limit: they would overflow an `Instant`.
 const TIMEOUT_S_MAX: f64 = 1e9;
-/// Flags about the source of settings and the outputs, which are no settings.
+/// Flags about the source of settings, and the output flags that every command has. They are not recorded.
 const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
     "help",
     "config",
@@ -93,7 +93,7 @@ fn own_values(workload: &Descriptor, args: &EngineArgs) -> WorkloadValues {
     values
 }
 
-/// The settings in the result file: every flag except those of other workloads, with the looked-up values.
+/// The settings in the result file: every flag except those above and those of other workloads, with the looked-up values.
 fn recorded(args: &EngineArgs, own: &WorkloadValues, model: &str, tokens_per_gb: i64) -> Map<String, Json> {
     let general = EngineArgs {
         workload_values: own.clone(),

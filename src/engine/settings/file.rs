@@ -38,7 +38,7 @@ const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "h
 /// Keys of LMCache without a meaning here, ignored without a note.
 const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
 /// Output flags that only this program has; exported files leave them out.
-const OUTPUT_FLAGS: [&str; 3] = ["format", "output", "requests-jsonl"];
+const OUTPUT_FLAGS: [&str; 4] = ["format", "output", "requests-jsonl", "save"];
 
 /// Reads a config file: its settings, and notes about keys without effect. Errors name the file.
 pub fn load(path: &Path) -> Result<(EngineArgs, Vec<String>), Error> {
@@ -234,7 +234,7 @@ pub fn render(args: &EngineArgs, items: &[Item]) -> String {
         }
     }
     let text = serde_json::to_string_pretty(&Value::Object(fields)).expect("values in memory are JSON");
-    ascii(&text) + "\n"
+    json::ascii(&text).into_owned() + "\n"
 }
 
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
@@ -245,29 +245,16 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     })
 }
 
-/// Escapes every character beyond ASCII, as Python does. In JSON such characters occur only in strings.
-fn ascii(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_ascii() {
-            text.push(c);
-        } else {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                text.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn texts_beyond_ascii_are_escaped() {
-        assert_eq!(ascii("\"m\u{f6}del \u{1f600}\""), "\"m\\u00f6del \\ud83d\\ude00\"");
+        assert_eq!(
+            json::ascii("\"m\u{f6}del \u{1f600}\""),
+            "\"m\\u00f6del \\ud83d\\ude00\""
+        );
     }
 
     #[test]

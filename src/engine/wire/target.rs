@@ -127,7 +127,8 @@ impl Target {
         }
     }
 
-    /// How ureq behaves for every lane: no proxy, no redirect, no pool and no timeout of its own; lines see to all of that.
+    /// ureq's settings for every connection: no proxy, redirects, pool or timeouts. `Line` has the timeouts and keeps the
+    /// connection.
     pub fn http_config(&self) -> Config {
         Config::builder()
             .tls_config(self.tls.clone())

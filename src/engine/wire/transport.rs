@@ -1,5 +1,5 @@
 //! The connection under ureq: reads through `sys::stream`, so that the kernel's arrival time of every byte is known and
-//! the request's own limits hold; goes back to its line when ureq is done with it. TLS is ureq's own, on top of this.
+//! the request's own limits hold. After the request the connection returns to its `Line`. TLS is ureq's, on top of this.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -141,8 +141,8 @@ impl LineConnector {
         Ok(secured?.ok_or(Error::ConnectionFailed)?.boxed())
     }
 
-    /// Whether a connection between two requests is still good. After a TLS handshake servers send session tickets that
-    /// nobody asked for; they are taken in here, because unread bytes otherwise mean that a connection has ended.
+    /// Whether a connection between two requests can be used again. Unread bytes mean a closed connection, so the session tickets
+    /// that servers send after a TLS handshake are read here first.
     pub fn can_use(&self, kept: &mut dyn Transport) -> bool {
         if kept.is_open() {
             return true;

@@ -127,8 +127,8 @@ impl Settings for LongDocQa {
     }
 }
 
-/// Refuses a length of answers for a workload whose answers have one token, the one check that the reference makes across
-/// workloads. It goes by this workload's flag, whichever runs.
+/// Refuses a length of answers for a workload whose answers have one token. LMCache checks `--ldqa-max-output-length` for every
+/// workload: only the default is accepted there.
 pub(super) fn check_answer_length(workload: &Descriptor, values: &WorkloadValues) -> Result<(), Error> {
     let given = values.int(ANSWER_LENGTH)?.to_string();
     let is_default = FLAGS.iter().any(|flag| {

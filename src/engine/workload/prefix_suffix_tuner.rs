@@ -103,7 +103,7 @@ impl Settings for PrefixSuffixTuner {
             )));
         }
         let tier_gb = above_zero(values, "psf-thrash")?;
-        // By the context length: 0.5.6 does not size the pool by the prefix, as its manual says.
+        // By the context length, as LMCache 0.5.6 does; its manual says by the prefix length.
         let prefixes = pool_size(tier_gb * OVERFLOW * sizes.tokens_per_gb as f64 / context_tokens as f64);
         bounded(prefixes, "lower --psf-thrash, or raise --psf-context-length")?;
         Ok(PrefixSuffixTuner {

@@ -23,17 +23,13 @@ const ADVICE: &str =
 
 /// The flags of LMCache that only this workload has.
 pub const ABSENT_FLAGS: &[Absent] = &[
-    absent("rag-dataset"),
-    absent("rag-num-samples"),
-    absent("rag-max-output-length"),
-    absent("rag-doc-align-tokens"),
-    absent("rag-template-kwargs"),
-    absent("rag-output"),
+    Absent::new("rag-dataset", ADVICE),
+    Absent::new("rag-num-samples", ADVICE),
+    Absent::new("rag-max-output-length", ADVICE),
+    Absent::new("rag-doc-align-tokens", ADVICE),
+    Absent::new("rag-template-kwargs", ADVICE),
+    Absent::new("rag-output", ADVICE),
 ];
-
-const fn absent(long: &'static str) -> Absent {
-    Absent { long, advice: ADVICE }
-}
 
 #[cfg(test)]
 mod tests {

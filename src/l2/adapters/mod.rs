@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use self::aesgcm::config::AesGcmConfig;
 use self::aesgcm::{AesGcmAdapter, Frames, OVERHEAD_BYTES};
+use self::bridge::start::not_created;
 use self::bridge::{BridgeAdapter, BridgeRequest};
 use self::registry::{AdapterSpec, AdapterType};
 use crate::error::Error;
@@ -94,8 +95,4 @@ fn create_bare(
         return Ok(Box::new(BridgeAdapter::open(spec, &environment, request)?));
     }
     spec.kind.open(environment).map_err(not_created)
-}
-
-fn not_created(sentence: String) -> Error {
-    Error::Environment(format!("[Init] Failed to create adapter: {sentence}"))
 }

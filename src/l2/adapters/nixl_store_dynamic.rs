@@ -16,7 +16,7 @@ const BACKENDS: [&str; 5] = ["GDS", "GDS_MT", "POSIX", "HF3FS", "IBM_SCALE"];
 
 pub const TYPE: AdapterType = AdapterType::new("nixl_store_dynamic", &["backend", "backend_params"], parse);
 
-/// Or why LMCache would refuse to create it, which it finds out only then.
+/// `Err` is LMCache's message about parameters that it checks only when it creates the adapter.
 impl AdapterConfig for Result<FsConfig, String> {
     fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
         self.as_ref().map_err(String::clone)?.open(environment)

@@ -1,5 +1,5 @@
-//! Threads that take jobs from one queue and return what came of them. What a job is, and what may be shared, is the caller's.
-//! The end of a run does not wait for a thread that hangs in a system call.
+//! Threads that take jobs from one queue and return their results. The caller defines the jobs and what they share. The end of
+//! a run does not wait for a thread that hangs in a system call.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crate::sys::deadline::closing_time;
 use crate::sys::{limits, panic};
 
-/// A TLS handshake is the deepest that a job gets; the default of 8 MiB each would be address space for nothing.
-const STACK_BYTES: usize = 1 << 20;
+/// Enough for the deepest job, a TLS handshake.
+pub(super) const STACK_BYTES: usize = 1 << 20;
 /// How long the end of a run waits for threads in a system call. A lost server of a network file system would block them
 /// forever.
 const STOP_GRACE: Duration = Duration::from_secs(5);

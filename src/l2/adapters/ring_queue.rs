@@ -36,10 +36,10 @@ pub trait RingJobs {
     /// The transfers will never come back, and their buffers stay with the ring.
     fn abandon(&mut self, active: Self::Active) -> Self::Job;
 
-    /// The outcome of a job whose turn does not come any more.
+    /// Marks a job that is not started, because the run was cancelled.
     fn cancel(&mut self, job: &mut Self::Job);
 
-    /// The outcome of a job that the ring does not serve.
+    /// Marks a job as failed with `sentence`, because the kernel refuses the ring.
     fn fail(&mut self, job: &mut Self::Job, sentence: &str);
 }
 

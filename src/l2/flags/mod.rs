@@ -20,7 +20,7 @@ choices! {
     }
 }
 
-/// The command line of `l2` as typed.
+/// The command line of `l2` as typed. `Default` is all zeros; the values without flags are `TABLE.presets()`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct L2Args {
     pub l2_adapter: Vec<String>,

@@ -162,7 +162,7 @@ const FLAGS: &[Row] = &[
     .default("auto")
     .group(&BEYOND)
     .help(
-        "I/O path of the fs adapter",
+        "I/O path of the fs and raw_block adapters",
         "`threads` makes plain system calls from several threads, `uring` hands batches to io_uring, `auto` \
          takes what is fastest for each phase. The report names the path that really ran.",
     ),
@@ -184,9 +184,9 @@ const FLAGS: &[Row] = &[
     Row::switch("recycle", |args, text| on_off(text).map(|on| args.recycle = on))
         .group(&BEYOND)
         .help(
-            "Store over files that were written before the clock",
-            "For the fs adapter: as many files as the run will store are written first, and each store takes one \
-             over (rename, overwrite, rename), as a full store does with what it evicts. Without it every store \
+            "Overwrite files that were created before the measured time",
+            "For the fs adapter: as many files as the run will store are written first, and each store reuses one \
+             (rename, overwrite, rename), as a full cache does with objects that it evicts. Without it every store \
              makes a new file, whose space may never have been written, and some disks are much slower there.",
         ),
     Row::switch("probe", |args, text| on_off(text).map(|on| args.probe = on))

@@ -1,6 +1,5 @@
 //! Whole specs through `parse_specs`: LMCache's messages word for word, and what is warned about.
 
-use crate::result::warning::Warning as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use super::*;
 use crate::l2::adapters::fs::config::{FsConfig, Names, Temporary};
 use crate::l2::adapters::mock::MockConfig;
 use crate::l2::adapters::registry::AdapterConfig;
+use crate::result::warning::Warning as _;
 
 fn parse_all(specs: &[&str]) -> Result<ParsedSpecs, String> {
     let specs: Vec<String> = specs.iter().map(|spec| (*spec).to_owned()).collect();

@@ -13,6 +13,7 @@ use crate::result::model::{Column, Entry, Name, Row, Section, Value};
 use crate::stats::histogram::LatencyHistogram;
 use crate::stats::percentile::linear;
 use crate::stats::summary::Summary;
+use crate::sys::storage::Storage;
 use crate::units::{GIB, MIB};
 
 mod warnings;
@@ -24,6 +25,8 @@ pub struct RunFacts<'a> {
     pub adapter_json: &'a str,
     pub knows_device: bool,
     pub storage_path: Option<String>,
+    /// What is behind that path.
+    pub storage: Storage,
     pub interrupted: Option<&'static str>,
     /// Sections of the adapter.
     pub adapter_sections: Vec<Section>,

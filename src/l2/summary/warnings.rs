@@ -1,4 +1,4 @@
-//! Which of a phase's figures are in warning, by limits that stand here. The sentences are those of report/warning.rs.
+//! Decides which figures of a phase get a warning. The limits are here, the messages in `l2::warning`.
 
 use super::{ProbeResult, RunFacts};
 use crate::l2::adapter::Operation;

@@ -1,6 +1,6 @@
 //! HTTP/1.1 as a server sees it: what a request's head says, the limits on it, and the heads of replies.
 
-use crate::http::head::{self, Fault};
+use crate::http::head::{self, Fault, HEADERS_MAX};
 use crate::units::decimal;
 
 /// Limit on a request's head.
@@ -46,7 +46,10 @@ pub fn parse_head(input: &[u8]) -> Result<Option<Head>, Refusal> {
 
 fn refusal(fault: Fault) -> Refusal {
     match fault {
-        Fault::TooLong => Refusal(431, format!("the request's head is longer than {HEAD_BYTES_MAX} bytes")),
+        Fault::TooLong => Refusal(
+            431,
+            format!("the request's head has more than {HEAD_BYTES_MAX} bytes or {HEADERS_MAX} headers"),
+        ),
         Fault::Version => Refusal(505, "only HTTP/1.1 is spoken here".into()),
         Fault::FirstLine => Refusal(400, "the first line is not METHOD TARGET VERSION".into()),
         Fault::HeaderLine => Refusal(400, "a header line has no name or colon, or is not text".into()),

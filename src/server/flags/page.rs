@@ -1,8 +1,8 @@
-//! The help page of `server` besides its flags: introduction, shape specs, exit codes, examples.
+//! The help page of `server` besides its flags: introduction, shape specs, exit codes, environment, examples.
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::EXIT_BUG;
+use crate::cli::shared::{EXIT_BUG, TRUST};
 
 pub fn page() -> Page {
     Page {
@@ -55,6 +55,10 @@ const NOTES: &[Note] = &[
                  the report is marked partial.",
             ),
         ]),
+    },
+    Note {
+        title: "Environment",
+        body: Body::Terms(&[TRUST]),
     },
     Note {
         title: "Examples",

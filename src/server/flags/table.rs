@@ -22,19 +22,12 @@ const NO_FLAME_GRAPHS: &str = "flame graphs are not drawn by this program; leave
  `perf record -g` on the server's process instead";
 
 const ABSENT: &[Absent] = &[
-    no_flame_graphs("flamegraph"),
-    no_flame_graphs("profile-server-pid"),
-    no_flame_graphs("flamegraph-mode"),
-    no_flame_graphs("flamegraph-output"),
-    no_flame_graphs("flamegraph-scripts-dir"),
+    Absent::new("flamegraph", NO_FLAME_GRAPHS),
+    Absent::new("profile-server-pid", NO_FLAME_GRAPHS),
+    Absent::new("flamegraph-mode", NO_FLAME_GRAPHS),
+    Absent::new("flamegraph-output", NO_FLAME_GRAPHS),
+    Absent::new("flamegraph-scripts-dir", NO_FLAME_GRAPHS),
 ];
-
-const fn no_flame_graphs(long: &'static str) -> Absent {
-    Absent {
-        long,
-        advice: NO_FLAME_GRAPHS,
-    }
-}
 
 const FLAGS: &[Row] = &[
     Row::value("rpc-url", "URL", |args, text| replace(&mut args.rpc_url, text))
@@ -80,7 +73,7 @@ const FLAGS: &[Row] = &[
              first stores. LMCache has this flag since 0.5.3.",
         ),
     Row::switch("use-mla", |args, text| on_off(text).map(|on| args.use_mla = on)).help(
-        "Insist on a shape with MLA",
+        "Require a shape with MLA",
         "A shape spec whose groups all have kv_size 1 means MLA without this flag; with it any other spec is \
              refused.",
     ),
@@ -157,7 +150,7 @@ const FLAGS: &[Row] = &[
         .group(&BEYOND)
         .help(
             "CUDA device of --mode gpu",
-            "Numbered as `nvidia-smi -L` and `CUDA_VISIBLE_DEVICES` say. All ranks use it.",
+            "The number is that of `nvidia-smi -L`, after `CUDA_VISIBLE_DEVICES`. All ranks use it.",
         ),
     Row::value("checksum", "KIND", |args, text| {
         Checksum::from_text(text).map(|checksum| args.checksum = checksum)

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::http::answer;
 use crate::http::client::{Client, Failure, Limits, Reply};
 use crate::http::error_body::{error_message, one_line};
+use crate::http::{answer, trust};
 use crate::python;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::resolve;
@@ -260,10 +260,11 @@ impl HttpApi {
 
     fn unreachable(&self, error: &ureq::Error) -> HttpError {
         let cause = answer::cause(error);
-        // A limit of this machine is not the server's fault.
-        let advice = match limits::has_advice(&cause) {
-            true => String::new(),
-            false => format!("; {}", advice(error)),
+        // Messages about limits or certificates have advice of their own.
+        let advice = match (limits::has_advice(&cause), trust::advice(&cause)) {
+            (true, _) => String::new(),
+            (false, "") => format!("; {}", advice(error)),
+            (false, of_certificate) => of_certificate.to_owned(),
         };
         HttpError::Unreachable(format!("could not ask {}: {cause}{advice}", self.shown))
     }

@@ -39,7 +39,7 @@ fn an_answer_may_have_a_mark_and_come_as_gzip() {
 }
 
 #[test]
-fn what_is_wrong_with_an_answer_is_told_in_the_servers_words() {
+fn errors_quote_the_server() {
     for (status, headers, body, told) in [
         (
             "500 Internal Server Error",

@@ -46,7 +46,7 @@ fn too_few_open_files_are_no_fault_of_the_engine() {
 }
 
 #[test]
-fn a_key_that_no_header_can_carry_is_told_before_anything_is_asked() {
+fn an_invalid_api_key_is_refused_before_any_request() {
     let (server, folder) = (server(), Dir::new());
     let mut command = engine(server.url(), &folder, &[]);
     let said = refused(&command.env("OPENAI_API_KEY", "sk-very-secret\n").output().unwrap(), 2);

@@ -137,10 +137,11 @@ fn a_directory_of_authorities_is_used_where_no_file_is_named() {
     let front = TlsFront::start(&mock.address, "server.pem");
     for (directory, code, text) in [
         (golden(""), 0, ""),
+        (format!("/nowhere:{}", golden("").display()).into(), 0, ""),
         (
             "/nowhere".into(),
             1,
-            "SSL_CERT_DIR /nowhere cannot be used: No such file",
+            "SSL_CERT_DIR /nowhere cannot be used: no file in it has a PEM certificate",
         ),
     ] {
         let folder = Dir::new();
@@ -157,7 +158,7 @@ fn a_directory_of_authorities_is_used_where_no_file_is_named() {
 
 /// A file that cannot be used matters to https and to nothing else.
 #[test]
-fn a_file_of_authorities_that_is_none_is_a_sentence() {
+fn a_file_without_certificates_is_refused() {
     let mock = mock();
     let front = TlsFront::start(&mock.address, "server.pem");
     let (output, _folder) = run(&front, Some("server-key.pem"));

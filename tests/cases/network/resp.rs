@@ -66,7 +66,7 @@ fn a_pipeline_with_answers_that_are_no_values_stays_in_step() {
 }
 
 #[test]
-fn wrong_credentials_and_closed_doors_end_the_run_before_it_begins() {
+fn wrong_credentials_and_unreachable_servers_end_the_run_before_it_begins() {
     let server = RespServer::scripted(|words, _| match words[0].as_str() {
         "AUTH" => error("WRONGPASS invalid username-password pair or user is disabled."),
         _ => None,

@@ -45,8 +45,8 @@ pub struct Unanswered {
 }
 
 impl Unanswered {
-    /// Nothing was sent; the cause says what to do.
-    fn unasked(cause: String) -> Unanswered {
+    /// A failure whose cause says what to do. By default no server was reached.
+    fn without_advice(cause: String) -> Unanswered {
         Unanswered {
             cause,
             advice: String::new(),
@@ -130,18 +130,18 @@ impl Asker {
 
     fn bearer(&self) -> Result<Option<String>, Unanswered> {
         let problem = self.key.as_ref().and_then(ApiKey::problem);
-        problem.map_or(Ok(()), |problem| Err(Unanswered::unasked(problem)))?;
+        problem.map_or(Ok(()), |problem| Err(Unanswered::without_advice(problem)))?;
         Ok(self.key.as_ref().map(ApiKey::bearer))
     }
 
     fn unanswered(&self, failure: Failure) -> Unanswered {
         let error = match failure {
-            Failure::NoReply(cause) => return Unanswered::unasked(cause),
+            Failure::NoReply(cause) => return Unanswered::without_advice(cause),
             // The engine, or a gateway before it, runs; the cause says what is wrong with the answer.
             Failure::Body(cause) => {
                 return Unanswered {
                     reached: Reached::Server,
-                    ..Unanswered::unasked(cause)
+                    ..Unanswered::without_advice(cause)
                 };
             }
             Failure::Http(error) => error,

@@ -5,7 +5,7 @@ use crate::engine::results::figures::Figures;
 use crate::result::warning::{Message, Warning, message};
 
 /// Shares of the answers and of the tokens from which a mean is misleading.
-const LUMPED_SHARE_MIN: f64 = 0.01;
+const BUFFERED_SHARE_MIN: f64 = 0.01;
 const UNPLACED_SHARE_MIN: f64 = 0.05;
 /// From this lag on, late reads of this client may be the cause.
 const OWN_LAG_MS_MIN: f64 = 5.0;
@@ -54,7 +54,7 @@ impl Warning for StreamWarning {
                     )
                 };
                 message!(
-                    "{answers} of {all} answers came in lumps: most of their tokens arrived together, long after \
+                    "{answers} of {all} answers were buffered: most of their tokens arrived together, long after \
                      they were made. TTFT, latencies and decode speed are those of whatever holds them back, and \
                      TPOT and ITL of these answers are left out.",
                     "Ask the engine without the proxy or gateway between, or switch off its buffering (nginx: \
@@ -91,7 +91,7 @@ impl Warning for StreamWarning {
 pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<StreamWarning> {
     let good = figures.successful;
     let mut warnings = Vec::new();
-    if detail.buffered > 0 && detail.buffered as f64 >= LUMPED_SHARE_MIN * good as f64 {
+    if detail.buffered > 0 && detail.buffered as f64 >= BUFFERED_SHARE_MIN * good as f64 {
         warnings.push(StreamWarning::Buffered {
             answers: detail.buffered,
             all: good,

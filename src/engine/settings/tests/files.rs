@@ -207,6 +207,39 @@ fn exports_are_the_references_files() {
     assert_eq!(exported, 5);
 }
 
+#[test]
+fn exports_have_no_output_settings() {
+    let folder = Folder::new();
+    let (path, other) = (folder.file("o.json"), folder.file("other"));
+    let base = [
+        "--engine-url",
+        "http://e:1",
+        "--model",
+        "m",
+        "--tokens-per-gb-kvcache",
+        "10",
+    ];
+    let base = [&base[..], &["--workload", "random-prefill", "--export-config", &path]].concat();
+    assert_eq!(resolved(&base, "").0.unwrap(), Outcome::Exported);
+    let plain = fs::read_to_string(&path).unwrap();
+    let save = format!("json={other}");
+    let outputs = [
+        "--save",
+        &save,
+        "--output",
+        &other,
+        "--requests-jsonl",
+        &other,
+        "--format",
+        "json",
+    ];
+    assert_eq!(
+        resolved(&[&base[..], &outputs].concat(), "").0.unwrap(),
+        Outcome::Exported
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), plain);
+}
+
 /// LMCache's own file of the workload that is not in this build, from the recorded export.
 #[test]
 fn keys_of_the_absent_workload_are_noted_and_the_workload_refused() {

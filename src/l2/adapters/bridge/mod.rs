@@ -7,7 +7,7 @@ mod link;
 mod log;
 mod outcome;
 mod python;
-mod start;
+pub mod start;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;

@@ -1,6 +1,5 @@
 //! Fields of the `fault_inject` type: a whole spec to wrap, and which loads of it to drop.
 
-use crate::l2::warning::Warning;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -9,6 +8,7 @@ use super::FaultInjectAdapter;
 use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::adapters::field::{Fields, common};
 use crate::l2::adapters::registry::{AdapterConfig, AdapterType, Config, find};
+use crate::l2::warning::Warning;
 use crate::python::value;
 
 pub const TYPE: AdapterType = AdapterType::new(

@@ -27,7 +27,7 @@ fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
         recycle_files: 0,
         stores: true,
     };
-    let mut adapter = FsAdapter::open(&setup(base, false), environment).unwrap();
+    let mut adapter = FsAdapter::open(&fs_config(base, false), environment).unwrap();
     adapter.prepare(Operation::Store).unwrap();
     let slots = slots.into_iter().enumerate();
     let task = Task {
@@ -41,8 +41,8 @@ fn adapter(base: &std::path::Path) -> Option<(FsAdapter, Task)> {
     Some((adapter, task))
 }
 
-/// The setup of a plain spec for `base`.
-fn setup(base: &std::path::Path, direct: bool) -> FsConfig {
+/// The config of a plain spec for `base`.
+fn fs_config(base: &std::path::Path, direct: bool) -> FsConfig {
     let spec = format!(
         r#"{{"type":"fs","base_path":"{}","use_odirect":{direct}}}"#,
         base.display()
@@ -54,7 +54,7 @@ fn setup(base: &std::path::Path, direct: bool) -> FsConfig {
 fn space_is_reserved_for_large_buffered_objects_on_ext4_only() {
     let base = std::env::temp_dir().join(format!("lmcache-bench-reserve-{}", std::process::id()));
     let reserves = |direct, bytes| {
-        let layout = Layout::open(&setup(&base, direct), bytes, false, &mut Vec::new()).unwrap();
+        let layout = Layout::open(&fs_config(&base, direct), bytes, false, &mut Vec::new()).unwrap();
         (layout.reserves_space, layout.direct)
     };
     let large = reserves(false, 256 << 10).0;
@@ -73,7 +73,7 @@ fn space_is_reserved_for_large_buffered_objects_on_ext4_only() {
 #[test]
 fn a_reserved_object_has_its_own_length() {
     let base = std::env::temp_dir().join(format!("lmcache-bench-reserved-{}", std::process::id()));
-    let layout = Layout::open(&setup(&base, false), 256 << 10, false, &mut Vec::new()).unwrap();
+    let layout = Layout::open(&fs_config(&base, false), 256 << 10, false, &mut Vec::new()).unwrap();
     let (_arena, mut slots) = Arena::new(256 << 10, 4096, false).unwrap().into_slots(256 << 10);
     slots[0].bytes_mut().fill(7);
     let mut item = Item::new(bench_key(1), slots.pop());

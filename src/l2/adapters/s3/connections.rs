@@ -6,9 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Builder};
 
 use super::requester::{RequestError, Requester, Setup};
-
-/// As the threads of the pool have: a TLS handshake is the deepest that a part gets.
-const STACK_BYTES: usize = 1 << 20;
+use crate::l2::adapters::pool::STACK_BYTES;
 
 /// Nothing that is done under these locks can panic half-way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,13 +1,13 @@
 //! The credentials: the spec's keys when both are given, else the environment, else the shared credentials file. The rest
 //! of boto3's chain needs other services. A key without its counterpart is warned about.
 
-use crate::l2::warning::{SpecWarning, Warning};
 use std::env;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::config::S3Config;
 use crate::l2::adapters::field::secret::Secret;
+use crate::l2::warning::{SpecWarning, Warning};
 use crate::python::json::without_mark;
 use crate::sys::{limits, whole_file};
 

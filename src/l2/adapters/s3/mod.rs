@@ -35,22 +35,18 @@ const STEPS: [StepLabels; 2] = [["Connect", "Send", "Answer"], ["First byte", "B
 
 impl AdapterConfig for S3Config {
     fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-        let config = self;
-        if config.enable_s3express {
-            return Err(
-            "s3_enable_s3express needs the session tokens of S3 Express, which are not offered here; set it to false \
-             or measure LMCache's own adapter"
-                .to_owned(),
-        );
+        if self.enable_s3express {
+            let why = "s3_enable_s3express needs the session tokens of S3 Express, which are not offered here";
+            return Err(format!("{why}; set it to false or measure LMCache's own adapter"));
         }
-        let endpoint = Endpoint::parse(&config.endpoint, config.disable_tls)?;
+        let endpoint = Endpoint::parse(&self.endpoint, self.disable_tls)?;
         let cancelled = Arc::new(AtomicBool::new(false));
-        let tls = if config.disable_tls {
+        let tls = if self.disable_tls {
             None
         } else {
-            Some(TlsSetup::new(config.tls_ca_file.as_deref())?)
+            Some(TlsSetup::new(self.tls_ca_file.as_deref())?)
         };
-        let (scheme, protocol) = if config.disable_tls {
+        let (scheme, protocol) = if self.disable_tls {
             ("http", "HTTP/1.1")
         } else {
             ("https", "HTTP/1.1 with TLS")
@@ -60,29 +56,29 @@ impl AdapterConfig for S3Config {
         } else {
             "path style"
         };
-        let (credentials, warning) = credentials::find(config)?;
+        let (credentials, warning) = credentials::find(self)?;
         let setup = Arc::new(Setup {
             connect: ConnectOptions {
-                connect_timeout: config.connection_timeout,
-                request_timeout: config.request_timeout,
+                connect_timeout: self.connection_timeout,
+                request_timeout: self.request_timeout,
                 tls,
                 cancelled: Arc::clone(&cancelled),
             },
             address: endpoint.address,
             host: endpoint.host,
             root: endpoint.root,
-            shown: format!("{}://{}", scheme, config.endpoint),
-            region: config.region.clone(),
+            shown: format!("{}://{}", scheme, self.endpoint),
+            region: self.region.clone(),
             credentials,
-            put_bytes_max: put_bytes_max(config, environment.object_bytes)?,
+            put_bytes_max: put_bytes_max(self, environment.object_bytes)?,
             tally: Arc::new(Tally::default()),
         });
-        let count = connections(environment.io_depth, config.num_io_threads, "s3_num_io_threads")?;
+        let count = connections(environment.io_depth, self.num_io_threads, "s3_num_io_threads")?;
         let connections = Connections::new(&setup, count);
         // A wrong endpoint fails before the run.
         connections.take().connect()?;
         let parts = match environment.object_bytes > PART_BYTES {
-            true if config.disable_multipart => "one PUT each, ranges of 8 MiB, ",
+            true if self.disable_multipart => "one PUT each, ranges of 8 MiB, ",
             true => "parts of 8 MiB, ",
             false => "",
         };
@@ -96,7 +92,7 @@ impl AdapterConfig for S3Config {
             steps: STEPS,
             cancelled,
             tally: Arc::clone(&setup.tally),
-            warnings: fields_without_effect(config).into_iter().chain(warning).collect(),
+            warnings: fields_without_effect(self).into_iter().chain(warning).collect(),
         })
     }
 }

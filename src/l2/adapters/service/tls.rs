@@ -13,7 +13,7 @@ use crate::http::trust::Authorities;
 pub struct TlsSetup(Arc<ClientConfig>);
 
 impl TlsSetup {
-    /// Trusts those of `ca_file` (PEM) alone, else what all clients trust.
+    /// Trusts only the authorities in `ca_file` (PEM); without it, those of `http::trust`.
     pub fn new(ca_file: Option<&Path>) -> Result<TlsSetup, String> {
         let authorities = match ca_file {
             None => Authorities::from_environment()?,

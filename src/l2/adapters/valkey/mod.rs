@@ -20,15 +20,14 @@ use crate::l2::warning::Warning;
 
 impl AdapterConfig for ValkeyConfig {
     fn open(&self, environment: Environment) -> Result<Box<dyn Adapter>, String> {
-        let config = self;
         let address = |(host, port): &(String, u64)| Address::new(host, *port, "startup_nodes: port").map(Arc::new);
-        let nodes: Vec<Arc<Address>> = config.startup_nodes.iter().map(address).collect::<Result<_, _>>()?;
-        let tls = config
+        let nodes: Vec<Arc<Address>> = self.startup_nodes.iter().map(address).collect::<Result<_, _>>()?;
+        let tls = self
             .tls_enable
-            .then(|| TlsSetup::new(config.tls_ca_file.as_deref()))
+            .then(|| TlsSetup::new(self.tls_ca_file.as_deref()))
             .transpose()?;
         let cancelled = Arc::new(AtomicBool::new(false));
-        let protocol = match (config.cluster_mode, config.tls_enable) {
+        let protocol = match (self.cluster_mode, self.tls_enable) {
             (false, false) => "RESP2",
             (false, true) => "RESP2 over TLS",
             (true, false) => "RESP2 cluster",
@@ -37,36 +36,31 @@ impl AdapterConfig for ValkeyConfig {
         let shape = Shape {
             class_name: "ValkeyL2Adapter",
             protocol,
-            workers: connections(environment.io_depth, config.num_workers, "num_workers")?,
+            workers: connections(environment.io_depth, self.num_workers, "num_workers")?,
             // A pipeline would have to be split by node, and a redirection would reorder it.
-            pipeline: if config.cluster_mode { 1 } else { config.pipeline },
+            pipeline: if self.cluster_mode { 1 } else { self.pipeline },
         };
         let setup = Setup {
             connect: ConnectOptions {
-                connect_timeout: config.connection_timeout,
-                request_timeout: config.request_timeout,
+                connect_timeout: self.connection_timeout,
+                request_timeout: self.request_timeout,
                 tls,
                 cancelled: Arc::clone(&cancelled),
             },
-            username: config.username.clone(),
-            password: config.password.clone(),
-            database: config.database_id.filter(|_| !config.cluster_mode),
-            key_prefix: match config.key_prefix.as_str() {
+            username: self.username.clone(),
+            password: self.password.clone(),
+            database: self.database_id.filter(|_| !self.cluster_mode),
+            key_prefix: match self.key_prefix.as_str() {
                 "" => String::new(),
                 prefix => format!("{prefix}@"),
             },
-            ttl_seconds: config.ttl_seconds,
+            ttl_seconds: self.ttl_seconds,
             home: Arc::clone(&nodes[0]),
-            cluster: config.cluster_mode.then(|| Cluster::new(nodes)),
+            cluster: self.cluster_mode.then(|| Cluster::new(nodes)),
             tally: Arc::new(Tally::default()),
         };
-        let mut warnings = fields_without_effect(config);
-        warnings.extend(half_credentials(
-            "username",
-            "password",
-            &config.username,
-            &config.password,
-        ));
+        let mut warnings = fields_without_effect(self);
+        warnings.extend(half_credentials("username", "password", &self.username, &self.password));
         start(setup, &shape, environment.object_bytes, cancelled, warnings)
     }
 }

@@ -57,7 +57,10 @@ const NOTES: &[Note] = &[
                 "An error status from 400 to 599 with a JSON body; `retry-after=S` adds that header, `plain-body` and \
                  `empty-body` change the body.",
             ),
-            ("slow-headers=MS", "The reply's head comes byte by byte, so far apart."),
+            (
+                "slow-headers=MS",
+                "The response header is sent byte by byte, with this pause between bytes.",
+            ),
             (
                 "malformed=N, error-event=N",
                 "Token event N, from 1, is broken JSON, or an error under status 200 that ends the stream.",
@@ -88,7 +91,7 @@ const NOTES: &[Note] = &[
             ),
             (
                 "no-done, end-late=MS, until-close",
-                "No `[DONE]`; the reply ends that much later; its end is the connection's.",
+                "No `[DONE]`; the reply ends that much later; it ends when the connection is closed.",
             ),
         ]),
     },
@@ -97,7 +100,7 @@ const NOTES: &[Note] = &[
         body: Body::Terms(&[
             (
                 "0",
-                "Ended by Ctrl-C (SIGINT), by SIGTERM or by a closed terminal (SIGHUP), which is how a server ends.",
+                "Ended by Ctrl-C (SIGINT), by SIGTERM or by a closed terminal (SIGHUP), the normal end of a server.",
             ),
             ("1", "The port or the log could not be opened or written."),
             ("2", "The command line is wrong."),
@@ -107,7 +110,7 @@ const NOTES: &[Note] = &[
         title: "Examples",
         body: Body::Examples(&[
             (
-                "The first token after 20 ms, then 200 tokens a second, with the truth in a file:",
+                "The first token after 20 ms, then 200 tokens a second, with a log of the true times:",
                 &[
                     "lmcache-bench mock engine --port 8000 --ttft-ms 20 --itl-ms 5 \\",
                     "    --log truth.jsonl",

@@ -240,8 +240,8 @@ const FLAGS: &[Row] = &[
         .default("")
         .group(&FAULTS)
         .help(
-            "Misbehave in these ways",
-            "Words with commas between them, see \"Faults\". A request can ask for its own with the header \
+            "Faults to inject",
+            "A comma-separated list, see \"Faults\". A request can ask for its own with the header \
              `x-mock-fault: LIST` or with `[[mock:LIST]]` in its prompt.",
         ),
     Row::value("fault-every", "N", |args, text| int(text).map(|n| args.fault_every = n))

@@ -26,26 +26,26 @@ const NOTES: &[Note] = &[
     Note {
         title: "Faults",
         body: Body::Terms(&[
-            ("drop-reply[:OPERATION]", "Do the work and say nothing."),
+            ("drop-reply[:OPERATION]", "Do the work and send no reply."),
             (
                 "unknown-op:OPERATION",
-                "Treat the operation as one that this release does not have: silence, and before 0.5.6 the end of all \
-                 answers.",
+                "Treat the operation as one that this release does not have: no reply, and before 0.5.6 no further replies \
+                 at all.",
             ),
-            ("refuse[:OPERATION]", "Answer false, or with no hits, and do nothing."),
+            ("refuse[:OPERATION]", "Reply false, or with no hits, and do nothing."),
             ("truncate-reply[:OPERATION]", "Send the first half of the result."),
             ("wrong-type[:OPERATION]", "Send a text as the result."),
             ("disconnect[:OPERATION]", "Close the connection instead of answering."),
             ("partial-hit", "Find one chunk less than there is."),
-            ("corrupt", "Flip a bit of each chunk on its way out."),
+            ("corrupt", "Flip a bit of each chunk that is sent."),
             (
                 "move-nothing",
-                "Say that a retrieve into the client's memory was done, and copy nothing.",
+                "Report a retrieve into the client's memory as done, and copy nothing.",
             ),
             ("wrong-checksum", "Answer wrong digests over HTTP."),
             (
                 "die@N",
-                "From the Nth request on, take requests and never answer any, as a server whose request thread is gone.",
+                "From the Nth request on, read requests without replying, as a server whose request thread has ended.",
             ),
         ]),
     },
@@ -56,7 +56,10 @@ const NOTES: &[Note] = &[
                 "0",
                 "Ended by Ctrl-C (SIGINT), by SIGTERM or by a closed terminal (SIGHUP).",
             ),
-            ("1", "A port or the shared memory could not be had."),
+            (
+                "1",
+                "A port could not be opened, or the shared memory could not be created.",
+            ),
             ("2", "The command line is wrong."),
         ]),
     },

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::geometry::Geometry;
 use super::index::{Entry, Index};
 use crate::error::shortened;
-use crate::python::json::Bounded;
+use crate::python::json::{Bounded, ascii};
 
 pub const HEADER_BYTES: usize = 32;
 /// What a checkpoint says about its device and layout.
@@ -152,26 +152,11 @@ pub fn render(geometry: &Geometry, index: &Index) -> Vec<u8> {
         text.push('}');
     }
     text.push_str("}}");
-    ascii(&text)
+    ascii(&text).into_owned().into_bytes()
 }
 
 fn magic_text(geometry: &Geometry) -> String {
     geometry.magic.iter().map(|&byte| char::from(byte)).collect()
-}
-
-/// Escapes what Python's `ensure_ascii` escapes. Such characters occur in strings only.
-fn ascii(json: &str) -> Vec<u8> {
-    let mut out = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character < '\x7f' {
-            out.push(character);
-        } else {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                write!(out, "\\u{unit:04x}").expect("writing to a string");
-            }
-        }
-    }
-    out.into_bytes()
 }
 
 /// The contents of a checkpoint.

@@ -39,7 +39,7 @@ fn the_text_is_lmcaches_to_the_byte() {
 
 #[test]
 fn what_is_not_ascii_is_escaped_as_python_does() {
-    assert_eq!(ascii("{\"é😀\u{7f}\"}"), br#"{"\u00e9\ud83d\ude00\u007f"}"#);
+    assert_eq!(ascii("{\"é😀\u{7f}\"}"), r#"{"\u00e9\ud83d\ude00\u007f"}"#);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::RawBlockAdapter;
 use crate::l2::adapter::{Adapter, Environment};
 use crate::l2::adapters::field::{self, Fields};
 use crate::l2::adapters::registry::{AdapterConfig, AdapterType, IdleField, LOOKUP_WORKERS};
-use crate::python::value::{int, is_true, repr};
+use crate::python::value::{int, is_true, str_text};
 
 const PASSTHROUGH: &str = "it is about NVMe passthrough (use_uring_cmd)";
 
@@ -174,7 +174,7 @@ fn parse(fields: &Fields) -> Result<RawBlockConfig, String> {
             num_load_workers,
         },
         use_odirect: field::truth(fields, "use_odirect", true),
-        meta_magic: fields.get("meta_magic").map_or_else(|| "LMCIDX01".to_owned(), text),
+        meta_magic: fields.get("meta_magic").map_or_else(|| "LMCIDX01".to_owned(), str_text),
         meta_version: int_or(fields, "meta_version", 1)?,
         meta_checkpoint_interval_s: int_or(fields, "meta_checkpoint_interval_sec", 60)?,
         meta_idle_quiet_ms: int_or(fields, "meta_idle_quiet_ms", 100)?,
@@ -186,11 +186,6 @@ fn parse(fields: &Fields) -> Result<RawBlockConfig, String> {
     Ok(config)
 }
 
-/// `str(value)`.
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| repr(value), str::to_owned)
-}
-
 /// Whether it is io_uring.
 fn io_engine(fields: &Fields) -> Result<bool, String> {
     let silent = |value: &&Value| !value.is_null() && value.as_str() != Some("");
@@ -198,7 +193,7 @@ fn io_engine(fields: &Fields) -> Result<bool, String> {
         None => Ok(["use_iouring", "use_uring"]
             .iter()
             .any(|name| fields.get(*name).is_some_and(is_true))),
-        Some(engine) => match text(engine).to_lowercase().as_str() {
+        Some(engine) => match str_text(engine).to_lowercase().as_str() {
             "io_uring" => Ok(true),
             "posix" => Ok(false),
             _ => Err("io_engine must be one of: io_uring, posix".to_owned()),
@@ -251,7 +246,10 @@ fn check_fdp(fields: &Fields) -> Result<(), String> {
         ),
         ("fdp_slot_reuse_policy", &["none", "pid_affinity"]),
     ] {
-        let Some(policy) = field::given(fields, name).map(text).filter(|policy| !policy.is_empty()) else {
+        let Some(policy) = field::given(fields, name)
+            .map(str_text)
+            .filter(|policy| !policy.is_empty())
+        else {
             continue;
         };
         let policy = policy.to_lowercase();

@@ -284,6 +284,13 @@ fn parse_head(bytes: &[u8], method: &str) -> io::Result<Option<(usize, Head)>> {
     let status = response.code.filter(|status| *status >= 100);
     let status = status.ok_or_else(|| not_http(NO_STATUS_LINE))?;
     let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
+    // From the bytes: the parser has no reasons that are not ASCII.
+    let mut line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default()
+        .splitn(3, |byte| *byte == b' ');
+    let reason = line.nth(2);
     let headers: Vec<(String, String)> = response
         .headers
         .iter()
@@ -291,7 +298,7 @@ fn parse_head(bytes: &[u8], method: &str) -> io::Result<Option<(usize, Head)>> {
         .collect();
     let head = Head {
         status,
-        reason: response.reason.unwrap_or_default().to_owned(),
+        reason: text(reason.unwrap_or_default()),
         framing: framing(method, status, &headers)?,
         headers,
     };

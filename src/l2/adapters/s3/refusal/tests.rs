@@ -1,4 +1,4 @@
-//! What is a yes, what is tried again, and where advice leads.
+//! Which responses are successes, which are retried, and the advice for the others.
 
 use super::*;
 
@@ -11,7 +11,7 @@ const DONE: &str = "<CompleteMultipartUploadResult xmlns=\"x\"><ETag>\"e\"</ETag
 const BEGUN: &str = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
 
 #[test]
-fn a_yes_has_the_form_of_the_protocol() {
+fn a_success_has_the_form_of_the_protocol() {
     let soap = "<PutObjectResponse><ETag>e</ETag></PutObjectResponse>";
     for (kind, status, headers, text) in [
         (RequestKind::Put, 200, &[][..], ""),
@@ -39,7 +39,7 @@ fn a_yes_has_the_form_of_the_protocol() {
 }
 
 #[test]
-fn whatever_else_comes_with_a_good_status_is_none() {
+fn other_bodies_with_a_good_status_are_no_success() {
     let html = "<!DOCTYPE html><html><title>Sign in</title></html>";
     let error = "\n<Error><Code>AccessDenied</Code></Error>";
     for (kind, status, headers, text) in [
