@@ -47,6 +47,11 @@ impl Body {
 }
 
 impl Page {
+    /// Whether the command takes a file besides its flags, which its usage calls FILE.
+    pub fn takes_file(&self) -> bool {
+        self.usage.contains(" FILE")
+    }
+
     /// The command as messages and headings name it.
     pub fn command(&self) -> String {
         match self.word {

@@ -35,6 +35,11 @@ const TAIL: &str = r#"            esac
 complete -F _lmcache_bench lmcache-bench
 "#;
 
+/// Offers file names.
+const FILES: &str = "compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -P \"$before\" -f -- \"$cur\")
+            return";
+
 pub fn bash(pages: &[Page]) -> String {
     let mut out = HEAD.to_string();
     out.push_str(&format!("            ' {PREFIX_WORD}') command={PREFIX_WORD} ;;\n"));
@@ -69,7 +74,11 @@ pub fn bash(pages: &[Page]) -> String {
             out.push_str(&format!("{indent}'') words='{PREFIX_WORD} {named} {flags}' ;;\n"));
             out.push_str(&format!("{indent}{PREFIX_WORD}) words='{named} {flags}' ;;\n"));
         } else {
-            out.push_str(&format!("{indent}'{}') words='{flags}' ;;\n", page.word));
+            out.push_str(&format!("{indent}'{}') words='{flags}'", page.word));
+            if page.takes_file() {
+                out.push_str(&format!("; [[ $cur == -* ]] || {{\n            {FILES}; }}"));
+            }
+            out.push_str(" ;;\n");
         }
     }
     for word in subcommands {
@@ -100,9 +109,7 @@ fn push_value(out: &mut String, page: &Page, spec: &FlagSpec) {
         after(page.word)
     };
     let action = if spec.takes_path() {
-        "compopt -o filenames 2>/dev/null\n            mapfile -t COMPREPLY < <(compgen -P \"$before\" -f -- \"$cur\")\n            \
-         return"
-            .to_string()
+        FILES.to_string()
     } else if spec.choices.is_empty() {
         "return".to_string()
     } else {

@@ -32,6 +32,9 @@ pub fn fish(pages: &[Page]) -> String {
             },
         };
         page.flags.iter().for_each(|spec| push_flag(&mut out, &condition, spec));
+        if page.takes_file() {
+            out.push_str(&format!("complete -c lmcache-bench -n {} -F\n", quoted(&condition)));
+        }
     }
     out
 }

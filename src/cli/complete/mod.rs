@@ -143,6 +143,11 @@ mod tests {
             completed_by_bash(&["lmcache-bench", "l2", "--output", "src/cli/fl"]),
             ["src/cli/flag.rs"]
         );
+        assert_eq!(
+            completed_by_bash(&["lmcache-bench", "report", "src/cli/fl"]),
+            ["src/cli/flag.rs"]
+        );
+        assert_eq!(completed_by_bash(&["lmcache-bench", "report", "--fo"]), ["--format"]);
         assert!(completed_by_bash(&["lmcache-bench", "l2", "--num-keys", ""]).is_empty());
     }
 

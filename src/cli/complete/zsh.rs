@@ -37,6 +37,9 @@ fn push_function(out: &mut String, page: &Page, pages: &[Page]) {
     for argument in page.flags.iter().flat_map(|spec| arguments(spec)) {
         out.push_str(&format!(" \\\n    {argument}"));
     }
+    if page.takes_file() {
+        out.push_str(" \\\n    '1:FILE:_files'");
+    }
     if of_program {
         out.push_str(" \\\n    '1:command:->command' \\\n    '*:: :->rest'\n");
         out.push_str("  case $state/$line[1] in\n");
