@@ -19,6 +19,7 @@ use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
+use crate::sys::machine::Machine;
 use crate::sys::storage::Storage;
 use crate::sys::{counters, ending, panic, signal};
 
@@ -78,6 +79,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
     let mut result = summary::result(&facts, &run.phases, warnings);
     if output.saves_result() {
         let _saving = ending::saving();
+        result.machine = Machine::read();
         result.samples = samples(&run.phases);
     }
     let unwritten = output.write(&result);
