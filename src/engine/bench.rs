@@ -40,7 +40,6 @@ use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
 use crate::sys::ending::saving;
-use crate::sys::machine::Machine;
 use crate::sys::{limits, signal, socket};
 use crate::url::without_password;
 
@@ -254,10 +253,7 @@ impl Run<'_> {
         );
         result.settings = self.config.settings.clone();
         result.target = self.target();
-        if output.saves_result() {
-            result.machine = Machine::read();
-            result.samples = saved::samples(samples);
-        }
+        output.complete(&mut result, || saved::samples(samples));
         drop(saving);
         let mut problems = files.write(&Results {
             rows: &rows,

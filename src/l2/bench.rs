@@ -19,9 +19,8 @@ use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
-use crate::sys::machine::Machine;
 use crate::sys::storage::Storage;
-use crate::sys::{counters, ending, panic, signal};
+use crate::sys::{counters, panic, signal};
 
 /// Runs `l2`. `started` is the start of the process.
 pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
@@ -77,11 +76,7 @@ pub fn run(args: &L2Args, started: Instant) -> Result<Status, Error> {
         started,
     };
     let mut result = summary::result(&facts, &run.phases, warnings);
-    if output.saves_result() {
-        let _saving = ending::saving();
-        result.machine = Machine::read();
-        result.samples = samples(&run.phases);
-    }
+    output.complete(&mut result, || samples(&run.phases));
     let unwritten = output.write(&result);
     progress.line("[Cleanup] Closing adapter...");
     if let Err(sentence) = adapter.close() {

@@ -71,8 +71,7 @@ impl Build {
 }
 
 impl RunResult {
-    /// A result of this program without figures; `started` is the start of the process. Facts about the machine are added only to
-    /// results that are saved, because reading them takes a short run a few per cent longer.
+    /// A result of this program without figures and without facts about the machine; `started` is the start of the process.
     pub fn new(command: &'static str, title: impl Into<Name>, started: Instant) -> RunResult {
         RunResult {
             kind: KIND.into(),

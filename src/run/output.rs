@@ -10,7 +10,9 @@ use crate::report::output::{OutputFile, write_stdout};
 use crate::report::progress::Progress;
 use crate::report::{self, Form};
 use crate::result::RunResult;
+use crate::result::samples::Samples;
 use crate::sys::ending::saving;
+use crate::sys::machine::Machine;
 use crate::url::literal_path_note;
 
 /// The outputs of one run.
@@ -78,6 +80,15 @@ impl Output {
     /// Whether `--save` asks for the `result` form, which also needs the samples.
     pub fn saves_result(&self) -> bool {
         self.exports.iter().any(|export| export.form.name == "result")
+    }
+
+    /// Adds what only the `result` form has, if that form is saved.
+    pub fn complete(&self, result: &mut RunResult, samples: impl FnOnce() -> Samples) {
+        if self.saves_result() {
+            let _saving = saving();
+            result.machine = Machine::read();
+            result.samples = samples();
+        }
     }
 
     /// Writes the result in every requested form. Returns a message for each output that could not be written.

@@ -23,7 +23,7 @@ use crate::server::summary::{self, RunFacts, ServerFacts};
 use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
-use crate::sys::{counters, ending, machine, panic, shm, signal};
+use crate::sys::{counters, panic, shm, signal};
 
 /// Long enough for a server to digest the chunks of a whole request in one reply.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,11 +94,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
         interrupted: interrupted.map(signal::name),
     };
     let mut result = summary::result(&facts, &samples, warnings);
-    if output.saves_result() {
-        let _saving = ending::saving();
-        result.machine = machine::Machine::read();
-        result.samples = result::samples(&samples);
-    }
+    output.complete(&mut result, || result::samples(&samples));
     let unwritten = output.write(&result);
     Ok(status(&samples, interrupted, unwritten))
 }
