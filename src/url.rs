@@ -26,6 +26,11 @@ pub fn with_scheme(url: &str) -> String {
     }
 }
 
+pub fn is_https(url: &str) -> bool {
+    url.split_once("://")
+        .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
+}
+
 /// What a reader should know about a path that looks as if something would replace its beginning: nothing does. `flag` is
 /// where it was given.
 pub fn literal_path_note(flag: &str, path: &Path) -> Option<String> {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,7 +20,7 @@ use super::{answer, encoding};
 use crate::sys::deadline::{Deadline, is_cancelled};
 use crate::sys::detached::run_detached;
 use crate::sys::stream::Stream;
-use crate::url::without_password;
+use crate::url::{is_https, without_password};
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// The list of tokens of a long text is the largest body.
@@ -60,38 +61,23 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Client {
     pub limits: Limits,
-    agent: Agent,
-    /// Why no https server can be verified, if so.
-    trust_error: Option<String>,
+    plain: Agent,
+    /// For https; reading the authorities takes milliseconds, so only the first https request does. The error is the reason why
+    /// no server can be verified.
+    verifying: OnceLock<Result<Agent, String>>,
 }
 
 impl Client {
     pub fn new(limits: Limits) -> Client {
-        let (tls, trust_error) = match Authorities::from_environment() {
-            Ok(authorities) => (authorities.for_ureq(), None),
-            Err(cause) => (TlsConfig::default(), Some(cause)),
-        };
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .timeout_connect(limits.connect)
-            .timeout_global(Some(limits.whole))
-            // A proxy of the environment may not reach a server on this node, and would add its own latency.
-            .proxy(None)
-            // A redirect would take an API key elsewhere.
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_response_header_size(HEAD_BYTES_MAX)
-            .build();
-        let connector = BoundedConnector.chain(RustlsConnector::default());
         Client {
-            agent: Agent::with_parts(config, connector, DefaultResolver::default()),
+            plain: agent(limits, TlsConfig::default()),
+            verifying: OnceLock::new(),
             limits,
-            trust_error,
         }
     }
 
     pub fn get<'a>(&self, url: &str, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Reply, Failure> {
-        let request = with_headers(self.agent.get(url), headers);
+        let request = with_headers(self.agent(url)?.get(url), headers);
         self.send(url, move || request.call())
     }
 
@@ -102,8 +88,19 @@ impl Client {
         body: &Value,
     ) -> Result<Reply, Failure> {
         let headers = headers.chain([("content-type", "application/json")]);
-        let (request, body) = (with_headers(self.agent.post(url), headers), body.to_string());
+        let (request, body) = (with_headers(self.agent(url)?.post(url), headers), body.to_string());
         self.send(url, move || request.send(body))
+    }
+
+    fn agent(&self, url: &str) -> Result<&Agent, Failure> {
+        if !is_https(url) {
+            return Ok(&self.plain);
+        }
+        let verifying = self.verifying.get_or_init(|| {
+            let authorities = Authorities::from_environment()?;
+            Ok(agent(self.limits, authorities.for_ureq()))
+        });
+        verifying.as_ref().map_err(|cause| Failure::NoReply(cause.clone()))
     }
 
     /// Sends on a thread of its own, because looking up a name cannot be interrupted.
@@ -112,9 +109,6 @@ impl Client {
         url: &str,
         request: impl FnOnce() -> Result<Response, Error> + Send + 'static,
     ) -> Result<Reply, Failure> {
-        if let Some(cause) = self.trust_error.as_ref().filter(|_| url.starts_with("https:")) {
-            return Err(Failure::NoReply(cause.clone()));
-        }
         let asked = without_password(url);
         let reply = run_detached("question", &Deadline::after(self.limits.whole + SLACK), move || {
             read(request().map_err(Failure::Http)?, &asked)
@@ -127,6 +121,22 @@ impl Client {
             }))
         })
     }
+}
+
+fn agent(limits: Limits, tls: TlsConfig) -> Agent {
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .timeout_connect(limits.connect)
+        .timeout_global(Some(limits.whole))
+        // A proxy of the environment may not reach a server on this node, and would add its own latency.
+        .proxy(None)
+        // A redirect would take an API key elsewhere.
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .max_response_header_size(HEAD_BYTES_MAX)
+        .build();
+    let connector = BoundedConnector.chain(RustlsConnector::default());
+    Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
 fn with_headers<'a, B>(

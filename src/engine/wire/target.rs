@@ -55,7 +55,8 @@ impl Target {
             .parse()
             .map_err(|error| unusable(format!("{error}")))?;
         let host = uri.host().ok_or_else(|| unusable("it has no host".into()))?;
-        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let is_https = uri.scheme_str() == Some("https");
+        let default_port = if is_https { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
         let addresses = addresses(host, port).map_err(|cause| {
             let advice = if limits::has_advice(&cause) {
@@ -67,11 +68,9 @@ impl Target {
                 "could not find the host of --engine-url {base}: {cause}{advice}"
             ))
         })?;
-        let tls = match Authorities::from_environment() {
-            Err(cause) if uri.scheme_str() == Some("https") => return Err(Error::Environment(cause)),
-            authorities => authorities
-                .map(|authorities| authorities.for_ureq())
-                .unwrap_or_default(),
+        let tls = match is_https {
+            true => Authorities::from_environment().map_err(Error::Environment)?.for_ureq(),
+            false => TlsConfig::default(),
         };
         if let Some(problem) = key.problem() {
             return Err(Error::Usage(problem));

@@ -120,7 +120,7 @@ impl Settings for PrefixSuffixTuner {
         let material = match tokenizer {
             Tokenizer::Local(local) if config.exact_lengths => Material::Words(
                 WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
-                Tokenizer::Local(local.clone()),
+                Box::new(Tokenizer::Local(local.clone())),
             ),
             Tokenizer::Local(local) => Material::Ids(local.clone()),
             _ => Material::Filler,
@@ -145,7 +145,7 @@ enum Material {
     /// Random token ids, decoded, as in the reference: not all survive being tokenized again.
     Ids(LocalTokenizer),
     /// Words of one token each, so that lengths are exact.
-    Words(WordPool, Tokenizer),
+    Words(WordPool, Box<Tokenizer>),
     /// One repeated word, where there is no tokenizer; nothing is drawn.
     Filler,
 }
@@ -179,7 +179,7 @@ impl Tuner {
             Material::Words(pool, tokenizer) => {
                 let text = |words| format!("{marker}{}", pool.text_after(words, &mut rng.clone()));
                 let guess = tokens.saturating_sub(tokenizer.count(marker)?);
-                let words = fitted(Some(tokenizer), tokens, guess, text)?;
+                let words = fitted(Some(tokenizer.as_ref()), tokens, guess, text)?;
                 return Ok(format!("{marker}{}", pool.text_after(words, rng)));
             }
         };
