@@ -23,5 +23,6 @@ pub mod server;
 pub mod stats;
 pub mod status;
 pub mod sys;
+pub mod text;
 pub mod units;
 pub mod url;

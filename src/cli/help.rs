@@ -2,6 +2,7 @@
 
 use super::flag::{FlagSpec, Kind};
 use super::page::{Body, Page, plain};
+use crate::text::wrapped;
 
 const WIDTH: usize = 80;
 /// Column at which the descriptions of `-h` begin.
@@ -72,7 +73,7 @@ fn default_note(spec: &FlagSpec) -> String {
 fn push_short(out: &mut String, spec: &FlagSpec) {
     let heading = format!("  {}", heading(spec, false));
     let text = format!("{}{}", plain(spec.help), default_note(spec));
-    let mut lines = wrap(&text, WIDTH - COLUMN).into_iter();
+    let mut lines = wrapped(&text, WIDTH - COLUMN).into_iter();
     if heading.len() + 2 > COLUMN {
         out.push_str(&format!("{heading}\n"));
     } else {
@@ -108,36 +109,17 @@ fn push_example(out: &mut String, at: usize, (purpose, lines): (&str, &[&str])) 
 }
 
 fn push_wrapped(out: &mut String, text: &str, indent: usize) {
-    for line in wrap(text, WIDTH - indent) {
-        out.push_str(&format!("{:indent$}{line}\n", ""));
+    for line in wrapped(text, WIDTH - indent) {
+        out.extend(std::iter::repeat_n(' ', indent));
+        out.push_str(&line);
+        out.push('\n');
     }
-}
-
-/// Lines of at most `width` characters, broken at blanks. A longer word gets its own line.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_string()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::pages;
-
-    #[test]
-    fn lines_wrap_at_blanks() {
-        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrap("a-very-long-word b", 4), ["a-very-long-word", "b"]);
-    }
 
     #[test]
     fn both_forms_fit_80_columns_and_have_no_markup() {

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use super::screen;
-use super::terminal::wrapped;
+use crate::text::{columns_of, wrapped};
 
 /// Why no answer came.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl<'a> Prompter<'a> {
         let title = self.painted(BOLD, &format!(" {title}"));
         let mut text = format!("\n{rule}\n{title}\n{rule}\n");
         for (label, value) in lines {
-            let blanks = " ".repeat(LABEL_WIDTH.saturating_sub(label.chars().count()));
+            let blanks = " ".repeat(LABEL_WIDTH.saturating_sub(columns_of(label)));
             text.push_str(&format!("  {label}:{blanks}{}\n", self.painted(CYAN, value)));
         }
         self.put(&format!("{text}{rule}\n"))

@@ -5,6 +5,7 @@ use super::Renderer;
 use crate::python::float_text::{fixed, round};
 use crate::result::RunResult;
 use crate::result::model::{Body, Column, Entry, Note, Row, Value};
+use crate::text::{columns_of, wrapped};
 
 /// Decimals of numbers outside tables, as in LMCache.
 const ENTRY_DECIMALS: u8 = 2;
@@ -46,7 +47,7 @@ fn text(result: &RunResult, width: usize) -> String {
 
 fn centred(text: &str, fill: char, width: usize) -> String {
     let text = format!(" {} ", printable(text));
-    let Some(pad) = width.checked_sub(length(&text)) else {
+    let Some(pad) = width.checked_sub(columns_of(&text)) else {
         return text;
     };
     let left = pad / 2 + (pad & width & 1);
@@ -60,7 +61,7 @@ fn entry_line(entry: &Entry, width: usize) -> String {
         Value::Number { value, decimals } => fixed(round(*value, *decimals), ENTRY_DECIMALS),
         other => cell_text(other),
     };
-    let blanks = width.saturating_sub(length(&label) + length(&value)).max(1);
+    let blanks = width.saturating_sub(columns_of(&label) + columns_of(&value)).max(1);
     format!("{label}{}{value}", " ".repeat(blanks))
 }
 
@@ -86,17 +87,23 @@ fn table_lines(columns: &[Column], rows: &[Row], width: usize) -> Vec<String> {
         let cells = (0..columns.len()).map(|column| cell_text(row.cell(column))).collect();
         grid.push((printable(&row.label), cells));
     }
-    let first = grid.iter().map(|(label, _)| length(label)).max().unwrap_or(0);
+    let first = grid.iter().map(|(label, _)| columns_of(label)).max().unwrap_or(0);
     let needs: Vec<usize> = (0..columns.len())
-        .map(|column| 1 + grid.iter().map(|(_, cells)| length(&cells[column])).max().unwrap_or(0))
+        .map(|column| {
+            1 + grid
+                .iter()
+                .map(|(_, cells)| columns_of(&cells[column]))
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let spare = width.saturating_sub(first + needs.iter().sum::<usize>());
     let share = spare.checked_div(columns.len()).unwrap_or(0);
     let rest = spare.checked_rem(columns.len()).unwrap_or(0);
     let line = |(label, cells): &(String, Vec<String>)| {
-        let mut line = label.clone() + &" ".repeat(first + rest - length(label));
+        let mut line = label.clone() + &" ".repeat(first + rest - columns_of(label));
         for (cell, need) in cells.iter().zip(&needs) {
-            line.push_str(&" ".repeat(need + share - length(cell)));
+            line.push_str(&" ".repeat(need + share - columns_of(cell)));
             line.push_str(cell);
         }
         line.truncate(line.trim_end().len());
@@ -110,27 +117,6 @@ fn note_lines(note: &Note, width: usize) -> Vec<String> {
     let lines = wrapped(&printable(&note.text), width - 2);
     let marks = std::iter::once("-").chain(std::iter::repeat(" "));
     marks.zip(lines).map(|(mark, line)| format!("{mark} {line}")).collect()
-}
-
-/// Wraps at blanks into lines of at most `width` characters. A longer word gets its own line.
-pub fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always one");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if length(line) + 1 + length(word) > width {
-            lines.push(word.to_owned());
-        } else {
-            line.push(' ');
-            line.push_str(word);
-        }
-    }
-    lines
-}
-
-fn length(text: &str) -> usize {
-    text.chars().count()
 }
 
 fn printable(text: &str) -> String {

@@ -31,7 +31,7 @@ const UNSAFE_FILES: [&str; 19] = [
 /// The layers of modules, lowest first. A module may use those of lower layers, but no other of its own layer. Files are
 /// listed with their extension. `lib.rs`, `main.rs`, `fuzzing.rs` and `bin` may use all.
 const LAYERS: [&[&str]; 8] = [
-    &["units.rs", "error.rs", "status.rs", "url.rs"],
+    &["units.rs", "error.rs", "status.rs", "text.rs", "url.rs"],
     &["sys", "stats", "python"],
     &["http", "result", "load", "cuda"],
     &["cli", "report"],
