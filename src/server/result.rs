@@ -55,13 +55,12 @@ pub fn samples(run: &RunSamples) -> Samples {
     let mut samples = Samples::default();
     for operation in Measured::ALL {
         let (name, of) = (operation.key(), run.of(operation));
-        if of.latency.count() == 0 {
+        let Some(histogram) = of.latency.histogram() else {
             continue;
-        }
+        };
         let table = if of.bytes == 0 { lookups(of) } else { transfers(of) };
         samples.tables.insert(name.to_owned(), table);
-        let histogram = of.latency.histogram().into();
-        samples.histograms.insert(format!("{name}.latency"), histogram);
+        samples.histograms.insert(format!("{name}.latency"), histogram.into());
     }
     samples
 }

@@ -52,7 +52,8 @@ impl Measured {
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     exact_ms: Vec<f64>,
-    histogram: LatencyHistogram,
+    /// Made for the first sample: most kinds of time are not measured for every operation.
+    histogram: Option<LatencyHistogram>,
     sum_ms: f64,
     min_ms: f64,
     max_ms: f64,
@@ -64,18 +65,18 @@ impl Series {
     }
 
     fn record_ms(&mut self, ms: f64) {
-        let first = self.histogram.is_empty();
+        let first = self.count() == 0;
         self.min_ms = if first { ms } else { self.min_ms.min(ms) };
         self.max_ms = self.max_ms.max(ms);
         self.sum_ms += ms;
-        self.histogram.record_ns((ms * 1e6) as u64);
+        self.histogram.get_or_insert_default().record_ns((ms * 1e6) as u64);
         if self.exact_ms.len() < EXACT_MAX {
             self.exact_ms.push(ms);
         }
     }
 
     pub fn count(&self) -> u64 {
-        self.histogram.len()
+        self.histogram.as_ref().map_or(0, LatencyHistogram::len)
     }
 
     /// The first samples in the order of measurement, in milliseconds.
@@ -83,8 +84,9 @@ impl Series {
         &self.exact_ms
     }
 
-    pub fn histogram(&self) -> &LatencyHistogram {
-        &self.histogram
+    /// `None` without samples.
+    pub fn histogram(&self) -> Option<&LatencyHistogram> {
+        self.histogram.as_ref()
     }
 
     pub fn sum_ms(&self) -> f64 {
@@ -95,7 +97,7 @@ impl Series {
     pub fn figures(&self) -> Figures {
         let mut sorted = self.exact_ms.clone();
         sorted.sort_by(f64::total_cmp);
-        let rough = self.histogram.percentiles();
+        let rough = self.histogram().map(LatencyHistogram::percentiles).unwrap_or_default();
         let exact = self.count() == sorted.len() as u64;
         let at = |p: f64, rough_ns: u64| match exact {
             true => nearest_rank(&sorted, p),
@@ -262,6 +264,7 @@ mod tests {
     fn figures_are_exact_for_few_samples_and_have_three_digits_for_many() {
         let mut series = Series::default();
         assert_eq!(series.figures(), Figures::default());
+        assert!(series.histogram().is_none());
         for ms in [2.951, 1.8894, 2.2704] {
             series.record_ms(ms);
         }
