@@ -82,7 +82,7 @@ pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
         }
         None if !COMMANDS.contains(&found.as_str()) => {
             return Err(format!(
-                "it holds a result of the command {name}, which this version does not know"
+                "it holds a result of the command {name}, which this version does not know; use the build that wrote it"
             ));
         }
         _ => {}
@@ -295,6 +295,11 @@ mod tests {
         assert_eq!(
             why,
             "it holds a result of 'engine', not of 'l2'; compare like with like"
+        );
+        let unknown = text.replacen("\"engine\"", "\"l3\"", 1);
+        assert_eq!(
+            parse(unknown.as_bytes(), None).unwrap_err(),
+            "it holds a result of the command 'l3', which this version does not know; use the build that wrote it"
         );
     }
 
