@@ -232,3 +232,23 @@ impl fmt::Debug for BoundedTransport {
         f.write_str("BoundedTransport")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::{server, with_body};
+
+    #[test]
+    fn plain_http_does_not_read_the_authorities() {
+        let client = Client::new(Limits {
+            connect: None,
+            whole: Duration::from_secs(10),
+        });
+        let (url, _asked) = server(with_body("200 OK", "", b"yes"));
+        assert_eq!(client.get(&url, [].into_iter()).unwrap().body, b"yes");
+        assert!(client.verifying.get().is_none());
+        // Nothing listens there.
+        client.get("HTTPS://127.0.0.1:1/", [].into_iter()).unwrap_err();
+        assert!(client.verifying.get().is_some());
+    }
+}
