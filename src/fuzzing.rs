@@ -27,9 +27,9 @@ use crate::l2::adapters::s3::http::HttpConnection;
 use crate::l2::adapters::service::link::{Address, Link};
 use crate::l2::spec::parse_specs;
 use crate::mock::engine::{ask, http as engine_http, tokens as words};
-use crate::mock::server::{chunk_pickle, descriptor, http as server_http, request};
+use crate::mock::server::{descriptor, engine, http as server_http, request};
 use crate::server::rpc::zmtp::{self, Fault};
-use crate::server::rpc::{ChunkLayout, Generation};
+use crate::server::rpc::{ChunkLayout, Generation, Inline};
 use crate::sys::deadline::Deadline;
 use crate::sys::stream::Stream;
 
@@ -278,7 +278,7 @@ fn kind_of(fault: &Fault) -> String {
 
 /// One payload of a request to the mock server, read as the kind says.
 pub fn server_request(kind: u8, generation: Generation, payload: &[u8]) -> bool {
-    match kind % 10 {
+    match kind % 11 {
         0 => request::number(payload).is_ok(),
         1 => request::text(payload).is_ok(),
         2 => request::optional_number(payload).is_ok(),
@@ -288,6 +288,7 @@ pub fn server_request(kind: u8, generation: Generation, payload: &[u8]) -> bool 
         6 => request::engine_registration(payload, generation, 256).is_ok(),
         7 => request::groups(payload).is_ok(),
         8 => request::kv_layout(payload).is_ok(),
+        10 => request::ranges(payload).is_ok(),
         _ => descriptor::descriptors(payload, generation).is_ok(),
     }
 }
@@ -299,8 +300,8 @@ pub fn descriptors(payload: &[u8], generation: Generation) -> Result<usize, Stri
 }
 
 /// Chunks as the mock sends them inline.
-pub fn chunk_list(layout: &ChunkLayout, fill: u8) -> Vec<u8> {
-    chunk_pickle::chunk_list(layout, &mut |_, chunk| chunk.fill(fill))
+pub fn chunk_data(form: Inline, layout: &ChunkLayout, fill: u8) -> Vec<u8> {
+    engine::chunk_data(form, layout, &mut |_, chunk| chunk.fill(fill))
 }
 
 /// The length of a request head to the mock engine, and of its body.

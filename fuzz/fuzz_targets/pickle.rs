@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::fuzzing;
-use lmcache_bench::server::rpc::pickle::{Form, read_chunks};
-use lmcache_bench::server::rpc::{ChunkLayout, Dtype};
+use lmcache_bench::server::rpc::inline::{Form, read_chunks};
+use lmcache_bench::server::rpc::{ChunkLayout, Dtype, Inline};
 use lmcache_bench_fuzz::bounded;
 
 fuzz_target!(|data: &[u8]| {
@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     if read {
         assert_eq!(taken, layout.chunk_bytes() * layout.chunks as u64);
     }
-    let ours = fuzzing::chunk_list(&layout, *kind);
+    let ours = fuzzing::chunk_data(Inline::Pickle, &layout, *kind);
     let mut source = ours.as_slice();
     read_chunks(&mut source, ours.len() as u64, &layout, Form::Torch, &mut |_, _, _| {})
         .expect("a pickle of the mock's");

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use lmcache_bench::server::rpc::messages;
 use lmcache_bench::server::rpc::msgpack::{Decoder, Malformed, Source};
-use lmcache_bench::server::rpc::pickle::Form;
+use lmcache_bench::server::rpc::inline::Form;
 use lmcache_bench::server::rpc::{ChunkLayout, ChunkSink, Dtype};
 use lmcache_bench_fuzz::{bounded, hash};
 
@@ -55,7 +55,7 @@ fn read<S: Source<Error = Malformed>>(kind: u8, keep: bool, source: S) -> Read {
         messages::prepared_retrieve(decoder, Some((&layout, form, sink)))
     };
     let reply = &mut decoder;
-    let result = match kind % 9 {
+    let result = match kind % 10 {
         0 => messages::transferred(reply).map(|value| shown(&value)),
         1 => messages::shared_pool(reply).map(|value| shown(&value)),
         2 => messages::prepared_store(reply).map(|value| shown(&value)),
@@ -64,6 +64,7 @@ fn read<S: Source<Error = Malformed>>(kind: u8, keep: bool, source: S) -> Read {
         5 => inline(reply, Form::TorchOrBare, &mut sink).map(|value| shown(&value)),
         6 => messages::names(reply).map(|value| shown(&value)),
         7 => messages::optional_number(Some(reply)).map(|value| shown(&value)),
+        9 => inline(reply, Form::Envelope, &mut sink).map(|value| shown(&value)),
         _ => reply.skip().map(|()| String::new()),
     };
     let result = result.and_then(|value| decoder.end().map(|()| value));

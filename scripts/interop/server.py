@@ -191,7 +191,7 @@ def killed_server(server):
 @contextlib.contextmanager
 def built_in(release, *flags):
     """`mock server` in the place of a real one."""
-    with native.mock("server", "--chunk-size", 16, "--generation", release, *flags) as (rpc, http):
+    with native.mock("server", "--chunk-size", 16, "--release", release, *flags) as (rpc, http):
         yield types.SimpleNamespace(release=release, rpc=rpc, http=http)
 
 

@@ -15,7 +15,7 @@ use crate::server::http::{ChecksumRequest, HttpApi};
 use crate::server::plan::{Identity, Plan};
 use crate::server::progress;
 use crate::server::result;
-use crate::server::rpc::Client;
+use crate::server::rpc::{Client, Generation};
 use crate::server::runner::{Runner, ServerChecksums};
 use crate::server::samples::RunSamples;
 use crate::server::session::Session;
@@ -47,9 +47,10 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
         config.mode.text()
     ));
     let start_to_first_rpc = started.elapsed();
-    let mut client = Client::connect(&config.rpc_url, config.connect_timeout)?;
+    let mut client = Client::recognise(&config.rpc_url, config.connect_timeout)?;
     let start_to_first_reply = started.elapsed();
     let http = Http::new(&config, &mut client, &mut warnings)?;
+    settle_chunk_size(&mut client, &http, &mut warnings)?;
     let server = client.server().clone();
     if let Some(gpu) = &gpu {
         let facts = gpu.context.facts();
@@ -68,8 +69,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let transport = session.transport_label();
     progress.line(&format!(
         "Registered {} rank(s), LMCache {}, {transport}",
-        config.ranks,
-        server.generation.label()
+        config.ranks, server.generation.label
     ));
     let samples = passes(&mut session, &config, &http, &mut warnings, &mut progress);
     let problems = session.close();
@@ -79,7 +79,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let facts = RunFacts {
         config: &config,
         server: ServerFacts {
-            generation: server.generation.label(),
+            generation: server.generation.label,
             release: http.release.as_deref(),
             chunk_tokens,
             chunk_bytes: config.shape.chunk_bytes(chunk_tokens),
@@ -112,6 +112,18 @@ fn remove_abandoned() -> Option<Warning> {
     (!names.is_empty()).then_some(Warning::AbandonedMemory { names })
 }
 
+/// Takes the chunk size from the HTTP API where asking over ZeroMQ would fix it.
+fn settle_chunk_size(client: &mut Client, http: &Http, warnings: &mut Vec<Warning>) -> Result<(), Error> {
+    let asks_http = client.server().generation.asking_fixes_chunk_size;
+    let status = http.api.as_ref().filter(|_| asks_http).map(HttpApi::status);
+    let reported = status.and_then(Result::ok).and_then(|status| status.chunk_size);
+    if client.settle_chunk_size(reported)? {
+        let chunk_tokens = client.server().chunk_size;
+        warnings.push(Warning::ChunkSizeFixed { chunk_tokens });
+    }
+    Ok(())
+}
+
 /// The server's HTTP API and the release that it reports; both `None` when it does not answer.
 struct Http {
     api: Option<HttpApi>,
@@ -130,6 +142,13 @@ impl Http {
         match api.release() {
             Ok(release) => {
                 client.set_release_is_0_5_0(release == "0.5.0");
+                if Generation::is_newer(&release) {
+                    let spoken = client.server().generation.label;
+                    warnings.push(Warning::NewerRelease {
+                        release: release.clone(),
+                        spoken,
+                    });
+                }
                 Ok(Http {
                     api: Some(api),
                     release: Some(release),

@@ -87,7 +87,7 @@ impl Plan {
             ));
         }
         // Servers with a null block leave out a chunk that consists of block 0 alone.
-        let null_chunk = chunk_blocks == 1 && generation.skips_null_blocks();
+        let null_chunk = chunk_blocks == 1 && generation.skips_null_blocks;
         let starts = [usize::from(null_chunk), blocks - needed];
         if starts[0] > starts[1] {
             return Err(format!(

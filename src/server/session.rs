@@ -7,7 +7,7 @@ use super::config::RunConfig;
 use super::device::Gpu;
 use super::memory::Layout;
 use super::plan::{Identity, Pass, Plan, Ranks, Request};
-use super::rpc::{Client, Generation, Key, Operation, RpcError};
+use super::rpc::{Client, Key, Operation, RpcError};
 use super::transport::{self, Registration, Transfer, TransferResult, Transport, Worker};
 use crate::error::Error;
 use crate::sys::deadline::{CLOSE_GRACE, Deadline, Limits, OnSignal, WORK_GRACE, closing_time};
@@ -267,7 +267,7 @@ impl Session {
     /// with a salt, where no other run can hold locks on the chunk.
     fn may_lock_partial_chunk(&self) -> bool {
         let has_own_keys = !self.identity.cache_salt.is_empty();
-        has_own_keys && self.ranks.count > 1 && !self.ranks.mla && self.client.server().generation < Generation::V0_5_5
+        has_own_keys && self.ranks.count > 1 && !self.ranks.mla && self.client.server().generation.locks_partial_chunks
     }
 
     /// Releases what the server holds for the request in progress: the locks of hits that were not retrieved, and its state.

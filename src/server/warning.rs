@@ -38,6 +38,16 @@ pub enum Warning {
     FewSequences {
         sequences: u64,
     },
+    /// The server's release is later than those that are known here.
+    NewerRelease {
+        release: String,
+        /// The releases whose protocol it is spoken to in.
+        spoken: &'static str,
+    },
+    /// The server had to be asked for its chunk size, which ends its negotiation.
+    ChunkSizeFixed {
+        chunk_tokens: u64,
+    },
     /// A path begins with `~` or `file://`, which only a shell or a browser replaces.
     LiteralPath {
         note: String,
@@ -55,6 +65,8 @@ impl warning::Warning for Warning {
             Warning::LateCommits { .. } => "late-commits",
             Warning::LeftBehind { .. } => "left-behind",
             Warning::FewSequences { .. } => "few-sequences",
+            Warning::NewerRelease { .. } => "newer-release",
+            Warning::ChunkSizeFixed { .. } => "chunk-size-fixed",
             Warning::LiteralPath { .. } => "literal-path",
         }
     }
@@ -100,6 +112,16 @@ impl warning::Warning for Warning {
                 "percentiles over {sequences} sequences are single requests",
                 "use --end 100 or more and a short --interval"
             ),
+            Warning::NewerRelease { release, spoken } => message!(
+                "the server's release {release} is later than those that this program knows; it answered the questions that \
+                 tell releases apart as {spoken} does and was spoken to like that",
+                "use an lmcache-bench that knows it"
+            ),
+            Warning::ChunkSizeFixed { chunk_tokens } => message!(
+                "the server had to be asked for its chunk size over ZeroMQ, which fixes it at {chunk_tokens} tokens until the \
+                 server is restarted, so that engines whose blocks do not divide it are refused",
+                "point --url at its HTTP port, which tells the size without fixing it"
+            ),
             Warning::LiteralPath { note } => message!("{note}"),
         }
     }
@@ -130,6 +152,11 @@ mod tests {
             },
             Warning::LeftBehind { what: "x".into() },
             Warning::FewSequences { sequences: 3 },
+            Warning::NewerRelease {
+                release: "0.5.9".into(),
+                spoken: "0.5.7",
+            },
+            Warning::ChunkSizeFixed { chunk_tokens: 256 },
             Warning::LiteralPath { note: "a; b".into() },
         ];
         let mut codes: Vec<_> = all.iter().map(Warning::code).collect();

@@ -55,7 +55,7 @@ fn transport(report: &Value) -> String {
 #[test]
 fn the_server_copies_from_and_to_device_memory() {
     for generation in ["0.5.0", "0.5.5", "0.5.6"] {
-        let mock = mock(&["--generation", generation]);
+        let mock = mock(&["--release", generation]);
         for extra in [&["--checksum", "md5"][..], &["--checksum", "fast"]] {
             let (output, report) = json(client(&mock, SHAPE).args(extra));
             assert_passed(&output, &report);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::service::CHUNK_SIZE_MAX;
 use crate::error::Error;
 use crate::mock::server::flags::MockServerArgs;
 use crate::server::flags::TransferMode;
@@ -74,7 +75,7 @@ const KINDS: [(&str, FaultKind); 11] = [
     ("die", FaultKind::Die),
 ];
 
-const OPERATIONS: [(&str, Operation); 19] = [
+const OPERATIONS: [(&str, Operation); 20] = [
     ("register_kv_cache", Operation::RegisterKvCache),
     ("unregister_kv_cache", Operation::UnregisterKvCache),
     ("store", Operation::Store),
@@ -92,6 +93,7 @@ const OPERATIONS: [(&str, Operation); 19] = [
     ("commit_retrieve", Operation::CommitRetrieve),
     ("clear", Operation::Clear),
     ("get_chunk_size", Operation::GetChunkSize),
+    ("get_experimental", Operation::GetExperimental),
     ("ping", Operation::Ping),
     ("noop", Operation::Noop),
 ];
@@ -160,8 +162,10 @@ fn resolve(args: &MockServerArgs) -> Result<Config, String> {
         Ok(value) if (1..=max).contains(&value) => Ok(value),
         _ => Err(format!("{flag} {value} is not between 1 and {max}")),
     };
-    let generation = Generation::of_release(&args.generation)
-        .ok_or_else(|| format!("--generation '{}' is none of 0.5.0 to 0.5.6", args.generation))?;
+    let generation = Generation::of_release(&args.release).ok_or_else(|| {
+        let newest = Generation::NEWEST.label;
+        format!("--release '{}' is none of 0.5.0 to {newest}", args.release)
+    })?;
     if let Some(name) = &args.shm_name
         && (name.is_empty() || name.len() > 200 || name.contains(['/', '\0']))
     {
@@ -175,8 +179,8 @@ fn resolve(args: &MockServerArgs) -> Result<Config, String> {
         port: port("--port", args.port)?,
         http_port: port("--http-port", args.http_port)?,
         generation,
-        release: args.generation.clone(),
-        chunk_size: positive("--chunk-size", args.chunk_size, 1 << 20)?,
+        release: args.release.clone(),
+        chunk_size: positive("--chunk-size", args.chunk_size, CHUNK_SIZE_MAX)?,
         memory_bytes: positive("--l1-size-mb", args.l1_size_mb, 1 << 20)? << 20,
         lmcache_driven: mode != TransferMode::EngineDriven,
         engine_driven: mode != TransferMode::LmcacheDriven,
@@ -253,7 +257,7 @@ mod tests {
         let text = |change: fn(&mut MockServerArgs)| resolved(change).unwrap_err();
         assert!(text(|args| args.port = 70000).contains("--port 70000"));
         assert!(text(|args| args.chunk_size = 0).contains("--chunk-size 0"));
-        assert!(text(|args| args.generation = "0.6".into()).contains("0.5.0 to 0.5.6"));
+        assert!(text(|args| args.release = "0.6".into()).contains("0.5.0 to 0.5.7"));
         assert!(text(|args| args.delay = vec!["lookup".into()]).contains("OPERATION=MS"));
         assert!(text(|args| args.delay = vec!["look=1".into()]).contains("unknown operation 'look'"));
         assert!(text(|args| args.delay = vec!["lookup=-1".into()]).contains("OPERATION=MS"));

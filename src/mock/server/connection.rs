@@ -116,15 +116,18 @@ fn asked(frames: &[Vec<u8>], generation: Generation) -> Asked {
     let Some(operation) = frames.get(1) else {
         return Asked::Fatal;
     };
-    let bad = match generation.dies_of_bad_operations() {
+    let bad = match generation.dies_of_bad_operations {
         true => Asked::Fatal,
         false => Asked::Silence,
     };
     let mut decoder = Decoder(operation.as_slice());
     match (decoder.header(), decoder.0.is_empty()) {
-        (Ok(Header::Unsigned(id)), true) if id == 0 || id > generation.id_max() => bad,
+        (Ok(Header::Unsigned(id)), true) if id == 0 || id > generation.number_max => bad,
         (Ok(Header::Unsigned(id)), true) => generation.operation(id).map_or(Asked::Silence, Asked::Operation),
-        // 0.5.6 also takes names, which no client of this program sends.
+        (Ok(Header::Text(bytes)), false) if generation.takes_names && bytes == decoder.0.len() as u64 => {
+            let named = std::str::from_utf8(decoder.0).ok().and_then(Operation::of_name);
+            named.map_or(Asked::Silence, Asked::Operation)
+        }
         _ => bad,
     }
 }

@@ -44,7 +44,7 @@ pub fn descriptors(payload: &[u8], generation: Generation) -> Result<Vec<Descrip
                 }
                 other => return Err(Malformed(format!("a descriptor that is {other:?}"))),
             };
-            found.push(match generation.pickles_descriptors() {
+            found.push(match generation.pickles_descriptors {
                 true => of_pickle(data)?,
                 false => of_map(data)?,
             });

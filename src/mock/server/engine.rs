@@ -1,14 +1,16 @@
 //! The engine-driven operations of the mock: slots in shared memory, or chunks inside the messages.
 
+use std::convert::Infallible;
+
 use super::cache::ChunkId;
 use super::chunk_pickle;
 use super::config::FaultKind;
 use super::request;
 use super::service::{Answer, Outcome, Service, boolean, reply};
 use super::worker::Worker;
+use crate::server::rpc::inline::{self, ChunkFrame, Form};
 use crate::server::rpc::msgpack;
-use crate::server::rpc::pickle::{self, Form};
-use crate::server::rpc::{ChunkLayout, Operation};
+use crate::server::rpc::{ChunkLayout, ChunkSink, Inline, Operation};
 
 /// More than a worker can prepare in one request.
 const PREPARED_MAX: usize = 1 << 20;
@@ -16,7 +18,7 @@ const PREPARED_MAX: usize = 1 << 20;
 impl Service {
     pub(super) fn register_engine(&mut self, registration: &[u8]) -> Answer {
         let generation = self.config.generation;
-        let registration = request::engine_registration(registration, generation, self.config.chunk_size)?;
+        let registration = request::engine_registration(registration, generation, self.chunk_size)?;
         let id = registration.instance_id;
         self.workers.entry(id).or_insert(Worker::EngineDriven(registration));
         let (shm_name, bytes) = match (&self.config.shm_name, self.cache.pool_bytes()) {
@@ -24,11 +26,16 @@ impl Service {
             _ => ("", 0),
         };
         Ok(reply(|out| {
-            msgpack::map(out, 2);
+            let names_null_block = generation.groups_engine_layouts;
+            msgpack::map(out, 2 + usize::from(names_null_block));
             msgpack::text(out, "shm_name");
             msgpack::text(out, shm_name);
             msgpack::text(out, "pool_size");
             msgpack::unsigned(out, bytes);
+            if names_null_block {
+                msgpack::text(out, "null_block_id");
+                msgpack::unsigned(out, 0);
+            }
         }))
     }
 
@@ -44,7 +51,14 @@ impl Service {
         }
     }
 
-    pub(super) fn prepare_store(&mut self, key: &[u8], id: &[u8]) -> Answer {
+    /// `skipped`: the chunks that a worker with several layer groups leaves out; others have none.
+    pub(super) fn prepare_store(&mut self, key: &[u8], id: &[u8], skipped: Option<&[u8]>) -> Answer {
+        if skipped.map_or(Ok(0), |skipped| {
+            request::whole(skipped, |decoder| decoder.array("skipped_chunks"))
+        })? > 0
+        {
+            return Ok(Outcome::Silence);
+        }
         let Some((chunks, id)) = self.transfer(key, id)? else {
             return Ok(Outcome::Silence);
         };
@@ -78,7 +92,9 @@ impl Service {
         let Some(layout) = self.layout(id, chunks.len()) else {
             return Ok(Outcome::Silence);
         };
-        if self.cache.pool_bytes().is_some() {
+        // Servers of envelopes take chunks inside of messages in the place of slots that were not asked for.
+        let inline = self.config.generation.inline == Inline::Envelope && !data.is_empty();
+        if self.cache.pool_bytes().is_some() && !inline {
             let pending = self.prepared.remove(&id).unwrap_or_default();
             let (ours, others): (Vec<ChunkId>, Vec<ChunkId>) =
                 pending.into_iter().partition(|chunk| chunks.contains(chunk));
@@ -86,23 +102,31 @@ impl Service {
             self.prepared.insert(id, others);
             return Ok(boolean(!ours.is_empty()));
         }
-        let fresh: Vec<bool> = chunks
-            .iter()
-            .map(|chunk| self.cache.reserve(*chunk, layout.chunk_bytes()))
-            .collect();
+        self.commit_inline(data, &chunks, &layout)
+    }
+
+    /// Stores the chunks of a message that are not there yet.
+    fn commit_inline(&mut self, data: &[u8], chunks: &[ChunkId], layout: &ChunkLayout) -> Answer {
+        let form = match self.config.generation.inline {
+            Inline::Pickle => Form::TorchOrBare,
+            Inline::Envelope => Form::Envelope,
+        };
+        let read = |sink: &mut ChunkSink| {
+            let mut from = data;
+            inline::read_chunks(&mut from, data.len() as u64, layout, form, sink)
+        };
+        if form == Form::Envelope {
+            // Such servers check all of it before they reserve anything.
+            read(&mut |_, _, _| {})?;
+        }
+        let bytes = layout.chunk_bytes();
+        let fresh: Vec<bool> = chunks.iter().map(|chunk| self.cache.reserve(*chunk, bytes)).collect();
         let cache = &mut self.cache;
-        let mut from = data;
-        let read = pickle::read_chunks(
-            &mut from,
-            data.len() as u64,
-            &layout,
-            Form::TorchOrBare,
-            &mut |number, at, piece| {
-                if fresh[number] {
-                    cache.write(chunks[number], at, piece);
-                }
-            },
-        );
+        let read = read(&mut |number, at, piece| {
+            if fresh[number] {
+                cache.write(chunks[number], at, piece);
+            }
+        });
         for (chunk, _) in chunks.iter().zip(&fresh).filter(|(_, fresh)| **fresh) {
             match read {
                 Ok(()) => self.cache.publish(*chunk),
@@ -132,7 +156,7 @@ impl Service {
         }
         let mut data = Vec::new();
         if success && inline {
-            data = chunk_pickle::chunk_list(&layout, &mut |number, to| {
+            data = chunk_data(self.config.generation.inline, &layout, &mut |number, to| {
                 self.cache.read(chunks[number], 0, to);
                 if corrupt && let Some(first) = to.first_mut() {
                     *first ^= 1;
@@ -164,6 +188,25 @@ impl Service {
         }
         Ok(boolean(true))
     }
+}
+
+/// Chunks as they travel inside of an answer.
+pub(crate) fn chunk_data(form: Inline, layout: &ChunkLayout, chunk: &mut dyn FnMut(usize, &mut [u8])) -> Vec<u8> {
+    if form == Inline::Pickle {
+        return chunk_pickle::chunk_list(layout, chunk);
+    }
+    let frame = ChunkFrame::new(form, layout);
+    let mut out = Vec::with_capacity(usize::try_from(frame.bytes()).unwrap_or(0));
+    let mut buffer = vec![0; layout.chunk_bytes() as usize];
+    let mut source = |number: usize, visit: &mut dyn FnMut(&[u8])| {
+        chunk(number, &mut buffer);
+        visit(&buffer);
+    };
+    let Ok(()) = frame.write::<Infallible>(&mut source, &mut |piece| {
+        out.extend_from_slice(piece);
+        Ok(())
+    });
+    out
 }
 
 /// The result of `PREPARE_STORE`; without indices there is nothing in it.

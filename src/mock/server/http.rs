@@ -142,7 +142,7 @@ fn status(service: &Service) -> Value {
     let mut answer = json!({
         "is_healthy": true,
         "engine_type": "MPCacheServer",
-        "chunk_size": service.config.chunk_size,
+        "chunk_size": service.chunk_size,
         "active_sessions": service.sessions.len(),
         "active_prefetch_jobs": service.jobs.len(),
         "storage_manager": {"l1_manager": {

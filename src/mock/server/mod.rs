@@ -17,11 +17,11 @@ use crate::status::Status;
 use crate::sys::signal;
 
 mod cache;
-pub(crate) mod chunk_pickle;
+mod chunk_pickle;
 mod config;
 mod connection;
 pub(crate) mod descriptor;
-mod engine;
+pub(crate) mod engine;
 pub mod flags;
 pub(crate) mod http;
 mod memory;

@@ -2,7 +2,7 @@
 //! count is checked.
 
 use crate::server::rpc::msgpack::{Decoder, Header, Malformed};
-use crate::server::rpc::{Dtype, Generation, Key};
+use crate::server::rpc::{Dtype, Generation, Key, Tokens};
 
 /// Tokens of one key; far more than any model takes.
 const TOKENS_MAX: u64 = 1 << 24;
@@ -81,12 +81,13 @@ pub fn key(payload: &[u8], generation: Generation) -> Decoded<Key> {
                         _ => return Err(Malformed("worker_id is neither a number nor nil".into())),
                     });
                 }
-                "token_ids" => token_ids = Some(tokens(decoder)?),
+                "token_ids" if generation.tokens == Tokens::Array => token_ids = Some(tokens(decoder)?),
+                "token_bytes" if generation.tokens == Tokens::Bytes => token_ids = Some(token_bytes(decoder)?),
                 "start" => start = Some(decoder.unsigned(name)?),
                 "end" => end = Some(decoder.unsigned(name)?),
                 "request_id" => request_id = Some(decoder.text(name)?),
                 "cache_salt" => cache_salt = decoder.text(name)?,
-                "num_kv_readers" if generation.key_counts_readers() => readers = narrow(decoder.unsigned(name)?, name)?,
+                "num_kv_readers" if generation.key_counts_readers => readers = narrow(decoder.unsigned(name)?, name)?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -95,7 +96,7 @@ pub fn key(payload: &[u8], generation: Generation) -> Decoded<Key> {
             model_name: required(model_name, "model_name")?,
             world_size: required(world_size, "world_size")?,
             worker_id: required(worker_id, "worker_id")?,
-            token_ids: required(token_ids, "token_ids")?.into(),
+            token_ids: required(token_ids, "the tokens")?.into(),
             start: required(start, "start")?,
             end: required(end, "end")?,
             request_id: required(request_id, "request_id")?,
@@ -121,6 +122,32 @@ fn tokens(decoder: &mut Slice) -> Decoded<Vec<u32>> {
         ids @ 0..=TOKENS_MAX => decoder.collect(ids, |decoder| narrow(decoder.unsigned("token_ids")?, "a token id")),
         ids => Err(Malformed(format!("{ids} token ids"))),
     }
+}
+
+/// Four bytes for each token, most significant byte first.
+fn token_bytes(decoder: &mut Slice) -> Decoded<Vec<u32>> {
+    let bytes = match decoder.header()? {
+        Header::Binary(bytes) if bytes <= decoder.0.len() as u64 => bytes as usize,
+        other => return Err(Malformed(format!("token_bytes that are {other:?}"))),
+    };
+    let (taken, rest) = decoder.0.split_at(bytes);
+    decoder.0 = rest;
+    let (tokens, odd) = taken.as_chunks::<4>();
+    if !odd.is_empty() || tokens.len() as u64 > TOKENS_MAX {
+        return Err(Malformed(format!("token_bytes of {bytes} bytes")));
+    }
+    Ok(tokens.iter().map(|token| u32::from_be_bytes(*token)).collect())
+}
+
+/// Ranges of tokens `[start, end]`.
+pub fn ranges(payload: &[u8]) -> Decoded<Vec<(u64, u64)>> {
+    whole(payload, |decoder| {
+        let ranges = decoder.array("extra_ranges")?;
+        decoder.collect(ranges, |decoder| match decoder.numbers("a range", 2)?[..] {
+            [start, end] => Ok((start, end)),
+            _ => Err(Malformed("a range without two ends".into())),
+        })
+    })
 }
 
 pub fn block_ids(payload: &[u8]) -> Decoded<Vec<Vec<u64>>> {
@@ -157,7 +184,7 @@ pub fn engine_registration(payload: &[u8], generation: Generation, chunk_size: u
                 "hidden_dim_size" => hidden = Some(decoder.unsigned(name)?),
                 "dtype_str" => dtype = Dtype::of_name(&decoder.text(name)?),
                 "use_mla" => use_mla = Some(decoder.boolean(name)?),
-                "num_physical_slots" if generation >= Generation::V0_5_5 => match decoder.header()? {
+                "num_physical_slots" if generation.counts_physical_slots => match decoder.header()? {
                     Header::Nil => {}
                     Header::Unsigned(value @ 1..) => slots = Some(value),
                     _ => return Err(Malformed("num_physical_slots must be positive".into())),

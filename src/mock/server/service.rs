@@ -16,6 +16,7 @@ use crate::server::rpc::{Key, Operation};
 
 /// Limit on each of workers, jobs and request ids.
 const ENTRIES_MAX: usize = 100_000;
+pub(super) const CHUNK_SIZE_MAX: u64 = 1 << 20;
 
 /// The outcome of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub struct Service {
     pub jobs: HashMap<String, u64>,
     /// Slots that were prepared and not committed, by worker.
     pub(super) prepared: HashMap<u64, Vec<ChunkId>>,
+    /// Tokens of a chunk; negotiable until a client has asked for it, where the release has that.
+    pub chunk_size: u64,
+    chunk_size_is_fixed: bool,
 }
 
 /// Silence, with a reason that a real server would log.
@@ -49,6 +53,8 @@ impl Service {
     pub fn new(config: Config) -> io::Result<Service> {
         let cache = Cache::new(config.memory_bytes, config.shm_name.as_deref())?;
         Ok(Service {
+            chunk_size: config.chunk_size,
+            chunk_size_is_fixed: false,
             config,
             cache,
             workers: HashMap::new(),
@@ -73,7 +79,11 @@ impl Service {
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         match (operation, payloads.as_slice()) {
             (Operation::Noop, []) => Ok(reply(|out| msgpack::text(out, "OK"))),
-            (Operation::GetChunkSize, []) => Ok(number(self.config.chunk_size)),
+            (Operation::GetChunkSize, []) => {
+                self.chunk_size_is_fixed = true;
+                Ok(number(self.chunk_size))
+            }
+            (Operation::NegotiateChunkSize, [alignment]) => self.negotiate_chunk_size(request::number(alignment)?),
             (Operation::Ping, [id]) => request::optional_number(id).map(|_| boolean(true)),
             (Operation::GetExperimental, []) => Ok(self.experimental()),
             (Operation::QueryPrefetchLookupHits, [id]) => request::text(id).map(|_| number(0)),
@@ -81,7 +91,11 @@ impl Service {
             (Operation::Lookup, [key, tp_size]) => self.lookup(key, tp_size),
             (Operation::QueryPrefetchStatus, [id]) => Ok(self.job(&request::text(id)?)),
             (Operation::WaitPrefetchStatus, [id, _]) => Ok(self.job(&request::text(id)?)),
-            (Operation::FreeLookupLocks, [key, tp_size]) => self.free_lookup_locks(key, tp_size),
+            (Operation::FreeLookupLocks, [key, tp_size, extra @ ..])
+                if extra.len() == usize::from(self.config.generation.frees_extra_ranges) =>
+            {
+                self.free_lookup_locks(key, tp_size, extra.first().copied())
+            }
             (Operation::EndSession, [id]) => {
                 self.sessions.remove(&request::text(id)?);
                 Ok(Outcome::Reply(None))
@@ -102,7 +116,11 @@ impl Service {
             }
             (Operation::RegisterEngineContext, [registration]) if engine => self.register_engine(registration),
             (Operation::UnregisterEngineContext, [id]) if engine => self.unregister(id),
-            (Operation::PrepareStore, [key, id]) if engine => self.prepare_store(key, id),
+            (Operation::PrepareStore, [key, id, skipped @ ..])
+                if engine && skipped.len() == usize::from(self.config.generation.prepares_with_skipped_chunks) =>
+            {
+                self.prepare_store(key, id, skipped.first().copied())
+            }
             (Operation::CommitStore, [key, id, data]) if engine => self.commit_store(key, id, data),
             (Operation::PrepareRetrieve, [key, id]) if engine => self.prepare_retrieve(key, id),
             (Operation::CommitRetrieve, [key, id]) if engine => self.commit_retrieve(key, id),
@@ -111,23 +129,36 @@ impl Service {
     }
 
     fn experimental(&self) -> Outcome {
-        use crate::server::rpc::Generation;
-        reply(|out| match self.config.generation {
-            Generation::V0_5_6 => {
-                msgpack::array(out, 1);
-                msgpack::text(out, "kv_event_stream");
-            }
-            _ => msgpack::array(out, 0),
+        let names = self.config.generation.experimental;
+        reply(|out| {
+            msgpack::array(out, names.len());
+            names.iter().for_each(|name| msgpack::text(out, name));
         })
     }
 
+    /// Rounds the chunk size up to a multiple of `alignment`, once. Silence where the size is fixed and no multiple, and where
+    /// sessions exist.
+    fn negotiate_chunk_size(&mut self, alignment: u64) -> Answer {
+        let known = self.config.generation.asking_fixes_chunk_size;
+        if !known || alignment == 0 || alignment > CHUNK_SIZE_MAX {
+            return Ok(Outcome::Silence);
+        }
+        let rounded = match self.chunk_size_is_fixed {
+            true => self.chunk_size,
+            false => self.chunk_size.next_multiple_of(alignment),
+        };
+        let changes_under_sessions = rounded != self.chunk_size && !self.sessions.is_empty();
+        if !rounded.is_multiple_of(alignment) || changes_under_sessions {
+            return Ok(Outcome::Silence);
+        }
+        (self.chunk_size, self.chunk_size_is_fixed) = (rounded, true);
+        Ok(number(rounded))
+    }
+
     fn clear(&mut self, parameters: &[&[u8]]) -> Answer {
-        let force = match (self.config.generation, parameters) {
-            (crate::server::rpc::Generation::V0_5_6, [force]) => {
-                request::whole(force, |decoder| decoder.boolean("force"))?
-            }
-            (crate::server::rpc::Generation::V0_5_6, _) => return Ok(Outcome::Silence),
-            (_, []) => true,
+        let force = match (self.config.generation.clear_takes_force, parameters) {
+            (true, [force]) => request::whole(force, |decoder| decoder.boolean("force"))?,
+            (false, []) => true,
             _ => return Ok(Outcome::Silence),
         };
         self.cache.clear(force);
@@ -138,7 +169,7 @@ impl Service {
 
     /// How often a lookup locks each chunk that it hits; nothing for a key that a real server does not answer.
     fn readers(&self, key: &Key, tp_size: u64) -> Option<u32> {
-        if self.config.generation.key_counts_readers() {
+        if self.config.generation.key_counts_readers {
             return (key.num_kv_readers > 0).then_some(key.num_kv_readers);
         }
         let tp_size = u32::try_from(tp_size).ok()?;
@@ -151,7 +182,7 @@ impl Service {
             return Ok(Outcome::Silence);
         };
         self.remember(&key);
-        let end = match self.config.generation.lookup_honours_end() {
+        let end = match self.config.generation.lookup_honours_end {
             true => key.end,
             false => key.token_ids.len() as u64,
         };
@@ -159,16 +190,21 @@ impl Service {
             .workers
             .values()
             .any(|worker| worker.model() == (&key.model_name, key.world_size));
-        let prefixes = chunk_prefixes(&key, end, self.config.chunk_size);
+        let prefixes = chunk_prefixes(&key, end, self.chunk_size);
         let everywhere = |prefix: &&u64| {
             let ready = |rank| self.cache.is_ready(ChunkId { prefix: **prefix, rank });
             known && (0..key.world_size).all(ready)
         };
-        let mut hits = prefixes.iter().take_while(everywhere).count();
+        // The chunks before `start` are taken for held by the engine.
+        let first = match self.config.generation.lookup_honours_start && known {
+            true => prefixes.len().min((key.start / self.chunk_size) as usize),
+            false => 0,
+        };
+        let mut hits = first + prefixes[first..].iter().take_while(everywhere).count();
         if self.config.fault(FaultKind::PartialHit, Operation::Lookup) {
-            hits = hits.saturating_sub(1);
+            hits = hits.saturating_sub(1).max(first);
         }
-        for &prefix in &prefixes[..hits] {
+        for &prefix in &prefixes[first..hits] {
             (0..key.world_size).for_each(|rank| self.cache.lock(ChunkId { prefix, rank }, readers));
         }
         if self.jobs.len() < ENTRIES_MAX {
@@ -181,12 +217,18 @@ impl Service {
         number(self.jobs.remove(request_id).unwrap_or(0))
     }
 
-    fn free_lookup_locks(&mut self, key: &[u8], tp_size: &[u8]) -> Answer {
+    fn free_lookup_locks(&mut self, key: &[u8], tp_size: &[u8], extra: Option<&[u8]>) -> Answer {
         let key = request::key(key, self.config.generation)?;
         let Some(readers) = self.readers(&key, request::number(tp_size)?) else {
             return Ok(Outcome::Silence);
         };
-        for prefix in self.range(&key).unwrap_or_default() {
+        let mut freed = self.range(&key).unwrap_or_default();
+        for (start, end) in extra.map_or(Ok(Vec::new()), request::ranges)? {
+            if start < end && end <= key.token_ids.len() as u64 {
+                freed.extend(self.range(&key.range(start, end)).unwrap_or_default());
+            }
+        }
+        for prefix in freed {
             (0..key.world_size).for_each(|rank| self.cache.unlock(ChunkId { prefix, rank }, readers));
         }
         Ok(Outcome::Reply(None))
@@ -200,7 +242,7 @@ impl Service {
 
     /// Digests of the chunks `start..end`, if those are whole chunks.
     fn range(&self, key: &Key) -> Option<Vec<u64>> {
-        let size = self.config.chunk_size;
+        let size = self.chunk_size;
         let whole = key.start.is_multiple_of(size) && key.end.is_multiple_of(size);
         let first = (key.start / size) as usize;
         whole.then(|| chunk_prefixes(key, key.end, size).split_off(first))
@@ -257,7 +299,7 @@ impl Service {
 
     /// The answer about a worker that is not registered.
     fn unknown_worker(&self) -> Outcome {
-        match self.config.generation.answers_unknown_instances() {
+        match self.config.generation.answers_unknown_instances {
             true => transferred(b"", false),
             false => Outcome::Silence,
         }
@@ -274,7 +316,7 @@ impl Service {
         if blocks.len() != memory.groups.len() || !memory.memories.await_client(event) {
             return Ok(Outcome::Silence);
         }
-        let size = self.config.chunk_size;
+        let size = self.chunk_size;
         let bytes = memory.chunk_bytes(size);
         for (number, chunk) in chunks.into_iter().enumerate() {
             let is_null = |(group, ids): (&request::Group, &Vec<u64>)| {
@@ -282,7 +324,7 @@ impl Service {
                 let ids = ids.get(number * count..(number + 1) * count);
                 ids.is_some_and(|ids| ids.iter().all(|id| *id == 0))
             };
-            let null = self.config.generation.skips_null_blocks() && memory.groups.iter().zip(&blocks).all(is_null);
+            let null = self.config.generation.skips_null_blocks && memory.groups.iter().zip(&blocks).all(is_null);
             if null || !self.cache.reserve(chunk, bytes) {
                 continue;
             }
@@ -311,7 +353,7 @@ impl Service {
         if blocks.len() != memory.groups.len() || !memory.memories.await_client(event) {
             return Ok(Outcome::Silence);
         }
-        let size = self.config.chunk_size;
+        let size = self.chunk_size;
         let bytes = memory.chunk_bytes(size);
         if chunks.iter().any(|chunk| self.cache.readable(*chunk) != Some(bytes)) {
             return Ok(transferred(NO_EVENT, false));

@@ -259,7 +259,7 @@ fn layer(descriptor: &Descriptor, part: usize, heads_first: bool) -> Option<Laye
 
 /// Whether a server of this generation without accelerator reads K/V tensors with heads before tokens.
 pub fn heads_first(generation: Generation, kv_layout: Option<&str>) -> Option<bool> {
-    if generation.reads_kv_heads_first() {
+    if generation.reads_kv_heads_first {
         return matches!(kv_layout, None | Some("NHD" | "HND")).then_some(true);
     }
     match kv_layout {

@@ -12,7 +12,7 @@ pub fn page() -> Page {
         about: &[
             "Drives a running LMCache multiprocess cache server the way an inference engine does, and verifies every byte \
              that comes back. It needs no engine, no Python and, with `--mode cpu`, no GPU. Servers of LMCache 0.5.0 to \
-             0.5.6 are recognised by what they answer.",
+             0.5.7 are recognised by what they answer.",
             "Each sequence number runs two passes. Cold: a lookup must miss, then the KV tensors are stored. Warm: a lookup \
              must hit, the destination is overwritten, the chunks are retrieved, and their checksums must equal those of \
              what was stored. Only a sequence that did all of this counts as passed.",

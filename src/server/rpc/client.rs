@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::endpoint::Endpoint;
 use super::fault::{ReplyFault, RpcError};
+use super::generation::{Generation, Operation};
 use super::messages::{self, Request};
 use super::msgpack::Decoder;
+use super::probe;
 use super::replies::{FrameSource, ignored};
-use super::version::{Generation, Operation};
 use super::zmtp::{Connection, Fault};
 use crate::sys::deadline::{Deadline, OnSignal, WORK_GRACE, is_cancelled};
 
@@ -49,7 +50,7 @@ pub struct Client {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerInfo {
     pub generation: Generation,
-    /// Tokens per chunk.
+    /// Tokens per chunk; 0 until `Client::settle_chunk_size`.
     pub chunk_size: u64,
     /// Names of the experimental features that are on, in 0.5.5 and later.
     pub experimental: Vec<String>,
@@ -58,22 +59,29 @@ pub struct ServerInfo {
 }
 
 impl Client {
-    /// Connects and detects the server's protocol generation. Fails if that takes longer than `timeout`.
+    /// Connects, detects the server's protocol generation, and asks for its chunk size. Fails if that takes longer than `timeout`.
     pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
+        let mut client = Client::recognise(endpoint, timeout)?;
+        client.settle_chunk_size(None)?;
+        Ok(client)
+    }
+
+    /// Connects and detects the server's protocol generation. The chunk size may be unknown afterwards.
+    pub fn recognise(endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
         let wait = Deadline {
             at: Instant::now() + timeout,
             on_signal: OnSignal::End,
         };
         let connection = open(endpoint, wait)?;
         let unknown = ServerInfo {
-            generation: Generation::V0_5_6,
+            generation: Generation::NEWEST,
             chunk_size: 0,
             experimental: Vec::new(),
             is_0_5_0: false,
         };
         let mut client = Client::new(connection, endpoint.clone(), unknown);
         client.on_signal = OnSignal::End;
-        client.server = super::probe::detect(&mut client, wait, timeout)?;
+        client.server = probe::detect(&mut client, wait, timeout)?;
         client.on_signal = OnSignal::Grace(WORK_GRACE);
         Ok(client)
     }
@@ -99,6 +107,23 @@ impl Client {
 
     pub fn server(&self) -> &ServerInfo {
         &self.server
+    }
+
+    /// Sets the chunk size to the one that the HTTP API reports, or asks the server for it. Returns whether asking has fixed it for
+    /// the life of the server, so that it is no longer negotiable for engines.
+    pub fn settle_chunk_size(&mut self, reported: Option<u64>) -> Result<bool, RpcError> {
+        let mut asked = false;
+        if self.server.chunk_size == 0 {
+            asked = reported.is_none();
+            self.server.chunk_size = match reported {
+                Some(chunk_size) => chunk_size,
+                None => self.chunk_size()?,
+            };
+        }
+        match self.server.chunk_size {
+            0 => Err(probe::no_chunk_size()),
+            _ => Ok(asked && self.server.generation.asking_fixes_chunk_size),
+        }
     }
 
     /// Sets whether the release is exactly 0.5.0, which has CUDA descriptors of its own. The HTTP API reports the release.
@@ -182,7 +207,7 @@ impl Client {
     /// Sends a whole request and returns its id.
     pub(super) fn send(&mut self, request: &Request, wait: Deadline) -> Result<u64, RpcError> {
         let number = self.server.generation.id(request.operation).ok_or_else(|| {
-            let (operation, release) = (request.operation.name(), self.server.generation.label());
+            let (operation, release) = (request.operation.name(), self.server.generation.label);
             RpcError::Invalid(format!("servers of release {release} have no {operation}"))
         })?;
         self.send_numbered(request.operation, number, &request.payloads, wait)

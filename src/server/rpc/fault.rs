@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::generation::{Generation, Operation};
 use super::msgpack::Malformed;
-use super::version::Operation;
 use super::zmtp::Fault;
 use crate::cuda::CudaError;
 use crate::error::Error;
@@ -70,8 +70,9 @@ impl fmt::Display for RpcError {
             RpcError::Malformed { operation, detail } => {
                 write!(
                     f,
-                    "the reply to {} is malformed: {detail}; is it an LMCache server of 0.5.0 to 0.5.6?",
-                    operation.name()
+                    "the reply to {} is malformed: {detail}; is it an LMCache server of 0.5.0 to {}?",
+                    operation.name(),
+                    Generation::NEWEST.label
                 )
             }
             RpcError::Interrupted => f.write_str("a signal asked for the end"),

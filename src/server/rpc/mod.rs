@@ -4,7 +4,10 @@
 mod client;
 mod dtype;
 mod endpoint;
+mod envelope;
 mod fault;
+mod generation;
+pub mod inline;
 pub mod messages;
 pub mod msgpack;
 mod operations;
@@ -14,16 +17,15 @@ mod records;
 mod replies;
 #[cfg(test)]
 mod tests;
-mod version;
 pub mod zmtp;
 
 pub use client::{Client, REPLY_TIMEOUT, ServerInfo, Timing};
 pub use dtype::Dtype;
 pub use endpoint::Endpoint;
 pub use fault::{ReplyFault, RpcError};
+pub use generation::{Generation, Inline, Operation, Tokens};
 pub use operations::INLINE_BYTES_MAX;
 pub use records::{
     ChunkLayout, ChunkSink, ChunkSource, EngineContext, Key, KvMemory, KvRegistration, KvTensor, LayerGroup,
     PreparedStore, SharedPool, Slot, TransferModes, Transferred,
 };
-pub use version::{Generation, Operation};

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::fault::{ReplyFault, RpcError};
+use super::generation::{Inline, Operation};
+use super::inline::{ChunkFrame, Form};
 use super::messages;
 use super::msgpack::{self, Decoder};
-use super::pickle::{ChunkPickle, Form};
 use super::records::{
     ChunkLayout, ChunkSink, ChunkSource, EngineContext, Key, KvRegistration, PreparedStore, SharedPool, Slot,
     TransferModes, Transferred,
 };
 use super::replies::FrameSource;
-use super::version::Operation;
 use super::zmtp::{Connection, Fault};
 use crate::sys::deadline::Deadline;
 
@@ -191,14 +191,14 @@ impl Client {
     ) -> Result<bool, RpcError> {
         self.check_transfer(key)?;
         let operation = Operation::CommitStore;
-        let pickle = ChunkPickle::new(layout);
+        let chunks = ChunkFrame::new(self.server.generation.inline, layout);
         let mut header = Vec::with_capacity(8);
-        match u32::try_from(pickle.bytes()) {
+        match u32::try_from(chunks.bytes()) {
             Ok(bytes) => msgpack::binary_header(&mut header, bytes),
             Err(_) => {
                 return Err(RpcError::Invalid(format!(
                     "{} bytes of chunks do not fit one inline request of {INLINE_BYTES_MAX}; use fewer tokens",
-                    pickle.bytes()
+                    chunks.bytes()
                 )));
             }
         }
@@ -212,8 +212,8 @@ impl Client {
             .payloads
             .iter()
             .for_each(|payload| connection.put_frame(payload, true));
-        connection.put_frame_header(header.len() as u64 + pickle.bytes(), false);
-        let sent = send_chunks(connection, &header, &pickle, source, wait);
+        connection.put_frame_header(header.len() as u64 + chunks.bytes(), false);
+        let sent = send_chunks(connection, &header, &chunks, source, wait);
         if let Err(fault) = sent {
             // A part of the request was sent, so the connection cannot be used any more.
             self.connection.abandon();
@@ -246,8 +246,12 @@ impl Client {
     ) -> Result<bool, RpcError> {
         self.check_transfer(key)?;
         let request = messages::transfer_request(Operation::PrepareRetrieve, self.server.generation, key, instance_id);
+        let form = match self.server.generation.inline {
+            Inline::Pickle => Form::Torch,
+            Inline::Envelope => Form::Envelope,
+        };
         let prepared = self.exchange(&request, |reply| {
-            messages::prepared_retrieve(messages::present(reply)?, Some((layout, Form::Torch, sink)))
+            messages::prepared_retrieve(messages::present(reply)?, Some((layout, form, sink)))
         })?;
         if prepared.success && prepared.inline_bytes == 0 && layout.chunks > 0 {
             return Err(RpcError::Malformed {
@@ -325,10 +329,10 @@ fn transferred(reply: Answer) -> Result<Transferred, ReplyFault> {
 fn send_chunks(
     connection: &mut Connection,
     header: &[u8],
-    pickle: &ChunkPickle,
+    chunks: &ChunkFrame,
     source: &mut ChunkSource,
     wait: Deadline,
 ) -> Result<(), Fault> {
     connection.put(header, wait)?;
-    pickle.write(source, &mut |piece| connection.put(piece, wait))
+    chunks.write(source, &mut |piece| connection.put(piece, wait))
 }

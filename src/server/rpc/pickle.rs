@@ -1,9 +1,10 @@
 //! Python pickles: a writer for the descriptors and chunks that servers expect, and a reader that extracts chunks from replies.
 //! The reader executes nothing. It knows the operand lengths of the opcodes in its table and refuses all others.
 
+use super::generation::Generation;
+use super::inline::ChunkFrame;
 use super::msgpack::{Malformed, Source};
-use super::records::{ChunkLayout, ChunkSink, ChunkSource, KvMemory, KvTensor};
-use super::version::Generation;
+use super::records::{ChunkLayout, ChunkSink, KvMemory, KvTensor};
 
 // ---- descriptors, 0.5.0 to 0.5.5 --------------------------------------------------------------------------------------
 
@@ -36,7 +37,7 @@ pub fn descriptor(tensor: &KvTensor, generation: Generation, release_0_5_0: bool
             out.extend_from_slice(ipc_handle);
             name(&mut out, "_nbytes");
             integer(&mut out, *bytes);
-            if generation >= Generation::V0_5_5 {
+            if generation.pickles_device_offsets {
                 name(&mut out, "_alloc_offset");
                 integer(&mut out, *offset);
                 name(&mut out, "_opens");
@@ -110,79 +111,40 @@ fn tuple(out: &mut Vec<u8>, values: &[u64]) {
 // ---- inline chunks, to the server -------------------------------------------------------------------------------------
 
 /// The pickle of one `COMMIT_STORE`: a list with `reshape(partial(frombuffer, dtype=D)(bytearray(data)), shape)` for each chunk.
-/// It holds the bytes before and after the data of a chunk.
-#[derive(Debug)]
-pub struct ChunkPickle {
-    before: Vec<u8>,
-    after: Vec<u8>,
-    chunks: usize,
-    chunk_bytes: u64,
-}
-
-impl ChunkPickle {
-    pub fn new(layout: &ChunkLayout) -> ChunkPickle {
-        let chunk_bytes = layout.chunk_bytes();
-        let mut before = Vec::with_capacity(160);
-        global(&mut before, "torch", "reshape");
-        before.push(b'(');
-        global(&mut before, "functools", "partial");
-        global(&mut before, "torch", "frombuffer");
-        before.extend_from_slice(b"\x85R(");
-        global(&mut before, "torch", "frombuffer");
-        before.extend_from_slice(b")}");
-        name(&mut before, "dtype");
-        global(&mut before, "torch", layout.dtype.name());
-        before.extend_from_slice(b"sNtb");
-        global(&mut before, "builtins", "bytearray");
-        match u32::try_from(chunk_bytes) {
-            Ok(bytes) => {
-                before.push(b'B');
-                before.extend_from_slice(&bytes.to_le_bytes());
-            }
-            Err(_) => {
-                before.push(0x8e);
-                before.extend_from_slice(&chunk_bytes.to_le_bytes());
-            }
+pub(super) fn frame(layout: &ChunkLayout) -> ChunkFrame {
+    let chunk_bytes = layout.chunk_bytes();
+    let mut before = Vec::with_capacity(160);
+    global(&mut before, "torch", "reshape");
+    before.push(b'(');
+    global(&mut before, "functools", "partial");
+    global(&mut before, "torch", "frombuffer");
+    before.extend_from_slice(b"\x85R(");
+    global(&mut before, "torch", "frombuffer");
+    before.extend_from_slice(b")}");
+    name(&mut before, "dtype");
+    global(&mut before, "torch", layout.dtype.name());
+    before.extend_from_slice(b"sNtb");
+    global(&mut before, "builtins", "bytearray");
+    match u32::try_from(chunk_bytes) {
+        Ok(bytes) => {
+            before.push(b'B');
+            before.extend_from_slice(&bytes.to_le_bytes());
         }
-        let mut after = Vec::from(*b"\x85R\x85R");
-        tuple(&mut after, &layout.shape);
-        after.extend_from_slice(b"tR");
-        ChunkPickle {
-            before,
-            after,
-            chunks: layout.chunks,
-            chunk_bytes,
+        Err(_) => {
+            before.push(0x8e);
+            before.extend_from_slice(&chunk_bytes.to_le_bytes());
         }
     }
-
-    /// Length of the whole pickle.
-    pub fn bytes(&self) -> u64 {
-        let one = self
-            .chunk_bytes
-            .saturating_add((self.before.len() + self.after.len()) as u64);
-        one.saturating_mul(self.chunks as u64).saturating_add(6)
-    }
-
-    /// Passes the pickle to `emit` piece by piece. Panics if `source` supplies more or fewer bytes than a chunk has.
-    pub fn write<E>(&self, source: &mut ChunkSource, emit: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        emit(b"\x80\x03](")?;
-        for chunk in 0..self.chunks {
-            emit(&self.before)?;
-            let mut left = self.chunk_bytes;
-            let mut sent = Ok(());
-            source(chunk, &mut |piece| {
-                let bytes = piece.len() as u64;
-                assert!(bytes <= left, "chunk {chunk} has more bytes than its layout says");
-                left -= bytes;
-                if sent.is_ok() {
-                    sent = emit(piece);
-                }
-            });
-            sent?;
-            assert!(left == 0, "chunk {chunk} lacks {left} bytes of its layout");
-            emit(&self.after)?;
-        }
-        emit(b"e.")
+    let mut after = Vec::from(*b"\x85R\x85R");
+    tuple(&mut after, &layout.shape);
+    after.extend_from_slice(b"tR");
+    ChunkFrame {
+        head: b"\x80\x03](".to_vec(),
+        before,
+        after,
+        tail: b"e.".to_vec(),
+        chunks: layout.chunks,
+        chunk_bytes,
     }
 }
 
@@ -222,26 +184,15 @@ fn operand(opcode: u8) -> Option<Operand> {
     })
 }
 
-/// The content of the byte strings in a pickle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// A storage of PyTorch, which ends with the number of elements (8 bytes) and the chunk.
-    Torch,
-    /// The same, or only the chunk.
-    TorchOrBare,
-}
-
-/// Reads a pickle of `bytes` bytes and passes the chunks to the sink. Each byte string ends with a chunk.
-pub fn read_chunks<S: Source>(
+/// Reads a pickle of `bytes` bytes, which the source has, and passes the chunks to the sink. Each byte string is a storage of
+/// PyTorch, which ends with the number of elements (8 bytes) and the chunk, or, if `may_be_bare`, only the chunk.
+pub(super) fn read_chunks<S: Source>(
     source: &mut S,
     bytes: u64,
     layout: &ChunkLayout,
-    form: Form,
+    may_be_bare: bool,
     sink: &mut ChunkSink,
 ) -> Result<(), S::Error> {
-    if bytes > source.left() {
-        return refuse(format!("a pickle of {bytes} bytes where {} are left", source.left()));
-    }
     let mut reader = Reader { source, left: bytes };
     let mut chunk = 0;
     loop {
@@ -266,7 +217,7 @@ pub fn read_chunks<S: Source>(
                         layout.chunks
                     ));
                 }
-                reader.chunk(chunk, length, layout, form, sink)?;
+                reader.chunk(chunk, length, layout, may_be_bare, sink)?;
                 chunk += 1;
             }
         }
@@ -333,11 +284,11 @@ impl<S: Source> Reader<'_, S> {
         chunk: usize,
         length: u64,
         layout: &ChunkLayout,
-        form: Form,
+        may_be_bare: bool,
         sink: &mut ChunkSink,
     ) -> Result<(), S::Error> {
         let chunk_bytes = layout.chunk_bytes();
-        let bare = form == Form::TorchOrBare && length == chunk_bytes;
+        let bare = may_be_bare && length == chunk_bytes;
         if !bare {
             let Some(before) = length.checked_sub(chunk_bytes).and_then(|before| before.checked_sub(8)) else {
                 return refuse(format!("chunk {chunk} has {length} bytes where {chunk_bytes} are due"));

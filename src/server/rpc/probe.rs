@@ -1,130 +1,232 @@
 //! Detects the protocol generation of a server, with requests that every release can handle and that change nothing
-//! (docs/protocol.md, "Which release").
+//! (docs/protocol.md, "Which release"). What was asked and answered is kept for the message about a release that is not known.
 
 use std::time::{Duration, Instant};
 
 use super::client::{Client, ServerInfo};
 use super::fault::RpcError;
-use super::messages;
+use super::generation::{Generation, Operation};
+use super::messages::{self, Request};
 use super::msgpack::{Decoder, Header, Source};
+use super::records::Key;
 use super::replies::ignored;
-use super::version::{Generation, Operation};
 use super::zmtp::Fault;
 use crate::sys::deadline::Deadline;
 
-/// The id of the first request: `NOOP` in 0.5.0 to 0.5.2, `GET_CHUNK_SIZE` since 0.5.3.
-const FIRST_ID: u8 = 21;
+/// The number of `NOOP` since 0.5.3. Before, it is an operation with parameters, which the server logs and does not answer.
+const NOOP_ID: u8 = 24;
+/// `NOOP` in 0.5.0 to 0.5.2, `GET_CHUNK_SIZE` since 0.5.3. Since 0.5.7 it fixes the chunk size, so it is only asked where `NOOP_ID`
+/// was not answered.
+const SECOND_ID: u8 = 21;
 /// How long to wait for the reply to a request after a later one of the same class was answered. Worker threads may reorder
-/// replies by less than this, so that no reply by then means that the request failed.
+/// replies by less than this, so that no reply by then means that the request failed. The first question waits as long.
 const REORDER_MAX: Duration = Duration::from_millis(250);
-/// A feature that is on by default since 0.5.6.
+/// A feature that is on by default in 0.5.6, and that later releases do not name.
 const EVENT_STREAM: &str = "kv_event_stream";
-
-/// The reply to the first request.
-enum FirstReply {
-    Ok,
-    ChunkSize(u64),
-    Other(String),
-}
 
 /// `timeout` is the time that `wait` began with, for the error message.
 pub(super) fn detect(client: &mut Client, wait: Deadline, timeout: Duration) -> Result<ServerInfo, RpcError> {
-    let id = client.send_numbered(Operation::GetChunkSize, FIRST_ID, &[], wait)?;
-    let reply = match client.next_reply(&[id], wait) {
-        Ok(reply) => reply,
-        Err(Fault::TimedOut) => {
-            return Err(RpcError::Unreachable(format!(
-                "a ZeroMQ server takes the connection but did not answer within {:.1} s: it is busy, its request thread \
-                 has died (restart it), or it is older than LMCache 0.5.0",
-                timeout.as_secs_f64()
-            )));
-        }
-        Err(fault) => return Err(client.request_error(Operation::GetChunkSize, fault, wait)),
+    let mut questions = Questions {
+        client,
+        wait,
+        tried: Vec::new(),
     };
-    let first = client.read(Operation::GetChunkSize, &reply, wait, |reply| {
-        let decoder: &mut Decoder<_> = messages::present(reply)?;
-        Ok(match decoder.header()? {
-            Header::Unsigned(size) => FirstReply::ChunkSize(size),
-            Header::Text(bytes) => match decoder.text_of(bytes, "the answer")?.as_str() {
-                "OK" => FirstReply::Ok,
-                text => FirstReply::Other(format!("'{text}'")),
-            },
-            other => {
-                let left = decoder.0.left();
-                decoder.0.skip(left)?;
-                FirstReply::Other(format!("{other:?}"))
-            }
-        })
-    })?;
-    let server = match first {
-        FirstReply::Ok => first_numbering(client)?,
-        FirstReply::ChunkSize(chunk_size) => second_numbering(client, chunk_size, wait)?,
-        FirstReply::Other(answer) => {
-            return Err(RpcError::Unreachable(format!(
-                "the ZeroMQ server there is no LMCache cache server of release 0.5.0 to 0.5.6: it answered {answer} to \
-                 the first question"
-            )));
-        }
+    let half = Deadline {
+        at: Instant::now() + REORDER_MAX.min(wait.left() / 2),
+        ..wait
     };
-    match server.chunk_size {
-        0 => Err(RpcError::Unreachable(
-            "the server says that its chunk size is 0; restart it with a --chunk-size above 0".into(),
-        )),
-        _ => Ok(server),
+    match questions.first(Operation::Noop, NOOP_ID, half)? {
+        Some(First::Ok) => return questions.second_numbering(0),
+        Some(other) => return Err(other.refused()),
+        None => {}
+    }
+    match questions.first(Operation::GetChunkSize, SECOND_ID, wait)? {
+        Some(First::Ok) => Ok(found(Generation::V0_5_0, 0, Vec::new())),
+        Some(First::Number(0)) => Err(no_chunk_size()),
+        Some(First::Number(chunk_size)) => questions.second_numbering(chunk_size),
+        Some(other) => Err(other.refused()),
+        None => Err(RpcError::Unreachable(format!(
+            "a ZeroMQ server takes the connection but did not answer within {:.1} s: it is busy, its request thread \
+             has died (restart it), or it is older than LMCache 0.5.0",
+            timeout.as_secs_f64()
+        ))),
     }
 }
 
-/// 0.5.0 to 0.5.2.
-fn first_numbering(client: &mut Client) -> Result<ServerInfo, RpcError> {
-    client.server.generation = Generation::V0_5_0;
-    Ok(ServerInfo {
-        generation: Generation::V0_5_0,
-        chunk_size: client.chunk_size()?,
-        experimental: Vec::new(),
-        is_0_5_0: false,
-    })
+pub(super) fn no_chunk_size() -> RpcError {
+    RpcError::Unreachable("the server says that its chunk size is 0; restart it with a --chunk-size above 0".into())
 }
 
-/// Distinguishes the releases since 0.5.3. Sends ids 32 and 24, which are handled in order of arrival: releases before 0.5.5 do
-/// not answer 32. If the features that 32 lists do not show 0.5.6, sends ids 11 and 22: 0.5.6 does not answer 11, and logs an
-/// error, which is why it comes last.
-fn second_numbering(client: &mut Client, chunk_size: u64, wait: Deadline) -> Result<ServerInfo, RpcError> {
-    let found = |generation, experimental| ServerInfo {
+fn found(generation: Generation, chunk_size: u64, experimental: Vec<String>) -> ServerInfo {
+    ServerInfo {
         generation,
         chunk_size,
         experimental,
         is_0_5_0: false,
-    };
-    let question = client.send_numbered(Operation::GetExperimental, 32, &[], wait)?;
-    let noop = client.send_numbered(Operation::Noop, 24, &[], wait)?;
-    let reply = client.receive(Operation::GetExperimental, &[question, noop], wait)?;
-    if reply.id == noop {
-        client.read(Operation::Noop, &reply, wait, ignored)?;
-        return Ok(found(Generation::V0_5_3, Vec::new()));
     }
-    let experimental = client.read(Operation::GetExperimental, &reply, wait, |reply| {
-        messages::names(messages::present(reply)?)
-    })?;
-    if experimental.iter().any(|name| name == EVENT_STREAM) {
-        return Ok(found(Generation::V0_5_6, experimental));
-    }
-    let mut request_id = Vec::new();
-    super::msgpack::text(&mut request_id, &format!("lmcache-bench-probe-{}", std::process::id()));
-    let hits = client.send_numbered(Operation::QueryPrefetchLookupHits, 11, &[request_id], wait)?;
-    let ping = client.send_numbered(Operation::Ping, 22, &[vec![0xc0]], wait)?;
-    let mut reply = client.receive(Operation::Ping, &[hits, ping], wait)?;
-    client.read(Operation::Ping, &reply, wait, ignored)?;
-    if reply.id == ping {
-        let reordered = Deadline {
-            at: Instant::now() + REORDER_MAX,
-            ..wait
+}
+
+/// The reply to the first request that is answered.
+enum First {
+    Ok,
+    Number(u64),
+    Other(String),
+}
+
+impl First {
+    /// The error of a reply that no cache server gives.
+    fn refused(self) -> RpcError {
+        let answer = match self {
+            First::Ok => "'OK'".into(),
+            First::Number(number) => number.to_string(),
+            First::Other(answer) => answer,
         };
-        reply = match client.next_reply(&[hits], reordered) {
+        RpcError::Unreachable(format!(
+            "the ZeroMQ server there is no LMCache cache server of release 0.5.0 or later: it answered {answer} to the \
+             first question"
+        ))
+    }
+}
+
+struct Questions<'a> {
+    client: &'a mut Client,
+    wait: Deadline,
+    /// Each question with its answer.
+    tried: Vec<String>,
+}
+
+impl Questions<'_> {
+    /// Sends a request without parameters to a server of which nothing is known. `None`: no answer until `until`.
+    fn first(&mut self, operation: Operation, number: u8, until: Deadline) -> Result<Option<First>, RpcError> {
+        let client = &mut *self.client;
+        let id = client.send_numbered(operation, number, &[], self.wait)?;
+        let reply = match client.next_reply(&[id], until) {
             Ok(reply) => reply,
-            Err(Fault::TimedOut) => return Ok(found(Generation::V0_5_6, experimental)),
-            Err(fault) => return Err(client.request_error(Operation::QueryPrefetchLookupHits, fault, wait)),
+            Err(Fault::TimedOut) => return Ok(None),
+            Err(fault) => return Err(client.request_error(operation, fault, self.wait)),
         };
-        client.read(Operation::QueryPrefetchLookupHits, &reply, wait, ignored)?;
+        let first = client.read(operation, &reply, self.wait, |reply| {
+            let decoder: &mut Decoder<_> = messages::present(reply)?;
+            Ok(match decoder.header()? {
+                Header::Unsigned(number) => First::Number(number),
+                Header::Text(bytes) => match decoder.text_of(bytes, "the answer")?.as_str() {
+                    "OK" => First::Ok,
+                    text => First::Other(format!("'{text}'")),
+                },
+                other => {
+                    let left = decoder.0.left();
+                    decoder.0.skip(left)?;
+                    First::Other(format!("{other:?}"))
+                }
+            })
+        })?;
+        Ok(Some(first))
     }
-    Ok(found(Generation::V0_5_5, experimental))
+
+    /// Distinguishes the releases since 0.5.3. Sends ids 32 and 24, which are handled in order of arrival: releases before 0.5.5
+    /// do not answer 32. If the features that 32 lists do not show 0.5.6, asks for the proofs of later generations, newest first,
+    /// then for id 11, which 0.5.6 does not answer. Servers log an error for each question that they do not answer.
+    fn second_numbering(mut self, chunk_size: u64) -> Result<ServerInfo, RpcError> {
+        let (client, wait) = (&mut *self.client, self.wait);
+        let question = client.send_numbered(Operation::GetExperimental, 32, &[], wait)?;
+        let noop = client.send_numbered(Operation::Noop, NOOP_ID, &[], wait)?;
+        let reply = client.receive(Operation::GetExperimental, &[question, noop], wait)?;
+        if reply.id == noop {
+            client.read(Operation::Noop, &reply, wait, ignored)?;
+            return Ok(found(Generation::V0_5_3, chunk_size, Vec::new()));
+        }
+        let experimental = client.read(Operation::GetExperimental, &reply, wait, |reply| {
+            messages::names(messages::present(reply)?)
+        })?;
+        if experimental.iter().any(|name| name == EVENT_STREAM) {
+            return Ok(found(Generation::V0_5_6, chunk_size, experimental));
+        }
+        self.tried.push(format!("GET_EXPERIMENTAL names {experimental:?}"));
+        let generation = self.by_proof()?;
+        if generation != Generation::V0_5_5 {
+            self.check_keys(generation)?;
+        }
+        Ok(found(generation, chunk_size, experimental))
+    }
+
+    /// Of a server without the event stream.
+    fn by_proof(&mut self) -> Result<Generation, RpcError> {
+        for generation in Generation::ALL.into_iter().rev() {
+            let Some(proof) = &generation.proof else { continue };
+            if self.answers(proof.question, generation, &(proof.request)(generation))? {
+                return Ok(generation);
+            }
+        }
+        let hits = messages::session_request(Operation::QueryPrefetchLookupHits, &probe_name());
+        match self.answers("QUERY_PREFETCH_LOOKUP_HITS", Generation::V0_5_5, &hits)? {
+            true => Ok(Generation::V0_5_5),
+            false => Ok(Generation::V0_5_6),
+        }
+    }
+
+    /// Whether the server reads keys as this generation does. A server that does not is of a release that is not known here, and
+    /// would leave every lookup of the run unanswered.
+    fn check_keys(&mut self, generation: Generation) -> Result<(), RpcError> {
+        let key = Key {
+            model_name: probe_name(),
+            world_size: 1,
+            worker_id: None,
+            token_ids: [].into(),
+            start: 0,
+            end: 0,
+            request_id: probe_name(),
+            cache_salt: String::new(),
+            num_kv_readers: 1,
+        };
+        let lookup = messages::lookup_request(Operation::Lookup, generation, &key, 1);
+        let question = format!("LOOKUP in the form of {}", generation.label);
+        if !self.answers(&question, generation, &lookup)? {
+            return Err(RpcError::Unreachable(format!(
+                "the cache server there is of a release that this program does not know; it knows those from 0.5.0 to {}, \
+                 and this one is like none of them ({}); use a newer lmcache-bench",
+                Generation::NEWEST.label,
+                self.tried.join("; ")
+            )));
+        }
+        self.client.server.generation = generation;
+        self.client.query_prefetch_status(&key.request_id)?;
+        self.client.end_session(&key.request_id)
+    }
+
+    /// Sends a request of a generation with a PING behind it, and tells whether the request is answered.
+    fn answers(&mut self, question: &str, generation: Generation, request: &Request) -> Result<bool, RpcError> {
+        let (client, wait) = (&mut *self.client, self.wait);
+        let operation = request.operation;
+        let Some(number) = generation.id(operation) else {
+            return Ok(false);
+        };
+        let asked = client.send_numbered(operation, number, &request.payloads, wait)?;
+        let behind = messages::ping(None);
+        let ping = client.send_numbered(Operation::Ping, 22, &behind.payloads, wait)?;
+        let mut reply = client.receive(Operation::Ping, &[asked, ping], wait)?;
+        client.read(Operation::Ping, &reply, wait, ignored)?;
+        let mut answered = true;
+        if reply.id == ping {
+            let reordered = Deadline {
+                at: Instant::now() + REORDER_MAX,
+                ..wait
+            };
+            match client.next_reply(&[asked], reordered) {
+                Ok(late) => {
+                    reply = late;
+                    client.read(operation, &reply, wait, ignored)?;
+                }
+                Err(Fault::TimedOut) => answered = false,
+                Err(fault) => return Err(client.request_error(operation, fault, wait)),
+            }
+        }
+        let outcome = if answered { "is answered" } else { "is not answered" };
+        self.tried.push(format!("{question} {outcome}"));
+        Ok(answered)
+    }
+}
+
+/// A name that no engine uses.
+fn probe_name() -> String {
+    format!("lmcache-bench-probe-{}", std::process::id())
 }

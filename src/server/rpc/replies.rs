@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::fault::{ReplyFault, RpcError};
+use super::generation::Operation;
 use super::msgpack::{Decoder, Source};
-use super::version::Operation;
 use super::zmtp::{Connection, Fault};
 use crate::sys::deadline::Deadline;
 

@@ -45,7 +45,7 @@ impl LmcacheDriven {
     /// One descriptor for each layer. In host memory all layers share an object, on a device each has its own allocation.
     fn descriptors(&self, tensors: &Tensors, generation: Generation) -> Result<Vec<KvTensor>, CudaError> {
         // A server with a device reads the dimensions in their declared order.
-        let heads_first = matches!(tensors, Tensors::Host(_)) && generation.reads_kv_heads_first();
+        let heads_first = matches!(tensors, Tensors::Host(_)) && generation.reads_kv_heads_first;
         let layers = self.shape.layers().zip(&tensors.layout().layers).enumerate();
         layers
             .map(|(index, (group, layer))| {

@@ -48,7 +48,7 @@ fn a_late_reply_is_not_taken_for_the_next_one() {
 
 #[test]
 fn a_dead_server_is_told_from_a_slow_one() {
-    let (_mock, mut client) = connected(&["--fault", "die@6"]);
+    let (_mock, mut client) = connected(&["--fault", "die@7"]);
     client.set_reply_timeout(SOON);
     // Connecting and registering took some; the rest is soon used up.
     let errors = (0..6).map(|_| client.noop()).find_map(Result::err);

@@ -87,8 +87,9 @@ fn every_generation_is_recognised_and_keeps_inline_chunks() {
         ("0.5.3", Generation::V0_5_3),
         ("0.5.5", Generation::V0_5_5),
         ("0.5.6", Generation::V0_5_6),
+        ("0.5.7rc2", Generation::V0_5_7),
     ] {
-        let mock = MockServer::start(&[CHUNK, "--generation", release]);
+        let mock = MockServer::start(&[CHUNK, "--release", release]);
         let mut client = mock.connect();
         assert_eq!(client.server().generation, generation);
         assert_eq!(client.server().chunk_size, 16);
@@ -169,7 +170,7 @@ fn what_was_used_longest_ago_makes_room() {
 
 /// One layer of eight blocks with eight tokens each.
 fn register(client: &mut Client, segment: &Segment, id: u64, dtype: Dtype) {
-    let heads_first = client.server().generation.reads_kv_heads_first();
+    let heads_first = client.server().generation.reads_kv_heads_first;
     let (tokens, heads) = if heads_first { (3, 2) } else { (2, 3) };
     let mut shape = vec![2, 8, 0, 0, 4];
     (shape[tokens], shape[heads]) = (8, 1);
@@ -203,8 +204,8 @@ fn register(client: &mut Client, segment: &Segment, id: u64, dtype: Dtype) {
 
 #[test]
 fn memory_of_the_client_is_read_written_and_digested() {
-    for release in ["0.5.0", "0.5.4", "0.5.5", "0.5.6"] {
-        let mock = MockServer::start(&[CHUNK, "--generation", release]);
+    for release in ["0.5.0", "0.5.4", "0.5.5", "0.5.6", "0.5.7"] {
+        let mock = MockServer::start(&[CHUNK, "--release", release]);
         let mut client = mock.connect();
         let name = format!("lmcache-bench-test-{}-{release}", std::process::id());
         let mut segment = Segment::create(&name, 2 * 8 * 8 * 4 * 2).unwrap();
@@ -239,8 +240,8 @@ fn memory_of_the_client_is_read_written_and_digested() {
 
 #[test]
 fn a_chunk_of_null_blocks_is_not_stored_by_later_releases() {
-    for (release, hits) in [("0.5.2", 2), ("0.5.6", 0)] {
-        let mock = MockServer::start(&[CHUNK, "--generation", release]);
+    for (release, hits) in [("0.5.2", 2), ("0.5.6", 0), ("0.5.7", 0)] {
+        let mock = MockServer::start(&[CHUNK, "--release", release]);
         let mut client = mock.connect();
         let name = format!("lmcache-bench-test-{}-null-{release}", std::process::id());
         let segment = Segment::create(&name, 2 * 8 * 8 * 4 * 2).unwrap();
@@ -302,7 +303,7 @@ fn nonsense_on_its_command_line_is_a_usage_error() {
     for (flags, text) in [
         (["--fault", "explode"], "unknown --fault 'explode'"),
         (["--delay", "lookup"], "is not OPERATION=MS"),
-        (["--generation", "0.6.0"], "none of 0.5.0 to 0.5.6"),
+        (["--release", "0.6.0"], "none of 0.5.0 to 0.5.7"),
     ] {
         let output = bench().args(["mock", "server"]).args(flags).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{flags:?}");

@@ -24,8 +24,8 @@ fn kill(child: &std::process::Child, signal: &str) {
 fn losing_the_server_ends_the_run_with_a_partial_report() {
     let driven = ["--transfer-mode", "lmcache_driven"];
     for (fault, client, want) in [
-        ("die@12", &[][..], "answers nothing any more"),
-        ("die@12", &driven, "answers nothing any more"),
+        ("die@13", &[][..], "answers nothing any more"),
+        ("die@13", &driven, "answers nothing any more"),
         ("disconnect:commit_store@2", &[], "COMMIT_STORE lost its connection"),
     ] {
         let (_, report) = failing(fault, client, want);

@@ -8,6 +8,7 @@ use crate::support::mock_server::MockServer;
 use crate::support::{Dir, json, stderr, stdout};
 
 mod ends;
+mod releases;
 mod unwinding;
 mod wrong_url;
 
@@ -49,7 +50,7 @@ fn shared_memory(pid: u32) -> Vec<String> {
 
 #[test]
 fn every_transfer_mode_and_generation_passes_and_leaves_nothing() {
-    for generation in ["0.5.0", "0.5.3", "0.5.5", "0.5.6"] {
+    for generation in ["0.5.0", "0.5.3", "0.5.5", "0.5.6", "0.5.7rc2"] {
         let pool = format!("test-{}-{generation}", std::process::id());
         for (name, mock, client) in [
             ("engine_driven, inline", vec![], vec![]),
@@ -65,7 +66,7 @@ fn every_transfer_mode_and_generation_passes_and_leaves_nothing() {
             ),
         ] {
             let mut mock = mock;
-            mock.extend(["--generation", generation]);
+            mock.extend(["--release", generation]);
             let server = MockServer::start(&mock);
             let (output, report) = json(server.client().args(client));
             let metrics = &report["metrics"];

@@ -14,7 +14,7 @@ pub struct MockServerArgs {
     pub host: String,
     pub port: i64,
     pub http_port: i64,
-    pub generation: String,
+    pub release: String,
     pub chunk_size: i64,
     pub l1_size_mb: i64,
     pub supported_transfer_mode: TransferMode,
@@ -31,6 +31,6 @@ mod tests {
     fn defaults_go_through_their_setters() {
         let args = TABLE.presets();
         assert_eq!((args.port, args.http_port, args.chunk_size), (5555, 8080, 256));
-        assert_eq!(args.generation, "0.5.6");
+        assert_eq!(args.release, "0.5.6");
     }
 }

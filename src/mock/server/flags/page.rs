@@ -9,7 +9,7 @@ pub fn page() -> Page {
         usage: "lmcache-bench mock server [options]".into(),
         summary: "Imitate a multiprocess cache server with exact delays",
         about: &[
-            "Speaks the protocol of LMCache's multiprocess cache server over ZMQ, in any release from 0.5.0 to 0.5.6, and \
+            "Speaks the protocol of LMCache's multiprocess cache server over ZMQ, in any release from 0.5.0 to 0.5.7, and \
              the HTTP endpoints that clients use. Chunks are kept in memory only. All ways of transfer work: inline, \
              through shared memory of the server, through shared memory of the client, and, where there is a CUDA driver, \
              device memory of the client.",
@@ -76,7 +76,7 @@ const NOTES: &[Note] = &[
             (
                 "An old release whose lookups take 2 ms and whose third store is not answered:",
                 &[
-                    "lmcache-bench mock server --generation 0.5.2 --delay lookup=2 \\",
+                    "lmcache-bench mock server --release 0.5.2 --delay lookup=2 \\",
                     "    --fault drop-reply:store@3",
                 ],
             ),

@@ -1,7 +1,7 @@
 //! The flags of `mock server`, a row each.
 
 use super::MockServerArgs;
-use crate::cli::flag::{Flag, Group, keep, replace};
+use crate::cli::flag::{Absent, Flag, Group, keep, replace};
 use crate::cli::parse::Table;
 use crate::python::number::int;
 use crate::server::flags::TransferMode;
@@ -16,7 +16,7 @@ const BEHAVIOUR: Group = Group {
 pub const TABLE: Table<MockServerArgs> = Table {
     program: "lmcache-bench mock server",
     flags: FLAGS,
-    absent: &[],
+    absent: &[Absent::new("generation", "its name is --release")],
 };
 
 const FLAGS: &[Row] = &[
@@ -50,12 +50,13 @@ const FLAGS: &[Row] = &[
             "Keep chunks in shared memory `lmcache_l1_pool_NAME`",
             "Engine-driven clients then copy by themselves.",
         ),
-    Row::value("generation", "RELEASE", |args, text| {
-        replace(&mut args.generation, text)
-    })
-    .default("0.5.6")
-    .group(&BEHAVIOUR)
-    .help("Release of LMCache to speak like, 0.5.0 to 0.5.6", ""),
+    Row::value("release", "RELEASE", |args, text| replace(&mut args.release, text))
+        .default("0.5.6")
+        .group(&BEHAVIOUR)
+        .help(
+            "Release of LMCache to speak like, 0.5.0 to 0.5.7",
+            "Letters after the numbers, as in `0.5.7rc2`, are only repeated over HTTP.",
+        ),
     Row::value("delay", "OPERATION=MS", |args, text| {
         args.delay.push(text.to_string());
         Ok(())

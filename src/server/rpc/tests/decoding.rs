@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use rmpv::Value;
 
+use super::super::inline::{ChunkFrame, Form, read_chunks};
 use super::super::messages;
 use super::super::msgpack::{self, Decoder, Header, Malformed};
-use super::super::pickle::{ChunkPickle, Form, read_chunks};
 use super::super::*;
-use super::golden::read_all;
+use super::chunks::read_all;
 
 fn layout() -> ChunkLayout {
     ChunkLayout {
@@ -114,7 +114,7 @@ proptest! {
         let layout = layout();
         let mut pickle = Vec::new();
         let mut source = |chunk: usize, visit: &mut dyn FnMut(&[u8])| visit(&data[chunk * 16..chunk * 16 + 16]);
-        let done: Result<(), ()> = ChunkPickle::new(&layout).write(&mut source, &mut |piece| {
+        let done: Result<(), ()> = ChunkFrame::new(Inline::Pickle, &layout).write(&mut source, &mut |piece| {
             pickle.extend_from_slice(piece);
             Ok(())
         });

@@ -4,8 +4,8 @@ use rmpv::Value;
 use serde_json::Value as Json;
 
 use super::super::messages::{self, Request};
-use super::super::msgpack::{Decoder, Malformed};
-use super::super::pickle::{self, ChunkPickle, Form};
+use super::super::msgpack::Decoder;
+use super::super::pickle;
 use super::super::*;
 
 macro_rules! fixtures {
@@ -13,8 +13,9 @@ macro_rules! fixtures {
         [$(($name, include_str!(concat!("../../../../tests/golden/server/", $name, ".json")))),*]
     };
 }
+pub(super) use fixtures;
 
-const EXCHANGES: [(&str, &str); 23] = fixtures![
+pub const EXCHANGES: [(&str, &str); 33] = fixtures![
     "v0.5.0-0.5.2-handle",
     "v0.5.0-0.5.2-pickle",
     "v0.5.0-0.5.2-shm",
@@ -38,6 +39,16 @@ const EXCHANGES: [(&str, &str); 23] = fixtures![
     "reference-v0.5.6-shm",
     "reference-v0.5.6-handle-tp2",
     "reference-v0.5.6-pickle-mla-tp2",
+    "v0.5.7rc2-handle",
+    "v0.5.7rc2-pickle",
+    "v0.5.7rc2-shm",
+    "reference-v0.5.7rc2-handle",
+    "reference-v0.5.7rc2-handle-random",
+    "reference-v0.5.7rc2-handle-tp2",
+    "reference-v0.5.7rc2-pickle",
+    "reference-v0.5.7rc2-pickle-mla-tp2",
+    "reference-v0.5.7rc2-shm",
+    "reference-v0.5.7rc2-shm-concurrency2",
 ];
 
 pub fn unhex(text: &str) -> Vec<u8> {
@@ -46,7 +57,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
     digits.map(byte).collect()
 }
 
-fn frames(json: &Json) -> Vec<Vec<u8>> {
+pub fn frames(json: &Json) -> Vec<Vec<u8>> {
     let frames = json.as_array().unwrap().iter();
     frames.map(|frame| unhex(frame.as_str().unwrap())).collect()
 }
@@ -57,11 +68,11 @@ fn generation_of(file: &str) -> Generation {
 }
 
 /// A payload, decoded by an independent library.
-fn value(payload: &[u8]) -> Value {
+pub fn value(payload: &[u8]) -> Value {
     rmpv::decode::read_value(&mut &payload[..]).unwrap()
 }
 
-fn field<'a>(map: &'a Value, name: &str) -> &'a Value {
+pub fn field<'a>(map: &'a Value, name: &str) -> &'a Value {
     let entries = map.as_map().unwrap().iter();
     let mut found = entries.filter(|(key, _)| key.as_str() == Some(name));
     &found.next().unwrap_or_else(|| panic!("{name} in {map}")).1
@@ -71,17 +82,24 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value}"))
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     value.as_str().unwrap().to_string()
 }
 
-fn numbers(value: &Value) -> Vec<u64> {
+pub fn numbers(value: &Value) -> Vec<u64> {
     value.as_array().unwrap().iter().map(number).collect()
 }
 
 fn key(payload: &[u8], generation: Generation) -> Key {
     let map = value(payload);
-    let tokens: Vec<u32> = numbers(field(&map, "token_ids")).iter().map(|id| *id as u32).collect();
+    let tokens: Vec<u32> = match generation.tokens {
+        Tokens::Array => numbers(field(&map, "token_ids")).iter().map(|id| *id as u32).collect(),
+        Tokens::Bytes => {
+            let (tokens, odd) = field(&map, "token_bytes").as_slice().unwrap().as_chunks::<4>();
+            assert_eq!(odd.len(), 0);
+            tokens.iter().map(|token| u32::from_be_bytes(*token)).collect()
+        }
+    };
     let worker = field(&map, "worker_id");
     Key {
         model_name: text(field(&map, "model_name")),
@@ -92,7 +110,7 @@ fn key(payload: &[u8], generation: Generation) -> Key {
         end: number(field(&map, "end")),
         request_id: text(field(&map, "request_id")),
         cache_salt: text(field(&map, "cache_salt")),
-        num_kv_readers: match generation.key_counts_readers() {
+        num_kv_readers: match generation.key_counts_readers {
             true => number(field(&map, "num_kv_readers")) as u32,
             false => 1,
         },
@@ -164,6 +182,7 @@ fn rebuilt(operation: Operation, generation: Generation, payloads: &[Vec<u8>]) -
         Operation::WaitPrefetchStatus => {
             messages::wait_prefetch_status(&text(&value(&payloads[0])), value(&payloads[1]).as_f64().unwrap())
         }
+        Operation::NegotiateChunkSize => panic!("it has no number"),
         Operation::RegisterKvCache => messages::register_kv_cache(generation, &registration(), false),
         Operation::UnregisterKvCache | Operation::UnregisterEngineContext => {
             messages::instance_request(operation, instance(0))
@@ -193,6 +212,10 @@ fn captured_requests_are_rebuilt_byte_for_byte() {
         let json: Json = serde_json::from_str(json).unwrap();
         for exchange in json["exchanges"].as_array().unwrap() {
             let request = frames(&exchange["request"]);
+            // Requests that are wrong on purpose.
+            if exchange["step"].as_str().is_some_and(|step| step.contains("silent")) {
+                continue;
+            }
             let operation = generation
                 .operation(u64::from(request[1][0]))
                 .expect("a known operation");
@@ -212,7 +235,7 @@ fn captured_requests_are_rebuilt_byte_for_byte() {
             compared += 1;
         }
     }
-    assert!(compared > 250, "only {compared} requests were compared");
+    assert!(compared > 380, "only {compared} requests were compared");
 }
 
 #[test]
@@ -248,68 +271,6 @@ fn captured_replies_are_decoded() {
             .unwrap()
             .success
     );
-}
-
-// ---- chunks -----------------------------------------------------------------------------------------------------------
-
-const PICKLES: [(&str, &str); 5] = fixtures![
-    "pickle-float16",
-    "pickle-bfloat16",
-    "pickle-float32",
-    "pickle-uint8",
-    "pickle-int8",
-];
-
-pub fn read_all(pickle: &[u8], layout: &ChunkLayout) -> Result<Vec<Vec<u8>>, Malformed> {
-    let mut chunks = vec![vec![0; layout.chunk_bytes() as usize]; layout.chunks];
-    let mut from = pickle;
-    pickle::read_chunks(
-        &mut from,
-        pickle.len() as u64,
-        layout,
-        Form::Torch,
-        &mut |chunk, at, piece| {
-            chunks[chunk][at as usize..at as usize + piece.len()].copy_from_slice(piece);
-        },
-    )?;
-    Ok(chunks)
-}
-
-#[test]
-fn chunk_pickles_are_written_and_read_as_captured() {
-    for (file, json) in PICKLES {
-        let json: Json = serde_json::from_str(json).unwrap();
-        let dtype = Dtype::of_name(json["meta"]["dtype"].as_str().unwrap()).unwrap();
-        for case in json["cases"].as_array().unwrap() {
-            let chunks = frames(&case["chunks"]);
-            let layout = ChunkLayout {
-                dtype,
-                shape: case["shape"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|side| side.as_u64().unwrap())
-                    .collect(),
-                chunks: chunks.len(),
-            };
-            let pickle = ChunkPickle::new(&layout);
-            let mut written = Vec::new();
-            let mut source = |chunk: usize, visit: &mut dyn FnMut(&[u8])| {
-                let (first, second) = chunks[chunk].split_at(3);
-                visit(first);
-                visit(second);
-            };
-            let done: Result<(), ()> = pickle.write(&mut source, &mut |piece| {
-                written.extend_from_slice(piece);
-                Ok(())
-            });
-            done.unwrap();
-            assert_eq!(written, unhex(case["commit"].as_str().unwrap()), "{file}");
-            assert_eq!(written.len() as u64, pickle.bytes(), "{file}");
-            let retrieved = unhex(case["retrieve"].as_str().unwrap());
-            assert_eq!(read_all(&retrieved, &layout).unwrap(), chunks, "{file}");
-        }
-    }
 }
 
 #[test]
@@ -350,39 +311,5 @@ fn cuda_descriptors_are_those_that_every_release_loads() {
     for (release, bytes) in written {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, json[release].as_str().unwrap_or_default(), "{release}");
-    }
-}
-
-#[test]
-fn large_pickles_are_read_across_their_frames() {
-    let json = include_str!("../../../../tests/golden/server/pickles-large.json");
-    let json: Json = serde_json::from_str(json).unwrap();
-    for case in json["cases"].as_array().unwrap() {
-        let mut pickle = Vec::new();
-        for segment in case["segments"].as_array().unwrap() {
-            match segment["zeros"].as_u64() {
-                Some(zeros) => pickle.resize(pickle.len() + zeros as usize, 0),
-                None => pickle.extend(unhex(segment["hex"].as_str().unwrap())),
-            }
-        }
-        assert_eq!(pickle.len() as u64, case["total_len"].as_u64().unwrap());
-        let layout = ChunkLayout {
-            dtype: Dtype::of_name(case["dtype"].as_str().unwrap()).unwrap(),
-            shape: case["shape"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|side| side.as_u64().unwrap())
-                .collect(),
-            chunks: case["ops"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(|op| op[0] != "FRAME")
-                .count(),
-        };
-        let chunks = read_all(&pickle, &layout).unwrap();
-        assert!(chunks.iter().flatten().all(|byte| *byte == 0));
-        assert_eq!(layout.chunk_bytes(), case["tensor_bytes"].as_u64().unwrap());
     }
 }

@@ -1,4 +1,5 @@
 //! Encoders and decoders against captured frames and against an independent MessagePack library.
 
+mod chunks;
 mod decoding;
 mod golden;

@@ -1,17 +1,17 @@
-//! Encodes requests and decodes replies, for every operation and generation. No I/O: replies are read from a `Source`.
+//! Encodes requests (here) and decodes replies (`decode`), for every operation and generation. No I/O: replies are read from a
+//! `Source`.
 
-use super::msgpack::{self, Decoder, Header, Malformed, Source};
-use super::pickle::{self, Form};
-use super::records::{
-    ChunkLayout, ChunkSink, EngineContext, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, PreparedStore,
-    SharedPool, Slot, Transferred,
+use super::generation::{Generation, Operation, Tokens};
+use super::records::{EngineContext, Key, KvMemory, KvRegistration, KvTensor, LayerGroup};
+use super::{msgpack, pickle};
+
+mod decode;
+
+pub use decode::{
+    PreparedRetrieve, names, optional_number, prepared_retrieve, prepared_store, present, shared_pool, transferred,
 };
-use super::version::{Generation, Operation};
 
-/// Most slots of a transfer, one for each chunk.
-const SLOTS_MAX: u64 = 1 << 20;
-/// Most dimensions of a chunk; real ones have three or four.
-const DIMENSIONS_MAX: usize = 16;
+const EMPTY_ARRAY: &[u8] = &[0x90];
 
 /// A request without its id: the operation, and one MessagePack value for each parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +38,6 @@ fn text(value: &str) -> Vec<u8> {
     encoded(|out| msgpack::text(out, value))
 }
 
-// ---- requests ---------------------------------------------------------------------------------------------------------
-
 /// A request without parameters.
 pub fn without_parameters(operation: Operation) -> Request {
     request(operation, Vec::new())
@@ -55,9 +53,9 @@ pub fn ping(instance_id: Option<u64>) -> Request {
 
 /// `CLEAR`. Since 0.5.6 it has a parameter, `force`: whether locked entries are removed too. Earlier releases always remove them.
 pub fn clear(generation: Generation, force: bool) -> Request {
-    let payloads = match generation {
-        Generation::V0_5_6 => vec![encoded(|out| msgpack::boolean(out, force))],
-        _ => Vec::new(),
+    let payloads = match generation.clear_takes_force {
+        true => vec![encoded(|out| msgpack::boolean(out, force))],
+        false => Vec::new(),
     };
     request(Operation::Clear, payloads)
 }
@@ -79,19 +77,28 @@ pub fn wait_prefetch_status(request_id: &str, seconds: f64) -> Request {
 
 /// `LOOKUP` or `FREE_LOOKUP_LOCKS`, whose key has no worker id.
 pub fn lookup_request(operation: Operation, generation: Generation, key: &Key, tp_size: u32) -> Request {
-    request(
+    let mut request = request(
         operation,
         vec![encode_key(generation, key, None), number(u64::from(tp_size))],
-    )
+    );
+    if operation == Operation::FreeLookupLocks && generation.frees_extra_ranges {
+        // Ranges of earlier lookups of the same request, which this program does not leave locked.
+        request.payloads.push(EMPTY_ARRAY.to_vec());
+    }
+    request
 }
 
 /// An operation whose first parameters are the key of one worker and an instance id: the steps of engine-driven transfers, and
 /// the start of `STORE` and `RETRIEVE`.
 pub fn transfer_request(operation: Operation, generation: Generation, key: &Key, instance_id: u64) -> Request {
-    request(
+    let mut request = request(
         operation,
         vec![encode_key(generation, key, key.worker_id), number(instance_id)],
-    )
+    );
+    if operation == Operation::PrepareStore && generation.prepares_with_skipped_chunks {
+        request.payloads.push(EMPTY_ARRAY.to_vec());
+    }
+    request
 }
 
 /// `STORE`, of lmcache-driven transfers. `block_ids` has one list for each layer group.
@@ -124,8 +131,9 @@ pub fn retrieve(
 
 pub fn register_engine_context(generation: Generation, context: &EngineContext) -> Request {
     let payload = encoded(|out| {
-        let has_slots = generation >= Generation::V0_5_5;
-        msgpack::map(out, if has_slots { 9 } else { 8 });
+        let has_slots = generation.counts_physical_slots;
+        let has_layouts = generation.groups_engine_layouts;
+        msgpack::map(out, 8 + usize::from(has_slots) + usize::from(has_layouts));
         entry_number(out, "instance_id", context.instance_id);
         entry_text(out, "model_name", &context.model_name);
         entry_number(out, "world_size", u64::from(context.world_size));
@@ -138,6 +146,10 @@ pub fn register_engine_context(generation: Generation, context: &EngineContext) 
         if has_slots {
             entry_number(out, "num_physical_slots", context.num_physical_slots);
         }
+        if has_layouts {
+            msgpack::text(out, "group_layouts");
+            msgpack::array(out, 0);
+        }
     });
     request(Operation::RegisterEngineContext, vec![payload])
 }
@@ -147,7 +159,7 @@ pub fn register_kv_cache(generation: Generation, registration: &KvRegistration, 
     let tensors = encoded(|out| {
         msgpack::array(out, registration.tensors.len());
         for tensor in &registration.tensors {
-            let data = if generation.pickles_descriptors() {
+            let data = if generation.pickles_descriptors {
                 pickle::descriptor(tensor, generation, release_0_5_0)
             } else {
                 descriptor(tensor)
@@ -178,7 +190,7 @@ pub fn register_kv_cache(generation: Generation, registration: &KvRegistration, 
 }
 
 fn encode_group(out: &mut Vec<u8>, generation: Generation, group: &LayerGroup) {
-    let tagged = generation >= Generation::V0_5_5;
+    let tagged = generation.tags_layer_groups;
     msgpack::map(out, if tagged { 6 } else { 4 });
     entry_number(out, "engine_group_id", group.engine_group_id);
     msgpack::text(out, "layer_indices");
@@ -193,7 +205,7 @@ fn encode_group(out: &mut Vec<u8>, generation: Generation, group: &LayerGroup) {
     }
 }
 
-/// The tensor descriptor of 0.5.6; `pickle::descriptor` writes that of earlier releases.
+/// The tensor descriptor since 0.5.6; `pickle::descriptor` writes that of earlier releases.
 pub(super) fn descriptor(tensor: &KvTensor) -> Vec<u8> {
     encoded(|out| {
         match &tensor.memory {
@@ -240,7 +252,7 @@ fn entry_text(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 fn encode_key(generation: Generation, key: &Key, worker_id: Option<u32>) -> Vec<u8> {
-    let counts_readers = generation.key_counts_readers();
+    let counts_readers = generation.key_counts_readers;
     let mut out = Vec::with_capacity(256 + 5 * key.token_ids.len());
     msgpack::map(&mut out, if counts_readers { 10 } else { 8 });
     entry_text(&mut out, "model_name", &key.model_name);
@@ -250,8 +262,7 @@ fn encode_key(generation: Generation, key: &Key, worker_id: Option<u32>) -> Vec<
         Some(id) => msgpack::unsigned(&mut out, u64::from(id)),
         None => msgpack::nil(&mut out),
     }
-    msgpack::text(&mut out, "token_ids");
-    msgpack::numbers(&mut out, key.token_ids.iter().map(|id| u64::from(*id)));
+    encode_tokens(&mut out, generation.tokens, &key.token_ids);
     entry_number(&mut out, "start", key.start);
     entry_number(&mut out, "end", key.end);
     entry_text(&mut out, "request_id", &key.request_id);
@@ -264,153 +275,17 @@ fn encode_key(generation: Generation, key: &Key, worker_id: Option<u32>) -> Vec<
     out
 }
 
-// ---- replies ----------------------------------------------------------------------------------------------------------
-
-/// A number or nil. A missing third frame means nil.
-pub fn optional_number<S: Source>(reply: Option<&mut Decoder<S>>) -> Result<Option<u64>, S::Error> {
-    let Some(decoder) = reply else { return Ok(None) };
-    match decoder.header()? {
-        Header::Nil => Ok(None),
-        Header::Unsigned(value) => Ok(Some(value)),
-        _ => Err(Malformed("the result is neither a number nor nothing".into()).into()),
-    }
-}
-
-/// The third frame; an error if the reply has none.
-pub fn present<S: Source>(reply: Option<&mut Decoder<S>>) -> Result<&mut Decoder<S>, S::Error> {
-    reply.ok_or_else(|| Malformed("the result is missing".into()).into())
-}
-
-pub fn transferred<S: Source>(decoder: &mut Decoder<S>) -> Result<Transferred, S::Error> {
-    match decoder.array("the result")? {
-        2 => Ok(Transferred {
-            event: decoder.binary("the event")?,
-            accepted: decoder.boolean("the outcome")?,
-        }),
-        items => Err(Malformed(format!("the result has {items} items, not 2")).into()),
-    }
-}
-
-/// The server's shared memory; `None` where transfers are inline.
-pub fn shared_pool<S: Source>(decoder: &mut Decoder<S>) -> Result<Option<SharedPool>, S::Error> {
-    let (mut shm_name, mut pool_bytes) = (None, None);
-    for _ in 0..decoder.map("the result")? {
-        match decoder.text("a field's name")?.as_str() {
-            "shm_name" => shm_name = Some(decoder.text("shm_name")?),
-            "pool_size" => pool_bytes = Some(decoder.unsigned("pool_size")?),
-            _ => decoder.skip()?,
+fn encode_tokens(out: &mut Vec<u8>, form: Tokens, token_ids: &[u32]) {
+    match form {
+        Tokens::Array => {
+            msgpack::text(out, "token_ids");
+            msgpack::numbers(out, token_ids.iter().map(|id| u64::from(*id)));
         }
-    }
-    match (shm_name, pool_bytes) {
-        (Some(shm_name), Some(pool_bytes)) => {
-            let there = !shm_name.is_empty() && pool_bytes > 0;
-            Ok(there.then_some(SharedPool { shm_name, pool_bytes }))
+        Tokens::Bytes => {
+            msgpack::text(out, "token_bytes");
+            // The number of tokens is limited far below 2^30.
+            msgpack::binary_header(out, 4 * token_ids.len() as u32);
+            token_ids.iter().for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
         }
-        _ => Err(Malformed("the result lacks shm_name or pool_size".into()).into()),
-    }
-}
-
-pub fn prepared_store<S: Source>(decoder: &mut Decoder<S>) -> Result<PreparedStore, S::Error> {
-    let mut prepared = PreparedStore::default();
-    for _ in 0..decoder.map("the result")? {
-        match decoder.text("a field's name")?.as_str() {
-            "context" => prepared = context(decoder)?,
-            _ => decoder.skip()?,
-        }
-    }
-    if prepared.slots.len() != prepared.chunk_indices.len() {
-        let (slots, indices) = (prepared.slots.len(), prepared.chunk_indices.len());
-        return Err(Malformed(format!("{slots} slots for {indices} chunks")).into());
-    }
-    Ok(prepared)
-}
-
-fn context<S: Source>(decoder: &mut Decoder<S>) -> Result<PreparedStore, S::Error> {
-    let mut found = PreparedStore::default();
-    for _ in 0..decoder.map("the context")? {
-        match decoder.text("a field's name")?.as_str() {
-            "slots" => {
-                let slots = decoder.array("slots")?;
-                if slots > SLOTS_MAX {
-                    return Err(Malformed(format!("{slots} slots; {SLOTS_MAX} are the most that is taken")).into());
-                }
-                found.slots = decoder.collect(slots, slot)?;
-            }
-            "chunk_indices" => found.chunk_indices = decoder.numbers("chunk_indices", SLOTS_MAX as usize)?,
-            _ => decoder.skip()?,
-        }
-    }
-    Ok(found)
-}
-
-fn slot<S: Source>(decoder: &mut Decoder<S>) -> Result<Slot, S::Error> {
-    let (mut offset, mut length, mut shape, mut dtype) = (None, None, Vec::new(), String::new());
-    for _ in 0..decoder.map("a slot")? {
-        match decoder.text("a field's name")?.as_str() {
-            "offset" => offset = Some(decoder.unsigned("offset")?),
-            "length" => length = Some(decoder.unsigned("length")?),
-            "shape" => shape = decoder.numbers("shape", DIMENSIONS_MAX)?,
-            "dtype" => dtype = decoder.text("dtype")?,
-            _ => decoder.skip()?,
-        }
-    }
-    match (offset, length) {
-        (Some(offset), Some(length)) => Ok(Slot {
-            offset,
-            length,
-            shape,
-            dtype,
-        }),
-        _ => Err(Malformed("a slot lacks its offset or length".into()).into()),
-    }
-}
-
-/// The reply to `PREPARE_RETRIEVE`.
-#[derive(Debug, Default)]
-pub struct PreparedRetrieve {
-    pub success: bool,
-    pub slots: Vec<Slot>,
-    /// Length of the pickle with the chunks, which were passed to the sink.
-    pub inline_bytes: u64,
-}
-
-/// `inline`: the layout, form and sink of chunks inside the reply. Without it, a reply with chunks is malformed.
-pub fn prepared_retrieve<S: Source>(
-    decoder: &mut Decoder<S>,
-    mut inline: Option<(&ChunkLayout, Form, &mut ChunkSink)>,
-) -> Result<PreparedRetrieve, S::Error> {
-    let mut success = None;
-    let mut found = PreparedRetrieve::default();
-    for _ in 0..decoder.map("the result")? {
-        match decoder.text("a field's name")?.as_str() {
-            "success" => success = Some(decoder.boolean("success")?),
-            "context" => found.slots = context(decoder)?.slots,
-            "data" => match (decoder.header()?, &mut inline) {
-                (Header::Binary(0), _) => {}
-                (Header::Binary(bytes), Some((layout, form, sink))) if found.inline_bytes == 0 => {
-                    pickle::read_chunks(&mut decoder.0, bytes, layout, *form, sink)?;
-                    found.inline_bytes = bytes;
-                }
-                (Header::Binary(bytes), _) => {
-                    return Err(Malformed(format!("{bytes} bytes of chunks where none are due")).into());
-                }
-                _ => return Err(Malformed("data is not a byte string".into()).into()),
-            },
-            _ => decoder.skip()?,
-        }
-    }
-    found.success = match success {
-        Some(success) => success,
-        None => return Err(Malformed("the result lacks success".into()).into()),
-    };
-    Ok(found)
-}
-
-/// Names of experimental features: at most 1,000, each of at most 64 KiB.
-pub fn names<S: Source>(decoder: &mut Decoder<S>) -> Result<Vec<String>, S::Error> {
-    const NAMES_MAX: u64 = 1000;
-    match decoder.array("the result")? {
-        items @ 0..=NAMES_MAX => (0..items).map(|_| decoder.text("a name")).collect(),
-        items => Err(Malformed(format!("{items} names")).into()),
     }
 }

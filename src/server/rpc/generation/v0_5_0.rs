@@ -1,0 +1,57 @@
+//! 0.5.0, 0.5.1, 0.5.2: the first numbering of operations.
+
+use super::{Facts, Inline, Operation, Tokens};
+
+pub const FACTS: Facts = Facts {
+    label: "0.5.0-0.5.2",
+    patches: 0..=2,
+    numbers: &[
+        (Operation::RegisterKvCache, 1),
+        (Operation::UnregisterKvCache, 2),
+        (Operation::Store, 3),
+        (Operation::Retrieve, 4),
+        (Operation::Lookup, 5),
+        (Operation::QueryPrefetchStatus, 6),
+        (Operation::WaitPrefetchStatus, 7),
+        (Operation::QueryPrefetchLookupHits, 8),
+        (Operation::FreeLookupLocks, 9),
+        (Operation::EndSession, 10),
+        (Operation::RegisterEngineContext, 11),
+        (Operation::UnregisterEngineContext, 12),
+        (Operation::PrepareStore, 13),
+        (Operation::CommitStore, 14),
+        (Operation::PrepareRetrieve, 15),
+        (Operation::CommitRetrieve, 16),
+        (Operation::Clear, 17),
+        (Operation::GetChunkSize, 18),
+        (Operation::Ping, 19),
+        (Operation::Noop, 21),
+    ],
+    changed_numbers: &[],
+    number_max: 36,
+    takes_names: false,
+    dies_of_bad_operations: true,
+    proof: None,
+    experimental: &[],
+    asking_fixes_chunk_size: false,
+
+    tokens: Tokens::Array,
+    key_counts_readers: false,
+    lookup_honours_end: false,
+    lookup_honours_start: false,
+    locks_partial_chunks: true,
+    frees_extra_ranges: false,
+    clear_takes_force: false,
+
+    pickles_descriptors: true,
+    pickles_device_offsets: false,
+    tags_layer_groups: false,
+    reads_kv_heads_first: true,
+    skips_null_blocks: false,
+    answers_unknown_instances: false,
+
+    counts_physical_slots: false,
+    groups_engine_layouts: false,
+    prepares_with_skipped_chunks: false,
+    inline: Inline::Pickle,
+};
