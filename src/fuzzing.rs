@@ -301,7 +301,7 @@ pub fn descriptors(payload: &[u8], generation: Generation) -> Result<usize, Stri
 
 /// Chunks as the mock sends them inline.
 pub fn chunk_data(form: Inline, layout: &ChunkLayout, fill: u8) -> Vec<u8> {
-    engine::chunk_data(form, layout, &mut |_, chunk| chunk.fill(fill))
+    engine::inline::chunk_data(form, layout, &mut |_, chunk| chunk.fill(fill))
 }
 
 /// The length of a request head to the mock engine, and of its body.

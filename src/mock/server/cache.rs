@@ -12,11 +12,25 @@ use crate::sys::shm::Segment;
 /// The default of real servers.
 const SLOT_ALIGN: u64 = 4096;
 
-/// A chunk of one rank: a digest of model, world size, salt and all tokens up to the chunk's end, and the rank.
+/// A chunk of one rank and layer group: a digest of model, world size, salt and all tokens up to the chunk's end, the rank, and the
+/// number of the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkId {
     pub prefix: u64,
     pub rank: u32,
+    pub group: u32,
+}
+
+impl ChunkId {
+    /// Of the first group.
+    pub fn new(prefix: u64, rank: u32) -> ChunkId {
+        ChunkId { prefix, rank, group: 0 }
+    }
+
+    /// The same chunk of another group.
+    pub fn of_group(self, group: u32) -> ChunkId {
+        ChunkId { group, ..self }
+    }
 }
 
 /// Where a chunk's bytes are.

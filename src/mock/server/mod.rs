@@ -24,6 +24,7 @@ pub(crate) mod descriptor;
 pub(crate) mod engine;
 pub mod flags;
 pub(crate) mod http;
+mod lookup;
 mod memory;
 mod pickle;
 pub(crate) mod request;

@@ -8,6 +8,8 @@ use crate::server::rpc::{Dtype, Generation, Key, Tokens};
 const TOKENS_MAX: u64 = 1 << 24;
 const BLOCKS_MAX: usize = 1 << 22;
 const GROUPS_MAX: u64 = 1024;
+/// Layer groups of an engine-driven worker.
+const LAYOUTS_MAX: u64 = 64;
 pub const TENSORS_MAX: u64 = 4096;
 
 type Decoded<T> = Result<T, Malformed>;
@@ -165,15 +167,46 @@ pub struct EngineRegistration {
     pub world_size: u32,
     pub block_size: u64,
     pub use_mla: bool,
+    /// One at least.
+    pub groups: Vec<ChunkGroup>,
+}
+
+/// The chunks of one layer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkGroup {
     pub dtype: Dtype,
     /// Of one chunk.
     pub shape: Vec<u64>,
+    /// How many trailing chunks a hit needs; 0 for all.
+    pub window_chunks: u64,
+}
+
+/// Of workers whose chunks have no shape here, because the server copies them block by block.
+impl Default for ChunkGroup {
+    fn default() -> ChunkGroup {
+        ChunkGroup {
+            dtype: Dtype::Uint8,
+            shape: Vec::new(),
+            window_chunks: 0,
+        }
+    }
+}
+
+impl ChunkGroup {
+    /// The first chunk that a hit of so many leading chunks needs.
+    pub fn first_of(&self, hits: usize) -> usize {
+        match self.window_chunks {
+            0 => 0,
+            window => hits.saturating_sub(usize::try_from(window).unwrap_or(usize::MAX)),
+        }
+    }
 }
 
 pub fn engine_registration(payload: &[u8], generation: Generation, chunk_size: u64) -> Decoded<EngineRegistration> {
     whole(payload, |decoder| {
         let (mut instance_id, mut model_name, mut world_size, mut block_size) = (None, None, None, None);
         let (mut layers, mut hidden, mut dtype, mut use_mla, mut slots) = (None, None, None, None, None);
+        let mut layouts = Vec::new();
         entries(decoder, "the registration", |decoder, name| {
             match name {
                 "instance_id" => instance_id = Some(decoder.unsigned(name)?),
@@ -189,6 +222,7 @@ pub fn engine_registration(payload: &[u8], generation: Generation, chunk_size: u
                     Header::Unsigned(value @ 1..) => slots = Some(value),
                     _ => return Err(Malformed("num_physical_slots must be positive".into())),
                 },
+                "group_layouts" if generation.groups_engine_layouts => layouts = group_layouts(decoder)?,
                 _ => return Ok(false),
             }
             Ok(true)
@@ -200,14 +234,88 @@ pub fn engine_registration(payload: &[u8], generation: Generation, chunk_size: u
             required(hidden, "hidden_dim_size")?,
         ];
         let planes: &[u64] = if use_mla { &[] } else { &[2] };
+        let only = ChunkGroup {
+            dtype: required(dtype, "a known dtype_str")?,
+            shape: [planes, &tail].concat(),
+            window_chunks: 0,
+        };
+        let of_layout = |layout: GroupLayout| layout.chunks(slots.unwrap_or(chunk_size), use_mla);
+        let groups: Vec<ChunkGroup> = layouts.into_iter().map(of_layout).collect();
         Ok(EngineRegistration {
             instance_id: required(instance_id, "instance_id")?,
             model_name: required(model_name, "model_name")?,
             world_size: required(world_size, "world_size")?,
             block_size: required(block_size, "block_size")?,
             use_mla,
+            groups: if groups.is_empty() { vec![only] } else { groups },
+        })
+    })
+}
+
+/// One entry of `group_layouts`.
+struct GroupLayout {
+    layers: u64,
+    hidden: u64,
+    dtype: Dtype,
+    window_tokens: u64,
+    kv_size: u64,
+    window_chunks: u64,
+}
+
+impl GroupLayout {
+    fn chunks(self, chunk_tokens: u64, use_mla: bool) -> ChunkGroup {
+        let tokens = if self.window_tokens == 0 {
+            chunk_tokens
+        } else {
+            self.window_tokens
+        };
+        let planes = match (self.kv_size, use_mla) {
+            (0, true) => 1,
+            (0, false) => 2,
+            (kv_size, _) => kv_size,
+        };
+        let tail = [self.layers, tokens, self.hidden];
+        ChunkGroup {
+            dtype: self.dtype,
+            shape: if planes == 1 {
+                tail.to_vec()
+            } else {
+                [&[planes], &tail[..]].concat()
+            },
+            window_chunks: self.window_chunks,
+        }
+    }
+}
+
+fn group_layouts(decoder: &mut Slice) -> Decoded<Vec<GroupLayout>> {
+    let groups = decoder.array("group_layouts")?;
+    if groups > LAYOUTS_MAX {
+        return Err(Malformed(format!("{groups} group layouts")));
+    }
+    decoder.collect(groups, |decoder| {
+        let (mut layers, mut hidden, mut dtype, mut tokens_per_block) = (None, None, None, None);
+        let (mut window_tokens, mut kv_size, mut window_chunks) = (0, 0, 0);
+        entries(decoder, "a group layout", |decoder, name| {
+            match name {
+                "num_layers" => layers = Some(decoder.unsigned(name)?),
+                "hidden_dim_size" => hidden = Some(decoder.unsigned(name)?),
+                "tokens_per_block" => tokens_per_block = Some(decoder.unsigned(name)?),
+                "dtype_str" => dtype = Dtype::of_name(&decoder.text(name)?),
+                "window_tokens" => window_tokens = decoder.unsigned(name)?,
+                "kv_size" => kv_size = decoder.unsigned(name)?,
+                "window_chunks" => window_chunks = decoder.unsigned(name)?,
+                _ => return Ok(false),
+            }
+            Ok(true)
+        })?;
+        required(tokens_per_block, "tokens_per_block")?;
+        Ok(GroupLayout {
+            layers: required(layers, "num_layers")?,
+            hidden: required(hidden, "hidden_dim_size")?,
             dtype: required(dtype, "a known dtype_str")?,
-            shape: [planes, &tail].concat(),
+            window_tokens,
+            kv_size,
+            window_chunks,
         })
     })
 }

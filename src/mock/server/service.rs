@@ -15,7 +15,7 @@ use crate::server::rpc::msgpack::{self, Malformed};
 use crate::server::rpc::{Key, Operation};
 
 /// Limit on each of workers, jobs and request ids.
-const ENTRIES_MAX: usize = 100_000;
+pub(super) const ENTRIES_MAX: usize = 100_000;
 pub(super) const CHUNK_SIZE_MAX: u64 = 1 << 20;
 
 /// The outcome of a request.
@@ -165,74 +165,7 @@ impl Service {
         Ok(Outcome::Reply(None))
     }
 
-    // ---- lookups -----------------------------------------------------------------------------------------------------
-
-    /// How often a lookup locks each chunk that it hits; nothing for a key that a real server does not answer.
-    fn readers(&self, key: &Key, tp_size: u64) -> Option<u32> {
-        if self.config.generation.key_counts_readers {
-            return (key.num_kv_readers > 0).then_some(key.num_kv_readers);
-        }
-        let tp_size = u32::try_from(tp_size).ok()?;
-        Some(if tp_size > key.world_size { tp_size } else { 1 })
-    }
-
-    fn lookup(&mut self, key: &[u8], tp_size: &[u8]) -> Answer {
-        let key = request::key(key, self.config.generation)?;
-        let Some(readers) = self.readers(&key, request::number(tp_size)?) else {
-            return Ok(Outcome::Silence);
-        };
-        self.remember(&key);
-        let end = match self.config.generation.lookup_honours_end {
-            true => key.end,
-            false => key.token_ids.len() as u64,
-        };
-        let known = self
-            .workers
-            .values()
-            .any(|worker| worker.model() == (&key.model_name, key.world_size));
-        let prefixes = chunk_prefixes(&key, end, self.chunk_size);
-        let everywhere = |prefix: &&u64| {
-            let ready = |rank| self.cache.is_ready(ChunkId { prefix: **prefix, rank });
-            known && (0..key.world_size).all(ready)
-        };
-        // The chunks before `start` are taken for held by the engine.
-        let first = match self.config.generation.lookup_honours_start && known {
-            true => prefixes.len().min((key.start / self.chunk_size) as usize),
-            false => 0,
-        };
-        let mut hits = first + prefixes[first..].iter().take_while(everywhere).count();
-        if self.config.fault(FaultKind::PartialHit, Operation::Lookup) {
-            hits = hits.saturating_sub(1).max(first);
-        }
-        for &prefix in &prefixes[first..hits] {
-            (0..key.world_size).for_each(|rank| self.cache.lock(ChunkId { prefix, rank }, readers));
-        }
-        if self.jobs.len() < ENTRIES_MAX {
-            self.jobs.insert(key.request_id, hits as u64);
-        }
-        Ok(Outcome::Reply(None))
-    }
-
-    fn job(&mut self, request_id: &str) -> Outcome {
-        number(self.jobs.remove(request_id).unwrap_or(0))
-    }
-
-    fn free_lookup_locks(&mut self, key: &[u8], tp_size: &[u8], extra: Option<&[u8]>) -> Answer {
-        let key = request::key(key, self.config.generation)?;
-        let Some(readers) = self.readers(&key, request::number(tp_size)?) else {
-            return Ok(Outcome::Silence);
-        };
-        let mut freed = self.range(&key).unwrap_or_default();
-        for (start, end) in extra.map_or(Ok(Vec::new()), request::ranges)? {
-            if start < end && end <= key.token_ids.len() as u64 {
-                freed.extend(self.range(&key.range(start, end)).unwrap_or_default());
-            }
-        }
-        for prefix in freed {
-            (0..key.world_size).for_each(|rank| self.cache.unlock(ChunkId { prefix, rank }, readers));
-        }
-        Ok(Outcome::Reply(None))
-    }
+    // ---- keys -------------------------------------------------------------------------------------------------------
 
     pub(super) fn remember(&mut self, key: &Key) {
         if self.sessions.len() < ENTRIES_MAX {
@@ -241,7 +174,7 @@ impl Service {
     }
 
     /// Digests of the chunks `start..end`, if those are whole chunks.
-    fn range(&self, key: &Key) -> Option<Vec<u64>> {
+    pub(super) fn range(&self, key: &Key) -> Option<Vec<u64>> {
         let size = self.chunk_size;
         let whole = key.start.is_multiple_of(size) && key.end.is_multiple_of(size);
         let first = (key.start / size) as usize;
@@ -255,7 +188,7 @@ impl Service {
             return Ok(None);
         };
         self.remember(&key);
-        let chunks = prefixes.into_iter().map(|prefix| ChunkId { prefix, rank }).collect();
+        let chunks = prefixes.into_iter().map(|prefix| ChunkId::new(prefix, rank)).collect();
         Ok(Some((chunks, id)))
     }
 
@@ -385,7 +318,7 @@ pub(super) fn boolean(value: bool) -> Outcome {
     reply(|out| msgpack::boolean(out, value))
 }
 
-fn number(value: u64) -> Outcome {
+pub(super) fn number(value: u64) -> Outcome {
     reply(|out| msgpack::unsigned(out, value))
 }
 

@@ -51,11 +51,7 @@ pub(super) fn read_chunks<S: Source>(
             "version" if version.is_none() => version = Some(decoder.unsigned("the envelope's version")?),
             "tensors" if !has_tensors => {
                 has_tensors = true;
-                let tensors = decoder.array("the envelope's tensors")?;
-                if tensors != layout.chunks as u64 {
-                    return refuse(format!("its envelope has {tensors} chunks of {}", layout.chunks));
-                }
-                (0..layout.chunks).try_for_each(|chunk| tensor(&mut decoder, chunk, layout, sink))?;
+                read_tensors(&mut decoder, layout, sink)?;
             }
             other => return refuse(format!("its envelope has the field '{}'", shown(other))),
         }
@@ -68,8 +64,21 @@ pub(super) fn read_chunks<S: Source>(
     }
 }
 
+/// Reads a list of tensors, one for each chunk, and passes the chunks to the sink.
+pub fn read_tensors<S: Source>(
+    decoder: &mut Decoder<S>,
+    layout: &ChunkLayout,
+    sink: &mut ChunkSink,
+) -> Result<(), S::Error> {
+    let tensors = decoder.array("the envelope's tensors")?;
+    if tensors != layout.chunks as u64 {
+        return refuse(format!("its envelope has {tensors} chunks of {}", layout.chunks));
+    }
+    (0..layout.chunks).try_for_each(|chunk| tensor(decoder, chunk, layout, sink))
+}
+
 fn tensor<S: Source>(
-    decoder: &mut Decoder<Within<'_, S>>,
+    decoder: &mut Decoder<S>,
     chunk: usize,
     layout: &ChunkLayout,
     sink: &mut ChunkSink,
@@ -112,7 +121,7 @@ fn tensor<S: Source>(
 }
 
 fn data<S: Source>(
-    decoder: &mut Decoder<Within<'_, S>>,
+    decoder: &mut Decoder<S>,
     chunk: usize,
     layout: &ChunkLayout,
     sink: &mut ChunkSink,

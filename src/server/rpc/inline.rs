@@ -6,6 +6,8 @@ use super::msgpack::{Malformed, Source};
 use super::records::{ChunkLayout, ChunkSink, ChunkSource};
 use super::{envelope, pickle};
 
+pub use super::envelope::read_tensors;
+
 /// What stands around the chunks of one frame.
 #[derive(Debug)]
 pub struct ChunkFrame {

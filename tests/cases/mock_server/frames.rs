@@ -1,10 +1,11 @@
 //! Captured requests, sent by libzmq, get the captured replies: the mock answers as the real server did, and its ZeroMQ is
 //! that of others.
 
-use lmcache_bench::server::rpc::{Generation, Operation};
+use lmcache_bench::server::rpc::{Generation, Key, Operation};
 use lmcache_bench::sys::shm::Segment;
 use serde_json::Value;
 
+use super::{context, key};
 use crate::support::mock_server::MockServer;
 
 const REPLY_MS: i32 = 20_000;
@@ -108,6 +109,9 @@ fn replay(file: &str, json: &str) {
         flags.extend(["--shm-name", name.trim_start_matches("lmcache_l1_pool_")]);
     }
     let mock = MockServer::start(&flags);
+    if file.contains("groups-shm") {
+        take_eight_slots(&mock);
+    }
     let context = zmq::Context::new();
     let dealer = context.socket(zmq::DEALER).unwrap();
     dealer.set_rcvtimeo(REPLY_MS).unwrap();
@@ -141,6 +145,20 @@ fn replay(file: &str, json: &str) {
     }
 }
 
+/// The server of that capture had stored eight chunks before.
+fn take_eight_slots(mock: &MockServer) {
+    let mut client = mock.connect();
+    client.register_engine_context(&context(7)).unwrap();
+    let eight = Key {
+        token_ids: (0..64).collect(),
+        end: 64,
+        ..key(0, "eight")
+    };
+    assert_eq!(client.prepare_store(&eight, 7).unwrap().slots.len(), 8);
+    assert!(client.commit_store(&eight, 7).unwrap());
+    client.end_session("eight").unwrap();
+}
+
 #[test]
 fn exchanges_of_all_generations_are_answered_as_captured() {
     for (file, json) in [
@@ -156,6 +174,8 @@ fn exchanges_of_all_generations_are_answered_as_captured() {
         fixture!("v0.5.6-handle"),
         fixture!("v0.5.6-pickle"),
         fixture!("v0.5.6-shm"),
+        fixture!("v0.5.7rc2-groups-pickle"),
+        fixture!("v0.5.7rc2-groups-shm"),
         fixture!("v0.5.7rc2-handle"),
         fixture!("v0.5.7rc2-negotiate"),
         fixture!("v0.5.7rc2-pickle"),
