@@ -8,7 +8,6 @@ use super::fault::RpcError;
 use super::generation::{Generation, Operation};
 use super::messages::{self, Request};
 use super::msgpack::{Decoder, Header, Source};
-use super::records::Key;
 use super::replies::ignored;
 use super::zmtp::Fault;
 use crate::sys::deadline::Deadline;
@@ -142,11 +141,7 @@ impl Questions<'_> {
             return Ok(found(Generation::V0_5_6, chunk_size, experimental));
         }
         self.tried.push(format!("GET_EXPERIMENTAL names {experimental:?}"));
-        let generation = self.by_proof()?;
-        if generation != Generation::V0_5_5 {
-            self.check_keys(generation)?;
-        }
-        Ok(found(generation, chunk_size, experimental))
+        Ok(found(self.by_proof()?, chunk_size, experimental))
     }
 
     /// Of a server without the event stream.
@@ -157,40 +152,23 @@ impl Questions<'_> {
                 return Ok(generation);
             }
         }
-        let hits = messages::session_request(Operation::QueryPrefetchLookupHits, &probe_name());
-        match self.answers("QUERY_PREFETCH_LOOKUP_HITS", Generation::V0_5_5, &hits)? {
-            true => Ok(Generation::V0_5_5),
-            false => Ok(Generation::V0_5_6),
+        let name = format!("lmcache-bench-probe-{}", std::process::id());
+        let hits = messages::session_request(Operation::QueryPrefetchLookupHits, &name);
+        if self.answers("QUERY_PREFETCH_LOOKUP_HITS", Generation::V0_5_5, &hits)? {
+            return Ok(Generation::V0_5_5);
         }
-    }
-
-    /// Whether the server reads keys as this generation does. A server that does not is of a release that is not known here, and
-    /// would leave every lookup of the run unanswered.
-    fn check_keys(&mut self, generation: Generation) -> Result<(), RpcError> {
-        let key = Key {
-            model_name: probe_name(),
-            world_size: 1,
-            worker_id: None,
-            token_ids: [].into(),
-            start: 0,
-            end: 0,
-            request_id: probe_name(),
-            cache_salt: String::new(),
-            num_kv_readers: 1,
-        };
-        let lookup = messages::lookup_request(Operation::Lookup, generation, &key, 1);
-        let question = format!("LOOKUP in the form of {}", generation.label);
-        if !self.answers(&question, generation, &lookup)? {
-            return Err(RpcError::Unreachable(format!(
-                "the cache server there is of a release that this program does not know; it knows those from 0.5.0 to {}, \
-                 and this one is like none of them ({}); use a newer lmcache-bench",
-                Generation::NEWEST.label,
-                self.tried.join("; ")
-            )));
+        // 0.5.6 with its events switched off, or a release that is not known here.
+        let generation = Generation::V0_5_6;
+        let free = messages::free_no_locks(generation);
+        if self.answers("FREE_LOOKUP_LOCKS with two parameters", generation, &free)? {
+            return Ok(generation);
         }
-        self.client.server.generation = generation;
-        self.client.query_prefetch_status(&key.request_id)?;
-        self.client.end_session(&key.request_id)
+        Err(RpcError::Unreachable(format!(
+            "the cache server there is of a release that this program does not know; it knows those from 0.5.0 to {}, and \
+             this one is like none of them ({}); use a newer lmcache-bench",
+            Generation::NEWEST.label,
+            self.tried.join("; ")
+        )))
     }
 
     /// Sends a request of a generation with a PING behind it, and tells whether the request is answered.
@@ -224,9 +202,4 @@ impl Questions<'_> {
         self.tried.push(format!("{question} {outcome}"));
         Ok(answered)
     }
-}
-
-/// A name that no engine uses.
-fn probe_name() -> String {
-    format!("lmcache-bench-probe-{}", std::process::id())
 }

@@ -44,14 +44,14 @@ fn a_later_release_that_still_understands_is_measured_with_a_warning() {
 /// It is told at once and not after one timeout for each sequence, with the questions that were asked.
 #[test]
 fn a_release_that_does_not_understand_keys_is_named_as_unknown() {
-    let server = MockServer::start(&["--release", "0.5.7", "--fault", "unknown-op:lookup"]);
+    let server = MockServer::start(&["--release", "0.5.7", "--fault", "unknown-op:free_lookup_locks"]);
     let output = server.client().output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);
     for part in [
         "of a release that this program does not know; it knows those from 0.5.0 to 0.5.7",
-        "GET_EXPERIMENTAL names []; FREE_LOOKUP_LOCKS with three parameters is answered; LOOKUP in the form of 0.5.7 is \
-         not answered",
+        "GET_EXPERIMENTAL names []; FREE_LOOKUP_LOCKS with three parameters is not answered; QUERY_PREFETCH_LOOKUP_HITS is \
+         not answered; FREE_LOOKUP_LOCKS with two parameters is not answered",
         "use a newer lmcache-bench",
     ] {
         assert!(text.contains(part), "{text}");

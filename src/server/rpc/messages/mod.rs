@@ -88,6 +88,23 @@ pub fn lookup_request(operation: Operation, generation: Generation, key: &Key, t
     request
 }
 
+/// `FREE_LOOKUP_LOCKS` of no tokens: it shows whether a server reads keys and parameters as this generation does, and changes
+/// nothing.
+pub fn free_no_locks(generation: Generation) -> Request {
+    let key = Key {
+        model_name: "test-model".into(),
+        world_size: 1,
+        worker_id: None,
+        token_ids: [].into(),
+        start: 0,
+        end: 0,
+        request_id: "probe".into(),
+        cache_salt: String::new(),
+        num_kv_readers: 1,
+    };
+    lookup_request(Operation::FreeLookupLocks, generation, &key, 1)
+}
+
 /// An operation whose first parameters are the key of one worker and an instance id: the steps of engine-driven transfers, and
 /// the start of `STORE` and `RETRIEVE`.
 pub fn transfer_request(operation: Operation, generation: Generation, key: &Key, instance_id: u64) -> Request {
