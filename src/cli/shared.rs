@@ -47,6 +47,14 @@ pub const TRUST: (&str, &str) = (
      Mozilla's list, which is compiled in. Certificates are always checked.",
 );
 
+/// The key of the cache server's HTTP API. The names are those of LMCache.
+pub const LMCACHE_KEY: (&str, &str) = (
+    "LMCACHE_API_KEY, LMCACHE_API_KEY_FILE",
+    "The key that a cache server of LMCache 0.5.7 or later may ask for on its HTTP API, or a file with it in its first line. Sent to \
+     that server as a bearer token with every HTTP request, and to nothing else; never printed. The value goes before the file. \
+     Where they are unset, the older names `LMCACHE_HTTP_API_KEY` and `LMCACHE_HTTP_API_KEY_FILE` count.",
+);
+
 pub const fn format_row<C>(set: Set<C>) -> Flag<C> {
     Flag::value("format", "FORMAT", set)
         .choices(Format::CHOICES)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 
 use crate::cli::Format;
-use crate::engine::api_key::ApiKey;
+use crate::engine::api_key;
 use crate::engine::ask::server_counters::{Counted, ServerCounters};
 use crate::engine::ask::version::engine_version;
 use crate::engine::config::EngineConfig;
@@ -52,14 +52,19 @@ const SENTENCES_MAX: usize = 3;
 
 /// Runs `engine`. `started` is the start of the process.
 pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
-    let key = ApiKey::from_environment();
+    let key = api_key::from_environment();
     if let Some(problem) = key.problem() {
         return Err(Error::Usage(problem));
     }
     run::output::check_saves(args.save.iter().flatten())?;
     let to_stderr = args.format == Some(Format::Json);
     let resolved = resolve(args, &key, &mut Prompter::new(&mut Stdin::new(), to_stderr))?;
-    let Outcome::Run { config, notes } = resolved else {
+    let Outcome::Run {
+        config,
+        notes,
+        lmcache_key,
+    } = resolved
+    else {
         return Ok(Status::Done);
     };
     // The folder of --output-dir first, because the other files may be in it.
@@ -81,7 +86,7 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
         started,
         version: None,
         clock: Clock::start(),
-        counters: ServerCounters::new(&config.base_url(), config.lmcache_url.as_deref(), &key),
+        counters: ServerCounters::new(&config.base_url(), &key, config.lmcache_url.as_deref(), lmcache_key),
         prompt_sources: None,
     };
     if let Some(note) = tokenizer.note(&config) {

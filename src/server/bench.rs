@@ -4,6 +4,8 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
+use crate::http::api_key::ApiKey;
+use crate::http::lmcache_key;
 use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
@@ -31,6 +33,7 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs `server`. `started` is the start of the process.
 pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let config = RunConfig::resolve(args, machine())?;
+    let key = lmcache_key::for_url(config.http_url.as_deref())?;
     let output = Output::check(&args.output)?;
     let gpu = match config.mode {
         Mode::Cpu => None,
@@ -49,7 +52,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let start_to_first_rpc = started.elapsed();
     let mut client = Client::recognise(&config.rpc_url, config.connect_timeout)?;
     let start_to_first_reply = started.elapsed();
-    let http = Http::new(&config, &mut client, &mut warnings)?;
+    let http = Http::new(&config, key, &mut client, &mut warnings)?;
     settle_chunk_size(&mut client, &http, &mut warnings)?;
     let server = client.server().clone();
     if let Some(gpu) = &gpu {
@@ -131,14 +134,19 @@ struct Http {
 }
 
 impl Http {
-    fn new(config: &RunConfig, client: &mut Client, warnings: &mut Vec<Warning>) -> Result<Http, Error> {
+    fn new(
+        config: &RunConfig,
+        key: Option<ApiKey>,
+        client: &mut Client,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Http, Error> {
         let none = Http {
             api: None,
             release: None,
         };
         let Some(url) = &config.http_url else { return Ok(none) };
         let api = HttpApi::new(url, HTTP_TIMEOUT).map_err(Error::Usage)?;
-        let api = api.avoiding(config.rpc_url.addresses());
+        let api = api.with_key(key).avoiding(config.rpc_url.addresses());
         match api.release() {
             Ok(release) => {
                 client.set_release_is_0_5_0(release == "0.5.0");
@@ -154,10 +162,8 @@ impl Http {
                     release: Some(release),
                 })
             }
-            Err(error) => {
-                warnings.push(Warning::NoHttp {
-                    reason: error.to_string(),
-                });
+            Err(reason) => {
+                warnings.push(Warning::NoHttp { reason });
                 Ok(none)
             }
         }
@@ -205,7 +211,7 @@ fn passes(
         (Driver::Lmcache, _, Some(reason)) => Some(reason),
         (Driver::Lmcache, true, None) => None,
         (Driver::Lmcache, false, None) if config.checksum == Kind::Fast => Some("--checksum is fast".to_owned()),
-        (Driver::Lmcache, false, None) => Some("its HTTP API is not there".to_owned()),
+        (Driver::Lmcache, false, None) => Some("its HTTP API could not be used".to_owned()),
     };
     warnings.extend(reason.map(|reason| Warning::NoServerChecksums { reason }));
     samples

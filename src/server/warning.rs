@@ -1,6 +1,7 @@
 //! The warnings of a `server` run, about its numbers and about its verification.
 
 use crate::result::warning::{self, Message, message};
+use crate::server::http::HttpError;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Warning {
@@ -20,7 +21,7 @@ pub enum Warning {
     },
     /// No usable answer at `--url`.
     NoHttp {
-        reason: String,
+        reason: HttpError,
     },
     /// Shared memory of killed runs was removed.
     AbandonedMemory {
@@ -84,7 +85,13 @@ impl warning::Warning for Warning {
             ),
             Warning::NoServerChecksums { reason } => message!(
                 "the server's own checksums were not compared ({reason}), so only what came back was checked here",
-                "point --url at the server's HTTP port"
+                "point --url at the server's HTTP port, and set its key where it wants one"
+            ),
+            Warning::NoHttp {
+                reason: HttpError::Key { cause, advice },
+            } => message!(
+                "{cause}, so the server was recognised by its ZMQ replies alone",
+                "{advice}"
             ),
             Warning::NoHttp { reason } => message!(
                 "nothing useful answered at --url ({reason}), so the server was recognised by its ZMQ replies alone",
@@ -142,7 +149,9 @@ mod tests {
             },
             Warning::EarlierEntries { sequences: 2 },
             Warning::NoServerChecksums { reason: "x".into() },
-            Warning::NoHttp { reason: "x".into() },
+            Warning::NoHttp {
+                reason: HttpError::Missing("x".into()),
+            },
             Warning::AbandonedMemory {
                 names: vec!["a".into()],
             },

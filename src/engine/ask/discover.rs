@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::http::{Asker, PATIENT, Reached, Unanswered};
-use crate::engine::api_key::ApiKey;
+use crate::http::api_key::ApiKey;
 use crate::http::error_body::{error_message_in, one_line};
 use crate::url::with_scheme;
 
@@ -16,6 +16,13 @@ const GIB: u64 = 1 << 30;
 pub struct Engine<'a> {
     pub base_url: &'a str,
     pub key: &'a ApiKey,
+}
+
+/// The LMCache server's address as given, and its key.
+#[derive(Clone, Copy)]
+pub struct CacheServer<'a> {
+    pub url: &'a str,
+    pub key: Option<&'a ApiKey>,
 }
 
 impl Engine<'_> {
@@ -85,16 +92,21 @@ pub(crate) fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, S
 /// Tokens per GB of KV cache for `model`, from its layout in the LMCache server. Engines serve a model under any name, and
 /// LMCache knows the one that it was loaded from; so the engine is asked for other names if that server does not know this
 /// one.
-pub fn tokens_per_gb(lmcache_url: &str, model: &str, engine: Engine) -> Result<i64, String> {
-    let url = status_url(lmcache_url);
-    let status = Asker::of_lmcache(PATIENT).get_json(&url).map_err(|cause| {
+pub fn tokens_per_gb(server: CacheServer, model: &str, engine: Engine) -> Result<i64, String> {
+    let url = status_url(server.url);
+    let status = Asker::of_lmcache(server.key, PATIENT).get_json(&url).map_err(|cause| {
         let what = match cause.reached {
             Reached::Nobody => "Cannot connect to LMCache server",
             Reached::Gateway | Reached::Server => "Cannot use the LMCache server",
         };
         format!("{what} at {url}: {cause}, or give --tokens-per-gb-kvcache")
     })?;
-    from_status(&status, model, || engine.other_names(model))
+    let tokens = from_status(&status, model, || engine.other_names(model));
+    // The error lists names out of the status.
+    tokens.map_err(|text| match server.key {
+        Some(key) => key.hidden_in(text),
+        None => text,
+    })
 }
 
 fn status_url(lmcache_url: &str) -> String {

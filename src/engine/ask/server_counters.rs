@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::http::{Asker, BRIEF};
-use crate::engine::api_key::ApiKey;
+use crate::http::api_key::ApiKey;
 use crate::http::prometheus::{self, PAGE_BYTES_MAX};
 use crate::result::model::{Entry, Section};
 use crate::units::bytes_text;
@@ -36,8 +36,9 @@ const TIERS: [Row; 3] = [
 #[derive(Debug)]
 pub struct ServerCounters {
     engine_url: String,
-    lmcache_url: Option<String>,
     key: ApiKey,
+    lmcache_url: Option<String>,
+    lmcache_key: Option<ApiKey>,
 }
 
 /// Counters at one moment, by their key in the report. Those that a server does not have are absent.
@@ -53,13 +54,14 @@ pub struct Snapshot {
 }
 
 impl ServerCounters {
-    /// `base_url` is the one of requests, with `/v1`.
-    pub fn new(base_url: &str, lmcache_url: Option<&str>, key: &ApiKey) -> ServerCounters {
+    /// `base_url` is the one of requests, with `/v1`, and `key` is for it alone.
+    pub fn new(base_url: &str, key: &ApiKey, lmcache_url: Option<&str>, lmcache_key: Option<ApiKey>) -> ServerCounters {
         let metrics = |url: &str| format!("{}/metrics", with_scheme(url.trim_end_matches('/')));
         ServerCounters {
             engine_url: metrics(base_url.strip_suffix("/v1").unwrap_or(base_url)),
-            lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(metrics),
             key: key.clone(),
+            lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(metrics),
+            lmcache_key,
         }
     }
 
@@ -82,8 +84,8 @@ impl ServerCounters {
             snapshot.engine = snapshot.counts(&self.engine_url, page, sources);
         }
         if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
-            // The key is for the engine only.
-            let page = Asker::of_lmcache(BRIEF).get_page(url).map_err(|why| why.to_string());
+            let page = Asker::of_lmcache(self.lmcache_key.as_ref(), BRIEF).get_page(url);
+            let page = page.map_err(|why| why.to_string());
             snapshot.cache = snapshot.counts(url, page, tiers);
         }
         snapshot
@@ -266,8 +268,8 @@ mod tests {
 
     #[test]
     fn pages_lie_beside_the_api() {
-        let key = ApiKey::from_environment();
-        let counters = ServerCounters::new("http://h:1/v1", Some("h:2/"), &key);
+        let key = ApiKey::stand_in("sk", "A_KEY");
+        let counters = ServerCounters::new("http://h:1/v1", &key, Some("h:2/"), None);
         assert_eq!(counters.engine_url, "http://h:1/metrics");
         assert_eq!(counters.lmcache_url.as_deref(), Some("http://h:2/metrics"));
     }

@@ -1,7 +1,7 @@
 //! The engine's version, for the result file: `GET /version` beside the API, as vLLM has it.
 
 use super::http::{Asker, BRIEF};
-use crate::engine::api_key::ApiKey;
+use crate::http::api_key::ApiKey;
 
 /// Of the text in the result.
 const VERSION_CHARS_MAX: usize = 100;

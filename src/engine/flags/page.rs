@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::{EXIT_BUG, EXIT_SIGNALS, TRUST};
+use crate::cli::shared::{EXIT_BUG, EXIT_SIGNALS, LMCACHE_KEY, TRUST};
 
 pub fn page() -> Page {
     Page {
@@ -48,6 +48,7 @@ const NOTES: &[Note] = &[
                 "OPENAI_API_KEY",
                 "Sent to the engine as a bearer token, never printed and never exported. Unset or empty: `sk-dummy`.",
             ),
+            LMCACHE_KEY,
             TRUST,
             (
                 "HF_HOME, HF_HUB_CACHE",

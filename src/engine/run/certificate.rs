@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::live::Live;
 use super::runner::Runner;
-use crate::engine::api_key::ApiKey;
+use crate::engine::api_key::engine_key;
 use crate::engine::failure::FailureClass;
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
@@ -81,7 +81,7 @@ pub fn measure(plan: &Plan) -> Result<ClientError, String> {
     let folder = Folder::new()?;
     let log = folder.0.join("mock.jsonl");
     let mock = Mock::start(&log)?;
-    let key = ApiKey::new(String::new());
+    let key = engine_key(String::new());
     let target = Target::new(&format!("{}/v1", mock.url), &key).map_err(|error| error.to_string())?;
     let timeouts = Timeouts {
         connect: PATIENCE,

@@ -6,12 +6,13 @@ use super::file;
 use super::interactive::{Action, Interview};
 use super::items::Item;
 use crate::cli::PROGRAM;
-use crate::engine::api_key::ApiKey;
 use crate::engine::args::EngineArgs;
-use crate::engine::ask::discover::{self, Engine};
+use crate::engine::ask::discover::{self, CacheServer, Engine};
 use crate::engine::config::{EngineConfig, base_url};
 use crate::engine::flags::TABLE;
 use crate::error::Error;
+use crate::http::api_key::ApiKey;
+use crate::http::lmcache_key;
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
 use crate::url::literal_path_note;
 
@@ -22,10 +23,11 @@ const EXPORT_DEFAULT: &str = "bench_config.json";
 /// What to do for a command line.
 #[derive(Debug, PartialEq)]
 pub enum Outcome {
-    /// Settings that can be run, and notes to show before the run.
+    /// Settings that can be run, notes to show before the run, and the key of the LMCache server.
     Run {
         config: Box<EngineConfig>,
         notes: Vec<String>,
+        lmcache_key: Option<ApiKey>,
     },
     /// A config file was written.
     Exported,
@@ -69,7 +71,7 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
             "{PROGRAM} engine: missing {missing}; give it, or leave {without} out to be asked for it"
         )));
     }
-    let resolved = completed(&given, key)?;
+    let (resolved, lmcache_key) = completed(&given, key)?;
     if let Some(path) = &args.export_config {
         export(&resolved, path, prompter)?;
         return Ok(Outcome::Exported);
@@ -80,6 +82,7 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
     Ok(Outcome::Run {
         config: Box::new(config),
         notes,
+        lmcache_key,
     })
 }
 
@@ -100,11 +103,13 @@ fn missing(args: &EngineArgs) -> Vec<&'static str> {
     missing
 }
 
-/// Fills in the defaults, the model and the tokens per GB, and asks the servers for the last two.
-fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
+/// Fills in the defaults, the model and the tokens per GB, and asks the servers for the last two. Also returns the key of the
+/// LMCache server, whose file may be a pipe that can be read only once.
+fn completed(given: &EngineArgs, key: &ApiKey) -> Result<(EngineArgs, Option<ApiKey>), Error> {
     let mut args = given.clone().or(TABLE.presets());
     check_address("--engine-url", args.engine_url.as_deref())?;
     check_address("--lmcache-url", args.lmcache_url.as_deref())?;
+    let lmcache_key = lmcache_key::for_url(args.lmcache_url.as_deref())?;
     let base_url = base_url(args.engine_url.as_deref().unwrap_or_default());
     let engine = Engine {
         base_url: &base_url,
@@ -114,11 +119,14 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<EngineArgs, Error> {
         args.model = Some(engine.first_model().map_err(Error::Environment)?);
     }
     if args.tokens_per_gb_kvcache.is_none() {
-        let url = args.lmcache_url.as_deref().unwrap_or_default();
+        let server = CacheServer {
+            url: args.lmcache_url.as_deref().unwrap_or_default(),
+            key: lmcache_key.as_ref(),
+        };
         let model = args.model.as_deref().unwrap_or_default();
-        args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(url, model, engine).map_err(Error::Environment)?);
+        args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(server, model, engine).map_err(Error::Environment)?);
     }
-    Ok(args)
+    Ok((args, lmcache_key))
 }
 
 /// Refuses a URL with a user or password, because reports and messages show URLs, and a malformed one, which would be read as
@@ -130,7 +138,11 @@ fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
     let port = authority.rsplit_once(']').map_or(authority, |(_, after)| after);
     let port = port.split_once(':').map_or("", |(_, port)| port);
     let why = if authority.contains('@') {
-        "holds a user or a password, which is not sent anyway; leave it out, a key goes into OPENAI_API_KEY".to_owned()
+        let variable = match flag {
+            "--lmcache-url" => "LMCACHE_API_KEY",
+            _ => "OPENAI_API_KEY",
+        };
+        format!("holds a user or a password, which is not sent anyway; leave it out, a key goes into {variable}")
     } else if authority.is_empty() {
         "names no host; give one as in http://host:8000".to_owned()
     } else if let Some(odd) = url.chars().find(|c| !c.is_ascii_graphic()) {
@@ -221,10 +233,12 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
     };
     match action {
         Action::Start => {
-            let config = checked(&completed(&interview.args, key)?)?;
+            let (resolved, lmcache_key) = completed(&interview.args, key)?;
+            let config = checked(&resolved)?;
             Ok(Outcome::Run {
                 notes: literal_paths(&config),
                 config: Box::new(config),
+                lmcache_key,
             })
         }
         Action::Export => match export_interview(interview, key, prompter)? {
@@ -291,7 +305,15 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
         .clone()
         .filter(|_| args.tokens_per_gb_kvcache.is_none());
     if let Some(url) = server {
-        match discover::tokens_per_gb(&url, args.model.as_deref().unwrap_or_default(), engine) {
+        let tokens = lmcache_key::for_url(Some(&url)).map_err(|error| error.to_string());
+        let tokens = tokens.and_then(|key| {
+            let server = CacheServer {
+                url: &url,
+                key: key.as_ref(),
+            };
+            discover::tokens_per_gb(server, args.model.as_deref().unwrap_or_default(), engine)
+        });
+        match tokens {
             Ok(tokens) => args.tokens_per_gb_kvcache = Some(tokens),
             Err(why) => {
                 warn(prompter, format!("could not resolve tokens_per_gb from LMCache: {why}")).map_err(unwritable)?;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::api_key::ApiKey;
 use crate::engine::config::{EngineConfig, PromptText};
 use crate::error::Error;
+use crate::http::api_key::ApiKey;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::run_detached;
 use crate::sys::whole_file;
@@ -38,7 +38,7 @@ const LFS_POINTER: &[u8] = b"version https://git-lfs";
 /// Where token counts come from, best first.
 pub enum Tokenizer {
     Local(LocalTokenizer),
-    Engine(EngineTokenizer),
+    Engine(Box<EngineTokenizer>),
     /// No tokenizer: lengths are counted in words. Holds the reason, if one was looked for.
     Words(Option<String>),
 }
@@ -84,7 +84,7 @@ impl Tokenizer {
         }
         let engine = EngineTokenizer::connect(&config.base_url(), &config.model, key);
         engine
-            .map(Tokenizer::Engine)
+            .map(|engine| Tokenizer::Engine(Box::new(engine)))
             .map_err(|cause| uncounted(&format!("{why}, and {cause}")))
     }
 

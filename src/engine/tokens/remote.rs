@@ -7,8 +7,8 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use crate::engine::api_key::ApiKey;
 use crate::engine::ask::http::{Asker, PATIENT, Reached};
+use crate::http::api_key::ApiKey;
 use crate::http::error_body::error_message_in;
 use crate::python::json;
 

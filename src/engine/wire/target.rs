@@ -16,9 +16,9 @@ use ureq::unversioned::transport::NextTimeout;
 
 use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
-use crate::engine::api_key::ApiKey;
 use crate::engine::failure::Failure;
 use crate::error::Error;
+use crate::http::api_key::ApiKey;
 use crate::http::encoding;
 use crate::http::trust::Authorities;
 use crate::sys::deadline::Deadline;
@@ -180,9 +180,10 @@ impl Resolver for FixedAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::api_key::engine_key;
 
     fn key(text: &str) -> ApiKey {
-        ApiKey::new(text.to_owned())
+        engine_key(text.to_owned())
     }
 
     #[test]

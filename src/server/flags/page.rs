@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use crate::cli::page::{Body, Note, Page};
-use crate::cli::shared::{EXIT_BUG, TRUST};
+use crate::cli::shared::{EXIT_BUG, LMCACHE_KEY, TRUST};
 
 pub fn page() -> Page {
     Page {
@@ -58,7 +58,7 @@ const NOTES: &[Note] = &[
     },
     Note {
         title: "Environment",
-        body: Body::Terms(&[TRUST]),
+        body: Body::Terms(&[LMCACHE_KEY, TRUST]),
     },
     Note {
         title: "Examples",

@@ -4,15 +4,15 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
-use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::http::api_key::{ApiKey, authorization, message_without};
 use crate::http::client::{Client, Failure, Limits, Reply};
-use crate::http::error_body::{error_message, one_line};
-use crate::http::{answer, trust};
+use crate::http::error_body::one_line;
+use crate::http::{answer, lmcache_key, trust};
 use crate::python;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::resolve;
@@ -30,6 +30,7 @@ const ZMTP_FIRST_BYTE: u8 = 0xff;
 /// The HTTP side of one server.
 pub struct HttpApi {
     client: Client,
+    key: Option<ApiKey>,
     /// Without a slash at the end.
     base: String,
     /// The base without its password, for messages.
@@ -41,7 +42,7 @@ pub struct HttpApi {
 }
 
 /// Why a request to an endpoint failed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpError {
     /// Nothing answered.
     Unreachable(String),
@@ -49,6 +50,8 @@ pub enum HttpError {
     Missing(String),
     /// An error status, with the message in its body.
     Refused { status: u16, detail: String },
+    /// The server wants a key, or another one.
+    Key { cause: String, advice: String },
     /// The answer is not as the protocol defines it.
     Malformed(String),
 }
@@ -59,6 +62,7 @@ impl fmt::Display for HttpError {
             HttpError::Unreachable(text) | HttpError::Missing(text) | HttpError::Malformed(text) => f.write_str(text),
             HttpError::Refused { status, detail } if detail.is_empty() => write!(f, "the server answered {status}"),
             HttpError::Refused { status, detail } => write!(f, "the server answered {status}: {detail}"),
+            HttpError::Key { cause, advice } => write!(f, "{cause}; {advice}"),
         }
     }
 }
@@ -104,6 +108,7 @@ impl HttpApi {
         };
         Ok(HttpApi {
             client: Client::new(limits),
+            key: None,
             base,
             shown,
             is_checked: Cell::new(false),
@@ -111,10 +116,16 @@ impl HttpApi {
         })
     }
 
+    /// Sends this key with every request.
+    pub fn with_key(mut self, key: Option<ApiKey>) -> HttpApi {
+        self.key = key;
+        self
+    }
+
     /// The release as the server names it, such as `0.5.6`.
     pub fn release(&self) -> Result<String, HttpError> {
         match self.get("/lmc_version")? {
-            Value::String(release) => Ok(one_line(&release)),
+            Value::String(release) => Ok(self.without_key(one_line(&release))),
             other => Err(self.malformed("/lmc_version", "text", &one_line(&other.to_string()))),
         }
     }
@@ -159,7 +170,7 @@ impl HttpApi {
         if let Some(text) = answer["error"].as_str() {
             return Err(HttpError::Refused {
                 status: 200,
-                detail: one_line(text),
+                detail: self.without_key(one_line(text)),
             });
         }
         let digests = answer["chunk_checksums"].as_array();
@@ -219,15 +230,17 @@ impl HttpApi {
 
     fn get(&self, path: &str) -> Result<Value, HttpError> {
         self.check_port()?;
-        let reply = self.client.get(&format!("{}{path}", self.base), iter::empty());
+        let bearer = self.key.as_ref().map(ApiKey::bearer);
+        let reply = self.client.get(&format!("{}{path}", self.base), authorization(&bearer));
         self.answer(path, reply)
     }
 
     fn post(&self, path: &str, body: &Value) -> Result<Value, HttpError> {
         self.check_port()?;
+        let bearer = self.key.as_ref().map(ApiKey::bearer);
         let reply = self
             .client
-            .post_json(&format!("{}{path}", self.base), iter::empty(), body);
+            .post_json(&format!("{}{path}", self.base), authorization(&bearer), body);
         self.answer(path, reply)
     }
 
@@ -235,26 +248,52 @@ impl HttpApi {
         let url = format!("{}{path}", self.shown);
         let Reply { status, location, body } = reply.map_err(|failure| match failure {
             Failure::NoReply(cause) => HttpError::Unreachable(format!("{url}: {cause}")),
-            Failure::Body(cause) => HttpError::Malformed(format!("{url}: {cause}")),
+            Failure::Body(cause) => HttpError::Malformed(format!("{url}: {}", self.without_key(cause))),
             Failure::Http(error) => self.unreachable(&error),
         })?;
         let status = status.as_u16();
-        if let Some(location) = location {
+        if let Some(location) = location.map(|location| self.without_key(location)) {
             return Err(HttpError::Missing(format!(
                 "{url} answered {status} and points to {location}; give the address of the cache server itself as --url"
             )));
         }
-        let detail = error_message(&body).unwrap_or_default();
-        match (status, python::json::loads(&body)) {
-            (200, Ok(value)) => Ok(value),
-            (200, Err(error)) if python::json::costs_too_much(&error) => {
+        let error = match python::json::loads(&body) {
+            Ok(value) if status == 200 => return Ok(value),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        let detail = message_without(self.key.as_ref(), &body).unwrap_or_default();
+        match (status, error) {
+            (401, _) => Err(self.locked(status, detail)),
+            (403, _) if self.key.is_some() => Err(self.locked(status, detail)),
+            (200, Some(error)) if python::json::costs_too_much(&error) => {
                 Err(self.malformed(path, "as a cache server does", &error.to_string()))
             }
-            (200, Err(_)) => Err(self.malformed(path, "JSON", &detail)),
+            (200, _) => Err(self.malformed(path, "JSON", &detail)),
             // An unknown instance is a 404 too, with other words.
             (405, _) => Err(self.missing(path)),
             (404, _) if detail == "Not Found" || !detail.contains("instance_id") => Err(self.missing(path)),
             _ => Err(HttpError::Refused { status, detail }),
+        }
+    }
+
+    /// The server refused the request without a key, or with the one that was sent.
+    fn locked(&self, status: u16, detail: String) -> HttpError {
+        let refused = HttpError::Refused { status, detail };
+        let (what, advice) = match &self.key {
+            Some(key) => ("refused the API key", key.advice("it")),
+            None => ("wants an API key", format!("set {}", lmcache_key::VARIABLE)),
+        };
+        HttpError::Key {
+            cause: format!("{} {what} ({refused})", self.shown),
+            advice,
+        }
+    }
+
+    fn without_key(&self, text: String) -> String {
+        match &self.key {
+            Some(key) => key.hidden_in(text),
+            None => text,
         }
     }
 
@@ -272,9 +311,10 @@ impl HttpApi {
     /// `detail` is what the server answered instead.
     fn malformed(&self, path: &str, wanted: &str, detail: &str) -> HttpError {
         HttpError::Malformed(format!(
-            "{}{} did not answer {wanted} but \"{detail}\"; is --url the address of the cache server?",
+            "{}{} did not answer {wanted} but \"{}\"; is --url the address of the cache server?",
             self.shown,
-            path.split('?').next().unwrap_or(path)
+            path.split('?').next().unwrap_or(path),
+            self.without_key(detail.to_owned())
         ))
     }
 

@@ -15,7 +15,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lmcache_bench::engine::api_key::ApiKey;
+use lmcache_bench::engine::api_key::engine_key;
 use lmcache_bench::engine::run::live::Live;
 use lmcache_bench::engine::run::runner::Runner;
 use lmcache_bench::engine::samples::phase::PhaseSamples;
@@ -98,7 +98,7 @@ pub fn timeouts() -> Timeouts {
 }
 
 pub fn runner(url: &str, timeouts: Timeouts) -> Runner {
-    let target = Target::new(&format!("{url}/v1"), &ApiKey::new("sk-test".into())).unwrap();
+    let target = Target::new(&format!("{url}/v1"), &engine_key("sk-test".into())).unwrap();
     Runner::new(Clock::start(), Arc::new(target), timeouts, Arc::new(Live::default()))
 }
 

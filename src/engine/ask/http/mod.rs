@@ -8,10 +8,9 @@ use serde_json::Value;
 use ureq::Timeout;
 use ureq::http::StatusCode;
 
-use crate::engine::api_key::ApiKey;
+use crate::http::api_key::{ApiKey, authorization, message_without, wanted};
 use crate::http::client::{Client, Failure, Limits, Reply};
-use crate::http::error_body::error_message;
-use crate::http::{answer, trust};
+use crate::http::{answer, lmcache_key, trust};
 use crate::python::json;
 use crate::sys::limits;
 
@@ -65,7 +64,7 @@ impl fmt::Display for Unanswered {
     }
 }
 
-/// A client of the engine, with the API key, or of the LMCache server, which does not get the key.
+/// A client of the engine or of the LMCache server. Each gets its own key and not the other's.
 #[derive(Debug)]
 pub struct Asker {
     client: Client,
@@ -78,17 +77,17 @@ pub struct Asker {
 impl Asker {
     pub fn of_engine(key: &ApiKey, limits: Limits) -> Asker {
         Asker {
+            client: Client::new(limits),
             key: Some(key.clone()),
             flag: "--engine-url",
             server: "the engine",
-            ..Asker::of_lmcache(limits)
         }
     }
 
-    pub fn of_lmcache(limits: Limits) -> Asker {
+    pub fn of_lmcache(key: Option<&ApiKey>, limits: Limits) -> Asker {
         Asker {
             client: Client::new(limits),
-            key: None,
+            key: key.cloned(),
             flag: "--lmcache-url",
             server: "the LMCache server",
         }
@@ -99,10 +98,11 @@ impl Asker {
         self.json(url, answered, json::loads)
     }
 
-    /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer, or a redirect.
+    /// A page that a server may not have: `None` when it answers with an error status. `Err` is no answer, a redirect, or a
+    /// demand for a key.
     pub fn get_page(&self, url: &str) -> Result<Option<String>, Unanswered> {
         let answered = self.get(url, "text/plain")?;
-        if answered.location.is_some() {
+        if answered.location.is_some() || answered.status == StatusCode::UNAUTHORIZED {
             return Err(self.refusal(url, &answered));
         }
         let page = || String::from_utf8_lossy(json::without_mark(&answered.body)).into_owned();
@@ -215,7 +215,9 @@ impl Asker {
         let message = message.map_or_else(String::new, |message| format!(" ({message})"));
         let refused = self.wrong_server(format!("it answered {status}{message}"));
         let advice = match &self.key {
-            Some(key) if [401, 403].contains(&status.as_u16()) => key.advice().to_owned(),
+            Some(key) if [401, 403].contains(&status.as_u16()) => key.advice(self.server),
+            // Every engine gets some key.
+            None if status == StatusCode::UNAUTHORIZED => wanted(self.server, lmcache_key::VARIABLE),
             // From a gateway that does not reach the server.
             _ if [502, 503, 504].contains(&status.as_u16()) => format!("check that {} behind it runs", self.server),
             _ if status.is_server_error() => {
@@ -248,15 +250,8 @@ impl Asker {
 
     /// The message of a body, with the key removed before the text is cut.
     fn message(&self, body: &[u8]) -> Option<String> {
-        match &self.key {
-            Some(key) => error_message(key.hidden_in(String::from_utf8_lossy(body).into_owned()).as_bytes()),
-            None => error_message(body),
-        }
+        message_without(self.key.as_ref(), body)
     }
-}
-
-fn authorization(bearer: &Option<String>) -> impl Iterator<Item = (&str, &str)> {
-    bearer.iter().map(|bearer| ("authorization", bearer.as_str()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::Receiver;
 
 use super::*;
+use crate::engine::api_key::engine_key;
 use crate::http::client::BODY_BYTES_MAX;
 use crate::http::testing::{gzip, server, with_body};
 
@@ -16,7 +17,7 @@ fn models(answer: impl Into<Vec<u8>>) -> (String, Receiver<String>) {
 }
 
 fn asker(key: &str) -> Asker {
-    Asker::of_engine(&ApiKey::new(key.into()), PATIENT)
+    Asker::of_engine(&engine_key(key.into()), PATIENT)
 }
 
 /// What came of asking for JSON, with the key "sk-secret".
@@ -36,7 +37,7 @@ fn a_server_that_never_answers_costs_a_question_its_limit() {
         ..BRIEF
     };
     let begin = Instant::now();
-    let cause = Asker::of_lmcache(limits).get_page(&url).unwrap_err();
+    let cause = Asker::of_lmcache(None, limits).get_page(&url).unwrap_err();
     assert_eq!(cause.reached, Reached::Nobody);
     let told = "timeout: no answer within 0.05 s; check --lmcache-url, and that the LMCache server runs";
     assert_eq!(cause.to_string(), told);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 use super::setup::{Outcome, resolve};
-use crate::engine::api_key::ApiKey;
+use crate::engine::api_key::engine_key;
 use crate::engine::args::EngineArgs;
 use crate::engine::config::EngineConfig;
 use crate::engine::testing::{given, golden};
@@ -48,14 +48,14 @@ fn resolved(words: &[&str], answers: &str) -> (Result<Outcome, Error>, String) {
     let mut script = Script(answers.lines().map(str::to_string).collect());
     let mut printed = Vec::new();
     let mut prompter = Prompter::to(&mut script, &mut printed, true);
-    let outcome = resolve(&given(words), &ApiKey::new("sk-secret".into()), &mut prompter);
+    let outcome = resolve(&given(words), &engine_key("sk-secret".into()), &mut prompter);
     drop(prompter);
     (outcome, String::from_utf8(printed).unwrap())
 }
 
 fn config_of(outcome: Result<Outcome, Error>) -> (EngineConfig, Vec<String>) {
     match outcome {
-        Ok(Outcome::Run { config, notes }) => (*config, notes),
+        Ok(Outcome::Run { config, notes, .. }) => (*config, notes),
         other => panic!("{other:?}"),
     }
 }
