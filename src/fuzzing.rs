@@ -27,6 +27,7 @@ use crate::l2::adapters::s3::http::HttpConnection;
 use crate::l2::adapters::service::link::{Address, Link};
 use crate::l2::spec::parse_specs;
 use crate::mock::engine::{ask, http as engine_http, tokens as words};
+use crate::mock::server::api_keys::ApiKeys;
 use crate::mock::server::{descriptor, engine, http as server_http, request};
 use crate::server::rpc::zmtp::{self, Fault};
 use crate::server::rpc::{ChunkLayout, Generation, Inline};
@@ -321,7 +322,8 @@ pub fn engine_body(body: &[u8], chat: bool) -> Option<usize> {
 
 /// One request to the mock server's HTTP side.
 pub fn server_http(mut stream: impl Read) -> io::Result<bool> {
-    let request = server_http::read_request(&mut stream)?;
+    let keys = ApiKeys::new(vec!["k".to_owned()]);
+    let request = server_http::read_request(&mut stream, &keys)?;
     let Some(request) = request else { return Ok(false) };
     let _ = server_http::check_query(&request.query);
     Ok(true)

@@ -67,10 +67,18 @@ impl Drop for Dir {
     }
 }
 
-/// `lmcache-bench`, without an adapter in its environment.
+/// `lmcache-bench`, without an adapter and a key of a cache server in its environment.
 pub fn bench() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lmcache-bench"));
-    command.env_remove("L2_ADAPTER_JSON");
+    for name in [
+        "L2_ADAPTER_JSON",
+        "LMCACHE_API_KEY",
+        "LMCACHE_API_KEY_FILE",
+        "LMCACHE_HTTP_API_KEY",
+    ] {
+        command.env_remove(name);
+    }
+    command.env_remove("LMCACHE_HTTP_API_KEY_FILE");
     command
 }
 

@@ -1,5 +1,6 @@
 //! The settings of a mock server, checked against one another. Nothing is opened here.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub struct Config {
     pub engine_driven: bool,
     /// Name of the shared memory, if chunks are kept there.
     pub shm_name: Option<String>,
+    pub api_key_files: Vec<PathBuf>,
     delays: Vec<(Scope, Duration)>,
     faults: Vec<Fault>,
 }
@@ -185,6 +187,7 @@ fn resolve(args: &MockServerArgs) -> Result<Config, String> {
         lmcache_driven: mode != TransferMode::EngineDriven,
         engine_driven: mode != TransferMode::LmcacheDriven,
         shm_name: args.shm_name.as_ref().map(|name| format!("lmcache_l1_pool_{name}")),
+        api_key_files: args.api_key_file.clone(),
         delays: args.delay.iter().map(|text| delay(text)).collect::<Result<_, _>>()?,
         faults: args.fault.iter().map(|text| fault(text)).collect::<Result<_, _>>()?,
     })

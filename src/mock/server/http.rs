@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::api_keys::ApiKeys;
 use super::config::FaultKind;
 use super::service::Service;
 use super::worker::{KvMemory, Worker};
@@ -25,47 +26,56 @@ const COMMIT: &str = "gmock0000";
 pub(crate) struct Request {
     method: String,
     path: String,
+    /// Whether it has a key, or needs none.
+    is_admitted: bool,
     pub query: String,
     pub body: Vec<u8>,
 }
 
 /// Answers each connection in a thread of its own.
-pub fn serve(listener: &TcpListener, service: &Arc<Mutex<Service>>) {
+pub fn serve(listener: &TcpListener, keys: ApiKeys, service: &Arc<Mutex<Service>>) {
+    let keys = Arc::new(keys);
     for stream in listener.incoming().flatten() {
-        let service = Arc::clone(service);
+        let (keys, service) = (Arc::clone(&keys), Arc::clone(service));
         // A connection that cannot be served is closed.
         let spawned = thread::Builder::new().spawn(move || {
-            let _ = answer(stream, &service);
+            let _ = answer(stream, &keys, &service);
         });
         drop(spawned);
     }
 }
 
-fn answer(mut stream: TcpStream, service: &Mutex<Service>) -> io::Result<()> {
+fn answer(mut stream: TcpStream, keys: &ApiKeys, service: &Mutex<Service>) -> io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let (status, body) = match read_request(&mut stream)? {
+    let (status, body) = match read_request(&mut stream, keys)? {
+        Some(request) if !request.is_admitted => (401, json!({"detail": "Invalid or missing API key"})),
         Some(request) => respond(&request, &mut service.lock().unwrap_or_else(PoisonError::into_inner)),
         None => (400, json!({"detail": "Bad Request"})),
     };
     let body = body.to_string();
     let head = format!(
-        "HTTP/1.1 {status} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n",
         if status == 200 { "OK" } else { "Error" },
-        body.len()
+        body.len(),
+        if status == 401 {
+            "WWW-Authenticate: Bearer\r\n"
+        } else {
+            ""
+        }
     );
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())
 }
 
-pub(crate) fn read_request(stream: &mut impl Read) -> io::Result<Option<Request>> {
+pub(crate) fn read_request(stream: &mut impl Read, keys: &ApiKeys) -> io::Result<Option<Request>> {
     let mut bytes = Vec::new();
     let (mut request, length, head_bytes) = loop {
         let mut piece = [0; 4096];
         let read = stream.read(&mut piece)?;
         bytes.extend_from_slice(&piece[..read]);
         match head::request(&bytes, HEAD_BYTES_MAX) {
-            Ok(Some(head)) => break (Request::new(&head), body_bytes(&head), head.bytes),
+            Ok(Some(head)) => break (Request::new(&head, keys), body_bytes(&head), head.bytes),
             Ok(None) if read > 0 => {}
             _ => return Ok(None),
         }
@@ -80,11 +90,12 @@ pub(crate) fn read_request(stream: &mut impl Read) -> io::Result<Option<Request>
 }
 
 impl Request {
-    fn new(head: &RequestHead) -> Request {
+    fn new(head: &RequestHead, keys: &ApiKeys) -> Request {
         let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
         Request {
             method: head.method.into(),
             path: path.into(),
+            is_admitted: keys.admit(path, &head.headers),
             query: query.into(),
             body: Vec::new(),
         }

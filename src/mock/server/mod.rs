@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use self::api_keys::ApiKeys;
 use self::config::Config;
 use self::service::Service;
 use crate::error::Error;
@@ -16,6 +17,7 @@ use crate::report::output::write_stdout;
 use crate::status::Status;
 use crate::sys::signal;
 
+pub(crate) mod api_keys;
 mod cache;
 mod chunk_pickle;
 mod config;
@@ -59,6 +61,7 @@ pub fn run(args: &MockServerArgs, _started: Instant) -> Result<Status, Error> {
 fn start(config: Config) -> Result<Running, Error> {
     let rpc_listener = bind(&config.host, config.port, "--port")?;
     let http_listener = bind(&config.host, config.http_port, "--http-port")?;
+    let keys = ApiKeys::read(&config.api_key_files)?;
     let name = config.shm_name.clone().unwrap_or_default();
     let service = Service::new(config).map_err(|error| {
         Error::Environment(format!(
@@ -76,7 +79,7 @@ fn start(config: Config) -> Result<Running, Error> {
         service: Arc::clone(&service),
     };
     let of_http = Arc::clone(&service);
-    thread::spawn(move || http::serve(&http_listener, &of_http));
+    thread::spawn(move || http::serve(&http_listener, keys, &of_http));
     thread::spawn(move || accept(&rpc_listener, &service));
     Ok(running)
 }

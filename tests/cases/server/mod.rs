@@ -8,6 +8,7 @@ use crate::support::mock_server::MockServer;
 use crate::support::{Dir, json, stderr, stdout};
 
 mod ends;
+mod keys;
 mod releases;
 mod unwinding;
 mod wrong_url;

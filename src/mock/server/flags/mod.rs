@@ -1,5 +1,7 @@
 //! The command line of `mock server` as typed values, which `config` checks.
 
+use std::path::PathBuf;
+
 use crate::server::flags::TransferMode;
 
 mod page;
@@ -19,6 +21,7 @@ pub struct MockServerArgs {
     pub l1_size_mb: i64,
     pub supported_transfer_mode: TransferMode,
     pub shm_name: Option<String>,
+    pub api_key_file: Vec<PathBuf>,
     pub delay: Vec<String>,
     pub fault: Vec<String>,
 }

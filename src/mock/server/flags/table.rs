@@ -50,6 +50,16 @@ const FLAGS: &[Row] = &[
             "Keep chunks in shared memory `lmcache_l1_pool_NAME`",
             "Engine-driven clients then copy by themselves.",
         ),
+    Row::value("api-key-file", "PATH", |args, text| {
+        args.api_key_file.push(text.into());
+        Ok(())
+    })
+    .repeatable()
+    .help(
+        "Ask for the key in this file on the HTTP API",
+        "One key in one line; with several files each key is valid. `/` and `/healthcheck` stay open, everything else then \
+         needs `Authorization: Bearer KEY` or `X-LMCache-API-Key: KEY`. The ZMQ protocol asks for none.",
+    ),
     Row::value("release", "RELEASE", |args, text| replace(&mut args.release, text))
         .default("0.5.6")
         .group(&BEHAVIOUR)
