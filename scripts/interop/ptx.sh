@@ -33,10 +33,13 @@ done
 check python3 -m interop.cuda_abi "${nvcc%/bin/nvcc}/include" "$1"
 check g++ -std=c++20 -O1 -pthread -o "$1/kernel_on_cpu" scripts/interop/kernel_on_cpu.cpp
 check "$1/kernel_on_cpu"
-for release in 0.5.0 0.5.1 0.5.2 0.5.3 0.5.4 0.5.5; do
-    need wheel lmcache-wheel $release
-    PYTHONPATH=$wheel:$PYTHONPATH check "$lmcache/bin/python" -W ignore -m interop.cuda_descriptors $release
-done
-check "$lmcache/bin/python" -W ignore -m interop.cuda_descriptors 0.5.6
+while read -r release mark; do
+    if [ "$mark" = installed ]; then
+        wheel=$PYTHONPATH
+    else
+        need wheel lmcache-wheel "$release"
+    fi
+    PYTHONPATH=$wheel:$PYTHONPATH check "$lmcache/bin/python" -W ignore -m interop.cuda_descriptors "$release" </dev/null
+done < <(grep -v '^#' scripts/peers/lmcache-releases)
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -100,7 +100,7 @@ def start_table(starts: Starts) -> report.Table:
     bar = f"<= {FIRST_OPERATION_BAR_MS:.0f}"
     verdict = lambda times: "pass" if statistics.median(times) <= FIRST_OPERATION_BAR_MS else "FAIL"
     table = report.Table("program", "clock", "ms", "bar", "verdict", "from outside, strace")
-    table.add("LMCache 0.5.6", "start of the process to the end of its first round", quartiles(starts.reference_ms), "", "", "")
+    table.add(lmcache.NAME, "start of the process to the end of its first round", quartiles(starts.reference_ms), "", "", "")
     whole = "the whole process"
     table.add("lmcache-bench, `fs`, 1 key", whole, quartiles(starts.fs_ms, 1), bar, verdict(starts.fs_ms), "")
     table.add("lmcache-bench, `mock`, 1 key", whole, quartiles(starts.mock_ms, 1), "", "", "")

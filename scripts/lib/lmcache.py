@@ -4,11 +4,15 @@ import json
 import os
 import pathlib
 
+from lib.native import SCRIPTS
 from lib.peers import lmcache_environment, peer
 from lib.servers import Server, free_ports, get, post
 
-RELEASES = "0.5.0 0.5.1 0.5.2 0.5.3 0.5.4 0.5.5 0.5.6".split()
-INSTALLED = RELEASES[-1]
+LISTED = [line.split() for line in (SCRIPTS / "peers/lmcache-releases").read_text().splitlines() if not line.startswith("#")]
+RELEASES = [release for release, *_ in LISTED]
+# The one that the environment holds; the Python files of the others go first on its PYTHONPATH.
+(INSTALLED,) = (release for release, *marks in LISTED if "installed" in marks)
+NAME = f"LMCache {INSTALLED}"
 QUIET = {
     "LMCACHE_DISABLE_BANNER": "1",
     "LMCACHE_LOG_LEVEL": "ERROR",
@@ -18,6 +22,19 @@ QUIET = {
 # Older releases have no `python -m` entry point.
 MAIN = "import sys; from lmcache.cli.main import main; sys.exit(main())"
 START_S = 120
+
+
+def since(release: str, first: str) -> bool:
+    """Whether a release is `first` or a later one."""
+    return RELEASES.index(release) >= RELEASES.index(first)
+
+
+def version_of(release: str) -> str:
+    """What the files of a release call themselves: a pre-release while the release is not out."""
+    if release == INSTALLED:
+        return release
+    (info,) = pathlib.Path(peer("lmcache-wheel", release)).glob("lmcache-*.dist-info")
+    return info.name.removeprefix("lmcache-").removesuffix(".dist-info")
 
 
 def command(release: str, *words: object) -> tuple[list, dict]:
@@ -35,10 +52,15 @@ def with_library(environment: dict | None = None) -> dict:
 
 
 class CacheServer(Server):
-    """`lmcache server` on loopback; `rpc` and `http` are its URLs. Later flags win."""
+    """`lmcache server` on loopback; `rpc` and `http` are its URLs. Later flags win. With `key` its HTTP API asks for that key."""
 
-    def __init__(self, scratch: pathlib.Path, chunk: int, *flags: object, release: str = INSTALLED) -> None:
+    def __init__(self, scratch: pathlib.Path, chunk: int, *flags: object, release: str = INSTALLED, key: str = "") -> None:
         self.release, self.chunk = release, chunk
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
+        if key:
+            key_file = pathlib.Path(scratch, f"lmcache-{release}.key")
+            key_file.write_text(f"{key}\n")
+            flags = (*flags, "--api-key-file", key_file)
         self.rpc_port, self.http_port = free_ports(2)
         self.rpc, self.http = f"tcp://127.0.0.1:{self.rpc_port}", f"http://127.0.0.1:{self.http_port}"
         words, environment = command(
@@ -54,7 +76,7 @@ class CacheServer(Server):
         return ["--rpc-url", self.rpc, "--url", self.http]
 
     def status(self) -> dict:
-        return json.loads(get(f"{self.http}/status", timeout=5))
+        return json.loads(get(f"{self.http}/status", timeout=5, headers=self.headers))
 
     def clear(self) -> None:
         post(f"{self.http}/cache/clear", {"force": True})

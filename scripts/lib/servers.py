@@ -42,8 +42,8 @@ def free_ports(count: int, reserve_bus: bool = False) -> list[int]:
     raise RuntimeError(f"no {count} free ports below {end}")
 
 
-def get(url: str, timeout: float = 10) -> str:
-    with urllib.request.urlopen(url, timeout=timeout) as reply:
+def get(url: str, timeout: float = 10, headers: dict | None = None) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=timeout) as reply:
         return reply.read().decode()
 
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs the real programs that `make interop` and scripts/measure check and measure against, outside the checkout.
 #
-#   scripts/peers/peers.sh lmcache   LMCache 0.5.6 in a virtual environment of its own (6.3 GiB, minutes, once)
+#   scripts/peers/peers.sh lmcache   LMCache in a virtual environment of its own (6.3 GiB, minutes, once)
 #   scripts/peers/peers.sh lmcache-wheel 0.5.N
-#                                    the Python files of another release, to go first on PYTHONPATH of that environment
+#                                    the Python files of another release, to go first on PYTHONPATH of that environment. While 0.5.N
+#                                    is not out, its newest pre-release, which is replaced as soon as the index has a newer one
+#                                    (lmcache-releases beside this file names all releases)
 #   scripts/peers/peers.sh fio       fio, from the distribution
 #   scripts/peers/peers.sh nvcc      nvcc 13.0, in a virtual environment of its own (no GPU needed)
 #   scripts/peers/peers.sh valkey    valkey-server, or redis-server where the distribution has no valkey
@@ -22,7 +24,7 @@
 set -euo pipefail
 
 here=$(dirname "${BASH_SOURCE[0]}")
-LMCACHE_VERSION=0.5.6
+LMCACHE_VERSION=$(awk '$2 == "installed" { print $1 }' "$here/lmcache-releases")
 # 6.3 GiB once installed, and the downloaded wheels lie beside it until pip is done.
 LMCACHE_NEEDS_GIB=11
 
@@ -203,21 +205,53 @@ install_lmcache() {
     printf '%s\n' "$venv"
 }
 
-# Unpacks the wheel of one release beside the environment of the newest, whose dependencies all releases share.
+# The version whose wheel was unpacked into a folder; nothing when there is none.
+version_in() {
+    local info
+    for info in "$1"/lmcache-*.dist-info; do
+        if [ -d "$info" ] && [ -d "$1/lmcache" ]; then
+            info=${info##*/lmcache-}
+            printf '%s\n' "${info%.dist-info}"
+        fi
+    done
+}
+
+# The version that the package index has for a release: itself, else its newest pre-release. Nothing is installed.
+version_on_index() {
+    "$venv/bin/python" -m pip install --dry-run --ignore-installed --no-deps --pre --quiet --report - --retries 1 --timeout 10 \
+        --disable-pip-version-check "lmcache>=$1.dev0,<=$1" 9>&- \
+        | "$venv/bin/python" -c 'import json, sys; print(json.load(sys.stdin)["install"][0]["metadata"]["version"])' 2>/dev/null
+}
+
+fetch_wheel() {
+    local version=$1 target=$2 tmp
+    say "fetching the wheel of LMCache $version"
+    tmp=$(mktemp -d "$peers/wheel.XXXXXX")
+    "$venv/bin/python" -m pip download --quiet --no-deps --disable-pip-version-check --dest "$tmp" \
+        "lmcache==$version" >&2 9>&- || { rm -rf -- "$tmp"; fail "pip could not download LMCache $version: see above"; }
+    "$venv/bin/python" -m zipfile -e "$tmp"/*.whl "$tmp/unpacked" 9>&-
+    rm -rf -- "$target"
+    mv "$tmp/unpacked" "$target"
+    rm -rf -- "$tmp"
+}
+
+# Unpacks the wheel of one release beside the installed one, whose dependencies all releases share.
 install_lmcache_wheel() {
-    local release=$1 target tmp
-    [[ $release =~ ^0\.5\.[0-5]$ ]] || fail "lmcache-wheel takes a release from 0.5.0 to 0.5.5, not '$release'"
+    local release=$1 target have newest
+    grep -qxF -- "${release:-none}" "$here/lmcache-releases" \
+        || fail "lmcache-wheel takes a release that $here/lmcache-releases names and that is not installed, not '$release'"
     install_lmcache >/dev/null
     target=$peers/lmcache-wheel-$release
-    if [ ! -d "$target/lmcache" ]; then
-        say "fetching the wheel of LMCache $release"
-        tmp=$(mktemp -d "$peers/wheel.XXXXXX")
-        "$venv/bin/python" -m pip download --quiet --no-deps --disable-pip-version-check --dest "$tmp" \
-            "lmcache==$release" >&2 9>&- || { rm -rf -- "$tmp"; fail "pip could not download LMCache $release: see above"; }
-        "$venv/bin/python" -m zipfile -e "$tmp"/*.whl "$tmp/unpacked" 9>&-
-        rm -rf -- "$target"
-        mv "$tmp/unpacked" "$target"
-        rm -rf -- "$tmp"
+    have=$(version_in "$target")
+    # A release that is out does not change any more, so the index is not asked again.
+    if [ "$have" != "$release" ]; then
+        if newest=$(version_on_index "$release"); then
+            [ "$newest" = "$have" ] || fetch_wheel "$newest" "$target"
+        elif [ -n "$have" ]; then
+            say "the package index could not be asked for LMCache $release; $have, which is here already, serves"
+        else
+            fail "pip found no version of LMCache $release: it needs a package index it can reach (PIP_INDEX_URL names one)"
+        fi
     fi
     printf '%s\n' "$target"
 }
