@@ -1,7 +1,7 @@
-"""Our client against real cache servers of LMCache 0.5.0 to 0.5.6, on CPU, and side by side with the real client.
+"""Our client against real cache servers of LMCache 0.5.0 and later, on CPU, and side by side with the real client.
 
 Each release runs two servers: chunk size 16 with chunks inside of messages, and chunk size 256 with shared memory of the
-server. The last line is "N passed, N failed".
+server. Releases since 0.5.7 run a third one that asks for an API key. The last line is "N passed, N failed".
 """
 
 import contextlib
@@ -16,13 +16,15 @@ import uuid
 
 from lib import lmcache, native
 from lib.checks import Tally
-from lib.lmcache import INSTALLED, RELEASES, CacheServer
+from lib.lmcache import INSTALLED, RELEASES, CacheServer, since, version_of
 from lib.peers import Skip
 
 DTYPES = "float16 bfloat16 float32 uint8 int8".split()
 GENERATIONS = {"0.5.0": "0.5.0-0.5.2", "0.5.1": "0.5.0-0.5.2", "0.5.2": "0.5.0-0.5.2", "0.5.3": "0.5.3-0.5.4",
-               "0.5.4": "0.5.3-0.5.4", "0.5.5": "0.5.5", "0.5.6": "0.5.6"}
+               "0.5.4": "0.5.3-0.5.4", "0.5.5": "0.5.5", "0.5.6": "0.5.6", "0.5.7": "0.5.7"}
+DRIVEN = ["--transfer-mode", "lmcache_driven"]
 SMALL = ["--num-tokens", 64, "--kvcache-shape-spec", "(2,64,8,2,16):float16:2"]
+KEY = f"interop-{uuid.uuid4().hex}"
 RUN_S = 60
 SETTLE_S = 2
 tally = Tally()
@@ -33,28 +35,39 @@ def check(name, problem):
     tally.that(name, not problem, problem)
 
 
-def ours(server, *flags, sequences=(0, 2), watch=None):
-    """Runs our client."""
+def ours(server, *flags, sequences=(0, 2), watch=None, key=""):
+    """Runs our client, with the key of the server's HTTP API if there is one."""
     first, end = sequences
+    environment = {**os.environ, "LMCACHE_API_KEY": key}
     common = ["--mode", "cpu", "--rpc-url", server.rpc, "--url", server.http, "--start", first, "--end", end, "--interval", 0]
-    return native.bench("server", *common, *flags, limit_s=RUN_S, watch=watch)
+    return native.bench("server", *common, *flags, limit_s=RUN_S, watch=watch, env=environment)
 
 
-def run(name, server, transport, *flags):
+def run(name, server, transport, *flags, count=2, key=""):
     """A run that must pass, by this transport, and leave nothing behind."""
-    done = ours(server, *flags)
+    done = ours(server, *flags, sequences=(0, count), key=key)
     report, problem = done.metrics, ""
     if done.code != 0 or not report:
         problem = f"exit code {done.code}: {done.stderr.strip()[-300:]}"
-    elif report["results"]["pass_rate"] != 100 or report["verify"]["sequences_passed"] != 2:
+    elif report["results"]["pass_rate"] != 100 or report["verify"]["sequences_passed"] != count:
         problem = f"{report['results']} {report['verify']}"
     elif transport not in report["server"]["transport"]:
         problem = f"went by {report['server']['transport']}"
     elif report["server"]["generation"] != GENERATIONS[server.release]:
         problem = f"taken for {report['server']['generation']}"
+    elif report["server"]["release"] != version_of(server.release):
+        problem = f"called {report['server']['release']}"
     elif "lmcache" in transport and report["verify"]["server_chunks_compared"] == 0:
         problem = "the server's own checksums were not compared"
     check(f"{server.release} chunk {server.chunk}: {name}", problem or litter(server))
+
+
+def in_turn(server, *turns):
+    """Runs with these flags, one right after the other on the same server, leave nothing behind."""
+    problem = ""
+    for flags in turns:
+        problem = problem or failure(ours(server, *flags))
+    check(f"{server.release} chunk {server.chunk}: {len(turns)} runs in turn", problem or litter(server))
 
 
 def litter(server):
@@ -84,50 +97,77 @@ def left_now(server):
 
 
 def inline_server(server):
-    """Chunk size 16: every element type both ways, layer groups, ranks."""
+    """Chunk size 16: every element type both ways, layer groups, ranks, libzmq, several clients."""
     plain = "(2,64,8,2,16):{}:2"
     small = ["--num-tokens", "64"]
     for dtype in DTYPES:
         shape = ["--kvcache-shape-spec", plain.format(dtype), *small]
         run(f"auto, {dtype}", server, "inline", *shape)
-        run(f"lmcache_driven, {dtype}", server, "lmcache_driven", "--transfer-mode", "lmcache_driven", *shape)
+        run(f"lmcache_driven, {dtype}", server, "lmcache_driven", *DRIVEN, *shape)
     groups = "(2,64,8,2,16):float16:2;(2,64,8,4,16):bfloat16:1"
-    run("two groups", server, "lmcache_driven", "--transfer-mode", "lmcache_driven", "--kvcache-shape-spec", groups, *small)
+    run("two groups", server, "lmcache_driven", *DRIVEN, "--kvcache-shape-spec", groups, *small)
     if server.release != "0.5.0":
         mixed = "(1,64,8,1,32):float16:2;(2,64,8,2,16):float16:2"
-        run("MLA and K/V groups", server, "lmcache_driven", "--transfer-mode", "lmcache_driven", "--kvcache-shape-spec",
-            mixed, *small)
+        run("MLA and K/V groups", server, "lmcache_driven", *DRIVEN, "--kvcache-shape-spec", mixed, *small)
     ranks(server, "inline", "(1,64,8,1,32):bfloat16:2", plain.format("float16"), small)
+    run("auto, libzmq", server, "inline", "--wire", "libzmq", *SMALL)
+    run("lmcache_driven, libzmq", server, "lmcache_driven", "--wire", "libzmq", *DRIVEN, *SMALL)
+    several_clients(server, "inline", SMALL)
+    several_clients(server, "lmcache_driven", [*DRIVEN, *SMALL])
+    in_turn(server, SMALL, [*DRIVEN, *SMALL], ["--tp-size", 2, *SMALL], [*DRIVEN, "--kvcache-shape-spec", groups, *small])
 
 
 def shared_memory_server(server):
-    """Chunk size 256: every element type through the server's shared memory, ranks."""
+    """Chunk size 256: every element type through the server's shared memory, ranks, libzmq, several clients."""
     plain = "(2,80,16,2,16):{}:2"
     large = ["--num-tokens", "1024"]
     for dtype in DTYPES:
         run(f"engine_driven, {dtype}", server, "shared memory", "--transfer-mode", "engine_driven", "--kvcache-shape-spec",
             plain.format(dtype), *large)
-    run("lmcache_driven, float16", server, "lmcache_driven", "--transfer-mode", "lmcache_driven", "--kvcache-shape-spec",
-        plain.format("float16"), *large)
+    half = ["--kvcache-shape-spec", plain.format("float16"), *large]
+    run("lmcache_driven, float16", server, "lmcache_driven", *DRIVEN, *half)
     ranks(server, "shared memory", "(1,80,16,1,32):bfloat16:2", plain.format("float16"), large)
+    run("engine_driven, libzmq", server, "shared memory", "--wire", "libzmq", *half)
+    several_clients(server, "shared memory", half)
+    in_turn(server, half, [*DRIVEN, *half], ["--tp-size", 2, *half], [*DRIVEN, "--tp-size", 2, *half])
+
+
+def several_clients(server, transport, flags):
+    """Clients at a time, and blocks in any order, which LMCache's own client has since 0.5.7."""
+    if since(server.release, "0.5.7"):
+        run(f"{transport}, 3 clients", server, transport, "--concurrency", 3, *flags, count=6)
+        run(f"{transport}, random blocks", server, transport, "--block-allocation", "random", *flags)
+
+
+def locked_server(server):
+    """A server that asks for a key over HTTP, where it compares checksums, and for none over ZMQ."""
+    name = f"{server.release} with a key"
+    run("with its key", server, "lmcache_driven", *DRIVEN, *SMALL, key=KEY)
+    for what, key, words in (("without its key", "", "wants an API key"), ("with another key", KEY[:-1], "refused the API key")):
+        done = ours(server, *DRIVEN, *SMALL, key=key)
+        told = [warning["text"] for warning in done.metrics.get("warnings", []) if warning["code"] == "no-http"]
+        problem = failure(done)
+        if not problem and not any(words in text and "401" in text for text in told):
+            problem = f"told {told}"
+        elif not problem and done.metrics["verify"]["server_chunks_compared"]:
+            problem = "checksums were compared"
+        check(f"{name}, {what}", problem or ("the key is shown" if key and key in done.stdout + done.stderr else litter(server)))
 
 
 def ranks(server, transport, mla, plain, flags):
     two = ["--tp-size", "2", *flags]
     run("MLA, 2 ranks, engine_driven", server, transport, "--use-mla", "--kvcache-shape-spec", mla, *two)
-    run("MLA, 2 ranks, lmcache_driven", server, "lmcache_driven", "--transfer-mode", "lmcache_driven", "--use-mla",
-        "--kvcache-shape-spec", mla, *two)
+    run("MLA, 2 ranks, lmcache_driven", server, "lmcache_driven", *DRIVEN, "--use-mla", "--kvcache-shape-spec", mla, *two)
     run("K/V, 2 ranks, engine_driven", server, transport, "--kvcache-shape-spec", plain, *two)
-    run("K/V, 2 ranks, lmcache_driven", server, "lmcache_driven", "--transfer-mode", "lmcache_driven",
-        "--kvcache-shape-spec", plain, *two)
+    run("K/V, 2 ranks, lmcache_driven", server, "lmcache_driven", *DRIVEN, "--kvcache-shape-spec", plain, *two)
 
 
-def reference(server, mode, shape, sequences):
+def reference(server, mode, shape, sequences, *flags):
     """What the real client prints in a run over the same sequences."""
     command, environment = lmcache.command(
         server.release, "bench", "server", "--mode", "cpu", "--rpc-url", server.rpc, "--url", server.http,
         "--transfer-mode", mode, "--num-tokens", 64, "--kvcache-shape-spec", shape, "--interval", 0.1,
-        "--start", sequences[0], "--end", sequences[1],
+        "--start", sequences[0], "--end", sequences[1], *flags,
     )  # fmt: skip
     done = native.run(command, env=environment, limit_s=120)
     return done.stdout + done.stderr
@@ -159,16 +199,16 @@ def failure(done, code=0, words=""):
 def wrong_addresses(server):
     at = lambda rpc, http: types.SimpleNamespace(rpc=rpc, http=http)
     done = ours(at(f"tcp://127.0.0.1:{server.http_port}", ""))
-    check("an HTTP port as --rpc-url", failure(done, 1, "HTTP server is there"))
-    done = ours(at(server.rpc, server.rpc.replace("tcp", "http")), "--transfer-mode", "lmcache_driven", *SMALL)
-    check("a ZMQ port as --url does the server no harm", failure(done))
-    check("and it still serves", failure(ours(server, *SMALL)))
+    check(f"{server.release}: an HTTP port as --rpc-url", failure(done, 1, "HTTP server is there"))
+    done = ours(at(server.rpc, server.rpc.replace("tcp", "http")), *DRIVEN, *SMALL)
+    check(f"{server.release}: a ZMQ port as --url does the server no harm", failure(done))
+    check(f"{server.release}: and it still serves", failure(ours(server, *SMALL)))
 
 
-def grpc_server(scratch):
+def grpc_server(scratch, release):
     """A server of the other transport is an error at once, not a time-out."""
-    with CacheServer(scratch, 16, "--transport", "grpc") as server:
-        check("a gRPC server", failure(ours(server), 1, "gRPC"))
+    with CacheServer(scratch, 16, "--transport", "grpc", release=release) as server:
+        check(f"{release}: a gRPC server", failure(ours(server), 1, "gRPC"))
 
 
 def killed_server(server):
@@ -183,9 +223,9 @@ def killed_server(server):
             time.sleep(0.02)
         server.stop(kill=True)
 
-    done = ours(server, "--transfer-mode", "lmcache_driven", *SMALL, sequences=(0, 1_000_000), watch=kill)
+    done = ours(server, *DRIVEN, *SMALL, sequences=(0, 1_000_000), watch=kill)
     left = shared_memory_left()
-    check("a server killed in mid-run", failure(done, 1) or ("" if done.stderr and not left else f"left {left}: {done.stderr}"))
+    check(f"{server.release}: a server killed in mid-run", failure(done, 1) or ("" if done.stderr and not left else f"left {left}: {done.stderr}"))
 
 
 @contextlib.contextmanager
@@ -204,9 +244,17 @@ def real_client_of(release):
                 # The real client before 0.5.6 sends inline stores without chunks.
                 if (release, transport, mode) == ("0.5.5", "inline", "engine_driven"):
                     continue
-                text = reference(server, mode, "(2,64,8,2,16):bfloat16:2", (first, first + 2))
-                rate = re.search(r"Pass rate \(%\):\s+100\.0", text)
-                check(f"real client {release} and the built-in server, {transport}, {mode}", "" if rate else text[-600:])
+                of_reference(server, transport, mode, (first, first + 2))
+            if since(release, "0.5.7"):
+                several = ["--concurrency", 2, "--block-allocation", "random"]
+                of_reference(server, transport, "engine_driven", (21, 25), *several)
+
+
+def of_reference(server, transport, mode, sequences, *flags):
+    text = reference(server, mode, "(2,64,8,2,16):bfloat16:2", sequences, *flags)
+    rate = re.search(r"[Pp]ass rate \(%\):\s+100\.0", text)
+    what = " ".join(map(str, (mode, *flags)))
+    check(f"real client {server.release} and the built-in server, {transport}, {what}", "" if rate else text[-600:])
 
 
 def main():
@@ -214,20 +262,25 @@ def main():
     for release in os.environ.get("SERVER_RELEASES", "").split() or RELEASES:
         name = f"interop-{uuid.uuid4().hex[:12]}"
         try:
-            servers = [CacheServer(scratch, chunk, "--shm-name", shm, release=release).launch() for chunk, shm in ((16, ""), (256, name))]
+            servers = [CacheServer(scratch, 16, "--shm-name", "", release=release).launch()]
+            servers.append(CacheServer(scratch, 256, "--shm-name", name, release=release).launch())
+            if since(release, "0.5.7"):
+                servers.append(CacheServer(scratch, 16, "--shm-name", "", release=release, key=KEY).launch())
         except Skip as reason:
             tally.add("skip", f"release {release}: {reason}")
             continue
         try:
             inline_server(servers[0].start())
             shared_memory_server(servers[1].start())
-            if release in ("0.5.5", INSTALLED):
+            for server in servers[2:]:
+                locked_server(server.start())
+            if since(release, "0.5.5"):
                 real_client_of(release)
-            if release == INSTALLED:
+            if since(release, INSTALLED):
                 same_keys(servers[0])
                 wrong_addresses(servers[0])
                 killed_server(servers[0])
-                grpc_server(scratch)
+                grpc_server(scratch, release)
         finally:
             for server in servers:
                 server.stop()
