@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use lmcache_bench::server::memory::{Blocks, KvTensors, Layout, Source};
+use lmcache_bench::server::memory::{KvTensors, Layout, Source};
 use lmcache_bench::server::shape::Shape;
 use lmcache_bench::server::transport::engine_driven::pool::{gather, scatter};
 use lmcache_bench::sys::shm::Segment;
@@ -16,18 +16,15 @@ fn main() {
     let (chunk_bytes, chunks) = (shape.chunk_bytes(256), 2);
     let bytes = chunk_bytes * chunks;
     let mut pool = Segment::create(&format!("lmcache-bench-test-{}-speed", std::process::id()), bytes).unwrap();
-    let all = Blocks { first: 0, count: 64 };
+    let all: Vec<u64> = (0..64).collect();
     let source = Source {
         seed: 1,
         rank: 0,
         sequence: 0,
     };
-    tensors.fill(all, source).unwrap();
+    tensors.fill(&all, source).unwrap();
     pool.mapping_mut().fill(0, bytes, 1);
-    let blocks = |chunk| Blocks {
-        first: 16 * chunk,
-        count: 16,
-    };
+    let blocks = |chunk: usize| &all[16 * chunk..][..16];
     let time = |work: &mut dyn FnMut()| {
         let begun = Instant::now();
         work();

@@ -9,7 +9,7 @@ use super::shape::Shape;
 use super::warning::Warning;
 use crate::cli::range::USAGE;
 use crate::error::Error;
-use crate::server::flags::{Checksum, Mode, ServerArgs, TransferMode};
+use crate::server::flags::{BlockAllocation, Checksum, Mode, ServerArgs, TransferMode};
 use crate::units::{MIB, bytes_text};
 
 const DEFAULT_BLOCKS: i64 = 1024;
@@ -17,6 +17,8 @@ const DEFAULT_BLOCK_TOKENS: i64 = 16;
 /// Tokens of one request. Every message carries them: a token is four bytes in memory and five on the wire.
 const TOKENS_MAX: i64 = 1 << 20;
 const RANKS_MAX: i64 = 128;
+/// Clients, each with a connection.
+const CLIENTS_MAX: i64 = 256;
 /// The sequence number is used as a token id, which has 32 bits.
 const SEQUENCE_END_MAX: i64 = 1 << 32;
 const SECONDS_MAX: f64 = 86_400.0;
@@ -48,6 +50,9 @@ pub struct RunConfig {
     /// Exclusive; `None` runs until a signal.
     pub end: Option<u64>,
     pub interval: Duration,
+    /// `--concurrency`.
+    pub clients: u32,
+    pub block_allocation: BlockAllocation,
     pub salted: bool,
     pub checksum: Kind,
     pub seed: u64,
@@ -76,6 +81,7 @@ impl RunConfig {
             let end = args.end.unwrap_or_default();
             return Err(USAGE.refusal("--end", end, &format!("above --start, which is {start}")));
         }
+        let clients = USAGE.within("--concurrency", args.concurrency, 1..=CLIENTS_MAX)?;
         let (shape, warnings) = shape(args)?;
         if args.use_mla && !shape.is_mla() {
             return Err(Error::Usage(format!(
@@ -94,7 +100,7 @@ impl RunConfig {
         }
         // Device memory is checked in device.rs, once the device is known.
         if args.mode == Mode::Cpu {
-            check_memory(&shape, ranks, driver, machine)?;
+            check_memory(&shape, (ranks, clients), driver, machine)?;
         }
         Ok(RunConfig {
             http_url: Some(args.url.clone()).filter(|url| !url.is_empty()),
@@ -108,6 +114,8 @@ impl RunConfig {
             start,
             end,
             interval: USAGE.seconds("--interval", args.interval, 0.0..=SECONDS_MAX)?,
+            clients: u32::try_from(clients).expect("checked above"),
+            block_allocation: args.block_allocation,
             salted: args.salt,
             checksum: match (args.checksum, driver, args.url.is_empty()) {
                 (Checksum::Md5, ..) | (Checksum::Auto, Driver::Lmcache, false) => Kind::Md5,
@@ -148,10 +156,14 @@ fn shape(args: &ServerArgs) -> Result<(Shape, Vec<Warning>), Error> {
 }
 
 /// Counts the whole tensors: pages are touched only when requests use them, but a long run uses them all.
-fn check_memory(shape: &Shape, ranks: u64, driver: Driver, machine: Machine) -> Result<(), Error> {
-    let tensors = (shape.bytes() as u64).saturating_mul(ranks);
+fn check_memory(shape: &Shape, (ranks, clients): (u64, u64), driver: Driver, machine: Machine) -> Result<(), Error> {
+    let tensors = (shape.bytes() as u64).saturating_mul(ranks).saturating_mul(clients);
     let needed = tensors.saturating_add(OWN_BYTES);
-    let advice = "use fewer blocks or layers in --kvcache-shape-spec, or a lower --tp-size";
+    let fewer = match clients {
+        1 => "a lower --tp-size",
+        _ => "a lower --tp-size or --concurrency",
+    };
+    let advice = format!("use fewer blocks or layers in --kvcache-shape-spec, or {fewer}");
     if let Some(available) = machine.available_bytes.filter(|available| needed > *available) {
         return Err(Error::Environment(format!(
             "the KV tensors need {} of memory but only {} are available; {advice}",
@@ -254,6 +266,8 @@ mod tests {
                 "--end is 3 but must be above --start",
             ),
             (|args| args.interval = -0.5, "--interval is -0.5"),
+            (|args| args.concurrency = 0, "--concurrency is 0"),
+            (|args| args.concurrency = 257, "--concurrency is 257"),
             (|args| args.interval = f64::NAN, "--interval is NaN"),
             (|args| args.rpc_timeout_s = 0.0, "--rpc-timeout-s is 0"),
             (
@@ -281,6 +295,9 @@ mod tests {
         assert!(check(|_| {}).is_ok());
         let text = check(|args| args.tp_size = 2).unwrap_err().to_string();
         assert!(text.contains("need 4.0 GiB of memory but only 3.0 GiB"), "{text}");
+        let text = check(|args| args.concurrency = 3).unwrap_err().to_string();
+        assert!(text.contains("need 6.0 GiB of memory but only 3.0 GiB"), "{text}");
+        assert!(text.ends_with("or a lower --tp-size or --concurrency"), "{text}");
         let text = check(|args| args.transfer_mode = TransferMode::LmcacheDriven)
             .unwrap_err()
             .to_string();

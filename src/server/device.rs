@@ -1,12 +1,12 @@
 //! The KV tensors of one rank in device memory, one allocation for each layer. The device fills, overwrites and digests them.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::blocks::{Span, spans};
 use super::checksum::fast::Sums;
 use super::checksum::{Digest, Kind};
-use super::memory::{Blocks, Layer, Layout, POISON, Run, Source, pattern_mask, stream_key};
+use super::memory::{Layer, Layout, POISON, Run, Source, key_after, pattern_mask, stream_key};
 use super::rpc::Dtype;
 use crate::cuda::driver::Driver;
 use crate::cuda::kernel::{Kernels, Plane, Planes};
@@ -20,35 +20,50 @@ const ALLOCATION_ALIGN: usize = 2 << 20;
 /// What is copied to the host at a time for a digest that only the host computes.
 const READ_BYTES: usize = 1 << 20;
 
-/// The device of a run.
+/// The device of one client. Clients share the context; each has kernels of its own, so that none waits for the checksums of
+/// another.
 pub struct Gpu {
     pub context: Arc<Context>,
-    kernels: Kernels,
+    /// Locked by the client's own thread only.
+    kernels: Mutex<Kernels>,
 }
 
 impl Gpu {
     /// Loads the driver and opens device `ordinal`. The error is one sentence.
-    pub fn open(ordinal: i64) -> Result<Rc<Gpu>, String> {
+    pub fn open(ordinal: i64) -> Result<Arc<Gpu>, String> {
         let driver = Driver::load().map_err(|text| format!("--mode gpu: {text}"))?;
-        let context = Context::open(&driver, ordinal)?;
+        Gpu::within(Context::open(&driver, ordinal)?)
+    }
+
+    /// The same device for another client.
+    pub fn another(&self) -> Result<Arc<Gpu>, String> {
+        Gpu::within(Arc::clone(&self.context))
+    }
+
+    fn within(context: Arc<Context>) -> Result<Arc<Gpu>, String> {
         let kernels = Kernels::load(&context).map_err(|error| {
             format!("could not load the checksum kernel: {error}; it needs compute capability 7.5 or later")
         })?;
-        Ok(Rc::new(Gpu { context, kernels }))
+        let kernels = Mutex::new(kernels);
+        Ok(Arc::new(Gpu { context, kernels }))
+    }
+
+    fn kernels(&self) -> MutexGuard<'_, Kernels> {
+        self.kernels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A tensor `[planes, blocks, block_bytes]` for each layer, in device memory. The offsets of `layout` are not used, because
 /// each layer is an allocation.
 pub struct DeviceTensors {
-    gpu: Rc<Gpu>,
+    gpu: Arc<Gpu>,
     pub layout: Layout,
     pub stream: Stream,
     layers: Vec<DeviceMemory>,
 }
 
 impl DeviceTensors {
-    pub fn allocate(gpu: &Rc<Gpu>, layout: Layout) -> Result<DeviceTensors, String> {
+    pub fn allocate(gpu: &Arc<Gpu>, layout: Layout) -> Result<DeviceTensors, String> {
         if let Some(layer) = layout.layers.iter().find(|layer| layer.block_bytes % 8 != 0) {
             return Err(format!(
                 "--mode gpu needs blocks of a multiple of 8 bytes, and {} bytes are not; change BS, NH or HS",
@@ -74,7 +89,7 @@ impl DeviceTensors {
             .collect::<Result<_, _>>()
             .map_err(refused)?;
         Ok(DeviceTensors {
-            gpu: Rc::clone(gpu),
+            gpu: Arc::clone(gpu),
             layout,
             stream,
             layers,
@@ -90,8 +105,8 @@ impl DeviceTensors {
     }
 
     /// The planes of all layers for the kernels. `chunk_blocks`, the blocks per chunk, determines the position of each plane in
-    /// a chunk; `key` gives the pattern key of a layer and plane.
-    fn planes(&self, chunk_blocks: usize, key: impl Fn(usize, usize) -> u64) -> Result<Planes, CudaError> {
+    /// a chunk; `key` gives the pattern key of a plane.
+    fn planes(&self, chunk_blocks: usize, key: impl Fn(usize, usize, &Layer) -> u64) -> Result<Planes, CudaError> {
         let mut first_word = 0;
         let mut planes = Vec::new();
         for (index, (layer, memory)) in self.layout.layers.iter().zip(&self.layers).enumerate() {
@@ -100,7 +115,7 @@ impl DeviceTensors {
                     base: memory.address() + (plane * self.layout.blocks * layer.block_bytes) as u64,
                     block_bytes: layer.block_bytes as u64,
                     first_word,
-                    key: key(index, plane),
+                    key: key(index, plane, layer),
                     mask: pattern_mask(layer.dtype),
                 });
                 first_word += (chunk_blocks * layer.block_bytes / 8) as u64;
@@ -110,67 +125,67 @@ impl DeviceTensors {
     }
 
     /// Fills the blocks with the pattern of `source`, the same as in host memory, and waits for the device.
-    pub fn fill(&self, blocks: Blocks, source: Source) -> Result<(), CudaError> {
-        let planes = self.planes(1, |layer, plane| stream_key(source, layer, plane))?;
-        let (first, count) = (blocks.first as u32, blocks.count as u32);
-        self.gpu.kernels.fill(&self.stream, &planes, first, count)?;
+    pub fn fill(&self, blocks: &[u64], source: Source) -> Result<(), CudaError> {
+        let mut done = 0;
+        for span in spans(blocks) {
+            let planes = self.planes(1, |index, plane, layer| {
+                let words = (done * layer.block_bytes / 8) as u64;
+                key_after(stream_key(source, index, plane), words)
+            })?;
+            let (first, count) = (span.first as u32, span.count as u32);
+            self.gpu.kernels().fill(&self.stream, &planes, first, count)?;
+            done += span.count;
+        }
         self.stream.synchronize()
     }
 
     /// Overwrites the blocks with `POISON` and waits for the device.
-    pub fn poison(&self, blocks: Blocks) -> Result<(), CudaError> {
+    pub fn poison(&self, blocks: &[u64]) -> Result<(), CudaError> {
         for (layer, memory) in self.layout.layers.iter().zip(&self.layers) {
             for plane in 0..layer.planes {
-                let run = self.run(layer, plane, blocks);
-                memory.fill(&self.stream, run.offset, run.bytes, POISON)?;
+                for run in self.runs(layer, plane, blocks) {
+                    memory.fill(&self.stream, run.offset, run.bytes, POISON)?;
+                }
             }
         }
         self.stream.synchronize()
     }
 
-    /// The bytes of some blocks of one plane. The offset is that in the layer's allocation.
-    fn run(&self, layer: &Layer, plane: usize, blocks: Blocks) -> Run {
-        Run {
-            offset: (plane * self.layout.blocks + blocks.first) * layer.block_bytes,
-            bytes: blocks.count * layer.block_bytes,
-        }
+    /// The pieces of the blocks of one plane. Their offsets are those in the layer's allocation.
+    fn runs(&self, layer: &Layer, plane: usize, blocks: &[u64]) -> impl Iterator<Item = Run> {
+        let (block_bytes, before) = (layer.block_bytes, plane * self.layout.blocks);
+        spans(blocks).map(move |Span { first, count }| Run {
+            offset: (before + first) * block_bytes,
+            bytes: count * block_bytes,
+        })
     }
 
     /// One digest for each `chunk_blocks` blocks. The device computes the fast checksum, the host MD5. With `widen`, bfloat16 is
     /// hashed as float32, as the server does it.
     pub fn digests(
         &self,
-        blocks: Blocks,
+        blocks: &[u64],
         chunk_blocks: usize,
         kind: Kind,
         widen: bool,
     ) -> Result<Vec<Digest>, CudaError> {
         match kind {
             Kind::Fast => self.fast_digests(blocks, chunk_blocks),
-            Kind::Md5 => (0..blocks.count / chunk_blocks)
-                .map(|chunk| {
-                    let first = blocks.first + chunk * chunk_blocks;
-                    let part = Blocks {
-                        first,
-                        count: chunk_blocks,
-                    };
-                    self.host_digest(part, kind, widen)
-                })
+            Kind::Md5 => blocks
+                .chunks_exact(chunk_blocks)
+                .map(|chunk| self.host_digest(chunk, kind, widen))
                 .collect(),
         }
     }
 
-    fn fast_digests(&self, blocks: Blocks, chunk_blocks: usize) -> Result<Vec<Digest>, CudaError> {
-        let planes = self.planes(chunk_blocks, |_, _| 0)?;
-        let ids: Vec<u32> = blocks.ids().map(|id| id as u32).collect();
+    fn fast_digests(&self, blocks: &[u64], chunk_blocks: usize) -> Result<Vec<Digest>, CudaError> {
+        let planes = self.planes(chunk_blocks, |_, _, _| 0)?;
+        let ids: Vec<u32> = blocks.iter().map(|id| *id as u32).collect();
         let sums = self
             .gpu
-            .kernels
+            .kernels()
             .checksum(&self.stream, &planes, &ids, chunk_blocks as u32)?;
-        let bytes = self.layout.bytes_of(Blocks {
-            first: 0,
-            count: chunk_blocks,
-        });
+        let bytes = self.layout.bytes_of(chunk_blocks);
         let digest = |raw: crate::cuda::kernel::RawSums| {
             let sums = Sums {
                 a: raw.a,
@@ -182,22 +197,23 @@ impl DeviceTensors {
         Ok(sums.into_iter().map(digest).collect())
     }
 
-    fn host_digest(&self, part: Blocks, kind: Kind, widen: bool) -> Result<Digest, CudaError> {
+    fn host_digest(&self, chunk: &[u64], kind: Kind, widen: bool) -> Result<Digest, CudaError> {
         let mut hasher = kind.hasher();
         let mut piece = vec![0; READ_BYTES];
         for (layer, memory) in self.layout.layers.iter().zip(&self.layers) {
             let widen = widen && layer.dtype == Dtype::Bfloat16;
             for plane in 0..layer.planes {
-                let run = self.run(layer, plane, part);
-                let mut done = 0;
-                while done < run.bytes {
-                    let step = READ_BYTES.min(run.bytes - done);
-                    memory.read(&self.stream, run.offset + done, &mut piece[..step])?;
-                    match widen {
-                        true => hasher.update_widened(&piece[..step]),
-                        false => hasher.update(&piece[..step]),
+                for run in self.runs(layer, plane, chunk) {
+                    let mut done = 0;
+                    while done < run.bytes {
+                        let step = READ_BYTES.min(run.bytes - done);
+                        memory.read(&self.stream, run.offset + done, &mut piece[..step])?;
+                        match widen {
+                            true => hasher.update_widened(&piece[..step]),
+                            false => hasher.update(&piece[..step]),
+                        }
+                        done += step;
                     }
-                    done += step;
                 }
             }
         }
@@ -205,10 +221,15 @@ impl DeviceTensors {
     }
 
     /// The pieces of a chunk in the order of the chunk object: plane, layer, token.
-    fn object_runs(&self, blocks: Blocks) -> impl Iterator<Item = (&DeviceMemory, Run)> {
+    fn object_runs(&self, blocks: &[u64]) -> impl Iterator<Item = (&DeviceMemory, Run)> {
         let planes = self.layout.layers.first().map_or(0, |layer| layer.planes);
-        let layers = move || self.layout.layers.iter().zip(&self.layers);
-        (0..planes).flat_map(move |plane| layers().map(move |(layer, memory)| (memory, self.run(layer, plane, blocks))))
+        let layers = move |plane| {
+            let layers = self.layout.layers.iter().zip(&self.layers);
+            layers.map(move |(layer, memory)| (layer, memory, plane))
+        };
+        (0..planes)
+            .flat_map(layers)
+            .flat_map(move |(layer, memory, plane)| self.runs(layer, plane, blocks).map(move |run| (memory, run)))
     }
 }
 
@@ -256,7 +277,7 @@ impl Staging {
     }
 
     /// Queues the copy of chunk `number` from its blocks into its buffer.
-    pub fn fetch(&mut self, tensors: &DeviceTensors, number: usize, blocks: Blocks) -> Result<(), CudaError> {
+    pub fn fetch(&mut self, tensors: &DeviceTensors, number: usize, blocks: &[u64]) -> Result<(), CudaError> {
         let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
         let mut at = 0;
         for (layer, run) in tensors.object_runs(blocks) {
@@ -267,7 +288,7 @@ impl Staging {
     }
 
     /// Queues the copy of chunk `number` from its buffer to its blocks.
-    pub fn send(&mut self, tensors: &DeviceTensors, number: usize, blocks: Blocks) -> Result<(), CudaError> {
+    pub fn send(&mut self, tensors: &DeviceTensors, number: usize, blocks: &[u64]) -> Result<(), CudaError> {
         let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
         let mut at = 0;
         for (layer, run) in tensors.object_runs(blocks) {

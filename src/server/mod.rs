@@ -4,6 +4,7 @@ use self::flags::{TABLE, page};
 use crate::cli::command::{Command, invocation};
 
 pub mod bench;
+pub mod blocks;
 pub mod checksum;
 pub mod config;
 pub mod device;

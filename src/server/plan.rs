@@ -1,10 +1,12 @@
 //! The request of each sequence number: tokens, chunks, blocks and keys. No I/O.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::blocks::Allocator;
 use super::config::RunConfig;
-use super::memory::Blocks;
+use super::flags::BlockAllocation;
 use super::rpc::{Generation, Key};
 
 /// The token id that fills a request after its first token, as in LMCache's bench.
@@ -21,9 +23,8 @@ pub struct Plan {
     pub chunk_blocks: usize,
     /// Whole chunks per request. The remaining tokens are not stored.
     pub chunks: usize,
-    /// First blocks of the requests: even sequence numbers use the lowest blocks, odd ones the highest. So consecutive requests
-    /// use different blocks, and only these take memory.
-    starts: [usize; 2],
+    /// The blocks that requests may take.
+    usable: Range<u64>,
 }
 
 /// The two passes of a sequence number: the cold pass stores, the warm one retrieves.
@@ -48,7 +49,8 @@ pub struct Identity {
 pub struct Request {
     pub sequence: u64,
     pub tokens: Arc<[u32]>,
-    pub blocks: Blocks,
+    /// The blocks of the current pass, in token order.
+    pub blocks: Vec<u64>,
 }
 
 /// The ranks of a run.
@@ -88,8 +90,8 @@ impl Plan {
         }
         // Servers with a null block leave out a chunk that consists of block 0 alone.
         let null_chunk = chunk_blocks == 1 && generation.skips_null_blocks;
-        let starts = [usize::from(null_chunk), blocks - needed];
-        if starts[0] > starts[1] {
+        let usable = u64::from(null_chunk)..blocks as u64;
+        if needed == blocks && null_chunk {
             return Err(format!(
                 "a request needs all {blocks} blocks, but the server takes block 0 for no data; raise NB in \
                  --kvcache-shape-spec"
@@ -100,30 +102,28 @@ impl Plan {
             chunk_tokens,
             chunk_blocks,
             chunks,
-            starts,
+            usable,
         })
     }
 
-    pub fn request(&self, sequence: u64) -> Request {
+    /// Takes the blocks for one client's requests.
+    pub fn allocator(&self, kind: BlockAllocation) -> Allocator {
+        Allocator::new(kind, self.usable.clone(), self.chunks * self.chunk_blocks)
+    }
+
+    pub fn request(&self, sequence: u64, blocks: Vec<u64>) -> Request {
         let first = u32::try_from(sequence).expect("RunConfig checks --end");
         let tokens = std::iter::once(first).chain(std::iter::repeat_n(FILLER_TOKEN, self.num_tokens));
-        let [lowest, highest] = self.starts;
         Request {
             sequence,
             tokens: tokens.collect(),
-            blocks: Blocks {
-                first: if sequence.is_multiple_of(2) { lowest } else { highest },
-                count: self.chunks * self.chunk_blocks,
-            },
+            blocks,
         }
     }
 
     /// The blocks of some chunks of a request.
-    pub fn blocks_of(&self, request: &Request, first_chunk: usize, chunks: usize) -> Blocks {
-        Blocks {
-            first: request.blocks.first + first_chunk * self.chunk_blocks,
-            count: chunks * self.chunk_blocks,
-        }
+    pub fn blocks_of<'a>(&self, request: &'a Request, chunks: Range<usize>) -> &'a [u64] {
+        &request.blocks[chunks.start * self.chunk_blocks..chunks.end * self.chunk_blocks]
     }
 }
 
@@ -191,24 +191,31 @@ mod tests {
     }
 
     #[test]
-    fn requests_use_whole_chunks_and_consecutive_blocks() {
+    fn requests_use_whole_chunks_and_the_lowest_blocks() {
         let plan = plan("(2,16,4,1,4):float16:2", 20, 8).unwrap();
         assert_eq!((plan.chunks, plan.chunk_blocks), (2, 2));
-        let request = plan.request(5);
+        let mut allocator = plan.allocator(BlockAllocation::Sequential);
+        let request = plan.request(5, allocator.next_blocks());
         assert_eq!(
             (request.tokens.len(), request.tokens[0], request.tokens[20]),
             (21, 5, 9906)
         );
-        assert_eq!(request.blocks, Blocks { first: 12, count: 4 });
-        assert_eq!(plan.request(6).blocks, Blocks { first: 0, count: 4 });
-        assert_eq!(plan.blocks_of(&request, 1, 1), Blocks { first: 14, count: 2 });
+        assert_eq!(request.blocks, [0, 1, 2, 3]);
+        assert_eq!(plan.blocks_of(&request, 1..2), [2, 3]);
     }
 
     #[test]
     fn no_chunk_consists_of_block_zero_alone() {
-        let plan = plan("(2,4,8,1,4):float16:2", 15, 8).unwrap();
-        assert_eq!(plan.chunk_blocks, 1);
-        assert!((0..10).all(|sequence| plan.request(sequence).blocks.first >= 1));
+        let config = config("(2,4,8,1,4):float16:2", 15);
+        for (generation, lowest) in [(Generation::V0_5_6, 1), (Generation::V0_5_0, 0)] {
+            let plan = Plan::new(&config, 8, generation).unwrap();
+            assert_eq!(plan.chunk_blocks, 1);
+            for kind in [BlockAllocation::Sequential, BlockAllocation::Random] {
+                let mut allocator = plan.allocator(kind);
+                let taken = (0..40).flat_map(|_| allocator.next_blocks()).min();
+                assert_eq!(taken, Some(lowest), "{generation:?} {kind:?}");
+            }
+        }
     }
 
     #[test]
@@ -224,7 +231,7 @@ mod tests {
     fn keys_have_the_number_of_readers() {
         let plan = plan("(1,16,4,1,4):float16:2", 20, 8).unwrap();
         let identity = Identity::new(true);
-        let request = plan.request(1);
+        let request = plan.request(1, Vec::new());
         let key = |ranks| identity.key(&plan, &request, ranks, "r", (1, 2));
         let shared = key(Ranks { count: 2, mla: true });
         assert_eq!((shared.world_size, shared.num_kv_readers), (1, 2));

@@ -22,6 +22,8 @@ pub fn settings(config: &RunConfig, cache_salt: &str) -> Map<String, Json> {
         "start": config.start,
         "end": config.end,
         "interval": config.interval.as_secs_f64(),
+        "concurrency": config.clients,
+        "block-allocation": config.block_allocation.text(),
         "salt": config.salted,
         "cache-salt": cache_salt,
         "checksum": config.checksum.name(),

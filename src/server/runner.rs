@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::blocks::Allocator;
 use super::checksum::Digest;
 use super::config::RunConfig;
 use super::memory::Source;
@@ -66,6 +67,7 @@ pub struct Runner<'a> {
     pub config: &'a RunConfig,
     pub checksums: Option<&'a mut dyn ServerChecksums>,
     pub on_event: &'a mut dyn FnMut(u64, Event),
+    allocator: Allocator,
     samples: RunSamples,
     /// When the last pass had its last reply. Pauses begin there, so that checking is part of them.
     pass_ended: Instant,
@@ -80,11 +82,13 @@ impl<'a> Runner<'a> {
         checksums: Option<&'a mut dyn ServerChecksums>,
         on_event: &'a mut dyn FnMut(u64, Event),
     ) -> Runner<'a> {
+        let allocator = session.plan.allocator(config.block_allocation);
         Runner {
             session,
             config,
             checksums,
             on_event,
+            allocator,
             samples: RunSamples::default(),
             pass_ended: Instant::now(),
             no_checksums: None,
@@ -128,7 +132,7 @@ impl<'a> Runner<'a> {
     /// Both passes of one sequence number. Everything but the requests (filling, overwriting and digesting) is done in the
     /// pauses.
     fn sequence(&mut self, sequence: u64, failures: &mut Failures) -> Result<(), Stop> {
-        let request = self.session.plan.request(sequence);
+        let mut request = self.session.plan.request(sequence, self.allocator.next_blocks());
         let chunks = self.session.plan.chunks;
         self.fill(&request).map_err(Stop::Fatal)?;
         if sequence > self.config.start {
@@ -140,6 +144,7 @@ impl<'a> Runner<'a> {
         }
         let stored = self.digests(&request, chunks)?;
         self.compare_with_server(&request, &stored, true, failures);
+        request.blocks = self.allocator.next_blocks();
         self.poison(&request, chunks).map_err(Stop::Fatal)?;
         self.pause()?;
         let warm = self.warm_pass(&request, failures);
@@ -256,7 +261,7 @@ impl<'a> Runner<'a> {
 
     /// Overwrites the leading chunks of all ranks.
     fn poison(&mut self, request: &Request, chunks: usize) -> Result<(), String> {
-        let blocks = self.session.plan.blocks_of(request, 0, chunks);
+        let blocks = self.session.plan.blocks_of(request, 0..chunks);
         let mut workers = self.session.workers.iter_mut();
         workers.try_for_each(|worker| worker.tensors.poison(blocks))
     }
@@ -300,7 +305,7 @@ impl<'a> Runner<'a> {
             };
             worker
                 .tensors
-                .fill(request.blocks, source)
+                .fill(&request.blocks, source)
                 .map_err(|sentence| format!("rank {}: {sentence}", worker.rank))?;
         }
         Ok(())
@@ -308,7 +313,7 @@ impl<'a> Runner<'a> {
 
     fn digests(&self, request: &Request, chunks: usize) -> Result<Vec<Vec<Digest>>, Stop> {
         let plan = &self.session.plan;
-        let blocks = plan.blocks_of(request, 0, chunks);
+        let blocks = plan.blocks_of(request, 0..chunks);
         let (kind, widen) = (self.config.checksum, self.session.commits_late());
         let workers = self.session.workers.iter();
         workers
@@ -343,13 +348,12 @@ impl<'a> Runner<'a> {
     /// Compares our digests with the server's digests of the same memory. `storing`: only for ranks that store.
     fn compare_with_server(&mut self, request: &Request, ours: &[Vec<Digest>], storing: bool, failures: &mut Failures) {
         let (chunk_blocks, sequence) = (self.session.plan.chunk_blocks, request.sequence);
-        let ids: Vec<u64> = request.blocks.ids().collect();
         let mut wrong = Vec::new();
         for (worker, ours) in self.session.workers.iter().zip(ours) {
             let Some(checksums) = self.checksums.as_mut().filter(|_| worker.stores || !storing) else {
                 continue;
             };
-            match checksums.digests(worker.instance_id, &ids, chunk_blocks) {
+            match checksums.digests(worker.instance_id, &request.blocks, chunk_blocks) {
                 Ok(theirs) => {
                     self.samples.tally.server_chunks_compared += theirs.len() as u64;
                     let same = theirs.len() == ours.len() && theirs.iter().zip(ours).all(|(a, b)| *a == b.to_string());

@@ -1,6 +1,6 @@
 //! The state of a run at the server: its registrations and the request in progress. Releases all of it, however the run ends.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::RunConfig;
@@ -61,7 +61,7 @@ impl Session {
         config: &RunConfig,
         plan: Plan,
         identity: Identity,
-        gpu: Option<Rc<Gpu>>,
+        gpu: Option<Arc<Gpu>>,
     ) -> Result<Session, Error> {
         client.set_reply_timeout(config.rpc_timeout);
         let ranks = Ranks {
@@ -214,7 +214,7 @@ impl Session {
     ) -> TransferResult {
         let request_id = self.identity.request_id(request.sequence, pass);
         let key = self.identity.key(&self.plan, request, self.ranks, &request_id, chunks);
-        let blocks = self.plan.blocks_of(request, chunks.0, chunks.1 - chunks.0);
+        let blocks = self.plan.blocks_of(request, chunks.0..chunks.1);
         let mut all = Transfer {
             accepted: true,
             ..Transfer::default()

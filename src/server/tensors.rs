@@ -2,7 +2,7 @@
 
 use super::checksum::{Digest, Kind};
 use super::device::DeviceTensors;
-use super::memory::{Blocks, KvTensors, Layout, Source};
+use super::memory::{KvTensors, Layout, Source};
 
 pub enum Tensors {
     Host(KvTensors),
@@ -18,7 +18,7 @@ impl Tensors {
     }
 
     /// Fills the blocks with the pattern of `source`. The error is one sentence.
-    pub fn fill(&mut self, blocks: Blocks, source: Source) -> Result<(), String> {
+    pub fn fill(&mut self, blocks: &[u64], source: Source) -> Result<(), String> {
         match self {
             Tensors::Host(tensors) => tensors.fill(blocks, source).map_err(|error| {
                 format!("could not get shared memory for the KV tensors: {error}; enlarge /dev/shm or use fewer blocks")
@@ -30,7 +30,7 @@ impl Tensors {
     }
 
     /// Overwrites the blocks, so that a retrieve that copies nothing is detected. The error is one sentence.
-    pub fn poison(&mut self, blocks: Blocks) -> Result<(), String> {
+    pub fn poison(&mut self, blocks: &[u64]) -> Result<(), String> {
         match self {
             Tensors::Host(tensors) => {
                 tensors.poison(blocks);
@@ -44,7 +44,7 @@ impl Tensors {
 
     /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as float32, as the server does it. The error
     /// is one sentence.
-    pub fn digests(&self, blocks: Blocks, chunk_blocks: usize, kind: Kind, widen: bool) -> Result<Vec<Digest>, String> {
+    pub fn digests(&self, blocks: &[u64], chunk_blocks: usize, kind: Kind, widen: bool) -> Result<Vec<Digest>, String> {
         match self {
             Tensors::Host(tensors) => Ok(tensors.digests(blocks, chunk_blocks, kind, widen)),
             Tensors::Device(tensors) => tensors

@@ -31,6 +31,16 @@ choices! {
 }
 
 choices! {
+    /// Which blocks of the tensors a request takes.
+    #[derive(Default)]
+    pub enum BlockAllocation ("block allocation") {
+        #[default]
+        Sequential = "sequential",
+        Random = "random",
+    }
+}
+
+choices! {
     /// The digest of stored and retrieved chunks.
     #[derive(Default)]
     pub enum Checksum ("checksum") {
@@ -59,6 +69,8 @@ pub struct ServerArgs {
     pub start: i64,
     pub end: Option<i64>,
     pub interval: f64,
+    pub concurrency: i64,
+    pub block_allocation: BlockAllocation,
     pub output: OutputArgs,
     pub salt: bool,
     pub checksum: Checksum,

@@ -1,6 +1,6 @@
 //! The flags of `server`: a description and a setter for each.
 
-use super::{Checksum, Mode, ServerArgs, TransferMode};
+use super::{BlockAllocation, Checksum, Mode, ServerArgs, TransferMode};
 use crate::cli::flag::{Absent, BEYOND, Flag, Group, keep, on_off, replace};
 use crate::cli::parse::Table;
 use crate::cli::shared;
@@ -129,7 +129,24 @@ const FLAGS: &[Row] = &[
     .default("0.5")
     .help(
         "Pause after each cold and each warm pass, in seconds",
-        "Not part of any latency.",
+        "Not part of any latency. Each client pauses for itself.",
+    ),
+    Row::value("concurrency", "N", |args, text| {
+        int(text).map(|n| args.concurrency = n)
+    })
+    .default("1")
+    .help(
+        "Clients at a time",
+        "1 to 256. Each has a connection, a thread and KV tensors of its own, and takes every Nth sequence number. One          request at a time and client; the figures are those of all clients. LMCache has this flag since 0.5.7.",
+    ),
+    Row::value("block-allocation", "KIND", |args, text| {
+        BlockAllocation::from_text(text).map(|kind| args.block_allocation = kind)
+    })
+    .choices(BlockAllocation::CHOICES)
+    .default("sequential")
+    .help(
+        "Which blocks of the KV tensors a request takes",
+        "`sequential`: the lowest free ones, so that each pass has its blocks in one piece. `random`: free ones that          Python's generator draws from seed 0, other ones for the warm pass than for the cold one. LMCache has this flag          since 0.5.7.",
     ),
     shared::format_row(|args, text| args.output.set_format(text)),
     shared::output_row(|args, text| keep(&mut args.output.report_path, text)),

@@ -3,11 +3,16 @@
 
 use std::io;
 
+use super::blocks::{Span, spans};
 use super::checksum::{Digest, Kind};
 use super::rpc::Dtype;
 use super::shape::Shape;
 use crate::sys::mapping::Mapping;
 use crate::sys::shm::Segment;
+
+mod places;
+
+pub use places::Places;
 
 /// Alignment of layers: a page.
 const LAYER_ALIGN: usize = 4096;
@@ -35,13 +40,6 @@ pub struct Layout {
     pub bytes: usize,
 }
 
-/// Consecutive blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    pub first: usize,
-    pub count: usize,
-}
-
 /// A contiguous piece of the mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -55,13 +53,6 @@ pub struct Source {
     pub seed: u64,
     pub rank: u64,
     pub sequence: u64,
-}
-
-impl Blocks {
-    /// The ids of the blocks.
-    pub fn ids(self) -> impl Iterator<Item = u64> {
-        (self.first as u64)..(self.first + self.count) as u64
-    }
 }
 
 enum Backing {
@@ -94,36 +85,47 @@ impl Layout {
         }
     }
 
-    /// The bytes of some blocks of one plane of one layer.
-    pub fn run(&self, layer: &Layer, plane: usize, blocks: Blocks) -> Run {
-        let first = plane * self.blocks + blocks.first;
+    /// The bytes of consecutive blocks of one plane of one layer.
+    pub fn run(&self, layer: &Layer, plane: usize, span: Span) -> Run {
+        let first = plane * self.blocks + span.first;
         Run {
             offset: layer.offset + first * layer.block_bytes,
-            bytes: blocks.count * layer.block_bytes,
+            bytes: span.count * layer.block_bytes,
         }
     }
 
-    /// Number of bytes of some blocks in all layers and planes.
-    pub fn bytes_of(&self, blocks: Blocks) -> u64 {
+    /// The pieces of the blocks of one plane of one layer: one for each span of consecutive blocks.
+    fn runs(&self, layer: &Layer, plane: usize, blocks: &[u64]) -> impl Iterator<Item = Run> {
+        spans(blocks).map(move |span| self.run(layer, plane, span))
+    }
+
+    /// Number of bytes of this many blocks in all layers and planes.
+    pub fn bytes_of(&self, blocks: usize) -> u64 {
         let layers = self.layers.iter();
-        let bytes: usize = layers
-            .map(|layer| layer.planes * layer.block_bytes * blocks.count)
-            .sum();
+        let bytes: usize = layers.map(|layer| layer.planes * layer.block_bytes * blocks).sum();
         bytes as u64
     }
 
     /// The pieces of a chunk in the order of the chunk object: plane, layer, token. All layers must have the same number of
     /// planes.
-    pub fn object_runs(&self, blocks: Blocks) -> impl Iterator<Item = Run> {
+    pub fn object_runs(&self, blocks: &[u64]) -> impl Iterator<Item = Run> {
         let planes = self.layers.first().map_or(0, |layer| layer.planes);
-        (0..planes).flat_map(move |plane| self.layers.iter().map(move |layer| self.run(layer, plane, blocks)))
+        let layers = move |plane| self.layers.iter().map(move |layer| (layer, plane));
+        (0..planes)
+            .flat_map(layers)
+            .flat_map(move |(layer, plane)| self.runs(layer, plane, blocks))
+    }
+
+    /// The planes of all layers in the order of digests, with the index of their layer.
+    fn planes(&self) -> impl Iterator<Item = (usize, &Layer, usize)> {
+        let layers = self.layers.iter().enumerate();
+        layers.flat_map(|(index, layer)| (0..layer.planes).map(move |plane| (index, layer, plane)))
     }
 
     /// The pieces of a chunk in the order of digests: layer, plane, token.
-    fn digest_runs(&self, blocks: Blocks) -> impl Iterator<Item = (&Layer, usize, Run)> {
-        self.layers
-            .iter()
-            .flat_map(move |layer| (0..layer.planes).map(move |plane| (layer, plane, self.run(layer, plane, blocks))))
+    fn digest_runs(&self, blocks: &[u64]) -> impl Iterator<Item = (&Layer, Run)> {
+        let planes = self.planes();
+        planes.flat_map(move |(_, layer, plane)| self.runs(layer, plane, blocks).map(move |run| (layer, run)))
     }
 }
 
@@ -172,32 +174,26 @@ impl KvTensors {
     }
 
     /// Fills the blocks with the pattern of `source`. Fails when /dev/shm is full.
-    pub fn fill(&mut self, blocks: Blocks, source: Source) -> io::Result<()> {
-        let runs: Vec<_> = self
-            .layout
-            .layers
-            .iter()
-            .enumerate()
-            .flat_map(|(index, layer)| (0..layer.planes).map(move |plane| (index, *layer, plane)))
-            .collect();
-        let places: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, _, run)| run).collect();
+    pub fn fill(&mut self, blocks: &[u64], source: Source) -> io::Result<()> {
+        let runs: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, run)| run).collect();
         if let Backing::Shared(segment) = &self.backing {
-            places
-                .iter()
-                .try_for_each(|run| segment.reserve(run.offset, run.bytes))?;
+            runs.iter().try_for_each(|run| segment.reserve(run.offset, run.bytes))?;
         }
         // Populates all pages at once. Huge pages would take four times as much memory for ranges of this size.
-        let ranges: Vec<_> = places.iter().map(|run| (run.offset, run.bytes)).collect();
+        let ranges: Vec<_> = runs.iter().map(|run| (run.offset, run.bytes)).collect();
         self.mapping_mut().populate(&ranges);
         let mut piece = vec![0u8; PIECE_WORDS * 8];
-        for (index, layer, plane) in runs {
-            let run = self.layout.run(&layer, plane, blocks);
+        let planes = self.layout.planes().map(|(index, layer, plane)| (index, *layer, plane));
+        for (index, layer, plane) in planes.collect::<Vec<_>>() {
+            // The pattern goes on from block to block, wherever the blocks are.
+            let mut places = Places::new(self.layout.runs(&layer, plane, blocks));
+            let bytes = blocks.len() * layer.block_bytes;
             let key = stream_key(source, index, plane);
             let mut done = 0;
-            while done < run.bytes {
-                let step = piece.len().min(run.bytes - done);
+            while done < bytes {
+                let step = piece.len().min(bytes - done);
                 make_pattern(&mut piece, key, (done / 8) as u64, layer.dtype);
-                self.mapping_mut().write(run.offset + done, &piece[..step]);
+                places.write(self.mapping_mut(), done, &piece[..step]);
                 done += step;
             }
         }
@@ -205,23 +201,18 @@ impl KvTensors {
     }
 
     /// Overwrites the blocks with `POISON`, so that a retrieve that copies nothing is detected.
-    pub fn poison(&mut self, blocks: Blocks) {
-        let runs: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, _, run)| run).collect();
+    pub fn poison(&mut self, blocks: &[u64]) {
+        let runs: Vec<Run> = self.layout.digest_runs(blocks).map(|(_, run)| run).collect();
         for run in runs {
             self.mapping_mut().fill(run.offset, run.bytes, POISON);
         }
     }
 
     /// One digest for each `chunk_blocks` blocks. With `widen`, bfloat16 is hashed as float32, as the server does it.
-    pub fn digests(&self, blocks: Blocks, chunk_blocks: usize, kind: Kind, widen: bool) -> Vec<Digest> {
-        let chunks = blocks.count / chunk_blocks;
-        let digest = |chunk: usize| {
-            let part = Blocks {
-                first: blocks.first + chunk * chunk_blocks,
-                count: chunk_blocks,
-            };
+    pub fn digests(&self, blocks: &[u64], chunk_blocks: usize, kind: Kind, widen: bool) -> Vec<Digest> {
+        let digest = |chunk: &[u64]| {
             let mut hasher = kind.hasher();
-            for (layer, _, run) in self.layout.digest_runs(part) {
+            for (layer, run) in self.layout.digest_runs(chunk) {
                 let widen = widen && layer.dtype == Dtype::Bfloat16;
                 self.mapping().visit(run.offset, run.bytes, &mut |bytes| match widen {
                     true => hasher.update_widened(bytes),
@@ -230,7 +221,7 @@ impl KvTensors {
             }
             hasher.finish()
         };
-        (0..chunks).map(digest).collect()
+        blocks.chunks_exact(chunk_blocks).map(digest).collect()
     }
 }
 
@@ -238,6 +229,11 @@ impl KvTensors {
 pub(super) fn stream_key(source: Source, layer: usize, plane: usize) -> u64 {
     let parts = [source.seed, source.rank, source.sequence, layer as u64, plane as u64];
     parts.iter().fold(0, |key, part| mix(key ^ part).wrapping_add(STEP))
+}
+
+/// The key with which the pattern begins at word `words` of the pattern of `key`.
+pub(super) fn key_after(key: u64, words: u64) -> u64 {
+    key.wrapping_add(words.wrapping_mul(STEP))
 }
 
 /// A mask for the words of the pattern. It clears the highest exponent bit of each float, so that every value is finite and
@@ -254,7 +250,7 @@ pub(super) fn pattern_mask(dtype: Dtype) -> u64 {
 /// generated on its own.
 fn make_pattern(piece: &mut [u8], key: u64, first_word: u64, dtype: Dtype) {
     let mask = pattern_mask(dtype);
-    let mut place = key.wrapping_add(first_word.wrapping_mul(STEP));
+    let mut place = key_after(key, first_word);
     for word in piece.chunks_exact_mut(8) {
         place = place.wrapping_add(STEP);
         word.copy_from_slice(&(mix(place) & mask).to_le_bytes());

@@ -119,6 +119,11 @@ fn server_section(facts: &RunFacts<'_>) -> Section {
         Entry::new("release", "Release by HTTP", release),
         Entry::text("transport", "Transfer", server.transport),
         Entry::text("kvcache_shape", "KV shape", facts.config.shape.to_string()),
+        Entry::text(
+            "block_allocation",
+            "Block allocation",
+            facts.config.block_allocation.text(),
+        ),
         Entry::count("ranks", "Ranks", u64::from(facts.config.ranks)),
         Entry::count("chunk_tokens", "Tokens / chunk", server.chunk_tokens as u64),
         Entry::count("chunk_bytes", "Bytes / chunk and rank", server.chunk_bytes as u64),

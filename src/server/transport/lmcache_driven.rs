@@ -1,7 +1,7 @@
 //! lmcache-driven transfers: the server copies from and to memory that this program registers. The name of shared memory is
 //! removed as soon as the server has opened it, so that a killed run leaves nothing behind.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Registration, Transfer, TransferResult, Transport, Worker, not_registered};
@@ -9,7 +9,7 @@ use crate::cuda::CudaError;
 use crate::cuda::stream::Event;
 use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu};
-use crate::server::memory::{Blocks, KvTensors, Layer, Layout};
+use crate::server::memory::{KvTensors, Layer, Layout};
 use crate::server::rpc::{
     Client, Generation, Key, KvMemory, KvRegistration, KvTensor, LayerGroup, RpcError, Transferred,
 };
@@ -25,11 +25,11 @@ const NO_EVENT: &[u8] = b"";
 pub struct LmcacheDriven {
     shape: Shape,
     run_id: String,
-    gpu: Option<Rc<Gpu>>,
+    gpu: Option<Arc<Gpu>>,
 }
 
 impl LmcacheDriven {
-    pub fn new(shape: &Shape, run_id: &str, gpu: Option<Rc<Gpu>>) -> LmcacheDriven {
+    pub fn new(shape: &Shape, run_id: &str, gpu: Option<Arc<Gpu>>) -> LmcacheDriven {
         LmcacheDriven {
             shape: shape.clone(),
             run_id: run_id.to_owned(),
@@ -38,8 +38,8 @@ impl LmcacheDriven {
     }
 
     /// The ids of the blocks, once for each group.
-    fn block_ids(&self, blocks: Blocks) -> Vec<Vec<u64>> {
-        vec![blocks.ids().collect(); self.shape.groups.len()]
+    fn block_ids(&self, blocks: &[u64]) -> Vec<Vec<u64>> {
+        vec![blocks.to_vec(); self.shape.groups.len()]
     }
 
     /// One descriptor for each layer. In host memory all layers share an object, on a device each has its own allocation.
@@ -158,18 +158,18 @@ impl Transport for LmcacheDriven {
         }
     }
 
-    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
+    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult {
         let ids = self.block_ids(blocks);
         let ordering = Ordering::before(&worker.tensors)?;
         let done = client.store(key, worker.instance_id, &ids, ordering.handle())?;
-        transfer_result(client, worker, &done, blocks, ordering)
+        transfer_result(client, worker, &done, blocks.len(), ordering)
     }
 
-    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
+    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult {
         let ids = self.block_ids(blocks);
         let ordering = Ordering::before(&worker.tensors)?;
         let done = client.retrieve(key, worker.instance_id, &ids, ordering.handle(), 0)?;
-        transfer_result(client, worker, &done, blocks, ordering)
+        transfer_result(client, worker, &done, blocks.len(), ordering)
     }
 
     fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError> {
@@ -268,7 +268,7 @@ fn transfer_result(
     client: &Client,
     worker: &Worker,
     done: &Transferred,
-    blocks: Blocks,
+    blocks: usize,
     ordering: Ordering,
 ) -> TransferResult {
     let timing = client.timing();
@@ -336,7 +336,7 @@ mod tests {
     fn every_group_gets_the_same_blocks() {
         let shape = Shape::parse("(2,16,4,3,4):float16:2;(1,16,4,1,8):uint8:1").unwrap();
         let transport = LmcacheDriven::new(&shape, "test", None);
-        let ids = transport.block_ids(Blocks { first: 3, count: 2 });
-        assert_eq!(ids, [vec![3, 4], vec![3, 4]]);
+        let ids = transport.block_ids(&[4, 3]);
+        assert_eq!(ids, [vec![4, 3], vec![4, 3]]);
     }
 }

@@ -1,11 +1,11 @@
 //! The transfer modes as one trait: the server copies the KV (`lmcache_driven`), or this program does (`engine_driven`).
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Driver, RunConfig};
 use super::device::Gpu;
-use super::memory::{Blocks, Layout};
+use super::memory::Layout;
 use super::rpc::{Client, Key, RpcError};
 use super::tensors::Tensors;
 use crate::error::Error;
@@ -75,10 +75,10 @@ pub trait Transport {
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error>;
 
     /// Stores the key's range from these blocks.
-    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult;
+    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult;
 
     /// Retrieves the key's range, which a lookup has locked, into these blocks.
-    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult;
+    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult;
 
     /// Unregisters the worker, or fails if that would make the server publish slots that were not filled.
     fn unregister(&mut self, client: &mut Client, worker: &Worker) -> Result<(), RpcError>;
@@ -88,7 +88,7 @@ pub trait Transport {
 }
 
 /// The transport of a run. With `gpu` the tensors are in device memory.
-pub fn create(config: &RunConfig, run_id: &str, gpu: Option<Rc<Gpu>>) -> Box<dyn Transport> {
+pub fn create(config: &RunConfig, run_id: &str, gpu: Option<Arc<Gpu>>) -> Box<dyn Transport> {
     match config.driver {
         Driver::Engine => Box::new(engine_driven::EngineDriven::new(&config.shape, gpu)),
         Driver::Lmcache => Box::new(lmcache_driven::LmcacheDriven::new(&config.shape, run_id, gpu)),

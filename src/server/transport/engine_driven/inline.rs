@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Range, Transfer, TransferResult};
-use crate::server::memory::{KvTensors, Run};
+use crate::server::memory::{KvTensors, Places};
 use crate::server::rpc::{ChunkLayout, Client, Key};
 
 /// Sends the chunks. The time until the last byte is passed to the kernel counts as copying, the rest as waiting.
@@ -11,7 +11,7 @@ pub fn store(
     client: &mut Client,
     instance_id: u64,
     tensors: &KvTensors,
-    (key, range, layout): (&Key, Range, &ChunkLayout),
+    (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
 ) -> TransferResult {
     let accepted = client.commit_store_inline(key, instance_id, layout, &mut |chunk, visitor| {
         for run in tensors.layout.object_runs(range.blocks_of(chunk)) {
@@ -33,21 +33,19 @@ pub fn retrieve(
     client: &mut Client,
     instance_id: u64,
     tensors: &mut KvTensors,
-    (key, range, layout): (&Key, Range, &ChunkLayout),
+    (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
 ) -> TransferResult {
-    let mut runs = Runs::default();
+    // The number of the chunk that arrives, and where its bytes go.
+    let mut current: Option<(usize, Places)> = None;
     let accepted = client.prepare_retrieve_inline(key, instance_id, layout, &mut |chunk, offset, piece| {
-        if runs.chunk != Some(chunk) {
-            runs = Runs::of(chunk, tensors.layout.object_runs(range.blocks_of(chunk)));
-        }
-        let mut left = piece;
-        let mut offset = offset;
-        while let Some((place, room)) = runs.place(offset).filter(|_| !left.is_empty()) {
-            let (now, later) = left.split_at(room.min(left.len()));
-            tensors.mapping_mut().write(place, now);
-            offset += now.len() as u64;
-            left = later;
-        }
+        let places = match &mut current {
+            Some((number, places)) if *number == chunk => places,
+            _ => {
+                let places = Places::new(tensors.layout.object_runs(range.blocks_of(chunk)));
+                &mut current.insert((chunk, places)).1
+            }
+        };
+        places.write(tensors.mapping_mut(), offset as usize, piece);
     })?;
     let timing = client.timing();
     if accepted {
@@ -70,56 +68,4 @@ pub fn retrieve(
         copy: timing.done - timing.answered,
         gpu: None,
     })
-}
-
-/// The destinations of the bytes of one chunk.
-#[derive(Default)]
-struct Runs {
-    chunk: Option<usize>,
-    runs: Vec<Run>,
-    /// Index of the current run, and its offset in the chunk.
-    at: usize,
-    begin: u64,
-}
-
-impl Runs {
-    fn of(chunk: usize, runs: impl Iterator<Item = Run>) -> Runs {
-        Runs {
-            chunk: Some(chunk),
-            runs: runs.collect(),
-            at: 0,
-            begin: 0,
-        }
-    }
-
-    /// The position in memory of a byte of the chunk, and the number of bytes that are contiguous from there. Each call must
-    /// have an offset at least as large as the last.
-    fn place(&mut self, offset: u64) -> Option<(usize, usize)> {
-        while let Some(run) = self.runs.get(self.at) {
-            let inside = usize::try_from(offset.checked_sub(self.begin)?).ok()?;
-            if inside < run.bytes {
-                return Some((run.offset + inside, run.bytes - inside));
-            }
-            self.begin += run.bytes as u64;
-            self.at += 1;
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn offsets_map_to_positions_in_their_runs() {
-        let run = |offset, bytes| Run { offset, bytes };
-        let mut runs = Runs::of(0, [run(100, 10), run(50, 5), run(200, 20)].into_iter());
-        assert_eq!(runs.place(0), Some((100, 10)));
-        assert_eq!(runs.place(9), Some((109, 1)));
-        assert_eq!(runs.place(10), Some((50, 5)));
-        assert_eq!(runs.place(15), Some((200, 20)));
-        assert_eq!(runs.place(34), Some((219, 1)));
-        assert_eq!(runs.place(35), None);
-    }
 }

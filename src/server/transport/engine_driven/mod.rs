@@ -2,12 +2,12 @@
 //! A worker with allocated slots that were not filled stays registered, because the server would publish them when it is
 //! unregistered.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Registration, Transfer, TransferResult, Transport, Worker, not_registered};
 use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu, Staging};
-use crate::server::memory::{Blocks, KvTensors, Layout};
+use crate::server::memory::{KvTensors, Layout};
 use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError};
 use crate::server::shape::Shape;
 use crate::server::tensors::Tensors;
@@ -25,7 +25,7 @@ pub struct EngineDriven {
     channel: Channel,
     /// Instances with slots that could not be filled.
     unfilled: Vec<u64>,
-    gpu: Option<Rc<Gpu>>,
+    gpu: Option<Arc<Gpu>>,
     /// The buffers between a device and the slots or messages, shared by all workers.
     staging: Option<Staging>,
 }
@@ -38,7 +38,7 @@ enum Channel {
 }
 
 impl EngineDriven {
-    pub fn new(shape: &Shape, gpu: Option<Rc<Gpu>>) -> EngineDriven {
+    pub fn new(shape: &Shape, gpu: Option<Arc<Gpu>>) -> EngineDriven {
         EngineDriven {
             shape: shape.clone(),
             channel: Channel::Unknown,
@@ -65,30 +65,27 @@ impl EngineDriven {
 
 /// The chunks of a key's range, and their blocks.
 #[derive(Clone, Copy)]
-struct Range {
+struct Range<'a> {
     chunk_tokens: u64,
     chunks: usize,
     chunk_blocks: usize,
-    first_block: usize,
+    blocks: &'a [u64],
 }
 
-impl Range {
-    fn new(client: &Client, key: &Key, blocks: Blocks) -> Range {
+impl<'a> Range<'a> {
+    fn new(client: &Client, key: &Key, blocks: &'a [u64]) -> Range<'a> {
         let chunk_tokens = client.server().chunk_size;
         let chunks = ((key.end - key.start) / chunk_tokens) as usize;
         Range {
             chunk_tokens,
             chunks,
-            chunk_blocks: blocks.count.checked_div(chunks).unwrap_or(0),
-            first_block: blocks.first,
+            chunk_blocks: blocks.len().checked_div(chunks).unwrap_or(0),
+            blocks,
         }
     }
 
-    fn blocks_of(&self, chunk: usize) -> Blocks {
-        Blocks {
-            first: self.first_block + chunk * self.chunk_blocks,
-            count: self.chunk_blocks,
-        }
+    fn blocks_of(&self, chunk: usize) -> &'a [u64] {
+        &self.blocks[chunk * self.chunk_blocks..][..self.chunk_blocks]
     }
 }
 
@@ -147,7 +144,7 @@ impl Transport for EngineDriven {
         Ok(())
     }
 
-    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
+    fn store(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         match &mut self.channel {
@@ -175,7 +172,7 @@ impl Transport for EngineDriven {
         }
     }
 
-    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: Blocks) -> TransferResult {
+    fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
         match &self.channel {
@@ -219,8 +216,8 @@ impl EngineDriven {
         &mut self,
         client: &mut Client,
         key: &Key,
-        range: Range,
-        mut part: impl FnMut(&mut EngineDriven, &mut Client, &Key, Range) -> TransferResult,
+        range: Range<'_>,
+        mut part: impl FnMut(&mut EngineDriven, &mut Client, &Key, Range<'_>) -> TransferResult,
     ) -> TransferResult {
         let chunk_bytes = self.chunk_layout(range.chunk_tokens, 1).chunk_bytes();
         let step = usize::try_from(INLINE_BYTES_MAX / chunk_bytes.max(1))
@@ -237,7 +234,7 @@ impl EngineDriven {
             let key = key.range(start, start + chunks as u64 * range.chunk_tokens);
             let range = Range {
                 chunks,
-                first_block: range.first_block + first * range.chunk_blocks,
+                blocks: &range.blocks[first * range.chunk_blocks..],
                 ..range
             };
             let done = part(self, client, &key, range)?;

@@ -23,7 +23,7 @@ pub fn unregistered() -> RpcError {
 pub fn gather(
     staging: &mut Staging,
     tensors: &DeviceTensors,
-    range: Range,
+    range: Range<'_>,
     places: &[(usize, Run)],
     pool: &mut Segment,
 ) -> Result<Duration, RpcError> {
@@ -44,7 +44,7 @@ pub fn gather(
 pub fn scatter(
     staging: &mut Staging,
     tensors: &DeviceTensors,
-    range: Range,
+    range: Range<'_>,
     slots: &[Run],
     pool: &Segment,
 ) -> Result<Duration, RpcError> {
@@ -62,7 +62,7 @@ pub fn store(
     instance_id: u64,
     tensors: &DeviceTensors,
     staging: &mut Staging,
-    (key, range, layout): (&Key, Range, &ChunkLayout),
+    (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
 ) -> TransferResult {
     staging.begin()?;
     staging.fetch(tensors, 0, range.blocks_of(0))?;
@@ -105,7 +105,7 @@ pub fn retrieve(
     instance_id: u64,
     tensors: &DeviceTensors,
     staging: &mut Staging,
-    (key, range, layout): (&Key, Range, &ChunkLayout),
+    (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
 ) -> TransferResult {
     staging.begin()?;
     let mut fault: Option<CudaError> = None;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Range, Transfer, TransferResult, Worker, staged};
 use crate::error::Error;
 use crate::server::device::Staging;
-use crate::server::memory::{Blocks, KvTensors, Run};
+use crate::server::memory::{KvTensors, Run};
 use crate::server::rpc::{ChunkLayout, Client, Key, Operation, RpcError, SharedPool, Slot};
 use crate::server::tensors::Tensors;
 use crate::sys::limits;
@@ -51,7 +51,7 @@ pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
 pub(super) fn store(
     client: &mut Client,
     worker: &Worker,
-    (key, range, layout): (&Key, Range, &ChunkLayout),
+    (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
     pool: &mut Segment,
     staging: Option<&mut Staging>,
 ) -> Result<Transfer, Unstored> {
@@ -101,7 +101,7 @@ pub(super) fn store(
 pub(super) fn retrieve(
     client: &mut Client,
     worker: &mut Worker,
-    (key, range, layout): (&Key, Range, &ChunkLayout),
+    (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
     pool: &Segment,
     staging: Option<&mut Staging>,
 ) -> TransferResult {
@@ -148,7 +148,7 @@ pub(super) fn retrieve(
 }
 
 /// Copies one chunk from its blocks into its slot, in the order of the chunk object.
-pub fn gather(tensors: &KvTensors, blocks: Blocks, pool: &mut Segment, slot_offset: usize) {
+pub fn gather(tensors: &KvTensors, blocks: &[u64], pool: &mut Segment, slot_offset: usize) {
     let mut offset = slot_offset;
     for run in tensors.layout.object_runs(blocks) {
         let pool = pool.mapping_mut();
@@ -158,7 +158,7 @@ pub fn gather(tensors: &KvTensors, blocks: Blocks, pool: &mut Segment, slot_offs
 }
 
 /// Copies one chunk from its slot into its blocks.
-pub fn scatter(tensors: &mut KvTensors, blocks: Blocks, pool: &Segment, slot_offset: usize) {
+pub fn scatter(tensors: &mut KvTensors, blocks: &[u64], pool: &Segment, slot_offset: usize) {
     let mut offset = slot_offset;
     let runs: Vec<Run> = tensors.layout.object_runs(blocks).collect();
     for run in runs {
