@@ -1,34 +1,29 @@
 //! One `server` run from config to exit code: connection, registration, passes, report, clean-up. When a step fails, what was
 //! measured before it is still reported.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::Error;
-use crate::http::api_key::ApiKey;
 use crate::http::lmcache_key;
 use crate::report::progress::Progress;
 use crate::run;
 use crate::run::output::Output;
 use crate::server::checksum::Kind;
+use crate::server::clients::http::Http;
+use crate::server::clients::{Clients, Outcome, Setup};
 use crate::server::config::{Driver, Machine, RunConfig};
 use crate::server::device::Gpu;
 use crate::server::flags::{Mode, ServerArgs};
-use crate::server::http::{ChecksumRequest, HttpApi};
+use crate::server::http::HttpApi;
 use crate::server::plan::{Identity, Plan};
-use crate::server::progress;
 use crate::server::result;
-use crate::server::rpc::{Client, Generation};
-use crate::server::runner::{Runner, ServerChecksums};
+use crate::server::rpc::{Client, ServerInfo};
 use crate::server::samples::RunSamples;
-use crate::server::session::Session;
 use crate::server::summary::{self, RunFacts, ServerFacts};
 use crate::server::transport::lmcache_driven::NAME_PREFIX;
 use crate::server::warning::Warning;
 use crate::status::Status;
-use crate::sys::{counters, panic, shm, signal};
-
-/// Long enough for a server to digest the chunks of a whole request in one reply.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::sys::{counters, shm, signal};
 
 /// Runs `server`. `started` is the start of the process.
 pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
@@ -52,30 +47,32 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let start_to_first_rpc = started.elapsed();
     let mut client = Client::recognise(&config.rpc_url, config.connect_timeout)?;
     let start_to_first_reply = started.elapsed();
-    let http = Http::new(&config, key, &mut client, &mut warnings)?;
+    let mut http = Http::new(&config, key, &mut client, &mut warnings)?;
     settle_chunk_size(&mut client, &http, &mut warnings)?;
     let server = client.server().clone();
-    if let Some(gpu) = &gpu {
-        let facts = gpu.context.facts();
-        let (name, major, minor) = (&facts.name, facts.capability.0, facts.capability.1);
-        progress.line(&format!(
-            "CUDA device {}: {name}, compute {major}.{minor}",
-            config.device
-        ));
-    }
-    progress.line(&format!("Server chunk_size = {}", server.chunk_size));
-    progress.line(&format!("Resolved KV shape spec: {}", config.shape));
+    announce(&config, gpu.as_deref(), &server, &mut progress);
     let chunk_tokens = usize::try_from(server.chunk_size).unwrap_or(usize::MAX);
     let plan = Plan::new(&config, chunk_tokens, server.generation).map_err(Error::Usage)?;
-    let identity = Identity::new(config.salted);
-    let mut session = Session::open(client, &config, plan, identity, gpu.clone())?;
-    let transport = session.transport_label();
+    let setup = Setup {
+        config: &config,
+        plan,
+        identity: Identity::new(config.salted),
+        gpu,
+    };
+    let offered = http.api.is_some() && config.compares_with_server();
+    let mut clients = Clients::open(client, &setup, &mut http)?;
+    let transport = clients.transport_label();
+    let of_clients = match config.clients {
+        1 => String::new(),
+        count => format!(" for each of {count} clients"),
+    };
     progress.line(&format!(
-        "Registered {} rank(s), LMCache {}, {transport}",
+        "Registered {} rank(s){of_clients}, LMCache {}, {transport}",
         config.ranks, server.generation.label
     ));
-    let samples = passes(&mut session, &config, &http, &mut warnings, &mut progress);
-    let problems = session.close();
+    let mut outcome = clients.run(&config, &mut progress);
+    warnings.extend(no_server_checksums(&config, offered, &mut outcome));
+    let Outcome { samples, problems, .. } = outcome;
     warnings.extend(problems.into_iter().map(|what| Warning::LeftBehind { what }));
     // Read once: a later signal does not make the report partial.
     let interrupted = signal::received();
@@ -86,11 +83,11 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
             release: http.release.as_deref(),
             chunk_tokens,
             chunk_bytes: config.shape.chunk_bytes(chunk_tokens),
-            chunks_per_request: session.plan.chunks,
+            chunks_per_request: setup.plan.chunks,
             transport,
         },
         seed: config.seed,
-        cache_salt: &session.identity.cache_salt,
+        cache_salt: &setup.identity.cache_salt,
         start_to_first_rpc,
         start_to_first_reply,
         started,
@@ -100,6 +97,20 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     output.complete(&mut result, || result::samples(&samples));
     let unwritten = output.write(&result);
     Ok(status(&samples, interrupted, unwritten))
+}
+
+/// Progress lines about the device and the server.
+fn announce(config: &RunConfig, gpu: Option<&Gpu>, server: &ServerInfo, progress: &mut Progress) {
+    if let Some(gpu) = gpu {
+        let facts = gpu.context.facts();
+        let (name, major, minor) = (&facts.name, facts.capability.0, facts.capability.1);
+        progress.line(&format!(
+            "CUDA device {}: {name}, compute {major}.{minor}",
+            config.device
+        ));
+    }
+    progress.line(&format!("Server chunk_size = {}", server.chunk_size));
+    progress.line(&format!("Resolved KV shape spec: {}", config.shape));
 }
 
 fn machine() -> Machine {
@@ -127,94 +138,16 @@ fn settle_chunk_size(client: &mut Client, http: &Http, warnings: &mut Vec<Warnin
     Ok(())
 }
 
-/// The server's HTTP API and the release that it reports; both `None` when it does not answer.
-struct Http {
-    api: Option<HttpApi>,
-    release: Option<String>,
-}
-
-impl Http {
-    fn new(
-        config: &RunConfig,
-        key: Option<ApiKey>,
-        client: &mut Client,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Http, Error> {
-        let none = Http {
-            api: None,
-            release: None,
-        };
-        let Some(url) = &config.http_url else { return Ok(none) };
-        let api = HttpApi::new(url, HTTP_TIMEOUT).map_err(Error::Usage)?;
-        let api = api.with_key(key).avoiding(config.rpc_url.addresses());
-        match api.release() {
-            Ok(release) => {
-                client.set_release_is_0_5_0(release == "0.5.0");
-                if Generation::is_newer(&release) {
-                    let spoken = client.server().generation.label;
-                    warnings.push(Warning::NewerRelease {
-                        release: release.clone(),
-                        spoken,
-                    });
-                }
-                Ok(Http {
-                    api: Some(api),
-                    release: Some(release),
-                })
-            }
-            Err(reason) => {
-                warnings.push(Warning::NoHttp { reason });
-                Ok(none)
-            }
-        }
-    }
-}
-
-/// The server's own digests of its memory, by HTTP.
-struct Digests<'a>(&'a HttpApi);
-
-impl ServerChecksums for Digests<'_> {
-    fn digests(&mut self, instance_id: u64, blocks: &[u64], chunk_blocks: usize) -> Result<Vec<String>, String> {
-        let request = ChecksumRequest {
-            instance_id,
-            block_ids: blocks.to_vec(),
-            chunk_blocks: chunk_blocks as u64,
-        };
-        self.0.checksums(&request).map_err(|error| error.to_string())
-    }
-}
-
-fn passes(
-    session: &mut Session,
-    config: &RunConfig,
-    http: &Http,
-    warnings: &mut Vec<Warning>,
-    progress: &mut Progress,
-) -> RunSamples {
-    let mut digests = http.api.as_ref().map(Digests);
-    // The server can digest only memory that it has mapped, and only with MD5.
-    let comparable = config.driver == Driver::Lmcache && config.checksum == Kind::Md5;
-    let checksums = digests.as_mut().filter(|_| comparable);
-    let checksums = checksums.map(|digests| digests as &mut dyn ServerChecksums);
-    let offered = checksums.is_some();
-    let mut on_event = |sequence, event| {
-        progress.line(&progress::line(sequence, &event));
-        // Without this, a run without --end would go on forever after its reader has closed the pipe.
-        if config.end.is_none() && progress.error().is_some() {
-            signal::reader_left();
-        }
-    };
-    let mut runner = Runner::new(session, config, checksums, &mut on_event);
-    let samples = panic::caught(|| runner.run()).unwrap_or_else(|| runner.take_samples());
-    let reason = match (config.driver, offered, runner.no_checksums.take()) {
+/// Why the server's digests were not compared, if they were not.
+fn no_server_checksums(config: &RunConfig, offered: bool, outcome: &mut Outcome) -> Option<Warning> {
+    let reason = match (config.driver, offered, outcome.no_checksums.take()) {
         (Driver::Engine, ..) => None,
         (Driver::Lmcache, _, Some(reason)) => Some(reason),
         (Driver::Lmcache, true, None) => None,
         (Driver::Lmcache, false, None) if config.checksum == Kind::Fast => Some("--checksum is fast".to_owned()),
         (Driver::Lmcache, false, None) => Some("its HTTP API could not be used".to_owned()),
     };
-    warnings.extend(reason.map(|reason| Warning::NoServerChecksums { reason }));
-    samples
+    reason.map(|reason| Warning::NoServerChecksums { reason })
 }
 
 /// The status of the run, with the messages for stderr. Ctrl-C is a clean end if at least one sequence was verified.

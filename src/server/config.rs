@@ -22,8 +22,9 @@ const CLIENTS_MAX: i64 = 256;
 /// The sequence number is used as a token id, which has 32 bits.
 const SEQUENCE_END_MAX: i64 = 1 << 32;
 const SECONDS_MAX: f64 = 86_400.0;
-/// Memory that a run needs besides the tensors.
+/// Memory that a run needs besides the tensors, and of it what each client after the first adds, mostly histograms.
 const OWN_BYTES: u64 = 32 * MIB;
+const CLIENT_BYTES: u64 = 2 * MIB;
 
 /// Which side copies the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +131,13 @@ impl RunConfig {
     }
 }
 
+impl RunConfig {
+    /// Whether the server's own digests can be compared: it can digest only memory that it has mapped, and only with MD5.
+    pub fn compares_with_server(&self) -> bool {
+        self.driver == Driver::Lmcache && self.checksum == Kind::Md5
+    }
+}
+
 /// The typed spec, or LMCache's default spec with --num-blocks and --block-size.
 fn shape(args: &ServerArgs) -> Result<(Shape, Vec<Warning>), Error> {
     let Some(spec) = &args.kvcache_shape_spec else {
@@ -158,7 +166,7 @@ fn shape(args: &ServerArgs) -> Result<(Shape, Vec<Warning>), Error> {
 /// Counts the whole tensors: pages are touched only when requests use them, but a long run uses them all.
 fn check_memory(shape: &Shape, (ranks, clients): (u64, u64), driver: Driver, machine: Machine) -> Result<(), Error> {
     let tensors = (shape.bytes() as u64).saturating_mul(ranks).saturating_mul(clients);
-    let needed = tensors.saturating_add(OWN_BYTES);
+    let needed = tensors.saturating_add(OWN_BYTES + (clients - 1) * CLIENT_BYTES);
     let fewer = match clients {
         1 => "a lower --tp-size",
         _ => "a lower --tp-size or --concurrency",

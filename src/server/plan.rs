@@ -40,7 +40,7 @@ pub struct Identity {
     pub run_id: String,
     pub model_name: String,
     pub cache_salt: String,
-    /// The instance id of rank 0; other ranks follow. Random; all ids fit in 31 bits.
+    /// The instance id of rank 0; other ranks follow, then other clients. Random; all ids fit in 31 bits.
     pub first_instance_id: u64,
 }
 
@@ -145,6 +145,14 @@ impl Identity {
         }
     }
 
+    /// The same for client `client`, counted from 0, whose ranks have instance ids of their own.
+    pub fn of_client(&self, client: u64, ranks: u32) -> Identity {
+        Identity {
+            first_instance_id: self.first_instance_id + client * u64::from(ranks),
+            ..self.clone()
+        }
+    }
+
     /// Unique for the run, the sequence number and the pass.
     pub fn request_id(&self, sequence: u64, pass: Pass) -> String {
         let pass = match pass {
@@ -246,6 +254,9 @@ mod tests {
         assert_ne!(one.cache_salt, two.cache_salt);
         assert_ne!(one.first_instance_id, two.first_instance_id);
         assert_ne!(one.request_id(1, Pass::Cold), one.request_id(1, Pass::Warm));
+        let third = one.of_client(2, 4);
+        assert_eq!(third.first_instance_id, one.first_instance_id + 8);
+        assert_eq!(third.run_id, one.run_id);
         let plain = Identity::new(false);
         assert_eq!(
             (plain.model_name.as_str(), plain.cache_salt.as_str()),

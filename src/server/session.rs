@@ -89,7 +89,8 @@ impl Session {
     fn add_worker(&mut self, config: &RunConfig, rank: u32) -> Result<(), Error> {
         let layout = Layout::new(&config.shape);
         let bytes = layout.bytes as u64;
-        let tensors = self.transport.allocate(layout, rank).map_err(|error| {
+        let instance_id = self.identity.first_instance_id + u64::from(rank);
+        let tensors = self.transport.allocate(layout, instance_id).map_err(|error| {
             let advice = match limits::has_advice(&error) {
                 true => "",
                 false => "; use a smaller --kvcache-shape-spec",
@@ -101,7 +102,7 @@ impl Session {
         })?;
         let mut worker = Worker {
             rank,
-            instance_id: self.identity.first_instance_id + u64::from(rank),
+            instance_id,
             worker_id: if self.ranks.mla { 0 } else { rank },
             stores: rank == 0 || !self.ranks.mla,
             tensors,

@@ -49,6 +49,10 @@ pub enum Warning {
     ChunkSizeFixed {
         chunk_tokens: u64,
     },
+    /// Several clients spent most of their time filling and checking.
+    ClientBound {
+        percent: f64,
+    },
     /// A path begins with `~` or `file://`, which only a shell or a browser replaces.
     LiteralPath {
         note: String,
@@ -68,6 +72,7 @@ impl warning::Warning for Warning {
             Warning::FewSequences { .. } => "few-sequences",
             Warning::NewerRelease { .. } => "newer-release",
             Warning::ChunkSizeFixed { .. } => "chunk-size-fixed",
+            Warning::ClientBound { .. } => "client-bound",
             Warning::LiteralPath { .. } => "literal-path",
         }
     }
@@ -129,6 +134,11 @@ impl warning::Warning for Warning {
                  server is restarted, so that engines whose blocks do not divide it are refused",
                 "point --url at its HTTP port, which tells the size without fixing it"
             ),
+            Warning::ClientBound { percent } => message!(
+                "the clients spent {percent:.0} % of their time filling and checking their tensors, so the requests per second \
+                 are limited by this program",
+                "use a smaller shape, fewer clients, or --checksum fast"
+            ),
             Warning::LiteralPath { note } => message!("{note}"),
         }
     }
@@ -166,6 +176,7 @@ mod tests {
                 spoken: "0.5.7",
             },
             Warning::ChunkSizeFixed { chunk_tokens: 256 },
+            Warning::ClientBound { percent: 62.5 },
             Warning::LiteralPath { note: "a; b".into() },
         ];
         let mut codes: Vec<_> = all.iter().map(Warning::code).collect();

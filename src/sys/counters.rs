@@ -20,6 +20,21 @@ pub fn process_cpu() -> Duration {
     duration(usage.ru_utime) + duration(usage.ru_stime)
 }
 
+/// CPU time of the calling thread, user and kernel.
+pub fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable for the whole call, which cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    timespec_duration(time).unwrap_or_default()
+}
+
+fn timespec_duration(time: libc::timespec) -> Option<Duration> {
+    Some(Duration::new(
+        u64::try_from(time.tv_sec).ok()?,
+        u32::try_from(time.tv_nsec).ok()?,
+    ))
+}
+
 /// CPU time of all threads of another process; `None` when it has ended.
 pub fn other_process_cpu(pid: u32) -> Option<Duration> {
     let mut clock: libc::clockid_t = 0;
@@ -30,10 +45,7 @@ pub fn other_process_cpu(pid: u32) -> Option<Duration> {
     if status != 0 || unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
         return None;
     }
-    Some(Duration::new(
-        u64::try_from(time.tv_sec).ok()?,
-        u32::try_from(time.tv_nsec).ok()?,
-    ))
+    timespec_duration(time)
 }
 
 /// Soft limit of locked memory in bytes; `None` when there is none.
@@ -252,5 +264,21 @@ mod tests {
         assert!(process_cpu() > before);
         assert!(other_process_cpu(std::process::id()) > Some(before));
         assert_eq!(other_process_cpu(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_cpu_time_of_a_thread_is_its_own() {
+        let own = thread_cpu();
+        let busy = std::thread::spawn(|| {
+            let mut sum = 0_u64;
+            while thread_cpu() < Duration::from_millis(20) {
+                sum = std::hint::black_box(sum.wrapping_add(1));
+            }
+            thread_cpu()
+        });
+        let others = busy.join().unwrap();
+        assert!(others >= Duration::from_millis(20));
+        let own = thread_cpu() - own;
+        assert!(own < others, "waiting takes no CPU time: {own:?}, {others:?}");
     }
 }

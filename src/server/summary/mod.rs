@@ -11,6 +11,8 @@ use crate::units::GIB;
 
 /// With fewer sequences, p99 and p99.9 are the slowest request.
 const FEW_SEQUENCES: u64 = 10;
+/// Clients that fill and check for more of their time than this keep the server waiting.
+const CLIENT_BOUND_PERCENT: f64 = 50.0;
 
 /// What the report needs besides the samples.
 pub struct RunFacts<'a> {
@@ -44,20 +46,20 @@ pub fn result(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
     result.partial = partial(facts, samples).map(Name::from);
     result.settings = super::result::settings(facts.config, facts.cache_salt);
     result.target = super::result::target(facts);
-    let mut sections = reference_sections(facts.config, samples);
+    let mut sections = reference_sections(facts.config, facts.server.generation, samples);
     sections.push(server_section(facts));
     sections.extend(detail_section(samples));
     sections.extend(gpu_section(samples));
     sections.push(verify_section(facts.config, samples));
     sections.push(run_section(facts, samples));
-    add_warnings(samples, &mut warnings);
+    add_warnings(facts.config, samples, &mut warnings);
     sections.push(Section::warnings(&warnings));
     result.sections = sections;
     result
 }
 
 /// The sections that LMCache prints.
-fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> {
+fn reference_sections(config: &RunConfig, generation: &str, samples: &RunSamples) -> Vec<Section> {
     let tally = &samples.tally;
     let total = tally.completed();
     let rate = if total > 0 {
@@ -65,6 +67,8 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
     } else {
         0.0
     };
+    let elapsed_s = samples.elapsed.as_secs_f64();
+    let requests_per_s = if elapsed_s > 0.0 { total as f64 / elapsed_s } else { 0.0 };
     let mut sections = vec![
         Section::entries(
             "config",
@@ -75,6 +79,7 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
                 Entry::text("transfer_mode", "Transfer mode", config.transfer_mode.text()),
                 Entry::count("num_tokens", "Tokens / request", config.num_tokens as u64),
                 Entry::number("interval", "Interval (s)", config.interval.as_secs_f64(), 9).unit("s"),
+                Entry::count("concurrency", "Concurrency", u64::from(config.clients)),
             ],
         ),
         Section::entries(
@@ -84,7 +89,9 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
                 Entry::count("total_requests", "Total requests", total),
                 Entry::count("checksum_ok", "Checksum OK", tally.passed),
                 Entry::count("checksum_fail", "Checksum FAIL", tally.failed),
-                Entry::number("pass_rate", "Pass rate (%)", rate, 2).unit("%"),
+                Entry::number("pass_rate", pass_rate_label(generation), rate, 2).unit("%"),
+                Entry::number("elapsed_s", "Elapsed (s)", elapsed_s, 3).unit("s"),
+                Entry::number("requests_per_s", "Requests / s", requests_per_s, 2).unit("1/s"),
             ],
         ),
     ];
@@ -95,6 +102,14 @@ fn reference_sections(config: &RunConfig, samples: &RunSamples) -> Vec<Section> 
         }
     }
     sections
+}
+
+/// The bench of 0.5.7 renamed the figure.
+fn pass_rate_label(generation: &str) -> &'static str {
+    match generation {
+        "0.5.7" => "Checksum pass rate (%)",
+        _ => "Pass rate (%)",
+    }
 }
 
 fn latency_section(operation: Measured, figures: &Figures) -> Section {
@@ -258,6 +273,14 @@ fn partial(facts: &RunFacts<'_>, samples: &RunSamples) -> Option<&'static str> {
         .filter(|signal| facts.config.end.is_some() || *signal != "SIGINT")
 }
 
+/// The share of the clients' time in which they filled, overwrote and compared their tensors.
+fn own_work_percent(samples: &RunSamples) -> f64 {
+    match samples.client_time.as_secs_f64() {
+        0.0 => 0.0,
+        seconds => samples.own_work.as_secs_f64() / seconds * 100.0,
+    }
+}
+
 fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
     let state = match (partial(facts, samples), facts.interrupted) {
         (Some(why), _) => format!("partial ({why})"),
@@ -289,11 +312,18 @@ fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
             2,
         )
         .unit("ms"),
+        Entry::number(
+            "own_work_percent",
+            "Filling and checking (% of the clients' time)",
+            own_work_percent(samples),
+            1,
+        )
+        .unit("%"),
     ];
     Section::entries("run", "Run", entries)
 }
 
-fn add_warnings(samples: &RunSamples, warnings: &mut Vec<Warning>) {
+fn add_warnings(config: &RunConfig, samples: &RunSamples, warnings: &mut Vec<Warning>) {
     let earlier = samples.tally.count(&Failure::EarlierEntries);
     if earlier > 0 {
         warnings.push(Warning::EarlierEntries { sequences: earlier });
@@ -303,6 +333,10 @@ fn add_warnings(samples: &RunSamples, warnings: &mut Vec<Warning>) {
             sequences: samples.late_commits,
             longest_ms: samples.longest_commit.as_secs_f64() * 1e3,
         });
+    }
+    let percent = own_work_percent(samples);
+    if config.clients > 1 && percent > CLIENT_BOUND_PERCENT {
+        warnings.push(Warning::ClientBound { percent });
     }
     let sequences = samples.tally.completed();
     if (1..FEW_SEQUENCES).contains(&sequences) {

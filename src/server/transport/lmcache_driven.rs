@@ -118,11 +118,11 @@ impl Transport for LmcacheDriven {
         }
     }
 
-    fn allocate(&self, layout: Layout, rank: u32) -> Result<Tensors, String> {
+    fn allocate(&self, layout: Layout, instance_id: u64) -> Result<Tensors, String> {
         if let Some(gpu) = &self.gpu {
             return DeviceTensors::allocate(gpu, layout).map(Tensors::Device);
         }
-        let name = format!("{NAME_PREFIX}{}-{}-{rank}", std::process::id(), self.run_id);
+        let name = format!("{NAME_PREFIX}{}-{}-{instance_id}", std::process::id(), self.run_id);
         let shared = KvTensors::shared(layout, &name);
         shared.map(Tensors::Host).map_err(|error| limits::with_advice(&error))
     }

@@ -64,12 +64,12 @@ impl Transfer {
 pub type TransferResult = Result<Transfer, RpcError>;
 
 /// A transfer mode.
-pub trait Transport {
+pub trait Transport: Send {
     /// A label for reports. With engine-driven transfers it is complete after the first registration.
     fn label(&self) -> &'static str;
 
-    /// Allocates memory of the kind that this mode needs. The error is the cause.
-    fn allocate(&self, layout: Layout, rank: u32) -> Result<Tensors, String>;
+    /// Allocates memory of the kind that this mode needs for the worker of this instance id. The error is the cause.
+    fn allocate(&self, layout: Layout, instance_id: u64) -> Result<Tensors, String>;
 
     /// Registers the worker at the server.
     fn register(&mut self, client: &mut Client, worker: &mut Worker, registration: &Registration) -> Result<(), Error>;

@@ -7,6 +7,7 @@ use lmcache_bench::server::flags::{Mode, ServerArgs, TABLE, TransferMode};
 use lmcache_bench::server::plan::{Identity, Plan};
 use lmcache_bench::server::runner::{Event, Runner};
 use lmcache_bench::server::session::Session;
+use lmcache_bench::server::share::Common;
 
 use super::{assert_nothing_left, shared_memory};
 use crate::support::mock_server::{MockServer, SHAPE};
@@ -39,7 +40,8 @@ fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Eve
             panic!("on purpose");
         }
     };
-    Runner::new(&mut session, &config, None, &mut on_event).run();
+    let common = Common::new(1);
+    Runner::new(&mut session, &config, common.share(0), None, &mut on_event).run();
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Transport for EngineDriven {
         }
     }
 
-    fn allocate(&self, layout: Layout, _rank: u32) -> Result<Tensors, String> {
+    fn allocate(&self, layout: Layout, _instance_id: u64) -> Result<Tensors, String> {
         match &self.gpu {
             Some(gpu) => DeviceTensors::allocate(gpu, layout).map(Tensors::Device),
             None => KvTensors::private(layout)

@@ -1,13 +1,14 @@
 //! The samples of a run: latencies of each operation and the result of each sequence. Memory is bounded for runs of any length.
+//! Each client has samples of its own, which are merged at the end.
 
 use std::time::Duration;
 
 use super::transport::Transfer;
-use crate::stats::histogram::LatencyHistogram;
-use crate::stats::percentile::nearest_rank;
 
-/// With more samples, percentiles come from a histogram with three significant digits.
-const EXACT_MAX: usize = 1 << 16;
+mod series;
+
+pub use series::{Figures, Series};
+
 /// Failure messages kept; further ones are only counted.
 const SENTENCES_MAX: usize = 8;
 
@@ -48,91 +49,6 @@ impl Measured {
     }
 }
 
-/// The latencies of one kind, in milliseconds.
-#[derive(Clone, Debug, Default)]
-pub struct Series {
-    exact_ms: Vec<f64>,
-    /// Made for the first sample: most kinds of time are not measured for every operation.
-    histogram: Option<LatencyHistogram>,
-    sum_ms: f64,
-    min_ms: f64,
-    max_ms: f64,
-}
-
-impl Series {
-    pub fn record(&mut self, time: Duration) {
-        self.record_ms(time.as_secs_f64() * 1e3);
-    }
-
-    fn record_ms(&mut self, ms: f64) {
-        let first = self.count() == 0;
-        self.min_ms = if first { ms } else { self.min_ms.min(ms) };
-        self.max_ms = self.max_ms.max(ms);
-        self.sum_ms += ms;
-        self.histogram.get_or_insert_default().record_ns((ms * 1e6) as u64);
-        if self.exact_ms.len() < EXACT_MAX {
-            self.exact_ms.push(ms);
-        }
-    }
-
-    pub fn count(&self) -> u64 {
-        self.histogram.as_ref().map_or(0, LatencyHistogram::len)
-    }
-
-    /// The first samples in the order of measurement, in milliseconds.
-    pub fn exact_ms(&self) -> &[f64] {
-        &self.exact_ms
-    }
-
-    /// `None` without samples.
-    pub fn histogram(&self) -> Option<&LatencyHistogram> {
-        self.histogram.as_ref()
-    }
-
-    pub fn sum_ms(&self) -> f64 {
-        self.sum_ms
-    }
-
-    /// All zero without samples.
-    pub fn figures(&self) -> Figures {
-        let mut sorted = self.exact_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let rough = self.histogram().map(LatencyHistogram::percentiles).unwrap_or_default();
-        let exact = self.count() == sorted.len() as u64;
-        let at = |p: f64, rough_ns: u64| match exact {
-            true => nearest_rank(&sorted, p),
-            false => rough_ns as f64 / 1e6,
-        };
-        Figures {
-            count: self.count(),
-            mean: if exact && sorted.is_empty() {
-                0.0
-            } else {
-                self.sum_ms / self.count() as f64
-            },
-            min: self.min_ms,
-            max: self.max_ms,
-            p50: at(50.0, rough.p50),
-            p90: at(90.0, rough.p90),
-            p99: at(99.0, rough.p99),
-            p999: at(99.9, rough.p999),
-        }
-    }
-}
-
-/// Milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
-    pub count: u64,
-    pub mean: f64,
-    pub min: f64,
-    pub max: f64,
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub p999: f64,
-}
-
 /// The samples of one kind of operation.
 #[derive(Clone, Debug, Default)]
 pub struct OperationSamples {
@@ -140,7 +56,7 @@ pub struct OperationSamples {
     /// Transfers only: the time spent waiting for the server, and the time spent copying in this process.
     pub wait: Series,
     pub copy: Series,
-    /// CPU time of this process, user and kernel.
+    /// CPU time, user and kernel: of this process, or of the client's thread if there are several clients.
     pub cpu: Series,
     /// GPU time, in `--mode gpu`.
     pub gpu: Series,
@@ -148,6 +64,25 @@ pub struct OperationSamples {
 }
 
 impl OperationSamples {
+    fn series_mut(&mut self) -> [&mut Series; 5] {
+        let OperationSamples {
+            latency,
+            wait,
+            copy,
+            cpu,
+            gpu,
+            bytes: _,
+        } = self;
+        [latency, wait, copy, cpu, gpu]
+    }
+
+    fn merge(&mut self, mut other: OperationSamples) {
+        for (series, more) in self.series_mut().into_iter().zip(other.series_mut()) {
+            series.merge(more);
+        }
+        self.bytes += other.bytes;
+    }
+
     pub fn record_lookup(&mut self, latency: Duration) {
         self.latency.record(latency);
     }
@@ -224,6 +159,19 @@ impl Tally {
         }
     }
 
+    /// Adds the results of another client.
+    fn merge(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        for (count, more) in self.failures.iter_mut().zip(other.failures) {
+            *count += more;
+        }
+        let room = SENTENCES_MAX.saturating_sub(self.sentences.len());
+        self.sentences.extend(other.sentences.into_iter().take(room));
+        self.chunks_compared += other.chunks_compared;
+        self.server_chunks_compared += other.server_chunks_compared;
+    }
+
     pub fn completed(&self) -> u64 {
         self.passed + self.failed
     }
@@ -244,9 +192,39 @@ pub struct RunSamples {
     pub longest_commit: Duration,
     /// Why the run ended before its last sequence, unless by a signal.
     pub aborted: Option<String>,
+    /// From the start of the passes to the end of the last sequence.
+    pub elapsed: Duration,
+    /// The sum of this time over all clients, and what of it they spent filling, overwriting and comparing.
+    pub client_time: Duration,
+    pub own_work: Duration,
 }
 
 impl RunSamples {
+    /// The samples of one of so many clients. Together they keep as many single latencies as one client alone.
+    pub fn of_one_of(clients: u32) -> RunSamples {
+        let mut samples = RunSamples::default();
+        for operation in &mut samples.operations {
+            for series in operation.series_mut() {
+                series.share(clients);
+            }
+        }
+        samples
+    }
+
+    /// Adds the samples of another client, which ran at the same time.
+    pub fn merge(&mut self, other: RunSamples) {
+        for (operation, more) in self.operations.iter_mut().zip(other.operations) {
+            operation.merge(more);
+        }
+        self.tally.merge(other.tally);
+        self.late_commits += other.late_commits;
+        self.longest_commit = self.longest_commit.max(other.longest_commit);
+        self.aborted = self.aborted.take().or(other.aborted);
+        self.elapsed = self.elapsed.max(other.elapsed);
+        self.client_time += other.client_time;
+        self.own_work += other.own_work;
+    }
+
     pub fn of(&self, operation: Measured) -> &OperationSamples {
         &self.operations[operation as usize]
     }
@@ -259,31 +237,6 @@ impl RunSamples {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn figures_are_exact_for_few_samples_and_have_three_digits_for_many() {
-        let mut series = Series::default();
-        assert_eq!(series.figures(), Figures::default());
-        assert!(series.histogram().is_none());
-        for ms in [2.951, 1.8894, 2.2704] {
-            series.record_ms(ms);
-        }
-        let got = series.figures();
-        assert_eq!(
-            (got.count, got.min, got.max, got.p50, got.p99),
-            (3, 1.8894, 2.951, 2.2704, 2.951)
-        );
-        for n in 0..EXACT_MAX {
-            series.record_ms(1.0 + n as f64 / EXACT_MAX as f64);
-        }
-        let got = series.figures();
-        assert_eq!(got.count, EXACT_MAX as u64 + 3);
-        assert!(
-            (got.p50 - 1.5).abs() < 0.002 && (got.p999 - 2.0).abs() < 0.003,
-            "{got:?}"
-        );
-        assert_eq!(got.max, 2.951);
-    }
 
     #[test]
     fn a_sequence_counts_once_for_each_kind_of_failure() {
@@ -299,5 +252,55 @@ mod tests {
         assert_eq!(tally.sentences.len(), 3);
         (0..100).for_each(|n| tally.record(&[mismatch(n)]));
         assert_eq!(tally.sentences.len(), SENTENCES_MAX);
+    }
+
+    #[test]
+    fn clients_are_pooled() {
+        let client = |ms: u64, sentences: usize| {
+            let mut samples = RunSamples::of_one_of(2);
+            let transfer = Transfer {
+                bytes: 10,
+                wait: Duration::from_millis(1),
+                ..Transfer::default()
+            };
+            let (latency, cpu) = (Duration::from_millis(ms), Duration::from_millis(1));
+            samples
+                .of_mut(Measured::ColdStore)
+                .record_transfer(latency, cpu, &transfer);
+            samples.tally.record(&[]);
+            let failures: Vec<_> = (0..sentences).map(|n| (Failure::Missed, n.to_string())).collect();
+            samples.tally.record(&failures);
+            samples.tally.chunks_compared = 3;
+            (samples.late_commits, samples.longest_commit) = (1, latency);
+            samples.elapsed = latency;
+            (samples.client_time, samples.own_work) = (latency, cpu);
+            samples
+        };
+        let mut pooled = RunSamples::default();
+        pooled.merge(client(4, 6));
+        pooled.merge(client(2, 5));
+        let store = pooled.of(Measured::ColdStore);
+        let latency = store.latency.figures();
+        assert_eq!(
+            (latency.count, latency.min, latency.max, latency.mean),
+            (2, 2.0, 4.0, 3.0)
+        );
+        assert_eq!((store.bytes, store.wait.count(), store.cpu.sum_ms()), (20, 2, 2.0));
+        assert_eq!(
+            (store.gpu.count(), pooled.of(Measured::ColdLookup).latency.count()),
+            (0, 0)
+        );
+        let tally = &pooled.tally;
+        assert_eq!((tally.passed, tally.failed, tally.count(&Failure::Missed)), (2, 2, 2));
+        assert_eq!((tally.sentences.len(), tally.chunks_compared), (SENTENCES_MAX, 6));
+        assert_eq!(
+            (pooled.late_commits, pooled.longest_commit),
+            (2, Duration::from_millis(4))
+        );
+        let ms = Duration::from_millis;
+        assert_eq!(
+            (pooled.elapsed, pooled.client_time, pooled.own_work),
+            (ms(4), ms(6), ms(2))
+        );
     }
 }

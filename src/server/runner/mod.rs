@@ -1,4 +1,4 @@
-//! Runs both passes of each sequence number and decides whether it passed. Reports progress as events.
+//! One client: runs both passes of each of its sequence numbers and decides whether it passed. Reports progress as events.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use super::blocks::Allocator;
 use super::checksum::Digest;
 use super::config::RunConfig;
-use super::memory::Source;
 use super::plan::{Pass, Request};
 use super::rpc::RpcError;
 use super::samples::{Failure, Measured, RunSamples};
 use super::session::{Session, is_gone};
-use crate::sys::{counters, signal};
+use super::share::Share;
+use crate::sys::signal;
+
+mod verify;
 
 /// How often a pause checks for signals.
 const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -56,7 +58,8 @@ pub trait ServerChecksums {
 
 /// Why no further sequence is run.
 enum Stop {
-    Signal,
+    /// A signal, or the end of another client.
+    Asked,
     Fatal(String),
 }
 
@@ -65,6 +68,7 @@ type Failures = Vec<(Failure, String)>;
 pub struct Runner<'a> {
     pub session: &'a mut Session,
     pub config: &'a RunConfig,
+    share: Share<'a>,
     pub checksums: Option<&'a mut dyn ServerChecksums>,
     pub on_event: &'a mut dyn FnMut(u64, Event),
     allocator: Allocator,
@@ -79,6 +83,7 @@ impl<'a> Runner<'a> {
     pub fn new(
         session: &'a mut Session,
         config: &'a RunConfig,
+        share: Share<'a>,
         checksums: Option<&'a mut dyn ServerChecksums>,
         on_event: &'a mut dyn FnMut(u64, Event),
     ) -> Runner<'a> {
@@ -86,28 +91,28 @@ impl<'a> Runner<'a> {
         Runner {
             session,
             config,
+            share,
             checksums,
             on_event,
             allocator,
-            samples: RunSamples::default(),
+            samples: RunSamples::of_one_of(share.common.clients()),
             pass_ended: Instant::now(),
             no_checksums: None,
         }
     }
 
-    /// Runs until the last sequence number, a signal, or the loss of the server.
+    /// Runs until this client's last sequence number, a signal, the loss of the server, or the end of another client.
     pub fn run(&mut self) -> RunSamples {
-        let end = self.config.end.unwrap_or(1 << 32);
-        for sequence in self.config.start..end {
+        for (number, sequence) in self.share.sequences(self.config).enumerate() {
             let mut failures = Vec::new();
-            match self.sequence(sequence, &mut failures) {
+            match self.sequence(sequence, number == 0, &mut failures) {
                 Ok(()) => {
                     self.samples.tally.record(&failures);
                     if failures.is_empty() {
                         (self.on_event)(sequence, Event::Passed);
                     }
                 }
-                Err(Stop::Signal) => {
+                Err(Stop::Asked) => {
                     if !failures.is_empty() {
                         self.samples.tally.record(&failures);
                     }
@@ -116,7 +121,7 @@ impl<'a> Runner<'a> {
                 Err(Stop::Fatal(sentence)) => {
                     self.fail(sequence, &mut failures, Failure::Rpc, sentence.clone());
                     self.samples.tally.record(&failures);
-                    self.samples.aborted = Some(sentence);
+                    self.share.common.stop(sentence);
                     break;
                 }
             }
@@ -126,34 +131,52 @@ impl<'a> Runner<'a> {
 
     /// Takes the samples measured so far, such as after a panic.
     pub fn take_samples(&mut self) -> RunSamples {
-        std::mem::take(&mut self.samples)
+        let mut samples = std::mem::take(&mut self.samples);
+        samples.elapsed = self.share.common.begun.elapsed();
+        samples.client_time = samples.elapsed;
+        samples
     }
 
     /// Both passes of one sequence number. Everything but the requests (filling, overwriting and digesting) is done in the
     /// pauses.
-    fn sequence(&mut self, sequence: u64, failures: &mut Failures) -> Result<(), Stop> {
+    fn sequence(&mut self, sequence: u64, is_first: bool, failures: &mut Failures) -> Result<(), Stop> {
         let mut request = self.session.plan.request(sequence, self.allocator.next_blocks());
         let chunks = self.session.plan.chunks;
-        self.fill(&request).map_err(Stop::Fatal)?;
-        if sequence > self.config.start {
+        self.own_work(|this| this.fill(&request)).map_err(Stop::Fatal)?;
+        if !is_first {
             self.pause()?;
         }
         let cold = self.cold_pass(&request, failures);
         if self.finish_pass(sequence, cold, failures)?.is_none() {
             return Ok(());
         }
-        let stored = self.digests(&request, chunks)?;
-        self.compare_with_server(&request, &stored, true, failures);
-        request.blocks = self.allocator.next_blocks();
-        self.poison(&request, chunks).map_err(Stop::Fatal)?;
+        let stored = self.own_work(|this| {
+            let stored = this.digests(&request, chunks)?;
+            this.compare_with_server(&request, &stored, true, failures);
+            request.blocks = this.allocator.next_blocks();
+            this.poison(&request, chunks).map(|()| stored)
+        });
+        let stored = stored.map_err(Stop::Fatal)?;
         self.pause()?;
         let warm = self.warm_pass(&request, failures);
         if self.finish_pass(sequence, warm, failures)? == Some(true) {
-            let retrieved = self.digests(&request, chunks)?;
-            self.compare(sequence, &stored, &retrieved, failures);
-            self.compare_with_server(&request, &retrieved, false, failures);
+            let compared = self.own_work(|this| {
+                let retrieved = this.digests(&request, chunks)?;
+                this.compare(sequence, &stored, &retrieved, failures);
+                this.compare_with_server(&request, &retrieved, false, failures);
+                Ok(())
+            });
+            compared.map_err(Stop::Fatal)?;
         }
         Ok(())
+    }
+
+    /// Does what no latency contains, and counts its time.
+    fn own_work<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, String>) -> Result<T, String> {
+        let begun = Instant::now();
+        let done = work(self);
+        self.samples.own_work += begun.elapsed();
+        done
     }
 
     /// Ends the request of a pass. An error either fails the sequence (`None`) or stops the run.
@@ -170,7 +193,7 @@ impl<'a> Runner<'a> {
             Err(error) => error,
         };
         match error {
-            RpcError::Interrupted => Err(Stop::Signal),
+            RpcError::Interrupted => Err(Stop::Asked),
             error if is_gone(&error) => Err(Stop::Fatal(error.to_string())),
             error => {
                 self.fail(sequence, failures, Failure::Rpc, error.to_string());
@@ -199,7 +222,8 @@ impl<'a> Runner<'a> {
                 lookup.hits
             );
             self.fail(sequence, failures, Failure::EarlierEntries, sentence);
-            self.poison(request, lookup.hits).map_err(RpcError::Local)?;
+            self.own_work(|this| this.poison(request, lookup.hits))
+                .map_err(RpcError::Local)?;
             self.retrieve(request, lookup.hits, Pass::Cold, failures)?;
         }
         if lookup.hits < chunks {
@@ -230,9 +254,9 @@ impl<'a> Runner<'a> {
     }
 
     fn store(&mut self, request: &Request, chunks: (usize, usize), failures: &mut Failures) -> Result<(), RpcError> {
-        let (cpu, begun) = (counters::process_cpu(), Instant::now());
+        let (cpu, begun) = (self.share.cpu(), Instant::now());
         let transfer = self.session.store(request, chunks)?;
-        let (latency, cpu) = (begun.elapsed(), counters::process_cpu().saturating_sub(cpu));
+        let (latency, cpu) = (begun.elapsed(), self.share.cpu().saturating_sub(cpu));
         self.samples
             .of_mut(Measured::ColdStore)
             .record_transfer(latency, cpu, &transfer);
@@ -259,13 +283,6 @@ impl<'a> Runner<'a> {
         (self.on_event)(sequence, event);
     }
 
-    /// Overwrites the leading chunks of all ranks.
-    fn poison(&mut self, request: &Request, chunks: usize) -> Result<(), String> {
-        let blocks = self.session.plan.blocks_of(request, 0..chunks);
-        let mut workers = self.session.workers.iter_mut();
-        workers.try_for_each(|worker| worker.tensors.poison(blocks))
-    }
-
     /// Retrieves the leading chunks, whose blocks have been overwritten. Returns whether the server accepted it.
     fn retrieve(
         &mut self,
@@ -274,9 +291,9 @@ impl<'a> Runner<'a> {
         pass: Pass,
         failures: &mut Failures,
     ) -> Result<bool, RpcError> {
-        let (cpu, begun) = (counters::process_cpu(), Instant::now());
+        let (cpu, begun) = (self.share.cpu(), Instant::now());
         let transfer = self.session.retrieve(request, chunks, pass)?;
-        let (latency, cpu) = (begun.elapsed(), counters::process_cpu().saturating_sub(cpu));
+        let (latency, cpu) = (begun.elapsed(), self.share.cpu().saturating_sub(cpu));
         if pass == Pass::Warm {
             self.samples
                 .of_mut(Measured::WarmRetrieve)
@@ -295,92 +312,13 @@ impl<'a> Runner<'a> {
         Ok(transfer.accepted)
     }
 
-    /// Fills the blocks of all ranks. With MLA all ranks get the same bytes.
-    fn fill(&mut self, request: &Request) -> Result<(), String> {
-        for worker in &mut self.session.workers {
-            let source = Source {
-                seed: self.config.seed,
-                rank: u64::from(worker.worker_id),
-                sequence: request.sequence,
-            };
-            worker
-                .tensors
-                .fill(&request.blocks, source)
-                .map_err(|sentence| format!("rank {}: {sentence}", worker.rank))?;
-        }
-        Ok(())
-    }
-
-    fn digests(&self, request: &Request, chunks: usize) -> Result<Vec<Vec<Digest>>, Stop> {
-        let plan = &self.session.plan;
-        let blocks = plan.blocks_of(request, 0..chunks);
-        let (kind, widen) = (self.config.checksum, self.session.commits_late());
-        let workers = self.session.workers.iter();
-        workers
-            .map(|worker| worker.tensors.digests(blocks, plan.chunk_blocks, kind, widen))
-            .collect::<Result<_, String>>()
-            .map_err(Stop::Fatal)
-    }
-
-    fn compare(&mut self, sequence: u64, stored: &[Vec<Digest>], retrieved: &[Vec<Digest>], failures: &mut Failures) {
-        for (rank, (stored, retrieved)) in (0u32..).zip(stored.iter().zip(retrieved)) {
-            self.samples.tally.chunks_compared += stored.len() as u64;
-            for (chunk, (stored, retrieved)) in stored.iter().zip(retrieved).enumerate() {
-                if stored == retrieved {
-                    continue;
-                }
-                let event = Event::Mismatch {
-                    rank,
-                    chunk,
-                    stored: *stored,
-                    retrieved: *retrieved,
-                };
-                (self.on_event)(sequence, event);
-                let sentence = format!(
-                    "sequence {sequence}: CHECKSUM MISMATCH in chunk {chunk} of rank {rank}: stored {stored}, retrieved \
-                     {retrieved}"
-                );
-                failures.push((Failure::Mismatch, sentence));
-            }
-        }
-    }
-
-    /// Compares our digests with the server's digests of the same memory. `storing`: only for ranks that store.
-    fn compare_with_server(&mut self, request: &Request, ours: &[Vec<Digest>], storing: bool, failures: &mut Failures) {
-        let (chunk_blocks, sequence) = (self.session.plan.chunk_blocks, request.sequence);
-        let mut wrong = Vec::new();
-        for (worker, ours) in self.session.workers.iter().zip(ours) {
-            let Some(checksums) = self.checksums.as_mut().filter(|_| worker.stores || !storing) else {
-                continue;
-            };
-            match checksums.digests(worker.instance_id, &request.blocks, chunk_blocks) {
-                Ok(theirs) => {
-                    self.samples.tally.server_chunks_compared += theirs.len() as u64;
-                    let same = theirs.len() == ours.len() && theirs.iter().zip(ours).all(|(a, b)| *a == b.to_string());
-                    if !same {
-                        wrong.push(format!(
-                            "the server's checksums of rank {} are not those of the same memory here",
-                            worker.rank
-                        ));
-                    }
-                }
-                Err(reason) => {
-                    self.checksums = None;
-                    self.no_checksums = Some(reason);
-                }
-            }
-        }
-        for sentence in wrong {
-            self.fail(sequence, failures, Failure::ServerMismatch, sentence);
-        }
-    }
-
-    /// Waits until `interval` has passed since the last reply of the last pass; a signal ends the wait.
+    /// Waits until `interval` has passed since the last reply of the last pass. A signal or the end of another client ends the
+    /// wait.
     fn pause(&mut self) -> Result<(), Stop> {
         let until = self.pass_ended + self.config.interval;
         loop {
-            if signal::received().is_some() {
-                return Err(Stop::Signal);
+            if signal::received().is_some() || self.share.common.error().is_some() {
+                return Err(Stop::Asked);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -1,0 +1,194 @@
+//! The clients of a run. Each has a connection, a session with KV tensors of its own, and a thread. They are opened one after
+//! another and then run together; one client alone runs in the calling thread.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Builder};
+
+use self::http::{Digests, Http};
+use super::config::RunConfig;
+use super::device::Gpu;
+use super::http::HttpApi;
+use super::plan::{Identity, Plan};
+use super::progress;
+use super::rpc::{Client, ServerInfo};
+use super::runner::{Event, Runner, ServerChecksums};
+use super::samples::RunSamples;
+use super::session::Session;
+use super::share::{Common, Share};
+use crate::error::Error;
+use crate::report::progress::Progress;
+use crate::sys::{limits, panic, signal};
+
+pub mod http;
+
+/// Sentences kept about what could not be released; further ones are only counted.
+const PROBLEMS_MAX: usize = 8;
+
+/// All clients of a run.
+pub struct Clients {
+    all: Vec<BenchClient>,
+}
+
+/// What the clients of a run have in common before they are opened.
+pub struct Setup<'a> {
+    pub config: &'a RunConfig,
+    pub plan: Plan,
+    pub identity: Identity,
+    pub gpu: Option<Arc<Gpu>>,
+}
+
+struct BenchClient {
+    session: Session,
+    /// For the server's digests, where they are compared.
+    http: Option<HttpApi>,
+}
+
+/// What a run of one client, or of all, has found.
+#[derive(Default)]
+pub struct Outcome {
+    pub samples: RunSamples,
+    /// A sentence for each thing that could not be released at the server.
+    pub problems: Vec<String>,
+    /// Why the server's digests were not compared to the end.
+    pub no_checksums: Option<String>,
+}
+
+/// Takes a progress event of a sequence.
+type Say<'a> = &'a (dyn Fn(u64, Event) + Sync);
+
+impl Clients {
+    /// Registers all clients, the first one with a connection that is open. After an error nothing is registered.
+    pub fn open(first: Client, setup: &Setup<'_>, http: &mut Http) -> Result<Clients, Error> {
+        let server = first.server().clone();
+        let mut clients = Clients { all: Vec::new() };
+        clients.add(first, setup, setup.gpu.clone(), http.api.take())?;
+        for _ in 1..setup.config.clients {
+            let client = another(setup.config, &server)?;
+            let gpu = setup.gpu.as_ref().map(|gpu| gpu.another());
+            let gpu = gpu.transpose().map_err(Error::Environment)?;
+            clients.add(client, setup, gpu, http.another(setup.config)?)?;
+        }
+        Ok(clients)
+    }
+
+    fn add(
+        &mut self,
+        client: Client,
+        setup: &Setup<'_>,
+        gpu: Option<Arc<Gpu>>,
+        http: Option<HttpApi>,
+    ) -> Result<(), Error> {
+        let identity = setup.identity.of_client(self.all.len() as u64, setup.config.ranks);
+        let session = Session::open(client, setup.config, setup.plan.clone(), identity, gpu)?;
+        self.all.push(BenchClient { session, http });
+        Ok(())
+    }
+
+    /// A label for reports. All clients have the same.
+    pub fn transport_label(&self) -> &'static str {
+        self.all
+            .first()
+            .map_or("none", |client| client.session.transport_label())
+    }
+
+    /// Runs all clients to their last sequence number, a signal, or the first error that ends the run, and releases everything
+    /// at the server.
+    pub fn run(&mut self, config: &RunConfig, progress: &mut Progress) -> Outcome {
+        let progress = Mutex::new(progress);
+        let say = |sequence, event| {
+            let line = progress::line(sequence, &event);
+            let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.line(&line);
+            // Without this, a run without --end would go on forever after its reader has closed the pipe.
+            if config.end.is_none() && progress.error().is_some() {
+                signal::reader_left();
+            }
+        };
+        let common = Common::new(config.clients);
+        let mut outcome = match &mut self.all[..] {
+            [client] => client.run(config, common.share(0), &say),
+            clients => together(clients, config, &common, &say),
+        };
+        outcome.samples.aborted = common.error().cloned();
+        outcome
+    }
+}
+
+/// A connection for another client than the first.
+fn another(config: &RunConfig, first: &ServerInfo) -> Result<Client, Error> {
+    let mut client = Client::recognise(&config.rpc_url, config.connect_timeout)?;
+    let known = first.generation.asking_fixes_chunk_size.then_some(first.chunk_size);
+    client.settle_chunk_size(known)?;
+    let found = client.server();
+    if (found.generation, found.chunk_size) != (first.generation, first.chunk_size) {
+        return Err(Error::Environment(format!(
+            "the clients of --concurrency reached different servers at {}: LMCache {} with chunks of {} tokens, and LMCache {} \
+             with chunks of {}; name one server in --rpc-url",
+            config.rpc_url, first.generation.label, first.chunk_size, found.generation.label, found.chunk_size
+        )));
+    }
+    client.set_release_is_0_5_0(first.is_0_5_0);
+    Ok(client)
+}
+
+/// Runs each client in a thread of its own and pools what they found.
+fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, say: Say<'_>) -> Outcome {
+    let parts: Vec<Outcome> = thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (number, client) in (0..).zip(clients.iter_mut()) {
+            let share = common.share(number);
+            let thread = Builder::new().name(format!("client-{number}"));
+            match thread.spawn_scoped(scope, move || client.run(config, share, say)) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    let cause = limits::with_advice(&error);
+                    common.stop(format!(
+                        "could not start a thread for client {number} of {}: {cause}; use a lower --concurrency",
+                        common.clients()
+                    ));
+                    break;
+                }
+            }
+        }
+        // A client catches its own panics.
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    let mut pooled = Outcome::default();
+    for part in parts {
+        pooled.samples.merge(part.samples);
+        pooled.problems.extend(part.problems);
+        pooled.no_checksums = pooled.no_checksums.or(part.no_checksums);
+    }
+    // Those whose thread could not be started are still registered.
+    let unstarted = clients.iter_mut().flat_map(|client| client.session.close());
+    pooled.problems.extend(unstarted);
+    let left_out = pooled.problems.len().saturating_sub(PROBLEMS_MAX);
+    if left_out > 0 {
+        pooled.problems.truncate(PROBLEMS_MAX);
+        pooled
+            .problems
+            .push(format!("{left_out} other things could not be released"));
+    }
+    pooled
+}
+
+impl BenchClient {
+    /// Runs this client's sequences and releases what it holds at the server.
+    fn run(&mut self, config: &RunConfig, share: Share<'_>, say: Say<'_>) -> Outcome {
+        let mut digests = self
+            .http
+            .as_ref()
+            .filter(|_| config.compares_with_server())
+            .map(Digests);
+        let checksums = digests.as_mut().map(|digests| digests as &mut dyn ServerChecksums);
+        let mut on_event = |sequence, event| say(sequence, event);
+        let mut runner = Runner::new(&mut self.session, config, share, checksums, &mut on_event);
+        let samples = panic::caught(|| runner.run()).unwrap_or_else(|| runner.take_samples());
+        let no_checksums = runner.no_checksums.take();
+        Outcome {
+            samples,
+            problems: panic::caught(|| self.session.close()).unwrap_or_default(),
+            no_checksums,
+        }
+    }
+}
