@@ -11,8 +11,8 @@ pub struct Common {
     clients: u32,
     /// The start of the passes.
     pub begun: Instant,
-    /// The first error that ends the run.
-    error: OnceLock<String>,
+    /// The first error that ends the run, and the client that met it.
+    error: OnceLock<(u32, String)>,
 }
 
 /// The part of one client.
@@ -37,13 +37,8 @@ impl Common {
         Share { common: self, client }
     }
 
-    /// Makes all clients stop. The first sentence is the run's error; later ones are only consequences.
-    pub fn stop(&self, sentence: String) {
-        let _ = self.error.set(sentence);
-    }
-
-    /// Why the run ends early, if it does.
-    pub fn error(&self) -> Option<&String> {
+    /// The client that ends the run early and why, if one does.
+    pub fn error(&self) -> Option<&(u32, String)> {
         self.error.get()
     }
 
@@ -53,6 +48,11 @@ impl Common {
 }
 
 impl Share<'_> {
+    /// Makes all clients stop. The first sentence is the run's error; later ones are only consequences.
+    pub fn stop(&self, sentence: String) {
+        let _ = self.common.error.set((self.client, sentence));
+    }
+
     /// This client's sequence numbers: sequences are dealt round robin.
     pub fn sequences(&self, config: &RunConfig) -> impl Iterator<Item = u64> + use<> {
         let end = config.end.unwrap_or(1 << 32);
@@ -102,8 +102,8 @@ mod tests {
     fn the_first_error_is_the_runs() {
         let common = Common::new(2);
         assert_eq!(common.error(), None);
-        common.stop("first".into());
-        common.stop("second".into());
-        assert_eq!(common.error().map(String::as_str), Some("first"));
+        common.share(1).stop("first".into());
+        common.share(0).stop("second".into());
+        assert_eq!(common.error(), Some(&(1, "first".to_owned())));
     }
 }

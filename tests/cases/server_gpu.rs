@@ -105,6 +105,30 @@ fn engine_driven_transfers_copy_device_memory() {
 }
 
 #[test]
+fn several_clients_share_the_device_and_release_it() {
+    let dir = Dir::new();
+    for transfer in ["lmcache_driven", "engine_driven"] {
+        for extra in [&["--block-allocation", "random"][..], &["--checksum", "fast"]] {
+            let mock = mock(&[]);
+            let path = dir.join("calls");
+            let _ = fs::remove_file(&path);
+            let mut command = client(&mock, SHAPE);
+            command.args(["--concurrency", "2", "--transfer-mode", transfer]);
+            command.args(extra).args(["--end", "6"]).env("STANDIN_LOG", &path);
+            let (output, report) = json(&mut command);
+            assert_eq!(output.status.code(), Some(0), "{transfer}: {}", stderr(&output));
+            assert_eq!(report["metrics"]["verify"]["sequences_passed"], 6, "{report}");
+            let calls = fs::read_to_string(&path).unwrap();
+            assert!(
+                !calls.lines().any(|call| call.starts_with("leaked")),
+                "{transfer}: {calls}"
+            );
+            assert_eq!(calls.lines().last(), Some("context released"), "{transfer}: {calls}");
+        }
+    }
+}
+
+#[test]
 fn wrong_bytes_in_device_memory_are_a_mismatch() {
     let mock = mock(&["--fault", "corrupt:retrieve"]);
     let output = client(&mock, SHAPE).args(["--checksum", "fast"]).output().unwrap();

@@ -13,7 +13,7 @@ pub fn stand_in() -> &'static PathBuf {
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
             .arg(&library)
-            .args([source, "-lrt"])
+            .args([source, "-lrt", "-pthread"])
             .status()
             .expect("a C compiler is needed by the build as well");
         assert!(built.success(), "the stand-in does not compile");

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,7 +27,9 @@ enum { ALLOCATIONS = 1024 };
 
 struct allocation { char name[48]; void *at; size_t bytes; int opened; };
 static struct allocation allocations[ALLOCATIONS];
-static int next_name, current, live_events, live_streams;
+static int next_name, live_events, live_streams;
+/* As with the driver, each thread has a current context of its own. */
+static __thread int current;
 
 static void note(const char *format, ...) {
     const char *path = getenv("STANDIN_LOG");
@@ -53,7 +56,14 @@ static status fails(const char *call) {
     note("%s fails with %d", call, code);
     return code;
 }
-#define BEGIN() do { status scripted = fails(__func__); if (scripted) return scripted; } while (0)
+
+/* One call at a time; the lock is released when the function that began with BEGIN() returns. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int hold(void) { return pthread_mutex_lock(&lock); }
+static void release(int *held) { (void)held; pthread_mutex_unlock(&lock); }
+#define BEGIN() \
+    __attribute__((cleanup(release))) int held = hold(); \
+    do { (void)held; status scripted = fails(__func__); if (scripted) return scripted; } while (0)
 #define NEED_CONTEXT() do { if (!current) return INVALID_CONTEXT; } while (0)
 
 static struct allocation *slot_of(u64 pointer) {
@@ -118,7 +128,7 @@ status cuDeviceGetName(char *name, int bytes, int device) { BEGIN(); snprintf(na
 status cuDeviceGetUuid_v2(unsigned char *uuid, int device) { BEGIN(); memset(uuid, 0x10 + device, 16); return OK; }
 status cuDeviceGetAttribute(int *value, int which, int device) { BEGIN(); (void)device; *value = which == 75 ? 9 : 0; return OK; }
 status cuDevicePrimaryCtxRetain(void **context, int device) {
-    BEGIN(); (void)device; *context = &current; note("context retained"); return OK;
+    BEGIN(); (void)device; *context = &next_name; note("context retained"); return OK;
 }
 status cuDevicePrimaryCtxRelease_v2(int device) { BEGIN(); (void)device; note("context released"); return OK; }
 status cuCtxSetCurrent(void *context) { BEGIN(); current = context != NULL; return OK; }

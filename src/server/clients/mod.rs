@@ -54,7 +54,7 @@ pub struct Outcome {
 }
 
 /// Takes a progress event of a sequence.
-type Say<'a> = &'a (dyn Fn(u64, Event) + Sync);
+pub type Say<'a> = &'a (dyn Fn(u64, Event) + Sync);
 
 impl Clients {
     /// Registers all clients, the first one with a connection that is open. After an error nothing is registered.
@@ -95,7 +95,7 @@ impl Clients {
     /// at the server.
     pub fn run(&mut self, config: &RunConfig, progress: &mut Progress) -> Outcome {
         let progress = Mutex::new(progress);
-        let say = |sequence, event| {
+        self.run_with(config, &|sequence, event| {
             let line = progress::line(sequence, &event);
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
             progress.line(&line);
@@ -103,13 +103,17 @@ impl Clients {
             if config.end.is_none() && progress.error().is_some() {
                 signal::reader_left();
             }
-        };
+        })
+    }
+
+    /// As `run`; `say` takes the events, from the threads of all clients.
+    pub fn run_with(&mut self, config: &RunConfig, say: Say<'_>) -> Outcome {
         let common = Common::new(config.clients);
         let mut outcome = match &mut self.all[..] {
-            [client] => client.run(config, common.share(0), &say),
-            clients => together(clients, config, &common, &say),
+            [client] => client.run(config, common.share(0), say),
+            clients => together(clients, config, &common, say),
         };
-        outcome.samples.aborted = common.error().cloned();
+        outcome.samples.aborted = common.error().map(|(_, sentence)| sentence.clone());
         outcome
     }
 }
@@ -133,7 +137,9 @@ fn another(config: &RunConfig, first: &ServerInfo) -> Result<Client, Error> {
 
 /// Runs each client in a thread of its own and pools what they found.
 fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, say: Say<'_>) -> Outcome {
-    let parts: Vec<Outcome> = thread::scope(|scope| {
+    let mut pooled = Outcome::default();
+    let sentences = &mut pooled.samples.tally.sentences;
+    let mut parts: Vec<Outcome> = thread::scope(|scope| {
         let mut threads = Vec::new();
         for (number, client) in (0..).zip(clients.iter_mut()) {
             let share = common.share(number);
@@ -142,10 +148,12 @@ fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, sa
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     let cause = limits::with_advice(&error);
-                    common.stop(format!(
+                    let sentence = format!(
                         "could not start a thread for client {number} of {}: {cause}; use a lower --concurrency",
                         common.clients()
-                    ));
+                    );
+                    sentences.push(sentence.clone());
+                    share.stop(sentence);
                     break;
                 }
             }
@@ -153,11 +161,14 @@ fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, sa
         // A client catches its own panics.
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    let mut pooled = Outcome::default();
+    // The sentences of the client that met the error come first: those of others are mostly consequences.
+    if let Some((first, _)) = common.error()
+        && let Some(part) = parts.get_mut(*first as usize)
+    {
+        pooled.add(std::mem::take(part));
+    }
     for part in parts {
-        pooled.samples.merge(part.samples);
-        pooled.problems.extend(part.problems);
-        pooled.no_checksums = pooled.no_checksums.or(part.no_checksums);
+        pooled.add(part);
     }
     // Those whose thread could not be started are still registered.
     let unstarted = clients.iter_mut().flat_map(|client| client.session.close());
@@ -170,6 +181,14 @@ fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, sa
             .push(format!("{left_out} other things could not be released"));
     }
     pooled
+}
+
+impl Outcome {
+    fn add(&mut self, part: Outcome) {
+        self.samples.merge(part.samples);
+        self.problems.extend(part.problems);
+        self.no_checksums = self.no_checksums.take().or(part.no_checksums);
+    }
 }
 
 impl BenchClient {

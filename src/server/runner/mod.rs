@@ -121,7 +121,7 @@ impl<'a> Runner<'a> {
                 Err(Stop::Fatal(sentence)) => {
                     self.fail(sequence, &mut failures, Failure::Rpc, sentence.clone());
                     self.samples.tally.record(&failures);
-                    self.share.common.stop(sentence);
+                    self.share.stop(sentence);
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use super::{assert_nothing_left, failing, shared_memory};
 use crate::support::bench;
 use crate::support::mock_server::MockServer;
 
-fn kill(child: &std::process::Child, signal: &str) {
+pub fn kill(child: &std::process::Child, signal: &str) {
     let pid = child.id().to_string();
     assert!(
         std::process::Command::new("kill")
@@ -60,7 +60,7 @@ fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
 }
 
 /// A run without `--end`.
-fn endless(server: &MockServer, mode: &str) -> std::process::Command {
+pub fn endless(server: &MockServer, mode: &str) -> std::process::Command {
     let shape = crate::support::mock_server::SHAPE;
     let mut command = bench();
     command.args(["server", "--mode", "cpu", "--rpc-url", &server.rpc_url]);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::support::mock_server::MockServer;
 use crate::support::{Dir, json, stderr, stdout};
 
+mod concurrency;
 mod ends;
 mod keys;
 mod releases;

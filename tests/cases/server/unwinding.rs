@@ -2,10 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lmcache_bench::server::clients::http::Http;
+use lmcache_bench::server::clients::{Clients, Setup};
 use lmcache_bench::server::config::{Machine, RunConfig};
 use lmcache_bench::server::flags::{Mode, ServerArgs, TABLE, TransferMode};
 use lmcache_bench::server::plan::{Identity, Plan};
 use lmcache_bench::server::runner::{Event, Runner};
+use lmcache_bench::server::samples::Measured;
 use lmcache_bench::server::session::Session;
 use lmcache_bench::server::share::Common;
 
@@ -15,6 +18,7 @@ use crate::support::mock_server::{MockServer, SHAPE};
 fn config(server: &MockServer, transfer_mode: TransferMode) -> RunConfig {
     let args = ServerArgs {
         rpc_url: server.rpc_url.clone(),
+        url: server.http_url.clone(),
         mode: Mode::Cpu,
         transfer_mode,
         num_tokens: 40,
@@ -61,5 +65,39 @@ fn a_panic_leaves_nothing_at_the_server() {
             assert_nothing_left(&server);
             assert_eq!(shared_memory(std::process::id()), Vec::<String>::new());
         }
+    }
+}
+
+/// The other clients go on, and what they measured is kept. (In the program, a panic then ends all of them like a signal.)
+#[test]
+fn a_panic_of_one_client_loses_nothing_of_the_others() {
+    let server = MockServer::start(&[]);
+    for transfer_mode in [TransferMode::EngineDriven, TransferMode::LmcacheDriven] {
+        let config = RunConfig {
+            clients: 3,
+            end: Some(9),
+            ..config(&server, transfer_mode)
+        };
+        let mut client = server.connect();
+        let (chunk_tokens, generation) = (client.server().chunk_size as usize, client.server().generation);
+        let setup = Setup {
+            config: &config,
+            plan: Plan::new(&config, chunk_tokens, generation).unwrap(),
+            identity: Identity::new(true),
+            gpu: None,
+        };
+        let mut http = Http::new(&config, &mut client, &mut Vec::new()).unwrap();
+        let mut clients = Clients::open(client, &setup, &mut http).unwrap();
+        let outcome = clients.run_with(&config, &|sequence, event| {
+            let stops = sequence == 4 && matches!(event, Event::Store { .. });
+            assert!(!stops, "on purpose");
+        });
+        // The client of sequences 1, 4 and 7 stops in its second one.
+        let tally = &outcome.samples.tally;
+        assert_eq!((tally.passed, tally.failed), (7, 0), "{tally:?}");
+        let stores = outcome.samples.of(Measured::ColdStore).latency.count();
+        let retrieves = outcome.samples.of(Measured::WarmRetrieve).latency.count();
+        assert_eq!((stores, retrieves, outcome.problems.len()), (8, 7, 0));
+        assert_nothing_left(&server);
     }
 }
