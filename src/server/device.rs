@@ -32,15 +32,16 @@ impl Gpu {
     /// Loads the driver and opens device `ordinal`. The error is one sentence.
     pub fn open(ordinal: i64) -> Result<Arc<Gpu>, String> {
         let driver = Driver::load().map_err(|text| format!("--mode gpu: {text}"))?;
-        Gpu::within(Context::open(&driver, ordinal)?)
+        Gpu::on(Context::open(&driver, ordinal)?)
     }
 
     /// The same device for another client.
     pub fn another(&self) -> Result<Arc<Gpu>, String> {
-        Gpu::within(Arc::clone(&self.context))
+        Gpu::on(Arc::clone(&self.context))
     }
 
-    fn within(context: Arc<Context>) -> Result<Arc<Gpu>, String> {
+    /// Loads the kernels on a device that is open.
+    pub fn on(context: Arc<Context>) -> Result<Arc<Gpu>, String> {
         let kernels = Kernels::load(&context).map_err(|error| {
             format!("could not load the checksum kernel: {error}; it needs compute capability 7.5 or later")
         })?;

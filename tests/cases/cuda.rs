@@ -10,7 +10,11 @@ use lmcache_bench::cuda::kernel::{Kernels, Plane, Planes};
 use lmcache_bench::cuda::memory::{DeviceMemory, PinnedMemory};
 use lmcache_bench::cuda::stream::{Event, Stream};
 use lmcache_bench::cuda::{Context, CudaError};
+use lmcache_bench::server::checksum::Kind;
 use lmcache_bench::server::checksum::fast::{FastHasher, Sums};
+use lmcache_bench::server::device::{DeviceTensors, Gpu};
+use lmcache_bench::server::memory::{KvTensors, Layout, Source};
+use lmcache_bench::server::shape::Shape;
 
 use crate::support::cuda::stand_in;
 use crate::support::{stderr, stdout};
@@ -114,6 +118,34 @@ fn kernel_digests_equal_those_of_the_cpu() {
         }
         let (a, b, c) = (sums.a, sums.b, sums.c);
         assert_eq!(Sums { a, b, c }.digest(first_word * 8), hasher.finish());
+    }
+}
+
+/// The pattern goes on from block to block, wherever the blocks are, and is that of host memory.
+#[test]
+fn blocks_that_are_apart_have_the_contents_of_consecutive_ones() {
+    let gpu = Gpu::on(Context::open(&driver(), 0).unwrap()).unwrap();
+    let layout = Layout::new(&Shape::parse("(2,8,4,3,8):float16:2").unwrap());
+    let source = Source {
+        seed: 1,
+        rank: 2,
+        sequence: 3,
+    };
+    let device = DeviceTensors::allocate(&gpu, layout.clone()).unwrap();
+    let mut host = KvTensors::private(layout).unwrap();
+    host.fill(&[0, 1, 2, 3], source).unwrap();
+    for kind in [Kind::Fast, Kind::Md5] {
+        let expected = host.digests(&[0, 1, 2, 3], 2, kind, false);
+        for blocks in [[0, 1, 2, 3], [5, 6, 1, 7], [7, 4, 2, 1]] {
+            device.fill(&blocks, source).unwrap();
+            let found = device.digests(&blocks, 2, kind, false).unwrap();
+            assert_eq!(found, expected, "{kind:?} {blocks:?}");
+        }
+        let kept = device.digests(&[1, 2], 1, kind, false).unwrap();
+        device.poison(&[4, 7]).unwrap();
+        assert_eq!(device.digests(&[1, 2], 1, kind, false).unwrap(), kept);
+        let overwritten = device.digests(&[7, 4], 1, kind, false).unwrap();
+        assert_eq!(overwritten[0], overwritten[1], "both have one constant byte");
     }
 }
 

@@ -137,10 +137,9 @@ fn another(config: &RunConfig, first: &ServerInfo) -> Result<Client, Error> {
 
 /// Runs each client in a thread of its own and pools what they found.
 fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, say: Say<'_>) -> Outcome {
-    let mut pooled = Outcome::default();
-    let sentences = &mut pooled.samples.tally.sentences;
-    let mut parts: Vec<Outcome> = thread::scope(|scope| {
+    let parts = thread::scope(|scope| {
         let mut threads = Vec::new();
+        let mut unstarted = None;
         for (number, client) in (0..).zip(clients.iter_mut()) {
             let share = common.share(number);
             let thread = Builder::new().name(format!("client-{number}"));
@@ -152,43 +151,42 @@ fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, sa
                         "could not start a thread for client {number} of {}: {cause}; use a lower --concurrency",
                         common.clients()
                     );
-                    sentences.push(sentence.clone());
-                    share.stop(sentence);
+                    share.stop(sentence.clone());
+                    let mut part = Outcome::default();
+                    part.samples.tally.sentences.push(sentence);
+                    unstarted = Some(part);
                     break;
                 }
             }
         }
         // A client catches its own panics.
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        let parts = threads.into_iter().map(|thread| thread.join().unwrap_or_default());
+        parts.chain(unstarted).collect()
     });
-    // The sentences of the client that met the error come first: those of others are mostly consequences.
-    if let Some((first, _)) = common.error()
-        && let Some(part) = parts.get_mut(*first as usize)
-    {
-        pooled.add(std::mem::take(part));
-    }
-    for part in parts {
-        pooled.add(part);
-    }
+    let mut pooled = pooled(parts, common.error().map(|(client, _)| *client));
     // Those whose thread could not be started are still registered.
-    let unstarted = clients.iter_mut().flat_map(|client| client.session.close());
-    pooled.problems.extend(unstarted);
+    let left = clients.iter_mut().flat_map(|client| client.session.close());
+    pooled.problems.extend(left);
     let left_out = pooled.problems.len().saturating_sub(PROBLEMS_MAX);
     if left_out > 0 {
         pooled.problems.truncate(PROBLEMS_MAX);
-        pooled
-            .problems
-            .push(format!("{left_out} other things could not be released"));
+        let sentence = format!("{left_out} other things could not be released");
+        pooled.problems.push(sentence);
     }
     pooled
 }
 
-impl Outcome {
-    fn add(&mut self, part: Outcome) {
-        self.samples.merge(part.samples);
-        self.problems.extend(part.problems);
-        self.no_checksums = self.no_checksums.take().or(part.no_checksums);
+/// What all clients have found. The sentences of the client that met the run's error come first: those of others are mostly
+/// consequences, and not all are kept.
+fn pooled(mut parts: Vec<Outcome>, failed: Option<u32>) -> Outcome {
+    let first = failed.and_then(|client| parts.get_mut(client as usize));
+    let mut pooled = first.map(std::mem::take).unwrap_or_default();
+    for part in parts {
+        pooled.samples.merge(part.samples);
+        pooled.problems.extend(part.problems);
+        pooled.no_checksums = pooled.no_checksums.or(part.no_checksums);
     }
+    pooled
 }
 
 impl BenchClient {
@@ -208,6 +206,32 @@ impl BenchClient {
             samples,
             problems: panic::caught(|| self.session.close()).unwrap_or_default(),
             no_checksums,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::samples::Failure;
+
+    #[test]
+    fn the_sentences_of_the_client_that_ended_the_run_come_first() {
+        let part = |name: &str| {
+            let mut part = Outcome::default();
+            let failures = (0..3).map(|n| (Failure::Rpc, format!("{name} {n}")));
+            part.samples.tally.record(&failures.collect::<Vec<_>>());
+            part.problems.push(name.to_owned());
+            part.no_checksums = Some(name.to_owned());
+            part
+        };
+        let parts = || ["a", "b", "c"].map(part).into_iter().collect();
+        for (failed, order) in [(None, ["a", "b", "c"]), (Some(2), ["c", "a", "b"])] {
+            let pooled = pooled(parts(), failed);
+            assert_eq!(pooled.samples.tally.failed, 3);
+            assert_eq!(pooled.samples.tally.sentences[0], format!("{} 0", order[0]));
+            assert_eq!(pooled.problems, order);
+            assert_eq!(pooled.no_checksums.as_deref(), Some(order[0]));
         }
     }
 }
