@@ -257,7 +257,7 @@ impl ServerChecksums for Recorder {
 
 /// The blocks of all passes of two sequences. The server's digests of these blocks are ours, so the transfers used them.
 fn blocks_of(generation: &str, shape: &str, block_allocation: BlockAllocation) -> Vec<Vec<u64>> {
-    let server = MockServer::start(&["--generation", generation]);
+    let server = MockServer::start(&["--release", generation]);
     let args = ServerArgs {
         rpc_url: server.rpc_url.clone(),
         url: server.http_url.clone(),

@@ -86,7 +86,7 @@ fn a_panic_of_one_client_loses_nothing_of_the_others() {
             identity: Identity::new(true),
             gpu: None,
         };
-        let mut http = Http::new(&config, &mut client, &mut Vec::new()).unwrap();
+        let mut http = Http::new(&config, None, &mut client, &mut Vec::new()).unwrap();
         let mut clients = Clients::open(client, &setup, &mut http).unwrap();
         let outcome = clients.run_with(&config, &|sequence, event| {
             let stops = sequence == 4 && matches!(event, Event::Store { .. });
