@@ -79,7 +79,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
     let facts = RunFacts {
         config: &config,
         server: ServerFacts {
-            generation: server.generation.label,
+            generation: server.generation,
             release: http.release.as_deref(),
             chunk_tokens,
             chunk_bytes: config.shape.chunk_bytes(chunk_tokens),

@@ -40,7 +40,7 @@ pub fn settings(config: &RunConfig, cache_salt: &str) -> Map<String, Json> {
 pub fn target(facts: &RunFacts<'_>) -> Map<String, Json> {
     let server = &facts.server;
     let target = json!({
-        "protocol": server.generation,
+        "protocol": server.generation.label,
         "release": server.release,
         "transfer": server.transport,
         "chunk_tokens": server.chunk_tokens,

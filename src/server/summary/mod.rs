@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::config::RunConfig;
+use super::rpc::Generation;
 use super::samples::{Failure, Figures, Measured, OperationSamples, RunSamples};
 use super::warning::Warning;
 use crate::result::RunResult;
@@ -31,7 +32,7 @@ pub struct RunFacts<'a> {
 
 /// The server under test.
 pub struct ServerFacts<'a> {
-    pub generation: &'a str,
+    pub generation: Generation,
     /// As its HTTP API reports it.
     pub release: Option<&'a str>,
     pub chunk_tokens: usize,
@@ -59,7 +60,7 @@ pub fn result(facts: &RunFacts<'_>, samples: &RunSamples, mut warnings: Vec<Warn
 }
 
 /// The sections that LMCache prints.
-fn reference_sections(config: &RunConfig, generation: &str, samples: &RunSamples) -> Vec<Section> {
+fn reference_sections(config: &RunConfig, generation: Generation, samples: &RunSamples) -> Vec<Section> {
     let tally = &samples.tally;
     let total = tally.completed();
     let rate = if total > 0 {
@@ -89,7 +90,7 @@ fn reference_sections(config: &RunConfig, generation: &str, samples: &RunSamples
                 Entry::count("total_requests", "Total requests", total),
                 Entry::count("checksum_ok", "Checksum OK", tally.passed),
                 Entry::count("checksum_fail", "Checksum FAIL", tally.failed),
-                Entry::number("pass_rate", pass_rate_label(generation), rate, 2).unit("%"),
+                Entry::number("pass_rate", generation.pass_rate_label, rate, 2).unit("%"),
                 Entry::number("elapsed_s", "Elapsed (s)", elapsed_s, 3).unit("s"),
                 Entry::number("requests_per_s", "Requests / s", requests_per_s, 2).unit("1/s"),
             ],
@@ -102,14 +103,6 @@ fn reference_sections(config: &RunConfig, generation: &str, samples: &RunSamples
         }
     }
     sections
-}
-
-/// The bench of 0.5.7 renamed the figure.
-fn pass_rate_label(generation: &str) -> &'static str {
-    match generation {
-        "0.5.7" => "Checksum pass rate (%)",
-        _ => "Pass rate (%)",
-    }
 }
 
 fn latency_section(operation: Measured, figures: &Figures) -> Section {
@@ -130,7 +123,7 @@ fn server_section(facts: &RunFacts<'_>) -> Section {
     let server = &facts.server;
     let release = server.release.map_or(Value::Absent {}, Value::text);
     let entries = vec![
-        Entry::text("generation", "Protocol of LMCache", server.generation),
+        Entry::text("generation", "Protocol of LMCache", server.generation.label),
         Entry::new("release", "Release by HTTP", release),
         Entry::text("transport", "Transfer", server.transport),
         Entry::text("kvcache_shape", "KV shape", facts.config.shape.to_string()),

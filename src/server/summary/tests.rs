@@ -73,7 +73,7 @@ fn reports_equal_the_references_byte_for_byte() {
         let mut samples = samples(case);
         let seconds = samples.tally.completed() as f64 / 2.0;
         samples.elapsed = Duration::from_secs_f64(seconds);
-        result.sections = reference_sections(&config(), "0.5.6", &samples);
+        result.sections = reference_sections(&config(), Generation::V0_5_6, &samples);
         let rendered = |renderer: &dyn Renderer| String::from_utf8(renderer.render(&result)).unwrap();
         assert_eq!(
             rendered(&Terminal),
@@ -95,7 +95,7 @@ fn whole(samples: &RunSamples, interrupted: Option<&'static str>) -> Json {
     let facts = RunFacts {
         config: &config(),
         server: ServerFacts {
-            generation: "0.5.6",
+            generation: Generation::V0_5_6,
             release: None,
             chunk_tokens: 256,
             chunk_bytes: 1 << 25,
@@ -166,7 +166,10 @@ fn warnings_and_the_state_of_the_run_are_shown() {
 
 #[test]
 fn the_pass_rate_has_the_label_of_its_release() {
-    for (generation, label) in [("0.5.6", "Pass rate (%):"), ("0.5.7", "Checksum pass rate (%):")] {
+    for (generation, label) in [
+        (Generation::V0_5_6, "Pass rate (%):"),
+        (Generation::V0_5_7, "Checksum pass rate (%):"),
+    ] {
         let mut result = RunResult::new("server", "Server Bench Result", Instant::now());
         result.sections = reference_sections(&config(), generation, &RunSamples::default());
         let text = String::from_utf8(Terminal.render(&result)).unwrap();

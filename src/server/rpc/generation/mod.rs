@@ -65,6 +65,8 @@ pub struct Facts {
     /// Whether asking for the chunk size ends its negotiation for the life of the server, so that engines with other blocks are
     /// refused afterwards.
     pub asking_fixes_chunk_size: bool,
+    /// What the bench of these releases calls the share of sequences that passed.
+    pub pass_rate_label: &'static str,
 
     pub tokens: Tokens,
     /// Whether a key has the number of readers, and `request_configs`. Earlier servers use `tp_size`.

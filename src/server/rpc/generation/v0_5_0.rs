@@ -34,6 +34,7 @@ pub const FACTS: Facts = Facts {
     proof: None,
     experimental: &[],
     asking_fixes_chunk_size: false,
+    pass_rate_label: "Pass rate (%)",
 
     tokens: Tokens::Array,
     key_counts_readers: false,

@@ -13,6 +13,7 @@ pub const FACTS: Facts = Facts {
     }),
     experimental: &[],
     asking_fixes_chunk_size: true,
+    pass_rate_label: "Checksum pass rate (%)",
     tokens: Tokens::Bytes,
     lookup_honours_start: true,
     frees_extra_ranges: true,
