@@ -29,6 +29,7 @@ use crate::l2::spec::parse_specs;
 use crate::mock::engine::{ask, http as engine_http, tokens as words};
 use crate::mock::server::api_keys::ApiKeys;
 use crate::mock::server::{descriptor, engine, http as server_http, request};
+use crate::server::rpc::wire::Wire;
 use crate::server::rpc::zmtp::{self, Fault};
 use crate::server::rpc::{ChunkLayout, Generation, Inline};
 use crate::sys::deadline::Deadline;

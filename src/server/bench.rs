@@ -45,7 +45,7 @@ pub fn run(args: &ServerArgs, started: Instant) -> Result<Status, Error> {
         config.mode.text()
     ));
     let start_to_first_rpc = started.elapsed();
-    let mut client = Client::recognise(&config.rpc_url, config.connect_timeout)?;
+    let mut client = Client::recognise(config.wire, &config.rpc_url, config.connect_timeout)?;
     let start_to_first_reply = started.elapsed();
     let mut http = Http::new(&config, key, &mut client, &mut warnings)?;
     settle_chunk_size(&mut client, &http, &mut warnings)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::config::FaultKind;
 use super::service::{Outcome, Service};
 use crate::server::rpc::msgpack::{Decoder, Header};
+use crate::server::rpc::wire::Wire;
 use crate::server::rpc::zmtp::{Connection, Fault};
 use crate::server::rpc::{Generation, Operation};
 use crate::sys::deadline::Deadline;

@@ -120,7 +120,7 @@ impl Clients {
 
 /// A connection for another client than the first.
 fn another(config: &RunConfig, first: &ServerInfo) -> Result<Client, Error> {
-    let mut client = Client::recognise(&config.rpc_url, config.connect_timeout)?;
+    let mut client = Client::recognise(config.wire, &config.rpc_url, config.connect_timeout)?;
     let known = first.generation.asking_fixes_chunk_size.then_some(first.chunk_size);
     client.settle_chunk_size(known)?;
     let found = client.server();

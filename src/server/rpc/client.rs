@@ -10,25 +10,21 @@ use super::messages::{self, Request};
 use super::msgpack::Decoder;
 use super::probe;
 use super::replies::{FrameSource, ignored};
-use super::zmtp::{Connection, Fault};
-use crate::sys::deadline::{Deadline, OnSignal, WORK_GRACE, is_cancelled};
+use super::wire::{self, Wire, WireKind};
+use crate::sys::deadline::{Deadline, OnSignal, WORK_GRACE};
 
 /// How long LMCache's own bench waits for a reply.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for reopening a lost connection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a server may take for its ZeroMQ greeting before it is probed for other protocols.
-const GREETING_TIMEOUT: Duration = Duration::from_millis(500);
-const NOT_ZEROMQ: &str = "what is there does not speak ZeroMQ; name the server's ZMQ port (5555 by default)";
-
 /// Timestamps of the last request and its reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Before the request was encoded.
     pub begun: Instant,
-    /// After its last byte was passed to the kernel.
+    /// After its last byte was passed to the kernel; with libzmq, to libzmq, whose own thread sends it.
     pub sent: Instant,
-    /// When the first frame of the reply had arrived.
+    /// When the first frame of the reply had arrived; with libzmq, which delivers whole messages only, when all of it had.
     pub answered: Instant,
     /// After its last byte was read, and its chunks, if any, were passed to the sink.
     pub done: Instant,
@@ -36,7 +32,8 @@ pub struct Timing {
 
 /// A client of one server. It has one request in flight at a time.
 pub struct Client {
-    pub(super) connection: Connection,
+    pub(super) connection: Box<dyn Wire>,
+    kind: WireKind,
     endpoint: Endpoint,
     pub(super) server: ServerInfo,
     next_id: u64,
@@ -59,37 +56,43 @@ pub struct ServerInfo {
 }
 
 impl Client {
-    /// Connects, detects the server's protocol generation, and asks for its chunk size. Fails if that takes longer than `timeout`.
+    /// As `connect_by`, over the native wire.
     pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
-        let mut client = Client::recognise(endpoint, timeout)?;
+        Client::connect_by(WireKind::Native, endpoint, timeout)
+    }
+
+    /// Connects, detects the server's protocol generation, and asks for its chunk size. Fails if that takes longer than `timeout`.
+    pub fn connect_by(kind: WireKind, endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
+        let mut client = Client::recognise(kind, endpoint, timeout)?;
         client.settle_chunk_size(None)?;
         Ok(client)
     }
 
     /// Connects and detects the server's protocol generation. The chunk size may be unknown afterwards.
-    pub fn recognise(endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
+    pub fn recognise(kind: WireKind, endpoint: &Endpoint, timeout: Duration) -> Result<Client, RpcError> {
         let wait = Deadline {
             at: Instant::now() + timeout,
             on_signal: OnSignal::End,
         };
-        let connection = open(endpoint, wait)?;
+        let connection = wire::open(kind, endpoint, wait)?;
         let unknown = ServerInfo {
             generation: Generation::NEWEST,
             chunk_size: 0,
             experimental: Vec::new(),
             is_0_5_0: false,
         };
-        let mut client = Client::new(connection, endpoint.clone(), unknown);
+        let mut client = Client::new(kind, connection, endpoint.clone(), unknown);
         client.on_signal = OnSignal::End;
         client.server = probe::detect(&mut client, wait, timeout)?;
         client.on_signal = OnSignal::Grace(WORK_GRACE);
         Ok(client)
     }
 
-    fn new(connection: Connection, endpoint: Endpoint, server: ServerInfo) -> Client {
+    fn new(kind: WireKind, connection: Box<dyn Wire>, endpoint: Endpoint, server: ServerInfo) -> Client {
         let now = Instant::now();
         Client {
             connection,
+            kind,
             endpoint,
             server,
             next_id: 1,
@@ -253,7 +256,7 @@ impl Client {
             at: Instant::now() + RECONNECT_TIMEOUT,
             on_signal: self.on_signal,
         };
-        match open(&self.endpoint, wait) {
+        match wire::open(self.kind, &self.endpoint, wait) {
             Ok(connection) => {
                 self.connection = connection;
                 Ok(())
@@ -265,37 +268,4 @@ impl Client {
             }),
         }
     }
-}
-
-/// Connects and exchanges greetings. The error identifies a server that does not speak ZeroMQ.
-fn open(endpoint: &Endpoint, wait: Deadline) -> Result<Connection, RpcError> {
-    let failed =
-        |text: String| RpcError::Unreachable(format!("could not reach the cache server at {endpoint}: {text}"));
-    let greet = |wait: Deadline| -> Result<Result<Connection, Fault>, RpcError> {
-        let stream = endpoint.open(wait).map_err(|error| match is_cancelled(&error) {
-            true => RpcError::Interrupted,
-            false => failed(format!("{error}; {}", Endpoint::advice(&error))),
-        })?;
-        Ok(Connection::greet(stream, "DEALER", wait))
-    };
-    let first_attempt = Deadline {
-        // Half of the time is left for identifying another protocol.
-        at: Instant::now() + GREETING_TIMEOUT.min(wait.left() / 2),
-        ..wait
-    };
-    let mut greeted = greet(first_attempt)?;
-    // A ZeroMQ server sends its greeting first. A peer that does not is another kind of server or slow; a slow one gets the
-    // rest of the time.
-    if let Err(Fault::TimedOut | Fault::Closed(_)) = greeted {
-        if let Some(other) = endpoint.identify(&[], wait) {
-            return Err(failed(other.into()));
-        }
-        greeted = greet(wait)?;
-    }
-    greeted.map_err(|fault| match fault {
-        Fault::Interrupted => RpcError::Interrupted,
-        Fault::NotZmtp(first_bytes) => failed(endpoint.identify(&first_bytes, wait).unwrap_or(NOT_ZEROMQ).into()),
-        Fault::TimedOut => failed(format!("it takes the connection and says nothing; {NOT_ZEROMQ}")),
-        Fault::Closed(text) | Fault::Broken(text) => failed(text),
-    })
 }

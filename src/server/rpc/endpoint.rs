@@ -98,6 +98,17 @@ impl Endpoint {
         }
     }
 
+    /// Numeric URLs for libzmq, which would resolve a name without a deadline and try its first address only.
+    pub fn numeric_urls(&self, wait: Deadline) -> io::Result<Vec<String>> {
+        match &self.address {
+            Address::Unix { path } => Ok(vec![format!("ipc://{path}")]),
+            Address::Tcp { host, port } => {
+                let addresses = resolve(host, *port, &wait)?;
+                Ok(addresses.iter().map(|address| format!("tcp://{address}")).collect())
+            }
+        }
+    }
+
     /// Opens a stream, trying every address of the host until the deadline.
     pub fn open(&self, wait: Deadline) -> io::Result<Stream<Deadline>> {
         match &self.address {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::generation::{Generation, Operation};
 use super::msgpack::Malformed;
-use super::zmtp::Fault;
+use super::wire::Fault;
 use crate::cuda::CudaError;
 use crate::error::Error;
 use crate::sys::limits;

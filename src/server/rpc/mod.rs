@@ -17,7 +17,7 @@ mod records;
 mod replies;
 #[cfg(test)]
 mod tests;
-pub mod zmtp;
+pub mod wire;
 
 pub use client::{Client, REPLY_TIMEOUT, ServerInfo, Timing};
 pub use dtype::Dtype;
@@ -29,3 +29,4 @@ pub use records::{
     ChunkLayout, ChunkSink, ChunkSource, EngineContext, Key, KvMemory, KvRegistration, KvTensor, LayerGroup,
     PreparedStore, SharedPool, Slot, TransferModes, Transferred,
 };
+pub use wire::{LIBZMQ_ABSENT, WireKind, zmtp};

@@ -14,7 +14,7 @@ use super::records::{
     TransferModes, Transferred,
 };
 use super::replies::FrameSource;
-use super::zmtp::{Connection, Fault};
+use super::wire::{Fault, Wire};
 use crate::sys::deadline::Deadline;
 
 /// Most bytes of chunks in one request: MessagePack stores the length of a byte string in 32 bits.
@@ -207,7 +207,7 @@ impl Client {
         let wait = self.wait();
         let number = self.server.generation.id(operation).expect("every generation has it");
         let id = self.begin(operation, number, true)?;
-        let connection = &mut self.connection;
+        let connection = &mut *self.connection;
         request
             .payloads
             .iter()
@@ -327,7 +327,7 @@ fn transferred(reply: Answer) -> Result<Transferred, ReplyFault> {
 }
 
 fn send_chunks(
-    connection: &mut Connection,
+    connection: &mut dyn Wire,
     header: &[u8],
     chunks: &ChunkFrame,
     source: &mut ChunkSource,

@@ -9,7 +9,7 @@ use super::generation::{Generation, Operation};
 use super::messages::{self, Request};
 use super::msgpack::{Decoder, Header, Source};
 use super::replies::ignored;
-use super::zmtp::Fault;
+use super::wire::Fault;
 use crate::sys::deadline::Deadline;
 
 /// The number of `NOOP` since 0.5.3. Before, it is an operation with parameters, which the server logs and does not answer.

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::fault::{ReplyFault, RpcError};
 use super::generation::Operation;
 use super::msgpack::{Decoder, Source};
-use super::zmtp::{Connection, Fault};
+use super::wire::{Fault, Wire};
 use crate::sys::deadline::Deadline;
 
 /// Timeout of the `NOOP` that distinguishes a dead server from one that failed a request.
@@ -25,7 +25,7 @@ pub(super) struct Reply {
 
 /// The third frame of a reply while it arrives.
 pub(super) struct FrameSource<'a> {
-    connection: &'a mut Connection,
+    connection: &'a mut dyn Wire,
     left: u64,
     wait: Deadline,
 }
@@ -134,7 +134,7 @@ impl Client {
             return result;
         };
         let mut decoder = Decoder(FrameSource {
-            connection: &mut self.connection,
+            connection: &mut *self.connection,
             left: bytes,
             wait,
         });

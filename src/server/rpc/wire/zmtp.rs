@@ -4,6 +4,8 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use super::Wire;
+pub use super::{Fault, FrameHeader};
 use crate::sys::deadline::{Deadline, is_cancelled};
 use crate::sys::stream::Stream;
 
@@ -17,27 +19,6 @@ const COMMAND_BYTES_MAX: u64 = 512;
 const MORE: u8 = 1;
 const LONG: u8 = 2;
 const COMMAND: u8 = 4;
-
-/// Why a read or write failed.
-#[derive(Debug)]
-pub enum Fault {
-    TimedOut,
-    /// The peer closed or reset the connection.
-    Closed(String),
-    /// The peer does not speak ZeroMQ. These are the first bytes that it sent.
-    NotZmtp(Vec<u8>),
-    /// A signal ended the wait.
-    Interrupted,
-    /// The peer violated the protocol.
-    Broken(String),
-}
-
-/// The header of a frame: its length, and whether more frames of the message follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameHeader {
-    pub more: bool,
-    pub bytes: u64,
-}
 
 /// A connection after the greeting.
 pub struct Connection {
@@ -138,41 +119,7 @@ impl Connection {
         }
     }
 
-    /// Whether the input buffer has bytes that have not been read.
-    pub fn has_input(&self) -> bool {
-        self.begin < self.end
-    }
-
-    pub fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    /// Marks the connection as broken: it stopped inside a message, so that later bytes cannot be interpreted.
-    pub fn abandon(&mut self) {
-        self.broken = true;
-    }
-
     // ---- reading -----------------------------------------------------------------------------------------------------
-
-    /// Reads the header of the next frame of a message. Handles commands between messages, such as PING.
-    pub fn frame_header(&mut self, wait: Deadline) -> Result<FrameHeader, Fault> {
-        loop {
-            let (flags, bytes) = self.raw_header(wait)?;
-            if flags & COMMAND == 0 {
-                let more = flags & MORE != 0;
-                return Ok(FrameHeader { more, bytes });
-            }
-            let body = self.command(flags, bytes, wait)?;
-            // PING has a time to live of two bytes, and a context that PONG returns.
-            if let Some(context) = body.strip_prefix(b"\x04PING").and_then(|rest| rest.get(2..)) {
-                let mut pong = vec![COMMAND, (5 + context.len().min(16)) as u8];
-                pong.extend_from_slice(b"\x04PONG");
-                pong.extend_from_slice(&context[..context.len().min(16)]);
-                self.output.extend_from_slice(&pong);
-                self.flush(wait)?;
-            }
-        }
-    }
 
     fn raw_header(&mut self, wait: Deadline) -> Result<(u8, u64), Fault> {
         let flags = self.take(1, wait)?[0];
@@ -203,36 +150,6 @@ impl Connection {
         Err(Fault::Broken(text))
     }
 
-    /// Reads exactly `bytes` bytes. Panics if that is more than `BUFFER_BYTES`.
-    pub fn take(&mut self, bytes: usize, wait: Deadline) -> Result<&[u8], Fault> {
-        assert!(bytes <= BUFFER_BYTES, "only small frames are read whole");
-        while self.end - self.begin < bytes {
-            self.fill(wait)?;
-        }
-        let begin = self.begin;
-        self.begin += bytes;
-        Ok(&self.input[begin..begin + bytes])
-    }
-
-    /// Some of the next bytes: at least one, at most `bytes`, which is not 0.
-    pub fn piece(&mut self, bytes: u64, wait: Deadline) -> Result<&[u8], Fault> {
-        if self.begin == self.end {
-            self.fill(wait)?;
-        }
-        let begin = self.begin;
-        let here = (self.end - begin).min(usize::try_from(bytes).unwrap_or(usize::MAX));
-        self.begin += here;
-        Ok(&self.input[begin..begin + here])
-    }
-
-    /// Skips `bytes` bytes.
-    pub fn skip(&mut self, mut bytes: u64, wait: Deadline) -> Result<(), Fault> {
-        while bytes > 0 {
-            bytes -= self.piece(bytes, wait)?.len() as u64;
-        }
-        Ok(())
-    }
-
     /// Reads at least one more byte into the input buffer, which must have space for it.
     fn fill(&mut self, wait: Deadline) -> Result<(), Fault> {
         if self.begin == self.end {
@@ -259,17 +176,71 @@ impl Connection {
         self.broken |= matches!(fault, Fault::Closed(_));
         Err(fault)
     }
+}
+
+impl Wire for Connection {
+    fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn abandon(&mut self) {
+        self.broken = true;
+    }
+
+    // ---- reading -----------------------------------------------------------------------------------------------------
+
+    /// Reads the header of the next frame of a message. Handles commands between messages, such as PING.
+    fn frame_header(&mut self, wait: Deadline) -> Result<FrameHeader, Fault> {
+        loop {
+            let (flags, bytes) = self.raw_header(wait)?;
+            if flags & COMMAND == 0 {
+                let more = flags & MORE != 0;
+                return Ok(FrameHeader { more, bytes });
+            }
+            let body = self.command(flags, bytes, wait)?;
+            // PING has a time to live of two bytes, and a context that PONG returns.
+            if let Some(context) = body.strip_prefix(b"\x04PING").and_then(|rest| rest.get(2..)) {
+                let mut pong = vec![COMMAND, (5 + context.len().min(16)) as u8];
+                pong.extend_from_slice(b"\x04PONG");
+                pong.extend_from_slice(&context[..context.len().min(16)]);
+                self.output.extend_from_slice(&pong);
+                self.flush(wait)?;
+            }
+        }
+    }
+
+    /// Reads exactly `bytes` bytes. Panics if that is more than `BUFFER_BYTES`.
+    fn take(&mut self, bytes: usize, wait: Deadline) -> Result<&[u8], Fault> {
+        assert!(bytes <= BUFFER_BYTES, "only small frames are read whole");
+        while self.end - self.begin < bytes {
+            self.fill(wait)?;
+        }
+        let begin = self.begin;
+        self.begin += bytes;
+        Ok(&self.input[begin..begin + bytes])
+    }
+
+    /// Some of the next bytes: at least one, at most `bytes`, which is not 0.
+    fn piece(&mut self, bytes: u64, wait: Deadline) -> Result<&[u8], Fault> {
+        if self.begin == self.end {
+            self.fill(wait)?;
+        }
+        let begin = self.begin;
+        let here = (self.end - begin).min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.begin += here;
+        Ok(&self.input[begin..begin + here])
+    }
 
     // ---- writing -----------------------------------------------------------------------------------------------------
 
     /// Appends a whole frame to the output buffer.
-    pub fn put_frame(&mut self, body: &[u8], more: bool) {
+    fn put_frame(&mut self, body: &[u8], more: bool) {
         self.put_frame_header(body.len() as u64, more);
         self.output.extend_from_slice(body);
     }
 
     /// Appends the header of a frame to the output buffer. Its body follows with `put`.
-    pub fn put_frame_header(&mut self, bytes: u64, more: bool) {
+    fn put_frame_header(&mut self, bytes: u64, more: bool) {
         let more = u8::from(more) * MORE;
         match u8::try_from(bytes) {
             Ok(short) => self.output.extend_from_slice(&[more, short]),
@@ -281,7 +252,7 @@ impl Connection {
     }
 
     /// Writes a piece of a frame body: a large one at once, a small one through the output buffer.
-    pub fn put(&mut self, piece: &[u8], wait: Deadline) -> Result<(), Fault> {
+    fn put(&mut self, piece: &[u8], wait: Deadline) -> Result<(), Fault> {
         if piece.len() < DIRECT_BYTES {
             self.output.extend_from_slice(piece);
             if self.output.len() < BUFFER_BYTES {
@@ -296,7 +267,7 @@ impl Connection {
     }
 
     /// Sends the output buffer.
-    pub fn flush(&mut self, wait: Deadline) -> Result<(), Fault> {
+    fn flush(&mut self, wait: Deadline) -> Result<(), Fault> {
         let sent = write_all(&mut self.stream, &self.output, wait);
         self.output.clear();
         // A part of a message may have been sent.
@@ -310,7 +281,7 @@ fn write_all(stream: &mut Stream<Deadline>, bytes: &[u8], wait: Deadline) -> Res
     stream.write_all(bytes).map_err(fault_of)
 }
 
-fn fault_of(error: io::Error) -> Fault {
+pub(super) fn fault_of(error: io::Error) -> Fault {
     match error.kind() {
         _ if is_cancelled(&error) => Fault::Interrupted,
         ErrorKind::TimedOut => Fault::TimedOut,
