@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::checksum::Kind;
-use super::rpc::Endpoint;
+use super::rpc::{Endpoint, LIBZMQ_ABSENT, WireKind};
 use super::shape::Shape;
 use super::warning::Warning;
 use crate::cli::range::USAGE;
@@ -56,6 +56,7 @@ pub struct RunConfig {
     pub block_allocation: BlockAllocation,
     pub salted: bool,
     pub checksum: Kind,
+    pub wire: WireKind,
     pub seed: u64,
     pub connect_timeout: Duration,
     pub rpc_timeout: Duration,
@@ -122,6 +123,7 @@ impl RunConfig {
                 (Checksum::Md5, ..) | (Checksum::Auto, Driver::Lmcache, false) => Kind::Md5,
                 (Checksum::Fast | Checksum::Auto, ..) => Kind::Fast,
             },
+            wire: wire(args.wire)?,
             seed: args.seed,
             connect_timeout: USAGE.seconds("--connect-timeout-s", args.connect_timeout_s, 0.001..=SECONDS_MAX)?,
             rpc_timeout: USAGE.seconds("--rpc-timeout-s", args.rpc_timeout_s, 0.001..=SECONDS_MAX)?,
@@ -135,6 +137,13 @@ impl RunConfig {
     /// Whether the server's own digests can be compared: it can digest only memory that it has mapped, and only with MD5.
     pub fn compares_with_server(&self) -> bool {
         self.driver == Driver::Lmcache && self.checksum == Kind::Md5
+    }
+}
+
+fn wire(kind: WireKind) -> Result<WireKind, Error> {
+    match kind.is_built() {
+        true => Ok(kind),
+        false => Err(Error::Usage(LIBZMQ_ABSENT.into())),
     }
 }
 
@@ -290,6 +299,15 @@ mod tests {
         ] {
             let text = refused(change);
             assert!(text.starts_with(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wire_is_taken_only_if_it_was_built() {
+        assert_eq!(resolved(|_| {}).wire, WireKind::Native);
+        match cfg!(feature = "libzmq") {
+            true => assert_eq!(resolved(|args| args.wire = WireKind::Libzmq).wire, WireKind::Libzmq),
+            false => assert_eq!(refused(|args| args.wire = WireKind::Libzmq), LIBZMQ_ABSENT),
         }
     }
 

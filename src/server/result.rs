@@ -27,6 +27,7 @@ pub fn settings(config: &RunConfig, cache_salt: &str) -> Map<String, Json> {
         "salt": config.salted,
         "cache-salt": cache_salt,
         "checksum": config.checksum.name(),
+        "wire": config.wire.text(),
         "seed": config.seed,
         "connect-timeout-s": config.connect_timeout.as_secs_f64(),
         "rpc-timeout-s": config.rpc_timeout.as_secs_f64(),

@@ -2,6 +2,7 @@
 
 use crate::choices;
 use crate::cli::shared::OutputArgs;
+use crate::server::rpc::WireKind;
 
 mod page;
 mod table;
@@ -74,6 +75,7 @@ pub struct ServerArgs {
     pub output: OutputArgs,
     pub salt: bool,
     pub checksum: Checksum,
+    pub wire: WireKind,
     pub seed: u64,
     pub connect_timeout_s: f64,
     pub rpc_timeout_s: f64,

@@ -5,6 +5,7 @@ use crate::cli::flag::{Absent, BEYOND, Flag, Group, keep, on_off, replace};
 use crate::cli::parse::Table;
 use crate::cli::shared;
 use crate::python::number::{float, int};
+use crate::server::rpc::WireKind;
 
 type Row = Flag<ServerArgs>;
 
@@ -179,6 +180,18 @@ const FLAGS: &[Row] = &[
         "Digest of stored and retrieved chunks",
         "`md5` is what the server computes; `fast` has 128 bits too and runs at memory speed. `auto` takes \
          `md5` where the server's digests are compared with it and `fast` elsewhere.",
+    ),
+    Row::value("wire", "WIRE", |args, text| {
+        WireKind::from_text(text).map(|wire| args.wire = wire)
+    })
+    .choices(WireKind::CHOICES)
+    .default("native")
+    .group(&BEYOND)
+    .help(
+        "What carries the messages",
+        "`native` is this program's own client of ZeroMQ's protocol. `libzmq` is the library that LMCache's connectors \
+         use, to compare with what they see: its thread sends and receives, and whole messages are in memory. The \
+         messages are the same.",
     ),
     Row::value("seed", "N", |args, text| {
         int(text).map(|n| args.seed = n.cast_unsigned())

@@ -28,6 +28,7 @@ fn defaults_are_the_references() {
     );
     assert_eq!(args.output, OutputArgs::default());
     assert_eq!((args.salt, args.checksum, args.seed), (true, Checksum::Auto, 42));
+    assert_eq!(args.wire, WireKind::Native);
     assert_eq!((args.connect_timeout_s, args.rpc_timeout_s), (2.0, 10.0));
 }
 
@@ -35,7 +36,9 @@ fn defaults_are_the_references() {
 fn every_flag_reaches_its_field() {
     let words = "--rpc-url tcp://h:1 --url http://h:2 --mode cpu --transfer-mode lmcache_driven --tp-size 2 --use-mla \
                  --num-tokens 3 --kvcache-shape-spec (1,2,3,4,5):uint8:6 --num-blocks 7 --block-size 8 --start 9 --end 10 \
-                 --interval 0.25 --concurrency 12 --block-allocation random --format json --output out.json -q --save result=a --save csv=b --no-salt --device 3 --checksum md5 --seed 11 \
+                 --interval 0.25 --concurrency 12 --block-allocation random \
+                 --format json --output out.json -q --save result=a --save csv=b \
+                 --no-salt --device 3 --checksum md5 --wire libzmq --seed 11 \
                  --connect-timeout-s 1.5 --rpc-timeout-s 2.5";
     let expected = ServerArgs {
         rpc_url: "tcp://h:1".into(),
@@ -62,6 +65,7 @@ fn every_flag_reaches_its_field() {
         },
         salt: false,
         checksum: Checksum::Md5,
+        wire: WireKind::Libzmq,
         seed: 11,
         connect_timeout_s: 1.5,
         rpc_timeout_s: 2.5,

@@ -126,6 +126,7 @@ fn server_section(facts: &RunFacts<'_>) -> Section {
         Entry::text("generation", "Protocol of LMCache", server.generation.label),
         Entry::new("release", "Release by HTTP", release),
         Entry::text("transport", "Transfer", server.transport),
+        Entry::text("wire", "Wire", facts.config.wire.text()),
         Entry::text("kvcache_shape", "KV shape", facts.config.shape.to_string()),
         Entry::text(
             "block_allocation",
