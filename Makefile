@@ -1,6 +1,8 @@
-# Thin over cargo. `make bench-l2` needs a Rust toolchain and a C compiler, `make test` a C++ compiler too (libzmq, which only
-# the tests use); `make help` lists the targets.
+# Thin over cargo. Everything needs a Rust toolchain and a C++ compiler (libzmq, for `server --wire libzmq` and the tests). With
+# CARGO_FLAGS=--no-default-features all but `make test` builds without libzmq and needs a C compiler only. `make help` lists the
+# targets.
 CARGO ?= cargo
+CARGO_FLAGS ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 # Extra flags for bench-l2, for example ARGS='--rounds 5 --data-size-kb 1024'
@@ -15,20 +17,21 @@ RELEASE_BIN := target/release-lto/lmcache-bench
 
 ## build: the binary for this machine, target/release/lmcache-bench (the default)
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(CARGO_FLAGS)
 
-# Dynamically linked to glibc only: Rust's libraries ask for the shared libgcc_s, and a linker script of that name takes the same
-# functions from the static library.
+# Dynamically linked to glibc only: Rust's libraries ask for the shared libgcc_s and libzmq for the shared libstdc++, and linker
+# scripts of these names take the same functions from the static libraries.
 ## release: the same, optimised across crates and stripped; needs glibc alone
 release:
-	mkdir -p target/static-libgcc
-	echo 'INPUT(-lgcc_eh -lgcc)' > target/static-libgcc/libgcc_s.so
-	$(CARGO) rustc --profile release-lto --locked --bin lmcache-bench -- -L native=$(CURDIR)/target/static-libgcc
+	mkdir -p target/static-libs
+	echo 'INPUT(-lgcc_eh -lgcc)' > target/static-libs/libgcc_s.so
+	echo 'INPUT(-l:libstdc++.a)' > target/static-libs/libstdc++.so
+	$(CARGO) rustc --profile release-lto --locked $(CARGO_FLAGS) --bin lmcache-bench -- -L native=$(CURDIR)/target/static-libs
 
 # At a fixed address, because the relocation table would take half a MiB.
 ## static: one file that runs on any x86-64 Linux
 static:
-	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--icf=all' $(CARGO) build --profile release-lto --locked --target $(TARGET)
+	RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,--icf=all' $(CARGO) build --profile release-lto --locked $(CARGO_FLAGS) --target $(TARGET)
 	@ls -l $(STATIC_BIN) | awk '{ printf "%s: %.1f MiB\n", $$NF, $$5 / 1048576 }'
 
 ## test: formatting, lints, unit and integration tests

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lmcache_bench::server::http::HttpApi;
-use lmcache_bench::server::rpc::{Client, Endpoint};
+use lmcache_bench::server::rpc::{Client, Endpoint, WireKind};
 use serde_json::Value;
 
 use super::bench;
@@ -15,6 +15,12 @@ pub const SHAPE: &str = "(2,16,8,4,16):float16:2";
 
 /// A timeout that is long enough on a loaded machine and that no test reaches.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Every wire of this build.
+pub const WIRES: &[WireKind] = match WireKind::Libzmq.is_built() {
+    true => &[WireKind::Native, WireKind::Libzmq],
+    false => &[WireKind::Native],
+};
 
 pub struct MockServer {
     child: Child,
@@ -60,7 +66,11 @@ impl MockServer {
     }
 
     pub fn connect(&self) -> Client {
-        Client::connect(&Endpoint::parse(&self.rpc_url).unwrap(), DEADLINE).unwrap()
+        self.connect_by(WireKind::Native)
+    }
+
+    pub fn connect_by(&self, wire: WireKind) -> Client {
+        Client::connect_by(wire, &Endpoint::parse(&self.rpc_url).unwrap(), DEADLINE).unwrap()
     }
 
     pub fn http_api(&self) -> HttpApi {
@@ -95,6 +105,13 @@ impl MockServer {
         ]);
         command.args(["--kvcache-shape-spec", SHAPE, "--num-tokens", "40"]);
         command.args(["--start", "0", "--end", "2", "--interval", "0"]);
+        command
+    }
+
+    /// The same over one of `WIRES`.
+    pub fn client_by(&self, wire: WireKind) -> Command {
+        let mut command = self.client();
+        command.args(["--wire", wire.text()]);
         command
     }
 

@@ -6,112 +6,126 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lmcache_bench::server::http::{ChecksumRequest, HttpApi};
-use lmcache_bench::server::rpc::{Client, Dtype, Endpoint, RpcError};
+use lmcache_bench::server::rpc::{Client, Dtype, Endpoint, RpcError, WireKind};
 use lmcache_bench::sys::shm::Segment;
 
 use super::{CHUNK, context, key, look_up, pattern, register, retrieve, store};
-use crate::support::mock_server::{DEADLINE, MockServer};
+use crate::support::mock_server::{DEADLINE, MockServer, WIRES};
 
 /// Short, for what is never answered.
 const SOON: Duration = Duration::from_millis(50);
 
-fn connected(flags: &[&str]) -> (MockServer, Client) {
+fn connected(wire: WireKind, flags: &[&str]) -> (MockServer, Client) {
     let mock = MockServer::start(&[&[CHUNK], flags].concat());
-    let mut client = mock.connect();
+    let mut client = mock.connect_by(wire);
     client.register_engine_context(&context(7)).unwrap();
     (mock, client)
 }
 
 #[test]
 fn a_dropped_reply_is_a_timeout_of_a_living_server() {
-    let (_mock, mut client) = connected(&["--fault", "drop-reply:lookup@1"]);
-    client.set_reply_timeout(SOON);
-    let error = client.lookup(&key(1, "a"), 1).unwrap_err();
-    assert!(matches!(error, RpcError::TimedOut { answers: true, .. }), "{error:?}");
-    assert!(error.to_string().contains("LOOKUP was not answered"), "{error}");
-    client.set_reply_timeout(DEADLINE);
-    assert_eq!(look_up(&mut client, &key(1, "b")), 0);
+    for wire in WIRES {
+        let (_mock, mut client) = connected(*wire, &["--fault", "drop-reply:lookup@1"]);
+        client.set_reply_timeout(SOON);
+        let error = client.lookup(&key(1, "a"), 1).unwrap_err();
+        assert!(matches!(error, RpcError::TimedOut { answers: true, .. }), "{error:?}");
+        assert!(error.to_string().contains("LOOKUP was not answered"), "{error}");
+        client.set_reply_timeout(DEADLINE);
+        assert_eq!(look_up(&mut client, &key(1, "b")), 0);
+    }
 }
 
 #[test]
 fn a_late_reply_is_not_taken_for_the_next_one() {
-    let (_mock, mut client) = connected(&["--delay", "query_prefetch_status=200"]);
-    store(&mut client, &key(1, "a"), 7).unwrap();
-    client.lookup(&key(1, "b"), 1).unwrap();
-    client.set_reply_timeout(SOON);
-    let error = client.query_prefetch_status("b").unwrap_err();
-    assert!(matches!(error, RpcError::TimedOut { .. }), "{error:?}");
-    client.set_reply_timeout(DEADLINE);
-    // The late answer says 2; this request id is unknown and gets 0.
-    assert_eq!(client.query_prefetch_status("unknown").unwrap(), Some(0));
+    for wire in WIRES {
+        let (_mock, mut client) = connected(*wire, &["--delay", "query_prefetch_status=200"]);
+        store(&mut client, &key(1, "a"), 7).unwrap();
+        client.lookup(&key(1, "b"), 1).unwrap();
+        client.set_reply_timeout(SOON);
+        let error = client.query_prefetch_status("b").unwrap_err();
+        assert!(matches!(error, RpcError::TimedOut { .. }), "{error:?}");
+        client.set_reply_timeout(DEADLINE);
+        // The late answer says 2; this request id is unknown and gets 0.
+        assert_eq!(client.query_prefetch_status("unknown").unwrap(), Some(0));
+    }
 }
 
 #[test]
 fn a_dead_server_is_told_from_a_slow_one() {
-    let (_mock, mut client) = connected(&["--fault", "die@7"]);
-    client.set_reply_timeout(SOON);
-    // Connecting and registering took some; the rest is soon used up.
-    let errors = (0..6).map(|_| client.noop()).find_map(Result::err);
-    let error = errors.unwrap();
-    assert!(matches!(error, RpcError::TimedOut { answers: false, .. }), "{error:?}");
-    assert!(error.to_string().contains("restart it"), "{error}");
+    for wire in WIRES {
+        let (_mock, mut client) = connected(*wire, &["--fault", "die@7"]);
+        client.set_reply_timeout(SOON);
+        // Connecting and registering took some; the rest is soon used up.
+        let errors = (0..6).map(|_| client.noop()).find_map(Result::err);
+        let error = errors.unwrap();
+        assert!(matches!(error, RpcError::TimedOut { answers: false, .. }), "{error:?}");
+        assert!(error.to_string().contains("restart it"), "{error}");
+    }
 }
 
 #[test]
 fn a_closed_connection_is_known_at_once_and_opened_again() {
-    let (_mock, mut client) = connected(&["--fault", "disconnect:ping@1"]);
-    let begun = Instant::now();
-    let error = client.ping(None).unwrap_err();
-    assert!(matches!(error, RpcError::Disconnected { .. }), "{error:?}");
-    assert!(begun.elapsed() < DEADLINE, "not by waiting for the reply");
-    assert!(client.ping(None).unwrap());
-    assert_eq!(client.disconnects(), 1);
+    for wire in WIRES {
+        let (_mock, mut client) = connected(*wire, &["--fault", "disconnect:ping@1"]);
+        let begun = Instant::now();
+        let error = client.ping(None).unwrap_err();
+        assert!(matches!(error, RpcError::Disconnected { .. }), "{error:?}");
+        assert!(begun.elapsed() < DEADLINE, "not by waiting for the reply");
+        assert!(client.ping(None).unwrap());
+        assert_eq!(client.disconnects(), 1);
+    }
 }
 
 #[test]
 fn a_killed_server_is_named() {
-    let (mut mock, mut client) = connected(&[]);
-    mock.kill();
-    for _ in 0..2 {
-        let error = client.noop().unwrap_err();
-        assert!(matches!(error, RpcError::Disconnected { .. }), "{error:?}");
-        assert!(error.to_string().contains("is the server still running?"), "{error}");
+    for wire in WIRES {
+        let (mut mock, mut client) = connected(*wire, &[]);
+        mock.kill();
+        for _ in 0..2 {
+            let error = client.noop().unwrap_err();
+            assert!(matches!(error, RpcError::Disconnected { .. }), "{error:?}");
+            assert!(error.to_string().contains("is the server still running?"), "{error}");
+        }
     }
 }
 
 #[test]
 fn replies_that_are_cut_or_of_another_type_are_malformed() {
-    for (fault, text) in [
-        ("truncate-reply:commit_store", "a value of 1 bytes where 0 are left"),
-        (
-            "wrong-type:commit_store",
-            "should be true or false and is text of 5 bytes",
-        ),
-    ] {
-        let (_mock, mut client) = connected(&["--fault", fault]);
-        let error = store(&mut client, &key(1, "a"), 7).unwrap_err();
-        assert!(matches!(error, RpcError::Malformed { .. }), "{error:?}");
-        assert!(error.to_string().contains(text), "{error}");
-        client.noop().unwrap();
-    }
-    for fault in ["truncate-reply:prepare_retrieve", "wrong-type:prepare_retrieve"] {
-        let (_mock, mut client) = connected(&["--fault", fault]);
-        store(&mut client, &key(1, "a"), 7).unwrap();
-        look_up(&mut client, &key(1, "b"));
-        let error = retrieve(&mut client, &key(1, "b"), 7).unwrap_err();
-        assert!(matches!(error, RpcError::Malformed { .. }), "{error:?}");
-        client.noop().unwrap();
+    for wire in WIRES {
+        for (fault, text) in [
+            ("truncate-reply:commit_store", "a value of 1 bytes where 0 are left"),
+            (
+                "wrong-type:commit_store",
+                "should be true or false and is text of 5 bytes",
+            ),
+        ] {
+            let (_mock, mut client) = connected(*wire, &["--fault", fault]);
+            let error = store(&mut client, &key(1, "a"), 7).unwrap_err();
+            assert!(matches!(error, RpcError::Malformed { .. }), "{error:?}");
+            assert!(error.to_string().contains(text), "{error}");
+            client.noop().unwrap();
+        }
+        for fault in ["truncate-reply:prepare_retrieve", "wrong-type:prepare_retrieve"] {
+            let (_mock, mut client) = connected(*wire, &["--fault", fault]);
+            store(&mut client, &key(1, "a"), 7).unwrap();
+            look_up(&mut client, &key(1, "b"));
+            let error = retrieve(&mut client, &key(1, "b"), 7).unwrap_err();
+            assert!(matches!(error, RpcError::Malformed { .. }), "{error:?}");
+            client.noop().unwrap();
+        }
     }
 }
 
 #[test]
 fn refusals_and_partial_hits_are_answers() {
-    let (_mock, mut client) = connected(&["--fault", "refuse:commit_store@1", "--fault", "partial-hit@2"]);
-    assert!(!store(&mut client, &key(1, "a"), 7).unwrap());
-    assert_eq!(look_up(&mut client, &key(1, "b")), 0);
-    assert!(store(&mut client, &key(1, "c"), 7).unwrap());
-    assert_eq!(look_up(&mut client, &key(1, "d")), 1);
-    assert_eq!(look_up(&mut client, &key(1, "e")), 2);
+    for wire in WIRES {
+        let (_mock, mut client) = connected(*wire, &["--fault", "refuse:commit_store@1", "--fault", "partial-hit@2"]);
+        assert!(!store(&mut client, &key(1, "a"), 7).unwrap());
+        assert_eq!(look_up(&mut client, &key(1, "b")), 0);
+        assert!(store(&mut client, &key(1, "c"), 7).unwrap());
+        assert_eq!(look_up(&mut client, &key(1, "d")), 1);
+        assert_eq!(look_up(&mut client, &key(1, "e")), 2);
+    }
 }
 
 #[test]
@@ -124,7 +138,7 @@ fn an_unknown_registration_is_refused_without_waiting() {
 
 #[test]
 fn corrupted_chunks_and_digests_are_seen() {
-    let (mock, mut client) = connected(&["--fault", "corrupt", "--fault", "wrong-checksum@1"]);
+    let (mock, mut client) = connected(WireKind::Native, &["--fault", "corrupt", "--fault", "wrong-checksum@1"]);
     store(&mut client, &key(1, "a"), 7).unwrap();
     look_up(&mut client, &key(1, "b"));
     let back = retrieve(&mut client, &key(1, "b"), 7).unwrap().unwrap();
@@ -143,7 +157,7 @@ fn corrupted_chunks_and_digests_are_seen() {
 
 #[test]
 fn what_a_server_cannot_take_is_refused_here() {
-    let (_mock, mut client) = connected(&[]);
+    let (_mock, mut client) = connected(WireKind::Native, &[]);
     let text = |result: Result<(), RpcError>| match result {
         Err(RpcError::Invalid(text)) => text,
         other => panic!("{other:?}"),
@@ -181,11 +195,17 @@ fn stranger(first: &'static [u8], answer: &'static [u8]) -> String {
     format!("tcp://{address}")
 }
 
+/// The sentence about what is at the address, which is the same over every wire.
 fn refusal(url: &str) -> String {
-    match Client::connect(&Endpoint::parse(url).unwrap(), Duration::from_secs(2)) {
+    let over = |wire: &WireKind| match Client::connect_by(*wire, &Endpoint::parse(url).unwrap(), Duration::from_secs(2))
+    {
         Ok(_) => panic!("{url} is no server"),
         Err(error) => error.to_string(),
-    }
+    };
+    let mut texts: Vec<String> = WIRES.iter().map(over).collect();
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "{texts:#?}");
+    texts.swap_remove(0)
 }
 
 #[test]
@@ -209,11 +229,11 @@ fn other_zeromq_servers_are_recognised_and_named() {
     router.bind("tcp://127.0.0.1:*").unwrap();
     let url = router.get_last_endpoint().unwrap().unwrap();
     // Nobody reads: a server whose request thread has died.
-    let error = Client::connect(&Endpoint::parse(&url).unwrap(), Duration::from_millis(300))
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(error.contains("did not answer within 0.3 s"), "{error}");
+    for wire in WIRES {
+        let error = Client::connect_by(*wire, &Endpoint::parse(&url).unwrap(), Duration::from_millis(300));
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("did not answer within 0.3 s"), "{error}");
+    }
     thread::spawn(move || {
         while let Ok(mut frames) = router.recv_multipart(0) {
             frames.push(b"\xa3who".to_vec());

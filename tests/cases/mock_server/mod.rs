@@ -10,7 +10,7 @@ use lmcache_bench::server::rpc::{
 };
 use lmcache_bench::sys::shm::Segment;
 
-use crate::support::mock_server::MockServer;
+use crate::support::mock_server::{MockServer, WIRES};
 use crate::support::{bench, stderr};
 
 mod faults;
@@ -82,15 +82,16 @@ pub fn retrieve(client: &mut Client, key: &Key, id: u64) -> Result<Option<Vec<Ve
 
 #[test]
 fn every_generation_is_recognised_and_keeps_inline_chunks() {
-    for (release, generation) in [
+    let releases = [
         ("0.5.2", Generation::V0_5_0),
         ("0.5.3", Generation::V0_5_3),
         ("0.5.5", Generation::V0_5_5),
         ("0.5.6", Generation::V0_5_6),
         ("0.5.7rc2", Generation::V0_5_7),
-    ] {
+    ];
+    for (wire, (release, generation)) in WIRES.iter().flat_map(|wire| releases.map(|release| (*wire, release))) {
         let mock = MockServer::start(&[CHUNK, "--release", release]);
-        let mut client = mock.connect();
+        let mut client = mock.connect_by(wire);
         assert_eq!(client.server().generation, generation);
         assert_eq!(client.server().chunk_size, 16);
         assert_eq!(mock.http_api().release().unwrap(), release);
@@ -255,13 +256,15 @@ fn a_chunk_of_null_blocks_is_not_stored_by_later_releases() {
 #[test]
 fn delays_hold_answers_back() {
     let mock = MockServer::start(&["--delay", "noop=60"]);
-    let mut client = mock.connect();
-    let begun = Instant::now();
-    client.noop().unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(60));
-    let timing = client.timing();
-    assert!(timing.begun <= timing.sent && timing.sent <= timing.answered && timing.answered <= timing.done);
-    assert!(timing.answered - timing.sent >= Duration::from_millis(55));
+    for wire in WIRES {
+        let mut client = mock.connect_by(*wire);
+        let begun = Instant::now();
+        client.noop().unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(60));
+        let timing = client.timing();
+        assert!(timing.begun <= timing.sent && timing.sent <= timing.answered && timing.answered <= timing.done);
+        assert!(timing.answered - timing.sent >= Duration::from_millis(55));
+    }
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
+use lmcache_bench::server::rpc::WireKind;
 use serde_json::Value;
 
 use super::{assert_nothing_left, failing, shared_memory};
 use crate::support::bench;
-use crate::support::mock_server::MockServer;
+use crate::support::mock_server::{MockServer, WIRES};
 
 pub fn kill(child: &std::process::Child, signal: &str) {
     let pid = child.id().to_string();
@@ -35,9 +36,9 @@ fn losing_the_server_ends_the_run_with_a_partial_report() {
 
 #[test]
 fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
-    for mode in ["engine_driven", "lmcache_driven"] {
+    for (wire, mode) in over_wires(&["engine_driven", "lmcache_driven"]) {
         let mut server = MockServer::start(&[]);
-        let mut command = server.client();
+        let mut command = server.client_by(wire);
         command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "1"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -68,6 +69,12 @@ pub fn endless(server: &MockServer, mode: &str) -> std::process::Command {
     command.args(["--kvcache-shape-spec", shape, "--interval", "0.001"]);
     command.args(["--transfer-mode", mode]);
     command
+}
+
+/// Every wire with every case.
+fn over_wires<T: Copy>(cases: &[T]) -> Vec<(WireKind, T)> {
+    let pairs = WIRES.iter().flat_map(|wire| cases.iter().map(|case| (*wire, *case)));
+    pairs.collect()
 }
 
 #[test]
@@ -108,18 +115,20 @@ fn an_endless_run_ends_when_standard_error_is_closed() {
 
 #[test]
 fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
-    for (signal, mode, code, state) in [
+    for (wire, (signal, mode, code, state)) in over_wires(&[
         ("-INT", "engine_driven", 0, "complete (until SIGINT)"),
         ("-INT", "lmcache_driven", 0, "complete (until SIGINT)"),
         ("-TERM", "lmcache_driven", 143, "partial (SIGTERM)"),
         ("-HUP", "lmcache_driven", 129, "partial (SIGHUP)"),
-    ] {
+    ]) {
         if signal == "-HUP" && crate::support::hangups_are_ignored() {
             println!("skipped: SIGHUP is ignored here, as under nohup");
             continue;
         }
         let server = MockServer::start(&[]);
-        let mut child = endless(&server, mode).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = endless(&server, mode);
+        command.args(["--wire", wire.text()]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("[seq=3] STORE")));
         kill(&child, signal);
@@ -133,9 +142,11 @@ fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
 /// A server returns the hits of a lookup once. A run that did not wait for that reply could not free their locks.
 #[test]
 fn a_signal_during_a_lookup_leaves_no_locks() {
-    for mode in ["engine_driven", "lmcache_driven"] {
+    for (wire, mode) in over_wires(&["engine_driven", "lmcache_driven"]) {
         let server = MockServer::start(&["--delay", "query_prefetch_status=100"]);
-        let mut child = endless(&server, mode).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = endless(&server, mode);
+        command.args(["--wire", wire.text()]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // The next lookup hits stored chunks.
         assert!(lines.any(|line| line.unwrap().contains("[seq=0] STORE")));

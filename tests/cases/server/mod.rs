@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::mock_server::MockServer;
+use crate::support::mock_server::{MockServer, WIRES};
 use crate::support::{Dir, json, stderr, stdout};
 
 mod concurrency;
@@ -12,6 +12,7 @@ mod ends;
 mod keys;
 mod releases;
 mod unwinding;
+mod wires;
 mod wrong_url;
 
 /// Checks that no session, job, lock or registration is left at the server.
@@ -70,17 +71,20 @@ fn every_transfer_mode_and_generation_passes_and_leaves_nothing() {
             let mut mock = mock;
             mock.extend(["--release", generation]);
             let server = MockServer::start(&mock);
-            let (output, report) = json(server.client().args(client));
-            let metrics = &report["metrics"];
-            assert!(output.status.success(), "{generation} {name}: {}", stderr(&output));
-            assert_eq!(metrics["results"]["pass_rate"], 100.0);
-            assert_eq!(metrics["server"]["transport"], name);
-            assert_eq!(metrics["server"]["release"], generation);
-            assert_eq!(metrics["verify"]["chunks_compared"], 4);
-            for section in ["cold_lookup", "cold_store", "warm_lookup", "warm_retrieve"] {
-                assert_eq!(metrics[section][format!("{section}_count")], 2, "{section}");
+            for wire in WIRES {
+                let (output, report) = json(server.client_by(*wire).args(&client));
+                let metrics = &report["metrics"];
+                assert!(output.status.success(), "{generation} {name}: {}", stderr(&output));
+                assert_eq!(metrics["results"]["pass_rate"], 100.0);
+                assert_eq!(metrics["server"]["transport"], name);
+                assert_eq!(metrics["server"]["wire"], wire.text());
+                assert_eq!(metrics["server"]["release"], generation);
+                assert_eq!(metrics["verify"]["chunks_compared"], 4);
+                for section in ["cold_lookup", "cold_store", "warm_lookup", "warm_retrieve"] {
+                    assert_eq!(metrics[section][format!("{section}_count")], 2, "{section}");
+                }
+                assert_nothing_left(&server);
             }
-            assert_nothing_left(&server);
         }
     }
 }
@@ -124,13 +128,31 @@ fn shapes_ranks_and_groups_pass() {
     assert_nothing_left(&server);
 }
 
-/// Runs against a server with a fault. Checks that the exit code is 1 and that standard error contains `want`.
+/// Runs against a server with a fault, over each wire. Checks that the exit code is 1, that standard error contains `want` and
+/// that the wires count the same.
 fn failing(fault: &str, client: &[&str], want: &str) -> (Output, Value) {
-    let server = MockServer::start(&["--fault", fault]);
-    let (output, report) = json(server.client().args(["--rpc-timeout-s", "1"]).args(client));
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{fault}: {text}");
-    assert!(text.contains(want), "{fault}: {text}");
+    let run = |wire| {
+        let server = MockServer::start(&["--fault", fault]);
+        let (output, report) = json(server.client_by(wire).args(["--rpc-timeout-s", "1"]).args(client));
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{wire:?} {fault}: {text}");
+        assert!(text.contains(want), "{wire:?} {fault}: {text}");
+        (output, report)
+    };
+    let (output, report) = run(WIRES[0]);
+    for wire in &WIRES[1..] {
+        let (_, other) = run(*wire);
+        for section in ["results", "verify"] {
+            assert_eq!(
+                other["metrics"][section], report["metrics"][section],
+                "{wire:?} {fault}"
+            );
+        }
+        assert_eq!(
+            other["metrics"]["run"]["report"], report["metrics"]["run"]["report"],
+            "{wire:?} {fault}"
+        );
+    }
     (output, report)
 }
 
@@ -307,16 +329,21 @@ fn wrong_addresses_and_values_are_refused() {
             "could not write the report to --output",
         ),
     ] {
-        let output = server
-            .client()
-            .args(["--connect-timeout-s", "0.5"])
-            .env("LMCACHE_BENCH_LIBCUDA", "/nonexistent/libcuda.so.1")
-            .args(&flags)
-            .output()
-            .unwrap();
-        let text = stderr(&output);
-        assert_eq!(output.status.code(), Some(code), "{flags:?}: {text}");
-        assert!(text.contains(want), "{flags:?}: {text}");
+        let said = |wire| {
+            let output = server
+                .client_by(wire)
+                .args(["--connect-timeout-s", "0.5"])
+                .env("LMCACHE_BENCH_LIBCUDA", "/nonexistent/libcuda.so.1")
+                .args(&flags)
+                .output()
+                .unwrap();
+            let text = stderr(&output);
+            assert_eq!(output.status.code(), Some(code), "{wire:?} {flags:?}: {text}");
+            assert!(text.contains(want), "{wire:?} {flags:?}: {text}");
+            text
+        };
+        let texts: Vec<String> = WIRES.iter().map(|wire| said(*wire)).collect();
+        assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "{texts:#?}");
     }
     assert_nothing_left(&server);
 }

@@ -7,19 +7,21 @@ use lmcache_bench::server::clients::{Clients, Setup};
 use lmcache_bench::server::config::{Machine, RunConfig};
 use lmcache_bench::server::flags::{Mode, ServerArgs, TABLE, TransferMode};
 use lmcache_bench::server::plan::{Identity, Plan};
+use lmcache_bench::server::rpc::WireKind;
 use lmcache_bench::server::runner::{Event, Runner};
 use lmcache_bench::server::samples::Measured;
 use lmcache_bench::server::session::Session;
 use lmcache_bench::server::share::Common;
 
 use super::{assert_nothing_left, shared_memory};
-use crate::support::mock_server::{MockServer, SHAPE};
+use crate::support::mock_server::{MockServer, SHAPE, WIRES};
 
-fn config(server: &MockServer, transfer_mode: TransferMode) -> RunConfig {
+fn config(server: &MockServer, wire: WireKind, transfer_mode: TransferMode) -> RunConfig {
     let args = ServerArgs {
         rpc_url: server.rpc_url.clone(),
         url: server.http_url.clone(),
         mode: Mode::Cpu,
+        wire,
         transfer_mode,
         num_tokens: 40,
         kvcache_shape_spec: Some(SHAPE.into()),
@@ -31,9 +33,9 @@ fn config(server: &MockServer, transfer_mode: TransferMode) -> RunConfig {
 }
 
 /// Panics at the first event that matches `stop`.
-fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Event) -> bool) {
-    let config = config(server, transfer_mode);
-    let client = server.connect();
+fn panicking_run(server: &MockServer, wire: WireKind, transfer_mode: TransferMode, stop: fn(&Event) -> bool) {
+    let config = config(server, wire, transfer_mode);
+    let client = server.connect_by(wire);
     let (chunk_tokens, generation) = (client.server().chunk_size as usize, client.server().generation);
     let plan = Plan::new(&config, chunk_tokens, generation).unwrap();
     let mut session = Session::open(client, &config, plan, Identity::new(true), None).unwrap();
@@ -51,7 +53,8 @@ fn panicking_run(server: &MockServer, transfer_mode: TransferMode, stop: fn(&Eve
 #[test]
 fn a_panic_leaves_nothing_at_the_server() {
     let server = MockServer::start(&[]);
-    for transfer_mode in [TransferMode::EngineDriven, TransferMode::LmcacheDriven] {
+    let modes = [TransferMode::EngineDriven, TransferMode::LmcacheDriven];
+    for (wire, transfer_mode) in WIRES.iter().flat_map(|wire| modes.map(|mode| (*wire, mode))) {
         let stops: [fn(&Event) -> bool; 3] = [
             |event| matches!(event, Event::Store { .. }),
             // All chunks of the request are locked at this point.
@@ -59,7 +62,7 @@ fn a_panic_leaves_nothing_at_the_server() {
             |event| matches!(event, Event::Retrieve { .. }),
         ];
         for stop in stops {
-            let run = AssertUnwindSafe(|| panicking_run(&server, transfer_mode, stop));
+            let run = AssertUnwindSafe(|| panicking_run(&server, wire, transfer_mode, stop));
             let panic = catch_unwind(run).expect_err("the run reaches the event");
             assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
             assert_nothing_left(&server);
@@ -72,13 +75,14 @@ fn a_panic_leaves_nothing_at_the_server() {
 #[test]
 fn a_panic_of_one_client_loses_nothing_of_the_others() {
     let server = MockServer::start(&[]);
-    for transfer_mode in [TransferMode::EngineDriven, TransferMode::LmcacheDriven] {
+    let modes = [TransferMode::EngineDriven, TransferMode::LmcacheDriven];
+    for (wire, transfer_mode) in WIRES.iter().flat_map(|wire| modes.map(|mode| (*wire, mode))) {
         let config = RunConfig {
             clients: 3,
             end: Some(9),
-            ..config(&server, transfer_mode)
+            ..config(&server, wire, transfer_mode)
         };
-        let mut client = server.connect();
+        let mut client = server.connect_by(wire);
         let (chunk_tokens, generation) = (client.server().chunk_size as usize, client.server().generation);
         let setup = Setup {
             config: &config,

@@ -31,7 +31,7 @@ choices! {
 
 impl WireKind {
     /// Whether this build has it.
-    pub fn is_built(self) -> bool {
+    pub const fn is_built(self) -> bool {
         match self {
             WireKind::Native => true,
             WireKind::Libzmq => cfg!(feature = "libzmq"),
@@ -159,7 +159,7 @@ fn open_libzmq(endpoint: &Endpoint, wait: Deadline) -> Result<libzmq::Connection
     }
     libzmq::Connection::open(endpoint, wait).map_err(|fault| match fault {
         Fault::Interrupted => RpcError::Interrupted,
-        Fault::Closed(text) | Fault::Broken(text) => unreachable(endpoint, &format!("libzmq: {text}")),
+        Fault::Closed(text) | Fault::Broken(text) => unreachable(endpoint, &text),
         Fault::TimedOut | Fault::NotZmtp(_) => unreachable(
             endpoint,
             "libzmq did not complete its greeting in time; try a longer --connect-timeout-s",

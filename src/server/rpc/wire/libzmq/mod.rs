@@ -1,6 +1,8 @@
 //! libzmq, the library that LMCache's own connectors use, as a wire: a DEALER socket, and a monitor that tells when the
 //! connection is ready and when it ends. Its thread does the I/O, and whole messages are in memory; neither way copies one.
 
+use std::fs::File;
+use std::io;
 use std::time::Instant;
 
 use zmq::{PollEvents, PollItem, Socket, SocketEvent};
@@ -8,6 +10,7 @@ use zmq::{PollEvents, PollItem, Socket, SocketEvent};
 use super::zmtp::fault_of;
 use super::{Endpoint, Fault, FrameHeader, Wire};
 use crate::sys::deadline::{Deadline, Limits, TICK};
+use crate::sys::limits;
 
 /// Limit on a frame that arrives: one inline reply with 4 GiB of chunks. libzmq closes a connection with a longer one.
 const FRAME_BYTES_MAX: i64 = (4 << 30) + (64 << 20);
@@ -16,6 +19,8 @@ const QUEUED_MAX: i32 = 8;
 /// A lost connection is reported and never opened again by libzmq: this is longer than a run. The value for "never", -1, would
 /// drop replies that had arrived before the end and were not read yet.
 const RECONNECT_MS: i32 = i32::MAX;
+/// Descriptors that must be free: about ten are used, twice as many without eventfd. libzmq ends the process where it gets none.
+const DESCRIPTORS: usize = 24;
 /// Bytes that are gathered between two checks of the limits.
 const CHECKED_BYTES: usize = 1 << 20;
 const LOST: &str = "the other side closed the connection, or libzmq did because of what came";
@@ -53,6 +58,7 @@ impl Connection {
     /// Tries every address of the host until one completes the greeting. The time is divided evenly among them.
     pub fn open(endpoint: &Endpoint, wait: Deadline) -> Result<Connection, Fault> {
         let urls = endpoint.numeric_urls(wait).map_err(fault_of)?;
+        check_descriptors().map_err(|error| Fault::Closed(format!("libzmq: {}", limits::with_advice(&error))))?;
         let context = zmq::Context::new();
         let mut fault = Fault::Closed("the host has no address".into());
         for (number, url) in urls.iter().enumerate() {
@@ -249,6 +255,14 @@ fn step(items: &mut [PollItem], wait: Deadline) -> Result<(), Fault> {
     }
 }
 
+fn check_descriptors() -> io::Result<()> {
+    let free: io::Result<Vec<File>> = (0..DESCRIPTORS).map(|_| File::open("/dev/null")).collect();
+    free.map(drop)
+}
+
 fn lost(error: zmq::Error) -> Fault {
     Fault::Closed(format!("libzmq: {error}"))
 }
+
+#[cfg(test)]
+mod tests;
