@@ -17,7 +17,7 @@ use super::session::Session;
 use super::share::{Common, Share};
 use crate::error::Error;
 use crate::report::progress::Progress;
-use crate::sys::{limits, panic, signal};
+use crate::sys::{ending, limits, panic, signal};
 
 pub mod http;
 
@@ -163,6 +163,8 @@ fn together(clients: &mut [BenchClient], config: &RunConfig, common: &Common, sa
         let parts = threads.into_iter().map(|thread| thread.join().unwrap_or_default());
         parts.chain(unstarted).collect()
     });
+    // With many clients this takes a while, in which a signal that ended them must not end the program.
+    let _saving = ending::saving();
     let mut pooled = pooled(parts, common.error().map(|(client, _)| *client));
     // Those whose thread could not be started are still registered.
     let left = clients.iter_mut().flat_map(|client| client.session.close());
