@@ -1,11 +1,13 @@
 //! A mock cache server on free loopback ports, ended on drop.
 
 use std::io::{BufRead, BufReader};
+use std::panic::resume_unwind;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use lmcache_bench::server::http::HttpApi;
-use lmcache_bench::server::rpc::{Client, Endpoint, WireKind};
+use lmcache_bench::server::rpc::{Client, Endpoint, Generation, WireKind};
 use serde_json::Value;
 
 use super::bench;
@@ -21,6 +23,45 @@ pub const WIRES: &[WireKind] = match WireKind::Libzmq.is_built() {
     true => &[WireKind::Native, WireKind::Libzmq],
     false => &[WireKind::Native],
 };
+
+/// The first release of each generation, oldest first.
+pub fn releases() -> impl Iterator<Item = &'static str> {
+    let labels = Generation::ALL.into_iter().map(|generation| generation.label);
+    labels.map(|label| label.split('-').next().unwrap_or(label))
+}
+
+/// What tests run over: each release over the native wire, and the newest over every other wire.
+pub fn releases_and_wires() -> Vec<(&'static str, WireKind)> {
+    let newest = releases().last();
+    let native = releases().map(|release| (release, WIRES[0]));
+    native
+        .chain(WIRES[1..].iter().filter_map(|wire| Some((newest?, *wire))))
+        .collect()
+}
+
+/// Runs a test for each of `releases_and_wires` and each case, all at the same time: most of their time is waiting.
+pub fn everywhere<T: Copy + Send + Sync, R: Send>(
+    cases: &[T],
+    test: impl Fn(&'static str, WireKind, T) -> R + Sync,
+) -> Vec<R> {
+    thread::scope(|scope| {
+        let test = &test;
+        let pairs = releases_and_wires().into_iter();
+        let threads: Vec<_> = pairs
+            .flat_map(|(release, wire)| cases.iter().map(move |case| (release, wire, *case)))
+            .map(|(release, wire, case)| scope.spawn(move || test(release, wire, case)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
+}
+
+/// The flag for the release and others.
+pub fn of_release<'a>(release: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
+    [&["--release", release], flags].concat()
+}
 
 pub struct MockServer {
     child: Child,

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::ends::{endless, kill};
 use super::{assert_nothing_left, failing, shared_memory, warnings};
-use crate::support::mock_server::{MockServer, SHAPE};
+use crate::support::mock_server::{MockServer, SHAPE, everywhere, of_release};
 use crate::support::{json, stderr, stdout};
 
 /// The instance ids of one kind that are registered.
@@ -27,20 +27,18 @@ fn registered(status: &Value, kind: &str) -> HashSet<u64> {
 
 #[test]
 fn several_clients_pass_in_every_transfer_mode_and_leave_nothing() {
-    let pool = format!("test-{}-concurrency", std::process::id());
     let driven = ["--transfer-mode", "lmcache_driven"];
-    for (transport, mock, client) in [
-        ("engine_driven, inline", &[][..], &[][..]),
-        (
-            "engine_driven, shared memory of the server",
-            &["--shm-name", &pool],
-            &[],
-        ),
-        ("lmcache_driven, POSIX shared memory of the client", &[], &driven),
-    ] {
-        let server = MockServer::start(mock);
+    let cases = [
+        ("engine_driven, inline", false, &[][..]),
+        ("engine_driven, shared memory of the server", true, &[]),
+        ("lmcache_driven, POSIX shared memory of the client", false, &driven),
+    ];
+    everywhere(&cases, |release, wire, (transport, has_pool, client)| {
+        let pool = format!("test-{}-concurrency-{release}-{}", std::process::id(), wire.text());
+        let mock = if has_pool { &["--shm-name", &pool][..] } else { &[] };
+        let server = MockServer::start(&of_release(release, mock));
         for allocation in ["sequential", "random"] {
-            let mut command = server.client();
+            let mut command = server.client_by(wire);
             command.args(["--concurrency", "3", "--end", "7", "--tp-size", "2"]);
             command.args(["--block-allocation", allocation]).args(client);
             let (output, report) = json(&mut command);
@@ -59,7 +57,7 @@ fn several_clients_pass_in_every_transfer_mode_and_leave_nothing() {
             }
             assert_nothing_left(&server);
         }
-    }
+    });
 }
 
 #[test]

@@ -3,12 +3,11 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use lmcache_bench::server::rpc::WireKind;
 use serde_json::Value;
 
 use super::{assert_nothing_left, failing, shared_memory};
 use crate::support::bench;
-use crate::support::mock_server::{MockServer, WIRES};
+use crate::support::mock_server::{MockServer, everywhere, of_release};
 
 pub fn kill(child: &std::process::Child, signal: &str) {
     let pid = child.id().to_string();
@@ -36,8 +35,8 @@ fn losing_the_server_ends_the_run_with_a_partial_report() {
 
 #[test]
 fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
-    for (wire, mode) in over_wires(&["engine_driven", "lmcache_driven"]) {
-        let mut server = MockServer::start(&[]);
+    everywhere(&["engine_driven", "lmcache_driven"], |release, wire, mode| {
+        let mut server = MockServer::start(&of_release(release, &[]));
         let mut command = server.client_by(wire);
         command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "1"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -57,7 +56,7 @@ fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
             text.contains("is the server still running?") || text.contains("could not reach"),
             "{text}"
         );
-    }
+    });
 }
 
 /// A run without `--end`.
@@ -69,12 +68,6 @@ pub fn endless(server: &MockServer, mode: &str) -> std::process::Command {
     command.args(["--kvcache-shape-spec", shape, "--interval", "0.001"]);
     command.args(["--transfer-mode", mode]);
     command
-}
-
-/// Every wire with every case.
-fn over_wires<T: Copy>(cases: &[T]) -> Vec<(WireKind, T)> {
-    let pairs = WIRES.iter().flat_map(|wire| cases.iter().map(|case| (*wire, *case)));
-    pairs.collect()
 }
 
 #[test]
@@ -115,17 +108,18 @@ fn an_endless_run_ends_when_standard_error_is_closed() {
 
 #[test]
 fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
-    for (wire, (signal, mode, code, state)) in over_wires(&[
+    let cases = [
         ("-INT", "engine_driven", 0, "complete (until SIGINT)"),
         ("-INT", "lmcache_driven", 0, "complete (until SIGINT)"),
         ("-TERM", "lmcache_driven", 143, "partial (SIGTERM)"),
         ("-HUP", "lmcache_driven", 129, "partial (SIGHUP)"),
-    ]) {
+    ];
+    everywhere(&cases, |release, wire, (signal, mode, code, state)| {
         if signal == "-HUP" && crate::support::hangups_are_ignored() {
             println!("skipped: SIGHUP is ignored here, as under nohup");
-            continue;
+            return;
         }
-        let server = MockServer::start(&[]);
+        let server = MockServer::start(&of_release(release, &[]));
         let mut command = endless(&server, mode);
         command.args(["--wire", wire.text()]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -136,14 +130,14 @@ fn signals_end_an_endless_run_with_a_report_and_nothing_left() {
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert!(rest.iter().any(|line| line.ends_with(state)), "{rest:#?}");
         assert_nothing_left(&server);
-    }
+    });
 }
 
 /// A server returns the hits of a lookup once. A run that did not wait for that reply could not free their locks.
 #[test]
 fn a_signal_during_a_lookup_leaves_no_locks() {
-    for (wire, mode) in over_wires(&["engine_driven", "lmcache_driven"]) {
-        let server = MockServer::start(&["--delay", "query_prefetch_status=100"]);
+    everywhere(&["engine_driven", "lmcache_driven"], |release, wire, mode| {
+        let server = MockServer::start(&of_release(release, &["--delay", "query_prefetch_status=100"]));
         let mut command = endless(&server, mode);
         command.args(["--wire", wire.text()]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -154,7 +148,7 @@ fn a_signal_during_a_lookup_leaves_no_locks() {
         lines.for_each(drop);
         assert_eq!(child.wait().unwrap().code(), Some(143));
         assert_nothing_left(&server);
-    }
+    });
 }
 
 #[test]

@@ -14,7 +14,7 @@ use lmcache_bench::server::session::Session;
 use lmcache_bench::server::share::Common;
 
 use super::{assert_nothing_left, shared_memory};
-use crate::support::mock_server::{MockServer, SHAPE, WIRES};
+use crate::support::mock_server::{MockServer, SHAPE, of_release, releases_and_wires};
 
 fn config(server: &MockServer, wire: WireKind, transfer_mode: TransferMode) -> RunConfig {
     let args = ServerArgs {
@@ -52,9 +52,10 @@ fn panicking_run(server: &MockServer, wire: WireKind, transfer_mode: TransferMod
 
 #[test]
 fn a_panic_leaves_nothing_at_the_server() {
-    let server = MockServer::start(&[]);
     let modes = [TransferMode::EngineDriven, TransferMode::LmcacheDriven];
-    for (wire, transfer_mode) in WIRES.iter().flat_map(|wire| modes.map(|mode| (*wire, mode))) {
+    let pairs = releases_and_wires().into_iter();
+    for ((release, wire), transfer_mode) in pairs.flat_map(|pair| modes.map(|mode| (pair, mode))) {
+        let server = MockServer::start(&of_release(release, &[]));
         let stops: [fn(&Event) -> bool; 3] = [
             |event| matches!(event, Event::Store { .. }),
             // All chunks of the request are locked at this point.
@@ -74,9 +75,10 @@ fn a_panic_leaves_nothing_at_the_server() {
 /// The other clients go on, and what they measured is kept. (In the program, a panic then ends all of them like a signal.)
 #[test]
 fn a_panic_of_one_client_loses_nothing_of_the_others() {
-    let server = MockServer::start(&[]);
     let modes = [TransferMode::EngineDriven, TransferMode::LmcacheDriven];
-    for (wire, transfer_mode) in WIRES.iter().flat_map(|wire| modes.map(|mode| (*wire, mode))) {
+    let pairs = releases_and_wires().into_iter();
+    for ((release, wire), transfer_mode) in pairs.flat_map(|pair| modes.map(|mode| (pair, mode))) {
+        let server = MockServer::start(&of_release(release, &[]));
         let config = RunConfig {
             clients: 3,
             end: Some(9),
