@@ -10,7 +10,7 @@ use super::device::Gpu;
 use super::http::HttpApi;
 use super::plan::{Identity, Plan};
 use super::progress;
-use super::rpc::{Client, ServerInfo};
+use super::rpc::Client;
 use super::runner::{Event, Runner, ServerChecksums};
 use super::samples::RunSamples;
 use super::session::Session;
@@ -63,7 +63,8 @@ impl Clients {
         let mut clients = Clients { all: Vec::new() };
         clients.add(first, setup, setup.gpu.clone(), http.api.take())?;
         for _ in 1..setup.config.clients {
-            let client = another(setup.config, &server)?;
+            let (wire, timeout) = (setup.config.wire, setup.config.connect_timeout);
+            let client = Client::join(wire, &setup.config.rpc_url, timeout, server.clone())?;
             let gpu = setup.gpu.as_ref().map(|gpu| gpu.another());
             let gpu = gpu.transpose().map_err(Error::Environment)?;
             clients.add(client, setup, gpu, http.another(setup.config)?)?;
@@ -116,23 +117,6 @@ impl Clients {
         outcome.samples.aborted = common.error().map(|(_, sentence)| sentence.clone());
         outcome
     }
-}
-
-/// A connection for another client than the first.
-fn another(config: &RunConfig, first: &ServerInfo) -> Result<Client, Error> {
-    let mut client = Client::recognise(config.wire, &config.rpc_url, config.connect_timeout)?;
-    let known = first.generation.asking_fixes_chunk_size.then_some(first.chunk_size);
-    client.settle_chunk_size(known)?;
-    let found = client.server();
-    if (found.generation, found.chunk_size) != (first.generation, first.chunk_size) {
-        return Err(Error::Environment(format!(
-            "the clients of --concurrency reached different servers at {}: LMCache {} with chunks of {} tokens, and LMCache {} \
-             with chunks of {}; name one server in --rpc-url",
-            config.rpc_url, first.generation.label, first.chunk_size, found.generation.label, found.chunk_size
-        )));
-    }
-    client.set_release_is_0_5_0(first.is_0_5_0);
-    Ok(client)
 }
 
 /// Runs each client in a thread of its own and pools what they found.

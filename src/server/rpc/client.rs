@@ -88,6 +88,26 @@ impl Client {
         Ok(client)
     }
 
+    /// Another connection to a server that a client has recognised: it only has to answer a `NOOP` of its generation.
+    pub fn join(
+        kind: WireKind,
+        endpoint: &Endpoint,
+        timeout: Duration,
+        server: ServerInfo,
+    ) -> Result<Client, RpcError> {
+        let wait = Deadline {
+            at: Instant::now() + timeout,
+            on_signal: OnSignal::End,
+        };
+        let connection = wire::open(kind, endpoint, wait)?;
+        let mut client = Client::new(kind, connection, endpoint.clone(), server);
+        client.set_reply_timeout(timeout);
+        client.on_signal = OnSignal::End;
+        client.noop()?;
+        client.on_signal = OnSignal::Grace(WORK_GRACE);
+        Ok(client)
+    }
+
     fn new(kind: WireKind, connection: Box<dyn Wire>, endpoint: Endpoint, server: ServerInfo) -> Client {
         let now = Instant::now();
         Client {
