@@ -218,7 +218,7 @@ fn a_server_that_cannot_be_reached_ends_the_run_with_its_first_round() {
             "--warmup-rounds",
             "0",
             "--round-timeout-s",
-            "0.2",
+            "1",
         ]);
         let (output, report) = json(&mut command);
         assert_failed(&output, "has still not finished a task of a timed-out round");

@@ -83,6 +83,10 @@ const NOTES: &[Note] = &[
                 ],
             ),
             (
+                "Eight clients at a time, each in blocks of its own choice:",
+                &["lmcache-bench server --mode cpu --end 80 --interval 0 --concurrency 8 --block-allocation random"],
+            ),
+            (
                 "Without pauses, as JSON, until Ctrl-C:",
                 &["lmcache-bench server --mode cpu --interval 0 --format json"],
             ),
