@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::cuda::stand_in;
-use crate::support::mock_server::MockServer;
+use crate::support::mock_server::{MockServer, of_release, releases};
 use crate::support::{Dir, bench, json, stderr, stdout};
 
 const SHAPE: &str = "(2,32,4,2,8):float16:3";
@@ -54,15 +54,15 @@ fn transport(report: &Value) -> String {
 
 #[test]
 fn the_server_copies_from_and_to_device_memory() {
-    for generation in ["0.5.0", "0.5.5", "0.5.6"] {
-        let mock = mock(&["--release", generation]);
+    for release in releases() {
+        let mock = mock(&of_release(release, &[]));
         for extra in [&["--checksum", "md5"][..], &["--checksum", "fast"]] {
             let (output, report) = json(client(&mock, SHAPE).args(extra));
             assert_passed(&output, &report);
             assert!(transport(&report).contains("lmcache_driven, CUDA memory of the client"));
             assert_eq!(
                 report["metrics"]["gpu"]["cold_store"]["p50_ms"], 1.5,
-                "{generation}: {report}"
+                "{release}: {report}"
             );
         }
     }
@@ -70,37 +70,42 @@ fn the_server_copies_from_and_to_device_memory() {
 
 #[test]
 fn the_servers_checksums_equal_those_of_device_memory() {
-    let mock = mock(&[]);
-    for shape in [
-        "(2,32,4,2,8):bfloat16:2",
-        "(1,32,4,2,8):uint8:2",
-        "(2,32,4,1,8):float16:1;(1,32,4,1,8):uint8:2",
-    ] {
-        let (output, report) = json(&mut client(&mock, shape));
-        assert_passed(&output, &report);
-        assert_eq!(
-            report["metrics"]["verify"]["server_chunks_compared"], 8,
-            "{shape}: {report}"
-        );
+    for release in releases() {
+        let mock = mock(&of_release(release, &[]));
+        for shape in [
+            "(2,32,4,2,8):bfloat16:2",
+            "(1,32,4,2,8):uint8:2",
+            "(2,32,4,1,8):float16:1;(1,32,4,1,8):uint8:2",
+        ] {
+            let (output, report) = json(&mut client(&mock, shape));
+            assert_passed(&output, &report);
+            assert_eq!(
+                report["metrics"]["verify"]["server_chunks_compared"], 8,
+                "{release} {shape}: {report}"
+            );
+        }
     }
 }
 
 #[test]
 fn engine_driven_transfers_copy_device_memory() {
-    for flags in [&["--shm-name", ""][..], &[]] {
-        let name = format!("lmcache-bench-test-pool-{}", std::process::id());
-        let flags: Vec<&str> = match flags {
-            [flag, _] => vec![flag, &name],
-            _ => vec![],
-        };
-        let mock = mock(&flags);
-        let (output, report) = json(client(&mock, SHAPE).args(["--transfer-mode", "engine_driven", "--tp-size", "2"]));
-        assert_passed(&output, &report);
-        assert!(transport(&report).contains("engine_driven, CUDA memory"), "{report}");
-        assert_eq!(
-            report["metrics"]["gpu"]["warm_retrieve"]["max_ms"], 3.0,
-            "two ranks: {report}"
-        );
+    for release in releases() {
+        for flags in [&["--shm-name", ""][..], &[]] {
+            let name = format!("lmcache-bench-test-pool-{}-{release}", std::process::id());
+            let flags: Vec<&str> = match flags {
+                [flag, _] => vec![flag, &name],
+                _ => vec![],
+            };
+            let mock = mock(&of_release(release, &flags));
+            let (output, report) =
+                json(client(&mock, SHAPE).args(["--transfer-mode", "engine_driven", "--tp-size", "2"]));
+            assert_passed(&output, &report);
+            assert!(transport(&report).contains("engine_driven, CUDA memory"), "{report}");
+            assert_eq!(
+                report["metrics"]["gpu"]["warm_retrieve"]["max_ms"], 3.0,
+                "two ranks: {report}"
+            );
+        }
     }
 }
 
@@ -130,10 +135,12 @@ fn several_clients_share_the_device_and_release_it() {
 
 #[test]
 fn wrong_bytes_in_device_memory_are_a_mismatch() {
-    let mock = mock(&["--fault", "corrupt:retrieve"]);
-    let output = client(&mock, SHAPE).args(["--checksum", "fast"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("CHECKSUM MISMATCH"), "{}", stderr(&output));
+    for release in releases() {
+        let mock = mock(&of_release(release, &["--fault", "corrupt:retrieve"]));
+        let output = client(&mock, SHAPE).args(["--checksum", "fast"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("CHECKSUM MISMATCH"), "{}", stderr(&output));
+    }
 }
 
 /// Runs the command and returns its output and the driver calls, one per line.
@@ -177,25 +184,27 @@ fn the_server_waits_for_our_event_and_we_wait_for_its_event() {
 
 #[test]
 fn all_driver_resources_are_released_in_order() {
-    let dir = Dir::new();
-    let mock = mock(&[]);
-    for transfer in ["lmcache_driven", "engine_driven"] {
-        let mut command = client(&mock, SHAPE);
-        command.args(["--transfer-mode", transfer]);
-        let (output, calls) = run_logged(&dir, command);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
-        assert!(
-            !calls.iter().any(|call| call.starts_with("leaked")),
-            "{transfer}: {calls:?}"
-        );
-        assert_eq!(count("memory allocated"), count("memory freed"), "{transfer}");
-        assert_eq!(count("host memory allocated"), count("host memory freed"), "{transfer}");
-        assert_eq!(
-            calls.last().map(String::as_str),
-            Some("context released"),
-            "{transfer}: {calls:?}"
-        );
+    for release in releases() {
+        let dir = Dir::new();
+        let mock = mock(&of_release(release, &[]));
+        for transfer in ["lmcache_driven", "engine_driven"] {
+            let mut command = client(&mock, SHAPE);
+            command.args(["--transfer-mode", transfer]);
+            let (output, calls) = run_logged(&dir, command);
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            let count = |wanted: &str| calls.iter().filter(|call| *call == wanted).count();
+            assert!(
+                !calls.iter().any(|call| call.starts_with("leaked")),
+                "{transfer}: {calls:?}"
+            );
+            assert_eq!(count("memory allocated"), count("memory freed"), "{transfer}");
+            assert_eq!(count("host memory allocated"), count("host memory freed"), "{transfer}");
+            assert_eq!(
+                calls.last().map(String::as_str),
+                Some("context released"),
+                "{transfer}: {calls:?}"
+            );
+        }
     }
 }
 

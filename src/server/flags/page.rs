@@ -84,7 +84,10 @@ const NOTES: &[Note] = &[
             ),
             (
                 "Eight clients at a time, each in blocks of its own choice:",
-                &["lmcache-bench server --mode cpu --end 80 --interval 0 --concurrency 8 --block-allocation random"],
+                &[
+                    "lmcache-bench server --mode cpu --end 80 --interval 0 \\",
+                    "    --concurrency 8 --block-allocation random",
+                ],
             ),
             (
                 "Without pauses, as JSON, until Ctrl-C:",

@@ -135,9 +135,9 @@ impl Client {
     /// Sets the chunk size to the one that the HTTP API reports, or asks the server for it. Returns whether asking has fixed it for
     /// the life of the server, so that it is no longer negotiable for engines.
     pub fn settle_chunk_size(&mut self, reported: Option<u64>) -> Result<bool, RpcError> {
-        let mut asked = false;
+        // A slow server was asked for it already, to be recognised.
+        let asked = self.server.chunk_size != 0 || reported.is_none();
         if self.server.chunk_size == 0 {
-            asked = reported.is_none();
             self.server.chunk_size = match reported {
                 Some(chunk_size) => chunk_size,
                 None => self.chunk_size()?,

@@ -46,8 +46,9 @@ pub(super) fn detect(client: &mut Client, wait: Deadline, timeout: Duration) -> 
         Some(other) => Err(other.refused()),
         None => Err(RpcError::Unreachable(format!(
             "a ZeroMQ server takes the connection but did not answer within {:.1} s: it is busy, its request thread \
-             has died (restart it), or it is older than LMCache 0.5.0",
-            timeout.as_secs_f64()
+             has died (restart it), or it is none of LMCache 0.5.0 to {}",
+            timeout.as_secs_f64(),
+            Generation::NEWEST.label
         ))),
     }
 }

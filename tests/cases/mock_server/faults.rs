@@ -10,13 +10,13 @@ use lmcache_bench::server::rpc::{Client, Dtype, Endpoint, RpcError, WireKind};
 use lmcache_bench::sys::shm::Segment;
 
 use super::{CHUNK, context, key, look_up, pattern, register, retrieve, store};
-use crate::support::mock_server::{DEADLINE, MockServer, WIRES};
+use crate::support::mock_server::{DEADLINE, MockServer, WIRES, of_release, releases_and_wires};
 
 /// Short, for what is never answered.
 const SOON: Duration = Duration::from_millis(50);
 
-fn connected(wire: WireKind, flags: &[&str]) -> (MockServer, Client) {
-    let mock = MockServer::start(&[&[CHUNK], flags].concat());
+fn connected(release: &str, wire: WireKind, flags: &[&str]) -> (MockServer, Client) {
+    let mock = MockServer::start(&of_release(release, &[&[CHUNK], flags].concat()));
     let mut client = mock.connect_by(wire);
     client.register_engine_context(&context(7)).unwrap();
     (mock, client)
@@ -24,8 +24,8 @@ fn connected(wire: WireKind, flags: &[&str]) -> (MockServer, Client) {
 
 #[test]
 fn a_dropped_reply_is_a_timeout_of_a_living_server() {
-    for wire in WIRES {
-        let (_mock, mut client) = connected(*wire, &["--fault", "drop-reply:lookup@1"]);
+    for (release, wire) in releases_and_wires() {
+        let (_mock, mut client) = connected(release, wire, &["--fault", "drop-reply:lookup@1"]);
         client.set_reply_timeout(SOON);
         let error = client.lookup(&key(1, "a"), 1).unwrap_err();
         assert!(matches!(error, RpcError::TimedOut { answers: true, .. }), "{error:?}");
@@ -37,8 +37,8 @@ fn a_dropped_reply_is_a_timeout_of_a_living_server() {
 
 #[test]
 fn a_late_reply_is_not_taken_for_the_next_one() {
-    for wire in WIRES {
-        let (_mock, mut client) = connected(*wire, &["--delay", "query_prefetch_status=200"]);
+    for (release, wire) in releases_and_wires() {
+        let (_mock, mut client) = connected(release, wire, &["--delay", "query_prefetch_status=200"]);
         store(&mut client, &key(1, "a"), 7).unwrap();
         client.lookup(&key(1, "b"), 1).unwrap();
         client.set_reply_timeout(SOON);
@@ -52,11 +52,11 @@ fn a_late_reply_is_not_taken_for_the_next_one() {
 
 #[test]
 fn a_dead_server_is_told_from_a_slow_one() {
-    for wire in WIRES {
-        let (_mock, mut client) = connected(*wire, &["--fault", "die@7"]);
+    for (release, wire) in releases_and_wires() {
+        let (_mock, mut client) = connected(release, wire, &["--fault", "die@11"]);
         client.set_reply_timeout(SOON);
         // Connecting and registering took some; the rest is soon used up.
-        let errors = (0..6).map(|_| client.noop()).find_map(Result::err);
+        let errors = (0..8).map(|_| client.noop()).find_map(Result::err);
         let error = errors.unwrap();
         assert!(matches!(error, RpcError::TimedOut { answers: false, .. }), "{error:?}");
         assert!(error.to_string().contains("restart it"), "{error}");
@@ -65,10 +65,10 @@ fn a_dead_server_is_told_from_a_slow_one() {
 
 #[test]
 fn a_closed_connection_is_known_at_once_and_opened_again() {
-    for wire in WIRES {
-        let (_mock, mut client) = connected(*wire, &["--fault", "disconnect:ping@1"]);
+    for (release, wire) in releases_and_wires() {
+        let (_mock, mut client) = connected(release, wire, &["--fault", "disconnect:lookup@1"]);
         let begun = Instant::now();
-        let error = client.ping(None).unwrap_err();
+        let error = client.lookup(&key(1, "a"), 1).unwrap_err();
         assert!(matches!(error, RpcError::Disconnected { .. }), "{error:?}");
         assert!(begun.elapsed() < DEADLINE, "not by waiting for the reply");
         assert!(client.ping(None).unwrap());
@@ -78,8 +78,8 @@ fn a_closed_connection_is_known_at_once_and_opened_again() {
 
 #[test]
 fn a_killed_server_is_named() {
-    for wire in WIRES {
-        let (mut mock, mut client) = connected(*wire, &[]);
+    for (release, wire) in releases_and_wires() {
+        let (mut mock, mut client) = connected(release, wire, &[]);
         mock.kill();
         for _ in 0..2 {
             let error = client.noop().unwrap_err();
@@ -91,7 +91,7 @@ fn a_killed_server_is_named() {
 
 #[test]
 fn replies_that_are_cut_or_of_another_type_are_malformed() {
-    for wire in WIRES {
+    for (release, wire) in releases_and_wires() {
         for (fault, text) in [
             ("truncate-reply:commit_store", "a value of 1 bytes where 0 are left"),
             (
@@ -99,14 +99,14 @@ fn replies_that_are_cut_or_of_another_type_are_malformed() {
                 "should be true or false and is text of 5 bytes",
             ),
         ] {
-            let (_mock, mut client) = connected(*wire, &["--fault", fault]);
+            let (_mock, mut client) = connected(release, wire, &["--fault", fault]);
             let error = store(&mut client, &key(1, "a"), 7).unwrap_err();
             assert!(matches!(error, RpcError::Malformed { .. }), "{error:?}");
             assert!(error.to_string().contains(text), "{error}");
             client.noop().unwrap();
         }
         for fault in ["truncate-reply:prepare_retrieve", "wrong-type:prepare_retrieve"] {
-            let (_mock, mut client) = connected(*wire, &["--fault", fault]);
+            let (_mock, mut client) = connected(release, wire, &["--fault", fault]);
             store(&mut client, &key(1, "a"), 7).unwrap();
             look_up(&mut client, &key(1, "b"));
             let error = retrieve(&mut client, &key(1, "b"), 7).unwrap_err();
@@ -118,8 +118,12 @@ fn replies_that_are_cut_or_of_another_type_are_malformed() {
 
 #[test]
 fn refusals_and_partial_hits_are_answers() {
-    for wire in WIRES {
-        let (_mock, mut client) = connected(*wire, &["--fault", "refuse:commit_store@1", "--fault", "partial-hit@2"]);
+    for (release, wire) in releases_and_wires() {
+        let (_mock, mut client) = connected(
+            release,
+            wire,
+            &["--fault", "refuse:commit_store@1", "--fault", "partial-hit@2"],
+        );
         assert!(!store(&mut client, &key(1, "a"), 7).unwrap());
         assert_eq!(look_up(&mut client, &key(1, "b")), 0);
         assert!(store(&mut client, &key(1, "c"), 7).unwrap());
@@ -138,13 +142,24 @@ fn an_unknown_registration_is_refused_without_waiting() {
 
 #[test]
 fn corrupted_chunks_and_digests_are_seen() {
-    let (mock, mut client) = connected(WireKind::Native, &["--fault", "corrupt", "--fault", "wrong-checksum@1"]);
+    for (release, wire) in releases_and_wires() {
+        corrupted_chunks_and_digests(release, wire);
+    }
+}
+
+fn corrupted_chunks_and_digests(release: &str, wire: WireKind) {
+    let flags = ["--fault", "corrupt", "--fault", "wrong-checksum@1"];
+    let (mock, mut client) = connected(release, wire, &flags);
     store(&mut client, &key(1, "a"), 7).unwrap();
     look_up(&mut client, &key(1, "b"));
     let back = retrieve(&mut client, &key(1, "b"), 7).unwrap().unwrap();
     assert_eq!(back[0][0], pattern(0)[0] ^ 1);
     assert_eq!(back[0][1..], pattern(0)[1..]);
-    let segment = Segment::create(&format!("lmcache-bench-test-{}-digest", std::process::id()), 1024).unwrap();
+    let segment = Segment::create(
+        &format!("lmcache-bench-test-{}-digest-{release}", std::process::id()),
+        1024,
+    )
+    .unwrap();
     register(&mut client, &segment, 9, Dtype::Float16);
     let request = ChecksumRequest {
         instance_id: 9,
@@ -157,7 +172,7 @@ fn corrupted_chunks_and_digests_are_seen() {
 
 #[test]
 fn what_a_server_cannot_take_is_refused_here() {
-    let (_mock, mut client) = connected(WireKind::Native, &[]);
+    let (_mock, mut client) = connected("0.5.7", WireKind::Native, &[]);
     let text = |result: Result<(), RpcError>| match result {
         Err(RpcError::Invalid(text)) => text,
         other => panic!("{other:?}"),

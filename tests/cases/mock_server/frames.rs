@@ -204,6 +204,7 @@ fn the_reference_client_is_answered_as_captured() {
         fixture!("reference-v0.5.7rc2-pickle"),
         fixture!("reference-v0.5.7rc2-pickle-mla-tp2"),
         fixture!("reference-v0.5.7rc2-shm"),
+        fixture!("reference-v0.5.7rc2-shm-concurrency2"),
     ] {
         replay(file, json);
     }

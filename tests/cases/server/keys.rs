@@ -346,3 +346,46 @@ fn the_built_in_server_answers_as_the_real_one_was_captured() {
         assert!(stderr(&output).contains(why), "{}", stderr(&output));
     }
 }
+
+/// Every path and header that was tried at a real server with a key.
+#[test]
+fn the_mock_opens_and_refuses_as_captured() {
+    let capture = include_str!("../../golden/server/http-v0.5.7rc2.json");
+    let capture: Value = serde_json::from_str(capture).unwrap();
+    let tried = capture["server with --api-key-file (key s3cret)"].as_object().unwrap();
+    let dir = Dir::new();
+    let path = dir.join("key");
+    fs::write(&path, "s3cret\n").unwrap();
+    let server = MockServer::start(&["--release", "0.5.7rc2", "--api-key-file", path.to_str().unwrap()]);
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut refused = 0;
+    for (name, answer) in tried {
+        let (request, sent) = name.split_once(", ").unwrap();
+        let place = request.strip_prefix("GET ").unwrap();
+        let mut get = agent.get(format!("{}{place}", server.http_url));
+        for header in sent.split(", ") {
+            get = match header {
+                "no key" => get,
+                "Bearer" => get.header("authorization", "Bearer s3cret"),
+                "wrong Bearer" => get.header("authorization", "Bearer other"),
+                "Basic" => get.header("authorization", "Basic czNjcmV0OnMzY3JldA=="),
+                _ => get.header("x-lmcache-api-key", "s3cret"),
+            };
+        }
+        let mut reply = get.call().unwrap();
+        if answer["status"] == 200 {
+            // The mock does not have every page.
+            assert!([200, 404].contains(&reply.status().as_u16()), "{name}: {reply:?}");
+            continue;
+        }
+        refused += 1;
+        assert_eq!(reply.status().as_u16(), 401, "{name}");
+        assert_eq!(reply.headers()["www-authenticate"], "Bearer", "{name}");
+        assert_eq!(
+            reply.body_mut().read_to_string().unwrap(),
+            answer["body"].as_str().unwrap(),
+            "{name}"
+        );
+    }
+    assert_eq!(refused, 12);
+}

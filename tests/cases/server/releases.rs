@@ -84,3 +84,14 @@ fn the_chunk_size_stays_negotiable_where_http_tells_it() {
         assert!(fixed || reply[2] == [24], "{reply:?}");
     }
 }
+
+/// It answers the first question too late for that to be waited for, so the second one is asked, which fixes the chunk size.
+#[test]
+fn a_slow_server_is_recognised_and_its_chunk_size_reported_as_fixed() {
+    let server = MockServer::start(&["--release", "0.5.7", "--delay", "noop=400"]);
+    let (output, report) = json(server.client().args(["--connect-timeout-s", "20"]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(report["metrics"]["server"]["generation"], "0.5.7");
+    assert!(warnings(&report).contains(&"chunk-size-fixed"), "{report}");
+    assert_nothing_left(&server);
+}
