@@ -15,6 +15,11 @@ const PICKLES: [(&str, &str); 5] = fixtures![
     "pickle-int8",
 ];
 
+fn shape_of(case: &Json) -> Vec<u64> {
+    let sides = case["shape"].as_array().unwrap().iter();
+    sides.map(|side| side.as_u64().unwrap()).collect()
+}
+
 pub fn read_all(pickle: &[u8], layout: &ChunkLayout) -> Result<Vec<Vec<u8>>, Malformed> {
     let mut chunks = vec![vec![0; layout.chunk_bytes() as usize]; layout.chunks];
     let mut from = pickle;
@@ -39,12 +44,7 @@ fn chunk_pickles_are_written_and_read_as_captured() {
             let chunks = frames(&case["chunks"]);
             let layout = ChunkLayout {
                 dtype,
-                shape: case["shape"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|side| side.as_u64().unwrap())
-                    .collect(),
+                shape: shape_of(case),
                 chunks: chunks.len(),
             };
             let pickle = ChunkFrame::new(Inline::Pickle, &layout);
@@ -129,12 +129,7 @@ fn large_pickles_are_read_across_their_frames() {
         assert_eq!(pickle.len() as u64, case["total_len"].as_u64().unwrap());
         let layout = ChunkLayout {
             dtype: Dtype::of_name(case["dtype"].as_str().unwrap()).unwrap(),
-            shape: case["shape"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|side| side.as_u64().unwrap())
-                .collect(),
+            shape: shape_of(case),
             chunks: case["ops"]
                 .as_array()
                 .unwrap()
