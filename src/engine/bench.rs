@@ -105,7 +105,7 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let plan = workload.plan();
     let replay = run.certify(&plan, &mut progress);
     let samples = run.measure(&mut *workload, &plan, target, progress)?;
-    Ok(run.report(&samples, &*workload, replay, &files, &output))
+    Ok(run.report(&samples, &mut *workload, replay, &files, &output))
 }
 
 struct Run<'a> {
@@ -219,7 +219,7 @@ impl Run<'_> {
     fn report(
         &mut self,
         samples: &PhaseSamples,
-        workload: &dyn Workload,
+        workload: &mut dyn Workload,
         replay: Option<ClientError>,
         files: &Outputs,
         output: &Output,
@@ -241,6 +241,9 @@ impl Run<'_> {
             self.warnings.push(Warning::SkippedTurns { turns });
         }
         let interrupted = signal::received();
+        let conclusion = workload.conclude(interrupted.is_some());
+        let own = conclusion.warnings.into_iter().map(Warning::Workload);
+        self.warnings.extend(own);
         let summary = summary_config(self.config);
         let mut result = sections::result(
             &Facts {
@@ -251,6 +254,7 @@ impl Run<'_> {
                 detail: &detail,
                 client_error: &client_error,
                 prompt_sources: self.prompt_sources.take(),
+                of_workload: conclusion.section,
                 warnings: &self.warnings,
                 interrupted: interrupted.map(signal::name),
             },
@@ -267,6 +271,8 @@ impl Run<'_> {
             records: &samples.records,
             clock: &self.clock,
         });
+        let own = conclusion.files.iter().map(|(file, contents)| file.write(contents));
+        problems.extend(own.filter_map(|outcome| Some(outcome.err()?.to_string())));
         problems.extend(output.write(&result));
         status(interrupted, &figures, &detail, problems)
     }

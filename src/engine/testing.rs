@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::args::{EngineArgs, WorkloadValues};
 use crate::engine::config::EngineConfig;
 use crate::engine::flags::TABLE;
+use crate::engine::workload::Finished;
 
 /// What these flags give, without defaults.
 pub fn given(words: &[&str]) -> EngineArgs {
@@ -23,6 +24,17 @@ pub fn config(words: &[&str]) -> EngineConfig {
     let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap_or(100);
     let model = args.model.clone().unwrap_or_default();
     EngineConfig::resolve(&args, model, tokens_per_gb).unwrap()
+}
+
+/// A request that succeeded.
+pub fn finished(id: impl Into<String>, text: impl Into<String>) -> Finished {
+    Finished {
+        id: id.into(),
+        succeeded: true,
+        text: text.into(),
+        ttft_s: 0.05,
+        output_tokens: 1,
+    }
 }
 
 /// A file or folder of tests/golden/engine.

@@ -20,6 +20,8 @@ pub struct Facts<'a> {
     pub client_error: &'a StatedError,
     /// Where prompt tokens came from, by the servers' counters.
     pub prompt_sources: Option<Section>,
+    /// The workload's own section, which follows LMCache's.
+    pub of_workload: Option<Section>,
     pub warnings: &'a [Warning],
     /// The name of the signal that ended the run early, such as `SIGINT`.
     pub interrupted: Option<&'static str>,
@@ -34,6 +36,7 @@ pub fn result(facts: &Facts, started: Instant) -> RunResult {
     );
     result.partial = facts.interrupted.map(Name::from);
     result.sections = reference_sections(facts);
+    result.sections.extend(facts.of_workload.clone());
     result.sections.extend(beyond_sections(facts));
     result.sections.push(Section::warnings(facts.warnings));
     result

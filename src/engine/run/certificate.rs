@@ -316,6 +316,7 @@ impl Workload for Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::testing::finished;
     use crate::engine::timestamp::Stamp;
 
     const MS: i64 = 1_000_000;
@@ -377,11 +378,7 @@ mod tests {
         assert!(matches!(replay.step(REPLAY * 2, &[]), Step::Send(_)));
         assert!(matches!(replay.step(REPLAY * 2, &[]), Step::Send(_)));
         assert_eq!(replay.step(REPLAY * 2, &[]), Step::Await);
-        let ended = Finished {
-            id: "replay1".into(),
-            succeeded: true,
-            text: String::new(),
-        };
+        let ended = finished("replay1", "");
         assert_eq!(replay.step(REPLAY * 2, std::slice::from_ref(&ended)), Step::Await);
         assert_eq!(replay.step(REPLAY * 2, &[ended]), Step::Done);
     }

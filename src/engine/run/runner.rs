@@ -147,6 +147,7 @@ impl Runner {
             self.receive(&mut run, Some(self.clock.now().plus(TICK)));
             self.check_signals();
         }
+        workload.end(&run.finished);
         let mut samples = run.samples;
         samples.ended = self.clock.now();
         samples.cpu = counters::process_cpu().saturating_sub(cpu);
@@ -275,6 +276,8 @@ impl Run {
             id,
             succeeded,
             text: if succeeded { text } else { String::new() },
+            ttft_s: record.ttft_s(),
+            output_tokens: record.output_tokens(),
         });
         self.samples.gaps.add(&record);
         if !self.keeps_gaps {

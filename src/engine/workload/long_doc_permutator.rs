@@ -211,6 +211,7 @@ impl Sequence for Permutator {
     fn counts(&self) -> Counts {
         Counts {
             warmup: 1,
+            warmup_in_flight: 1,
             measured: self.permutations.len() as u64,
             in_flight: self.settings.in_flight,
             tokens_per_answer: self.settings.max_tokens,

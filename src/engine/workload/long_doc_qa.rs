@@ -185,6 +185,7 @@ impl Sequence for Questions {
     fn counts(&self) -> Counts {
         Counts {
             warmup: self.settings.documents,
+            warmup_in_flight: 1,
             measured: self.schedule.len() as u64,
             in_flight: self.settings.in_flight,
             tokens_per_answer: self.settings.max_tokens,

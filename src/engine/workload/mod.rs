@@ -10,6 +10,9 @@ use crate::engine::config::{EngineConfig, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 use crate::report::banner::Banner;
+use crate::report::output::OutputFile;
+use crate::result::model::Section;
+use crate::result::warning::Message;
 
 mod body;
 pub mod descriptor;
@@ -107,6 +110,26 @@ pub struct Finished {
     pub succeeded: bool,
     /// All content pieces in order, when the request wanted them; empty after a failure.
     pub text: String,
+    /// Seconds from dispatch to the first token; -1 after a failure.
+    pub ttft_s: f64,
+    pub output_tokens: u64,
+}
+
+/// What a workload adds to the results of its measured phase.
+#[derive(Debug, Default)]
+pub struct Conclusion {
+    /// The last section before those of the client.
+    pub section: Option<Section>,
+    /// Files of its own, checked before the run, with their contents.
+    pub files: Vec<(OutputFile, Vec<u8>)>,
+    pub warnings: Vec<WorkloadWarning>,
+}
+
+/// A warning that only one workload has. Its code is listed in docs/formats.md.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkloadWarning {
+    pub code: &'static str,
+    pub message: Message,
 }
 
 /// What the runner does next.
@@ -157,9 +180,20 @@ pub trait Workload: Send {
     /// The next step. `finished` are the requests that ended since the last call.
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step;
 
+    /// The phase is over. `finished` are the requests that ended after the last step.
+    fn end(&mut self, finished: &[Finished]) {
+        let _ = finished;
+    }
+
     /// What the measured phase left out so far.
     fn skipped(&self) -> Skipped {
         Skipped::default()
+    }
+
+    /// What this workload adds to the results, after the measured phase has ended. An interrupted phase is `partial`.
+    fn conclude(&mut self, partial: bool) -> Conclusion {
+        let _ = partial;
+        Conclusion::default()
     }
 }
 

@@ -243,6 +243,7 @@ impl Sequence for Tuner {
     fn counts(&self) -> Counts {
         Counts {
             warmup: 1 + self.settings.prefixes,
+            warmup_in_flight: 1,
             measured: self.settings.prefixes,
             in_flight: 1,
             tokens_per_answer: 1,

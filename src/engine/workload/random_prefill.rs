@@ -89,6 +89,7 @@ impl Sequence for Prompts {
     fn counts(&self) -> Counts {
         Counts {
             warmup: 0,
+            warmup_in_flight: 1,
             measured: self.settings.requests,
             in_flight: self.settings.requests,
             tokens_per_answer: 1,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::engine::flags::TABLE;
+use crate::engine::testing::finished as finished_request;
 use crate::engine::testing::{given, golden};
 
 /// Settings of a recorded command line. The models TINY and WORDS stand for folders with tokenizers.
@@ -41,11 +42,8 @@ fn sent(workload: &mut dyn Workload, phase: Phase, answer: Duration) -> Vec<Requ
         match workload.step(now, &finished) {
             Step::Send(request) => {
                 let text = " word".repeat(request.max_tokens as usize);
-                let ended = Finished {
-                    id: request.id.clone(),
-                    succeeded: true,
-                    text: if request.wants_text { text } else { String::new() },
-                };
+                let text = if request.wants_text { text } else { String::new() };
+                let ended = finished_request(request.id.clone(), text);
                 in_flight.push_back((now + answer, ended));
                 requests.push(request);
             }
@@ -176,11 +174,7 @@ fn with_a_slow_session(workload: &mut dyn Workload) -> Vec<(u128, String)> {
             Step::Send(request) => {
                 let takes = Duration::from_millis(if request.id.starts_with("s0_") { 1000 } else { 1 });
                 sent.push((now.as_millis(), request.id.clone()));
-                let ended = Finished {
-                    id: request.id,
-                    succeeded: true,
-                    text: String::new(),
-                };
+                let ended = finished_request(request.id, "");
                 in_flight.push((now + takes, ended));
             }
             Step::SleepUntil(then) => now = then,

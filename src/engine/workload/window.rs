@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Finished, Phase, Plan, Request, Step, Workload};
+use super::{Conclusion, Finished, Phase, Plan, Request, Step, Workload};
 use crate::load::arrivals::{Arrivals, Next, Process};
 use crate::report::banner::Banner;
 
@@ -12,6 +12,15 @@ pub trait Sequence: Send {
     fn banner(&self) -> Banner;
     fn counts(&self) -> Counts;
     fn request(&mut self, phase: Phase, number: u64) -> Request;
+    /// A request of the phase has ended.
+    fn ended(&mut self, phase: Phase, request: &Finished) {
+        let _ = (phase, request);
+    }
+    /// See [`Workload::conclude`].
+    fn conclude(&mut self, partial: bool) -> Conclusion {
+        let _ = partial;
+        Conclusion::default()
+    }
     /// How long to wait after the last warmup request has ended.
     fn pause_after_warmup(&self) -> Duration {
         Duration::ZERO
@@ -21,8 +30,9 @@ pub trait Sequence: Send {
 /// How many requests there are, and how many at a time.
 #[derive(Clone, Copy)]
 pub struct Counts {
-    /// Requests of the warmup, which go one by one.
+    /// Requests of the warmup, and the most of them in flight.
     pub warmup: u64,
+    pub warmup_in_flight: u64,
     pub measured: u64,
     /// The most measured requests in flight.
     pub in_flight: u64,
@@ -45,7 +55,7 @@ pub struct Window<S> {
 impl Counts {
     fn arrivals(&self, phase: Phase) -> Box<dyn Arrivals> {
         let in_flight = match phase {
-            Phase::Warmup => 1,
+            Phase::Warmup => self.warmup_in_flight,
             Phase::Measured => self.in_flight,
         };
         Process::Closed { in_flight }.start()
@@ -67,6 +77,12 @@ impl<S: Sequence> Window<S> {
             prepared: None,
             pause_ends: None,
         }
+    }
+
+    fn take(&mut self, finished: &[Finished]) {
+        self.in_flight = self.in_flight.saturating_sub(finished.len() as u64);
+        let phase = self.phase;
+        finished.iter().for_each(|request| self.sequence.ended(phase, request));
     }
 
     /// The step when every request has been sent.
@@ -112,7 +128,7 @@ impl<S: Sequence> Workload for Window<S> {
     }
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
-        self.in_flight = self.in_flight.saturating_sub(finished.len() as u64);
+        self.take(finished);
         let (phase, number) = (self.phase, self.next);
         let count = match phase {
             Phase::Warmup => self.counts.warmup,
@@ -143,11 +159,20 @@ impl<S: Sequence> Workload for Window<S> {
             .get_or_insert_with(|| self.sequence.request(phase, number));
         wait
     }
+
+    fn end(&mut self, finished: &[Finished]) {
+        self.take(finished);
+    }
+
+    fn conclude(&mut self, partial: bool) -> Conclusion {
+        self.sequence.conclude(partial)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::testing::finished;
 
     struct Numbers;
 
@@ -159,6 +184,7 @@ mod tests {
         fn counts(&self) -> Counts {
             Counts {
                 warmup: 2,
+                warmup_in_flight: 1,
                 measured: 4,
                 in_flight: 3,
                 tokens_per_answer: 1,
@@ -182,11 +208,7 @@ mod tests {
     }
 
     fn ended(id: &str) -> [Finished; 1] {
-        [Finished {
-            id: id.into(),
-            succeeded: false,
-            text: String::new(),
-        }]
+        [finished(id, "")]
     }
 
     #[test]

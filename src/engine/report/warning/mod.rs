@@ -3,6 +3,7 @@
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::Figures;
 use crate::engine::run::evidence::StatedError;
+use crate::engine::workload::WorkloadWarning;
 use crate::result::warning::{self, Message, message};
 
 mod stream;
@@ -79,6 +80,8 @@ pub enum Warning {
     },
     /// The stream of answers or the engine's counts are not as they should be.
     Stream(StreamWarning),
+    /// Only the workload of this run has it.
+    Workload(WorkloadWarning),
 }
 
 impl warning::Warning for Warning {
@@ -101,6 +104,7 @@ impl warning::Warning for Warning {
             Warning::WarmupFailed { .. } => "warmup-failed",
             Warning::NoCounters { .. } => "no-counters",
             Warning::Stream(warning) => warning.code(),
+            Warning::Workload(warning) => warning.code,
         }
     }
 
@@ -170,6 +174,7 @@ impl warning::Warning for Warning {
                  no known form: {page}. The latencies are not affected."
             ),
             Warning::Stream(warning) => warning.message(),
+            Warning::Workload(warning) => warning.message.clone(),
         }
     }
 }
