@@ -21,12 +21,14 @@ impl WorkloadName {
 }
 
 /// The value of one workload flag.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum WorkloadValue {
     Int(i64),
     Float(f64),
     /// One of the flag's choices.
     Choice(&'static str),
+    /// Any text, such as a path.
+    Text(String),
 }
 
 /// The values of workload flags, sorted by the flag's name without its dashes in front.
@@ -49,24 +51,37 @@ impl WorkloadValues {
         float(text).map(|value| self.set(flag, WorkloadValue::Float(value)))
     }
 
+    pub fn read_text(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+        self.set(flag, WorkloadValue::Text(text.to_owned()));
+        Ok(())
+    }
+
     fn place(&self, flag: &str) -> Result<usize, usize> {
         self.0.binary_search_by_key(&flag, |(name, _)| name)
     }
 
-    pub fn get(&self, flag: &str) -> Option<WorkloadValue> {
-        self.place(flag).ok().map(|at| self.0[at].1)
+    /// `None` for a flag that has no default and was not given.
+    pub fn get(&self, flag: &str) -> Option<&WorkloadValue> {
+        self.place(flag).ok().map(|at| &self.0[at].1)
     }
 
     pub fn int(&self, flag: &str) -> Result<i64, Error> {
         match self.get(flag) {
-            Some(WorkloadValue::Int(value)) => Ok(value),
+            Some(WorkloadValue::Int(value)) => Ok(*value),
             other => Err(unexpected(flag, other)),
         }
     }
 
     pub fn float(&self, flag: &str) -> Result<f64, Error> {
         match self.get(flag) {
-            Some(WorkloadValue::Float(value)) => Ok(value),
+            Some(WorkloadValue::Float(value)) => Ok(*value),
+            other => Err(unexpected(flag, other)),
+        }
+    }
+
+    pub fn text(&self, flag: &str) -> Result<&str, Error> {
+        match self.get(flag) {
+            Some(WorkloadValue::Text(text)) => Ok(text),
             other => Err(unexpected(flag, other)),
         }
     }
@@ -80,7 +95,7 @@ impl WorkloadValues {
     }
 }
 
-fn unexpected(flag: &str, found: Option<WorkloadValue>) -> Error {
+fn unexpected(flag: &str, found: Option<&WorkloadValue>) -> Error {
     Error::Internal(format!("--{flag} is {found:?}"))
 }
 
@@ -115,7 +130,7 @@ macro_rules! optional_fields {
             pub fn value(&self, key: &str) -> Option<Value> {
                 match key {
                     $(stringify!($name) => self.$name.as_ref().map(Stored::stored),)*
-                    _ => self.workload_values.get(&key.replace('_', "-")).map(|value| value.stored()),
+                    _ => self.workload_values.get(&key.replace('_', "-")).map(Stored::stored),
                 }
             }
 
@@ -188,10 +203,11 @@ stored! {
 
 impl Stored for WorkloadValue {
     fn stored(&self) -> Value {
-        match *self {
-            WorkloadValue::Int(value) => Value::from(value),
-            WorkloadValue::Float(value) => Value::from(value),
-            WorkloadValue::Choice(text) => Value::from(text),
+        match self {
+            WorkloadValue::Int(value) => Value::from(*value),
+            WorkloadValue::Float(value) => Value::from(*value),
+            WorkloadValue::Choice(text) => Value::from(*text),
+            WorkloadValue::Text(text) => Value::from(text.as_str()),
         }
     }
 }

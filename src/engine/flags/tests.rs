@@ -47,7 +47,10 @@ fn an_empty_command_line_sets_nothing_and_the_defaults_are_the_references() {
     ] {
         assert_eq!(values.float(flag).unwrap(), default, "--{flag}");
     }
-    assert_eq!(values.get("ldqa-shuffle-policy"), Some(WorkloadValue::Choice("random")));
+    assert_eq!(
+        values.get("ldqa-shuffle-policy"),
+        Some(&WorkloadValue::Choice("random"))
+    );
     assert_eq!(
         (args.engine_url, args.workload, args.model, args.ignore_eos),
         (None, None, None, None)

@@ -87,7 +87,7 @@ fn own_values(workload: &Descriptor, args: &EngineArgs) -> WorkloadValues {
     let mut values = WorkloadValues::default();
     for flag in workload.flags.iter().chain(workload.added_flags) {
         if let Some(value) = args.workload_values.get(flag.row.spec.long) {
-            values.set(flag.row.spec.long, value);
+            values.set(flag.row.spec.long, value.clone());
         }
     }
     values

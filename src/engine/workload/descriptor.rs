@@ -100,7 +100,7 @@ pub enum Input {
     Choice(&'static [&'static str]),
 }
 
-/// One flag of a workload, with its question. Rows begin with `int!`, `float!` or `choice!`.
+/// One flag of a workload, with its question. Rows begin with `int!`, `float!`, `choice!` or `text!`.
 #[derive(Clone, Copy)]
 pub struct WorkloadFlag {
     pub row: Flag<EngineArgs>,
@@ -177,6 +177,26 @@ macro_rules! choice {
     };
 }
 
+/// A flag whose value is any text: name, name of the value (`PATH` for a file), and default where it has one.
+#[cfg_attr(not(test), allow(unused_macros))]
+macro_rules! text {
+    ($long:literal, $value_name:literal) => {
+        $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::<$crate::engine::args::EngineArgs>::value($long, $value_name, |args, text| {
+                args.workload_values.read_text($long, text)
+            }),
+            $crate::engine::workload::descriptor::Input::Text,
+        )
+    };
+    ($long:literal, $value_name:literal, $default:literal) => {{
+        let mut flag = $crate::engine::workload::descriptor::text!($long, $value_name);
+        flag.row = flag.row.default($default);
+        flag
+    }};
+}
+
+#[cfg_attr(not(test), allow(unused_imports))]
+pub(super) use text;
 pub(super) use {choice, float, int};
 
 /// The value of an int flag, at least 1.
@@ -207,4 +227,27 @@ pub(super) fn bounded(requests: f64, advice: &str) -> Result<(), Error> {
     Err(Error::Settings(format!(
         "these settings make {requests:.0} requests or sessions, more than the {REQUESTS_MAX:.0} of one run; {advice}"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::flag::Preset;
+
+    #[test]
+    fn a_text_flag_keeps_its_text_and_may_have_a_default() {
+        const PATH: WorkloadFlag = text!("x-file", "PATH");
+        const NAMED: WorkloadFlag = text!("x-name", "NAME", "n");
+        let mut args = EngineArgs::default();
+        assert_eq!((PATH.row.set)(&mut args, " a b"), Ok(()));
+        assert_eq!(args.workload_values.text("x-file").unwrap(), " a b");
+        assert_eq!(args.workload_values.get("x-name"), None);
+        assert!(args.workload_values.text("x-name").is_err());
+        assert_eq!(args.value("x_file"), Some(" a b".into()));
+        assert_eq!(
+            (PATH.row.spec.preset, NAMED.row.spec.preset),
+            (Preset::Unset(""), Preset::Text("n"))
+        );
+        assert!(PATH.row.spec.takes_path());
+    }
 }
