@@ -1,6 +1,10 @@
-//! Percentiles by both of the reference's rules, summaries of a few samples, latency histograms.
+//! Percentiles by both of the reference's rules, summaries of a few samples, latency histograms, random numbers of our own.
 
 pub mod hdr_v2;
 pub mod histogram;
+#[cfg(test)]
+#[path = "../../tests/support/ks.rs"]
+pub mod ks;
 pub mod percentile;
+pub mod random;
 pub mod summary;
