@@ -18,6 +18,29 @@ pub fn decimal<Number: FromStr>(text: &str) -> Option<Number> {
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
+/// The longest duration that is read: a year.
+const DURATION_S_MAX: f64 = 366.0 * 86_400.0;
+
+/// Reads a duration: a number of seconds, or a number with the unit `us`, `ms`, `s`, `m` or `h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => f64::NAN,
+    };
+    let seconds = number.parse::<f64>().map_or(f64::NAN, |number| number * scale);
+    match (0.0..=DURATION_S_MAX).contains(&seconds) {
+        true => Ok(Duration::from_secs_f64(seconds)),
+        false => Err(format!(
+            "{text:?} is no duration; write seconds, or a number with us, ms, s, m or h, for example 90s or 5m"
+        )),
+    }
+}
+
 /// A byte count for display: `24.0 MiB`, `512 B`.
 pub fn bytes_text(bytes: u64) -> String {
     match bytes {
@@ -31,6 +54,24 @@ pub fn bytes_text(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, ms) in [
+            ("2", 2000),
+            ("500ms", 500),
+            ("1.5s", 1500),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("0", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        assert_eq!(duration("250us"), Ok(Duration::from_micros(250)));
+        for text in ["", "s", "-1", "nan", "inf", "1e9", "5 m", "5d", "1h5m"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn decimal_accepts_digits_only() {

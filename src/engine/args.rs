@@ -2,9 +2,11 @@
 //! give what the command line does not; ranges are checked later. `flags` has the table that fills it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::choices;
 use crate::cli::Format;
 use crate::error::Error;
 use crate::python::big_int::BigInt;
@@ -17,6 +19,15 @@ pub struct WorkloadName(pub &'static str);
 impl WorkloadName {
     pub fn text(self) -> &'static str {
         self.0
+    }
+}
+
+choices! {
+    /// How the gaps between requests of an open loop are drawn.
+    pub enum ArrivalName ("arrival") {
+        Constant = "constant",
+        Poisson = "poisson",
+        Gamma = "gamma",
     }
 }
 
@@ -177,6 +188,14 @@ optional_fields! {
     stall_timeout_s: f64,
     request_timeout_s: f64,
     no_certificate: bool,
+    request_rate: f64,
+    arrival: ArrivalName,
+    burstiness: f64,
+    max_concurrency: i64,
+    num_requests: i64,
+    duration: Duration,
+    ramp_up: Duration,
+    warmup_time: Duration,
 }
 
 macro_rules! stored {
@@ -199,6 +218,8 @@ stored! {
     PathBuf: value => value.to_string_lossy().as_ref(),
     WorkloadName: value => value.text(),
     Format: value => value.text(),
+    ArrivalName: value => value.text(),
+    Duration: value => value.as_secs_f64(),
 }
 
 impl Stored for WorkloadValue {

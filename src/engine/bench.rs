@@ -17,6 +17,7 @@ use crate::engine::report::outputs::{Outputs, Results};
 use crate::engine::report::saved;
 use crate::engine::report::sections::{self, Facts};
 use crate::engine::report::warning::{self, StreamWarning, Warning};
+use crate::engine::results::delivered::{Asked, Delivered};
 use crate::engine::results::detail::Detail;
 use crate::engine::results::figures::{Figures, Row, SummaryConfig};
 use crate::engine::run::certificate::{self, ClientError};
@@ -102,6 +103,9 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     if output.saves_result() {
         run.version = engine_version(&config.base_url(), &key);
     }
+    if let Some(offer) = &config.load.offer {
+        workload.offer(offer.clone());
+    }
     let plan = workload.plan();
     let replay = run.certify(&plan, &mut progress);
     let samples = run.measure(&mut *workload, &plan, target, progress)?;
@@ -154,6 +158,7 @@ impl Run<'_> {
     ) -> Result<PhaseSamples, Error> {
         let live = Arc::new(Live::default());
         let mut runner = Runner::new(self.clock, Arc::new(target), timeouts(self.config), Arc::clone(&live));
+        runner.lead_in = self.config.load.lead_in();
         runner.keeps_gaps = self.config.output.requests_jsonl.is_some();
         let streams = usize::try_from(plan.streams).unwrap_or(usize::MAX);
         let opened = runner.open(streams);
@@ -231,16 +236,22 @@ impl Run<'_> {
             .map(|record| Row::of(record, &self.clock))
             .collect();
         let figures = Figures::of(&rows, samples.elapsed_s());
-        let detail = Detail::of(samples, workload.plan().requests_per_second.is_some());
+        let interrupted = signal::received();
+        let plan = workload.plan();
+        let detail = Detail::of(samples, plan.requests_per_second.is_some());
+        let offer = self.config.load.offer.as_ref();
+        let asked = Asked {
+            per_second: plan.requests_per_second,
+            max_concurrency: offer.and_then(|offer| offer.max_concurrency),
+            measured: offer.and_then(|offer| offer.measured),
+        };
+        let delivered = Delivered::of(samples, asked, workload.skipped(), interrupted.is_some());
         let run = Evidence::of(samples);
         let client_error = StatedError { replay, run };
         self.warnings.extend(warning::client_bound(&client_error));
         self.warnings.extend(warning::warnings(&detail, &figures));
-        let turns = workload.skipped().turns;
-        if turns > 0 {
-            self.warnings.push(Warning::SkippedTurns { turns });
-        }
-        let interrupted = signal::received();
+        let of_load = warning::load_warnings(&delivered, detail.lateness_ms.spread.mean);
+        self.warnings.extend(of_load.into_iter().map(Warning::Load));
         let conclusion = workload.conclude(interrupted.is_some());
         let own = conclusion.warnings.into_iter().map(Warning::Workload);
         self.warnings.extend(own);
@@ -252,6 +263,7 @@ impl Run<'_> {
                 workload: &summary.workload,
                 figures: &figures,
                 detail: &detail,
+                delivered: &delivered,
                 client_error: &client_error,
                 prompt_sources: self.prompt_sources.take(),
                 of_workload: conclusion.section,

@@ -1,3 +1,4 @@
 //! Load generation that is independent of what a request is.
 
 pub mod arrivals;
+pub mod offer;

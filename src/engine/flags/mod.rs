@@ -8,6 +8,7 @@ use crate::python::quote::quoted;
 
 mod beyond;
 mod general;
+mod load;
 mod page;
 
 pub use crate::engine::args::EngineArgs;
@@ -19,7 +20,8 @@ pub const TABLE: Table<EngineArgs> = Table {
     absent: ABSENT_FLAGS,
 };
 
-const COUNT: usize = general::FLAGS.len() + beyond::RESULTS.len() + beyond::REQUESTS.len() + workload_flags();
+const COUNT: usize =
+    general::FLAGS.len() + load::FLAGS.len() + beyond::RESULTS.len() + beyond::REQUESTS.len() + workload_flags();
 
 const fn workload_flags() -> usize {
     let (mut at, mut count) = (0, 0);
@@ -42,6 +44,7 @@ static FLAGS: [Flag<EngineArgs>; COUNT] = {
         rows = rows.with_flags(WORKLOADS[at].flags, &WORKLOADS[at].group);
         at += 1;
     }
+    rows = rows.with(load::FLAGS, &load::LOAD);
     rows = rows.with(beyond::RESULTS, &BEYOND);
     at = 0;
     while at < WORKLOADS.len() {

@@ -2,6 +2,7 @@
 
 pub mod display;
 pub mod jsonl;
+pub mod load;
 pub mod outputs;
 pub mod saved;
 pub mod sections;

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
+use super::load;
 use super::warning::Warning;
+use crate::engine::results::delivered::Delivered;
 use crate::engine::results::detail::{Detail, Distribution};
 use crate::engine::results::figures::{Figures, Spread};
 use crate::engine::run::certificate::ClientError;
@@ -17,6 +19,7 @@ pub struct Facts<'a> {
     pub workload: &'a str,
     pub figures: &'a Figures,
     pub detail: &'a Detail,
+    pub delivered: &'a Delivered,
     pub client_error: &'a StatedError,
     /// Where prompt tokens came from, by the servers' counters.
     pub prompt_sources: Option<Section>,
@@ -93,9 +96,10 @@ fn reference_sections(facts: &Facts) -> Vec<Section> {
 fn beyond_sections(facts: &Facts) -> Vec<Section> {
     let detail = facts.detail;
     let mut sections = vec![
-        latency_table(detail),
+        latency_table(facts),
         Section::entries("token_timing", "Token Timing", token_timing(detail)),
     ];
+    sections.extend(load::section(facts.delivered));
     sections.extend(facts.prompt_sources.clone());
     sections.push(Section::entries("traffic", "Traffic", traffic(detail)));
     if detail.finish_reasons.len() > 1 {
@@ -117,7 +121,8 @@ fn beyond_sections(facts: &Facts) -> Vec<Section> {
     sections
 }
 
-fn latency_table(detail: &Detail) -> Section {
+fn latency_table(facts: &Facts) -> Section {
+    let detail = facts.detail;
     let columns = [
         ("mean", "mean"),
         ("p50", "p50"),
@@ -130,6 +135,12 @@ fn latency_table(detail: &Detail) -> Section {
         ("ttft", "TTFT", Some(&detail.ttft_ms)),
         ("ttfo", "TTFO", detail.ttfo_ms.as_ref()),
         ("ttft_scheduled", "TTFT sched.", detail.scheduled_ttft_ms.as_ref()),
+        (
+            "latency_scheduled",
+            "Latency sched.",
+            detail.scheduled_latency_ms.as_ref(),
+        ),
+        ("slot_wait", "Wait for a place", facts.delivered.slot_wait_ms.as_ref()),
         ("tpot", "TPOT", Some(&detail.tpot_ms)),
         ("itl", "ITL", Some(&detail.itl_ms)),
         ("latency", "Latency", Some(&detail.latency_ms)),

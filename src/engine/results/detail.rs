@@ -25,7 +25,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    fn of(values: impl Iterator<Item = f64>, scale: f64) -> Distribution {
+    pub(super) fn of(values: impl Iterator<Item = f64>, scale: f64) -> Distribution {
         let mut values: Vec<f64> = values.map(|value| value * scale).collect();
         values.sort_by(f64::total_cmp);
         Distribution::of_sorted(&values)
@@ -51,6 +51,8 @@ pub struct Detail {
     pub ttfo_ms: Option<Distribution>,
     /// TTFT from the scheduled time; only in a run with a schedule.
     pub scheduled_ttft_ms: Option<Distribution>,
+    /// Latency from the scheduled time to the last token; only in a run with a schedule.
+    pub scheduled_latency_ms: Option<Distribution>,
     pub tpot_ms: Distribution,
     pub itl_ms: Distribution,
     /// Dispatch to the last token.
@@ -105,6 +107,7 @@ impl Detail {
             ttft_ms: Distribution::of(each(|record| Some(record.ttft_s())), 1e3),
             ttfo_ms: differs(&good).then(|| Distribution::of(each(Record::ttfo_s), 1e3)),
             scheduled_ttft_ms: paced.then(|| Distribution::of(each(Record::scheduled_ttft_s), 1e3)),
+            scheduled_latency_ms: paced.then(|| Distribution::of(each(Record::scheduled_latency_s), 1e3)),
             tpot_ms: Distribution::of(each(Record::tpot_s), 1e3),
             itl_ms: Distribution::of_sorted(&samples.gaps.sorted_ms()),
             latency_ms: Distribution::of(each(Record::token_latency_s), 1e3),
@@ -200,7 +203,8 @@ impl Detail {
         if seconds > 0.0 {
             self.cpu_percent = samples.cpu.as_secs_f64() / seconds * 100.0;
         }
-        let events: u64 = samples.records.iter().map(|record| record.answer.token_events).sum();
+        let measured: u64 = samples.records.iter().map(|record| record.answer.token_events).sum();
+        let events = measured + samples.unmeasured.token_events;
         self.cpu_us_per_event = (events > 0).then(|| samples.cpu.as_secs_f64() * 1e6 / events as f64);
     }
 

@@ -1,6 +1,8 @@
-//! Computes figures from records: the reference's (`figures`), all others (`detail`), and the steady state (`steady`). The
+//! Computes figures from records: the reference's (`figures`), all others (`detail`), load (`delivered`), and the time with
+//! nearly the highest concurrency (`steady`). The
 //! results depend on the records alone.
 
+pub mod delivered;
 pub mod detail;
 pub mod figures;
 pub mod steady;

@@ -303,13 +303,11 @@ impl Workload for Replay {
         }
         self.in_flight += 1;
         self.sent += 1;
-        Step::Send(Request {
-            id: format!("replay{}", self.sent),
-            body: self.body.clone(),
-            max_tokens: self.plan.tokens_per_answer,
-            wants_text: false,
-            scheduled: None,
-        })
+        Step::Send(Request::new(
+            format!("replay{}", self.sent),
+            self.body.clone(),
+            self.plan.tokens_per_answer,
+        ))
     }
 }
 

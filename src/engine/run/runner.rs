@@ -36,6 +36,8 @@ pub struct Runner {
     pub clock: Clock,
     /// Whether records keep their gaps between tokens.
     pub keeps_gaps: bool,
+    /// The ramp and the warm-up time at the beginning of the measured phase, whose requests are not measured.
+    pub lead_in: Duration,
     target: Arc<Target>,
     timeouts: Timeouts,
     tls: Arc<RustlsConnector>,
@@ -54,6 +56,7 @@ impl Runner {
         Runner {
             clock,
             keeps_gaps: false,
+            lead_in: Duration::ZERO,
             target,
             timeouts,
             tls: Arc::new(RustlsConnector::default()),
@@ -131,18 +134,27 @@ impl Runner {
         workload.begin(phase);
         let cpu = counters::process_cpu();
         let began = self.clock.now();
+        let lead_in = match phase {
+            Phase::Warmup => Duration::ZERO,
+            Phase::Measured => self.lead_in,
+        };
         let mut run = Run {
             samples: PhaseSamples {
                 began,
+                sending_ended: began,
+                measured_from: began.plus(lead_in),
                 ..PhaseSamples::default()
             },
             finished: Vec::new(),
             keeps_gaps: self.keeps_gaps,
+            changed: began,
         };
         // After a panic the records so far are kept, and requests in flight are waited for.
         if panic::caught(|| self.drive(workload, &mut run)).is_none() {
             self.interrupt.store(true, Relaxed);
         }
+        self.count_in_flight(&mut run);
+        run.samples.sending_ended = self.clock.now();
         while self.in_flight > 0 {
             self.receive(&mut run, Some(self.clock.now().plus(TICK)));
             self.check_signals();
@@ -204,6 +216,7 @@ impl Runner {
             };
             self.workers[worker].assign(Job::Send { request, scheduled });
             self.live.sent();
+            self.count_in_flight(run);
             self.in_flight += 1;
             run.samples.in_flight_peak = run.samples.in_flight_peak.max(self.in_flight);
         }
@@ -234,6 +247,7 @@ impl Runner {
         match report {
             Some(Report::Ended { worker, id, record }) => {
                 self.idle.push(worker);
+                self.count_in_flight(run);
                 self.in_flight -= 1;
                 run.take(id, record, &self.live);
                 true
@@ -244,6 +258,17 @@ impl Runner {
             }
             None => false,
         }
+    }
+
+    /// Adds the time since the last change to the sum over requests in flight, while requests are being sent.
+    fn count_in_flight(&self, run: &mut Run) {
+        if run.samples.sending_ended > run.samples.began {
+            return;
+        }
+        let now = self.clock.now();
+        let since = run.changed.max(run.samples.measured_from);
+        run.samples.in_flight_ns += u128::from(now.ns_since(since)) * u128::from(self.in_flight);
+        run.changed = now;
     }
 
     /// Whether the run is interrupted. Workers notice it within one tick of their own.
@@ -261,6 +286,8 @@ struct Run {
     /// Not yet passed to the workload.
     finished: Vec<Finished>,
     keeps_gaps: bool,
+    /// When the number of requests in flight last changed.
+    changed: Stamp,
 }
 
 impl Run {
@@ -279,6 +306,10 @@ impl Run {
             ttft_s: record.ttft_s(),
             output_tokens: record.output_tokens(),
         });
+        if record.scheduled < self.samples.measured_from {
+            self.samples.unmeasured.add(&record);
+            return;
+        }
         self.samples.gaps.add(&record);
         if !self.keeps_gaps {
             // The first gap is kept: it shows whether the first token arrived alone.

@@ -9,6 +9,14 @@ use crate::engine::timestamp::Stamp;
 pub struct PhaseSamples {
     /// When the phase began; the workload's clock starts here.
     pub began: Stamp,
+    /// When the measured part of the phase begins; later than `began` with a ramp or a warm-up time.
+    pub measured_from: Stamp,
+    /// Requests that were due before that, their token events, and how many of them failed. They are in no record.
+    pub unmeasured: Unmeasured,
+    /// When the last request had been sent: latencies cover what came before, rates end here.
+    pub sending_ended: Stamp,
+    /// Requests in flight, summed over the nanoseconds from `measured_from` to `sending_ended`.
+    pub in_flight_ns: u128,
     /// When the last request ended or the phase was interrupted.
     pub ended: Stamp,
     /// In completion order.
@@ -26,10 +34,43 @@ pub struct PhaseSamples {
 }
 
 impl PhaseSamples {
-    /// From the beginning of the phase to the end of its last answer.
+    /// From the beginning of the measured part to the end of its last answer.
     pub fn elapsed_s(&self) -> f64 {
         let last = self.records.iter().map(|record| record.finished).max();
-        last.map_or(0.0, |last| last.seconds_since(self.began).max(0.0))
+        last.map_or(0.0, |last| last.seconds_since(self.measured_from).max(0.0))
+    }
+}
+
+impl PhaseSamples {
+    /// Seconds of the measured part in which requests were sent.
+    pub fn sending_s(&self) -> f64 {
+        self.sending_ended.seconds_since(self.measured_from).max(0.0)
+    }
+
+    /// Requests in flight in that time, on average; 0 without such a time.
+    pub fn in_flight_mean(&self) -> f64 {
+        let seconds = self.sending_s();
+        if seconds > 0.0 {
+            self.in_flight_ns as f64 / 1e9 / seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Requests of the ramp and the warm-up time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmeasured {
+    pub requests: u64,
+    pub failed: u64,
+    pub token_events: u64,
+}
+
+impl Unmeasured {
+    pub fn add(&mut self, record: &Record) {
+        self.requests += 1;
+        self.failed += u64::from(!record.succeeded());
+        self.token_events += record.answer.token_events;
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+use super::load;
 use crate::cli::flag::Kind;
 use crate::cli::range::SETTINGS;
 use crate::cli::shared::OutputArgs;
@@ -65,6 +66,7 @@ impl EngineConfig {
             tokenizer: args.tokenizer.clone(),
             exact_lengths: args.exact_lengths.unwrap_or(false),
             timeouts: timeouts(args)?,
+            load: load::resolve(args)?,
             certificate: !args.no_certificate.unwrap_or(false),
             output: OutputConfig {
                 folder: args.output_dir.clone().unwrap_or_default(),

@@ -6,6 +6,7 @@ pub(crate) mod file;
 mod interactive;
 mod items;
 pub mod keyboard;
+mod load;
 pub mod setup;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::file;
 use super::interactive::{Action, Interview};
 use super::items::Item;
+use super::load;
 use crate::cli::PROGRAM;
 use crate::engine::args::EngineArgs;
 use crate::engine::ask::discover::{self, CacheServer, Engine};
@@ -48,6 +49,7 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
     if let Some(refusal) = given.workload.and_then(|name| name.descriptor().refusal()) {
         return Err(Error::Settings(refusal.into()));
     }
+    load::check_given(&given)?;
     let missing = missing(&given);
     let may_ask = args.config.is_none() && args.export_config.is_none() && args.no_interactive != Some(true);
     if !missing.is_empty() && may_ask {

@@ -113,6 +113,7 @@ impl Exchanger {
         // The clock starts: building and writing the request are inside it, and so is any wait for a core.
         let dispatched = self.line.clock.now();
         let mut record = Record::begin(request.id, scheduled, dispatched);
+        record.slot_wait = request.slot_wait;
         record.answer = Answer::new(request.wants_text, request.max_tokens);
         let outcome = match opened {
             Ok(connect_ns) => {

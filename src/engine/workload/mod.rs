@@ -9,6 +9,7 @@ use crate::engine::args::{WorkloadName, WorkloadValues};
 use crate::engine::config::{EngineConfig, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
+use crate::load::offer::{Offer, OwnPace};
 use crate::report::banner::Banner;
 use crate::report::output::OutputFile;
 use crate::result::model::Section;
@@ -88,6 +89,8 @@ pub struct Request {
     pub wants_text: bool,
     /// When it was due, since the phase began, in a workload with a timetable.
     pub scheduled: Option<Duration>,
+    /// How long after that it waited for a place or for its session.
+    pub slot_wait: Duration,
 }
 
 impl Request {
@@ -99,6 +102,19 @@ impl Request {
             max_tokens,
             wants_text: false,
             scheduled: None,
+            slot_wait: Duration::ZERO,
+        }
+    }
+}
+
+impl Request {
+    /// The same request, sent at `elapsed` and due at `due`. `held`: it was due before, and waited for a place.
+    fn due(self, due: Option<Duration>, elapsed: Duration, held: bool) -> Request {
+        let waited = due.filter(|_| held).map(|due| elapsed.saturating_sub(due));
+        Request {
+            scheduled: due,
+            slot_wait: waited.unwrap_or_default(),
+            ..self
         }
     }
 }
@@ -161,11 +177,52 @@ pub struct Plan {
     pub requests_per_second: Option<f64>,
 }
 
+impl Plan {
+    /// The plan when another load takes the place of the workload's own. How long answers take is unknown before the run: a
+    /// rate is planned for answers of 20 tokens per second.
+    fn offered(self, offer: Option<&Offer>, own: OwnPace) -> Plan {
+        let Some(offer) = offer else { return self };
+        let end = offer.end(own);
+        let by_time = end
+            .duration
+            .zip(offer.rate(own))
+            .map(|(time, rate)| (time.as_secs_f64() * rate).ceil() as u64);
+        let requests = end.requests.into_iter().chain(by_time).min();
+        let limit = offer.max_concurrency.unwrap_or(u64::MAX);
+        let streams = match offer.rate(own) {
+            Some(rate) => planned_streams(rate, self.tokens_per_answer).min(PLANNED_STREAMS_MAX),
+            None => offer.max_concurrency.unwrap_or(self.streams),
+        };
+        Plan {
+            streams: streams.min(limit).min(requests.unwrap_or(u64::MAX)).max(1),
+            requests: requests.unwrap_or(self.requests),
+            requests_per_second: offer.rate(own),
+            ..self
+        }
+    }
+}
+
+/// How long answers take is unknown before the run; plans assume this.
+const PLANNED_TOKENS_PER_S: f64 = 20.0;
+/// Connections that are opened before a run at a rate; more are opened as they are needed.
+const PLANNED_STREAMS_MAX: u64 = 1024;
+
+/// Requests in flight at a rate.
+fn planned_streams(per_second: f64, tokens_per_answer: u64) -> u64 {
+    (per_second * tokens_per_answer as f64 / PLANNED_TOKENS_PER_S)
+        .ceil()
+        .max(1.0) as u64
+}
+
 /// What a phase left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
     /// Turns of a timetable for which every session was busy.
     pub turns: u64,
+    /// Requests that were due before the end and had no place until then.
+    pub unsent: u64,
+    /// How many times the list of requests was started again.
+    pub repeats: u64,
 }
 
 pub trait Workload: Send {
@@ -173,6 +230,12 @@ pub trait Workload: Send {
     fn banner(&self) -> Banner;
 
     fn plan(&self) -> Plan;
+
+    /// Another load takes the place of this workload's own pacing in the measured phase. The list of requests then starts
+    /// again where it is used up. Every workload of the list does this; what has no pacing to replace ignores it.
+    fn offer(&mut self, offer: Offer) {
+        let _ = offer;
+    }
 
     /// A phase begins; time counts from here.
     fn begin(&mut self, phase: Phase);

@@ -10,13 +10,14 @@ use super::descriptor::{
     pool_size,
 };
 use super::filler::{fitted, repeated};
-use super::{Finished, Phase, Plan, Request, Skipped, Step, Workload};
+use super::{Finished, Phase, Plan, Request, Skipped, Step, Workload, planned_streams};
 use crate::choices;
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
 use crate::load::arrivals::{Arrival, Arrivals, Next, Process};
+use crate::load::offer::{Offer, OwnPace};
 use crate::report::banner::Banner;
 
 /// Words of the two texts before the fillers.
@@ -25,8 +26,6 @@ const HISTORY_FIRST_WORDS: u64 = 3;
 const ACKNOWLEDGEMENT: &str = "Understood, I have read the context above.";
 /// When a busy session is looked at again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
-/// How long answers take is unknown before the run; the plan assumes this.
-const PLANNED_TOKENS_PER_S: f64 = 20.0;
 
 choices! {
     /// What happens to a turn whose session still has a request in flight.
@@ -134,7 +133,10 @@ impl Settings for MultiRoundChat {
             history_words: fitted(exact, self.history_tokens, history_words, |words| history(0, words))?,
             query: query_text(fitted(exact, input, input, query_text)?),
             phase: Phase::Warmup,
-            arrivals: self.arrivals(Phase::Warmup),
+            offer: None,
+            held: false,
+            elapsed: Duration::ZERO,
+            arrivals: self.arrivals(Phase::Warmup, None),
             next_session: 0,
             skipped: Skipped::default(),
             in_flight: HashMap::new(),
@@ -146,11 +148,19 @@ impl Settings for MultiRoundChat {
 }
 
 impl MultiRoundChat {
-    /// In the warmup, the sessions one by one; then the timetable.
-    fn arrivals(&self, phase: Phase) -> Box<dyn Arrivals> {
-        let process = match phase {
-            Phase::Warmup => Process::Closed { in_flight: 1 },
-            Phase::Measured => Process::Constant {
+    fn own_pace(&self) -> OwnPace {
+        OwnPace::Rate {
+            per_second: self.requests_per_second,
+            seconds: self.duration_s,
+        }
+    }
+
+    /// In the warmup, the sessions one by one; then the timetable, or the load that takes its place.
+    fn arrivals(&self, phase: Phase, offer: Option<&Offer>) -> Box<dyn Arrivals> {
+        let process = match (phase, offer) {
+            (Phase::Warmup, _) => Process::Closed { in_flight: 1 },
+            (Phase::Measured, Some(offer)) => return offer.start(self.own_pace()),
+            (Phase::Measured, None) => Process::Constant {
                 per_second: self.requests_per_second,
                 end_s: self.duration_s,
             },
@@ -166,7 +176,12 @@ struct Chat {
     history_words: u64,
     query: String,
     phase: Phase,
+    offer: Option<Offer>,
     arrivals: Box<dyn Arrivals>,
+    /// At the last step.
+    elapsed: Duration,
+    /// Whether the request that is due had to wait for a place or for its session.
+    held: bool,
     /// The session that `FreeSession` looks at first.
     next_session: u64,
     skipped: Skipped,
@@ -222,18 +237,18 @@ impl Chat {
         }
     }
 
-    fn send(&mut self, session: u64, turn: Arrival) -> Step {
+    fn send(&mut self, session: u64, turn: Arrival, elapsed: Duration) -> Step {
         self.arrivals.advance();
         let id = format!("s{session}_r{}", turn.number);
         self.next_session = (session + 1) % self.settings.sessions;
         self.in_flight.insert(id.clone(), session);
         self.busy.insert(session);
+        let body = self.body(session, &self.query, self.settings.max_tokens);
+        let request = Request::new(id, body, self.settings.max_tokens);
+        let request = request.due(turn.due, elapsed, std::mem::take(&mut self.held));
         Step::Send(Request {
-            id,
-            body: self.body(session, &self.query, self.settings.max_tokens),
-            max_tokens: self.settings.max_tokens,
             wants_text: true,
-            scheduled: turn.due,
+            ..request
         })
     }
 
@@ -266,21 +281,30 @@ impl Workload for Chat {
 
     fn plan(&self) -> Plan {
         let settings = &self.settings;
-        let answer_s = settings.max_tokens as f64 / PLANNED_TOKENS_PER_S;
-        let requests = (settings.duration_s * settings.requests_per_second).ceil();
-        let streams = (settings.requests_per_second * answer_s).ceil().min(requests).max(1.0);
-        Plan {
-            streams: (streams as u64).min(settings.sessions),
+        let requests = (settings.duration_s * settings.requests_per_second).ceil() as u64;
+        let streams = planned_streams(settings.requests_per_second, settings.max_tokens);
+        let plan = Plan {
+            streams: streams.min(requests).max(1),
             tokens_per_answer: settings.max_tokens,
             body_bytes: self.body(0, &self.query, settings.max_tokens).len() as u64,
-            requests: requests as u64,
+            requests,
             requests_per_second: Some(settings.requests_per_second),
         }
+        .offered(self.offer.as_ref(), settings.own_pace());
+        Plan {
+            streams: plan.streams.min(settings.sessions),
+            ..plan
+        }
+    }
+
+    fn offer(&mut self, offer: Offer) {
+        self.offer = Some(offer);
     }
 
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
-        self.arrivals = self.settings.arrivals(phase);
+        self.arrivals = self.settings.arrivals(phase, self.offer.as_ref());
+        self.held = false;
         self.next_session = 0;
         self.skipped = Skipped::default();
         self.in_flight.clear();
@@ -290,19 +314,26 @@ impl Workload for Chat {
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
         self.keep_answers(finished);
+        self.elapsed = elapsed;
         loop {
             let arrival = match self.arrivals.next(elapsed, self.in_flight.len() as u64) {
                 Next::Now(arrival) => arrival,
                 Next::At(then) => return Step::SleepUntil(then),
-                Next::AfterEnd => return Step::Await,
+                Next::AfterEnd => {
+                    self.held = true;
+                    return Step::Await;
+                }
                 Next::Over => return Step::Done,
             };
             if self.phase == Phase::Warmup {
                 return self.greet(arrival.number);
             }
             match (self.free_session(arrival.number), self.settings.pacing) {
-                (Some(session), _) => return self.send(session, arrival),
-                (None, ChatPacing::Blocking) => return Step::SleepUntil(elapsed + RETRY_AFTER),
+                (Some(session), _) => return self.send(session, arrival, elapsed),
+                (None, ChatPacing::Blocking) => {
+                    self.held = true;
+                    return Step::SleepUntil(elapsed + RETRY_AFTER);
+                }
                 (None, ChatPacing::FreeSession) => {
                     self.skipped.turns += 1;
                     self.arrivals.advance();
@@ -312,7 +343,10 @@ impl Workload for Chat {
     }
 
     fn skipped(&self) -> Skipped {
-        self.skipped
+        Skipped {
+            unsent: self.arrivals.unsent(self.elapsed),
+            ..self.skipped
+        }
     }
 }
 

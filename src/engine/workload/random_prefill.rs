@@ -96,6 +96,10 @@ impl Sequence for Prompts {
         }
     }
 
+    fn is_endless(&self) -> bool {
+        true
+    }
+
     fn request(&mut self, _: Phase, number: u64) -> Request {
         Request::new(
             format!("prefill_{number}"),

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Conclusion, Finished, Phase, Plan, Request, Step, Workload};
+use super::{Conclusion, Finished, Phase, Plan, Request, Skipped, Step, Workload};
 use crate::load::arrivals::{Arrivals, Next, Process};
+use crate::load::offer::{Offer, OwnPace};
 use crate::report::banner::Banner;
 
 /// The requests of a phase by number, each made when it is needed. They are asked for in order.
@@ -20,6 +21,10 @@ pub trait Sequence: Send {
     fn conclude(&mut self, partial: bool) -> Conclusion {
         let _ = partial;
         Conclusion::default()
+    }
+    /// Whether there are requests beyond those that `counts` says, each unlike the ones before.
+    fn is_endless(&self) -> bool {
+        false
     }
     /// How long to wait after the last warmup request has ended.
     fn pause_after_warmup(&self) -> Duration {
@@ -44,19 +49,32 @@ pub struct Window<S> {
     counts: Counts,
     body_bytes: u64,
     phase: Phase,
+    offer: Option<Offer>,
     arrivals: Box<dyn Arrivals>,
     next: u64,
     in_flight: u64,
     prepared: Option<Request>,
+    /// At the last step.
+    elapsed: Duration,
+    /// Whether the request that is due had to wait for a place.
+    held: bool,
     /// When the pause after the warmup ends; set once it has begun.
     pause_ends: Option<Duration>,
 }
 
 impl Counts {
-    fn arrivals(&self, phase: Phase) -> Box<dyn Arrivals> {
-        let in_flight = match phase {
-            Phase::Warmup => self.warmup_in_flight,
-            Phase::Measured => self.in_flight,
+    fn own_pace(&self) -> OwnPace {
+        OwnPace::Closed {
+            in_flight: self.in_flight,
+            requests: self.measured,
+        }
+    }
+
+    fn arrivals(&self, phase: Phase, offer: Option<&Offer>) -> Box<dyn Arrivals> {
+        let in_flight = match (phase, offer) {
+            (Phase::Warmup, _) => self.warmup_in_flight,
+            (Phase::Measured, Some(offer)) => return offer.start(self.own_pace()),
+            (Phase::Measured, None) => self.in_flight,
         };
         Process::Closed { in_flight }.start()
     }
@@ -70,13 +88,27 @@ impl<S: Sequence> Window<S> {
             sequence,
             counts,
             body_bytes: body_bytes as u64,
-            arrivals: counts.arrivals(Phase::Warmup),
+            arrivals: counts.arrivals(Phase::Warmup, None),
             phase: Phase::Warmup,
+            offer: None,
             next: 0,
             in_flight: 0,
             prepared: None,
+            elapsed: Duration::ZERO,
+            held: false,
             pause_ends: None,
         }
+    }
+
+    /// The request of this number. A list that is used up starts again, and says so in the names of requests.
+    fn request(&mut self, number: u64) -> Request {
+        let count = self.counts.measured.max(1);
+        if self.phase == Phase::Warmup || number < count || self.sequence.is_endless() {
+            return self.sequence.request(self.phase, number);
+        }
+        let mut request = self.sequence.request(self.phase, number % count);
+        request.id = format!("{}#{}", request.id, number / count + 1);
+        request
     }
 
     fn take(&mut self, finished: &[Finished]) {
@@ -116,11 +148,17 @@ impl<S: Sequence> Workload for Window<S> {
             requests: self.counts.measured,
             requests_per_second: None,
         }
+        .offered(self.offer.as_ref(), self.counts.own_pace())
+    }
+
+    fn offer(&mut self, offer: Offer) {
+        self.offer = Some(offer);
     }
 
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
-        self.arrivals = self.counts.arrivals(phase);
+        self.arrivals = self.counts.arrivals(phase, self.offer.as_ref());
+        self.held = false;
         self.next = 0;
         self.in_flight = 0;
         self.prepared = None;
@@ -129,10 +167,13 @@ impl<S: Sequence> Workload for Window<S> {
 
     fn step(&mut self, elapsed: Duration, finished: &[Finished]) -> Step {
         self.take(finished);
-        let (phase, number) = (self.phase, self.next);
-        let count = match phase {
-            Phase::Warmup => self.counts.warmup,
-            Phase::Measured => self.counts.measured,
+        self.elapsed = elapsed;
+        let number = self.next;
+        let count = match (self.phase, &self.offer) {
+            (Phase::Warmup, _) => self.counts.warmup,
+            (Phase::Measured, None) => self.counts.measured,
+            // The arrivals know their end.
+            (Phase::Measured, Some(_)) => u64::MAX,
         };
         if number >= count {
             return self.ending(elapsed);
@@ -141,23 +182,39 @@ impl<S: Sequence> Workload for Window<S> {
             Next::Now(arrival) => {
                 let request = match self.prepared.take() {
                     Some(request) => request,
-                    None => self.sequence.request(phase, number),
+                    None => self.request(number),
                 };
                 self.arrivals.advance();
                 self.next += 1;
                 self.in_flight += 1;
-                return Step::Send(Request {
-                    scheduled: arrival.due,
-                    ..request
-                });
+                let held = std::mem::take(&mut self.held);
+                return Step::Send(request.due(arrival.due, elapsed, held));
             }
             Next::At(then) => Step::SleepUntil(then),
-            Next::AfterEnd => Step::Await,
+            Next::AfterEnd => {
+                self.held = true;
+                Step::Await
+            }
             Next::Over => return self.ending(elapsed),
         };
-        self.prepared
-            .get_or_insert_with(|| self.sequence.request(phase, number));
+        if self.prepared.is_none() {
+            self.prepared = Some(self.request(number));
+        }
         wait
+    }
+
+    fn skipped(&self) -> Skipped {
+        let list = self.counts.measured.max(1);
+        let is_listed = self.phase == Phase::Measured && !self.sequence.is_endless();
+        Skipped {
+            unsent: self.arrivals.unsent(self.elapsed),
+            repeats: if is_listed {
+                self.next.saturating_sub(1) / list
+            } else {
+                0
+            },
+            ..Skipped::default()
+        }
     }
 
     fn end(&mut self, finished: &[Finished]) {

@@ -40,11 +40,8 @@ impl Listed {
             .iter()
             .enumerate()
             .map(|(number, body)| Request {
-                id: format!("r{number}"),
-                body: body.clone().into_bytes(),
-                max_tokens: 8,
                 wants_text: true,
-                scheduled: None,
+                ..Request::new(format!("r{number}"), body.clone().into_bytes(), 8)
             })
             .collect();
         Listed {

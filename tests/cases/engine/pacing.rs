@@ -62,11 +62,8 @@ impl Workload for Timetable {
         }
         self.0.remove(0);
         Step::Send(Request {
-            id: format!("at{}", due.as_millis()),
-            body: b"{}".to_vec(),
-            max_tokens: 1,
-            wants_text: false,
             scheduled: Some(due),
+            ..Request::new(format!("at{}", due.as_millis()), b"{}".to_vec(), 1)
         })
     }
 }

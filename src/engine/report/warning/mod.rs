@@ -6,8 +6,10 @@ use crate::engine::run::evidence::StatedError;
 use crate::engine::workload::WorkloadWarning;
 use crate::result::warning::{self, Message, message};
 
+mod load;
 mod stream;
 
+pub use load::{LoadWarning, warnings as load_warnings};
 pub use stream::StreamWarning;
 
 /// Above these limits a figure includes this client's own error.
@@ -58,9 +60,6 @@ pub enum Warning {
     CutOff {
         requests: u64,
     },
-    SkippedTurns {
-        turns: u64,
-    },
     /// Prompt lengths are approximate.
     PromptLengths {
         note: String,
@@ -80,6 +79,7 @@ pub enum Warning {
     },
     /// The stream of answers or the engine's counts are not as they should be.
     Stream(StreamWarning),
+    Load(LoadWarning),
     /// Only the workload of this run has it.
     Workload(WorkloadWarning),
 }
@@ -98,12 +98,12 @@ impl warning::Warning for Warning {
             Warning::ClockStep { .. } => "clock-step",
             Warning::LateConnections { .. } => "late-connections",
             Warning::CutOff { .. } => "cut-off",
-            Warning::SkippedTurns { .. } => "skipped-turns",
             Warning::PromptLengths { .. } => "prompt-lengths",
             Warning::FewOpenFiles { .. } => "few-open-files",
             Warning::WarmupFailed { .. } => "warmup-failed",
             Warning::NoCounters { .. } => "no-counters",
             Warning::Stream(warning) => warning.code(),
+            Warning::Load(warning) => warning.code(),
             Warning::Workload(warning) => warning.code,
         }
     }
@@ -154,10 +154,6 @@ impl warning::Warning for Warning {
             Warning::CutOff { requests } => {
                 message!("{requests} requests were under way when the run was ended and are in no figure.")
             }
-            Warning::SkippedTurns { turns } => message!(
-                "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
-                 requests per second than asked for."
-            ),
             Warning::PromptLengths { note } => {
                 let note = capitalized(note);
                 message!("{note}.")
@@ -174,6 +170,7 @@ impl warning::Warning for Warning {
                  no known form: {page}. The latencies are not affected."
             ),
             Warning::Stream(warning) => warning.message(),
+            Warning::Load(warning) => warning.message(),
             Warning::Workload(warning) => warning.message.clone(),
         }
     }
@@ -264,6 +261,7 @@ pub fn client_bound(error: &StatedError) -> Option<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::results::delivered::HeldBy;
     use crate::engine::run::certificate::ClientError;
     use crate::result::warning::Warning as _;
 
@@ -353,7 +351,14 @@ mod tests {
             Warning::ClockStep { wall_step_ms: 2.0 },
             Warning::LateConnections { connections: 1 },
             Warning::CutOff { requests: 1 },
-            Warning::SkippedTurns { turns: 1 },
+            Warning::Load(LoadWarning::SkippedTurns { turns: 1 }),
+            Warning::Load(LoadWarning::RepeatedPrompts { repeats: 1 }),
+            Warning::Load(LoadWarning::HeldBack {
+                due_per_s: 2.0,
+                sent_per_s: 1.0,
+                unsent: 3,
+                by: HeldBy::Concurrency(4),
+            }),
             Warning::PromptLengths { note: text() },
             Warning::FewOpenFiles { allowed: 1, wanted: 2 },
             Warning::WarmupFailed {

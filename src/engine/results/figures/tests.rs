@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::engine::report::sections::{self, Facts};
+use crate::engine::results::delivered::Delivered;
 use crate::engine::results::detail::Detail;
 use crate::engine::run::evidence::StatedError;
 use crate::report::Renderer;
@@ -92,6 +93,7 @@ fn the_references_reports_are_reproduced_byte_for_byte() {
             model: config("model"),
             workload: config("workload"),
             figures: &figures,
+            delivered: &Delivered::default(),
             detail: &Detail::default(),
             client_error: &StatedError::default(),
             prompt_sources: None,

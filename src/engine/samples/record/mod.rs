@@ -1,6 +1,8 @@
 //! One finished request: its stamps, its counts, how it ended, and every formula over a single request. The definitions are in
 //! docs/measurement.md.
 
+use std::time::Duration;
+
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::stream::answer::{Answer, GAP_UNIT_NS};
 use crate::engine::timestamp::Stamp;
@@ -17,6 +19,8 @@ pub struct Record {
     pub id: String,
     /// When the workload scheduled it.
     pub scheduled: Stamp,
+    /// How much of the time since `scheduled` it waited for a place under the limit on concurrency, or for its session.
+    pub slot_wait: Duration,
     /// A worker has taken it and its connection is open: the clock of TTFT starts here.
     pub dispatched: Stamp,
     /// Directly before the first write of the request.
@@ -50,6 +54,7 @@ impl Record {
         Record {
             id,
             scheduled,
+            slot_wait: Duration::ZERO,
             dispatched,
             first_write: None,
             sent: None,
@@ -161,9 +166,15 @@ impl Record {
         Some(self.first_token()?.seconds_since(self.scheduled))
     }
 
-    /// Seconds from the scheduled time to dispatch.
+    /// Seconds from the scheduled time to the last token.
+    pub fn scheduled_latency_s(&self) -> Option<f64> {
+        Some(self.last_token()?.seconds_since(self.scheduled))
+    }
+
+    /// Seconds by which this program sent it late: from the scheduled time to dispatch, without the wait for a place.
     pub fn lateness_s(&self) -> f64 {
-        self.dispatched.seconds_since(self.scheduled).max(0.0)
+        let waited = self.dispatched.seconds_since(self.scheduled);
+        (waited - self.slot_wait.as_secs_f64()).max(0.0)
     }
 
     pub fn tokens_per_event(&self) -> Option<f64> {

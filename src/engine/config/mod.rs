@@ -1,10 +1,14 @@
 //! The settings of one `engine` run, as plain data. `settings` makes them from the command line and checks them; then the
 //! value can be run. The API key is not among them.
 
+pub mod load;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
+
+use load::LoadConfig;
 
 use crate::cli::shared::OutputArgs;
 use crate::engine::args::{WorkloadName, WorkloadValues};
@@ -31,6 +35,7 @@ pub struct EngineConfig {
     pub tokenizer: Option<PathBuf>,
     pub exact_lengths: bool,
     pub timeouts: Timeouts,
+    pub load: LoadConfig,
     /// Whether the client's own error is measured before the run.
     pub certificate: bool,
     pub output: OutputConfig,

@@ -1,0 +1,19 @@
+//! How load is offered and judged: what the flags of the group "Load" come to.
+
+use std::time::Duration;
+
+use crate::load::offer::Offer;
+
+/// The default is the workload's own pacing, measured from its first request on, without a judgement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadConfig {
+    /// Replaces the workload's pacing.
+    pub offer: Option<Offer>,
+}
+
+impl LoadConfig {
+    /// How long after the beginning of the measured phase requests begin to count.
+    pub fn lead_in(&self) -> Duration {
+        self.offer.as_ref().map_or(Duration::ZERO, Offer::lead_in)
+    }
+}

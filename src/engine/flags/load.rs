@@ -1,0 +1,85 @@
+//! The flags about how load is offered and judged, which every workload takes.
+
+use crate::cli::flag::{Flag, Group};
+use crate::engine::args::{ArrivalName, EngineArgs};
+use crate::load::arrivals;
+use crate::python::number::int;
+use crate::units;
+
+type Row = Flag<EngineArgs>;
+
+pub(super) const LOAD: Group = Group {
+    title: "Load, not in LMCache",
+    of_reference: false,
+};
+
+pub(super) const FLAGS: &[Row] = &[
+    Row::value("request-rate", "R", |args, text| {
+        arrivals::rate(text).map(|rate| args.request_rate = Some(rate))
+    })
+    .unset("the workload's own pacing")
+    .help(
+        "Requests per second, sent whether or not the engine keeps up",
+        "An open loop: latencies are also given from the moment at which a request was due. Replaces the pacing of the \
+         workload; its list of requests starts again when it is used up. Refused beside `--mrc-qps`.",
+    ),
+    Row::value("arrival", "ARRIVAL", |args, text| {
+        ArrivalName::from_text(text).map(|arrival| args.arrival = Some(arrival))
+    })
+    .choices(ArrivalName::CHOICES)
+    .unset("`poisson` with `--request-rate`")
+    .help(
+        "How the gaps between requests are drawn",
+        "`constant` is evenly spaced, `poisson` has independent arrivals, `gamma` has the shape of `--burstiness`. The draws \
+         have a stream of their own from `--seed`, so prompts do not depend on them.",
+    ),
+    Row::value("burstiness", "F", |args, text| {
+        arrivals::burstiness(text).map(|shape| args.burstiness = Some(shape))
+    })
+    .unset("1 with `--arrival gamma`")
+    .help(
+        "Shape of the gamma distribution of gaps, as in vLLM",
+        "1 is Poisson, below 1 is burstier, above 1 is more even. The mean gap stays 1/R.",
+    ),
+    Row::value("max-concurrency", "N", |args, text| {
+        int(text).map(|number| args.max_concurrency = Some(number))
+    })
+    .unset("the workload's window; no limit with `--request-rate`")
+    .help(
+        "The most requests in flight",
+        "With `--request-rate` a request that is due waits for a place, and the wait is in the latencies from the schedule. \
+         Without it, a closed loop that keeps so many in flight.",
+    ),
+    Row::value("num-requests", "N", |args, text| {
+        int(text).map(|number| args.num_requests = Some(number))
+    })
+    .unset("those of the workload")
+    .help(
+        "Requests to send",
+        "Those of the ramp and of the warm-up time included. With `--duration` too, whichever ends first.",
+    ),
+    Row::value("duration", "TIME", |args, text| {
+        units::duration(text).map(|time| args.duration = Some(time))
+    })
+    .unset("until all requests are sent")
+    .help(
+        "How long requests are measured",
+        "In seconds, or with a unit: `500ms`, `90s`, `5m`, `2h`. Requests that are due in this time are measured to their end.",
+    ),
+    Row::value("ramp-up", "TIME", |args, text| {
+        units::duration(text).map(|time| args.ramp_up = Some(time))
+    })
+    .unset("none")
+    .help(
+        "Raise the rate or the concurrency over this time",
+        "Linearly from zero. Requests that are due in it are sent and not measured.",
+    ),
+    Row::value("warmup-time", "TIME", |args, text| {
+        units::duration(text).map(|time| args.warmup_time = Some(time))
+    })
+    .unset("none")
+    .help(
+        "Offer load this long before measuring",
+        "After the ramp, with the requests of the measured phase. The workload's own warmup is before both.",
+    ),
+];
