@@ -12,6 +12,26 @@ use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::number::{float, int};
 
+choices! {
+    /// Where requests go, which decides their form.
+    pub enum Endpoint ("endpoint") {
+        /// `/chat/completions`, with `messages`.
+        Chat = "chat",
+        /// `/completions`, with a `prompt`.
+        Completions = "completions",
+    }
+}
+
+impl Endpoint {
+    /// What is added to `<base>`.
+    pub fn path(self) -> &'static str {
+        match self {
+            Endpoint::Chat => "/chat/completions",
+            Endpoint::Completions => "/completions",
+        }
+    }
+}
+
 /// The name of a workload in the list of `workload`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkloadName(pub &'static str);
@@ -182,6 +202,8 @@ optional_fields! {
     requests_jsonl: PathBuf,
     tokenizer: PathBuf,
     exact_lengths: bool,
+    endpoint: Endpoint,
+    extra_body: String,
     usage_per_event: bool,
     connect_timeout_s: f64,
     first_token_timeout_s: f64,
@@ -220,6 +242,7 @@ stored! {
     Format: value => value.text(),
     ArrivalName: value => value.text(),
     Duration: value => value.as_secs_f64(),
+    Endpoint: value => value.text(),
 }
 
 impl Stored for WorkloadValue {

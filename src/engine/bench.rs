@@ -71,7 +71,7 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     // The folder of --output-dir first, because the other files may be in it.
     let (files, folder_problem) = Outputs::check(&config.output)?;
     let output = Output::check(&config.output.shared)?;
-    let target = Target::new(&config.base_url(), &key)?;
+    let target = Target::new(&config.base_url(), config.endpoint, &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
     let mut workload = workload::create(&config, &tokenizer)?;
     let mut progress = output.progress();
@@ -135,7 +135,7 @@ impl Run<'_> {
             return None;
         }
         progress.line("Measuring this client's own error for 2 s (--no-certificate leaves it out)...");
-        match certificate::measure(plan) {
+        match certificate::measure(plan, self.config.endpoint) {
             Ok(error) => {
                 progress.line(&format!("Client error: {} in a replay of this plan", error.sentence()));
                 Some(error)

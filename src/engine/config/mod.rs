@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 use load::LoadConfig;
 
 use crate::cli::shared::OutputArgs;
-use crate::engine::args::{WorkloadName, WorkloadValues};
+use crate::engine::args::{Endpoint, WorkloadName, WorkloadValues};
 use crate::python::big_int::BigInt;
 use crate::url::with_scheme;
 
@@ -29,6 +29,9 @@ pub struct EngineConfig {
     pub ignore_eos: bool,
     /// Whether every event is to carry the engine's count.
     pub usage_per_event: bool,
+    pub endpoint: Endpoint,
+    /// The JSON object of `--extra-body`, as given.
+    pub extra_body: Option<String>,
     /// Whether the warmup requests are sent.
     pub warmup: bool,
     /// The path of `--tokenizer`.
@@ -91,7 +94,7 @@ pub struct Sizes {
 }
 
 impl EngineConfig {
-    /// `<base>`: requests go to `<base>/chat/completions`.
+    /// `<base>`: requests go to this and [`Endpoint::path`].
     pub fn base_url(&self) -> String {
         base_url(&self.engine_url)
     }

@@ -2,7 +2,9 @@
 
 use crate::cli::flag::{Flag, keep, on_off};
 use crate::cli::{Format, shared};
+use crate::engine::args::Endpoint;
 use crate::engine::args::EngineArgs;
+use crate::engine::workload::extra_body;
 use crate::python::number::float;
 
 type Row = Flag<EngineArgs>;
@@ -46,6 +48,26 @@ pub(super) const RESULTS: &[Row] = &[
 
 /// Flags about requests and timeouts. In the help they come after the flags added to LMCache's workloads.
 pub(super) const REQUESTS: &[Row] = &[
+    Row::value("endpoint", "NAME", |args, text| {
+        Endpoint::from_text(text).map(|value| args.endpoint = Some(value))
+    })
+    .choices(Endpoint::CHOICES)
+    .default("chat")
+    .help(
+        "Which endpoint requests go to",
+        "`chat` is `<base>/chat/completions`, as in LMCache. `completions` is `<base>/completions`: the \
+         contents of a workload's messages become one `prompt`, joined by an empty line and without their \
+         roles, and no chat template is applied.",
+    ),
+    Row::value("extra-body", "JSON", |args, text| {
+        extra_body::check(text)?;
+        keep(&mut args.extra_body, text)
+    })
+    .help(
+        "Fields that are added to every request",
+        "A JSON object of at most 64 KiB. Its fields follow those of the workload, in the warmup too. A \
+         field that the workload or another flag sets is refused.",
+    ),
     Row::switch("usage-per-event", |args, text| {
         on_off(text).map(|on| args.usage_per_event = Some(on))
     })

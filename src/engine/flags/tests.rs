@@ -65,6 +65,7 @@ fn every_flag_reaches_a_value_of_its_own() {
         let word = format!("--{}", spec.long);
         let mut args = match spec.kind {
             Kind::Help => continue,
+            Kind::Value if spec.value_name == "JSON" => typed(&[&word, r#"{"k":7}"#]),
             Kind::Value if spec.choices.is_empty() => typed(&[&word, "7"]),
             Kind::Value => typed(&[&word, spec.choices[0]]),
             _ => typed(&[&word]),

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::live::Live;
 use super::runner::Runner;
 use crate::engine::api_key::engine_key;
+use crate::engine::args::Endpoint;
 use crate::engine::failure::FailureClass;
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
@@ -70,8 +71,8 @@ impl ClientError {
     }
 }
 
-/// Replays a workload with the shape of `plan`. The error says why there is no certificate.
-pub fn measure(plan: &Plan) -> Result<ClientError, String> {
+/// Replays a workload with the shape of `plan` on the mock's endpoint of the same kind. The error says why there is no certificate.
+pub fn measure(plan: &Plan, endpoint: Endpoint) -> Result<ClientError, String> {
     let shape = Plan {
         streams: plan.streams.clamp(1, STREAMS_MAX),
         tokens_per_answer: plan.tokens_per_answer.clamp(1, TOKENS_MAX),
@@ -82,7 +83,7 @@ pub fn measure(plan: &Plan) -> Result<ClientError, String> {
     let log = folder.0.join("mock.jsonl");
     let mock = Mock::start(&log)?;
     let key = engine_key(String::new());
-    let target = Target::new(&format!("{}/v1", mock.url), &key).map_err(|error| error.to_string())?;
+    let target = Target::new(&format!("{}/v1", mock.url), endpoint, &key).map_err(|error| error.to_string())?;
     let timeouts = Timeouts {
         connect: PATIENCE,
         first_token: PATIENCE,
@@ -92,7 +93,7 @@ pub fn measure(plan: &Plan) -> Result<ClientError, String> {
     let mut runner = Runner::new(Clock::start(), Arc::new(target), timeouts, Arc::new(Live::default()));
     let streams = usize::try_from(shape.streams).unwrap_or(usize::MAX);
     runner.open(streams).map_err(|failure| failure.text)?;
-    let samples = runner.run(&mut Replay::new(&shape), Phase::Measured);
+    let samples = runner.run(&mut Replay::new(&shape, endpoint), Phase::Measured);
     if let Some(failure) = samples.records.iter().find_map(Record::why_failed) {
         return Err(match failure.class {
             // The failure's own text names a timeout flag of the run, which does not apply here.
@@ -262,12 +263,15 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(shape: &Plan) -> Replay {
+    fn new(shape: &Plan, endpoint: Endpoint) -> Replay {
         let answer = TTFT + GAP * u32::try_from(shape.tokens_per_answer - 1).unwrap_or(u32::MAX);
+        let (before, after) = match endpoint {
+            Endpoint::Chat => (r#""messages":[{"role":"user","content":""#, r#""}]"#),
+            Endpoint::Completions => (r#""prompt":""#, r#"""#),
+        };
         let body = |prompt: &str| {
             format!(
-                "{{\"model\":\"mock-model\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"{prompt}\"}}],\
-                 \"max_tokens\":{},\"stream_options\":{{\"include_usage\":true}},\"temperature\":0.0}}",
+                "{{\"model\":\"mock-model\",\"stream\":true,{before}{prompt}{after},\"max_tokens\":{},\"stream_options\":{{\"include_usage\":true}},\"temperature\":0.0}}",
                 shape.tokens_per_answer
             )
         };
@@ -371,8 +375,12 @@ mod tests {
             requests: 5,
             requests_per_second: None,
         };
-        let mut replay = Replay::new(&plan);
-        assert!((990..=1010).contains(&replay.body.len()), "{}", replay.body.len());
+        let of_prompts = Replay::new(&plan, Endpoint::Completions);
+        let mut replay = Replay::new(&plan, Endpoint::Chat);
+        for body in [&of_prompts.body, &replay.body] {
+            assert!((990..=1010).contains(&body.len()), "{}", body.len());
+            assert!(serde_json::from_slice::<serde_json::Value>(body).is_ok());
+        }
         assert!(matches!(replay.step(REPLAY * 2, &[]), Step::Send(_)));
         assert!(matches!(replay.step(REPLAY * 2, &[]), Step::Send(_)));
         assert_eq!(replay.step(REPLAY * 2, &[]), Step::Await);

@@ -8,11 +8,11 @@ use super::load;
 use crate::cli::flag::Kind;
 use crate::cli::range::SETTINGS;
 use crate::cli::shared::OutputArgs;
-use crate::engine::args::{EngineArgs, WorkloadValues};
+use crate::engine::args::{Endpoint, EngineArgs, WorkloadValues};
 use crate::engine::config::{EngineConfig, OutputConfig, Sizes, Timeouts, WorkloadConfig};
 use crate::engine::flags::TABLE;
-use crate::engine::workload;
 use crate::engine::workload::descriptor::Descriptor;
+use crate::engine::workload::{self, extra_body};
 use crate::error::Error;
 use crate::url::without_password;
 
@@ -50,6 +50,9 @@ impl EngineConfig {
             .ok_or_else(|| Error::Internal("no workload to check".into()))?
             .descriptor();
         workload::check(workload, &args.workload_values, &Sizes::new(volume, tokens_per_gb))?;
+        let endpoint = args.endpoint.unwrap_or(Endpoint::Chat);
+        workload.check_endpoint(endpoint)?;
+        check_extra_body(args)?;
         let values = own_values(workload, args);
         Ok(EngineConfig {
             settings: recorded(args, &values, &model, tokens_per_gb),
@@ -62,6 +65,8 @@ impl EngineConfig {
             seed: args.seed.clone().unwrap_or_default(),
             ignore_eos: args.ignore_eos.unwrap_or(false),
             usage_per_event: args.usage_per_event.unwrap_or(false),
+            endpoint,
+            extra_body: args.extra_body.clone(),
             warmup: !args.no_warmup.unwrap_or(false),
             tokenizer: args.tokenizer.clone(),
             exact_lengths: args.exact_lengths.unwrap_or(false),
@@ -81,6 +86,25 @@ impl EngineConfig {
                 requests_jsonl: args.requests_jsonl.clone(),
             },
         })
+    }
+}
+
+/// Refuses a key of `--extra-body` that a flag of this command line sets too. Keys that are never free are refused where the
+/// flag is read.
+fn check_extra_body(args: &EngineArgs) -> Result<(), Error> {
+    let set_by_flags = [("ignore_eos", "--ignore-eos", args.ignore_eos == Some(true))];
+    let keys = match &args.extra_body {
+        Some(text) => extra_body::keys(text).map_err(|why| Error::Usage(format!("--extra-body: {why}")))?,
+        None => return Ok(()),
+    };
+    let twice = set_by_flags
+        .iter()
+        .find(|(key, _, given)| *given && keys.iter().any(|held| held == key));
+    match twice {
+        None => Ok(()),
+        Some((key, flag, _)) => Err(Error::Usage(format!(
+            "--extra-body has the key {key}, which {flag} sets too; leave one of them out"
+        ))),
     }
 }
 

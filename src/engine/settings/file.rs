@@ -12,7 +12,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::items::{GENERAL, Item, REQUIRED, workload_items};
-use crate::cli::flag::{Flag, Kind};
+use crate::cli::flag::{Flag, FlagSpec, Kind};
 use crate::cli::nearest::nearest;
 use crate::engine::args::{EngineArgs, WorkloadName};
 use crate::engine::flags::TABLE;
@@ -37,6 +37,8 @@ const WHAT_CHARS_MAX: usize = 600;
 const NOT_IN_FILES: [&str; 4] = ["config", "export_config", "no_interactive", "help"];
 /// Keys of LMCache without a meaning here, ignored without a note.
 const WITHOUT_EFFECT: [&str; 3] = ["has_lmcache", "bench_target", "export_csv"];
+/// The name of a value that is an object; such a key may hold it as it is.
+const JSON: &str = "JSON";
 /// Output flags that only this program has; exported files leave them out.
 const OUTPUT_FLAGS: [&str; 4] = ["format", "output", "requests-jsonl", "save"];
 
@@ -66,7 +68,7 @@ fn given(text: &[u8]) -> Result<(EngineArgs, Vec<String>), String> {
     let mut args = EngineArgs::default();
     for (key, value) in keys.known.iter().filter(|(_, value)| !value.is_null()) {
         let Some(row) = row(key) else { continue };
-        for text in texts(value, row.spec.kind).map_err(|why| format!("{key}: {why}"))? {
+        for text in texts(value, &row.spec).map_err(|why| format!("{key}: {why}"))? {
             let set = args.set(row.spec.long, &text).unwrap_or(Ok(()));
             set.map_err(|why| format!("{key}: {why}"))?;
         }
@@ -145,8 +147,9 @@ impl<'de> Visitor<'de> for KeysVisitor {
 }
 
 /// The texts that would be typed for a value; a list gives one for each element.
-fn texts(value: &Value, kind: Kind) -> Result<Vec<String>, String> {
-    match (value, kind) {
+fn texts(value: &Value, spec: &FlagSpec) -> Result<Vec<String>, String> {
+    match (value, spec.kind) {
+        (Value::Object(_), _) if spec.value_name == JSON => Ok(vec![value.to_string()]),
         (Value::Bool(on), Kind::Switch) => Ok(vec![if *on { "on" } else { "off" }.to_string()]),
         (_, Kind::Switch) => Err(format!("{value} is neither true nor false")),
         (Value::String(text), _) => Ok(vec![text.clone()]),

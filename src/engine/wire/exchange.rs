@@ -295,7 +295,9 @@ impl Exchanger {
         let status = response.status().as_u16();
         let message = match answer::location(response, &self.target.uri().to_string()) {
             Some(location) => {
-                let base = location.strip_suffix("/chat/completions").unwrap_or(&location);
+                let base = location
+                    .strip_suffix(self.target.endpoint().path())
+                    .unwrap_or(&location);
                 Some(format!("it points to {location}; give {base} as --engine-url"))
             }
             None => answer::error_message_of(response),

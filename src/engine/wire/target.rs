@@ -16,6 +16,7 @@ use ureq::unversioned::transport::NextTimeout;
 
 use super::buffers::INPUT_BYTES_MAX;
 use super::outgoing::Outgoing;
+use crate::engine::args::Endpoint;
 use crate::engine::failure::Failure;
 use crate::error::Error;
 use crate::http::api_key::ApiKey;
@@ -34,8 +35,9 @@ const RESOLVE_MAX: Duration = Duration::from_secs(30);
 /// ureq keeps at most this many addresses of a name.
 const ADDRESSES_MAX: usize = 16;
 
-/// The engine's chat endpoint.
+/// The engine's endpoint.
 pub struct Target {
+    endpoint: Endpoint,
     uri: Uri,
     addresses: Vec<SocketAddr>,
     authorization: HeaderValue,
@@ -45,13 +47,13 @@ pub struct Target {
 
 impl Target {
     /// `base` ends in `/v1`; `key` goes into the authorization header. Looks the name up, sends nothing.
-    pub fn new(base: &str, key: &ApiKey) -> Result<Target, Error> {
+    pub fn new(base: &str, endpoint: Endpoint, key: &ApiKey) -> Result<Target, Error> {
         let unusable = |cause: String| {
             Error::Usage(format!(
                 "--engine-url {base} cannot be used: {cause}; give one as in http://host:8000"
             ))
         };
-        let uri: Uri = format!("{base}/chat/completions")
+        let uri: Uri = format!("{base}{}", endpoint.path())
             .parse()
             .map_err(|error| unusable(format!("{error}")))?;
         let host = uri.host().ok_or_else(|| unusable("it has no host".into()))?;
@@ -79,6 +81,7 @@ impl Target {
             .map_err(|error| Error::Internal(format!("a key without a problem is no header: {error}")))?;
         authorization.set_sensitive(true);
         Ok(Target {
+            endpoint,
             addresses,
             uri,
             authorization,
@@ -89,6 +92,10 @@ impl Target {
 
     pub fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint
     }
 
     /// Scheme, host and port, for messages.
@@ -188,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_address_is_looked_up_and_the_key_stays_inside() {
-        let target = Target::new("http://127.0.0.1:8123/v1", &key("sk-secret")).unwrap();
+        let target = Target::new("http://127.0.0.1:8123/v1", Endpoint::Chat, &key("sk-secret")).unwrap();
         assert_eq!(target.uri().path(), "/v1/chat/completions");
         assert_eq!(target.address(), "http://127.0.0.1:8123");
         let failure = target.without_key(Failure::protocol("bad key sk-secret!"));
@@ -204,18 +211,19 @@ mod tests {
     #[test]
     fn what_cannot_be_an_address_is_a_sentence() {
         for base in ["http:///v1", "http://a b/v1"] {
-            let text = Target::new(base, &key("k")).unwrap_err().to_string();
+            let text = Target::new(base, Endpoint::Chat, &key("k")).unwrap_err().to_string();
             assert!(text.starts_with("--engine-url http:"), "{text}");
         }
         assert!(matches!(
-            Target::new("http://127.0.0.1/v1", &key("a\nb")),
+            Target::new("http://127.0.0.1/v1", Endpoint::Chat, &key("a\nb")),
             Err(Error::Usage(_))
         ));
     }
 
     #[test]
     fn an_ipv6_address_loses_its_brackets() {
-        let target = Target::new("http://[::1]:9/v1", &key("k")).unwrap();
+        let target = Target::new("http://[::1]:9/v1", Endpoint::Completions, &key("k")).unwrap();
+        assert_eq!(target.uri().path(), "/v1/completions");
         assert_eq!(target.addresses, ["[::1]:9".parse().unwrap()]);
     }
 }

@@ -4,7 +4,7 @@
 use super::Workload;
 use crate::cli::flag::{Flag, Group};
 use crate::cli::range::SETTINGS;
-use crate::engine::args::{EngineArgs, WorkloadName, WorkloadValues};
+use crate::engine::args::{Endpoint, EngineArgs, WorkloadName, WorkloadValues};
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
@@ -28,6 +28,8 @@ pub struct Descriptor {
     pub prompt_text: PromptText,
     /// Whether the length of answers can be set; otherwise they have one token.
     pub sets_answer_length: bool,
+    /// Whether its prompts make sense only as messages, so that `--endpoint completions` is refused.
+    pub chat_only: bool,
     pub support: Support,
 }
 
@@ -68,6 +70,17 @@ impl Support {
 impl Descriptor {
     pub fn name(&self) -> WorkloadName {
         WorkloadName(self.name)
+    }
+
+    pub fn check_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
+        if self.chat_only && endpoint != Endpoint::Chat {
+            return Err(Error::Settings(format!(
+                "--endpoint {} does not go with the workload {}, whose prompts need the model's chat template; leave it out",
+                endpoint.text(),
+                self.name
+            )));
+        }
+        Ok(())
     }
 
     /// The sentence that refuses a workload which is not in this build.

@@ -41,6 +41,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     added_flags: ADDED_FLAGS,
     prompt_text: PromptText::SingleTokens,
     sets_answer_length: true,
+    chat_only: false,
     support: Support::built::<LongDocPermutator>(),
 };
 

@@ -43,6 +43,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     added_flags: &[],
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: true,
+    chat_only: false,
     support: Support::built::<LongDocQa>(),
 };
 

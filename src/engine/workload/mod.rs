@@ -17,6 +17,7 @@ use crate::result::warning::Message;
 
 mod body;
 pub mod descriptor;
+pub mod extra_body;
 mod filler;
 mod long_doc_permutator;
 mod long_doc_qa;
@@ -82,7 +83,7 @@ pub enum Phase {
 pub struct Request {
     /// Unique within its phase, as in the CSV file.
     pub id: String,
-    /// The exact body of `POST <base>/chat/completions`.
+    /// The exact body, in the form of the run's endpoint.
     pub body: Vec<u8>,
     pub max_tokens: u64,
     /// Whether the workload needs the answer's text in [`Finished::text`].

@@ -45,6 +45,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     added_flags: ADDED_FLAGS,
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: true,
+    chat_only: false,
     support: Support::built::<MultiRoundChat>(),
 };
 

@@ -44,6 +44,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     added_flags: &[],
     prompt_text: PromptText::RandomTokens,
     sets_answer_length: false,
+    chat_only: false,
     support: Support::built::<PrefixSuffixTuner>(),
 };
 

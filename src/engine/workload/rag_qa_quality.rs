@@ -12,6 +12,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     added_flags: &[],
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: false,
+    chat_only: true,
     support: Support::Absent(
         "rag-qa-quality is not in this build: it grades answers instead of measuring the cache; run it with LMCache 0.5.4 \
          or later, or choose another --workload",

@@ -22,6 +22,7 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     added_flags: &[],
     prompt_text: PromptText::RepeatedWord,
     sets_answer_length: false,
+    chat_only: false,
     support: Support::built::<RandomPrefill>(),
 };
 

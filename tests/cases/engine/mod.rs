@@ -1,6 +1,7 @@
 //! `engine` against scripted servers, recorded streams and the mock engine. No test depends on a sleep.
 
 mod endings;
+mod endpoint;
 mod evidence;
 mod faults;
 mod hints;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lmcache_bench::engine::api_key::engine_key;
+use lmcache_bench::engine::args::Endpoint;
 use lmcache_bench::engine::run::live::Live;
 use lmcache_bench::engine::run::runner::Runner;
 use lmcache_bench::engine::samples::phase::PhaseSamples;
@@ -95,7 +97,7 @@ pub fn timeouts() -> Timeouts {
 }
 
 pub fn runner(url: &str, timeouts: Timeouts) -> Runner {
-    let target = Target::new(&format!("{url}/v1"), &engine_key("sk-test".into())).unwrap();
+    let target = Target::new(&format!("{url}/v1"), Endpoint::Chat, &engine_key("sk-test".into())).unwrap();
     Runner::new(Clock::start(), Arc::new(target), timeouts, Arc::new(Live::default()))
 }
 

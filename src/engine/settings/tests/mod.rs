@@ -20,6 +20,7 @@ use crate::report::prompt::{Ended, Key, Keyboard, Prompter};
 
 mod dialogues;
 mod files;
+mod requests;
 mod servers;
 
 /// Lines from a pipe.
