@@ -1,7 +1,7 @@
 //! Reads whole files: settings, tokenizers, keys, certificates. The size is limited and a signal ends the read, whatever the
 //! path names: also a pipe without a writer, a terminal or an endless device.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,33 +21,70 @@ pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 fn read_until(path: &Path, bytes_max: u64, is_cancelled: &dyn Fn() -> bool) -> io::Result<Vec<u8>> {
-    // Without O_NONBLOCK, opening a pipe waits for a writer, and std repeats an open that a signal interrupts.
-    let mut file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    let found = file.metadata()?;
-    let length = if found.is_file() { found.len() } else { 0 };
-    if length > bytes_max {
-        return Err(too_large(bytes_max));
-    }
+    let mut pieces = Pieces::open(path, bytes_max)?;
     let mut bytes = Vec::new();
     // Allocated once, so that a large file is not copied while the buffer grows.
-    bytes.try_reserve_exact(usize::try_from(length).unwrap_or(0).saturating_add(1))?;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        if is_cancelled() {
-            return Err(io::Error::new(ErrorKind::Interrupted, "a signal asked for the end"));
+    bytes.try_reserve_exact(usize::try_from(pieces.length).unwrap_or(0).saturating_add(1))?;
+    while let Some(piece) = pieces.next_until(is_cancelled)? {
+        bytes.extend_from_slice(piece);
+    }
+    Ok(bytes)
+}
+
+/// A file piece by piece, for readers that need not hold all of it. Limits and errors are those of [`read`].
+pub struct Pieces {
+    file: File,
+    /// Bytes of a regular file, else 0.
+    length: u64,
+    bytes_max: u64,
+    bytes_read: u64,
+    piece: Vec<u8>,
+}
+
+impl Pieces {
+    pub fn open(path: &Path, bytes_max: u64) -> io::Result<Pieces> {
+        // Without O_NONBLOCK, opening a pipe waits for a writer, and std repeats an open that a signal interrupts.
+        let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+        let found = file.metadata()?;
+        let length = if found.is_file() { found.len() } else { 0 };
+        if length > bytes_max {
+            return Err(too_large(bytes_max));
         }
-        // A read from a pipe returns 0 both before the first writer opens it and after the last one closes it. Only poll tells
-        // the two apart.
-        if !files::wait_readable(file.as_fd(), TICK)? {
-            continue;
+        Ok(Pieces {
+            file,
+            length,
+            bytes_max,
+            bytes_read: 0,
+            piece: vec![0; PIECE_BYTES],
+        })
+    }
+
+    /// The next bytes; `None` at the end.
+    pub fn next_piece(&mut self) -> io::Result<Option<&[u8]>> {
+        self.next_until(&|| signal::received().is_some())
+    }
+
+    fn next_until(&mut self, is_cancelled: &dyn Fn() -> bool) -> io::Result<Option<&[u8]>> {
+        let count = loop {
+            if is_cancelled() {
+                return Err(io::Error::new(ErrorKind::Interrupted, "a signal asked for the end"));
+            }
+            // A read from a pipe returns 0 both before the first writer opens it and after the last one closes it. Only poll
+            // tells the two apart.
+            if !files::wait_readable(self.file.as_fd(), TICK)? {
+                continue;
+            }
+            match self.file.read(&mut self.piece) {
+                Ok(count) => break count,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        };
+        self.bytes_read += count as u64;
+        if self.bytes_read > self.bytes_max {
+            return Err(too_large(self.bytes_max));
         }
-        match file.read(&mut piece) {
-            Ok(0) => return Ok(bytes),
-            Ok(count) if (bytes.len() + count) as u64 > bytes_max => return Err(too_large(bytes_max)),
-            Ok(count) => bytes.extend_from_slice(&piece[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(error) => return Err(error),
-        }
+        Ok((count > 0).then_some(&self.piece[..count]))
     }
 }
 
@@ -62,7 +99,7 @@ fn too_large(bytes_max: u64) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::fs::{self, File};
+    use std::fs;
     use std::io::Write;
     use std::path::PathBuf;
     use std::process::Command;

@@ -24,6 +24,7 @@ pub struct EngineConfig {
     pub lmcache_url: Option<String>,
     pub workload: WorkloadConfig,
     pub kv_cache_volume_gb: f64,
+    /// 0 where the workload does without and none was given.
     pub tokens_per_gb_kvcache: i64,
     pub seed: BigInt,
     pub ignore_eos: bool,
@@ -84,6 +85,8 @@ pub enum PromptText {
     SingleTokens,
     /// Random token ids as text; without a tokenizer, one repeated word.
     RandomTokens,
+    /// Given from outside. Where lengths are to be counted, words are counted without a tokenizer.
+    Given,
 }
 
 /// What the sizes of workloads are computed from.

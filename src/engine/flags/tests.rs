@@ -89,8 +89,11 @@ fn the_table_follows_the_common_rules() {
 /// Workloads read their flags by name; each name must be in the table.
 #[test]
 fn every_workload_can_be_run_with_its_defaults() {
-    let args = TABLE.presets();
     for workload in WORKLOADS {
+        let mut args = TABLE.presets();
+        for flag in workload.flags.iter().filter(|flag| flag.required) {
+            (flag.row.set)(&mut args, "x").unwrap();
+        }
         let checked = workload::check(workload, &args.workload_values, &Sizes::new(100.0, 6553));
         assert_eq!(checked.is_err(), workload.refusal().is_some(), "{}", workload.name);
     }

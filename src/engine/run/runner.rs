@@ -193,7 +193,11 @@ impl Runner {
                     let until = run.samples.began.plus(time);
                     self.sleep(run, until);
                 }
-                Step::Await => self.await_one(run),
+                Step::Await => self.await_one(run, None),
+                Step::AwaitUntil(time) => {
+                    let until = run.samples.began.plus(time);
+                    self.await_one(run, Some(until));
+                }
                 Step::Done => return,
                 Step::Send(_) => unreachable!("handled above"),
             }
@@ -229,9 +233,16 @@ impl Runner {
         }
     }
 
-    fn await_one(&mut self, run: &mut Run) {
+    /// Waits until a request has finished, or until this time.
+    fn await_one(&mut self, run: &mut Run, until: Option<Stamp>) {
+        let is_time = |now: Stamp| until.is_some_and(|until| now >= until);
         while run.finished.is_empty() && self.in_flight > 0 && !self.interrupt.load(Relaxed) {
-            self.receive(run, Some(self.clock.now().plus(TICK)));
+            let now = self.clock.now();
+            if is_time(now) {
+                break;
+            }
+            let tick = now.plus(TICK);
+            self.receive(run, Some(until.map_or(tick, |until| until.min(tick))));
             self.check_signals();
         }
         // More than one may have finished.

@@ -31,7 +31,8 @@ const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
 ];
 
 impl EngineConfig {
-    /// Checks the settings. `args` has every default filled in; `model` and `tokens_per_gb` are typed or looked up.
+    /// Checks the settings. `args` has every default filled in; `model` and `tokens_per_gb` are typed or looked up, the latter
+    /// 0 where the workload does without.
     pub fn resolve(args: &EngineArgs, model: String, tokens_per_gb: i64) -> Result<EngineConfig, Error> {
         let engine_url = args.engine_url.clone().unwrap_or_default();
         if engine_url.trim().is_empty() {
@@ -41,14 +42,14 @@ impl EngineConfig {
         }
         let volume = args.kv_cache_volume.unwrap_or_default();
         SETTINGS.above_zero("--kv-cache-volume: kv_cache_volume_gb", volume, "positive")?;
-        if tokens_per_gb <= 0 {
-            let what = "--tokens-per-gb-kvcache: tokens_per_gb_kvcache";
-            return Err(SETTINGS.refusal(what, tokens_per_gb, "positive"));
-        }
         let workload = args
             .workload
             .ok_or_else(|| Error::Internal("no workload to check".into()))?
             .descriptor();
+        if tokens_per_gb < i64::from(workload.needs_cache_size()) {
+            let what = "--tokens-per-gb-kvcache: tokens_per_gb_kvcache";
+            return Err(SETTINGS.refusal(what, tokens_per_gb, "positive"));
+        }
         workload::check(workload, &args.workload_values, &Sizes::new(volume, tokens_per_gb))?;
         let endpoint = args.endpoint.unwrap_or(Endpoint::Chat);
         workload.check_endpoint(endpoint)?;
@@ -139,7 +140,9 @@ fn recorded(args: &EngineArgs, own: &WorkloadValues, model: &str, tokens_per_gb:
         settings.extend(value.map(|value| (spec.long.to_owned(), shown(value))));
     }
     settings.insert("model".into(), model.into());
-    settings.insert("tokens-per-gb-kvcache".into(), tokens_per_gb.into());
+    if tokens_per_gb > 0 {
+        settings.insert("tokens-per-gb-kvcache".into(), tokens_per_gb.into());
+    }
     settings
 }
 

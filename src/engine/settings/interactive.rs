@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::items::{GENERAL, Item, REQUIRED, workload_items};
+use super::items::{GENERAL, Item, REQUIRED, needs_cache_size, workload_items};
 use crate::engine::args::{EngineArgs, WorkloadName};
 use crate::engine::workload;
 use crate::engine::workload::descriptor::Input;
@@ -95,7 +95,11 @@ impl Interview {
     /// The next unanswered question. Depends only on the answers, so a withdrawn answer is asked for again.
     fn next_question(&self) -> Option<Question> {
         self.required_question().or_else(|| {
-            let unset = |items: Vec<Item>| items.into_iter().find(|item| !item.is_set(&self.args));
+            // What has no default may be left out, so there is nothing to ask.
+            let unset = |items: Vec<Item>| {
+                let mut items = items.into_iter();
+                items.find(|item| item.default_text().is_some() && !item.is_set(&self.args))
+            };
             let of_workload = workload_items(self.args.workload);
             [(Section::General, GENERAL.to_vec()), (Section::Workload, of_workload)]
                 .into_iter()
@@ -109,19 +113,21 @@ impl Interview {
 
     fn required_question(&self) -> Option<Question> {
         let args = &self.args;
-        let sized = args.tokens_per_gb_kvcache.is_some();
+        let sized = args.tokens_per_gb_kvcache.is_some() || !needs_cache_size(args);
         for &item in REQUIRED {
             let wanted = match item.flag {
                 "lmcache-url" if !sized && self.has_server.is_none() => return Some(Question::HasServer),
                 "lmcache-url" => !sized && self.has_server == Some(true),
-                "tokens-per-gb-kvcache" => !self.asks_server(),
+                "tokens-per-gb-kvcache" => !sized && !self.asks_server(),
                 _ => true,
             };
             if wanted && !item.is_set(args) {
                 return Some(Question::Item(item));
             }
         }
-        None
+        let mut of_workload = workload_items(args.workload).into_iter();
+        let missing = of_workload.find(|item| item.required && !item.is_set(args));
+        missing.map(Question::Item)
     }
 
     fn asks_server(&self) -> bool {

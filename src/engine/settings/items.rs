@@ -21,6 +21,8 @@ pub struct Item {
     pub input: Input,
     /// The value of an empty answer, where it is not the flag's default.
     pub default: Option<&'static str>,
+    /// Whether no run of its workload goes without it.
+    pub required: bool,
 }
 
 impl Item {
@@ -31,6 +33,7 @@ impl Item {
             about,
             input,
             default: None,
+            required: false,
         }
     }
 
@@ -137,10 +140,16 @@ pub const GENERAL: &[Item] = &[
 /// The settings of one workload.
 pub fn workload_items(name: Option<WorkloadName>) -> Vec<Item> {
     let flags = name.map_or(&[][..], |name| name.descriptor().flags);
-    let items = flags
-        .iter()
-        .map(|flag| Item::new(flag.row.spec.long, flag.title, flag.input, flag.about));
+    let items = flags.iter().map(|flag| Item {
+        required: flag.required,
+        ..Item::new(flag.row.spec.long, flag.title, flag.input, flag.about)
+    });
     items.collect()
+}
+
+/// Whether the tokens per GB are among the required settings; they are until a workload is chosen that does without.
+pub fn needs_cache_size(args: &EngineArgs) -> bool {
+    args.workload.is_none_or(|name| name.descriptor().needs_cache_size())
 }
 
 #[cfg(test)]
@@ -161,6 +170,8 @@ mod tests {
             let spec = item.spec();
             let fits = match item.input {
                 Input::YesNo => spec.kind == Kind::Switch,
+                // Workloads that LMCache does not have are not in the menu.
+                Input::Choice(about) if item.flag == "workload" => spec.choices.len() >= about.len(),
                 Input::Choice(about) => spec.choices.len() == about.len(),
                 _ => spec.kind == Kind::Value && spec.choices.is_empty(),
             };

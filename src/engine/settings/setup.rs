@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::file;
 use super::interactive::{Action, Interview};
-use super::items::Item;
+use super::items::{Item, needs_cache_size, workload_items};
 use super::load;
 use crate::cli::PROGRAM;
 use crate::engine::args::EngineArgs;
@@ -89,19 +89,22 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
 }
 
 /// The required flags that are missing.
-fn missing(args: &EngineArgs) -> Vec<&'static str> {
+fn missing(args: &EngineArgs) -> Vec<String> {
     let present = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    let sized = args.tokens_per_gb_kvcache.is_some() || present(&args.lmcache_url);
+    let sized = args.tokens_per_gb_kvcache.is_some() || present(&args.lmcache_url) || !needs_cache_size(args);
     let mut missing = Vec::new();
     if args.engine_url.is_none() {
-        missing.push("--engine-url");
+        missing.push("--engine-url".to_owned());
     }
     if args.workload.is_none() {
-        missing.push("--workload");
+        missing.push("--workload".to_owned());
     }
     if !sized {
-        missing.push("--tokens-per-gb-kvcache or --lmcache-url");
+        missing.push("--tokens-per-gb-kvcache or --lmcache-url".to_owned());
     }
+    let of_workload = workload_items(args.workload).into_iter();
+    let of_workload = of_workload.filter(|item| item.required && !item.is_set(args));
+    missing.extend(of_workload.map(|item| format!("--{}", item.flag)));
     missing
 }
 
@@ -120,7 +123,7 @@ fn completed(given: &EngineArgs, key: &ApiKey) -> Result<(EngineArgs, Option<Api
     if args.model.as_ref().is_none_or(|model| model.is_empty()) {
         args.model = Some(engine.first_model().map_err(Error::Environment)?);
     }
-    if args.tokens_per_gb_kvcache.is_none() {
+    if args.tokens_per_gb_kvcache.is_none() && needs_cache_size(&args) {
         let server = CacheServer {
             url: args.lmcache_url.as_deref().unwrap_or_default(),
             key: lmcache_key.as_ref(),
@@ -305,7 +308,7 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
     let server = args
         .lmcache_url
         .clone()
-        .filter(|_| args.tokens_per_gb_kvcache.is_none());
+        .filter(|_| args.tokens_per_gb_kvcache.is_none() && needs_cache_size(&args));
     if let Some(url) = server {
         let tokens = lmcache_key::for_url(Some(&url)).map_err(|error| error.to_string());
         let tokens = tokens.and_then(|key| {

@@ -61,8 +61,9 @@ impl Tokenizer {
                 .map(Tokenizer::Local)
                 .map_err(|cause| unusable(path, &cause));
         }
-        let draws_tokens = config.workload.prompt_text != PromptText::RepeatedWord;
-        if !draws_tokens && !config.exact_lengths {
+        let prompt_text = config.workload.prompt_text;
+        let draws_tokens = matches!(prompt_text, PromptText::SingleTokens | PromptText::RandomTokens);
+        if prompt_text == PromptText::RepeatedWord && !config.exact_lengths {
             return Ok(Tokenizer::Words(None));
         }
         let why = match find(&config.model).map(|path| LocalTokenizer::load(&path)) {
@@ -79,7 +80,7 @@ impl Tokenizer {
                 config.workload.name().text()
             )));
         }
-        if draws_tokens {
+        if !config.exact_lengths {
             return Ok(Tokenizer::Words(Some(why)));
         }
         let engine = EngineTokenizer::connect(&config.base_url(), &config.model, key);
@@ -120,7 +121,8 @@ impl Tokenizer {
             _ => &None,
         };
         match (config.workload.prompt_text, without) {
-            (PromptText::SingleTokens, _) => None,
+            // A workload of given texts says it itself, if it had to count.
+            (PromptText::SingleTokens | PromptText::Given, _) => None,
             (PromptText::RandomTokens, Some(why)) => Some(format!(
                 "no tokenizer ({why}), so prompts are one repeated word, as in LMCache; give --tokenizer PATH for random text"
             )),

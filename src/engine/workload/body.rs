@@ -14,7 +14,7 @@ pub struct Bodies {
 }
 
 /// What is between the contents of two messages that become one prompt.
-const BETWEEN_CONTENTS: &str = "\n\n";
+pub const BETWEEN_CONTENTS: &str = "\n\n";
 
 /// One message: its role and its content.
 pub type Message<'a> = (&'static str, &'a str);
@@ -59,6 +59,16 @@ impl Bodies {
                 push_joined(&mut body, messages.map(|(_, content)| content));
             }
         }
+        body.extend_from_slice(format!(",\"max_tokens\":{max_tokens}{}", self.after_max_tokens).as_bytes());
+        body
+    }
+
+    /// A chat body with a JSON array of messages as it is.
+    pub fn with_messages(&self, messages: &str, max_tokens: u64) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.before_messages.len() + messages.len() + OVERHEAD_BYTES);
+        body.extend_from_slice(&self.before_messages);
+        body.extend_from_slice(b"\"messages\":");
+        body.extend_from_slice(messages.as_bytes());
         body.extend_from_slice(format!(",\"max_tokens\":{max_tokens}{}", self.after_max_tokens).as_bytes());
         body
     }

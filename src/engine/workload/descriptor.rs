@@ -72,6 +72,11 @@ impl Descriptor {
         WorkloadName(self.name)
     }
 
+    /// Whether it needs the tokens per GB of KV cache. LMCache asks for them for each of its workloads, used or not.
+    pub fn needs_cache_size(&self) -> bool {
+        self.group.of_reference
+    }
+
     pub fn check_endpoint(&self, endpoint: Endpoint) -> Result<(), Error> {
         if self.chat_only && endpoint != Endpoint::Chat {
             return Err(Error::Settings(format!(
@@ -118,6 +123,8 @@ pub enum Input {
 pub struct WorkloadFlag {
     pub row: Flag<EngineArgs>,
     pub input: Input,
+    /// Whether a run of the workload needs it and it has no default.
+    pub required: bool,
     /// The question's title, which is LMCache's: scripts match on it.
     pub title: &'static str,
     /// A sentence below the title.
@@ -129,6 +136,7 @@ impl WorkloadFlag {
         WorkloadFlag {
             row,
             input,
+            required: false,
             title: "",
             about: "",
         }
@@ -140,23 +148,39 @@ impl WorkloadFlag {
         self
     }
 
+    /// No default; the help shows `meaning` in its place.
+    pub const fn unset(mut self, meaning: &'static str) -> WorkloadFlag {
+        self.row = self.row.unset(meaning);
+        self
+    }
+
+    /// The workload cannot be run without it, so it is asked for first.
+    pub const fn required(mut self) -> WorkloadFlag {
+        self.required = true;
+        self
+    }
+
     pub const fn question(mut self, title: &'static str, about: &'static str) -> WorkloadFlag {
         (self.title, self.about) = (title, about);
         self
     }
 }
 
-/// A flag whose value is a whole number: name and default.
+/// A flag whose value is a whole number: name, and default where it has one.
 macro_rules! int {
-    ($long:literal, $default:literal) => {
+    ($long:literal) => {
         $crate::engine::workload::descriptor::WorkloadFlag::new(
             $crate::cli::flag::Flag::<$crate::engine::args::EngineArgs>::value($long, "N", |args, text| {
                 args.workload_values.read_int($long, text)
-            })
-            .default($default),
+            }),
             $crate::engine::workload::descriptor::Input::Int,
         )
     };
+    ($long:literal, $default:literal) => {{
+        let mut flag = $crate::engine::workload::descriptor::int!($long);
+        flag.row = flag.row.default($default);
+        flag
+    }};
 }
 
 /// A flag whose value is a number: name and default.
@@ -191,7 +215,6 @@ macro_rules! choice {
 }
 
 /// A flag whose value is any text: name, name of the value (`PATH` for a file), and default where it has one.
-#[cfg_attr(not(test), allow(unused_macros))]
 macro_rules! text {
     ($long:literal, $value_name:literal) => {
         $crate::engine::workload::descriptor::WorkloadFlag::new(
@@ -208,9 +231,7 @@ macro_rules! text {
     }};
 }
 
-#[cfg_attr(not(test), allow(unused_imports))]
-pub(super) use text;
-pub(super) use {choice, float, int};
+pub(super) use {choice, float, int, text};
 
 /// The value of an int flag, at least 1.
 pub(super) fn count(values: &WorkloadValues, flag: &str) -> Result<u64, Error> {

@@ -16,6 +16,7 @@ use crate::result::model::Section;
 use crate::result::warning::Message;
 
 mod body;
+pub mod custom;
 pub mod descriptor;
 pub mod extra_body;
 mod filler;
@@ -33,7 +34,7 @@ mod window;
 use descriptor::{Descriptor, Support};
 pub use rag_qa_quality::ABSENT_FLAGS;
 
-/// Every workload, in the order of help and menu, which is that of LMCache 0.5.6.
+/// Every workload, in the order of help and menu, which is that of LMCache 0.5.6; then those that it does not have.
 pub const WORKLOADS: &[Descriptor] = &[
     long_doc_permutator::DESCRIPTOR,
     long_doc_qa::DESCRIPTOR,
@@ -41,17 +42,28 @@ pub const WORKLOADS: &[Descriptor] = &[
     prefix_suffix_tuner::DESCRIPTOR,
     rag_qa_quality::DESCRIPTOR,
     random_prefill::DESCRIPTOR,
+    custom::DESCRIPTOR,
 ];
 
 /// The choices of `--workload`.
 pub const NAMES: [&str; WORKLOADS.len()] = column(false);
 
-/// What each of them sends, in the same order.
-pub const ABOUTS: [&str; WORKLOADS.len()] = column(true);
+/// What each of LMCache's sends, in the same order. The menu has these only: scripts that answer its questions count on the
+/// numbers.
+pub const ABOUTS: [&str; of_reference()] = column(true);
 
-/// One text of every workload.
-const fn column(about: bool) -> [&'static str; WORKLOADS.len()] {
-    let mut texts = [""; WORKLOADS.len()];
+/// How many workloads are LMCache's, which come first.
+const fn of_reference() -> usize {
+    let mut count = 0;
+    while count < WORKLOADS.len() && WORKLOADS[count].group.of_reference {
+        count += 1;
+    }
+    count
+}
+
+/// One text of the first workloads.
+const fn column<const COUNT: usize>(about: bool) -> [&'static str; COUNT] {
+    let mut texts = [""; COUNT];
     let mut at = 0;
     while at < texts.len() {
         texts[at] = if about { WORKLOADS[at].about } else { WORKLOADS[at].name };
@@ -158,6 +170,8 @@ pub enum Step {
     SleepUntil(Duration),
     /// Ask again when at least one request has finished.
     Await,
+    /// Ask again when at least one of the requests in flight has finished, or at this time since the phase began.
+    AwaitUntil(Duration),
     /// Nothing more in this phase; what is in flight is awaited.
     Done,
 }

@@ -51,6 +51,7 @@ fn sent(workload: &mut dyn Workload, phase: Phase, answer: Duration) -> Vec<Requ
                 assert!(then > now, "time must go on");
                 now = then;
             }
+            Step::AwaitUntil(_) => unreachable!("no workload of the reference has delays"),
             Step::Await => now = in_flight.front().expect("something to wait for").0,
             Step::Done => return requests,
         }
@@ -178,7 +179,7 @@ fn with_a_slow_session(workload: &mut dyn Workload) -> Vec<(u128, String)> {
                 in_flight.push((now + takes, ended));
             }
             Step::SleepUntil(then) => now = then,
-            Step::Await => panic!("a timetable does not wait for requests"),
+            Step::Await | Step::AwaitUntil(_) => panic!("a timetable does not wait for requests"),
             Step::Done => return sent,
         }
     }
