@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::engine::args::Endpoint;
 use crate::engine::ask::{discover, server_counters};
 use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
 use crate::engine::tokens;
 use crate::engine::tokens::library::Library;
 use crate::engine::tokens::special::SpecialTokens;
+use crate::engine::workload::custom;
+use crate::engine::workload::custom::intake::Content;
 use crate::http::trust;
 use crate::l2::adapters::aesgcm::cipher::Keys;
 use crate::l2::adapters::bridge::frame;
@@ -55,6 +58,21 @@ pub fn counters(page: &str) -> Vec<(&'static str, f64)> {
 pub fn config_file(path: &Path) -> Result<(EngineArgs, usize), String> {
     let (args, notes) = file::load(path).map_err(|error| error.to_string())?;
     Ok((args, notes.len()))
+}
+
+/// The messages of a file of prompts that comes in pieces of this size.
+pub fn prompts(text: &[u8], piece: usize, completions: bool) -> Result<Vec<String>, String> {
+    let endpoint = if completions {
+        Endpoint::Completions
+    } else {
+        Endpoint::Chat
+    };
+    let loaded = custom::read(text, piece, endpoint, Some(1))?;
+    let messages = loaded.items.into_iter().filter_map(|item| match item.content {
+        Content::Messages(messages) => Some(messages.into_string()),
+        _ => None,
+    });
+    Ok(messages.collect())
 }
 
 /// The settings as a file again.

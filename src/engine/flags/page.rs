@@ -83,6 +83,14 @@ const NOTES: &[Note] = &[
                 ],
             ),
             (
+                "Prompts of your own, eight at a time, to a model without a chat template:",
+                &[
+                    "lmcache-bench engine --engine-url localhost:8000 --workload custom \\",
+                    "    --prompts prompts.jsonl --custom-num-inflight-requests 8 \\",
+                    "    --endpoint completions",
+                ],
+            ),
+            (
                 "The report as JSON, and a line for each request:",
                 &[
                     "lmcache-bench engine --engine-url localhost:8000 --config prefill.json \\",

@@ -1,5 +1,6 @@
 //! `engine` against scripted servers, recorded streams and the mock engine. No test depends on a sleep.
 
+mod custom;
 mod endings;
 mod endpoint;
 mod evidence;

@@ -18,6 +18,7 @@ use crate::engine::testing::{given, golden};
 use crate::error::Error;
 use crate::report::prompt::{Ended, Key, Keyboard, Prompter};
 
+mod custom;
 mod dialogues;
 mod files;
 mod requests;
