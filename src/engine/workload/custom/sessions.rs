@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::prompts::Prompts;
 use crate::engine::workload::window::Sequence;
-use crate::engine::workload::{Conclusion, Finished, Phase, Plan, Request, Step, Workload};
+use crate::engine::workload::{Conclusion, Finished, Phase, Plan, Request, Skipped, Step, Workload};
 use crate::load::arrivals::{Arrivals, Next, Process};
+use crate::load::offer::{Offer, OwnPace};
 use crate::report::banner::Banner;
 
 pub(super) struct Sessions {
@@ -19,7 +20,12 @@ pub(super) struct Sessions {
     /// By number: whether another request comes before it in its session.
     follows: Vec<bool>,
     phase: Phase,
+    offer: Option<Offer>,
     arrivals: Box<dyn Arrivals>,
+    /// Whether the request that is due had to wait for a place or for its session.
+    held: bool,
+    /// At the last step.
+    elapsed: Duration,
     /// Requests before this one were looked at in the order of the file.
     next: usize,
     /// Followers that may be sent.
@@ -49,7 +55,10 @@ impl Sessions {
             followers,
             follows,
             phase: Phase::Warmup,
-            arrivals: Sessions::arrivals(&prompts),
+            offer: None,
+            arrivals: Sessions::arrivals(&prompts, None),
+            held: false,
+            elapsed: Duration::ZERO,
             next: 0,
             ready: BinaryHeap::new(),
             delayed: BinaryHeap::new(),
@@ -60,9 +69,19 @@ impl Sessions {
         }
     }
 
-    fn arrivals(prompts: &Prompts) -> Box<dyn Arrivals> {
+    fn arrivals(prompts: &Prompts, offer: Option<&Offer>) -> Box<dyn Arrivals> {
         let in_flight = prompts.in_flight;
-        Process::Closed { in_flight }.start()
+        match offer {
+            Some(offer) => offer.start(Sessions::own_pace(prompts)),
+            None => Process::Closed { in_flight }.start(),
+        }
+    }
+
+    fn own_pace(prompts: &Prompts) -> OwnPace {
+        OwnPace::Closed {
+            in_flight: prompts.in_flight,
+            requests: prompts.loaded.items.len() as u64,
+        }
     }
 
     /// Requests that can be in flight at the same time.
@@ -114,10 +133,7 @@ impl Sessions {
         self.arrivals.advance();
         self.unsent -= 1;
         self.in_flight.insert(request.id.clone(), number);
-        Step::Send(Request {
-            scheduled: due,
-            ..request
-        })
+        Step::Send(request.due(due, self.elapsed, std::mem::take(&mut self.held)))
     }
 
     fn prepare(&mut self) {
@@ -153,11 +169,25 @@ impl Workload for Sessions {
             requests: counts.measured,
             requests_per_second: None,
         }
+        .offered(self.offer.as_ref(), Sessions::own_pace(&self.prompts))
+    }
+
+    /// A file with sessions does not start again: its end is the end of the phase.
+    fn offer(&mut self, offer: Offer) {
+        self.offer = Some(offer);
+    }
+
+    fn skipped(&self) -> Skipped {
+        Skipped {
+            unsent: self.arrivals.unsent(self.elapsed).min(self.unsent as u64),
+            ..Skipped::default()
+        }
     }
 
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
-        self.arrivals = Sessions::arrivals(&self.prompts);
+        self.arrivals = Sessions::arrivals(&self.prompts, self.offer.as_ref());
+        self.held = false;
         self.next = 0;
         self.ready.clear();
         self.delayed.clear();
@@ -170,6 +200,7 @@ impl Workload for Sessions {
         if self.phase == Phase::Warmup {
             return Step::Done;
         }
+        self.elapsed = elapsed;
         self.take(elapsed, finished);
         if self.unsent == 0 {
             return Step::Done;
@@ -177,10 +208,14 @@ impl Workload for Sessions {
         match self.arrivals.next(elapsed, self.in_flight.len() as u64) {
             Next::Now(arrival) => match self.first_ready() {
                 Some(number) => self.send(number, arrival.due),
-                None => self.wait(),
+                None => {
+                    self.held = true;
+                    self.wait()
+                }
             },
             Next::At(then) => Step::SleepUntil(then),
             Next::AfterEnd => {
+                self.held = true;
                 self.prepare();
                 Step::Await
             }
