@@ -13,7 +13,7 @@ use crate::engine::ask::{discover, server_counters};
 use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
 use crate::engine::tokens;
-use crate::engine::tokens::library::Library;
+use crate::engine::tokens::library::{Library, Special};
 use crate::engine::tokens::special::SpecialTokens;
 use crate::engine::workload::custom;
 use crate::engine::workload::custom::intake::Content;
@@ -86,7 +86,7 @@ pub fn tokenizer(bytes: &[u8], text: &str) -> bool {
         return false;
     };
     if let Ok(ids) = tokenizer.encode(text) {
-        let _ = tokenizer.decode(&ids);
+        let _ = tokenizer.decode(&ids, Special::Skipped);
     }
     true
 }
@@ -332,6 +332,7 @@ pub fn engine_head(input: &[u8]) -> Result<Option<(usize, usize)>, u16> {
 
 /// Tokens that the mock engine finds in a request's body.
 pub fn engine_body(body: &[u8], chat: bool) -> Option<usize> {
+    let _ = ask::Ids::parse(body);
     let body = ask::Body::parse(body).ok()?;
     let _ = (body.texts().len(), body.streams(), body.wants_running_usage());
     let _ = body.answer_tokens(16, Some(8));

@@ -13,6 +13,13 @@ use crate::sys::panic;
 /// By which factor the rules of a file may lengthen a text. Real files need 10 at most.
 const GROWTH_MAX: f64 = 1000.0;
 
+/// What becomes of special tokens in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    Skipped,
+    Kept,
+}
+
 /// A parsed tokenizer.json, with truncation and padding turned off.
 #[derive(Debug)]
 pub struct Library(tokenizers::Tokenizer);
@@ -46,10 +53,10 @@ impl Library {
         guarded(|| Ok(self.0.encode_fast(text, false)?.get_ids().to_vec()))
     }
 
-    /// The text of token ids; special ids and ids outside the vocabulary are skipped.
-    pub fn decode(&self, ids: &[u32]) -> Result<String, String> {
+    /// The text of token ids; ids outside the vocabulary are skipped.
+    pub fn decode(&self, ids: &[u32], special: Special) -> Result<String, String> {
         // A decoder fails only on texts that the file's own tokens cannot form.
-        guarded(|| Ok(self.0.decode(ids, true).unwrap_or_default()))
+        guarded(|| Ok(self.0.decode(ids, special == Special::Skipped).unwrap_or_default()))
     }
 
     /// The text and id of every token.

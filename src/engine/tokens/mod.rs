@@ -21,7 +21,7 @@ pub mod pool;
 pub mod remote;
 pub(crate) mod special;
 
-use library::Library;
+use library::{Library, Special};
 use remote::EngineTokenizer;
 use special::SpecialTokens;
 
@@ -180,7 +180,7 @@ impl LocalTokenizer {
     /// The text of token ids; special ids and ids outside the vocabulary are skipped.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         self.inner
-            .decode(ids)
+            .decode(ids, Special::Skipped)
             .map_err(|cause| self.failed("decode tokens", &cause))
     }
 

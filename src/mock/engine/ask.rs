@@ -1,4 +1,4 @@
-//! The request bodies of chat completions, completions and tokenize.
+//! The request bodies of chat completions, completions, tokenize and detokenize.
 
 use serde::Deserialize;
 
@@ -53,6 +53,23 @@ enum Prompt {
     Texts(Vec<String>),
 }
 
+/// The body of detokenize, in vLLM's form.
+#[derive(Debug, Deserialize)]
+pub struct Ids {
+    pub model: Option<String>,
+    pub tokens: Vec<u32>,
+}
+
+impl Ids {
+    pub fn parse(bytes: &[u8]) -> Result<Ids, Refusal> {
+        parsed(bytes)
+    }
+}
+
+fn parsed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|cause| Refusal(400, format!("the body is not as expected: {cause}")))
+}
+
 /// Ids of the tokens that a chat template would add, above every vocabulary.
 const ROLE_TOKEN: u32 = 0xffff_ff00;
 const END_TOKEN: u32 = 0xffff_ff01;
@@ -60,7 +77,7 @@ const ANSWER_TOKEN: u32 = 0xffff_ff02;
 
 impl Body {
     pub fn parse(bytes: &[u8]) -> Result<Body, Refusal> {
-        serde_json::from_slice(bytes).map_err(|cause| Refusal(400, format!("the body is not as expected: {cause}")))
+        parsed(bytes)
     }
 
     pub fn streams(&self) -> bool {
@@ -153,8 +170,16 @@ impl Body {
         }
     }
 
+    /// What tokenize counts, which may be nothing.
+    pub fn counted_tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, Refusal> {
+        match &self.prompt {
+            Some(Prompt::Text(text)) if text.is_empty() => Ok(Vec::new()),
+            _ => self.prompt_tokens(self.has_messages(), tokenizer),
+        }
+    }
+
     /// Whether tokenize was asked about messages.
-    pub fn has_messages(&self) -> bool {
+    fn has_messages(&self) -> bool {
         self.messages.is_some()
     }
 }

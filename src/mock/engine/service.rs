@@ -1,7 +1,7 @@
 //! The engine without its sockets: checks of a request, its cost, its answer and when that is due.
 
 use super::answer::{Answer, Delivery};
-use super::ask::Body;
+use super::ask::{Body, Ids};
 use super::cache::PrefixCache;
 use super::config::Config;
 use super::counters::Counters;
@@ -106,9 +106,10 @@ impl Service {
                 )),
             },
             ("POST", "/tokenize") => fixed(JSON, self.tokenize(body)?),
+            ("POST", "/detokenize") => fixed(JSON, self.detokenize(body)?),
             ("POST", "/v1/chat/completions") => self.complete(head, body, served, true),
             ("POST", "/v1/completions") => self.complete(head, body, served, false),
-            (_, "/v1/models" | "/health" | "/metrics" | "/status" | "/version" | "/tokenize") => {
+            (_, "/v1/models" | "/health" | "/metrics" | "/status" | "/version" | "/tokenize" | "/detokenize") => {
                 Err(Refusal(405, "Method Not Allowed".into()))
             }
             (_, "/v1/chat/completions" | "/v1/completions") => Err(Refusal(405, "Method Not Allowed".into())),
@@ -137,8 +138,8 @@ impl Service {
 
     fn tokenize(&self, body: &[u8]) -> Result<String, Refusal> {
         let body = Body::parse(body)?;
-        self.check_model(&body)?;
-        let tokens = body.prompt_tokens(body.has_messages(), &self.tokenizer)?;
+        self.check_model(body.model.as_deref())?;
+        let tokens = body.counted_tokens(&self.tokenizer)?;
         let (count, length) = (tokens.len(), self.config.max_model_len);
         let tokens = serde_json::to_string(&tokens).expect("numbers are always JSON");
         Ok(format!(
@@ -146,9 +147,20 @@ impl Service {
         ))
     }
 
-    fn check_model(&self, body: &Body) -> Result<(), Refusal> {
-        match &body.model {
-            Some(model) if *model != self.config.model => {
+    fn detokenize(&self, body: &[u8]) -> Result<String, Refusal> {
+        let body = Ids::parse(body)?;
+        self.check_model(body.model.as_deref())?;
+        let text = self.tokenizer.text(&body.tokens).ok_or_else(|| {
+            let advice = "start the mock with --tokenizer to have a /detokenize";
+            Refusal(404, advice.into())
+        })?;
+        let text = serde_json::Value::from(text.map_err(|cause| Refusal(400, cause))?);
+        Ok(format!("{{\"prompt\":{text}}}"))
+    }
+
+    fn check_model(&self, model: Option<&str>) -> Result<(), Refusal> {
+        match model {
+            Some(model) if model != self.config.model => {
                 let shown: String = model.chars().take(100).collect();
                 Err(Refusal(404, format!("The model `{shown}` does not exist.")))
             }
@@ -172,7 +184,7 @@ impl Service {
 
     fn complete(&mut self, head: &Head, body: &[u8], mut served: Served, chat: bool) -> Result<Answer, Refusal> {
         let body = Body::parse(body)?;
-        self.check_model(&body)?;
+        self.check_model(body.model.as_deref())?;
         let (faults, list) = self.faults(head, &body)?;
         served.fault = list;
         if let Some(status) = faults.status {

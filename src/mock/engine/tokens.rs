@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::engine::tokens::FILE_BYTES_MAX;
-use crate::engine::tokens::library::Library;
+use crate::engine::tokens::library::{Library, Special};
 use crate::error::Error;
 use crate::sys::whole_file;
 
@@ -48,6 +48,14 @@ impl Tokenizer {
                     tokens.extend_from_slice(&ids);
                 }
             }
+        }
+    }
+
+    /// The text of ids, special ones included and unknown ones left out, as vLLM has it. The rule for words keeps no texts.
+    pub fn text(&self, ids: &[u32]) -> Option<Result<String, String>> {
+        match self {
+            Tokenizer::Words => None,
+            Tokenizer::File(tokenizer) => Some(tokenizer.decode(ids, Special::Kept)),
         }
     }
 }

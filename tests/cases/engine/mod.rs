@@ -13,6 +13,7 @@ mod runs;
 mod streamed;
 mod streams;
 mod tls;
+mod vocabulary;
 
 use std::sync::Arc;
 use std::time::Duration;

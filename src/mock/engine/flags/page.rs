@@ -9,9 +9,9 @@ pub fn page() -> Page {
         usage: "lmcache-bench mock engine [options]".into(),
         summary: "Imitate an inference engine with exact delays",
         about: &[
-            "Serves `/v1/chat/completions`, `/v1/completions` (streamed or not), `/v1/models`, `/tokenize`, `/metrics`, \
-             `/status`, `/version` and `/health` over HTTP/1.1 until it is stopped. The first line on standard output is `listening on \
-             http://ADDRESS:PORT`. Every answer has `max_tokens` tokens, each the text ` word`.",
+            "Serves `/v1/chat/completions`, `/v1/completions` (streamed or not), `/v1/models`, `/tokenize`, \
+             `/detokenize` (with `--tokenizer`), `/metrics`, `/status`, `/version` and `/health` over HTTP/1.1 until it is stopped. \
+             The first line on standard output is `listening on http://ADDRESS:PORT`. Every answer has `max_tokens` tokens, each the text ` word`.",
             "What it is for: a benchmark's numbers can be compared with the truth, which `--log` records; the workloads can \
              be tried out without a GPU; and clients can be shown every misbehaviour that engines are known for.",
         ],
