@@ -44,8 +44,8 @@ use crate::sys::stream::Stream;
 pub fn discovered(answer: &Value, model: &str) {
     let _ = discover::first_id(answer);
     let _ = discover::names_beside(answer, model);
+    let _ = discover::most_tokens(answer, model);
     let _ = discover::from_status(answer, model, || discover::names_beside(answer, model));
-    let _ = tokens::remote::counted(answer);
 }
 
 /// Counters of a page of metrics, by their key in the report.

@@ -74,12 +74,18 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let target = Target::new(&config.base_url(), config.endpoint, &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
     let mut workload = workload::create(&config, &tokenizer)?;
+    if let Some(offer) = &config.load.offer {
+        workload.offer(offer.clone());
+    }
+    let plan = workload.plan();
+    tokenizer.check_first_body(&config, &key, plan.body_bytes)?;
     let mut progress = output.progress();
     progress.line(&workload.banner().render(progress.is_terminal()));
     let notes = notes
         .into_iter()
         .chain(output.path_notes.iter().cloned())
-        .chain(key.warning());
+        .chain(key.warning())
+        .chain(tokenizer.told(&config));
     notes.for_each(|note| progress.line(&format!("Note: {note}")));
     let mut run = Run {
         warnings: Vec::new(),
@@ -103,10 +109,6 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     if output.saves_result() {
         run.version = engine_version(&config.base_url(), &key);
     }
-    if let Some(offer) = &config.load.offer {
-        workload.offer(offer.clone());
-    }
-    let plan = workload.plan();
     let replay = run.certify(&plan, &mut progress);
     let samples = run.measure(&mut *workload, &plan, target, progress)?;
     Ok(run.report(&samples, &mut *workload, replay, &files, &output))

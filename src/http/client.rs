@@ -1,4 +1,4 @@
-//! The client for small requests to HTTP services, one connection per request. Its limits also hold while bytes flow, and a
+//! The client for small requests to HTTP services, one connection per request unless it is to keep one. Its limits also hold while bytes flow, and a
 //! termination signal ends a request in whatever state it is. Nothing is retried, and redirects are not followed.
 
 use std::fmt;
@@ -25,6 +25,8 @@ use crate::url::{is_https, without_password};
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// The list of tokens of a long text is the largest body.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
+/// How long a kept connection may be idle: servers close theirs after some seconds.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 /// How long a request whose time is over may take to end.
 const SLACK: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Client {
     pub limits: Limits,
+    keeps: bool,
     plain: Agent,
     /// For https; reading the authorities takes milliseconds, so only the first https request does. The error is the reason why
     /// no server can be verified.
@@ -69,9 +72,19 @@ pub struct Client {
 
 impl Client {
     pub fn new(limits: Limits) -> Client {
+        Client::made(limits, false)
+    }
+
+    /// One that keeps its connection for the next request, for many requests one after the other.
+    pub fn keeping(limits: Limits) -> Client {
+        Client::made(limits, true)
+    }
+
+    fn made(limits: Limits, keeps: bool) -> Client {
         Client {
-            plain: agent(limits, TlsConfig::default()),
+            plain: agent(limits, keeps, TlsConfig::default()),
             verifying: OnceLock::new(),
+            keeps,
             limits,
         }
     }
@@ -98,7 +111,7 @@ impl Client {
         }
         let verifying = self.verifying.get_or_init(|| {
             let authorities = Authorities::from_environment()?;
-            Ok(agent(self.limits, authorities.for_ureq()))
+            Ok(agent(self.limits, self.keeps, authorities.for_ureq()))
         });
         verifying.as_ref().map_err(|cause| Failure::NoReply(cause.clone()))
     }
@@ -123,7 +136,7 @@ impl Client {
     }
 }
 
-fn agent(limits: Limits, tls: TlsConfig) -> Agent {
+fn agent(limits: Limits, keeps: bool, tls: TlsConfig) -> Agent {
     let config = Agent::config_builder()
         .tls_config(tls)
         .timeout_connect(limits.connect)
@@ -134,8 +147,9 @@ fn agent(limits: Limits, tls: TlsConfig) -> Agent {
         .max_redirects(0)
         .http_status_as_error(false)
         .max_response_header_size(HEAD_BYTES_MAX)
+        .max_idle_age(IDLE_MAX)
         .build();
-    let connector = BoundedConnector.chain(RustlsConnector::default());
+    let connector = BoundedConnector { keeps }.chain(RustlsConnector::default());
     Agent::with_parts(config, connector, DefaultResolver::default())
 }
 
@@ -159,7 +173,9 @@ fn read(mut response: Response, asked: &str) -> Result<Reply, Failure> {
 }
 
 #[derive(Debug)]
-struct BoundedConnector;
+struct BoundedConnector {
+    keeps: bool,
+}
 
 impl Connector for BoundedConnector {
     type Out = BoundedTransport;
@@ -171,13 +187,18 @@ impl Connector for BoundedConnector {
             Stream::connect(addresses, limits.left(), limits).map_err(|error| ureq_error(error, details.timeout))?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
-        Ok(Some(BoundedTransport { stream, buffers }))
+        Ok(Some(BoundedTransport {
+            stream,
+            buffers,
+            keeps: self.keeps,
+        }))
     }
 }
 
 struct BoundedTransport {
     stream: Stream<Deadline>,
     buffers: LazyBuffers,
+    keeps: bool,
 }
 
 /// The time that ureq allows for one step.
@@ -221,9 +242,8 @@ impl Transport for BoundedTransport {
         Ok(received.bytes > 0)
     }
 
-    /// Connections are not reused.
     fn is_open(&mut self) -> bool {
-        false
+        self.keeps && self.stream.is_idle_and_open()
     }
 }
 
@@ -235,8 +255,49 @@ impl fmt::Debug for BoundedTransport {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+
     use super::*;
     use crate::http::testing::{server, with_body};
+
+    /// Each connection gets as many answers as it has requests, and says which connection it is.
+    fn keeping_server() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().flatten().enumerate() {
+                std::thread::spawn(move || {
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{number}");
+                    let (mut stream, mut reader) = (stream.try_clone().unwrap(), BufReader::new(stream));
+                    let mut line = String::new();
+                    while reader.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+                        if line == "\r\n" {
+                            stream.write_all(answer.as_bytes()).unwrap();
+                        }
+                        line.clear();
+                    }
+                });
+            }
+        });
+        url
+    }
+
+    #[test]
+    fn a_connection_is_kept_only_if_that_was_asked_for() {
+        let limits = Limits {
+            connect: None,
+            whole: Duration::from_secs(10),
+        };
+        for (client, connections) in [
+            (Client::new(limits), ["0", "1", "2"]),
+            (Client::keeping(limits), ["0"; 3]),
+        ] {
+            let url = keeping_server();
+            let answers = connections.map(|_| client.get(&url, [].into_iter()).unwrap().body);
+            assert_eq!(answers, connections.map(str::as_bytes));
+        }
+    }
 
     #[test]
     fn plain_http_does_not_read_the_authorities() {

@@ -47,6 +47,11 @@ impl Engine<'_> {
         first_id(&answer).map_err(|why| format!("No models returned by {url}{why}; pass --model explicitly"))
     }
 
+    /// The most tokens that prompt and answer may have together, where the engine says it of this model.
+    pub fn max_model_len(&self, model: &str) -> Option<u64> {
+        most_tokens(&self.models().1.ok()?, model)
+    }
+
     /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter. An
     /// error is a clause behind the model's name.
     fn other_names(&self, model: &str) -> Result<Vec<String>, String> {
@@ -70,6 +75,11 @@ pub(crate) fn first_id(answer: &Value) -> Result<String, String> {
         Some(Some(id)) if !id.is_empty() => Ok(id.to_owned()),
         Some(_) => Err(", whose first entry has no \"id\"".to_owned()),
     }
+}
+
+pub(crate) fn most_tokens(answer: &Value, model: &str) -> Option<u64> {
+    let entry = answer["data"].as_array()?.iter().find(|entry| entry["id"] == model)?;
+    entry["max_model_len"].as_u64()
 }
 
 pub(crate) fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, String> {
@@ -228,6 +238,15 @@ mod tests {
         let listed =
             "not found in the LMCache server, and the engine lists alias, adapter, stranger, bare instead. Available";
         assert!(text.contains(listed), "{text}");
+    }
+
+    #[test]
+    fn the_length_limit_is_that_of_the_model() {
+        let answer =
+            json!({"data": [{"id": "a", "max_model_len": 9}, {"id": "m", "max_model_len": 8192}, {"id": "z"}]});
+        let limit = |model| most_tokens(&answer, model);
+        assert_eq!((limit("m"), limit("z"), limit("other")), (Some(8192), None, None));
+        assert_eq!(most_tokens(&json!([]), "m"), None);
     }
 
     #[test]

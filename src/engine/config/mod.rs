@@ -81,7 +81,7 @@ pub struct WorkloadConfig {
 pub enum PromptText {
     /// One repeated word. A tokenizer counts it where lengths must be exact.
     RepeatedWord,
-    /// Words of one token each from the tokenizer's vocabulary, so lengths are exact and no run goes without it.
+    /// Words of one token each from the tokenizer's vocabulary, so lengths are exact; without one, made-up words.
     SingleTokens,
     /// Random token ids as text; without a tokenizer, one repeated word.
     RandomTokens,

@@ -30,9 +30,9 @@ pub(super) const RESULTS: &[Row] = &[
     ),
     Row::value("tokenizer", "PATH", |args, text| keep(&mut args.tokenizer, text)).help(
         "The model's tokenizer.json, or its folder",
-        "Where exact token counts come from. Without it: `--model` if that is a folder with a tokenizer, \
-         else the model in the local Hugging Face cache, else the engine's own `/tokenize`, else words are \
-         counted.",
+        "Where words and exact token counts come from. Without it: `--model` if that is a folder with a \
+         tokenizer, else the model in the local Hugging Face cache, else the engine's own `/tokenize` and \
+         `/detokenize`, else words are counted.",
     ),
     Row::switch("exact-lengths", |args, text| {
         on_off(text).map(|on| args.exact_lengths = Some(on))
@@ -41,8 +41,7 @@ pub(super) const RESULTS: &[Row] = &[
         "Make prompts exactly as long as their flags say",
         "For long-doc-qa, multi-round-chat and random-prefill, whose lengths are words in LMCache: the \
          filler is measured with the tokenizer. prefix-suffix-tuner draws words of one token each instead \
-         of any tokens, and needs the tokenizer on this machine. Documents of long-doc-permutator are exact \
-         always. The requests then differ from those of LMCache.",
+         of any tokens. Documents of long-doc-permutator are exact wherever tokens can be counted. The requests then differ from those of LMCache.",
     ),
 ];
 

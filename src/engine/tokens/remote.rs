@@ -1,126 +1,226 @@
-//! Token counts from the engine's own `/tokenize`, in one request of the form of vLLM and SGLang and that of llama.cpp. Used
-//! only outside the measured time.
+//! The engine's own tokenizer: `/tokenize` and `/detokenize`, asked in one form for vLLM, SGLang and llama.cpp. Used only
+//! outside the measured time, one question after the other.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
+use super::reply;
+use super::vocabulary::Separator;
 use crate::engine::ask::http::{Asker, PATIENT, Reached};
+use crate::error::Error;
 use crate::http::api_key::ApiKey;
-use crate::http::error_body::error_message_in;
-use crate::python::json;
+use crate::sys::signal;
+
+/// Bounds of what finding the words of a vocabulary may take. One of 262,144 tokens takes some 200 questions and 10 MB.
+const CALLS_MAX: u64 = 16_384;
+const BYTES_MAX: u64 = 1 << 30;
+const TIME_MAX: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub struct EngineTokenizer {
     asker: Asker,
-    url: String,
+    /// Without `/v1`, where no engine has these pages.
+    root: String,
     model: String,
+    text: Text,
+    spent: Mutex<Spent>,
+}
+
+/// Whether ids can be turned into text.
+#[derive(Debug)]
+enum Text {
+    Decoded {
+        separator: Separator,
+        /// Ids of the vocabulary, where the engine says so. llama.cpp may not be asked for others.
+        ids: Option<u32>,
+    },
+    /// Not tried, or why it does not work.
+    None(String),
+}
+
+/// What the questions have taken so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    calls: u64,
+    bytes: u64,
+    time: Duration,
+}
+
+/// The bytes of an answer, and what it says or its message.
+type Measured<T> = Result<(usize, Result<T, String>), serde_json::Error>;
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub enum Fault {
+    /// The engine refused this one, or answered in no known form; others may succeed.
+    Refused(String),
+    /// Every other one will fail too.
+    Lost(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Refused(why) | Fault::Lost(why) => f.write_str(why),
+        }
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} calls, {:.1} s", self.calls, self.time.as_secs_f64())
+    }
+}
+
+/// An error once a signal has come.
+pub fn ended() -> Result<(), Error> {
+    match signal::received() {
+        Some(_) => Err(Error::Environment("the run was ended".to_owned())),
+        None => Ok(()),
+    }
 }
 
 impl EngineTokenizer {
-    /// Fails when the engine does not count tokens.
-    pub fn connect(base_url: &str, model: &str, key: &ApiKey) -> Result<EngineTokenizer, String> {
+    /// Fails when the engine does not count tokens. `text`: whether ids are to be turned into text too.
+    pub fn connect(base_url: &str, model: &str, key: &ApiKey, text: bool) -> Result<EngineTokenizer, String> {
         let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
-        let engine = EngineTokenizer {
-            asker: Asker::of_engine(key, PATIENT),
-            url: format!("{root}/tokenize"),
-            model: model.to_string(),
+        let mut engine = EngineTokenizer {
+            asker: Asker::of_engine_often(key, PATIENT),
+            root: root.to_owned(),
+            model: model.to_owned(),
+            text: Text::None("it was not asked to".to_owned()),
+            spent: Mutex::default(),
         };
-        engine.count("hello").map(|_| engine)
+        let counts = engine.asked_to_count("hello");
+        match counts {
+            Ok(_) if text => engine.text = engine.decoding(base_url),
+            Ok(_) => {}
+            // The status of the other page says whether the address is that of an engine at all.
+            Err(Fault::Refused(why)) if text => match engine.text(&[0], false) {
+                Ok(_) => return Err(format!("{why}; {root}/detokenize works")),
+                Err(also) => return Err(format!("{why}; {also}")),
+            },
+            Err(fault) => return Err(fault.to_string()),
+        }
+        Ok(engine)
+    }
+
+    fn decoding(&self, base_url: &str) -> Text {
+        match Separator::find(self) {
+            Ok(separator) => Text::Decoded {
+                separator,
+                ids: self.vocabulary_ids(&format!("{base_url}/models")),
+            },
+            Err(why) => Text::None(why),
+        }
+    }
+
+    /// `meta.n_vocab` of llama.cpp's list of models.
+    fn vocabulary_ids(&self, url: &str) -> Option<u32> {
+        let models = self.asker.get_json(url).ok()?;
+        let ids = models["data"][0]["meta"]["n_vocab"].as_u64()?;
+        u32::try_from(ids).ok()
+    }
+
+    /// The address, for messages.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Why ids cannot be turned into text; `None` if they can.
+    pub fn no_text(&self) -> Option<&str> {
+        match &self.text {
+            Text::Decoded { .. } => None,
+            Text::None(why) => Some(why),
+        }
+    }
+
+    /// What separates texts in an answer, and the number of ids where the engine says it.
+    pub fn separator(&self) -> Option<(&Separator, Option<u32>)> {
+        match &self.text {
+            Text::Decoded { separator, ids } => Some((separator, *ids)),
+            Text::None(_) => None,
+        }
+    }
+
+    pub fn spent(&self) -> Spent {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error when finding words has taken more than it may.
+    pub fn within_bounds(&self) -> Result<(), Fault> {
+        let Spent { calls, bytes, time } = self.spent();
+        if calls < CALLS_MAX && bytes < BYTES_MAX && time < TIME_MAX {
+            return Ok(());
+        }
+        Err(Fault::Lost(format!(
+            "the words of {} were not found within {calls} questions, {} MB of answers and {:.0} s",
+            self.root,
+            bytes >> 20,
+            time.as_secs_f64()
+        )))
     }
 
     pub fn count(&self, text: &str) -> Result<u64, String> {
-        // vLLM and SGLang read `prompt`, llama.cpp reads `content`; each ignores the other's fields.
-        let question = json!({
+        self.asked_to_count(text).map_err(|fault| fault.to_string())
+    }
+
+    pub fn asked_to_count(&self, text: &str) -> Result<u64, Fault> {
+        self.ask("tokenize", &self.encoding(text), |answer| {
+            Ok((answer.len(), reply::count(answer)?))
+        })
+    }
+
+    /// The ids of a short text.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Fault> {
+        self.ask("tokenize", &self.encoding(text), |answer| {
+            Ok((answer.len(), reply::ids(answer)?))
+        })
+    }
+
+    /// vLLM and SGLang read `prompt`, llama.cpp reads `content`; each ignores the other's fields.
+    fn encoding(&self, text: &str) -> Value {
+        json!({
             "model": self.model,
             "prompt": text,
             "content": text,
             "add_special_tokens": false,
             "add_special": false,
-        });
-        let answer = self.asker.post_json(&self.url, &question, tally);
-        let answer = answer.map_err(|why| match why.reached {
+        })
+    }
+
+    /// The text of ids. Only SGLang obeys `skip_special`; vLLM never skips them.
+    pub fn text(&self, ids: &[u32], skip_special: bool) -> Result<String, Fault> {
+        let question = json!({"model": self.model, "tokens": ids, "skip_special_tokens": skip_special});
+        self.ask("detokenize", &question, |answer| {
+            Ok((answer.len(), reply::text(answer)?))
+        })
+    }
+
+    fn ask<T>(&self, page: &str, question: &Value, read: fn(&[u8]) -> Measured<T>) -> Result<T, Fault> {
+        ended().map_err(|error| Fault::Lost(error.to_string()))?;
+        let url = format!("{}/{page}", self.root);
+        let begun = Instant::now();
+        let answer = self.asker.post_json(&url, question, read);
+        {
+            let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+            spent.calls += 1;
+            spent.time += begun.elapsed();
+            spent.bytes += answer.as_ref().map_or(0, |(bytes, _)| *bytes as u64);
+        }
+        let does = if page == "tokenize" {
+            "count tokens"
+        } else {
+            "decode tokens"
+        };
+        let (_, answer) = answer.map_err(|why| match why.reached {
             // Many engines have no such endpoint, and are the right ones all the same.
-            Reached::Server => format!("{} does not count tokens: {}", self.url, why.cause),
-            Reached::Nobody | Reached::Gateway => format!("{} could not be asked for tokens: {why}", self.url),
+            Reached::Server => Fault::Refused(format!("{url} does not {does}: {}", why.cause)),
+            Reached::Nobody | Reached::Gateway => Fault::Lost(format!("{url} could not be asked to {does}: {why}")),
         })?;
-        answer.map_err(|said| format!("{} answered without a count or a list of tokens ({said})", self.url))
-    }
-}
-
-/// The count that an answer gives, or its message. A list of tokens is counted without keeping it: as a JSON value it takes
-/// forty times its text.
-fn tally(text: &[u8]) -> Result<Result<u64, String>, serde_json::Error> {
-    if let Ok(Tally { count, tokens }) = serde_json::from_slice(json::without_mark(text))
-        && let Some(count) = count.or(tokens.map(|Length(tokens)| tokens))
-    {
-        return Ok(Ok(count));
-    }
-    let answer = json::loads(text)?;
-    Ok(counted(&answer).ok_or_else(|| error_message_in(&answer).unwrap_or_default()))
-}
-
-/// The usual form of an answer.
-#[derive(Deserialize)]
-struct Tally {
-    count: Option<u64>,
-    tokens: Option<Length>,
-}
-
-/// The length of a list of anything.
-struct Length(u64);
-
-impl<'de> Deserialize<'de> for Length {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Length, D::Error> {
-        reader.deserialize_seq(LengthVisitor)
-    }
-}
-
-struct LengthVisitor;
-
-impl<'de> Visitor<'de> for LengthVisitor {
-    type Value = Length;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Length, A::Error> {
-        let mut length = 0;
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            length += 1;
-        }
-        Ok(Length(length))
-    }
-}
-
-pub(crate) fn counted(answer: &Value) -> Option<u64> {
-    let listed = answer["tokens"].as_array().map(|tokens| tokens.len() as u64);
-    answer["count"].as_u64().or(listed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_engines_answer_is_understood() {
-        let many = format!(r#"{{"tokens":[{}0],"max_model_len":9}}"#, "0,".repeat(300_000));
-        for (answer, want) in [
-            (r#"{"count": 3, "max_model_len": 9, "tokens": [1, 2, 3]}"#, Ok(3)),
-            ("\u{feff}{\"tokens\": [1, 2], \"count\": null}", Ok(2)),
-            (r#"{"tokens": [{"id": 198, "piece": "\n"}]}"#, Ok(1)),
-            (r#"{"tokens": [1], "x": NaN}"#, Ok(1)),
-            (r#"{"tokens": [1, 2], "count": "many"}"#, Ok(2)),
-            (r#"{"detail": "Not Found"}"#, Err("Not Found")),
-            ("[1]", Err("[1]")),
-            (&many, Ok(300_001)),
-        ] {
-            let got = tally(answer.as_bytes()).expect("JSON");
-            assert_eq!(got, want.map_err(str::to_owned), "{answer:.60}");
-        }
-        assert!(tally(b"no JSON").is_err());
+        answer.map_err(|said| Fault::Refused(format!("{url} does not {does}: its answer has none ({said})")))
     }
 }

@@ -55,7 +55,8 @@ const FLAGS: &[WorkloadFlag] = &[
     int!("ldp-context-length", "5000")
         .help(
             "Tokens of one document",
-            "Exact: the words are single tokens of the tokenizer, which this workload needs.",
+            "Exact: the words are single tokens of the model's or the engine's tokenizer. Where neither can be had, words \
+             are made up as in LMCache 0.5.2, and a warning says so.",
         )
         .question("Context length (tokens)", "Tokens of one document."),
     int!("ldp-system-prompt-length", "1000")
@@ -136,7 +137,7 @@ impl Settings for LongDocPermutator {
                 "--ldp-num-permutations: {count} permutations of {contexts} documents are too many for one run; lower it"
             )));
         }
-        let pool = WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
+        let pool = WordPool::build_or_make_up(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
         let mut rng = PythonRandom::new(&config.seed);
         let mut permutations = chosen(self.contexts as usize, count as usize, &mut rng);
         if self.order == PermutationOrder::Random {
@@ -149,7 +150,12 @@ impl Settings for LongDocPermutator {
             seed: config.seed.clone(),
             permutations,
             tokens_per_request: 0,
+            tokens_remark: match tokenizer {
+                Tokenizer::Words(_) => "(words, not tokens)",
+                _ => "(measured)",
+            },
         };
+        permutator.fit_texts(tokenizer)?;
         let (system, user) = (permutator.system_prompt(), permutator.user_message(0));
         permutator.tokens_per_request =
             tokenizer.count(&user)? + system.map_or(Ok(0), |text| tokenizer.count(&text))?;
@@ -165,16 +171,34 @@ struct Permutator {
     seed: BigInt,
     permutations: Vec<Vec<usize>>,
     tokens_per_request: u64,
+    /// What the number before it is.
+    tokens_remark: &'static str,
 }
 
 impl Permutator {
-    fn text(&self, seed: &BigInt, tokens: u64) -> String {
-        self.pool.text(tokens, &mut PythonRandom::new(seed))
-    }
-
     fn system_prompt(&self) -> Option<String> {
         let tokens = self.settings.system_prompt_tokens;
-        (tokens > 0).then(|| self.text(&self.seed, tokens))
+        (tokens > 0).then(|| self.pool.system_prompt(tokens, &mut PythonRandom::new(&self.seed)))
+    }
+
+    fn document(&self, number: u64) -> String {
+        let mut rng = PythonRandom::new(&self.seed.plus(1 + number));
+        self.pool.text(self.settings.context_tokens, &mut rng)
+    }
+
+    /// Every text is fitted here, because the engine is not asked during the run.
+    fn fit_texts(&mut self, tokenizer: &Tokenizer) -> Result<(), Error> {
+        if !self.pool.needs_fitting() {
+            return Ok(());
+        }
+        if let Some(text) = self.system_prompt() {
+            self.pool.fit(tokenizer, self.settings.system_prompt_tokens, &text)?;
+        }
+        for number in 0..self.settings.contexts {
+            let text = self.document(number);
+            self.pool.fit(tokenizer, self.settings.context_tokens, &text)?;
+        }
+        Ok(())
     }
 
     fn user_message(&self, number: usize) -> String {
@@ -183,8 +207,7 @@ impl Permutator {
             if at > 0 {
                 message.push_str("\n\n");
             }
-            let seed = self.seed.plus(1 + context as u64);
-            message.push_str(&self.text(&seed, self.settings.context_tokens));
+            message.push_str(&self.document(context as u64));
         }
         message
     }
@@ -203,8 +226,8 @@ impl Sequence for Permutator {
             .line("System prompt", settings.system_prompt_tokens, "tokens")
             .line("Permutations", self.permutations.len(), &possible)
             .line("Total requests", self.permutations.len(), "")
-            .line("Tokens per request", self.tokens_per_request, "(measured)")
-            .line("Vocab size", POOL_WORDS, "")
+            .line("Tokens per request", self.tokens_per_request, self.tokens_remark)
+            .line("Vocab size", POOL_WORDS, self.pool.remark())
             .line("Max inflight", settings.in_flight, "")
             .line("Max output length", settings.max_tokens, "tokens")
     }

@@ -1,5 +1,5 @@
 //! prefix-suffix-tuner: two passes over prefixes that overflow one tier of the cache, one request at a time. Texts are
-//! drawn anew for every body, so memory holds one prompt at a time.
+//! drawn anew for every body, so memory holds one prompt at a time; texts from the engine's tokenizer are all kept.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::window::{Counts, Sequence, Window};
 use super::{Phase, Request, Workload};
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
+use crate::engine::tokens::Tokenizer;
 use crate::engine::tokens::pool::WordPool;
-use crate::engine::tokens::{LocalTokenizer, Tokenizer};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
@@ -33,6 +33,9 @@ const MARKER_TOKENS: u64 = 4;
 const PREFIX_SEED: u64 = 1000;
 /// Words that texts of exact length are drawn from.
 const POOL_WORDS: usize = 1000;
+/// About as many bytes of text come of a token, and so many are kept.
+const TOKEN_BYTES: f64 = 5.0;
+const KEPT_BYTES_MAX: f64 = 1e9;
 /// Time between the passes, for eviction in the background.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -118,47 +121,64 @@ impl Settings for PrefixSuffixTuner {
     }
 
     fn create(self, config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-        let material = match tokenizer {
-            Tokenizer::Local(local) if config.exact_lengths => Material::Words(
-                WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?,
-                Box::new(Tokenizer::Local(local.clone())),
-            ),
-            Tokenizer::Local(local) => Material::Ids(local.clone()),
-            _ => Material::Filler,
+        let material = match (tokenizer.decodes(), config.exact_lengths) {
+            (true, true) => Material::Words(WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?),
+            (true, false) => Material::Ids,
+            (false, true) => Material::CountedFiller,
+            (false, false) => Material::Filler,
         };
         let mut tuner = Tuner {
             settings: self,
             bodies: Bodies::new(config),
             material,
+            tokenizer: tokenizer.clone(),
             seed: config.seed.clone(),
             suffix: String::new(),
             breakers: PythonRandom::new(&config.seed.plus(2)),
+            kept: None,
         };
         let mut rng = PythonRandom::new(&config.seed.plus(1));
         tuner.suffix = tuner.part(" SUFFIX", tuner.settings.suffix_tokens, 1, &mut rng)?;
+        if tokenizer.asks_the_engine() && !matches!(tuner.material, Material::Filler) {
+            tuner.keep(1 + u64::from(config.warmup))?;
+        }
         let body_bytes = tuner.first_body_bytes()?;
         Ok(Box::new(Window::new(tuner, body_bytes)))
     }
 }
 
 /// What prompts are made of.
+#[derive(Debug)]
 enum Material {
     /// Random token ids, decoded, as in the reference: not all survive being tokenized again.
-    Ids(LocalTokenizer),
+    Ids,
     /// Words of one token each, so that lengths are exact.
-    Words(WordPool, Box<Tokenizer>),
-    /// One repeated word, where there is no tokenizer; nothing is drawn.
+    Words(WordPool),
+    /// One repeated word, where tokens cannot be decoded; nothing is drawn.
     Filler,
+    /// The same, as often as it takes to have the length.
+    CountedFiller,
 }
 
 struct Tuner {
     settings: PrefixSuffixTuner,
     bodies: Bodies,
     material: Material,
+    tokenizer: Tokenizer,
     seed: BigInt,
     suffix: String,
     /// Not reset between the passes.
     breakers: PythonRandom,
+    /// Made beforehand where the engine has the tokenizer: it is not asked while it is measured.
+    kept: Option<Kept>,
+}
+
+/// The parts of all prompts.
+struct Kept {
+    prefixes: Vec<String>,
+    /// In the order in which they are sent, over both passes.
+    breakers: Vec<String>,
+    next: usize,
 }
 
 /// Tokens left beside a marker, at least one.
@@ -172,15 +192,19 @@ impl Tuner {
     fn part(&self, marker: &str, tokens: u64, allowance: u64, rng: &mut PythonRandom) -> Result<String, Error> {
         let rest = rest_of(tokens, allowance);
         let text = match &self.material {
-            Material::Ids(tokenizer) => {
+            Material::Ids => {
                 let ids: Vec<u32> = (0..rest).map(|_| rng.randrange(IDS.start, IDS.end) as u32).collect();
-                tokenizer.decode(&ids)?
+                self.tokenizer.decode(&ids)?
             }
             Material::Filler => repeated("hi", rest),
-            Material::Words(pool, tokenizer) => {
+            Material::CountedFiller => {
+                let text = |words| format!("{marker} {}", repeated("hi", words));
+                repeated("hi", fitted(Some(&self.tokenizer), tokens, rest, text)?)
+            }
+            Material::Words(pool) => {
                 let text = |words| format!("{marker}{}", pool.text_after(words, &mut rng.clone()));
-                let guess = tokens.saturating_sub(tokenizer.count(marker)?);
-                let words = fitted(Some(tokenizer.as_ref()), tokens, guess, text)?;
+                let guess = tokens.saturating_sub(self.tokenizer.count(marker)?);
+                let words = fitted(Some(&self.tokenizer), tokens, guess, text)?;
                 return Ok(format!("{marker}{}", pool.text_after(words, rng)));
             }
         };
@@ -203,15 +227,50 @@ impl Tuner {
     }
 
     fn prompt(&mut self, number: u64) -> Result<String, Error> {
+        if let Some(kept) = &mut self.kept {
+            let breaker = &kept.breakers[kept.next];
+            kept.next += 1;
+            return Ok(format!("{}{breaker}{}", kept.prefixes[number as usize], self.suffix));
+        }
         let breaker = self.breaker()?;
         Ok(format!("{}{breaker}{}", self.prefix(number)?, self.suffix))
     }
 
-    /// Bytes of a body. What can fail with this tokenizer fails here; the random numbers are not advanced.
+    /// Makes the parts of all prompts of some passes.
+    fn keep(&mut self, passes: u64) -> Result<(), Error> {
+        let PrefixSuffixTuner {
+            prefixes,
+            context_tokens,
+            ..
+        } = self.settings;
+        let bytes = prefixes as f64 * context_tokens as f64 * TOKEN_BYTES;
+        if bytes > KEPT_BYTES_MAX {
+            return Err(Error::Settings(format!(
+                "{prefixes} prompts of {context_tokens} tokens are some {:.0} GB of text to get from the engine before the run; \
+                 give --tokenizer PATH, or lower --psf-thrash",
+                bytes / 1e9
+            )));
+        }
+        let made = (0..prefixes)
+            .map(|number| self.prefix(number))
+            .collect::<Result<_, _>>()?;
+        let breakers = (0..prefixes * passes).map(|_| self.breaker());
+        self.kept = Some(Kept {
+            breakers: breakers.collect::<Result<_, _>>()?,
+            prefixes: made,
+            next: 0,
+        });
+        Ok(())
+    }
+
+    /// Bytes of a body. What can fail with this tokenizer fails here; nothing is advanced.
     fn first_body_bytes(&mut self) -> Result<usize, Error> {
         let unused = self.breakers.clone();
         let prompt = self.prompt(0)?;
         self.breakers = unused;
+        if let Some(kept) = &mut self.kept {
+            kept.next = 0;
+        }
         Ok(self.bodies.user(&prompt, 1).len())
     }
 }

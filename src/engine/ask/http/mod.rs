@@ -84,6 +84,14 @@ impl Asker {
         }
     }
 
+    /// For many questions one after the other: its connection is kept.
+    pub fn of_engine_often(key: &ApiKey, limits: Limits) -> Asker {
+        Asker {
+            client: Client::keeping(limits),
+            ..Asker::of_engine(key, limits)
+        }
+    }
+
     pub fn of_lmcache(key: Option<&ApiKey>, limits: Limits) -> Asker {
         Asker {
             client: Client::new(limits),
