@@ -199,4 +199,8 @@ fn lost(cause: String) -> Error {
 }
 
 #[cfg(test)]
+mod engine_tests;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;

@@ -14,10 +14,12 @@ use crate::error::Error;
 use crate::http::api_key::ApiKey;
 use crate::sys::signal;
 
-/// Bounds of what finding the words of a vocabulary may take. One of 262,144 tokens takes some 200 questions and 10 MB.
-const CALLS_MAX: u64 = 16_384;
-const BYTES_MAX: u64 = 1 << 30;
-const TIME_MAX: Duration = Duration::from_secs(600);
+/// What finding the words of a vocabulary may take. One of 262,144 tokens takes some 200 questions and 10 MB.
+const BOUNDS: Spent = Spent {
+    calls: 16_384,
+    bytes: 1 << 30,
+    time: Duration::from_secs(600),
+};
 
 #[derive(Debug)]
 pub struct EngineTokenizer {
@@ -27,6 +29,7 @@ pub struct EngineTokenizer {
     model: String,
     text: Text,
     spent: Mutex<Spent>,
+    bounds: Spent,
 }
 
 /// Whether ids can be turned into text.
@@ -93,6 +96,7 @@ impl EngineTokenizer {
             model: model.to_owned(),
             text: Text::None("it was not asked to".to_owned()),
             spent: Mutex::default(),
+            bounds: BOUNDS,
         };
         let counts = engine.asked_to_count("hello");
         match counts {
@@ -153,7 +157,8 @@ impl EngineTokenizer {
     /// An error when finding words has taken more than it may.
     pub fn within_bounds(&self) -> Result<(), Fault> {
         let Spent { calls, bytes, time } = self.spent();
-        if calls < CALLS_MAX && bytes < BYTES_MAX && time < TIME_MAX {
+        let most = &self.bounds;
+        if calls < most.calls && bytes < most.bytes && time < most.time {
             return Ok(());
         }
         Err(Fault::Lost(format!(
@@ -222,5 +227,18 @@ impl EngineTokenizer {
             Reached::Nobody | Reached::Gateway => Fault::Lost(format!("{url} could not be asked to {does}: {why}")),
         })?;
         answer.map_err(|said| Fault::Refused(format!("{url} does not {does}: its answer has none ({said})")))
+    }
+}
+
+#[cfg(test)]
+impl EngineTokenizer {
+    /// The same with other bounds on finding words.
+    pub fn bounded(self, calls: u64, bytes: u64) -> EngineTokenizer {
+        let bounds = Spent { calls, bytes, ..BOUNDS };
+        EngineTokenizer { bounds, ..self }
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.spent().calls
     }
 }

@@ -8,6 +8,8 @@ use super::*;
 use crate::engine::flags::TABLE;
 use crate::engine::testing::finished as finished_request;
 use crate::engine::testing::{given, golden};
+use crate::engine::tokens::library::Library;
+use crate::engine::tokens::testing::{Form, through_engine};
 
 /// Settings of a recorded command line. The models TINY and WORDS stand for folders with tokenizers.
 fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
@@ -58,11 +60,28 @@ fn sent(workload: &mut dyn Workload, phase: Phase, answer: Duration) -> Vec<Requ
     }
 }
 
-fn check(name: &str) {
+fn fixture(name: &str) -> Value {
     let path = golden(&format!("{name}.json"));
-    let fixture: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn check(name: &str) {
+    let fixture = fixture(name);
     let (config, tokenizer) = recorded(&fixture);
-    let mut workload = create(&config, &tokenizer).unwrap();
+    check_with(name, &fixture, &config, &tokenizer);
+}
+
+/// The same where the engine has the tokenizer and this machine has none.
+fn check_through_engine(name: &str) {
+    let fixture = fixture(name);
+    let (config, tokenizer) = recorded(&fixture);
+    let file = tokenizer.local().expect("a fixture with a tokenizer").path();
+    let library = Library::read(&std::fs::read(file).unwrap()).unwrap();
+    check_with(name, &fixture, &config, &through_engine(library, Form::Vllm));
+}
+
+fn check_with(name: &str, fixture: &Value, config: &EngineConfig, tokenizer: &Tokenizer) {
+    let mut workload = create(config, tokenizer).unwrap();
     let plan = workload.plan();
     let answer = Duration::from_millis(1);
     let mut requests = if config.warmup {
@@ -130,6 +149,22 @@ fn prefix_suffix_tuner_is_the_references() {
     check("prefix-suffix-tuner-1");
     check("prefix-suffix-tuner-2");
     check("prefix-suffix-tuner-3");
+}
+
+/// Warmups, breakers of both passes and prompts as with the file.
+#[test]
+fn requests_are_the_references_if_only_the_engine_has_the_tokenizer() {
+    check_through_engine("long-doc-permutator-1");
+    check_through_engine("long-doc-permutator-2");
+    check_through_engine("long-doc-permutator-3");
+    check_through_engine("prefix-suffix-tuner-1");
+    check_through_engine("prefix-suffix-tuner-2");
+}
+
+#[test]
+fn without_a_tokenizer_requests_are_those_of_lmcache_0_5_2() {
+    check("v052-long-doc-permutator-1");
+    check("v052-long-doc-permutator-2");
 }
 
 #[test]
