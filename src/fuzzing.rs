@@ -12,9 +12,10 @@ use crate::engine::args::Endpoint;
 use crate::engine::ask::{discover, server_counters};
 use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
-use crate::engine::tokens;
 use crate::engine::tokens::library::{Library, Special};
+use crate::engine::tokens::reply;
 use crate::engine::tokens::special::SpecialTokens;
+use crate::engine::tokens::vocabulary::Separator;
 use crate::engine::workload::custom;
 use crate::engine::workload::custom::intake::Content;
 use crate::http::trust;
@@ -78,6 +79,19 @@ pub fn prompts(text: &[u8], piece: usize, completions: bool) -> Result<Vec<Strin
 /// The settings as a file again.
 pub fn rendered(args: &EngineArgs) -> String {
     file::render(args, &file::exported_items(args))
+}
+
+/// What an engine's answer about tokens says: a count, ids of a short text, the text of ids.
+pub fn token_reply(answer: &[u8]) -> (Option<u64>, Option<Vec<u32>>, Option<String>) {
+    let count = reply::count(answer).ok().and_then(Result::ok);
+    let ids = reply::ids(answer).ok().and_then(Result::ok);
+    (count, ids, reply::text(answer).ok().and_then(Result::ok))
+}
+
+/// The text of each of `count` ids with "\n|" between them.
+pub fn token_texts(text: &str, count: usize) -> Option<Vec<&str>> {
+    let texts = ["\n|", "\n|\n|", "\n|\n|\n|"].map(str::to_owned);
+    Separator::from_texts(Vec::new(), &texts)?.texts(text, count)
 }
 
 /// Reads a tokenizer.json, and has it encode and decode a text.

@@ -11,6 +11,8 @@ import pathlib
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 from lib.checks import Tally
 from lib.native import REPOSITORY, binary
@@ -18,17 +20,21 @@ from lib.native import REPOSITORY, binary
 MODEL_LISTED = "WORDS"
 RUN_TIMEOUT_S = 180
 KEY = "sk-interop"
+TOKEN_PAGES = ("/tokenize", "/detokenize")
 
 
 class Recorder(http.server.ThreadingHTTPServer):
-    """An engine that answers " word" max_tokens times and keeps (authorization, path, body) in order of arrival."""
+    """An engine that answers " word" max_tokens times and keeps (authorization, path, body) in order of arrival. Questions
+    about tokens go to the engine at `tokenizer`; without one there is no such page, and they are not kept."""
 
     daemon_threads = True
     # A burst of connections must not wait for retransmitted handshakes.
     request_queue_size = 1024
 
-    def __init__(self):
+    def __init__(self, tokenizer: str | None = None):
         super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.tokenizer = tokenizer
         self.lock = threading.Lock()
         self.seen: list[tuple[str, str, bytes]] = []
 
@@ -53,6 +59,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path in TOKEN_PAGES:
+            self.answer_about_tokens(body)
+            return
         self.server.record((self.headers["authorization"], self.path, body))
         tokens = json.loads(body)["max_tokens"]
         chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
@@ -62,8 +71,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         events = [json.dumps(common | chunk) for chunk in chunks] + ["[DONE]"]
         self.answer("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
 
-    def answer(self, kind: str, body: bytes):
-        self.send_response(200)
+    def answer_about_tokens(self, body: bytes):
+        upstream = self.server.tokenizer
+        if not upstream:
+            self.answer("application/json", b'{"detail": "Not Found"}', 404)
+            return
+        request = urllib.request.Request(upstream + self.path, body, {"content-type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=RUN_TIMEOUT_S) as reply:
+                self.answer("application/json", reply.read())
+        except urllib.error.HTTPError as error:
+            self.answer("application/json", error.read(), error.code)
+
+    def answer(self, kind: str, body: bytes, status: int = 200):
+        self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -75,7 +96,7 @@ class Bench:
 
     def __init__(self, scratch: pathlib.Path, lmcache: str, server: Recorder):
         self.scratch, self.server = scratch, server
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.url = server.url
         self.programs = {"theirs": [lmcache, "bench", "engine"], "ours": [binary(), "bench", "engine"]}
         for name, folder in [("TINY", "tiny-tokenizer"), ("WORDS", "words-tokenizer")]:
             (scratch / name).symlink_to(REPOSITORY / "tests/golden/engine" / folder)

@@ -7,8 +7,10 @@ import json
 import os
 import pathlib
 import sys
+import threading
 
 from interop import tiny_model
+from interop.engine_requests import Recorder
 from lib import native
 from lib.checks import Tally
 from lib.lmcache import CacheServer
@@ -171,8 +173,29 @@ def check_engines_tokenizer(engine: Engine) -> None:
         checks.equal(f"random-prefill of {length} by /tokenize: prompt tokens", run.prompt_tokens(), [length + user] * 4)
         warned = [row["code"] for row in run.report.get("metrics", {}).get("warnings", [])]
         checks.that(f"random-prefill of {length} by /tokenize: no warning about lengths", "prompt-lengths" not in warned, warned)
-    refused = engine.run("prefix-suffix-tuner", *sized(*exact, "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB))
-    checks.that("prefix-suffix-tuner needs the tokenizer itself", refused.code == 1 and "--tokenizer PATH" in refused.stderr, refused.stderr)
+    run = tuner(engine, *sized(*exact))
+    lengths = {CONTEXT_TOKENS + user}
+    checks.equal("tuner, exact by the engine's own tokenizer: prompt tokens", set(run.prompt_tokens()), lengths)
+
+
+def check_words_of_the_engine(engine: Engine, tokenizer: pathlib.Path) -> None:
+    """What is sent with the engine's tokenizer is, byte for byte, what is sent with its file."""
+    checks = engine.checks
+    permutator = ("--ldp-num-contexts", 3, "--ldp-context-length", 700, "--ldp-num-permutations", 4)
+    short = ("--no-warmup", "--psf-context-length", CONTEXT_TOKENS, "--psf-thrash", TIER_GB)
+    cases = [("long-doc-permutator", permutator), ("prefix-suffix-tuner", short), ("prefix-suffix-tuner", (*short, "--exact-lengths"))]
+    with Recorder(engine.url) as recorder:
+        threading.Thread(target=recorder.serve_forever, daemon=True).start()
+        behind = Engine(engine.scratch / "words", checks, recorder.url, None)
+        for workload, flags in cases:
+            name = f"{workload} {'exactly ' if '--exact-lengths' in flags else ''}by the engine's tokenizer"
+            sent = []
+            for more in [("--tokenizer", tokenizer), ()]:
+                run = behind.run(workload, *sized("--model", MODEL, *flags, *more))
+                checks.that(f"{name}: succeeds", run.code == 0, run.stderr[-800:])
+                sent.append([body for _, _, body in recorder.take()])
+            checks.that(f"{name}: the requests are those of the file", sent[0] == sent[1] != [], [len(bodies) for bodies in sent])
+        recorder.shutdown()
 
 
 def tuner(engine: Engine, *flags: object) -> Run:
@@ -236,6 +259,7 @@ def baseline_1(scratch: pathlib.Path, checks: Tally, environment: pathlib.Path) 
         engine = Engine(scratch / "alone", checks, server.url, None)
         check_workloads(engine, scratch / MODEL)
         check_engines_tokenizer(engine)
+        check_words_of_the_engine(engine, scratch / MODEL)
         exact = tuner(engine, *sized("--tokenizer", scratch / MODEL, "--exact-lengths"))
         user = engine.template_tokens("user")
         checks.equal("tuner, exact: prompt tokens", set(exact.prompt_tokens()), {CONTEXT_TOKENS + user})

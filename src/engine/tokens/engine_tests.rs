@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::pool::WordPool;
 use super::testing::{Answer, Form, answered, connect, server, through_engine};
 use super::*;
-use crate::engine::testing::golden;
+use crate::engine::api_key::engine_key;
+use crate::engine::testing::{config, golden};
 use crate::python::big_int::BigInt;
 
 fn library(folder: &str) -> library::Library {
@@ -202,6 +203,27 @@ fn hostile_vocabularies_end() {
         why.contains("503") && why.contains("could not be asked to decode tokens"),
         "{why}"
     );
+}
+
+#[test]
+fn a_first_prompt_of_made_up_words_that_is_too_long_is_refused() {
+    let url = server(|path, _| match path {
+        "/v1/models" => (200, json!({"data": [{"id": "m", "max_model_len": 1000}]})),
+        _ => (404, json!({"detail": "Not Found"})),
+    });
+    let key = engine_key("k".into());
+    let config = |workload| config(&["--engine-url", &url, "--workload", workload]);
+    let permutator = config("long-doc-permutator");
+    let tokenizer = Tokenizer::open(&permutator, &key).unwrap();
+    let check = |config: &EngineConfig, bytes| tokenizer.check_first_body(config, &key, bytes);
+    let why = check(&permutator, 4004).unwrap_err().to_string();
+    assert!(
+        why.contains("more than 1001 tokens") && why.contains("takes 1000 (max_model_len)"),
+        "{why}"
+    );
+    assert!(check(&permutator, 4003).is_ok());
+    // Its filler is one token a word.
+    assert!(check(&config("prefix-suffix-tuner"), 4004).is_ok());
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::runs::{certified, code, csv_rows, engine, good};
-use crate::support::script::{After, ScriptServer, begin_stream, chunk, token};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk, plain_answer, token};
 use crate::support::{Dir, stderr, stdout};
 
 /// After this time a test fails: the run does not end, or does not reach the phase to be interrupted.
@@ -140,6 +142,45 @@ fn an_interrupt_while_tokens_are_counted_ends_at_once() {
         "{}",
         stderr(&output)
     );
+}
+
+/// At the first question about tokens, and in the middle of the vocabulary: nothing is made up instead.
+#[test]
+fn an_interrupt_while_words_are_looked_for_ends_at_once() {
+    for questions in [0, 7] {
+        let gate = Arc::new(Gate::default());
+        let (asked, at_gate) = (AtomicUsize::new(0), Arc::clone(&gate));
+        let server = ScriptServer::start(move |request, stream| {
+            let number = asked.fetch_add(1, Ordering::SeqCst);
+            if number == questions {
+                at_gate.arrive();
+                let _ = std::io::copy(stream, &mut std::io::sink());
+                return After::Close;
+            }
+            let question: Value = serde_json::from_slice(&request.body).unwrap();
+            // Every id is a bar, so no block can be told apart and all are halved.
+            let text = match question["tokens"].as_array() {
+                Some(ids) => format!(r#"{{"prompt":"{}"}}"#, "|".repeat(ids.len())),
+                None => r#"{"count":1,"tokens":[5]}"#.to_owned(),
+            };
+            plain_answer(stream, "200 OK", "application/json", &text);
+            After::Keep
+        });
+        let folder = Dir::new();
+        let permutator = engine(server.url(), &folder, &["--workload", "long-doc-permutator"]);
+        let output = interrupt(permutator, &gate);
+        assert_eq!(server.seen().len(), questions + 1);
+        let last: Value = serde_json::from_slice(&server.seen()[questions].body).unwrap();
+        let ids = last["tokens"].as_array().map(Vec::len);
+        // A quarter of the first block, with a bar before each id and one behind.
+        assert_eq!(ids, (questions > 0).then_some(2 * 1024 + 1));
+        assert_eq!(
+            (code(&output), stdout(&output).as_str()),
+            (130, ""),
+            "{}",
+            stderr(&output)
+        );
+    }
 }
 
 /// A listener with a full accept queue: the next connection attempt gets no answer.
