@@ -123,7 +123,13 @@ impl WordPool {
         }
     }
 
-    /// The same as `text`, to follow other text: with the blank that makes the first word one token.
+    /// A text of `tokens` tokens, each drawn as Python's `random.choice` draws.
+    pub fn chosen(&self, tokens: u64, rng: &mut PythonRandom) -> String {
+        let drawn = (0..tokens).map(|_| rng.choice(self.words.len())).collect();
+        self.cut(self.joined(drawn))
+    }
+
+    /// The text of [`WordPool::text`], to follow other text: with the blank that makes the first word one token.
     pub fn text_after(&self, tokens: u64, rng: &mut PythonRandom) -> String {
         let text = self.text(tokens, rng);
         let blank = if self.leading_blank() || text.is_empty() {

@@ -10,6 +10,7 @@ use super::pool::WordPool;
 use super::*;
 use crate::engine::testing::golden;
 use crate::python::big_int::BigInt;
+use crate::python::random::PythonRandom;
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/engine/tokenizer-vectors.json")).unwrap()
@@ -53,6 +54,15 @@ fn pools_equal_the_references() {
         assert_eq!(pool.starts_with_blank(), case["leading_space"]);
         assert_eq!(pool.first(size.min(3)), case["text_of_first_3"]);
     }
+}
+
+/// The expected words are in a recorded request of kv-tier-pressure with seed 42, which draws its system prompt so.
+#[test]
+fn texts_are_drawn_as_choice_draws() {
+    let pool = WordPool::build(tokenizer(&"WORDS".into()), "m", 8000, &BigInt::from(42)).unwrap();
+    let text = |seed: i64, tokens| pool.chosen(tokens, &mut PythonRandom::new(&BigInt::from(seed)));
+    assert_eq!((text(44, 3), text(44, 0)), (" jip ropu taz".to_owned(), String::new()));
+    assert_eq!(text(43, 8), " roho todi tiwe fowa cocu tapu leka metu");
 }
 
 #[test]
