@@ -47,6 +47,7 @@ pub fn discovered(answer: &Value, model: &str) {
     let _ = discover::names_beside(answer, model);
     let _ = discover::most_tokens(answer, model);
     let _ = discover::from_status(answer, model, || discover::names_beside(answer, model));
+    let _ = discover::cache_facts(answer);
 }
 
 /// Counters of a page of metrics, by their key in the report.

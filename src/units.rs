@@ -51,6 +51,19 @@ pub fn bytes_text(bytes: u64) -> String {
     }
 }
 
+/// A number for display: `1,234,567`.
+pub fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +93,13 @@ mod tests {
         }
         for text in ["", "+5", "-5", " 5", "5 ", "5.0", "0x5", "256", "\u{665}"] {
             assert_eq!(decimal::<u8>(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn thousands_have_commas() {
+        for (number, want) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
+            assert_eq!(with_commas(number), want);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::args::{EngineArgs, WorkloadValues};
-use crate::engine::config::EngineConfig;
+use crate::engine::config::{CacheFacts, EngineConfig};
 use crate::engine::flags::TABLE;
 use crate::engine::workload::Finished;
 
@@ -23,7 +23,7 @@ pub fn config(words: &[&str]) -> EngineConfig {
     let args = args.or(TABLE.presets());
     let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap_or(100);
     let model = args.model.clone().unwrap_or_default();
-    EngineConfig::resolve(&args, model, tokens_per_gb).unwrap()
+    EngineConfig::resolve(&args, model, tokens_per_gb, CacheFacts::default()).unwrap()
 }
 
 /// A request that succeeded.

@@ -1,9 +1,11 @@
 //! Settings that a run can find out by itself: the model that the engine serves, and the tokens per GB of KV cache from a
-//! running LMCache server. Nothing is guessed: what a server does not say is an error.
+//! running LMCache server, and what else a workload needs to know of that. Nothing is guessed: what a server does not say is an
+//! error.
 
 use serde_json::{Map, Value};
 
 use super::http::{Asker, PATIENT, Reached, Unanswered};
+use crate::engine::config::{CacheFacts, L1Memory};
 use crate::http::api_key::ApiKey;
 use crate::http::error_body::{error_message_in, one_line};
 use crate::url::with_scheme;
@@ -99,24 +101,53 @@ pub(crate) fn names_beside(answer: &Value, model: &str) -> Result<Vec<String>, S
     Ok(names.filter(|name| !name.is_empty() && name != model).collect())
 }
 
-/// Tokens per GB of KV cache for `model`, from its layout in the LMCache server. Engines serve a model under any name, and
-/// LMCache knows the one that it was loaded from; so the engine is asked for other names if that server does not know this
-/// one.
-pub fn tokens_per_gb(server: CacheServer, model: &str, engine: Engine) -> Result<i64, String> {
-    let url = status_url(server.url);
-    let status = Asker::of_lmcache(server.key, PATIENT).get_json(&url).map_err(|cause| {
-        let what = match cause.reached {
-            Reached::Nobody => "Cannot connect to LMCache server",
-            Reached::Gateway | Reached::Server => "Cannot use the LMCache server",
-        };
-        format!("{what} at {url}: {cause}, or give --tokens-per-gb-kvcache")
-    })?;
-    let tokens = from_status(&status, model, || engine.other_names(model));
-    // The error lists names out of the status.
-    tokens.map_err(|text| match server.key {
-        Some(key) => key.hidden_in(text),
-        None => text,
-    })
+impl CacheServer<'_> {
+    /// Its `/status`.
+    pub fn status(&self) -> Result<Value, String> {
+        let url = status_url(self.url);
+        let answer = Asker::of_lmcache(self.key, PATIENT).get_json(&url);
+        answer.map_err(|cause| {
+            let what = match cause.reached {
+                Reached::Nobody => "Cannot connect to LMCache server",
+                Reached::Gateway | Reached::Server => "Cannot use the LMCache server",
+            };
+            format!("{what} at {url}: {cause}")
+        })
+    }
+
+    /// Tokens per GB of KV cache for `model`, from its layout in a status of this server. Engines serve a model under any
+    /// name, and LMCache knows the one that it was loaded from; so the engine is asked for other names if that server does
+    /// not know this one.
+    pub fn tokens_per_gb(&self, status: &Value, model: &str, engine: Engine) -> Result<i64, String> {
+        let tokens = from_status(status, model, || engine.other_names(model));
+        // The error lists names out of the status.
+        tokens.map_err(|text| match self.key {
+            Some(key) => key.hidden_in(text),
+            None => text,
+        })
+    }
+}
+
+/// What a status says besides the layouts of models: `storage_manager.l1_manager.memory_total_bytes`, in older servers without
+/// the inner object, and the key that only the module for blending adds.
+pub fn cache_facts(status: &Value) -> CacheFacts {
+    let storage = &status["storage_manager"];
+    let total = match &storage["l1_manager"]["memory_total_bytes"] {
+        Value::Null => &storage["memory_total_bytes"],
+        total => total,
+    };
+    let l1 = match total.as_f64().filter(|&bytes| bytes > 0.0) {
+        Some(bytes) => L1Memory::Gb(bytes / GIB as f64),
+        None => L1Memory::Unknown(
+            "the /status of the LMCache server does not say how much memory its L1 has \
+             (storage_manager.l1_manager.memory_total_bytes)"
+                .to_owned(),
+        ),
+    };
+    CacheFacts {
+        l1,
+        blends: Some(status.get("active_cb_lookups").is_some()),
+    }
 }
 
 fn status_url(lmcache_url: &str) -> String {
@@ -282,6 +313,47 @@ mod tests {
         assert_eq!(known(&blended), Ok(8192));
         let huge = status(json!({"0": entry("m", json!({"cache_size_per_token": u64::MAX}))}));
         assert!(known(&huge).unwrap_err().contains("none fits a GB"));
+    }
+
+    #[test]
+    fn the_memory_of_l1_and_the_module_for_blending_are_found() {
+        for (status, gb, blends) in [
+            (
+                json!({"storage_manager": {"l1_manager": {"memory_total_bytes": 3_489_660_928_u64}}, "active_cb_lookups": 0}),
+                Some(3.25),
+                true,
+            ),
+            (
+                json!({"storage_manager": {"memory_total_bytes": 1_610_612_736.0}}),
+                Some(1.5),
+                false,
+            ),
+            (
+                json!({"storage_manager": {"l1_manager": {"memory_total_bytes": null}, "memory_total_bytes": 1 << 30}}),
+                Some(1.0),
+                false,
+            ),
+            (
+                json!({"storage_manager": {"l1_manager": {"memory_total_bytes": 0}, "memory_total_bytes": 1 << 30}}),
+                None,
+                false,
+            ),
+            (
+                json!({"storage_manager": {"l1_manager": {"memory_total_bytes": "8"}}}),
+                None,
+                false,
+            ),
+            (json!({"storage_manager": [], "active_cb_lookups": null}), None, true),
+            (json!([1]), None, false),
+        ] {
+            let facts = cache_facts(&status);
+            assert_eq!(facts.blends, Some(blends), "{status}");
+            match (facts.l1, gb) {
+                (L1Memory::Gb(found), Some(gb)) => assert_eq!(found, gb, "{status}"),
+                (L1Memory::Unknown(why), None) => assert!(why.contains("memory_total_bytes"), "{why}"),
+                (found, _) => panic!("{status}: {found:?}"),
+            }
+        }
     }
 
     #[test]

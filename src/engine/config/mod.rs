@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub kv_cache_volume_gb: f64,
     /// 0 where the workload does without and none was given.
     pub tokens_per_gb_kvcache: i64,
+    /// What the LMCache server says about itself, where the workload depends on it.
+    pub cache: CacheFacts,
     pub seed: BigInt,
     pub ignore_eos: bool,
     /// Whether every event is to carry the engine's count.
@@ -94,6 +96,27 @@ pub struct Sizes {
     /// `--kv-cache-volume` in tokens.
     pub kv_tokens: f64,
     pub tokens_per_gb: i64,
+    pub l1: L1Memory,
+}
+
+/// What a running LMCache server says about itself in `/status`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CacheFacts {
+    pub l1: L1Memory,
+    /// Whether it has the module that blends. `None` where it was not asked or did not answer.
+    pub blends: Option<bool>,
+}
+
+/// The memory of an LMCache server's L1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum L1Memory {
+    /// Nobody was asked.
+    #[default]
+    Unasked,
+    /// The sentence says why.
+    Unknown(String),
+    /// Its size in GB of 2^30 bytes.
+    Gb(f64),
 }
 
 impl EngineConfig {
@@ -103,7 +126,7 @@ impl EngineConfig {
     }
 
     pub fn sizes(&self) -> Sizes {
-        Sizes::new(self.kv_cache_volume_gb, self.tokens_per_gb_kvcache)
+        Sizes::new(self.kv_cache_volume_gb, self.tokens_per_gb_kvcache).with_l1(&self.cache.l1)
     }
 }
 
@@ -126,7 +149,13 @@ impl Sizes {
         Sizes {
             kv_tokens: kv_cache_volume_gb * tokens_per_gb as f64,
             tokens_per_gb,
+            l1: L1Memory::Unasked,
         }
+    }
+
+    pub fn with_l1(mut self, l1: &L1Memory) -> Sizes {
+        self.l1.clone_from(l1);
+        self
     }
 }
 

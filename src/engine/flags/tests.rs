@@ -19,6 +19,12 @@ fn an_empty_command_line_sets_nothing_and_the_defaults_are_the_references() {
     );
     let values = &args.workload_values;
     for (flag, default) in [
+        ("ktp-docs-per-request", 16),
+        ("ktp-context-length", 2560),
+        ("ktp-system-prompt-length", 256),
+        ("ktp-num-requests", 200),
+        ("ktp-num-inflight-requests", 8),
+        ("ktp-max-output-length", 1),
         ("ldp-num-contexts", 5),
         ("ldp-context-length", 5000),
         ("ldp-system-prompt-length", 1000),
@@ -40,6 +46,8 @@ fn an_empty_command_line_sets_nothing_and_the_defaults_are_the_references() {
         assert_eq!(values.int(flag).unwrap(), default, "--{flag}");
     }
     for (flag, default) in [
+        ("ktp-overflow-factor", 2.0),
+        ("ktp-access-skew", 0.0),
         ("mrc-qps", 1.0),
         ("mrc-duration", 60.0),
         ("psf-prefix-ratio", 0.8),
@@ -47,6 +55,7 @@ fn an_empty_command_line_sets_nothing_and_the_defaults_are_the_references() {
     ] {
         assert_eq!(values.float(flag).unwrap(), default, "--{flag}");
     }
+    assert_eq!(values.get("ktp-pool-size"), None);
     assert_eq!(
         values.get("ldqa-shuffle-policy"),
         Some(&WorkloadValue::Choice("random"))
@@ -128,6 +137,8 @@ fn one_command_line_is_laid_over_another() {
 fn values_can_be_set_by_name() {
     let mut args = EngineArgs::default();
     assert_eq!(args.set("mrc-qps", "1_0"), Some(Ok(())));
+    let negative = args.set("ktp-pool-size", "-2").unwrap().unwrap_err();
+    assert_eq!(negative, "must be 0 or more, got -2");
     assert_eq!(args.workload_values.float("mrc-qps").unwrap(), 10.0);
     assert!(args.set("workload", "x").unwrap().unwrap_err().contains("choose from"));
     assert_eq!(args.set("no-such-flag", "1"), None);

@@ -9,6 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::engine::run::live::{Live, LiveNumbers, NOTES_MAX};
 use crate::report::progress::Progress;
+use crate::units::with_commas;
 
 const REDRAW: Duration = Duration::from_secs(1);
 /// Interval of plain lines.
@@ -114,18 +115,6 @@ fn line(numbers: &LiveNumbers, elapsed: Duration) -> String {
     )
 }
 
-fn with_commas(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,12 +130,5 @@ mod tests {
         assert!(lines[2].contains("\x1b[96m1\x1b[0m in-flight"));
         assert!(lines[9].contains("[log] note 2 ") && lines[13].contains("[log] note 6 "));
         assert!(lines[9].chars().count() < 100);
-    }
-
-    #[test]
-    fn thousands_have_commas() {
-        for (number, want) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
-            assert_eq!(with_commas(number), want);
-        }
     }
 }

@@ -9,7 +9,7 @@ use crate::cli::flag::Kind;
 use crate::cli::range::SETTINGS;
 use crate::cli::shared::OutputArgs;
 use crate::engine::args::{Endpoint, EngineArgs, WorkloadValues};
-use crate::engine::config::{EngineConfig, OutputConfig, Sizes, Timeouts, WorkloadConfig};
+use crate::engine::config::{CacheFacts, EngineConfig, OutputConfig, Sizes, Timeouts, WorkloadConfig};
 use crate::engine::flags::TABLE;
 use crate::engine::workload::descriptor::Descriptor;
 use crate::engine::workload::{self, extra_body};
@@ -32,8 +32,13 @@ const ABOUT_THE_COMMAND_LINE: [&str; 8] = [
 
 impl EngineConfig {
     /// Checks the settings. `args` has every default filled in; `model` and `tokens_per_gb` are typed or looked up, the latter
-    /// 0 where the workload does without.
-    pub fn resolve(args: &EngineArgs, model: String, tokens_per_gb: i64) -> Result<EngineConfig, Error> {
+    /// 0 where the workload does without. `cache` is the default value where the server was not asked.
+    pub fn resolve(
+        args: &EngineArgs,
+        model: String,
+        tokens_per_gb: i64,
+        cache: CacheFacts,
+    ) -> Result<EngineConfig, Error> {
         let engine_url = args.engine_url.clone().unwrap_or_default();
         if engine_url.trim().is_empty() {
             return Err(Error::Settings(
@@ -50,7 +55,8 @@ impl EngineConfig {
             let what = "--tokens-per-gb-kvcache: tokens_per_gb_kvcache";
             return Err(SETTINGS.refusal(what, tokens_per_gb, "positive"));
         }
-        workload::check(workload, &args.workload_values, &Sizes::new(volume, tokens_per_gb))?;
+        let sizes = Sizes::new(volume, tokens_per_gb).with_l1(&cache.l1);
+        workload::check(workload, &args.workload_values, &sizes)?;
         let endpoint = args.endpoint.unwrap_or(Endpoint::Chat);
         workload.check_endpoint(endpoint)?;
         check_extra_body(args)?;
@@ -63,6 +69,7 @@ impl EngineConfig {
             lmcache_url: args.lmcache_url.clone(),
             kv_cache_volume_gb: volume,
             tokens_per_gb_kvcache: tokens_per_gb,
+            cache,
             seed: args.seed.clone().unwrap_or_default(),
             ignore_eos: args.ignore_eos.unwrap_or(false),
             usage_per_event: args.usage_per_event.unwrap_or(false),
@@ -174,7 +181,7 @@ mod tests {
     }
 
     fn resolved(words: &[&str]) -> Result<EngineConfig, Error> {
-        EngineConfig::resolve(&args(words), "m".into(), 100)
+        EngineConfig::resolve(&args(words), "m".into(), 100, CacheFacts::default())
     }
 
     fn refusal(words: &[&str]) -> String {
@@ -202,7 +209,7 @@ mod tests {
         assert!(
             with(&["--ldqa-max-output-length", "5"]).contains("long-doc-permutator, long-doc-qa, multi-round-chat")
         );
-        let none = EngineConfig::resolve(&args(&ok), "m".into(), 0).expect_err("a refusal");
+        let none = EngineConfig::resolve(&args(&ok), "m".into(), 0, CacheFacts::default()).expect_err("a refusal");
         assert!(
             none.to_string()
                 .contains("tokens_per_gb_kvcache must be positive, got 0")

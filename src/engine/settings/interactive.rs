@@ -97,8 +97,9 @@ impl Interview {
         self.required_question().or_else(|| {
             // What has no default may be left out, so there is nothing to ask.
             let unset = |items: Vec<Item>| {
+                let has_default = |item: &Item| item.default_text().or(item.with_server).is_some();
                 let mut items = items.into_iter();
-                items.find(|item| item.default_text().is_some() && !item.is_set(&self.args))
+                items.find(|item| has_default(item) && !item.is_set(&self.args))
             };
             let of_workload = workload_items(self.args.workload);
             [(Section::General, GENERAL.to_vec()), (Section::Workload, of_workload)]
@@ -153,7 +154,7 @@ impl Interview {
                 }
             }
             Question::Item(item) => {
-                let text = match ask_item(item, back, prompter)? {
+                let text = match ask_item(item, self.asks_server(), back, prompter)? {
                     Reply::Value(text) => text,
                     Reply::Back => return Ok(true),
                 };
@@ -229,9 +230,9 @@ fn shown(item: &Item, args: &EngineArgs) -> String {
 }
 
 /// Asks for one setting. The reply is the text that would be typed after its flag.
-fn ask_item(item: Item, back: bool, prompter: &mut Prompter) -> Result<Reply<String>, Ended> {
+fn ask_item(item: Item, has_server: bool, back: bool, prompter: &mut Prompter) -> Result<Reply<String>, Ended> {
     let heading = heading(item.title, item.about, back);
-    let default = item.default_text();
+    let default = item.with_server.filter(|_| has_server).or(item.default_text());
     match item.input {
         Input::Text => prompter.text(&heading, default.unwrap_or_default()),
         Input::Url => Ok(match prompter.text(&heading, default.unwrap_or_default())? {

@@ -23,6 +23,8 @@ pub struct Item {
     pub default: Option<&'static str>,
     /// Whether no run of its workload goes without it.
     pub required: bool,
+    /// The value of an empty answer when there is an LMCache server.
+    pub with_server: Option<&'static str>,
 }
 
 impl Item {
@@ -34,6 +36,7 @@ impl Item {
             input,
             default: None,
             required: false,
+            with_server: None,
         }
     }
 
@@ -142,6 +145,7 @@ pub fn workload_items(name: Option<WorkloadName>) -> Vec<Item> {
     let flags = name.map_or(&[][..], |name| name.descriptor().flags);
     let items = flags.iter().map(|flag| Item {
         required: flag.required,
+        with_server: flag.with_server,
         ..Item::new(flag.row.spec.long, flag.title, flag.input, flag.about)
     });
     items.collect()
@@ -176,7 +180,7 @@ mod tests {
                 _ => spec.kind == Kind::Value && spec.choices.is_empty(),
             };
             assert!(fits, "{}", item.flag);
-            if let Some(text) = item.default_text() {
+            for text in item.default_text().into_iter().chain(item.with_server) {
                 let set = EngineArgs::default().set(item.flag, text);
                 assert_eq!(set, Some(Ok(())), "{}", item.flag);
             }

@@ -2,6 +2,7 @@
 //! request is sent here.
 
 mod check;
+mod completed;
 pub(crate) mod file;
 mod interactive;
 mod items;

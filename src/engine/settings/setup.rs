@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::completed::{asked_tokens, checked, completed};
 use super::file;
 use super::interactive::{Action, Interview};
 use super::items::{Item, needs_cache_size, workload_items};
 use super::load;
 use crate::cli::PROGRAM;
 use crate::engine::args::EngineArgs;
-use crate::engine::ask::discover::{self, CacheServer, Engine};
-use crate::engine::config::{EngineConfig, base_url};
+use crate::engine::ask::discover::{CacheServer, Engine};
+use crate::engine::config::{CacheFacts, EngineConfig, base_url};
 use crate::engine::flags::TABLE;
 use crate::error::Error;
 use crate::http::api_key::ApiKey;
@@ -73,18 +74,18 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
             "{PROGRAM} engine: missing {missing}; give it, or leave {without} out to be asked for it"
         )));
     }
-    let (resolved, lmcache_key) = completed(&given, key)?;
+    let completed = completed(&given, key)?;
     if let Some(path) = &args.export_config {
-        export(&resolved, path, prompter)?;
+        export(&completed.args, path, prompter)?;
         return Ok(Outcome::Exported);
     }
-    let config = checked(&resolved)?;
+    let config = completed.checked()?;
     notes.extend(unused(args));
     notes.extend(literal_paths(&config));
     Ok(Outcome::Run {
         config: Box::new(config),
         notes,
-        lmcache_key,
+        lmcache_key: completed.lmcache_key,
     })
 }
 
@@ -108,35 +109,9 @@ fn missing(args: &EngineArgs) -> Vec<String> {
     missing
 }
 
-/// Fills in the defaults, the model and the tokens per GB, and asks the servers for the last two. Also returns the key of the
-/// LMCache server, whose file may be a pipe that can be read only once.
-fn completed(given: &EngineArgs, key: &ApiKey) -> Result<(EngineArgs, Option<ApiKey>), Error> {
-    let mut args = given.clone().or(TABLE.presets());
-    check_address("--engine-url", args.engine_url.as_deref())?;
-    check_address("--lmcache-url", args.lmcache_url.as_deref())?;
-    let lmcache_key = lmcache_key::for_url(args.lmcache_url.as_deref())?;
-    let base_url = base_url(args.engine_url.as_deref().unwrap_or_default());
-    let engine = Engine {
-        base_url: &base_url,
-        key,
-    };
-    if args.model.as_ref().is_none_or(|model| model.is_empty()) {
-        args.model = Some(engine.first_model().map_err(Error::Environment)?);
-    }
-    if args.tokens_per_gb_kvcache.is_none() && needs_cache_size(&args) {
-        let server = CacheServer {
-            url: args.lmcache_url.as_deref().unwrap_or_default(),
-            key: lmcache_key.as_ref(),
-        };
-        let model = args.model.as_deref().unwrap_or_default();
-        args.tokens_per_gb_kvcache = Some(discover::tokens_per_gb(server, model, engine).map_err(Error::Environment)?);
-    }
-    Ok((args, lmcache_key))
-}
-
 /// Refuses a URL with a user or password, because reports and messages show URLs, and a malformed one, which would be read as
 /// a host name or with the default port.
-fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
+pub(super) fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
     let Some(url) = url else { return Ok(()) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -162,11 +137,6 @@ fn check_address(flag: &str, url: Option<&str>) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::Settings(format!("{flag} {why}")))
-}
-
-fn checked(args: &EngineArgs) -> Result<EngineConfig, Error> {
-    let model = args.model.clone().unwrap_or_default();
-    EngineConfig::resolve(args, model, args.tokens_per_gb_kvcache.unwrap_or_default())
 }
 
 /// A note about typed settings that the workload ignores. LMCache has none.
@@ -207,7 +177,7 @@ fn literal_paths(config: &EngineConfig) -> Vec<String> {
 }
 
 fn export(args: &EngineArgs, path: &Path, prompter: &mut Prompter) -> Result<(), Error> {
-    checked(args)?;
+    checked(args, CacheFacts::default())?;
     file::write(path, &file::render(args, &file::exported_items(args)))?;
     let saved = format!("Configuration exported to {}", path.display());
     prompter.saved("", &saved, &replay(path)).map_err(unwritable)
@@ -238,12 +208,12 @@ fn interview(given: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resul
     };
     match action {
         Action::Start => {
-            let (resolved, lmcache_key) = completed(&interview.args, key)?;
-            let config = checked(&resolved)?;
+            let completed = completed(&interview.args, key)?;
+            let config = completed.checked()?;
             Ok(Outcome::Run {
                 notes: literal_paths(&config),
                 config: Box::new(config),
-                lmcache_key,
+                lmcache_key: completed.lmcache_key,
             })
         }
         Action::Export => match export_interview(interview, key, prompter)? {
@@ -316,10 +286,10 @@ fn export_interview(interview: Interview, key: &ApiKey, prompter: &mut Prompter)
                 url: &url,
                 key: key.as_ref(),
             };
-            discover::tokens_per_gb(server, args.model.as_deref().unwrap_or_default(), engine)
+            asked_tokens(server, args.model.as_deref().unwrap_or_default(), engine)
         });
         match tokens {
-            Ok(tokens) => args.tokens_per_gb_kvcache = Some(tokens),
+            Ok((tokens, _)) => args.tokens_per_gb_kvcache = Some(tokens),
             Err(why) => {
                 warn(prompter, format!("could not resolve tokens_per_gb from LMCache: {why}")).map_err(unwritable)?;
             }

@@ -37,6 +37,7 @@ pub enum Support {
     Built {
         check: Check,
         create: Create,
+        asks_cache: bool,
     },
     /// Known by name only: the sentence that refuses it.
     Absent(&'static str),
@@ -49,6 +50,9 @@ pub type Create = fn(&EngineConfig, &Tokenizer) -> Result<Box<dyn Workload>, Err
 
 /// What follows from the values of a workload's flags.
 pub trait Settings: Sized {
+    /// Whether the LMCache server is asked about itself for the workload, if there is one.
+    const ASKS_CACHE: bool = false;
+
     /// `values` has a value for each flag of the workload.
     fn resolve(values: &WorkloadValues, sizes: &Sizes) -> Result<Self, Error>;
 
@@ -63,6 +67,7 @@ impl Support {
                 let settings = S::resolve(&config.workload.values, &config.sizes())?;
                 settings.create(config, tokenizer)
             },
+            asks_cache: S::ASKS_CACHE,
         }
     }
 }
@@ -94,6 +99,11 @@ impl Descriptor {
             Support::Built { .. } => None,
             Support::Absent(refusal) => Some(refusal),
         }
+    }
+
+    /// Whether the LMCache server is asked about itself for the workload, if there is one.
+    pub fn asks_cache(&self) -> bool {
+        matches!(self.support, Support::Built { asks_cache: true, .. })
     }
 }
 
@@ -129,6 +139,8 @@ pub struct WorkloadFlag {
     pub title: &'static str,
     /// A sentence below the title.
     pub about: &'static str,
+    /// The value of an empty answer when there is an LMCache server, from which the run then finds out what is wanted.
+    pub with_server: Option<&'static str>,
 }
 
 impl WorkloadFlag {
@@ -139,6 +151,7 @@ impl WorkloadFlag {
             required: false,
             title: "",
             about: "",
+            with_server: None,
         }
     }
 
@@ -162,6 +175,12 @@ impl WorkloadFlag {
 
     pub const fn question(mut self, title: &'static str, about: &'static str) -> WorkloadFlag {
         (self.title, self.about) = (title, about);
+        self
+    }
+
+    /// See the field of this name.
+    pub const fn with_server(mut self, text: &'static str) -> WorkloadFlag {
+        self.with_server = Some(text);
         self
     }
 }

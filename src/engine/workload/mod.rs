@@ -20,6 +20,7 @@ pub mod custom;
 pub mod descriptor;
 pub mod extra_body;
 mod filler;
+mod kv_tier_pressure;
 mod long_doc_permutator;
 mod long_doc_qa;
 mod multi_round_chat;
@@ -34,8 +35,9 @@ mod window;
 use descriptor::{Descriptor, Support};
 pub use rag_qa_quality::ABSENT_FLAGS;
 
-/// Every workload, in the order of help and menu, which is that of LMCache 0.5.6; then those that it does not have.
+/// Every workload, in the order of help and menu, which is that of LMCache 0.5.7; then those that it does not have.
 pub const WORKLOADS: &[Descriptor] = &[
+    kv_tier_pressure::DESCRIPTOR,
     long_doc_permutator::DESCRIPTOR,
     long_doc_qa::DESCRIPTOR,
     multi_round_chat::DESCRIPTOR,

@@ -60,7 +60,7 @@ fn the_file_is_asked_for_and_the_menu_stays_the_references() {
     );
     let (_, printed) = resolved(&["--engine-url", "u"], "");
     assert!(
-        printed.contains("6) random-prefill") && !printed.contains("custom"),
+        printed.contains("7) random-prefill") && !printed.contains("custom"),
         "{printed}"
     );
     // Of the workload's own only the requests in flight are asked for: what has no default may be left out.

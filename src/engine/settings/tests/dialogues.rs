@@ -1,5 +1,6 @@
 //! Recorded LMCache dialogues, replayed through a pipe.
 
+use super::menu::with_todays_menu;
 use super::*;
 
 /// A dialogue without the sentences about settings and choices, and without the text of system errors.
@@ -39,8 +40,10 @@ fn play(case: &Value, port: u16) -> Played {
     };
     let file = case["exported"]["file"].as_str();
     let path = folder.file(file.unwrap_or("none.json"));
-    let mut answers = ports(case["stdin"].as_str().unwrap());
-    let mut expected = ports(case["stdout"].as_str().unwrap()).replace("lmcache bench engine", "lmcache-bench engine");
+    let expected = case["stdout"].as_str().unwrap();
+    let (answers, expected) = with_todays_menu(case["stdin"].as_str().unwrap(), expected);
+    let mut answers = ports(&answers);
+    let mut expected = ports(&expected).replace("lmcache bench engine", "lmcache-bench engine");
     if let Some(file) = file {
         // The file goes into a folder of its own, also where the default name was taken.
         let last = if answers.ends_with("\n\n") {
@@ -112,12 +115,60 @@ fn dialogues_equal_the_recorded_ones() {
 
 #[test]
 fn the_absent_workload_is_refused_and_the_question_asked_again() {
-    let (outcome, printed) = resolved(&["--engine-url", "u"], "5\n6\nn\n1\n1\n1\n3\n");
+    let (outcome, printed) = resolved(&["--engine-url", "u"], "6\n7\nn\n1\n1\n1\n3\n");
     assert_eq!(outcome.unwrap(), Outcome::Quit);
     assert!(printed.contains("rag-qa-quality is not in this build"), "{printed}");
     assert!(printed.contains("Workload settings (random-prefill)"), "{printed}");
     let typed = ["--engine-url", "u", "--workload", "rag-qa-quality"];
     assert!(refusal(&typed).contains("rag-qa-quality is not in this build"));
+}
+
+/// Both dialogues of LMCache 0.5.7 with its new workload: one in which all is asked for, and one that ends without a number of
+/// documents.
+#[test]
+fn the_dialogues_of_kv_tier_pressure_equal_the_recorded_ones() {
+    let mut case = recorded("interactive-pipe-ktp.json");
+    let mut second = case["second"].take();
+    case["case"] = "all asked for".into();
+    second["case"] = "defaults".into();
+    let port = closed_port();
+    assert_eq!(play(&case, port).outcome.unwrap(), Outcome::Quit);
+    let refused = play(&second, port).outcome.expect_err("no run").to_string();
+    assert!(
+        refused.starts_with("--ktp-pool-size is not given and cannot be derived: there is no --lmcache-url;"),
+        "{refused}"
+    );
+}
+
+/// The reference asks again.
+#[test]
+fn the_number_of_documents_may_be_left_to_the_server() {
+    let status = server(
+        "200 OK",
+        r#"{"cache_context_meta":{"0":{"model_name":"m","kv_cache_layout":{"cache_size_per_token":67108864}}},
+            "storage_manager":{"l1_manager":{"memory_total_bytes":3489660928}},"active_cb_lookups":0}"#,
+    );
+    let lmcache = format!("127.0.0.1:{status}");
+    let line = [
+        "--model",
+        "m",
+        "--workload",
+        "kv-tier-pressure",
+        "--lmcache-url",
+        &lmcache,
+    ];
+    let (outcome, printed) = resolved(&line, "u\n\n2\n\n1.7\n4\n9\n\n\n\n\n\n1\n");
+    let config = config_of(outcome).0;
+    assert_eq!(config.workload.values.int("ktp-pool-size").unwrap(), 0, "{printed}");
+    assert_eq!((config.cache.l1, config.cache.blends), (L1Memory::Gb(3.25), Some(true)));
+    // Without a server it is asked for until there is a number.
+    let line = [&line[..4], &["--tokens-per-gb-kvcache", "1"]].concat();
+    let (outcome, printed) = resolved(&line, "u\n\n2\n\n-1\n4\n\n4\n9\n\n\n\n\n\n3\n");
+    assert_eq!(outcome.unwrap(), Outcome::Quit, "{printed}");
+    assert!(
+        printed.contains("Please enter a valid integer.") && printed.contains("must be 0 or more, got -1."),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -152,7 +203,7 @@ fn settings_that_were_typed_are_not_asked_for_even_if_they_are_defaults() {
 
 #[test]
 fn answers_out_of_range_are_refused_when_the_run_starts() {
-    let (outcome, _) = resolved(&["--engine-url", "u", "--model", "m"], "6\nn\n-5\n1\n1\n1\n");
+    let (outcome, _) = resolved(&["--engine-url", "u", "--model", "m"], "7\nn\n-5\n1\n1\n1\n");
     let refused = outcome.expect_err("no run").to_string();
     assert!(
         refused.contains("tokens_per_gb_kvcache must be positive, got -5"),

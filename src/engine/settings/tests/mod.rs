@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::setup::{Outcome, resolve};
 use crate::engine::api_key::engine_key;
 use crate::engine::args::EngineArgs;
-use crate::engine::config::EngineConfig;
+use crate::engine::config::{EngineConfig, L1Memory};
 use crate::engine::testing::{given, golden};
 use crate::error::Error;
 use crate::report::prompt::{Ended, Key, Keyboard, Prompter};
@@ -21,6 +21,7 @@ use crate::report::prompt::{Ended, Key, Keyboard, Prompter};
 mod custom;
 mod dialogues;
 mod files;
+mod menu;
 mod requests;
 mod servers;
 
