@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::engine::args::Endpoint;
+use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::ask::{discover, server_counters};
 use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
@@ -54,7 +55,11 @@ pub fn discovered(answer: &Value, model: &str) {
 pub fn counters(page: &str) -> Vec<(&'static str, f64)> {
     let (sources, _) = server_counters::sources(page);
     let (tiers, _) = server_counters::tiers(page);
-    sources.into_iter().chain(tiers).collect()
+    let (lookups, _) = LookupCounts::of(page);
+    let lookups = lookups.since(&LookupCounts::of("").0).larger();
+    let lookups = lookups.map(|(_, tokens)| [("requested", tokens.requested), ("hit", tokens.hit)]);
+    let counts = sources.into_iter().chain(tiers);
+    counts.chain(lookups.into_iter().flatten()).collect()
 }
 
 pub fn config_file(path: &Path) -> Result<(EngineArgs, usize), String> {

@@ -31,7 +31,7 @@ use crate::engine::timestamp::Clock;
 use crate::engine::tokens::Tokenizer;
 use crate::engine::wire::line;
 use crate::engine::wire::target::Target;
-use crate::engine::workload::{self, Phase, Plan, Workload};
+use crate::engine::workload::{self, Moment, Phase, Plan, Workload};
 use crate::error::Error;
 use crate::http::trust;
 use crate::report::progress::Progress;
@@ -83,6 +83,7 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     progress.line(&workload.banner().render(progress.is_terminal()));
     let notes = notes
         .into_iter()
+        .chain(workload.notes())
         .chain(output.path_notes.iter().cloned())
         .chain(key.warning())
         .chain(tokenizer.told(&config));
@@ -178,7 +179,24 @@ impl Run<'_> {
             Error::Environment(format!("{}{advice}", failure.text))
         })?;
         let display = Display::start(progress, Arc::clone(&live));
+        let samples = self.phases(workload, plan, &mut runner, &live);
+        display.stop();
+        samples
+    }
+
+    /// Runs warmup and measured phase, with the servers' counters read around them.
+    fn phases(
+        &mut self,
+        workload: &mut dyn Workload,
+        plan: &Plan,
+        runner: &mut Runner,
+        live: &Live,
+    ) -> Result<PhaseSamples, Error> {
+        let watches = workload.watches_lookups();
         if self.config.warmup {
+            if watches {
+                workload.looked_up(Moment::BeforeWarmup, self.counters.lookups())?;
+            }
             live.note("Warmup");
             let warmup = runner.run(workload, Phase::Warmup);
             self.warnings.extend(warmup_warning(&warmup));
@@ -186,10 +204,16 @@ impl Run<'_> {
         let mut samples = PhaseSamples::default();
         if signal::received().is_none() {
             let before = self.counters.read();
+            if watches {
+                workload.looked_up(Moment::AfterWarmup, before.lookups)?;
+            }
             live.note(format!("Measuring {} requests", plan.requests));
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
                 let after = self.counters.read_again(&before);
+                if watches {
+                    workload.looked_up(Moment::AfterMeasured, after.lookups)?;
+                }
                 let counted = Counted::between(&before, &after, samples.elapsed_s());
                 self.prompt_sources = counted.section;
                 if !counted.impossible.is_empty() {
@@ -204,7 +228,6 @@ impl Run<'_> {
             let stopped = signal::received().is_some();
             live.note(if stopped { "Stopped" } else { "Benchmark complete" });
         }
-        display.stop();
         Ok(samples)
     }
 

@@ -3,5 +3,6 @@
 
 pub mod discover;
 pub mod http;
+pub mod lookups;
 pub mod server_counters;
 pub mod version;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::http::{Asker, BRIEF};
+use super::lookups::LookupCounts;
 use crate::http::api_key::ApiKey;
 use crate::http::prometheus::{self, PAGE_BYTES_MAX};
 use crate::result::model::{Entry, Section};
@@ -49,6 +50,8 @@ pub(crate) type Counts = BTreeMap<&'static str, f64>;
 pub struct Snapshot {
     engine: Option<Counts>,
     cache: Option<Counts>,
+    /// What the cache server has looked up.
+    pub lookups: Option<LookupCounts>,
     /// Pages and counters that could not be read, each with its address and the cause.
     pub unanswered: Vec<String>,
 }
@@ -75,47 +78,53 @@ impl ServerCounters {
         self.ask(before.engine.is_some(), before.cache.is_some())
     }
 
+    /// What the cache server has looked up so far; `None` without its page.
+    pub fn lookups(&self) -> Option<LookupCounts> {
+        self.ask(false, true).lookups
+    }
+
     fn ask(&self, engine: bool, cache: bool) -> Snapshot {
         let mut snapshot = Snapshot::default();
         if engine {
             let page = Asker::of_engine(&self.key, BRIEF).get_page(&self.engine_url);
             // The engine answers requests, so advice about its address would be wrong.
             let page = page.map_err(|why| why.cause);
-            snapshot.engine = snapshot.counts(&self.engine_url, page, sources);
+            let page = snapshot.page(&self.engine_url, page);
+            snapshot.engine = page.map(|page| snapshot.without_problems(&self.engine_url, sources(&page)));
         }
         if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
             let page = Asker::of_lmcache(self.lmcache_key.as_ref(), BRIEF).get_page(url);
             let page = page.map_err(|why| why.to_string());
-            snapshot.cache = snapshot.counts(url, page, tiers);
+            if let Some(page) = snapshot.page(url, page) {
+                snapshot.cache = Some(snapshot.without_problems(url, tiers(&page)));
+                snapshot.lookups = Some(snapshot.without_problems(url, LookupCounts::of(&page)));
+            }
         }
         snapshot
     }
 }
 
 impl Snapshot {
-    /// The counters that `read` finds on a page.
-    fn counts(
-        &mut self,
-        url: &str,
-        answer: Result<Option<String>, String>,
-        read: fn(&str) -> (Counts, Vec<String>),
-    ) -> Option<Counts> {
-        let page = match answer {
-            Ok(page) => page?,
-            Err(why) => {
-                self.unanswered.push(format!("{url}: {why}"));
-                return None;
-            }
+    /// The page of an answer, if it came and is not too long.
+    fn page(&mut self, url: &str, answer: Result<Option<String>, String>) -> Option<String> {
+        let why = match answer {
+            Ok(page) if page.as_ref().is_none_or(|page| page.len() <= PAGE_BYTES_MAX) => return page,
+            Ok(_) => format!("it is longer than {}", bytes_text(PAGE_BYTES_MAX as u64)),
+            Err(why) => why,
         };
-        if page.len() > PAGE_BYTES_MAX {
-            let most = bytes_text(PAGE_BYTES_MAX as u64);
-            self.unanswered.push(format!("{url}: it is longer than {most}"));
-            return None;
+        self.unanswered.push(format!("{url}: {why}"));
+        None
+    }
+
+    /// What was read on a page; why the rest was not is kept, each cause once.
+    fn without_problems<T>(&mut self, url: &str, (read, problems): (T, Vec<String>)) -> T {
+        for why in problems {
+            let why = format!("{url}: {why}");
+            if !self.unanswered.contains(&why) {
+                self.unanswered.push(why);
+            }
         }
-        let (counts, problems) = read(&page);
-        self.unanswered
-            .extend(problems.iter().map(|why| format!("{url}: {why}")));
-        Some(counts)
+        read
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::engine::args::{WorkloadName, WorkloadValues};
+use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::config::{EngineConfig, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
@@ -231,6 +232,16 @@ fn planned_streams(per_second: f64, tokens_per_answer: u64) -> u64 {
         .max(1.0) as u64
 }
 
+/// When the LMCache server's counters of lookups are read. Nothing is measured meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Only where there is a warmup.
+    BeforeWarmup,
+    /// Before the measured phase, also without a warmup.
+    AfterWarmup,
+    AfterMeasured,
+}
+
 /// What a phase left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
@@ -252,6 +263,22 @@ pub trait Workload: Send {
     /// again where it is used up. Every workload of the list does this; what has no pacing to replace ignores it.
     fn offer(&mut self, offer: Offer) {
         let _ = offer;
+    }
+
+    /// Sentences to show before the run.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether [`looked_up`](Workload::looked_up) is to be called.
+    fn watches_lookups(&self) -> bool {
+        false
+    }
+
+    /// What the LMCache server has looked up so far; `None` where it did not say. An error ends the run.
+    fn looked_up(&mut self, at: Moment, counts: Option<LookupCounts>) -> Result<(), Error> {
+        let _ = (at, counts);
+        Ok(())
     }
 
     /// A phase begins; time counts from here.

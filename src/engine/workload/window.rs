@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{Conclusion, Finished, Phase, Plan, Request, Skipped, Step, Workload};
+use super::{Conclusion, Finished, Moment, Phase, Plan, Request, Skipped, Step, Workload};
+use crate::engine::ask::lookups::LookupCounts;
+use crate::error::Error;
 use crate::load::arrivals::{Arrivals, Next, Process};
 use crate::load::offer::{Offer, OwnPace};
 use crate::report::banner::Banner;
@@ -16,6 +18,19 @@ pub trait Sequence: Send {
     /// A request of the phase has ended.
     fn ended(&mut self, phase: Phase, request: &Finished) {
         let _ = (phase, request);
+    }
+    /// See [`Workload::notes`].
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// See [`Workload::watches_lookups`].
+    fn watches_lookups(&self) -> bool {
+        false
+    }
+    /// See [`Workload::looked_up`].
+    fn looked_up(&mut self, at: Moment, counts: Option<LookupCounts>) -> Result<(), Error> {
+        let _ = (at, counts);
+        Ok(())
     }
     /// See [`Workload::conclude`].
     fn conclude(&mut self, partial: bool) -> Conclusion {
@@ -153,6 +168,18 @@ impl<S: Sequence> Workload for Window<S> {
 
     fn offer(&mut self, offer: Offer) {
         self.offer = Some(offer);
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.sequence.notes()
+    }
+
+    fn watches_lookups(&self) -> bool {
+        self.sequence.watches_lookups()
+    }
+
+    fn looked_up(&mut self, at: Moment, counts: Option<LookupCounts>) -> Result<(), Error> {
+        self.sequence.looked_up(at, counts)
     }
 
     fn begin(&mut self, phase: Phase) {

@@ -12,6 +12,7 @@ mod pacing;
 mod runs;
 mod streamed;
 mod streams;
+mod tier_pressure;
 mod tls;
 mod vocabulary;
 

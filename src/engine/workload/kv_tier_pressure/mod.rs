@@ -2,44 +2,38 @@
 //! few. Documents are drawn anew for every body, so memory holds one body at a time.
 
 use super::body::Bodies;
-use super::descriptor::{
-    Descriptor, Input, LENGTH_MAX, Settings, Support, WorkloadFlag, above_zero, bounded, choice, count, float, int,
-    length, lmcache_group,
-};
+use super::descriptor::{Descriptor, LENGTH_MAX, Settings, Support, above_zero, bounded, count, length, lmcache_group};
 use super::window::{Counts, Sequence, Window};
-use super::{Phase, Request, Workload};
-use crate::choices;
-use crate::cli::flag::Flag;
+use super::{Conclusion, Moment, Phase, Request, Workload};
 use crate::cli::range::SETTINGS;
-use crate::engine::args::{EngineArgs, WorkloadValue, WorkloadValues};
+use crate::engine::args::WorkloadValues;
+use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::config::{EngineConfig, L1Memory, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::engine::tokens::pool::WordPool;
 use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::float_text::fixed;
-use crate::python::number;
 use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
+use crate::result::model::{Entry, Section};
 use crate::units::with_commas;
 
 mod draws;
+mod flags;
+mod warning;
+mod watch;
 
 use draws::{Groups, overflows, sweep_group, sweep_requests};
+use flags::{ADDED_FLAGS, FLAGS, Fitting, POOL_SIZE};
+use watch::Watch;
 
 /// Words that documents are drawn from.
 const POOL_WORDS: usize = 8000;
+/// What the note before the run assumes of the engine.
+const PREFILL_TOKENS_PER_S: f64 = 10_000.0;
 /// Documents of one run.
 const DOCUMENTS_MAX: u64 = 10_000_000;
-const POOL_SIZE: &str = "ktp-pool-size";
-
-choices! {
-    /// What happens when all documents fit into L1.
-    pub enum Fitting ("choice") {
-        Refuse = "refuse",
-        Run = "run",
-    }
-}
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "kv-tier-pressure",
@@ -52,88 +46,6 @@ pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     chat_only: false,
     support: Support::built::<KvTierPressure>(),
 };
-
-const FLAGS: &[WorkloadFlag] = &[
-    WorkloadFlag::new(
-        Flag::value(POOL_SIZE, "N", |args: &mut EngineArgs, text| {
-            let given = number::int(text)?;
-            if given < 0 {
-                return Err(format!("must be 0 or more, got {given}"));
-            }
-            args.workload_values.set(POOL_SIZE, WorkloadValue::Int(given));
-            Ok(())
-        })
-        .unset("derived from the L1 of the server at `--lmcache-url`"),
-        Input::Int,
-    )
-    .help(
-        "Documents in all",
-        "Without it, or with `0`, they are as many as make `--ktp-overflow-factor` times the L1 memory of the server at \
-         `--lmcache-url`.",
-    )
-    .question(
-        "Document pool size",
-        "Documents in all. 0 takes as many as overflow the L1 memory of the\n  LMCache server by the factor below.",
-    )
-    .with_server("0"),
-    float!("ktp-overflow-factor", "2.0")
-        .help(
-            "Size of all documents in terms of the server's L1 memory",
-            "Has an effect only without `--ktp-pool-size`. Above 1 some of them must go to the next tier.",
-        )
-        .question(
-            "Overflow factor",
-            "All documents as a multiple of the server's L1 memory, where no number is given.",
-        ),
-    int!("ktp-docs-per-request", "16")
-        .help(
-            "Documents in every request",
-            "They are drawn for each request. With more than one, only a server that blends can reuse them, because they \
-             stand in another order in each prompt; this is checked after the warmup where `--lmcache-url` is given.",
-        )
-        .question("Documents per request", "How many of them are in a prompt."),
-    int!("ktp-context-length", "2560")
-        .help(
-            "Tokens of one document",
-            "Exact: the words are single tokens of the tokenizer, which this workload needs.",
-        )
-        .question("Document length (tokens)", "Tokens of one document."),
-    int!("ktp-system-prompt-length", "256")
-        .help(
-            "Tokens of the system prompt",
-            "It is the same in every request; with `0` there is none.",
-        )
-        .question(
-            "System prompt length (tokens)",
-            "Tokens of the prompt before the documents; 0 for none.",
-        ),
-    int!("ktp-num-requests", "200")
-        .help(
-            "Measured requests",
-            "The warmup, which sends every document once, is not among them.",
-        )
-        .question("Measured requests", "How many are measured; the warmup comes on top."),
-    float!("ktp-access-skew", "0.0")
-        .help(
-            "How much more often the first documents are drawn",
-            "The exponent of Zipf's law: document r has the weight 1 / r^F. `0` draws all equally often.",
-        )
-        .question("Access skew", "Zipf exponent of how often documents are drawn; 0 for all alike."),
-    int!("ktp-num-inflight-requests", "8")
-        .help("Requests in flight, also in the warmup", "The next one is sent as soon as any one ends.")
-        .question("Max inflight requests", "How many requests may be in flight."),
-    int!("ktp-max-output-length", "1")
-        .help("Tokens of an answer", "With `1` only prefill is measured.")
-        .question(
-            "Max output length (tokens)",
-            "Tokens of an answer; 1 leaves prefill alone.",
-        ),
-];
-
-const ADDED_FLAGS: &[WorkloadFlag] = &[choice!("ktp-fitting", "CHOICE", "refuse", Fitting, &[]).help(
-    "What happens when all documents fit into L1",
-    "Then no other tier is used, and the run would not measure what it is for. `run` is LMCache's: it is not looked at.",
-)];
 
 struct KvTierPressure {
     /// `None` where it is derived from the server's memory and that was not asked for.
@@ -178,7 +90,10 @@ impl Settings for KvTierPressure {
         };
         let words = WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
         let groups = Groups::draw(documents, self.docs_per_request, self.requests, self.skew, &config.seed)?;
+        let has_server = config.lmcache_url.as_ref().is_some_and(|url| !url.is_empty());
         let mut pressure = Pressure {
+            watch: Watch::new(has_server, &config.cache, self.docs_per_request),
+            sweeps: config.warmup,
             sweep_requests: sweep_requests(documents, self.docs_per_request),
             settings: self,
             documents,
@@ -286,6 +201,9 @@ impl KvTierPressure {
 
 struct Pressure {
     settings: KvTierPressure,
+    watch: Watch,
+    /// Whether the sweep is sent.
+    sweeps: bool,
     documents: u64,
     sweep_requests: u64,
     bodies: Bodies,
@@ -341,6 +259,53 @@ impl Sequence for Pressure {
             .line("Vocab size", POOL_WORDS, "")
             .line("Max inflight", settings.in_flight, "")
             .line("Max output length", settings.max_tokens, "tokens")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        if !self.sweeps {
+            return Vec::new();
+        }
+        let tokens = self.sweep_requests * self.tokens_per_request;
+        let seconds = (tokens as f64 / PREFILL_TOKENS_PER_S).ceil();
+        let mut notes = vec![format!(
+            "the warmup prefills {} tokens; at {PREFILL_TOKENS_PER_S:.0} tokens per second that takes {seconds:.0} s",
+            with_commas(tokens)
+        )];
+        if self.watch.cannot_blend() {
+            notes.push(
+                "the LMCache server has not loaded the module for blending, so this run will end after the warmup; give \
+                 --ktp-docs-per-request 1 for a server without it"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn watches_lookups(&self) -> bool {
+        self.watch.has_server
+    }
+
+    fn looked_up(&mut self, at: Moment, counts: Option<LookupCounts>) -> Result<(), Error> {
+        self.watch.take(at, counts)
+    }
+
+    fn conclude(&mut self, partial: bool) -> Conclusion {
+        let settings = &self.settings;
+        let mut entries = vec![
+            Entry::count("pool_size", "Document pool", self.documents),
+            Entry::count("docs_per_request", "Docs per request", settings.docs_per_request),
+            Entry::count("working_set_tokens", "Working set (tokens)", self.working_set_tokens()),
+            Entry::number("access_skew", "Access skew", settings.skew, 2),
+            Entry::count("warmup_sweep_requests", "Warm-up sweep requests", self.sweep_requests),
+            Entry::count("tokens_per_request", "Tokens per request", self.tokens_per_request),
+        ];
+        entries.extend(self.watch.entries(settings.requests));
+        let warnings = self.watch.warnings(partial);
+        Conclusion {
+            section: Some(Section::entries("kv_tier_pressure", "Document pool", entries)),
+            files: Vec::new(),
+            warnings: warnings.into_iter().map(Into::into).collect(),
+        }
     }
 
     fn counts(&self) -> Counts {

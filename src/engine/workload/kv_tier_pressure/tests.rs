@@ -96,10 +96,6 @@ fn what_cannot_be_run_is_named() {
             "--ktp-num-requests must be at least 1, got 0",
         ),
         (
-            ["--ktp-num-requests", "10000001"],
-            "these settings make 10000001 requests",
-        ),
-        (
             ["--ktp-overflow-factor", "0"],
             "--ktp-overflow-factor must be above 0, got 0",
         ),
@@ -139,6 +135,16 @@ fn what_cannot_be_run_is_named() {
         let refused = refusal(&words);
         assert!(refused.starts_with(expected), "{refused}");
     }
+}
+
+#[test]
+fn too_many_requests_and_underivable_documents_are_named() {
+    let many = ["--ktp-pool-size", "40", "--ktp-num-requests", "10000001"];
+    let refused = resolved(&many, &L1Memory::Unasked).map(drop).unwrap_err();
+    assert!(
+        refused.starts_with("these settings make 10000001 requests"),
+        "{refused}"
+    );
     let huge = resolved(&["--ktp-context-length", "1"], &L1Memory::Gb(1e9))
         .map(drop)
         .unwrap_err();
