@@ -1,13 +1,18 @@
 //! Dialogues that were recorded when LMCache had fewer workloads, with the menu of today: all names in it, and the same workload
 //! chosen by its number of today.
 
-use crate::engine::workload::NAMES;
+use crate::engine::workload::{ABOUTS, NAMES};
 
 const PROMPT: &str = "\x1b[92m>\x1b[0m ";
 /// The first rows of the menus of LMCache 0.5.6 and 0.5.7.
 const FIRST_ROWS: [&str; 2] = ["  * 1) long-doc-permutator", "  * 1) kv-tier-pressure"];
 /// The answer to a number that no menu has.
 const NO_CHOICE: &str = "Enter a number 1-";
+
+/// The workloads of the menu.
+fn in_menu() -> &'static [&'static str] {
+    &NAMES[..ABOUTS.len()]
+}
 
 /// Answers and dialogue, as they would be recorded today.
 pub fn with_todays_menu(answers: &str, dialogue: &str) -> (String, String) {
@@ -20,7 +25,7 @@ pub fn with_todays_menu(answers: &str, dialogue: &str) -> (String, String) {
         let rows: Vec<&str> = lines.take_while(|line| line.contains("  — ")).collect();
         let names: Vec<&str> = rows.iter().map(|row| name_in(row)).collect();
         let mut asked = today.matches(PROMPT).count();
-        for (number, name) in (1..).zip(NAMES) {
+        for (number, name) in (1..).zip(in_menu()) {
             let mark = if number == 1 { '*' } else { ' ' };
             today.push_str(&format!("  {mark} {number}) {name}  — \n"));
         }
@@ -37,7 +42,7 @@ pub fn with_todays_menu(answers: &str, dialogue: &str) -> (String, String) {
             let Some((remark, after)) = rest.split_once(&no_choice).filter(|(remark, _)| !remark.contains('\n')) else {
                 break;
             };
-            today.push_str(&format!("{remark}{NO_CHOICE}{}.", NAMES.len()));
+            today.push_str(&format!("{remark}{NO_CHOICE}{}.", in_menu().len()));
             rest = after;
         }
     }
@@ -60,8 +65,8 @@ fn todays_number(answer: &str, names: &[&str]) -> String {
     };
     let Ok(number) = number else { return answer.to_owned() };
     let today = match names.get(number.wrapping_sub(1)) {
-        Some(name) => 1 + NAMES.iter().position(|other| other == name).unwrap(),
-        None => number + NAMES.len() - names.len(),
+        Some(name) => 1 + in_menu().iter().position(|other| other == name).unwrap(),
+        None => number + in_menu().len() - names.len(),
     };
     today.to_string()
 }
@@ -71,10 +76,10 @@ fn answers_keep_their_workload() {
     let menu = "  * 1) long-doc-permutator  — about\n    2) long-doc-qa  — about\n    3) random-prefill  — about\n";
     let dialogue = format!("A\n{PROMPT}\n{menu}{PROMPT}  {NO_CHOICE}3.\n{PROMPT}\nB\n{PROMPT}");
     let (answers, today) = with_todays_menu("x\n4\n\n2\n", &dialogue);
-    let of = |name| 1 + NAMES.iter().position(|other| *other == name).unwrap();
-    let count = NAMES.len();
+    let of = |name| 1 + in_menu().iter().position(|other| *other == name).unwrap();
+    let count = in_menu().len();
     assert_eq!(answers, format!("x\n{}\n{}\n2\n", count + 1, of("long-doc-permutator")));
-    let last = NAMES[count - 1];
+    let last = in_menu()[count - 1];
     assert!(
         today.contains(&format!(
             "   {count}) {last}  — \n{PROMPT}  {NO_CHOICE}{count}.\n{PROMPT}\nB"
