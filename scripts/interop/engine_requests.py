@@ -5,6 +5,7 @@ Usage: python -m interop.engine_requests SCRATCH LMCACHE_EXECUTABLE
 
 import collections
 import http.server
+import itertools
 import json
 import os
 import pathlib
@@ -15,17 +16,27 @@ import urllib.error
 import urllib.request
 
 from lib.checks import Tally
+from lib.lmcache import command
 from lib.native import REPOSITORY, binary
 
 MODEL_LISTED = "WORDS"
 RUN_TIMEOUT_S = 180
 KEY = "sk-interop"
 TOKEN_PAGES = ("/tokenize", "/detokenize")
+# The first release that has kv-tier-pressure.
+WITH_PRESSURE = "0.5.7"
+# A cache server of 3.25 GB with 16 tokens per GB, which blends.
+STATUS = {
+    "cache_context_meta": {"1": {"model_name": "WORDS", "world_size": 2, "kv_cache_layout": {"cache_size_per_token": 1 << 25}}},
+    "storage_manager": {"l1_manager": {"memory_total_bytes": 13 << 28}},
+    "active_cb_lookups": 0,
+}
 
 
 class Recorder(http.server.ThreadingHTTPServer):
     """An engine that answers " word" max_tokens times and keeps (authorization, path, body) in order of arrival. Questions
-    about tokens go to the engine at `tokenizer`; without one there is no such page, and they are not kept."""
+    about tokens go to the engine at `tokenizer`; without one there is no such page, and they are not kept. It is an LMCache
+    server too, which looks up 100 tokens for each request and has 30 of them."""
 
     daemon_threads = True
     # A burst of connections must not wait for retransmitted handshakes.
@@ -37,10 +48,12 @@ class Recorder(http.server.ThreadingHTTPServer):
         self.tokenizer = tokenizer
         self.lock = threading.Lock()
         self.seen: list[tuple[str, str, bytes]] = []
+        self.count = 0
 
     def record(self, entry: tuple[str, str, bytes]) -> None:
         with self.lock:
             self.seen.append(entry)
+            self.count += 1
 
     def take(self) -> list[tuple[str, str, bytes]]:
         with self.lock:
@@ -55,7 +68,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.answer("application/json", json.dumps({"object": "list", "data": [{"id": MODEL_LISTED}]}).encode())
+        if self.path == "/status":
+            return self.answer("application/json", json.dumps(STATUS).encode())
+        if self.path == "/metrics":
+            counts = {"requested": 100 * self.server.count, "hit": 30 * self.server.count}
+            lines = [f'lmcache_blend_lookup_{name}_tokens_total{{model_name="m"}} {count}\n' for name, count in counts.items()]
+            return self.answer("text/plain", "".join(lines).encode())
+        return self.answer("application/json", json.dumps({"object": "list", "data": [{"id": MODEL_LISTED}]}).encode())
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -98,6 +117,8 @@ class Bench:
         self.scratch, self.server = scratch, server
         self.url = server.url
         self.programs = {"theirs": [lmcache, "bench", "engine"], "ours": [binary(), "bench", "engine"]}
+        self.programs[WITH_PRESSURE], self.environment = command(WITH_PRESSURE, "bench", "engine")
+        self.printed: dict[str, str] = {}
         for name, folder in [("TINY", "tiny-tokenizer"), ("WORDS", "words-tokenizer")]:
             (scratch / name).symlink_to(REPOSITORY / "tests/golden/engine" / folder)
 
@@ -105,7 +126,7 @@ class Bench:
         """What one run sent."""
         extra = ["--no-certificate"] if side == "ours" else []
         command = [*self.programs[side], "--engine-url", self.url, "--output-dir", f"out-{side}", *flags, *extra]
-        environment = os.environ | {"OPENAI_API_KEY": KEY, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        environment = (self.environment if side == WITH_PRESSURE else os.environ) | {"OPENAI_API_KEY": KEY, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
         self.server.take()
         done = subprocess.run(
             command, cwd=self.scratch, env=environment, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
@@ -114,13 +135,18 @@ class Bench:
             raise AssertionError(f"{side}: exit code {done.returncode} of {' '.join(command)}\n{done.stdout}{done.stderr}")
         if KEY in done.stdout + done.stderr:
             raise AssertionError(f"{side}: printed the API key")
+        self.printed[side] = done.stdout
         return self.server.take()
 
-    def compare(self, flags: list[str], ordered: bool = True, reference: list | None = None) -> list:
-        """The same flags for both; what the reference sent."""
-        theirs = self.run("theirs", *flags) if reference is None else reference
+    def compare(self, flags: list[str], ordered: bool = True, reference: str = "theirs") -> None:
+        """The same flags for both."""
+        theirs = self.run(reference, *flags)
         same(self.run("ours", *flags), theirs, ordered)
-        return theirs
+
+    def section(self, side: str, label: str) -> list[str]:
+        """The lines of one section of the last report."""
+        lines = self.printed[side].split(f" {label} ---", 1)[1].splitlines()[1:]
+        return list(itertools.takewhile(lambda line: not line.startswith(("-", "=")), lines))
 
 
 def same(ours: list, theirs: list, ordered: bool = True) -> None:
@@ -156,6 +182,10 @@ PERMUTATOR = flags_of(
 TUNER = flags_of(
     "prefix-suffix-tuner", "WORDS", 2000, "--psf-context-length", "400", "--psf-prefix-ratio", "0.6", "--psf-thrash", "1"
 )
+PRESSURE = [
+    "--workload", "kv-tier-pressure", "--model", "WORDS", "--ktp-docs-per-request", "4", "--ktp-context-length", "9",
+    "--ktp-system-prompt-length", "5", "--ktp-num-requests", "7", "--ktp-max-output-length", "2",
+]  # fmt: skip
 PREFILL = flags_of("random-prefill", "TINY", 10, "--rp-num-requests", "40", "--rp-request-length", "300")
 
 
@@ -182,6 +212,31 @@ def check_tuner(bench: Bench) -> None:
 def check_tuner_without_tokenizer(bench: Bench) -> None:
     flags = ["NOWHERE" if flag == "WORDS" else flag for flag in TUNER]
     bench.compare([*flags, "--no-warmup"])
+
+
+def check_pressure(bench: Bench) -> None:
+    """One request at a time: uniform draws, then Zipf's with a number of documents from the server, and its lookups."""
+    one = [*PRESSURE, "--ktp-num-inflight-requests", "1"]
+    plain = ["--tokens-per-gb-kvcache", "10", "--ktp-pool-size", "90", "--seed", "-5", "--ignore-eos"]
+    bench.compare([*one, *plain], reference=WITH_PRESSURE)
+    bench.compare([*one, "--lmcache-url", bench.url, "--ktp-overflow-factor", "1.7", "--ktp-access-skew", "1.1"], reference=WITH_PRESSURE)
+    ours, theirs = (bench.section(side, "Document pool") for side in ("ours", WITH_PRESSURE))
+    if ours != theirs or len(ours) != 10:
+        raise AssertionError(f"the section differs:\n{ours}\n{theirs}")
+
+
+def check_pressure_window(bench: Bench) -> None:
+    flags = ["--tokens-per-gb-kvcache", "10", "--ktp-pool-size", "21", "--ktp-num-inflight-requests", "3"]
+    bench.compare([*PRESSURE, *flags], ordered=False, reference=WITH_PRESSURE)
+
+
+def check_pressure_config_files(bench: Bench) -> None:
+    """A file of each program, read by the other."""
+    flags = [*PRESSURE, "--tokens-per-gb-kvcache", "10", "--ktp-pool-size", "30", "--ktp-num-inflight-requests", "1"]
+    direct = bench.run("ours", *flags)
+    for writer, reader in [(WITH_PRESSURE, "ours"), ("ours", WITH_PRESSURE)]:
+        bench.run(writer, *flags, "--export-config", f"pressure-{writer}.json")
+        same(bench.run(reader, "--config", f"pressure-{writer}.json"), direct)
 
 
 def check_burst(bench: Bench) -> None:
@@ -216,6 +271,9 @@ CHECKS = [
     check_permutator,
     check_tuner,
     check_tuner_without_tokenizer,
+    check_pressure,
+    check_pressure_window,
+    check_pressure_config_files,
     check_burst,
     check_model_of_the_engine,
     check_their_config_files,

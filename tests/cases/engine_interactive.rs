@@ -1,7 +1,7 @@
 //! The questions of `engine` on a real pseudo-terminal, key for key against recorded screens. The reference's sentences are
 //! not ours, so screens are compared without them.
 
-use lmcache_bench::engine::workload::NAMES;
+use lmcache_bench::engine::workload::{ABOUTS, NAMES};
 use serde_json::Value;
 
 use crate::support::mock::Mock;
@@ -17,6 +17,11 @@ const RECORDED: [&str; 6] = [
     "rag-qa-quality",
     "random-prefill",
 ];
+
+/// The workloads of the menu today.
+fn in_menu() -> &'static [&'static str] {
+    &NAMES[..ABOUTS.len()]
+}
 
 fn recorded() -> Value {
     serde_json::from_str(include_str!("../golden/engine/interactive-tty.json")).unwrap()
@@ -58,16 +63,16 @@ fn with_todays_menu(screen: Vec<String>) -> Vec<String> {
         let (menu, after) = rest.split_at(RECORDED.len());
         let selected = menu.iter().position(|row| row.contains('●')).unwrap();
         let selected = if selected + 1 == RECORDED.len() {
-            NAMES.len() - 1
+            in_menu().len() - 1
         } else {
             selected
         };
         let before = line.split_once("\x1b[A").map(|(before, _)| before);
         let up = before
-            .map(|before| format!("{before}{}", "\x1b[A".repeat(NAMES.len())))
+            .map(|before| format!("{before}{}", "\x1b[A".repeat(in_menu().len())))
             .unwrap_or_default();
         let clear = if line.contains("\x1b[2K") { "\x1b[2K" } else { "" };
-        lines.extend(NAMES.iter().enumerate().map(|(at, name)| {
+        lines.extend(in_menu().iter().enumerate().map(|(at, name)| {
             let up = if at == 0 { up.as_str() } else { "" };
             let pad = " ".repeat(18_usize.saturating_sub(name.len()));
             match at == selected {

@@ -88,7 +88,7 @@ impl Settings for KvTierPressure {
         let Some(documents) = self.documents else {
             return Err(underivable("no LMCache server was asked"));
         };
-        let words = WordPool::build(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
+        let words = WordPool::build_or_make_up(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
         let groups = Groups::draw(documents, self.docs_per_request, self.requests, self.skew, &config.seed)?;
         let has_server = config.lmcache_url.as_ref().is_some_and(|url| !url.is_empty());
         let mut pressure = Pressure {
@@ -102,7 +102,12 @@ impl Settings for KvTierPressure {
             seed: config.seed.clone(),
             groups,
             tokens_per_request: 0,
+            tokens_remark: match tokenizer {
+                Tokenizer::Words(_) => "(words, not tokens)",
+                _ => "(measured)",
+            },
         };
+        pressure.fit_texts(tokenizer)?;
         let user = pressure.user_message(pressure.groups.of(0).iter().copied());
         let system = pressure.system_prompt();
         pressure.tokens_per_request = tokenizer.count(&user)? + system.map_or(Ok(0), |text| tokenizer.count(&text))?;
@@ -211,6 +216,8 @@ struct Pressure {
     seed: BigInt,
     groups: Groups,
     tokens_per_request: u64,
+    /// What the number before it is.
+    tokens_remark: &'static str,
 }
 
 impl Pressure {
@@ -218,6 +225,22 @@ impl Pressure {
     fn text(&self, offset: u64, tokens: u64) -> String {
         self.words
             .chosen(tokens, &mut PythonRandom::new(&self.seed.plus(offset)))
+    }
+
+    /// Every text is fitted here, because the engine is not asked during the run.
+    fn fit_texts(&mut self, tokenizer: &Tokenizer) -> Result<(), Error> {
+        if !self.words.needs_fitting() {
+            return Ok(());
+        }
+        let (system, context) = (self.settings.system_prompt_tokens, self.settings.context_tokens);
+        if let Some(text) = self.system_prompt() {
+            self.words.fit(tokenizer, system, &text)?;
+        }
+        for document in 0..self.documents {
+            let text = self.text(1 + document, context);
+            self.words.fit(tokenizer, context, &text)?;
+        }
+        Ok(())
     }
 
     fn system_prompt(&self) -> Option<String> {
@@ -255,8 +278,8 @@ impl Sequence for Pressure {
             .line("Access skew", fixed(settings.skew, 2), "(0 = uniform)")
             .line("Warm-up sweep", self.sweep_requests, "requests (every document once)")
             .line("Measured requests", settings.requests, &passes)
-            .line("Tokens per request", self.tokens_per_request, "(measured)")
-            .line("Vocab size", POOL_WORDS, "")
+            .line("Tokens per request", self.tokens_per_request, self.tokens_remark)
+            .line("Vocab size", POOL_WORDS, self.words.remark())
             .line("Max inflight", settings.in_flight, "")
             .line("Max output length", settings.max_tokens, "tokens")
     }
