@@ -10,3 +10,4 @@ pub mod ks;
 pub mod percentile;
 pub mod random;
 pub mod summary;
+pub mod thinned;

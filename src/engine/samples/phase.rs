@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use crate::engine::timestamp::Stamp;
+use crate::stats::thinned::Thinned;
 
 #[derive(Clone, Debug, Default)]
 pub struct PhaseSamples {
@@ -74,81 +75,35 @@ impl Unmeasured {
     }
 }
 
-/// A bounded sample of the gaps between token events of all requests. When it is full, every other gap is dropped, and from
-/// then on half as many are added.
+/// A bounded sample of the gaps between token events of all requests, in seconds.
 #[derive(Clone, Debug)]
-pub struct GapSamples {
-    gaps_s: Vec<f64>,
-    limit: usize,
-    stride: u64,
-    seen: u64,
-}
+pub struct GapSamples(Thinned);
 
 /// 16 MiB of gaps.
 const GAPS_MAX: usize = 2 << 20;
 
 impl Default for GapSamples {
     fn default() -> GapSamples {
-        GapSamples::with_limit(GAPS_MAX)
+        GapSamples(Thinned::with_limit(GAPS_MAX))
     }
 }
 
 impl GapSamples {
-    fn with_limit(limit: usize) -> GapSamples {
-        GapSamples {
-            gaps_s: Vec::new(),
-            limit,
-            stride: 1,
-            seen: 0,
-        }
-    }
-
     /// Adds the gaps of a request that succeeded, unless its answer was buffered on the way.
     pub fn add(&mut self, record: &Record) {
         if record.succeeded() && !record.is_buffered() {
-            record.gaps_s().for_each(|gap| self.push(gap));
+            record.gaps_s().for_each(|gap| self.0.push(gap));
         }
     }
 
     /// Those that were kept, in the order in which requests ended.
     pub fn seconds(&self) -> impl Iterator<Item = f64> {
-        self.gaps_s.iter().copied()
+        self.0.values().iter().copied()
     }
 
     pub fn sorted_ms(&self) -> Vec<f64> {
-        let mut gaps_ms: Vec<f64> = self.gaps_s.iter().map(|gap| gap * 1e3).collect();
+        let mut gaps_ms: Vec<f64> = self.seconds().map(|gap| gap * 1e3).collect();
         gaps_ms.sort_by(f64::total_cmp);
         gaps_ms
-    }
-
-    fn push(&mut self, gap_s: f64) {
-        if self.seen.is_multiple_of(self.stride) {
-            if self.gaps_s.len() == self.limit {
-                let mut keep = false;
-                self.gaps_s.retain(|_| {
-                    keep = !keep;
-                    keep
-                });
-                self.stride *= 2;
-            }
-            if self.seen.is_multiple_of(self.stride) {
-                self.gaps_s.push(gap_s);
-            }
-        }
-        self.seen += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_gaps_are_kept_up_to_the_limit_and_then_evenly_fewer() {
-        let mut samples = GapSamples::with_limit(8);
-        (0..8).for_each(|gap| samples.push(f64::from(gap)));
-        assert_eq!(samples.gaps_s, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-        (8..32).for_each(|gap| samples.push(f64::from(gap)));
-        assert_eq!(samples.gaps_s, [0.0, 4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0]);
     }
 }
