@@ -2,4 +2,6 @@
 
 pub mod arrivals;
 pub mod offer;
+pub mod series;
 pub mod slo;
+pub mod steady;
