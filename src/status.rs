@@ -5,6 +5,8 @@ pub enum Status {
     Done,
     /// Messages for standard error, most important first.
     Failed(Vec<String>),
+    /// The run is fine, and what it measured breaks a criterion that was given.
+    Broken(Vec<String>),
     /// Ended by this signal. `sentences` are failures up to then, and files that could not be written.
     Interrupted {
         signal: i32,

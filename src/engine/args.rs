@@ -218,6 +218,7 @@ optional_fields! {
     duration: Duration,
     ramp_up: Duration,
     warmup_time: Duration,
+    slo: Vec<String>,
 }
 
 macro_rules! stored {

@@ -11,15 +11,18 @@ use crate::engine::api_key;
 use crate::engine::ask::server_counters::{Counted, ServerCounters};
 use crate::engine::ask::version::engine_version;
 use crate::engine::config::EngineConfig;
+use crate::engine::config::load::LoadConfig;
 use crate::engine::flags::EngineArgs;
 use crate::engine::report::display::Display;
 use crate::engine::report::outputs::{Outputs, Results};
 use crate::engine::report::saved;
 use crate::engine::report::sections::{self, Facts};
 use crate::engine::report::warning::{self, StreamWarning, Warning};
-use crate::engine::results::delivered::{Asked, Delivered};
+use crate::engine::results::delivered::Asked;
 use crate::engine::results::detail::Detail;
-use crate::engine::results::figures::{Figures, Row, SummaryConfig};
+use crate::engine::results::evaluated::Evaluated;
+use crate::engine::results::figures::{Figures, SummaryConfig};
+use crate::engine::results::judged::Judged;
 use crate::engine::run::certificate::{self, ClientError};
 use crate::engine::run::evidence::{Evidence, StatedError};
 use crate::engine::run::live::Live;
@@ -255,27 +258,23 @@ impl Run<'_> {
         output: &Output,
     ) -> Status {
         let saving = saving();
-        let rows: Vec<Row> = samples
-            .records
-            .iter()
-            .map(|record| Row::of(record, &self.clock))
-            .collect();
-        let figures = Figures::of(&rows, samples.elapsed_s());
         let interrupted = signal::received();
-        let plan = workload.plan();
-        let detail = Detail::of(samples, plan.requests_per_second.is_some());
-        let offer = self.config.load.offer.as_ref();
-        let asked = Asked {
-            per_second: plan.requests_per_second,
-            max_concurrency: offer.and_then(|offer| offer.max_concurrency),
-            measured: offer.and_then(|offer| offer.measured),
-        };
-        let delivered = Delivered::of(samples, asked, workload.skipped(), interrupted.is_some());
+        let load = &self.config.load;
+        let asked = asked(load, &workload.plan());
+        let cut_short = interrupted.is_some();
+        let evaluated = Evaluated::of(samples, &self.clock, asked, workload.skipped(), &load.slo, cut_short);
+        let Evaluated {
+            rows,
+            figures,
+            detail,
+            delivered,
+            judged,
+        } = &evaluated;
         let run = Evidence::of(samples);
         let client_error = StatedError { replay, run };
         self.warnings.extend(warning::client_bound(&client_error));
-        self.warnings.extend(warning::warnings(&detail, &figures));
-        let of_load = warning::load_warnings(&delivered, detail.lateness_ms.spread.mean);
+        self.warnings.extend(warning::warnings(detail, figures));
+        let of_load = warning::load_warnings(delivered, detail.lateness_ms.spread.mean);
         self.warnings.extend(of_load.into_iter().map(Warning::Load));
         let conclusion = workload.conclude(interrupted.is_some());
         let own = conclusion.warnings.into_iter().map(Warning::Workload);
@@ -286,9 +285,10 @@ impl Run<'_> {
                 engine_url: &summary.engine_url,
                 model: &summary.model,
                 workload: &summary.workload,
-                figures: &figures,
-                detail: &detail,
-                delivered: &delivered,
+                figures,
+                detail,
+                delivered,
+                judged: judged.as_ref(),
                 client_error: &client_error,
                 prompt_sources: self.prompt_sources.take(),
                 of_workload: conclusion.section,
@@ -302,8 +302,8 @@ impl Run<'_> {
         output.complete(&mut result, || saved::samples(samples));
         drop(saving);
         let mut problems = files.write(&Results {
-            rows: &rows,
-            figures: &figures,
+            rows,
+            figures,
             summary: &summary,
             records: &samples.records,
             clock: &self.clock,
@@ -311,16 +311,37 @@ impl Run<'_> {
         let own = conclusion.files.iter().map(|(file, contents)| file.write(contents));
         problems.extend(own.filter_map(|outcome| Some(outcome.err()?.to_string())));
         problems.extend(output.write(&result));
-        status(interrupted, &figures, &detail, problems)
+        let broken = judged.as_ref().map(Judged::broken).unwrap_or_default();
+        status(interrupted, figures, detail, problems, broken)
     }
 }
 
-/// The status of the run, with the messages for stderr.
-fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems: Vec<String>) -> Status {
+/// The load that a run asks for: by flags, or by the workload.
+fn asked(load: &LoadConfig, plan: &Plan) -> Asked {
+    let offer = load.offer.as_ref();
+    Asked {
+        per_second: plan.requests_per_second,
+        max_concurrency: offer.and_then(|offer| offer.max_concurrency),
+        measured: offer.and_then(|offer| offer.measured),
+    }
+}
+
+/// The status of the run, with the messages for stderr. An output that could not be written counts more than a broken limit,
+/// and that more than requests that failed, which limits count too.
+fn status(
+    interrupted: Option<i32>,
+    figures: &Figures,
+    detail: &Detail,
+    problems: Vec<String>,
+    broken: Vec<String>,
+) -> Status {
     if interrupted.is_some() {
         return run::ended(interrupted, problems);
     }
+    let is_written = problems.is_empty();
+    let is_broken = !broken.is_empty();
     let mut sentences = problems;
+    sentences.extend(broken.into_iter().map(|text| format!("lmcache-bench engine: {text}")));
     if figures.failed > 0 {
         let all = figures.successful + figures.failed;
         sentences.push(format!(
@@ -329,6 +350,9 @@ fn status(interrupted: Option<i32>, figures: &Figures, detail: &Detail, problems
         ));
         let messages = detail.messages.iter().take(SENTENCES_MAX);
         sentences.extend(messages.map(|(text, count)| format!("  {count} x {text}")));
+    }
+    if is_broken && is_written {
+        return Status::Broken(sentences);
     }
     run::ended(None, sentences)
 }

@@ -13,6 +13,9 @@ use crate::report::output;
 use crate::status::Status;
 use crate::sys::{ending, limits, panic, signal};
 
+/// A criterion such as `--slo ttft.p99=800ms` does not hold.
+const BROKEN_EXIT_CODE: u8 = 3;
+
 /// Parses the command line and runs it. Returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>, commands: &'static [Command]) -> ExitCode {
     let started = Instant::now();
@@ -26,6 +29,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>, commands: &'static [Comman
         Ok(Status::Failed(sentences)) => {
             sentences.iter().for_each(|sentence| complain(sentence));
             ExitCode::FAILURE
+        }
+        Ok(Status::Broken(sentences)) => {
+            sentences.iter().for_each(|sentence| complain(sentence));
+            ExitCode::from(BROKEN_EXIT_CODE)
         }
         Ok(Status::Interrupted { signal, sentences }) => {
             sentences.iter().for_each(|sentence| complain(sentence));

@@ -1,6 +1,7 @@
 //! Helpers of the integration tests: a private directory per test, and the binary under test.
 
 pub mod cuda;
+pub mod ks;
 pub mod mock_server;
 pub mod pty;
 pub mod resp_server;

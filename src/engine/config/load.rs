@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::load::offer::Offer;
+use crate::load::slo::Slo;
 
 /// The default is the workload's own pacing, measured from its first request on, without a judgement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LoadConfig {
     /// Replaces the workload's pacing.
     pub offer: Option<Offer>,
+    pub slo: Slo,
 }
 
 impl LoadConfig {

@@ -82,4 +82,16 @@ pub(super) const FLAGS: &[Row] = &[
         "Offer load this long before measuring",
         "After the ramp, with the requests of the measured phase. The workload's own warmup is before both.",
     ),
+    Row::value("slo", "LIMITS", |args, text| {
+        args.slo.get_or_insert_default().push(text.to_owned());
+        Ok(())
+    })
+    .unset("none")
+    .repeatable()
+    .help(
+        "Limits to keep, such as `ttft=800ms,tpot=50ms,ttft.p99=2s`",
+        "Metrics: `ttft`, `tpot`, `itl` (of a request, its longest gap), `e2el` (to the last token). The report has the share and \
+         rate of requests that kept every limit without a percentile; those that failed did not. A limit with a percentile is a \
+         criterion: the exit code is 3 if it does not hold. In an open loop `ttft` and `e2el` count from the schedule.",
+    ),
 ];

@@ -37,6 +37,10 @@ const NOTES: &[Note] = &[
                  the engine, the LMCache server or a file could not be used.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
+            (
+                "3",
+                "A percentile limit of `--slo` does not hold; the report is complete.",
+            ),
             EXIT_BUG,
             EXIT_SIGNALS,
         ]),

@@ -6,4 +6,5 @@ pub mod load;
 pub mod outputs;
 pub mod saved;
 pub mod sections;
+pub mod slo;
 pub mod warning;

@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use super::load;
+use super::slo;
 use super::warning::Warning;
 use crate::engine::results::delivered::Delivered;
 use crate::engine::results::detail::{Detail, Distribution};
 use crate::engine::results::figures::{Figures, Spread};
+use crate::engine::results::judged::Judged;
 use crate::engine::run::certificate::ClientError;
 use crate::engine::run::evidence::{Evidence, StatedError};
 use crate::result::RunResult;
@@ -20,6 +22,7 @@ pub struct Facts<'a> {
     pub figures: &'a Figures,
     pub detail: &'a Detail,
     pub delivered: &'a Delivered,
+    pub judged: Option<&'a Judged>,
     pub client_error: &'a StatedError,
     /// Where prompt tokens came from, by the servers' counters.
     pub prompt_sources: Option<Section>,
@@ -100,6 +103,7 @@ fn beyond_sections(facts: &Facts) -> Vec<Section> {
         Section::entries("token_timing", "Token Timing", token_timing(detail)),
     ];
     sections.extend(load::section(facts.delivered));
+    sections.extend(facts.judged.into_iter().flat_map(slo::sections));
     sections.extend(facts.prompt_sources.clone());
     sections.push(Section::entries("traffic", "Traffic", traffic(detail)));
     if detail.finish_reasons.len() > 1 {

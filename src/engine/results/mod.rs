@@ -1,8 +1,10 @@
-//! Computes figures from records: the reference's (`figures`), all others (`detail`), load (`delivered`), and the time with
+//! Computes figures from records: the reference's (`figures`), all others (`detail`), load (`delivered`), objectives (`judged`), and the time with
 //! nearly the highest concurrency (`steady`). The
 //! results depend on the records alone.
 
 pub mod delivered;
 pub mod detail;
+pub mod evaluated;
 pub mod figures;
+pub mod judged;
 pub mod steady;

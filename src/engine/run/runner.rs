@@ -322,6 +322,7 @@ impl Run {
             return;
         }
         self.samples.gaps.add(&record);
+        record.longest_gap_s = record.gaps_s().filter(|_| !record.is_buffered()).reduce(f64::max);
         if !self.keeps_gaps {
             // The first gap is kept: it shows whether the first token arrived alone.
             record.answer.gaps.truncate(1);

@@ -6,6 +6,7 @@ use crate::engine::config::load::LoadConfig;
 use crate::error::Error;
 use crate::load::arrivals::Shape;
 use crate::load::offer::Offer;
+use crate::load::slo::Slo;
 
 /// A thread and a connection each.
 const CONCURRENCY_MAX: i64 = 65_536;
@@ -14,7 +15,10 @@ const REQUESTS_MAX: i64 = 1_000_000_000;
 /// How load is offered.
 pub fn resolve(args: &EngineArgs) -> Result<LoadConfig, Error> {
     check_pairs(args)?;
-    Ok(LoadConfig { offer: offer(args)? })
+    Ok(LoadConfig {
+        offer: offer(args)?,
+        slo: slo(args)?,
+    })
 }
 
 /// Flags that need or exclude one another.
@@ -65,6 +69,15 @@ fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
         warmup: args.warmup_time.unwrap_or_default(),
         seed: seed(args),
     }))
+}
+
+fn slo(args: &EngineArgs) -> Result<Slo, Error> {
+    let mut slo = Slo::default();
+    for limits in args.slo.iter().flatten() {
+        slo.add(limits)
+            .map_err(|cause| Error::Usage(format!("--slo: {cause}")))?;
+    }
+    Ok(slo)
 }
 
 fn shape(args: &EngineArgs) -> Shape {

@@ -85,7 +85,7 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    fn of(&self, metric: Metric) -> Option<f64> {
+    pub fn of(&self, metric: Metric) -> Option<f64> {
         match metric {
             Metric::Ttft => self.ttft,
             Metric::Tpot => self.tpot,

@@ -7,6 +7,7 @@ mod evidence;
 mod faults;
 mod hints;
 mod interrupts;
+mod load;
 mod numbers;
 mod pacing;
 mod runs;

@@ -94,6 +94,7 @@ fn the_references_reports_are_reproduced_byte_for_byte() {
             workload: config("workload"),
             figures: &figures,
             delivered: &Delivered::default(),
+            judged: None,
             detail: &Detail::default(),
             client_error: &StatedError::default(),
             prompt_sources: None,

@@ -35,6 +35,8 @@ pub struct Record {
     pub answer: Answer,
     /// Why it failed, except for an answer without a token (see `why_failed`).
     pub failure: Option<Failure>,
+    /// The longest gap between token events, per token; `None` before the answer ended, without one, or if it was buffered.
+    pub longest_gap_s: Option<f64>,
     /// Nanoseconds that opening a connection for this request took, before its clock; 0 if one was open.
     pub connect_ns: u64,
     pub bytes_sent: u64,
@@ -63,6 +65,7 @@ impl Record {
             status: None,
             answer: Answer::default(),
             failure: None,
+            longest_gap_s: None,
             connect_ns: 0,
             bytes_sent: 0,
             bytes_received: 0,

@@ -1,0 +1,252 @@
+//! Load that takes the place of a workload's pacing: arrivals, limits on concurrency, warm-up time, and objectives.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::runs::{code, csv_rows};
+use crate::support::ks::p_value;
+use crate::support::mock::Mock;
+use crate::support::{Dir, bench, stderr, stdout};
+
+/// Runs random-prefill, whose list does not end, unless `flags` name another workload.
+fn run(mock: &Mock, folder: &Dir, flags: &[&str]) -> Output {
+    let mut command = bench();
+    command.args([
+        "engine",
+        "--engine-url",
+        &mock.address,
+        "--no-certificate",
+        "--no-interactive",
+    ]);
+    command.args([
+        "--tokens-per-gb-kvcache",
+        "100",
+        "--rp-request-length",
+        "20",
+        "--format",
+        "json",
+    ]);
+    if !flags.contains(&"--workload") {
+        command.args(["--workload", "random-prefill"]);
+    }
+    command.arg("--output-dir").arg(folder.path());
+    command.args(flags).output().unwrap()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", stdout(output), stderr(output)))
+}
+
+fn warnings(report: &Value) -> Vec<&str> {
+    let warnings = report["metrics"]["warnings"].as_array().into_iter().flatten();
+    warnings.map(|warning| warning["code"].as_str().unwrap()).collect()
+}
+
+/// A column of the requests of a saved result.
+fn column(folder: &Dir, name: &str) -> Vec<f64> {
+    let text = std::fs::read_to_string(folder.join("run.json")).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    let table = &result["samples"]["tables"]["requests"];
+    let columns = table["columns"].as_array().unwrap();
+    let at = columns.iter().position(|column| column["key"] == name).unwrap();
+    let rows = table["rows"].as_array().unwrap();
+    rows.iter().map(|row| row[at].as_f64().unwrap()).collect()
+}
+
+fn save(folder: &Dir) -> String {
+    format!("result={}", folder.join("run.json").display())
+}
+
+#[test]
+fn poisson_arrivals_are_poisson_and_all_are_sent() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "1", "--itl-ms", "1"]), Dir::new());
+    let saved = save(&folder);
+    let output = run(
+        &mock,
+        &folder,
+        &["--request-rate", "200", "--duration", "3s", "--save", &saved],
+    );
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let mut due_ms = column(&folder, "scheduled_ms");
+    due_ms.sort_by(f64::total_cmp);
+    assert!((500..700).contains(&due_ms.len()), "{}", due_ms.len());
+    let gaps: Vec<f64> = due_ms.windows(2).map(|pair| (pair[1] - pair[0]) / 5.0).collect();
+    let p = p_value(&gaps, |gap| 1.0 - (-gap).exp());
+    assert!(p > 0.01, "{p}");
+    let (_, log) = mock.end("-TERM");
+    let served = log.iter().filter(|line| line["path"] == "/v1/chat/completions").count();
+    assert_eq!(served, due_ms.len());
+    let load = &report(&output)["metrics"]["load"];
+    assert_eq!((&load["rate_configured"], &load["unsent"]), (&200.0.into(), &0.into()));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_arrivals_and_other_prompts_do_not_change_them() {
+    let mock = Mock::start(&["--ttft-ms", "1"]);
+    let due = |seed: &str, length: &str| {
+        let folder = Dir::new();
+        let (saved, rate) = (save(&folder), ["--request-rate", "100", "--num-requests", "20"]);
+        let flags = ["--seed", seed, "--rp-request-length", length, "--save", &saved];
+        assert_eq!(code(&run(&mock, &folder, &[&rate[..], &flags].concat())), 0);
+        let mut due = column(&folder, "scheduled_ms");
+        due.sort_by(f64::total_cmp);
+        due
+    };
+    assert_eq!(due("7", "20"), due("7", "90"));
+    assert_ne!(due("7", "20"), due("8", "20"));
+}
+
+#[test]
+fn what_a_limit_holds_back_is_in_the_latencies_from_the_schedule_alone() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "100"]), Dir::new());
+    let load = [
+        "--request-rate",
+        "50",
+        "--arrival",
+        "constant",
+        "--duration",
+        "1s",
+        "--max-concurrency",
+        "1",
+    ];
+    let output = run(&mock, &folder, &load);
+    let report = report(&output);
+    let metrics = &report["metrics"];
+    assert!(warnings(&report).contains(&"load-held-back"), "{report}");
+    assert!(stdout(&output).contains("--max-concurrency 1 held them back"));
+    let sent = csv_rows(&folder).len() as u64;
+    assert_eq!(metrics["load"]["unsent"].as_u64().unwrap() + sent, 50);
+    assert_eq!(metrics["load"]["rate_due"], 50.0);
+    let (latencies, p99) = (&metrics["latency_ms"], |row: &str, of: &Value| {
+        of[row]["p99"].as_f64().unwrap()
+    });
+    let waited = p99("ttft_scheduled", latencies) - p99("ttft", latencies);
+    assert!(waited > 500.0 && p99("slot_wait", latencies) > 500.0, "{latencies}");
+}
+
+#[test]
+fn a_closed_loop_keeps_its_concurrency_and_starts_the_list_again() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "5"]), Dir::new());
+    let qa = [
+        "--workload",
+        "long-doc-qa",
+        "--kv-cache-volume",
+        "1",
+        "--ldqa-document-length",
+        "50",
+    ];
+    let load = ["--max-concurrency", "3", "--num-requests", "10"];
+    let report = report(&run(&mock, &folder, &[&qa[..], &load].concat()));
+    assert_eq!(report["metrics"]["traffic"]["in_flight_peak"], 3);
+    assert_eq!(report["metrics"]["load"]["concurrency_configured"], 3);
+    // Two documents with two questions each.
+    let rows = csv_rows(&folder);
+    let ids: Vec<&str> = rows.iter().map(|row| row.split(',').next().unwrap()).collect();
+    assert_eq!((ids.len(), ids.iter().filter(|id| id.contains('#')).count()), (10, 6));
+    assert!(
+        ids.contains(&"doc0_q1#2") && ids.iter().filter(|id| id.ends_with("#3")).count() == 2,
+        "{ids:?}"
+    );
+    assert_eq!(report["metrics"]["load"]["list_repeats"], 2);
+    assert!(warnings(&report).contains(&"repeated-prompts"), "{report}");
+}
+
+#[test]
+fn requests_of_the_warm_up_time_are_sent_and_not_measured() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "2"]), Dir::new());
+    let load = ["--request-rate", "100", "--arrival", "constant", "--duration", "500ms"];
+    let report = report(&run(&mock, &folder, &[&load[..], &["--warmup-time", "300ms"]].concat()));
+    assert_eq!(report["metrics"]["load"]["unmeasured"], 30);
+    assert_eq!(report["metrics"]["results"]["successful"], 50);
+    assert_eq!(csv_rows(&folder).len(), 50);
+    let (_, log) = mock.end("-TERM");
+    assert_eq!(
+        log.iter().filter(|line| line["path"] == "/v1/chat/completions").count(),
+        80
+    );
+}
+
+#[test]
+fn a_percentile_that_is_broken_ends_with_3_and_one_that_is_kept_with_0() {
+    let mock = Mock::start(&["--ttft-ms", "30"]);
+    let of = |limits: &str| run(&mock, &Dir::new(), &["--rp-num-requests", "20", "--slo", limits]);
+    let kept = of("ttft.p99=60s,ttft=60s");
+    let said = stderr(&kept);
+    assert!(code(&kept) == 0 && !said.contains("--slo"), "{said}");
+    let metrics = &report(&kept)["metrics"];
+    assert_eq!(
+        (&metrics["slo"]["good"], &metrics["slo"]["good_share"]),
+        (&20.into(), &100.0.into())
+    );
+    assert_eq!(metrics["slo"]["good_share_low"], 83.89);
+    assert_eq!(metrics["slo_criteria"]["ttft.p99=60s"]["verdict"], "kept");
+    let broken = of("ttft.p50=10ms,e2el=10ms");
+    assert_eq!(code(&broken), 3);
+    assert!(
+        stderr(&broken).contains("\nlmcache-bench engine: --slo ttft.p50=10ms is broken: "),
+        "{}",
+        stderr(&broken)
+    );
+    let metrics = &report(&broken)["metrics"];
+    assert_eq!(
+        (&metrics["slo"]["good"], &metrics["slo"]["clock"]),
+        (&0.into(), &"dispatch".into())
+    );
+    // No criterion, so nothing to end with 3.
+    assert_eq!(code(&of("ttft=10ms")), 0);
+}
+
+#[test]
+fn failures_break_a_percentile_before_they_fail_the_run() {
+    let mock = Mock::start(&["--fault", "status=500", "--fault-every", "2"]);
+    let failing = ["--rp-num-requests", "10"];
+    assert_eq!(code(&run(&mock, &Dir::new(), &failing)), 1);
+    let output = run(&mock, &Dir::new(), &[&failing[..], &["--slo", "ttft.p90=60s"]].concat());
+    assert_eq!(code(&output), 3);
+    assert!(
+        stderr(&output).contains("is broken by requests that failed"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn flags_about_load_that_cannot_be_are_refused_before_anything_is_sent() {
+    let mock = Mock::start(&[]);
+    let chat = [
+        "--workload",
+        "multi-round-chat",
+        "--mrc-qps",
+        "2",
+        "--request-rate",
+        "3",
+    ];
+    let cases: [(&[&str], &str); 12] = [
+        (&["--request-rate", "0"], "a rate must be above 0"),
+        (&["--request-rate", "-1"], "a rate must be above 0"),
+        (&["--request-rate", "nan"], "a rate must be above 0"),
+        (&["--request-rate", "1e9"], "at most 1000000 requests per second"),
+        (&chat, "--mrc-qps is the workload's own rate"),
+        (&["--arrival", "gamma"], "--arrival needs a rate"),
+        (
+            &["--request-rate", "1", "--burstiness", "2"],
+            "--burstiness is the shape of --arrival gamma",
+        ),
+        (
+            &["--max-concurrency", "0"],
+            "--max-concurrency is 0 but must be 1 to 65536",
+        ),
+        (&["--num-requests", "0"], "--num-requests is 0 but must be"),
+        (&["--duration", "0"], "--duration is 0 but must be above 0"),
+        (&["--duration", "5 days"], "is no duration"),
+        (&["--slo", "ttft=fast"], "--slo"),
+    ];
+    for (flags, why) in cases {
+        let output = run(&mock, &Dir::new(), flags);
+        assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{flags:?}");
+        assert!(stderr(&output).contains(why), "{flags:?}: {}", stderr(&output));
+    }
+    let (_, log) = mock.end("-TERM");
+    assert!(log.iter().all(|line| line["path"] == "/v1/models"), "{log:?}");
+}
