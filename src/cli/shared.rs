@@ -27,6 +27,8 @@ pub struct OutputArgs {
     pub report_path: Option<PathBuf>,
     /// Each `FORM=PATH` of `--save`, as typed.
     pub saves: Vec<String>,
+    /// Tables of samples that the command has a form of its own for.
+    pub tables: &'static [&'static str],
 }
 
 impl OutputArgs {
@@ -87,7 +89,7 @@ pub const fn save_row<C>(set: Set<C>) -> Flag<C> {
         .help(
             "Save the result in this form, may be repeated",
             "Forms: `result` is everything (unrounded figures, samples, settings, machine) and can be read back, `json` \
-             the report of `--format json`, `csv` one line for each figure, `terminal` the report for people. The folder \
+             the report of `--format json`, `csv` one line for each figure, `series.csv` one for each second (`engine` only), `terminal` the report for people. The folder \
              must exist. A run that ends early saves what it has.",
         )
 }

@@ -218,6 +218,8 @@ optional_fields! {
     duration: Duration,
     ramp_up: Duration,
     warmup_time: Duration,
+    until_steady: Duration,
+    steady_window: Duration,
     slo: Vec<String>,
 }
 

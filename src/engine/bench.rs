@@ -110,11 +110,11 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
             .iter()
             .for_each(|name| progress.line(&format!("Results also go to {name}"))),
     }
-    if output.saves_result() {
+    if output.saves_samples() {
         run.version = engine_version(&config.base_url(), &key);
     }
     let replay = run.certify(&plan, &mut progress);
-    let samples = run.measure(&mut *workload, &plan, target, progress)?;
+    let samples = run.measure(&mut *workload, &plan, target, progress, output.saves_samples())?;
     Ok(run.report(&samples, &mut *workload, replay, &files, &output))
 }
 
@@ -161,10 +161,14 @@ impl Run<'_> {
         plan: &Plan,
         target: Target,
         progress: Progress,
+        records_series: bool,
     ) -> Result<PhaseSamples, Error> {
         let live = Arc::new(Live::default());
         let mut runner = Runner::new(self.clock, Arc::new(target), timeouts(self.config), Arc::clone(&live));
-        runner.lead_in = self.config.load.lead_in();
+        let load = &self.config.load;
+        runner.lead_in = load.lead_in();
+        runner.until_steady = load.until_steady.then_some(load.steady_window_s);
+        runner.records_series = records_series;
         runner.keeps_gaps = self.config.output.requests_jsonl.is_some();
         let streams = usize::try_from(plan.streams).unwrap_or(usize::MAX);
         let opened = runner.open(streams);
@@ -261,7 +265,7 @@ impl Run<'_> {
         let interrupted = signal::received();
         let load = &self.config.load;
         let asked = asked(load, &workload.plan());
-        let cut_short = interrupted.is_some();
+        let cut_short = interrupted.is_some() || samples.steady_since.is_some();
         let evaluated = Evaluated::of(samples, &self.clock, asked, workload.skipped(), &load.slo, cut_short);
         let Evaluated {
             rows,
@@ -274,7 +278,7 @@ impl Run<'_> {
         let client_error = StatedError { replay, run };
         self.warnings.extend(warning::client_bound(&client_error));
         self.warnings.extend(warning::warnings(detail, figures));
-        let of_load = warning::load_warnings(delivered, detail.lateness_ms.spread.mean);
+        let of_load = warning::load_warnings(delivered, detail.lateness_ms.spread.mean, load.until_steady);
         self.warnings.extend(of_load.into_iter().map(Warning::Load));
         let conclusion = workload.conclude(interrupted.is_some());
         let own = conclusion.warnings.into_iter().map(Warning::Workload);
@@ -323,6 +327,7 @@ fn asked(load: &LoadConfig, plan: &Plan) -> Asked {
         per_second: plan.requests_per_second,
         max_concurrency: offer.and_then(|offer| offer.max_concurrency),
         measured: offer.and_then(|offer| offer.measured),
+        steady_window_s: offer.map(|_| load.steady_window_s),
     }
 }
 

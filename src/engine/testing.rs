@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::args::{EngineArgs, WorkloadValues};
 use crate::engine::config::{CacheFacts, EngineConfig};
 use crate::engine::flags::TABLE;
+use crate::engine::samples::record::Record;
+use crate::engine::timestamp::Stamp;
 use crate::engine::workload::Finished;
 
 /// What these flags give, without defaults.
@@ -35,6 +37,15 @@ pub fn finished(id: impl Into<String>, text: impl Into<String>) -> Finished {
         ttft_s: 0.05,
         output_tokens: 1,
     }
+}
+
+/// A record of a request that was due and sent at one time and ended with its only token at another, in nanoseconds.
+pub fn succeeded(due_ns: i64, ended_ns: i64) -> Record {
+    let mut record = Record::begin("r".into(), Stamp(due_ns), Stamp(due_ns));
+    record.finished = Stamp(ended_ns);
+    record.answer.first_token = Some(record.finished);
+    record.answer.last_token = Some(record.finished);
+    record
 }
 
 /// A file or folder of tests/golden/engine.

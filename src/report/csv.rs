@@ -5,6 +5,7 @@ use super::Renderer;
 use crate::python::float_text::shortest;
 use crate::result::RunResult;
 use crate::result::model::{Body, Value};
+use crate::result::samples::Cell;
 
 pub struct Csv;
 
@@ -30,6 +31,34 @@ impl Renderer for Csv {
             }
         }
         out.into_bytes()
+    }
+}
+
+/// One table of the samples as CSV: a header with the columns, then its rows.
+pub struct TableCsv(pub &'static str);
+
+impl Renderer for TableCsv {
+    fn render(&self, result: &RunResult) -> Vec<u8> {
+        let Some(table) = result.samples.tables.get(self.0) else {
+            return Vec::new();
+        };
+        let columns: Vec<&str> = table.columns.iter().map(|column| column.key.as_ref()).collect();
+        let mut out = line(&columns);
+        for row in &table.rows {
+            let cells: Vec<String> = row.iter().map(cell).collect();
+            out.push_str(&line(&cells.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+        out.into_bytes()
+    }
+}
+
+fn cell(cell: &Cell) -> String {
+    match cell {
+        Cell::Flag(flag) => flag.to_string(),
+        Cell::Count(count) => count.to_string(),
+        Cell::Number(value) if value.is_finite() => shortest(*value),
+        Cell::Number(_) => String::new(),
+        Cell::Text(text) => text.to_string(),
     }
 }
 
@@ -59,6 +88,7 @@ pub fn field(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::result::model::{Column, Entry, Note, Row, Section};
+    use crate::result::samples::Table;
 
     #[test]
     fn every_figure_is_a_line_unrounded() {
@@ -91,6 +121,17 @@ mod tests {
         let want = "section,row,key,value,unit\r\ns,,n,3,\r\ns,,t,1.23456789,ms\r\ns,,x,\"a,\"\"b\"\"\n\",\r\ns,,i,,\r\n\
                     l,r,p50,0.1,us\r\nl,r,max,,us\r\nwarnings,,c,t,\r\n";
         assert_eq!(String::from_utf8(Csv.render(&result)).unwrap(), want);
+    }
+
+    #[test]
+    fn a_table_has_a_header_and_its_rows() {
+        let mut result = RunResult::new("engine", "T", std::time::Instant::now());
+        let mut table = Table::new(&[("second", None), ("ttft_p50_ms", Some("ms"))]);
+        table.push(vec![0u64.into(), 1.5.into()]);
+        table.push(vec![1u64.into(), None::<f64>.into()]);
+        result.samples.tables.insert("series".into(), table);
+        let text = String::from_utf8(TableCsv("series").render(&result)).unwrap();
+        assert_eq!(text, "second,ttft_p50_ms\r\n0,1.5\r\n1,\r\n");
     }
 
     #[test]

@@ -24,25 +24,36 @@ pub trait Renderer: Sync {
 pub struct Form {
     pub name: &'static str,
     pub renderer: &'static dyn Renderer,
+    /// Whether it needs the samples of the result.
+    pub has_samples: bool,
+    /// The table of samples that it is, if it is one.
+    pub table: Option<&'static str>,
+}
+
+impl Form {
+    const fn new(name: &'static str, renderer: &'static dyn Renderer) -> Form {
+        Form {
+            name,
+            renderer,
+            has_samples: false,
+            table: None,
+        }
+    }
 }
 
 /// The forms that `--save` accepts. `--format` accepts some of them.
 pub const FORMS: &[Form] = &[
     Form {
-        name: "result",
-        renderer: &Whole,
+        has_samples: true,
+        ..Form::new("result", &Whole)
     },
+    Form::new("terminal", &terminal::Terminal),
+    Form::new("json", &json::ReferenceJson),
+    Form::new("csv", &csv::Csv),
     Form {
-        name: "terminal",
-        renderer: &terminal::Terminal,
-    },
-    Form {
-        name: "json",
-        renderer: &json::ReferenceJson,
-    },
-    Form {
-        name: "csv",
-        renderer: &csv::Csv,
+        has_samples: true,
+        table: Some("series"),
+        ..Form::new("series.csv", &csv::TableCsv("series"))
     },
 ];
 

@@ -46,6 +46,10 @@ impl Output {
         let mut paths: Vec<&Path> = args.report_path.as_deref().into_iter().collect();
         for typed in &args.saves {
             let (form, path) = save(typed)?;
+            if form.table.is_some_and(|table| !args.tables.contains(&table)) {
+                let why = "this command has no such table";
+                return Err(Error::Usage(format!("--save {typed}: {why}; leave it out")));
+            }
             if paths.contains(&Path::new(path)) {
                 let why = "another output has the same file; name a file of its own";
                 return Err(Error::Usage(format!("--save {typed}: {why}")));
@@ -77,14 +81,14 @@ impl Output {
         }
     }
 
-    /// Whether `--save` asks for the `result` form, which also needs the samples.
-    pub fn saves_result(&self) -> bool {
-        self.exports.iter().any(|export| export.form.name == "result")
+    /// Whether `--save` asks for a form that has the samples.
+    pub fn saves_samples(&self) -> bool {
+        self.exports.iter().any(|export| export.form.has_samples)
     }
 
-    /// Adds what only the `result` form has, if that form is saved.
+    /// Adds what only forms with samples have, if one is saved.
     pub fn complete(&self, result: &mut RunResult, samples: impl FnOnce() -> Samples) {
-        if self.saves_result() {
+        if self.saves_samples() {
             let _saving = saving();
             result.machine = Machine::read();
             result.samples = samples();
@@ -147,7 +151,7 @@ mod tests {
             ("result=", "write FORM=PATH"),
             (
                 "xml=a",
-                "there is no form 'xml'; choose from result, terminal, json, csv",
+                "there is no form 'xml'; choose from result, terminal, json, csv, series.csv",
             ),
         ] {
             let text = save(typed).err().unwrap().to_string();

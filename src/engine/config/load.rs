@@ -10,6 +10,10 @@ use crate::load::slo::Slo;
 pub struct LoadConfig {
     /// Replaces the workload's pacing.
     pub offer: Option<Offer>,
+    /// The run ends when it is steady.
+    pub until_steady: bool,
+    /// Seconds that the rule for a steady state looks at.
+    pub steady_window_s: usize,
     pub slo: Slo,
 }
 

@@ -82,6 +82,24 @@ pub(super) const FLAGS: &[Row] = &[
         "Offer load this long before measuring",
         "After the ramp, with the requests of the measured phase. The workload's own warmup is before both.",
     ),
+    Row::value("until-steady", "TIME", |args, text| {
+        units::duration(text).map(|time| args.until_steady = Some(time))
+    })
+    .unset("off")
+    .help(
+        "End when the run is steady, after this time at the latest",
+        "Steady: over the last `--steady-window`, in fifths, finished requests and their mean latency vary by at most 20 % and \
+         rise or fall by at most 10 % of their mean. Measured is then what was due since that window began. If it is not \
+         reached, the report says why. Random arrivals at few requests per second need a longer window.",
+    ),
+    Row::value("steady-window", "TIME", |args, text| {
+        units::duration(text).map(|time| args.steady_window = Some(time))
+    })
+    .unset("30s")
+    .help(
+        "Length of the window that must be steady",
+        "Whole seconds, rounded up to a multiple of five.",
+    ),
     Row::value("slo", "LIMITS", |args, text| {
         args.slo.get_or_insert_default().push(text.to_owned());
         Ok(())

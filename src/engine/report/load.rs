@@ -1,6 +1,6 @@
 //! The section about the load: what was asked for, what was delivered, and what was left out.
 
-use crate::engine::results::delivered::Delivered;
+use crate::engine::results::delivered::{Delivered, SteadyState};
 use crate::result::model::{Entry, Section};
 
 /// `None` where the workload paced itself by its answers and nothing else was asked for.
@@ -43,6 +43,13 @@ pub fn section(delivered: &Delivered) -> Option<Section> {
             "Restarts of the list of requests",
             repeats,
         ));
+    }
+    match &delivered.steady {
+        Some(SteadyState::Since(seconds)) => {
+            entries.push(Entry::number("steady_since_s", "Steady since (s)", *seconds, 2).unit("s"));
+        }
+        Some(SteadyState::Not(reason)) => entries.push(Entry::text("not_steady", "Not steady", reason.clone())),
+        None => {}
     }
     Some(Section::entries("load", "Load", entries))
 }

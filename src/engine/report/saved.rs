@@ -3,10 +3,11 @@
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Stamp;
+use crate::load::series::{Percentiles, Series};
 use crate::result::samples::{Cell, Histogram, Samples, Table};
 use crate::stats::histogram::LatencyHistogram;
 
-/// The table `requests` in completion order and the histograms `ttft`, `itl` and `latency` (to the last token) over requests
+/// The table `requests` in completion order, the table `series` with a row for each second, and the histograms `ttft`, `itl` and `latency` (to the last token) over requests
 /// that succeeded. `itl` has the gaps of the report: none of buffered answers, and an even sample of very many.
 pub fn samples(phase: &PhaseSamples) -> Samples {
     let ms = Some("ms");
@@ -38,10 +39,57 @@ pub fn samples(phase: &PhaseSamples) -> Samples {
     phase.gaps.seconds().for_each(|gap| itl.record_ns(nanoseconds(gap)));
     let mut samples = Samples::default();
     samples.tables.insert("requests".into(), requests);
+    if let Some(series) = &phase.series {
+        let seconds = phase.ended.seconds_since(phase.began);
+        samples.tables.insert("series".into(), seconds_table(series, seconds));
+    }
     for (name, histogram) in [("ttft", &ttft), ("itl", &itl), ("latency", &latency)] {
         samples.histograms.insert(name.into(), Histogram::from(histogram));
     }
     samples
+}
+
+/// One row for each second of the phase.
+fn seconds_table(series: &Series, seconds: f64) -> Table {
+    let (ms, s) = (Some("ms"), Some("s"));
+    let mut table = Table::new(&[
+        ("second", s),
+        ("width_s", s),
+        ("started", None),
+        ("finished", None),
+        ("failed", None),
+        ("in_flight_mean", None),
+        ("in_flight_max", None),
+        ("prompt_tokens", None),
+        ("cached_tokens", None),
+        ("output_tokens", None),
+        ("ttft_p50_ms", ms),
+        ("ttft_p99_ms", ms),
+        ("itl_p50_ms", ms),
+        ("itl_p99_ms", ms),
+    ]);
+    for row in series.rows(seconds) {
+        let (ttft, itl) = (row.ttft, row.itl);
+        let p50 = |of: Option<Percentiles>| Cell::from(of.map(|of| of.p50 * 1e3));
+        let p99 = |of: Option<Percentiles>| Cell::from(of.map(|of| of.p99 * 1e3));
+        table.push(vec![
+            (row.second as u64).into(),
+            row.width_s.into(),
+            row.started.into(),
+            row.finished.into(),
+            row.failed.into(),
+            row.in_flight.into(),
+            row.in_flight_max.into(),
+            row.tokens_in.into(),
+            row.cached.into(),
+            row.tokens_out.into(),
+            p50(ttft),
+            p99(ttft),
+            p50(itl),
+            p99(itl),
+        ]);
+    }
+    table
 }
 
 /// Times are relative to the start of the phase. A failed request has no latencies.

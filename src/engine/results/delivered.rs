@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::detail::Distribution;
 use crate::engine::samples::phase::{PhaseSamples, Unmeasured};
 use crate::engine::samples::record::Record;
+use crate::engine::samples::steadiness::Steadiness;
 use crate::engine::timestamp::Stamp;
 use crate::engine::workload::Skipped;
 
@@ -19,6 +20,22 @@ pub struct Asked {
     pub max_concurrency: Option<u64>,
     /// How long requests are measured, where that is known before the run.
     pub measured: Option<Duration>,
+    /// Seconds of the window of the rule for a steady state; `None` where load was not asked for.
+    pub steady_window_s: Option<usize>,
+}
+
+impl SteadyState {
+    fn of(samples: &PhaseSamples, window_s: usize) -> SteadyState {
+        if let Some(since) = samples.steady_since {
+            return SteadyState::Since(since.seconds_since(samples.began));
+        }
+        let from = samples.measured_from;
+        let steadiness = Steadiness::of(&samples.records, from, samples.sending_ended, window_s);
+        match (steadiness.since(), steadiness.verdict().reason) {
+            (Some(since), _) => SteadyState::Since(since.seconds_since(from)),
+            (None, reason) => SteadyState::Not(reason.map(|reason| reason.to_string()).unwrap_or_default()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +51,17 @@ pub struct Delivered {
     pub slot_wait_ms: Option<Distribution>,
     pub skipped: Skipped,
     pub unmeasured: Unmeasured,
+    /// `None` where nothing was asked for.
+    pub steady: Option<SteadyState>,
+}
+
+/// Whether the run came to a steady state.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SteadyState {
+    /// Seconds from the beginning of the measured part, or of the whole phase if the run ended because it was steady.
+    Since(f64),
+    /// Why the last window was not steady.
+    Not(String),
 }
 
 /// What held load back.
@@ -66,6 +94,7 @@ impl Delivered {
             slot_wait_ms: is_open.then(|| Distribution::of(waits(), 1e3)),
             skipped,
             unmeasured: samples.unmeasured,
+            steady: asked.steady_window_s.map(|window_s| SteadyState::of(samples, window_s)),
         }
     }
 
@@ -132,6 +161,7 @@ mod tests {
             per_second: Some(10.0),
             max_concurrency: Some(3),
             measured,
+            steady_window_s: Some(5),
         }
     }
 

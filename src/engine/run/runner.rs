@@ -12,12 +12,15 @@ use super::worker::{Job, Report, Worker};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
+use crate::engine::samples::series;
+use crate::engine::samples::steadiness::Steadiness;
 use crate::engine::timestamp::{Clock, Stamp};
 use crate::engine::wire::exchange::Exchanger;
 use crate::engine::wire::line::{Line, Timeouts};
 use crate::engine::wire::target::Target;
 use crate::engine::wire::transport::LineConnector;
 use crate::engine::workload::{Finished, Phase, Request, Step, Workload};
+use crate::load::series::Series;
 use crate::sys::queue::Queue;
 use crate::sys::socket::StampsEnabled;
 use crate::sys::{counters, limits, panic, signal};
@@ -38,6 +41,10 @@ pub struct Runner {
     pub keeps_gaps: bool,
     /// The ramp and the warm-up time at the beginning of the measured phase, whose requests are not measured.
     pub lead_in: Duration,
+    /// Whether the seconds of the measured phase are recorded.
+    pub records_series: bool,
+    /// The measured phase ends when it is steady, by windows of so many seconds.
+    pub until_steady: Option<usize>,
     target: Arc<Target>,
     timeouts: Timeouts,
     tls: Arc<RustlsConnector>,
@@ -57,6 +64,8 @@ impl Runner {
             clock,
             keeps_gaps: false,
             lead_in: Duration::ZERO,
+            records_series: false,
+            until_steady: None,
             target,
             timeouts,
             tls: Arc::new(RustlsConnector::default()),
@@ -134,19 +143,22 @@ impl Runner {
         workload.begin(phase);
         let cpu = counters::process_cpu();
         let began = self.clock.now();
-        let lead_in = match phase {
-            Phase::Warmup => Duration::ZERO,
-            Phase::Measured => self.lead_in,
-        };
+        let is_measured = phase == Phase::Measured;
+        let lead_in = if is_measured { self.lead_in } else { Duration::ZERO };
+        let measured_from = began.plus(lead_in);
+        let until_steady = self.until_steady.filter(|_| is_measured);
         let mut run = Run {
             samples: PhaseSamples {
                 began,
                 sending_ended: began,
-                measured_from: began.plus(lead_in),
+                measured_from,
+                in_flight_from: measured_from,
+                series: (is_measured && self.records_series).then(Series::default),
                 ..PhaseSamples::default()
             },
             finished: Vec::new(),
-            keeps_gaps: self.keeps_gaps,
+            keeps_gaps: self.keeps_gaps || until_steady.is_some(),
+            steadiness: until_steady.map(|window_s| Steadiness::new(measured_from, window_s)),
             changed: began,
         };
         // After a panic the records so far are kept, and requests in flight are waited for.
@@ -162,6 +174,9 @@ impl Runner {
         workload.end(&run.finished);
         let mut samples = run.samples;
         samples.ended = self.clock.now();
+        if let Some(since) = samples.steady_since {
+            samples.measure_from(since);
+        }
         samples.cpu = counters::process_cpu().saturating_sub(cpu);
         samples.wall_step = self.clock.wall_step();
         samples
@@ -174,6 +189,9 @@ impl Runner {
         let mut opening = true;
         while !self.check_signals() {
             let now = self.clock.now();
+            if run.is_over(now) {
+                return;
+            }
             let elapsed = Duration::from_nanos(now.ns_since(run.samples.began));
             let step = workload.step(elapsed, &run.finished);
             run.finished.clear();
@@ -227,7 +245,7 @@ impl Runner {
     }
 
     fn sleep(&mut self, run: &mut Run, until: Stamp) {
-        while self.clock.now() < until && !self.interrupt.load(Relaxed) {
+        while self.clock.now() < until && !self.interrupt.load(Relaxed) && !run.is_over(self.clock.now()) {
             self.receive(run, Some(until.min(self.clock.now().plus(TICK))));
             self.check_signals();
         }
@@ -277,7 +295,7 @@ impl Runner {
             return;
         }
         let now = self.clock.now();
-        let since = run.changed.max(run.samples.measured_from);
+        let since = run.changed.max(run.samples.in_flight_from);
         run.samples.in_flight_ns += u128::from(now.ns_since(since)) * u128::from(self.in_flight);
         run.changed = now;
     }
@@ -297,11 +315,24 @@ struct Run {
     /// Not yet passed to the workload.
     finished: Vec<Finished>,
     keeps_gaps: bool,
+    /// Of a phase that ends when it is steady.
+    steadiness: Option<Steadiness>,
     /// When the number of requests in flight last changed.
     changed: Stamp,
 }
 
 impl Run {
+    /// Whether the phase ends now because it is steady.
+    fn is_over(&mut self, now: Stamp) -> bool {
+        if self.samples.steady_since.is_none()
+            && let Some(steadiness) = &mut self.steadiness
+            && steadiness.is_steady(now)
+        {
+            self.samples.steady_since = steadiness.since();
+        }
+        self.samples.steady_since.is_some()
+    }
+
     fn take(&mut self, id: String, record: Option<Box<Record>>, live: &Live) {
         live.ended(record.as_deref());
         let Some(mut record) = record else {
@@ -317,6 +348,12 @@ impl Run {
             ttft_s: record.ttft_s(),
             output_tokens: record.output_tokens(),
         });
+        if let Some(seconds) = &mut self.samples.series {
+            series::add(seconds, &record, self.samples.began);
+        }
+        if let Some(steadiness) = &mut self.steadiness {
+            steadiness.take(&record);
+        }
         if record.scheduled < self.samples.measured_from {
             self.samples.unmeasured.add(&record);
             return;

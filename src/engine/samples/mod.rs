@@ -3,3 +3,5 @@
 
 pub mod phase;
 pub mod record;
+pub mod series;
+pub mod steadiness;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use crate::engine::timestamp::Stamp;
+use crate::load::series::Series;
 use crate::stats::thinned::Thinned;
 
 #[derive(Clone, Debug, Default)]
@@ -16,8 +17,13 @@ pub struct PhaseSamples {
     pub unmeasured: Unmeasured,
     /// When the last request had been sent: latencies cover what came before, rates end here.
     pub sending_ended: Stamp,
-    /// Requests in flight, summed over the nanoseconds from `measured_from` to `sending_ended`.
+    /// Requests in flight, summed over the nanoseconds from `in_flight_from` to `sending_ended`.
     pub in_flight_ns: u128,
+    pub in_flight_from: Stamp,
+    /// The seconds of the phase, where they were asked for.
+    pub series: Option<Series>,
+    /// Since when the phase is steady, if it ended because it is.
+    pub steady_since: Option<Stamp>,
     /// When the last request ended or the phase was interrupted.
     pub ended: Stamp,
     /// In completion order.
@@ -50,12 +56,26 @@ impl PhaseSamples {
 
     /// Requests in flight in that time, on average; 0 without such a time.
     pub fn in_flight_mean(&self) -> f64 {
-        let seconds = self.sending_s();
+        let seconds = self.sending_ended.seconds_since(self.in_flight_from);
         if seconds > 0.0 {
             self.in_flight_ns as f64 / 1e9 / seconds
         } else {
             0.0
         }
+    }
+}
+
+impl PhaseSamples {
+    /// Measures only what was due from `since` on. The records must have kept their gaps.
+    pub fn measure_from(&mut self, since: Stamp) {
+        let records = std::mem::take(&mut self.records);
+        let (measured, before): (Vec<Record>, Vec<Record>) =
+            records.into_iter().partition(|record| record.scheduled >= since);
+        before.iter().for_each(|record| self.unmeasured.add(record));
+        self.gaps = GapSamples::default();
+        measured.iter().for_each(|record| self.gaps.add(record));
+        self.records = measured;
+        self.measured_from = since;
     }
 }
 

@@ -90,6 +90,7 @@ impl EngineConfig {
                     quiet: args.quiet.unwrap_or(false),
                     report_path: args.output.clone(),
                     saves: args.save.clone().unwrap_or_default(),
+                    tables: &["series"],
                 },
                 requests_jsonl: args.requests_jsonl.clone(),
             },

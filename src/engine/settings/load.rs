@@ -1,5 +1,7 @@
 //! Checks the flags of the group "Load" against one another.
 
+use std::time::Duration;
+
 use crate::cli::range::USAGE;
 use crate::engine::args::{ArrivalName, EngineArgs};
 use crate::engine::config::load::LoadConfig;
@@ -10,6 +12,10 @@ use crate::load::slo::Slo;
 
 /// A thread and a connection each.
 const CONCURRENCY_MAX: i64 = 65_536;
+const STEADY_WINDOW: Duration = Duration::from_secs(30);
+/// Five rounds of a second.
+const STEADY_WINDOW_MIN: Duration = Duration::from_secs(5);
+const STEADY_WINDOW_MAX: Duration = Duration::from_secs(86_400);
 const REQUESTS_MAX: i64 = 1_000_000_000;
 
 /// How load is offered.
@@ -17,6 +23,8 @@ pub fn resolve(args: &EngineArgs) -> Result<LoadConfig, Error> {
     check_pairs(args)?;
     Ok(LoadConfig {
         offer: offer(args)?,
+        until_steady: args.until_steady.is_some(),
+        steady_window_s: steady_window(args)?,
         slo: slo(args)?,
     })
 }
@@ -35,6 +43,10 @@ fn check_pairs(args: &EngineArgs) -> Result<(), Error> {
             "--burstiness is the shape of --arrival gamma; give both",
         ),
         (
+            args.until_steady.is_some() && args.duration.is_some(),
+            "--until-steady has a limit of its own and --duration is another; give one of them",
+        ),
+        (
             args.ramp_up.is_some() && !paced,
             "--ramp-up raises a load; give --request-rate or --max-concurrency",
         ),
@@ -50,9 +62,14 @@ fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
     let count = |flag, value: Option<i64>, most| value.map(|value| USAGE.within(flag, value, 1..=most)).transpose();
     let max_concurrency = count("--max-concurrency", args.max_concurrency, CONCURRENCY_MAX)?;
     let requests = count("--num-requests", args.num_requests, REQUESTS_MAX)?;
-    let measured = args.duration;
+    let measured = args.until_steady.or(args.duration);
     if measured.is_some_and(|measured| measured.is_zero()) {
-        return Err(USAGE.refusal("--duration", "0", "above 0"));
+        let flag = if args.until_steady.is_some() {
+            "--until-steady"
+        } else {
+            "--duration"
+        };
+        return Err(USAGE.refusal(flag, "0", "above 0"));
     }
     let asked = args.request_rate.is_some()
         || max_concurrency.is_some()
@@ -69,6 +86,15 @@ fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
         warmup: args.warmup_time.unwrap_or_default(),
         seed: seed(args),
     }))
+}
+
+/// In seconds.
+fn steady_window(args: &EngineArgs) -> Result<usize, Error> {
+    let window = args.steady_window.unwrap_or(STEADY_WINDOW);
+    if (STEADY_WINDOW_MIN..=STEADY_WINDOW_MAX).contains(&window) {
+        return Ok(window.as_secs_f64().ceil() as usize);
+    }
+    Err(USAGE.refusal("--steady-window", format!("{window:?}"), "5s to 24h"))
 }
 
 fn slo(args: &EngineArgs) -> Result<Slo, Error> {

@@ -112,6 +112,7 @@ mod tests {
                 quiet: true,
                 report_path: Some("out.json".into()),
                 saves: vec!["result=a".into(), "csv=b".into()],
+                tables: &[],
             },
             cold: true,
             seed: u64::MAX,

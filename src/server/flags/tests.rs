@@ -62,6 +62,7 @@ fn every_flag_reaches_its_field() {
             quiet: true,
             report_path: Some("out.json".into()),
             saves: vec!["result=a".into(), "csv=b".into()],
+            tables: &[],
         },
         salt: false,
         checksum: Checksum::Md5,

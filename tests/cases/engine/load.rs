@@ -250,3 +250,36 @@ fn flags_about_load_that_cannot_be_are_refused_before_anything_is_sent() {
     let (_, log) = mock.end("-TERM");
     assert!(log.iter().all(|line| line["path"] == "/v1/models"), "{log:?}");
 }
+
+#[test]
+fn a_run_ends_when_it_is_steady_and_says_why_when_it_is_not() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "20"]), Dir::new());
+    let load = ["--request-rate", "50", "--arrival", "constant"];
+    let saves = [
+        "--save",
+        &save(&folder),
+        "--save",
+        &format!("series.csv={}", folder.join("series.csv").display()),
+    ];
+    let steady = ["--until-steady", "60s", "--steady-window", "5s"];
+    let report_steady = report(&run(&mock, &folder, &[&load[..], &steady, &saves].concat()));
+    let load_section = &report_steady["metrics"]["load"];
+    let since = load_section["steady_since_s"].as_f64().unwrap();
+    assert!(since < 55.0 && load_section["not_steady"].is_null(), "{load_section}");
+    // Every request that is measured was due since then.
+    let first_ms = column(&folder, "scheduled_ms").into_iter().fold(f64::MAX, f64::min);
+    assert!(first_ms >= since * 1e3, "{first_ms} {since}");
+    let series = std::fs::read_to_string(folder.join("series.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = series.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0][..4], ["second", "width_s", "started", "finished"]);
+    let started: u64 = rows[1..].iter().map(|row| row[2].parse::<u64>().unwrap()).sum();
+    let measured = report_steady["metrics"]["results"]["successful"].as_u64().unwrap();
+    let before = load_section["unmeasured"].as_u64().unwrap_or(0);
+    assert_eq!(started, measured + before);
+
+    let short = ["--until-steady", "1s", "--steady-window", "5s"];
+    let report = report(&run(&mock, &Dir::new(), &[&load[..], &short].concat()));
+    assert!(warnings(&report).contains(&"not-steady"), "{report}");
+    let why = report["metrics"]["load"]["not_steady"].as_str().unwrap();
+    assert!(why.ends_with("and a window is 5 s long"), "{why}");
+}

@@ -1,7 +1,7 @@
 //! Warnings about the load that a run offered.
 
 use super::Message;
-use crate::engine::results::delivered::{Delivered, HeldBy};
+use crate::engine::results::delivered::{Delivered, HeldBy, SteadyState};
 use crate::result::warning::message;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum LoadWarning {
     },
     /// Turns of a timetable for which every session was busy.
     SkippedTurns { turns: u64 },
+    /// The run was to end when it is steady, and was not.
+    NotSteady { reason: String },
     /// The workload's list of requests was used up and began again.
     RepeatedPrompts { repeats: u64 },
 }
@@ -24,6 +26,7 @@ impl LoadWarning {
         match self {
             LoadWarning::HeldBack { .. } => "load-held-back",
             LoadWarning::SkippedTurns { .. } => "skipped-turns",
+            LoadWarning::NotSteady { .. } => "not-steady",
             LoadWarning::RepeatedPrompts { .. } => "repeated-prompts",
         }
     }
@@ -39,6 +42,10 @@ impl LoadWarning {
             LoadWarning::SkippedTurns { turns } => message!(
                 "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
                  requests per second than asked for."
+            ),
+            LoadWarning::NotSteady { reason } => message!(
+                "No steady state was reached: {reason}. The figures are over the whole measured time",
+                "raise the limit of --until-steady, or --steady-window if random arrivals are few."
             ),
             LoadWarning::RepeatedPrompts { repeats } => message!(
                 "The workload's list of requests was used up and began again {repeats} times, so these requests find their \
@@ -69,9 +76,13 @@ fn held_back(due_per_s: f64, sent_per_s: f64, unsent: u64, by: HeldBy) -> Messag
     }
 }
 
-/// The warnings that a run's load raises. `lateness_ms_mean` is this program's own delay.
-pub fn warnings(delivered: &Delivered, lateness_ms_mean: f64) -> Vec<LoadWarning> {
+/// The warnings that a run's load raises. `lateness_ms_mean` is this program's own delay, `until_steady` whether the run was to
+/// end when it is steady.
+pub fn warnings(delivered: &Delivered, lateness_ms_mean: f64, until_steady: bool) -> Vec<LoadWarning> {
     let mut warnings = Vec::new();
+    if let Some(SteadyState::Not(reason)) = delivered.steady.as_ref().filter(|_| until_steady) {
+        warnings.push(LoadWarning::NotSteady { reason: reason.clone() });
+    }
     if let Some(by) = delivered.held_by(lateness_ms_mean) {
         warnings.push(LoadWarning::HeldBack {
             due_per_s: delivered.due_per_s.unwrap_or_default(),

@@ -353,6 +353,7 @@ mod tests {
             Warning::CutOff { requests: 1 },
             Warning::Load(LoadWarning::SkippedTurns { turns: 1 }),
             Warning::Load(LoadWarning::RepeatedPrompts { repeats: 1 }),
+            Warning::Load(LoadWarning::NotSteady { reason: text() }),
             Warning::Load(LoadWarning::HeldBack {
                 due_per_s: 2.0,
                 sent_per_s: 1.0,
