@@ -51,6 +51,14 @@ choices! {
     }
 }
 
+choices! {
+    /// What a search raises.
+    pub enum AxisName ("load") {
+        Rate = "rate",
+        Concurrency = "concurrency",
+    }
+}
+
 /// The value of one workload flag.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkloadValue {
@@ -221,6 +229,13 @@ optional_fields! {
     until_steady: Duration,
     steady_window: Duration,
     slo: Vec<String>,
+    sweep: String,
+    repeats: i64,
+    cooldown: Duration,
+    reuse: bool,
+    find_max: bool,
+    find_max_over: AxisName,
+    budget: f64,
 }
 
 macro_rules! stored {
@@ -244,6 +259,7 @@ stored! {
     WorkloadName: value => value.text(),
     Format: value => value.text(),
     ArrivalName: value => value.text(),
+    AxisName: value => value.text(),
     Duration: value => value.as_secs_f64(),
     Endpoint: value => value.text(),
 }

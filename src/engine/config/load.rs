@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::load::offer::Offer;
 use crate::load::slo::Slo;
+use crate::load::sweep::{Axis, Sweep};
 
 /// The default is the workload's own pacing, measured from its first request on, without a judgement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,9 +16,49 @@ pub struct LoadConfig {
     /// Seconds that the rule for a steady state looks at.
     pub steady_window_s: usize,
     pub slo: Slo,
+    pub plan: RunPlan,
+    /// Pause between steps.
+    pub cooldown: Duration,
+    /// Whether all steps send the same prompts.
+    pub reuse: bool,
+}
+
+/// An offer at another load.
+pub fn at(offer: &Offer, axis: Axis, load: f64) -> Offer {
+    match axis {
+        Axis::Rate => offer.at_rate(load),
+        Axis::Concurrency => offer.at_concurrency(load as u64),
+    }
+}
+
+/// How many loads are measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum RunPlan {
+    #[default]
+    Single,
+    Sweep {
+        sweep: Sweep,
+        repeats: u64,
+    },
+    FindMax {
+        axis: Axis,
+        /// The first load.
+        start: f64,
+        budget: Duration,
+    },
 }
 
 impl LoadConfig {
+    /// The load of the run, or of its first step.
+    pub fn first_offer(&self) -> Option<Offer> {
+        let offer = self.offer.clone()?;
+        Some(match &self.plan {
+            RunPlan::Single => offer,
+            RunPlan::Sweep { sweep, .. } => at(&offer, sweep.axis, sweep.loads[0]),
+            RunPlan::FindMax { axis, start, .. } => at(&offer, *axis, *start),
+        })
+    }
+
     /// How long after the beginning of the measured phase requests begin to count.
     pub fn lead_in(&self) -> Duration {
         self.offer.as_ref().map_or(Duration::ZERO, Offer::lead_in)

@@ -29,6 +29,8 @@ pub struct EngineConfig {
     /// What the LMCache server says about itself, where the workload depends on it.
     pub cache: CacheFacts,
     pub seed: BigInt,
+    /// Which step of a sweep or search this is; 0 in any other run. Each step has prompts of its own.
+    pub step: u64,
     pub ignore_eos: bool,
     /// Whether every event is to carry the engine's count.
     pub usage_per_event: bool,
@@ -48,6 +50,9 @@ pub struct EngineConfig {
     /// All settings by flag name, for the result file.
     pub settings: Map<String, Json>,
 }
+
+/// More than a run has documents.
+const SEEDS_APART: u64 = 1_000_000_007;
 
 /// Where results go.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,6 +128,17 @@ impl EngineConfig {
     /// `<base>`: requests go to this and [`Endpoint::path`].
     pub fn base_url(&self) -> String {
         base_url(&self.engine_url)
+    }
+
+    /// The settings of a step, with prompts unlike those of other steps: workloads that draw their words have another seed, and
+    /// those that number their texts go on with the numbers. Prompts from a file stay the same.
+    pub fn of_step(&self, step: u64) -> EngineConfig {
+        EngineConfig {
+            // Documents have seeds that follow one another, so steps are far apart.
+            seed: self.seed.plus(step.saturating_mul(SEEDS_APART)),
+            step,
+            ..self.clone()
+        }
     }
 
     pub fn sizes(&self) -> Sizes {

@@ -1,9 +1,9 @@
 //! The flags about how load is offered and judged, which every workload takes.
 
-use crate::cli::flag::{Flag, Group};
-use crate::engine::args::{ArrivalName, EngineArgs};
+use crate::cli::flag::{Flag, Group, on_off};
+use crate::engine::args::{ArrivalName, AxisName, EngineArgs};
 use crate::load::arrivals;
-use crate::python::number::int;
+use crate::python::number::{float, int};
 use crate::units;
 
 type Row = Flag<EngineArgs>;
@@ -111,5 +111,61 @@ pub(super) const FLAGS: &[Row] = &[
         "Metrics: `ttft`, `tpot`, `itl` (of a request, its longest gap), `e2el` (to the last token). The report has the share and \
          rate of requests that kept every limit without a percentile; those that failed did not. A limit with a percentile is a \
          criterion: the exit code is 3 if it does not hold. In an open loop `ttft` and `e2el` count from the schedule.",
+    ),
+    Row::value("sweep", "STEPS", |args, text| {
+        args.sweep = Some(text.to_owned());
+        Ok(())
+    })
+    .help(
+        "Measure several loads: `rate=1:32:x2`, `concurrency=1,2,4`",
+        "From, to and a factor or an increment (`rate=2:10:+2`), or a list; at most 100 steps. Each takes `--duration` (30s \
+         without it) after a warm-up time of a tenth of that, at least 5s, and has its own warmup and fresh prompts; the first is \
+         measured again at the end. The report has a row for each, the saturation and the knee.",
+    ),
+    Row::value("repeats", "N", |args, text| {
+        int(text).map(|number| args.repeats = Some(number))
+    })
+    .unset("1")
+    .help(
+        "Times that each step of `--sweep` is measured",
+        "Steps are repeated one after the other, and each time has a row.",
+    ),
+    Row::value("cooldown", "TIME", |args, text| {
+        units::duration(text).map(|time| args.cooldown = Some(time))
+    })
+    .unset("1s")
+    .help(
+        "Pause between the steps of a sweep or search",
+        "What an engine does after its last answer is then not in the next step.",
+    ),
+    Row::switch("reuse", |args, text| on_off(text).map(|on| args.reuse = Some(on))).help(
+        "Send the same prompts in all steps",
+        "Later steps then find them in the cache. Without it each step has prompts of its own.",
+    ),
+    Row::switch("find-max", |args, text| {
+        on_off(text).map(|on| args.find_max = Some(on))
+    })
+    .help(
+        "Search the highest load that keeps `--slo`",
+        "Doubles the load until a limit breaks, bisects, and measures both ends for `--duration` (30s without it); other probes \
+         take a third of that, at least 5s. Begins with `--request-rate` or `--max-concurrency` (1 without it). A limit without a \
+         percentile is one on p99. A probe fails too when requests fail or are sent ever later. The exit code is 3 when nothing holds.",
+    ),
+    Row::value("find-max-over", "LOAD", |args, text| {
+        AxisName::from_text(text).map(|axis| args.find_max_over = Some(axis))
+    })
+    .choices(AxisName::CHOICES)
+    .unset("`rate`")
+    .help(
+        "What `--find-max` raises",
+        "Requests per second of an open loop, or requests in flight of a closed one.",
+    ),
+    Row::value("budget", "MINUTES", |args, text| {
+        float(text).map(|minutes| args.budget = Some(minutes))
+    })
+    .unset("15")
+    .help(
+        "Most minutes of `--find-max`",
+        "No probe begins that would end later; the answer is then the best so far.",
     ),
 ];

@@ -7,4 +7,5 @@ pub mod outputs;
 pub mod saved;
 pub mod sections;
 pub mod slo;
+pub mod steps;
 pub mod warning;

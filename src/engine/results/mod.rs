@@ -8,3 +8,4 @@ pub mod evaluated;
 pub mod figures;
 pub mod judged;
 pub mod steady;
+pub mod step;

@@ -41,6 +41,8 @@ pub struct Runner {
     pub keeps_gaps: bool,
     /// The ramp and the warm-up time at the beginning of the measured phase, whose requests are not measured.
     pub lead_in: Duration,
+    /// How long requests are measured after that, where it is known.
+    pub measured: Option<Duration>,
     /// Whether the seconds of the measured phase are recorded.
     pub records_series: bool,
     /// The measured phase ends when it is steady, by windows of so many seconds.
@@ -64,6 +66,7 @@ impl Runner {
             clock,
             keeps_gaps: false,
             lead_in: Duration::ZERO,
+            measured: None,
             records_series: false,
             until_steady: None,
             target,
@@ -160,13 +163,19 @@ impl Runner {
             keeps_gaps: self.keeps_gaps || until_steady.is_some(),
             steadiness: until_steady.map(|window_s| Steadiness::new(measured_from, window_s)),
             changed: began,
+            window_ends: self
+                .measured
+                .filter(|_| is_measured)
+                .map(|time| measured_from.plus(time)),
         };
         // After a panic the records so far are kept, and requests in flight are waited for.
         if panic::caught(|| self.drive(workload, &mut run)).is_none() {
             self.interrupt.store(true, Relaxed);
         }
         self.count_in_flight(&mut run);
-        run.samples.sending_ended = self.clock.now();
+        // A closed loop sees the end of its time when a request ends.
+        let now = self.clock.now();
+        run.samples.sending_ended = run.window_ends.map_or(now, |ends| ends.min(now));
         while self.in_flight > 0 {
             self.receive(&mut run, Some(self.clock.now().plus(TICK)));
             self.check_signals();
@@ -295,6 +304,7 @@ impl Runner {
             return;
         }
         let now = self.clock.now();
+        let now = run.window_ends.map_or(now, |ends| ends.min(now));
         let since = run.changed.max(run.samples.in_flight_from);
         run.samples.in_flight_ns += u128::from(now.ns_since(since)) * u128::from(self.in_flight);
         run.changed = now;
@@ -319,6 +329,8 @@ struct Run {
     steadiness: Option<Steadiness>,
     /// When the number of requests in flight last changed.
     changed: Stamp,
+    /// When the measured time is over, where it is known.
+    window_ends: Option<Stamp>,
 }
 
 impl Run {
@@ -354,6 +366,13 @@ impl Run {
         if let Some(steadiness) = &mut self.steadiness {
             steadiness.take(&record);
         }
+        let samples = &self.samples;
+        let is_sending = samples.sending_ended <= samples.began;
+        let is_late = self.window_ends.is_some_and(|ends| record.finished > ends);
+        let in_window = !is_late
+            && record.finished >= samples.in_flight_from
+            && (is_sending || record.finished <= samples.sending_ended);
+        self.samples.ended_in_window += u64::from(in_window && record.succeeded());
         if record.scheduled < self.samples.measured_from {
             self.samples.unmeasured.add(&record);
             return;

@@ -20,6 +20,8 @@ pub struct PhaseSamples {
     /// Requests in flight, summed over the nanoseconds from `in_flight_from` to `sending_ended`.
     pub in_flight_ns: u128,
     pub in_flight_from: Stamp,
+    /// Requests that succeeded and ended between `measured_from` and `sending_ended`, whenever they were due.
+    pub ended_in_window: u64,
     /// The seconds of the phase, where they were asked for.
     pub series: Option<Series>,
     /// Since when the phase is steady, if it ended because it is.

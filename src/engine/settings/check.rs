@@ -71,6 +71,7 @@ impl EngineConfig {
             tokens_per_gb_kvcache: tokens_per_gb,
             cache,
             seed: args.seed.clone().unwrap_or_default(),
+            step: 0,
             ignore_eos: args.ignore_eos.unwrap_or(false),
             usage_per_event: args.usage_per_event.unwrap_or(false),
             endpoint,

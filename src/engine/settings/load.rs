@@ -3,15 +3,24 @@
 use std::time::Duration;
 
 use crate::cli::range::USAGE;
-use crate::engine::args::{ArrivalName, EngineArgs};
-use crate::engine::config::load::LoadConfig;
+use crate::engine::args::{ArrivalName, AxisName, EngineArgs};
+use crate::engine::config::load::{LoadConfig, RunPlan};
 use crate::error::Error;
 use crate::load::arrivals::Shape;
 use crate::load::offer::Offer;
 use crate::load::slo::Slo;
+use crate::load::sweep::{Axis, Sweep};
 
 /// A thread and a connection each.
 const CONCURRENCY_MAX: i64 = 65_536;
+const REPEATS_MAX: i64 = 100;
+const BUDGET_MINUTES: f64 = 15.0;
+/// A week.
+const BUDGET_MINUTES_MAX: f64 = 10_080.0;
+const COOLDOWN: Duration = Duration::from_secs(1);
+/// How long a step is measured, and the least time before it in which load is offered, when no flag says so.
+const STEP: Duration = Duration::from_secs(30);
+const STEP_WARMUP_MIN: Duration = Duration::from_secs(5);
 const STEADY_WINDOW: Duration = Duration::from_secs(30);
 /// Five rounds of a second.
 const STEADY_WINDOW_MIN: Duration = Duration::from_secs(5);
@@ -21,8 +30,16 @@ const REQUESTS_MAX: i64 = 1_000_000_000;
 /// How load is offered.
 pub fn resolve(args: &EngineArgs) -> Result<LoadConfig, Error> {
     check_pairs(args)?;
+    let plan = plan(args)?;
+    let mut offer = offer(args)?;
+    if plan != RunPlan::Single {
+        offer = Some(of_steps(args, offer));
+    }
     Ok(LoadConfig {
-        offer: offer(args)?,
+        offer,
+        plan,
+        cooldown: args.cooldown.unwrap_or(COOLDOWN),
+        reuse: args.reuse.unwrap_or(false),
         until_steady: args.until_steady.is_some(),
         steady_window_s: steady_window(args)?,
         slo: slo(args)?,
@@ -31,9 +48,38 @@ pub fn resolve(args: &EngineArgs) -> Result<LoadConfig, Error> {
 
 /// Flags that need or exclude one another.
 fn check_pairs(args: &EngineArgs) -> Result<(), Error> {
-    let has_rate = args.request_rate.is_some();
-    let paced = has_rate || args.max_concurrency.is_some();
+    let (is_sweep, is_search) = (args.sweep.is_some(), args.find_max == Some(true));
+    let has_rate = args.request_rate.is_some() || raises_rates(args);
+    let paced = has_rate || args.max_concurrency.is_some() || is_sweep || is_search;
     let conflicts = [
+        (
+            is_search && is_sweep,
+            "--find-max and --sweep both choose the loads; give one of them",
+        ),
+        (
+            is_sweep && (args.request_rate.is_some() || (!raises_rates(args) && args.max_concurrency.is_some())),
+            "--sweep has the loads, and --request-rate or --max-concurrency another one; leave that out",
+        ),
+        (
+            (is_sweep || is_search) && args.requests_jsonl.is_some(),
+            "--requests-jsonl is about the requests of one load; leave it out with --sweep and --find-max",
+        ),
+        (
+            is_search && args.slo.is_none(),
+            "--find-max needs limits to keep; give --slo, for example --slo ttft.p99=800ms",
+        ),
+        (
+            args.repeats.is_some() && !is_sweep,
+            "--repeats is about the steps of --sweep; give both",
+        ),
+        (
+            args.reuse == Some(true) && !is_sweep && !is_search,
+            "--reuse is about the steps of --sweep and --find-max; give one of them",
+        ),
+        (
+            (args.find_max_over.is_some() || args.budget.is_some()) && !is_search,
+            "--find-max-over and --budget belong to --find-max; give that too",
+        ),
         (
             args.arrival.is_some() && !has_rate,
             "--arrival needs a rate; give --request-rate",
@@ -57,6 +103,58 @@ fn check_pairs(args: &EngineArgs) -> Result<(), Error> {
     }
 }
 
+/// Whether a sweep or a search raises the rate.
+fn raises_rates(args: &EngineArgs) -> bool {
+    let of_sweep = args
+        .sweep
+        .as_ref()
+        .is_some_and(|steps| steps.trim_start().starts_with("rate"));
+    let of_search = args.find_max == Some(true) && args.find_max_over != Some(AxisName::Concurrency);
+    of_sweep || of_search
+}
+
+fn plan(args: &EngineArgs) -> Result<RunPlan, Error> {
+    if let Some(steps) = &args.sweep {
+        let sweep = Sweep::parse(steps).map_err(|cause| Error::Usage(format!("--sweep: {cause}")))?;
+        let repeats = USAGE.within("--repeats", args.repeats.unwrap_or(1), 1..=REPEATS_MAX)?;
+        return Ok(RunPlan::Sweep { sweep, repeats });
+    }
+    if args.find_max != Some(true) {
+        return Ok(RunPlan::Single);
+    }
+    let minutes = args.budget.unwrap_or(BUDGET_MINUTES);
+    if !(minutes > 0.0 && minutes <= BUDGET_MINUTES_MAX) {
+        let wanted = format!("above 0 and at most {BUDGET_MINUTES_MAX} minutes");
+        return Err(USAGE.refusal("--budget", minutes, &wanted));
+    }
+    let (axis, start) = match args.find_max_over.unwrap_or(AxisName::Rate) {
+        AxisName::Rate => (Axis::Rate, args.request_rate),
+        AxisName::Concurrency => (Axis::Concurrency, args.max_concurrency.map(|start| start as f64)),
+    };
+    Ok(RunPlan::FindMax {
+        axis,
+        start: start.unwrap_or(1.0),
+        budget: Duration::from_secs_f64(minutes * 60.0),
+    })
+}
+
+/// The load that all steps have in common. Steps that nothing else ends take `STEP`; what was in flight at their beginning and at
+/// their end is the same, so that what ended in them can be compared with what was due.
+fn of_steps(args: &EngineArgs, offer: Option<Offer>) -> Offer {
+    let offer = offer.unwrap_or_else(|| offered(args, None, None, None));
+    let measured = offer.measured.or(offer.requests.is_none().then_some(STEP));
+    let has_lead_in = args.ramp_up.is_some() || args.warmup_time.is_some();
+    let warmup = match measured {
+        Some(measured) if !has_lead_in => (measured / 10).max(STEP_WARMUP_MIN),
+        _ => offer.warmup,
+    };
+    Offer {
+        measured,
+        warmup,
+        ..offer
+    }
+}
+
 /// What replaces the workload's pacing; `None` if no flag asks for that.
 fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
     let count = |flag, value: Option<i64>, most| value.map(|value| USAGE.within(flag, value, 1..=most)).transpose();
@@ -76,7 +174,16 @@ fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
         || requests.is_some()
         || measured.is_some()
         || args.warmup_time.is_some();
-    Ok(asked.then(|| Offer {
+    Ok(asked.then(|| offered(args, max_concurrency, requests, measured)))
+}
+
+fn offered(
+    args: &EngineArgs,
+    max_concurrency: Option<u64>,
+    requests: Option<u64>,
+    measured: Option<Duration>,
+) -> Offer {
+    Offer {
         per_second: args.request_rate,
         shape: shape(args),
         max_concurrency,
@@ -85,7 +192,7 @@ fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
         ramp_up: args.ramp_up.unwrap_or_default(),
         warmup: args.warmup_time.unwrap_or_default(),
         seed: seed(args),
-    }))
+    }
 }
 
 /// In seconds.
@@ -125,9 +232,10 @@ fn seed(args: &EngineArgs) -> u64 {
 
 /// Refuses a rate beside the one of the workload. `given` has no defaults filled in.
 pub fn check_given(given: &EngineArgs) -> Result<(), Error> {
-    if given.request_rate.is_some() && given.workload_values.get("mrc-qps").is_some() {
+    if (given.request_rate.is_some() || raises_rates(given)) && given.workload_values.get("mrc-qps").is_some() {
         return Err(Error::Usage(
-            "--mrc-qps is the workload's own rate and --request-rate replaces it; give one of them".into(),
+            "--mrc-qps is the workload's own rate and is replaced by --request-rate, --sweep rate and --find-max; give one of them"
+                .into(),
         ));
     }
     Ok(())

@@ -121,6 +121,7 @@ impl Settings for LongDocQa {
             bodies: Bodies::new(config),
             filler_words,
             schedule: schedule(config, &self),
+            first_document: config.step * self.documents,
             settings: self,
         };
         let body_bytes = questions.request(Phase::Measured, 0).body.len();
@@ -152,6 +153,8 @@ struct Questions {
     settings: LongDocQa,
     bodies: Bodies,
     filler_words: u64,
+    /// The number in the text of document 0: other steps of a sweep have other documents.
+    first_document: u64,
     /// (document, question) in the order of sending.
     schedule: Vec<(u32, u32)>,
 }
@@ -195,10 +198,14 @@ impl Sequence for Questions {
 
     fn request(&mut self, phase: Phase, number: u64) -> Request {
         let (id, content, max_tokens) = match phase {
-            Phase::Warmup => (format!("warmup_doc{number}"), document(number, self.filler_words), 1),
+            Phase::Warmup => (
+                format!("warmup_doc{number}"),
+                document(self.first_document + number, self.filler_words),
+                1,
+            ),
             Phase::Measured => {
                 let (doc, query) = self.schedule[number as usize];
-                let mut content = document(u64::from(doc), self.filler_words);
+                let mut content = document(self.first_document + u64::from(doc), self.filler_words);
                 let text = QUESTIONS[query as usize % QUESTIONS.len()];
                 content.push_str(&format!("\n\nQuestion {query}: {text}"));
                 (format!("doc{doc}_q{query}"), content, self.settings.max_tokens)

@@ -134,6 +134,7 @@ impl Settings for MultiRoundChat {
             history_words: fitted(exact, self.history_tokens, history_words, |words| history(0, words))?,
             query: query_text(fitted(exact, input, input, query_text)?),
             phase: Phase::Warmup,
+            first_session: config.step * self.sessions,
             offer: None,
             held: false,
             elapsed: Duration::ZERO,
@@ -176,6 +177,8 @@ struct Chat {
     system_words: u64,
     history_words: u64,
     query: String,
+    /// The number in the text of session 0: other steps of a sweep have other sessions.
+    first_session: u64,
     phase: Phase,
     offer: Option<Offer>,
     arrivals: Box<dyn Arrivals>,
@@ -206,7 +209,8 @@ fn history(session: u64, words: u64) -> String {
 
 impl Chat {
     fn body(&self, session: u64, last: &str, max_tokens: u64) -> Vec<u8> {
-        let (system, history) = (system(session, self.system_words), history(session, self.history_words));
+        let number = self.first_session + session;
+        let (system, history) = (system(number, self.system_words), history(number, self.history_words));
         let opening: [Message; 3] = [("system", &system), ("user", &history), ("assistant", ACKNOWLEDGEMENT)];
         let answers = self.answers.get(&session).map_or(&[][..], Vec::as_slice);
         let exchanges = answers.iter().flat_map(|answer| {

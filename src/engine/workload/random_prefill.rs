@@ -13,6 +13,8 @@ use crate::report::banner::Banner;
 
 /// What the reference allows for the prompt's first words.
 const FIRST_WORDS: u64 = 10;
+/// More than a step of a sweep sends.
+const STEP_REQUESTS: u64 = 1_000_000_000;
 
 pub(super) const DESCRIPTOR: Descriptor = Descriptor {
     name: "random-prefill",
@@ -62,6 +64,7 @@ impl Settings for RandomPrefill {
         let mut prompts = Prompts {
             filler_words: fitted(exact, self.request_tokens, words, |words| prompt(0, words))?,
             bodies: Bodies::new(config),
+            first: config.step * STEP_REQUESTS,
             settings: self,
         };
         let body_bytes = prompts.request(Phase::Measured, 0).body.len();
@@ -72,6 +75,8 @@ impl Settings for RandomPrefill {
 struct Prompts {
     settings: RandomPrefill,
     bodies: Bodies,
+    /// The number in the text of request 0: other steps of a sweep have other texts.
+    first: u64,
     filler_words: u64,
 }
 
@@ -104,7 +109,7 @@ impl Sequence for Prompts {
     fn request(&mut self, _: Phase, number: u64) -> Request {
         Request::new(
             format!("prefill_{number}"),
-            self.bodies.user(&prompt(number, self.filler_words), 1),
+            self.bodies.user(&prompt(self.first + number, self.filler_words), 1),
             1,
         )
     }

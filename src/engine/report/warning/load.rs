@@ -17,6 +17,18 @@ pub enum LoadWarning {
     SkippedTurns { turns: u64 },
     /// The run was to end when it is steady, and was not.
     NotSteady { reason: String },
+    /// Requests of a sweep's steps failed.
+    StepsWithFailures { failed: u64 },
+    /// A step could not be run; those before it are reported.
+    StepFailed { cause: String },
+    /// Little's law does not hold for these loads of a closed loop.
+    LittleBroken { loads: String },
+    /// The first load, measured again at the end, is this far from the first time.
+    Drift { share: f64 },
+    /// All steps sent the same prompts.
+    SamePrompts,
+    /// A search cannot confirm its answer with as few requests.
+    TooFewSamples { needed_s: f64 },
     /// The workload's list of requests was used up and began again.
     RepeatedPrompts { repeats: u64 },
 }
@@ -28,6 +40,12 @@ impl LoadWarning {
             LoadWarning::SkippedTurns { .. } => "skipped-turns",
             LoadWarning::NotSteady { .. } => "not-steady",
             LoadWarning::RepeatedPrompts { .. } => "repeated-prompts",
+            LoadWarning::StepsWithFailures { .. } => "steps-with-failures",
+            LoadWarning::StepFailed { .. } => "step-failed",
+            LoadWarning::LittleBroken { .. } => "little-broken",
+            LoadWarning::Drift { .. } => "drift",
+            LoadWarning::SamePrompts => "same-prompts",
+            LoadWarning::TooFewSamples { .. } => "too-few-samples",
         }
     }
 
@@ -47,6 +65,35 @@ impl LoadWarning {
                 "No steady state was reached: {reason}. The figures are over the whole measured time",
                 "raise the limit of --until-steady, or --steady-window if random arrivals are few."
             ),
+            LoadWarning::StepsWithFailures { failed } => message!(
+                "{failed} requests of the steps failed and are in no latency; the column `failed` says in which."
+            ),
+            LoadWarning::StepFailed { cause } => {
+                message!("A step could not be run, so those after it are missing: {cause}.")
+            }
+            LoadWarning::LittleBroken { loads } => message!(
+                "At concurrency {loads} the requests in flight are not throughput times latency (Little's law), so these steps mix \
+                 several states",
+                "measure longer, or with a longer --warmup-time."
+            ),
+            LoadWarning::Drift { share } => {
+                let percent = share * 100.0;
+                message!(
+                    "The first load, measured again at the end, differs by {percent:.0} %: the engine, its caches or this machine \
+                     changed during the sweep",
+                    "run the sweep again."
+                )
+            }
+            LoadWarning::SamePrompts => {
+                message!("All steps sent the same prompts, so later steps found them in the cache.")
+            }
+            LoadWarning::TooFewSamples { needed_s } => {
+                let needed_s = needed_s.ceil();
+                message!(
+                    "The highest load was measured with too few requests for its percentile",
+                    "give --duration {needed_s:.0}s, or a lower percentile."
+                )
+            }
             LoadWarning::RepeatedPrompts { repeats } => message!(
                 "The workload's list of requests was used up and began again {repeats} times, so these requests find their \
                  prompts in the cache",

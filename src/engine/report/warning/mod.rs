@@ -354,6 +354,12 @@ mod tests {
             Warning::Load(LoadWarning::SkippedTurns { turns: 1 }),
             Warning::Load(LoadWarning::RepeatedPrompts { repeats: 1 }),
             Warning::Load(LoadWarning::NotSteady { reason: text() }),
+            Warning::Load(LoadWarning::StepsWithFailures { failed: 1 }),
+            Warning::Load(LoadWarning::StepFailed { cause: text() }),
+            Warning::Load(LoadWarning::LittleBroken { loads: text() }),
+            Warning::Load(LoadWarning::Drift { share: 0.2 }),
+            Warning::Load(LoadWarning::SamePrompts),
+            Warning::Load(LoadWarning::TooFewSamples { needed_s: 3.0 }),
             Warning::Load(LoadWarning::HeldBack {
                 due_per_s: 2.0,
                 sent_per_s: 1.0,

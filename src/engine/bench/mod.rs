@@ -1,6 +1,8 @@
 //! One `engine` run from settings to exit code: workload, the client's own error, connections, warmup, measured phase, report.
 //! After a failure or a signal, what was measured before it is still reported.
 
+mod steps;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use crate::engine::api_key;
 use crate::engine::ask::server_counters::{Counted, ServerCounters};
 use crate::engine::ask::version::engine_version;
 use crate::engine::config::EngineConfig;
-use crate::engine::config::load::LoadConfig;
+use crate::engine::config::load::{LoadConfig, RunPlan};
 use crate::engine::flags::EngineArgs;
 use crate::engine::report::display::Display;
 use crate::engine::report::outputs::{Outputs, Results};
@@ -37,6 +39,7 @@ use crate::engine::wire::target::Target;
 use crate::engine::workload::{self, Moment, Phase, Plan, Workload};
 use crate::error::Error;
 use crate::http::trust;
+use crate::load::offer::Offer;
 use crate::report::progress::Progress;
 use crate::report::prompt::Prompter;
 use crate::result::model::Section;
@@ -77,8 +80,8 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let target = Target::new(&config.base_url(), config.endpoint, &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
     let mut workload = workload::create(&config, &tokenizer)?;
-    if let Some(offer) = &config.load.offer {
-        workload.offer(offer.clone());
+    if let Some(offer) = config.load.first_offer() {
+        workload.offer(offer);
     }
     let plan = workload.plan();
     tokenizer.check_first_body(&config, &key, plan.body_bytes)?;
@@ -104,6 +107,8 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
         run.warnings.push(Warning::PromptLengths { note });
     }
     match folder_problem {
+        // The files are about the requests of one load.
+        _ if config.load.plan != RunPlan::Single => {}
         Some(problem) => progress.line(&format!("Note: {problem}")),
         None => files
             .names()
@@ -114,8 +119,19 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
         run.version = engine_version(&config.base_url(), &key);
     }
     let replay = run.certify(&plan, &mut progress);
-    let samples = run.measure(&mut *workload, &plan, target, progress, output.saves_samples())?;
+    let opened = run.open(&plan, target, progress, output.saves_samples())?;
+    if config.load.plan != RunPlan::Single {
+        return run.steps(&tokenizer, opened, replay, &output);
+    }
+    let samples = run.measure(&mut *workload, &plan, opened)?;
     Ok(run.report(&samples, &mut *workload, replay, &files, &output))
+}
+
+/// What runs phases, and what shows them.
+struct Opened {
+    runner: Runner,
+    display: Display,
+    live: Arc<Live>,
 }
 
 struct Run<'a> {
@@ -154,26 +170,26 @@ impl Run<'_> {
         }
     }
 
-    /// Opens the connections and runs warmup and measured phase.
-    fn measure(
+    /// Opens the connections and starts the display. `None`: a signal came first.
+    fn open(
         &mut self,
-        workload: &mut dyn Workload,
         plan: &Plan,
         target: Target,
         progress: Progress,
         records_series: bool,
-    ) -> Result<PhaseSamples, Error> {
+    ) -> Result<Option<Opened>, Error> {
         let live = Arc::new(Live::default());
         let mut runner = Runner::new(self.clock, Arc::new(target), timeouts(self.config), Arc::clone(&live));
         let load = &self.config.load;
         runner.lead_in = load.lead_in();
+        runner.measured = load.offer.as_ref().and_then(|offer| offer.measured);
         runner.until_steady = load.until_steady.then_some(load.steady_window_s);
         runner.records_series = records_series;
         runner.keeps_gaps = self.config.output.requests_jsonl.is_some();
         let streams = usize::try_from(plan.streams).unwrap_or(usize::MAX);
         let opened = runner.open(streams);
         if signal::received().is_some() {
-            return Ok(PhaseSamples::default());
+            return Ok(None);
         }
         opened.map_err(|failure| {
             // Messages about limits or certificates have advice of their own.
@@ -186,8 +202,23 @@ impl Run<'_> {
             Error::Environment(format!("{}{advice}", failure.text))
         })?;
         let display = Display::start(progress, Arc::clone(&live));
-        let samples = self.phases(workload, plan, &mut runner, &live);
-        display.stop();
+        Ok(Some(Opened { runner, display, live }))
+    }
+
+    /// Runs warmup and measured phase of the only load.
+    fn measure(
+        &mut self,
+        workload: &mut dyn Workload,
+        plan: &Plan,
+        opened: Option<Opened>,
+    ) -> Result<PhaseSamples, Error> {
+        let Some(mut opened) = opened else {
+            return Ok(PhaseSamples::default());
+        };
+        let samples = self.phases(workload, plan, &mut opened.runner, &opened.live);
+        let stopped = signal::received().is_some();
+        opened.live.note(if stopped { "Stopped" } else { "Benchmark complete" });
+        opened.display.stop();
         samples
     }
 
@@ -232,8 +263,6 @@ impl Run<'_> {
                 self.warnings
                     .extend(unanswered.map(|page| Warning::NoCounters { page }));
             }
-            let stopped = signal::received().is_some();
-            live.note(if stopped { "Stopped" } else { "Benchmark complete" });
         }
         Ok(samples)
     }
@@ -264,7 +293,7 @@ impl Run<'_> {
         let saving = saving();
         let interrupted = signal::received();
         let load = &self.config.load;
-        let asked = asked(load, &workload.plan());
+        let asked = asked(load, load.offer.as_ref(), &workload.plan());
         let cut_short = interrupted.is_some() || samples.steady_since.is_some();
         let evaluated = Evaluated::of(samples, &self.clock, asked, workload.skipped(), &load.slo, cut_short);
         let Evaluated {
@@ -321,8 +350,7 @@ impl Run<'_> {
 }
 
 /// The load that a run asks for: by flags, or by the workload.
-fn asked(load: &LoadConfig, plan: &Plan) -> Asked {
-    let offer = load.offer.as_ref();
+fn asked(load: &LoadConfig, offer: Option<&Offer>, plan: &Plan) -> Asked {
     Asked {
         per_second: plan.requests_per_second,
         max_concurrency: offer.and_then(|offer| offer.max_concurrency),

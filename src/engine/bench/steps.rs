@@ -1,0 +1,279 @@
+//! Runs with several loads: the steps of a sweep, and the search for the highest load that keeps its limits. What was measured
+//! before a signal or a failure is reported.
+
+use std::time::{Duration, Instant};
+
+use super::{Opened, Run, asked};
+use crate::engine::config::load::{RunPlan, at};
+use crate::engine::report::steps::{self, Found, Several};
+use crate::engine::report::warning::{self, Warning};
+use crate::engine::results::evaluated::Evaluated;
+use crate::engine::results::step::Step;
+use crate::engine::run::certificate::ClientError;
+use crate::engine::tokens::Tokenizer;
+use crate::engine::workload::{self, Workload};
+use crate::error::Error;
+use crate::load::knee;
+use crate::load::offer::Offer;
+use crate::load::search::{Action, Probe, Search, Settings};
+use crate::load::slo::Slo;
+use crate::load::sweep::{Axis, Sweep};
+use crate::run;
+use crate::run::output::Output;
+use crate::status::Status;
+use crate::sys::ending::saving;
+use crate::sys::signal;
+
+/// A short probe takes this share of a full one.
+const SHORT_SHARE: u32 = 3;
+const SHORT_MIN: Duration = Duration::from_secs(5);
+/// The percentile of limits without one, in a search.
+const SEARCHED_PERCENTILE: f64 = 99.0;
+/// Pauses look for signals this often.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Measures one load after the other.
+struct Stepper<'a> {
+    tokenizer: &'a Tokenizer,
+    opened: Opened,
+    axis: Axis,
+    slo: Slo,
+    /// Steps so far.
+    number: u64,
+    /// The most that a step took beyond the time in which it is measured.
+    overhead: Duration,
+}
+
+impl Run<'_> {
+    /// Runs the steps and reports them.
+    pub(super) fn steps(
+        &mut self,
+        tokenizer: &Tokenizer,
+        opened: Option<Opened>,
+        replay: Option<ClientError>,
+        output: &Output,
+    ) -> Result<Status, Error> {
+        let mut several = Several::default();
+        let failure = match opened {
+            Some(opened) => self.all(tokenizer, opened, &mut several).err(),
+            None => None,
+        };
+        // Nothing was measured that a report could show.
+        if let Some(failure) = failure {
+            if several.steps.is_empty() {
+                return Err(failure);
+            }
+            self.warnings.push(Warning::Load(warning::LoadWarning::StepFailed {
+                cause: failure.to_string(),
+            }));
+        }
+        Ok(self.report_steps(several, replay, output))
+    }
+
+    fn all(&mut self, tokenizer: &Tokenizer, opened: Opened, several: &mut Several) -> Result<(), Error> {
+        let load = self.config.load.clone();
+        let (axis, slo) = match &load.plan {
+            RunPlan::Single => return Ok(()),
+            RunPlan::Sweep { sweep, .. } => (sweep.axis, load.slo.clone()),
+            RunPlan::FindMax { axis, .. } => (*axis, load.slo.with_percentile(SEARCHED_PERCENTILE)),
+        };
+        several.axis = Some(axis);
+        several.slo = slo.clone();
+        let mut stepper = Stepper {
+            tokenizer,
+            opened,
+            axis,
+            slo,
+            number: 0,
+            overhead: Duration::ZERO,
+        };
+        let outcome = match &load.plan {
+            RunPlan::Sweep { sweep, repeats } => self.sweep(&mut stepper, sweep, *repeats, several),
+            RunPlan::FindMax { start, budget, .. } => self.find_max(&mut stepper, *start, *budget, several),
+            RunPlan::Single => Ok(()),
+        };
+        stepper.opened.display.stop();
+        outcome
+    }
+
+    fn sweep(
+        &mut self,
+        stepper: &mut Stepper,
+        sweep: &Sweep,
+        repeats: u64,
+        several: &mut Several,
+    ) -> Result<(), Error> {
+        let each = sweep.loads.iter().flat_map(|load| (0..repeats).map(|_| *load));
+        // The first load again, to see whether the engine has changed meanwhile.
+        let again = (sweep.loads.len() > 1).then_some(sweep.loads[0]);
+        let loads: Vec<f64> = each.chain(again).collect();
+        for (at, &load) in loads.iter().enumerate() {
+            let title = format!("Step {} of {}: {} {load}", at + 1, loads.len(), sweep.axis.name());
+            let offer = self.offer();
+            let Some(step) = self.step(stepper, load, offer, &title)? else {
+                return Ok(());
+            };
+            let is_again = again.is_some() && at + 1 == loads.len();
+            if is_again {
+                several.drift = knee::drift(&several.steps[0].comparable(), &step.comparable());
+                several.again = Some(step);
+            } else {
+                several.steps.push(step);
+            }
+        }
+        several.is_complete = true;
+        Ok(())
+    }
+
+    fn find_max(
+        &mut self,
+        stepper: &mut Stepper,
+        start: f64,
+        budget: Duration,
+        several: &mut Several,
+    ) -> Result<(), Error> {
+        let began = Instant::now();
+        let full = self.offer();
+        // With a number of requests instead of a time, every probe is a full one.
+        let short = full.measured.map(|time| (time / SHORT_SHARE).max(SHORT_MIN).min(time));
+        let cost = |measured: Option<Duration>| (full.lead_in() + measured.unwrap_or_default()).as_secs_f64();
+        let mut search = Search::new(Settings {
+            axis: stepper.axis,
+            start,
+            probe_s: cost(short),
+            confirm_s: cost(full.measured),
+        });
+        let ended = loop {
+            let left = budget.saturating_sub(began.elapsed() + stepper.overhead);
+            let (load, is_full) = match search.next(left.as_secs_f64()) {
+                Action::Probe(load) => (load, false),
+                Action::Confirm(load) => (load, true),
+                Action::Done(ended) => break Some(ended),
+            };
+            let measured = if is_full { full.measured } else { short };
+            let offer = Offer {
+                measured,
+                ..full.clone()
+            };
+            let kind = if is_full { "Confirming" } else { "Probing" };
+            let title = format!("{kind} {} {load:.4}", stepper.axis.name());
+            let Some(step) = self.step(stepper, load, offer, &title)? else {
+                break None;
+            };
+            let outcome = step.judged(&stepper.slo);
+            stepper
+                .opened
+                .live
+                .note(format!("{} {load:.4}: {outcome}", stepper.axis.name()));
+            search.record(Probe { load, is_full, outcome });
+            several.steps.push(step);
+        };
+        several.is_complete = ended.is_some();
+        several.found = Some(Found {
+            answer: search.answer(),
+            ended,
+            probes: search.probes().to_vec(),
+        });
+        Ok(())
+    }
+
+    fn offer(&self) -> Offer {
+        self.config
+            .load
+            .offer
+            .clone()
+            .expect("settings give every step an offer")
+    }
+
+    /// Measures one load. `None`: a signal came, and the step is not whole.
+    fn step(&mut self, stepper: &mut Stepper, load: f64, offer: Offer, title: &str) -> Result<Option<Step>, Error> {
+        let began = Instant::now();
+        let number = stepper.number;
+        if number > 0 && !paused(self.config.load.cooldown) {
+            return Ok(None);
+        }
+        stepper.number += 1;
+        let of_step;
+        let config = if self.config.load.reuse {
+            self.config
+        } else {
+            of_step = self.config.of_step(number);
+            &of_step
+        };
+        let mut workload = workload::create(config, stepper.tokenizer)?;
+        let offer = Offer {
+            seed: offer.seed.wrapping_add(number),
+            ..at(&offer, stepper.axis, load)
+        };
+        let measured = offer.measured.unwrap_or_default();
+        workload.offer(offer.clone());
+        let plan = workload.plan();
+        stepper.opened.live.note(title);
+        let Opened { runner, live, .. } = &mut stepper.opened;
+        runner.measured = offer.measured;
+        let samples = self.phases(&mut *workload, &plan, runner, live)?;
+        if signal::received().is_some() {
+            return Ok(None);
+        }
+        self.note_warnings(&mut *workload);
+        let asked = asked(&self.config.load, Some(&offer), &plan);
+        let cut_short = samples.steady_since.is_some();
+        let evaluated = Evaluated::of(
+            &samples,
+            &self.clock,
+            asked,
+            workload.skipped(),
+            &stepper.slo,
+            cut_short,
+        );
+        stepper.overhead = stepper
+            .overhead
+            .max(began.elapsed().saturating_sub(measured + offer.lead_in()));
+        Ok(Some(Step::of(load, &samples, evaluated)))
+    }
+
+    /// Takes the warnings of a workload; its section and files are about one load.
+    fn note_warnings(&mut self, workload: &mut dyn Workload) {
+        let conclusion = workload.conclude(false);
+        self.warnings
+            .extend(conclusion.warnings.into_iter().map(Warning::Workload));
+    }
+
+    fn report_steps(&mut self, several: Several, replay: Option<ClientError>, output: &Output) -> Status {
+        let saving = saving();
+        let interrupted = signal::received();
+        // Each step has its own; the same is said once.
+        let mut warnings: Vec<Warning> = Vec::new();
+        let of_steps = several.warnings(self.config).into_iter().map(Warning::Load);
+        for warning in self.warnings.drain(..).chain(of_steps) {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+        let mut result = steps::result(self.config, &several, replay.as_ref(), &warnings, self.started);
+        result.partial = interrupted.map(|signal| signal::name(signal).into());
+        result.settings = self.config.settings.clone();
+        result.target = self.target();
+        output.complete(&mut result, || steps::samples(&several));
+        drop(saving);
+        let problems = output.write(&result);
+        if interrupted.is_none() && problems.is_empty() && several.nothing_holds() {
+            let sentence = "lmcache-bench engine: --find-max found no load that keeps --slo; the report has the probes";
+            return Status::Broken(vec![sentence.to_owned()]);
+        }
+        run::ended(interrupted, problems)
+    }
+}
+
+/// Waits, unless a signal comes.
+fn paused(time: Duration) -> bool {
+    let until = Instant::now() + time;
+    while signal::received().is_none() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(TICK));
+    }
+    false
+}

@@ -1,0 +1,318 @@
+//! The report of a sweep or search: a row for each step, and what they say together.
+
+use std::time::Instant;
+
+use super::warning::{LoadWarning, Warning};
+use crate::engine::config::EngineConfig;
+use crate::engine::config::PromptText;
+use crate::engine::results::step::Step;
+use crate::engine::run::certificate::ClientError;
+use crate::load::knee::{self, Point};
+use crate::load::probe::Outcome;
+use crate::load::search::{Answer, Bound, Ended, Probe};
+use crate::load::slo::Slo;
+use crate::load::sweep::Axis;
+use crate::result::RunResult;
+use crate::result::model::{Column, Entry, Note, Row, Section, Value};
+use crate::result::samples::{Cell, Samples, Table};
+
+/// Everything that was measured.
+#[derive(Default)]
+pub struct Several {
+    pub axis: Option<Axis>,
+    /// The limits of every step.
+    pub slo: Slo,
+    /// In the order in which they were measured.
+    pub steps: Vec<Step>,
+    /// The first load of a sweep, measured again at the end.
+    pub again: Option<Step>,
+    /// How far that is from the first time, if it is far.
+    pub drift: Option<f64>,
+    /// Of a search.
+    pub found: Option<Found>,
+    /// Whether every step was measured.
+    pub is_complete: bool,
+}
+
+/// What a search came to.
+pub struct Found {
+    pub answer: Answer,
+    /// `None` if a signal ended it.
+    pub ended: Option<Ended>,
+    /// One for each step.
+    pub probes: Vec<Probe>,
+}
+
+impl Several {
+    /// Whether a search ended by itself without a load that holds.
+    pub fn nothing_holds(&self) -> bool {
+        self.found
+            .as_ref()
+            .is_some_and(|found| found.ended.is_some() && found.answer.holds.is_none())
+    }
+
+    pub fn warnings(&self, config: &EngineConfig) -> Vec<LoadWarning> {
+        let mut warnings = Vec::new();
+        let failed: u64 = self.steps.iter().map(|step| step.evaluated.figures.failed).sum();
+        if failed > 0 {
+            warnings.push(LoadWarning::StepsWithFailures { failed });
+        }
+        let is_closed = self.axis == Some(Axis::Concurrency);
+        let void = self
+            .steps
+            .iter()
+            .filter(|step| is_closed && !step.point.is_consistent());
+        let void: Vec<String> = void.map(|step| step.load.to_string()).collect();
+        if !void.is_empty() {
+            warnings.push(LoadWarning::LittleBroken { loads: void.join(", ") });
+        }
+        warnings.extend(self.drift.map(|share| LoadWarning::Drift { share }));
+        let reuses = config.load.reuse || config.workload.prompt_text == PromptText::Given;
+        if reuses && self.steps.len() > 1 {
+            warnings.push(LoadWarning::SamePrompts);
+        }
+        if let Some(Ended::TooFew { needed_s }) = self.found.as_ref().and_then(|found| found.ended) {
+            warnings.push(LoadWarning::TooFewSamples { needed_s });
+        }
+        warnings
+    }
+
+    fn points(&self) -> Vec<Point> {
+        self.steps.iter().map(|step| step.point).collect()
+    }
+}
+
+/// The whole result; `started` is the start of the process.
+pub fn result(
+    config: &EngineConfig,
+    several: &Several,
+    replay: Option<&ClientError>,
+    warnings: &[Warning],
+    started: Instant,
+) -> RunResult {
+    let name = config.workload.name().text();
+    let mut result = RunResult::new("engine", format!("Engine Load Result ({name})"), started);
+    let entries = vec![
+        Entry::text("engine_url", "Engine URL", config.engine_url.clone()),
+        Entry::text("model", "Model", config.model.clone()),
+        Entry::text("workload", "Workload", name),
+    ];
+    result.sections = vec![Section::entries("config", "Configuration", entries), table(several)];
+    match &several.found {
+        Some(found) => {
+            result.sections.push(max_section(several, found));
+            result.sections.push(probes_section(found));
+        }
+        None => result.sections.push(sweep_section(several)),
+    }
+    if let Some(error) = replay {
+        let entry = Entry::text("error", "Client error", error.sentence());
+        result.sections.push(Section::entries("client", "Client", vec![entry]));
+    }
+    result.sections.push(Section::warnings(warnings));
+    result
+}
+
+fn table(several: &Several) -> Section {
+    let column = |key, label, unit: Option<&'static str>| {
+        let column = Column::new(key, label);
+        match unit {
+            Some(unit) => column.unit(unit),
+            None => column,
+        }
+    };
+    let mut columns = vec![
+        column("ended_per_s", "ended/s", Some("req/s")),
+        column("in_flight_mean", "in flight", None),
+        column("ttft_p50_ms", "TTFT p50", Some("ms")),
+        column("ttft_p99_ms", "p99", Some("ms")),
+        column("latency_p99_ms", "latency p99", Some("ms")),
+        column("output_tput", "tok/s", Some("tok/s")),
+        column("failed", "failed", None),
+    ];
+    let has_goodput = several.steps.iter().any(|step| goodput(step).is_some());
+    if has_goodput {
+        columns.push(column("good_share", "good %", Some("%")));
+    }
+    if several.found.is_some() {
+        columns.push(column("outcome", "outcome", None));
+    }
+    let axis = several.axis.map_or("load", Axis::name);
+    let mut rows: Vec<Row> = Vec::new();
+    for (at, step) in several.steps.iter().chain(&several.again).enumerate() {
+        let mut cells = cells(step);
+        if has_goodput {
+            cells.push(goodput(step).map_or(Value::Absent {}, |share| Value::number(share * 100.0, 2)));
+        }
+        if let Some(probe) = several.found.as_ref().and_then(|found| found.probes.get(at)) {
+            cells.push(Value::text(outcome(probe)));
+        }
+        let again = if at == several.steps.len() { " again" } else { "" };
+        let label = format!("{axis} {}{again}", shown(step.load));
+        rows.push(Row::new(format!("{}", at + 1), label, cells));
+    }
+    Section::table("steps", "Steps", columns, rows)
+}
+
+/// A load without digits that nobody set.
+fn shown(load: f64) -> String {
+    let text = format!("{load:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn goodput(step: &Step) -> Option<f64> {
+    step.evaluated.judged.as_ref()?.goodput.map(|goodput| goodput.share())
+}
+
+/// In an open loop latencies count from the schedule.
+fn cells(step: &Step) -> Vec<Value> {
+    let detail = &step.evaluated.detail;
+    let ttft = detail.scheduled_ttft_ms.as_ref().unwrap_or(&detail.ttft_ms);
+    let latency = detail.scheduled_latency_ms.as_ref().unwrap_or(&detail.latency_ms);
+    let ms = |count: usize, value: f64| match count {
+        0 => Value::Absent {},
+        _ => Value::number(value, 1),
+    };
+    vec![
+        Value::number(step.point.per_second, 2),
+        Value::number(step.point.in_flight, 1),
+        ms(ttft.count, ttft.spread.p50),
+        ms(ttft.count, ttft.spread.p99),
+        ms(latency.count, latency.spread.p99),
+        Value::number(step.evaluated.figures.output_throughput, 1),
+        Value::count(step.evaluated.figures.failed),
+    ]
+}
+
+fn outcome(probe: &Probe) -> &'static str {
+    match (&probe.outcome, probe.is_full) {
+        (Outcome::Passed, true) => "confirmed",
+        (Outcome::Failed(_), true) => "failed",
+        (Outcome::TooFew { .. }, true) => "too few",
+        (Outcome::Failed(_), false) => "short, failed",
+        (_, false) => "short, held",
+    }
+}
+
+fn sweep_section(several: &Several) -> Section {
+    let mut entries = vec![Entry::count("steps", "Steps measured", several.steps.len() as u64)];
+    if let Some(knee) = knee::knee(&several.points()) {
+        let load = |at: usize| several.steps[at].load;
+        entries.push(Entry::number("saturation", "Saturation", load(knee.saturation), 4));
+        entries.push(Entry::number("knee", "Knee", load(knee.knee), 4));
+    }
+    if !several.slo.limits.is_empty() {
+        entries.push(Entry::text("limits", "Limits", several.slo.to_string()));
+        let kept = several
+            .steps
+            .iter()
+            .filter(|step| !step.verdicts().is_empty() && step.is_kept());
+        let most = kept.map(|step| step.load).reduce(f64::max);
+        entries.push(Entry::optional("holds", "Highest load that kept them", most, 4));
+    }
+    if !several.is_complete {
+        entries.push(Entry::text("ended", "Ended", "before the last step"));
+    }
+    Section::entries("sweep", "Sweep", entries)
+}
+
+fn max_section(several: &Several, found: &Found) -> Section {
+    let axis = several.axis.map_or("load", Axis::name);
+    let unit = match several.axis {
+        Some(Axis::Rate) => "req/s",
+        _ => "in flight",
+    };
+    let load = |bound: Option<Bound>| bound.map(|bound| bound.load);
+    let known = |bound: Option<Bound>| match bound {
+        Some(bound) if bound.is_confirmed => "for a full duration",
+        Some(_) => "by a short probe only",
+        None => "no",
+    };
+    let Answer { holds, fails } = found.answer;
+    let entries = vec![
+        Entry::text("raised", "Raised", format!("{axis} ({unit})")),
+        Entry::text("limits", "Limits", several.slo.to_string()),
+        Entry::optional("holds", "Highest load that holds", load(holds), 4),
+        Entry::text("holds_known", "Measured", known(holds)),
+        Entry::optional("fails", "Lowest load above that fails", load(fails), 4),
+        Entry::text("fails_known", "Measured ", known(fails)),
+        Entry::text("ended", "Search ended", ended(found.ended)),
+    ];
+    Section::entries("max_load", "Highest Load", entries)
+}
+
+fn ended(ended: Option<Ended>) -> &'static str {
+    match ended {
+        None => "by a signal",
+        Some(Ended::Found) => "found",
+        Some(Ended::Most) => "the greatest load that can be set holds",
+        Some(Ended::NothingHolds) => "no load holds",
+        Some(Ended::Probes) => "the number of probes was used up",
+        Some(Ended::Budget) => "the budget was used up",
+        Some(Ended::TooFew { .. }) => "too few requests for the percentile",
+    }
+}
+
+/// What each probe came to, in a sentence.
+fn probes_section(found: &Found) -> Section {
+    let notes = found.probes.iter().map(|probe| Note {
+        key: "probe".into(),
+        text: format!("{}: {}", shown(probe.load), probe.outcome),
+    });
+    Section::list("probes", "Probes", notes.collect())
+}
+
+/// The table `steps`, unrounded.
+pub fn samples(several: &Several) -> Samples {
+    let ms = Some("ms");
+    let mut table = Table::new(&[
+        ("load", None),
+        ("seconds", Some("s")),
+        ("due_per_s", Some("req/s")),
+        ("sent_per_s", Some("req/s")),
+        ("ended_per_s", Some("req/s")),
+        ("in_flight_mean", None),
+        ("successful", None),
+        ("failed", None),
+        ("unsent", None),
+        ("ttft_p50_ms", ms),
+        ("ttft_p99_ms", ms),
+        ("ttft_scheduled_p50_ms", ms),
+        ("ttft_scheduled_p99_ms", ms),
+        ("tpot_p50_ms", ms),
+        ("tpot_p99_ms", ms),
+        ("latency_mean_ms", ms),
+        ("latency_p99_ms", ms),
+        ("output_tput", Some("tok/s")),
+        ("good_share", None),
+    ]);
+    for step in several.steps.iter().chain(&several.again) {
+        let (detail, figures) = (&step.evaluated.detail, &step.evaluated.figures);
+        let delivered = &step.evaluated.delivered;
+        let scheduled = detail.scheduled_ttft_ms.as_ref();
+        table.push(vec![
+            step.load.into(),
+            step.window_s.into(),
+            Cell::from(delivered.due_per_s),
+            Cell::from(delivered.sent_per_s),
+            step.point.per_second.into(),
+            step.point.in_flight.into(),
+            figures.successful.into(),
+            figures.failed.into(),
+            delivered.skipped.unsent.into(),
+            detail.ttft_ms.spread.p50.into(),
+            detail.ttft_ms.spread.p99.into(),
+            Cell::from(scheduled.map(|ttft| ttft.spread.p50)),
+            Cell::from(scheduled.map(|ttft| ttft.spread.p99)),
+            detail.tpot_ms.spread.p50.into(),
+            detail.tpot_ms.spread.p99.into(),
+            (step.point.mean_s * 1e3).into(),
+            detail.latency_ms.spread.p99.into(),
+            figures.output_throughput.into(),
+            Cell::from(goodput(step)),
+        ]);
+    }
+    let mut samples = Samples::default();
+    samples.tables.insert("steps".into(), table);
+    samples
+}
