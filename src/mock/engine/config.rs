@@ -16,6 +16,8 @@ pub struct Config {
     pub model: String,
     pub max_model_len: u64,
     pub pace: Pace,
+    /// Requests in service at a time; 0 is no limit.
+    pub servers: u64,
     /// Tokens of an answer whose request names no number.
     pub default_tokens: u64,
     /// An answer ends after so many tokens unless the request has `ignore_eos`.
@@ -71,6 +73,7 @@ fn cost_ns(flag: &str, value_us: f64) -> Result<f64, Error> {
 }
 
 const TOKENS_MAX: u64 = 1 << 40;
+const SERVERS_MAX: u64 = 65_536;
 
 impl Config {
     pub fn from_args(args: &MockEngineArgs) -> Result<Config, Error> {
@@ -98,6 +101,7 @@ impl Config {
             model: args.model.clone(),
             max_model_len: whole("max-model-len", args.max_model_len, 1, TOKENS_MAX)?,
             pace,
+            servers: whole("servers", args.servers, 0, SERVERS_MAX)?,
             default_tokens: whole("default-tokens", args.default_tokens, 1, super::ask::ANSWER_TOKENS_MAX)?,
             eos_after: (args.eos_after)
                 .map(|tokens| whole("eos-after", tokens, 1, super::ask::ANSWER_TOKENS_MAX))
@@ -164,6 +168,7 @@ mod tests {
         assert!(refused(|args| args.port = 65_536).contains("--port must be 0 to 65535"));
         assert!(refused(|args| args.ttft_ms = -1.0).contains("--ttft-ms must be 0 to"));
         assert!(refused(|args| args.itl_ms = f64::NAN).contains("--itl-ms"));
+        assert!(refused(|args| args.servers = -1).contains("--servers must be 0 to 65536"));
         assert!(refused(|args| args.jitter = 1.5).contains("--jitter"));
         assert!(refused(|args| args.dram_gb = Some(1.0)).contains("--dram-gb needs --tokens-per-gb"));
         assert!(refused(|args| args.fault = "reste".into()).contains("unknown fault"));

@@ -24,6 +24,7 @@ mod fault;
 pub mod flags;
 pub(crate) mod http;
 mod lru;
+mod queue;
 pub mod record;
 mod schedule;
 mod server;

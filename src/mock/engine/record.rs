@@ -69,6 +69,8 @@ pub struct Served {
     pub arrival_source: &'static str,
     /// When the last byte was read; later than `arrival_ns` by the delay of the mock itself.
     pub read_ns: u64,
+    /// When a server took the request; later than `arrival_ns` by its wait in the queue (`--servers`).
+    pub service_ns: u64,
     /// Directly before the reply's head was handed to the kernel.
     pub headers_ns: u64,
     /// When the first token was to go out, and directly before and after the write that carried it.

@@ -27,15 +27,15 @@ pub struct Schedule {
 }
 
 impl Pace {
-    /// The schedule of request `n` that arrived at `arrival_ns` and whose events carry `tokens_per_event` tokens each.
-    pub fn schedule(&self, n: u64, arrival_ns: u64, sources: &Sources, tokens_per_event: u64) -> Schedule {
+    /// The schedule of request `n` whose service begins at `begin_ns` and whose events carry `tokens_per_event` tokens each.
+    pub fn schedule(&self, n: u64, begin_ns: u64, sources: &Sources, tokens_per_event: u64) -> Schedule {
         let cost = |tokens: u64, each: f64| tokens as f64 * each;
         let prefill = cost(sources.computed, self.computed_token_ns)
             + cost(sources.hbm, self.hbm_token_ns)
             + cost(sources.dram, self.dram_token_ns)
             + cost(sources.disk, self.disk_token_ns);
         Schedule {
-            first_ns: arrival_ns.saturating_add(self.ttft_ns).saturating_add(prefill as u64),
+            first_ns: begin_ns.saturating_add(self.ttft_ns).saturating_add(prefill as u64),
             gap_ns: self.itl_ns.saturating_mul(tokens_per_event),
             jitter: self.jitter,
             seed: self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15),

@@ -8,6 +8,7 @@ use super::counters::Counters;
 use super::events::Shape;
 use super::fault::{Faults, Usage};
 use super::http::{Framing, Head, Refusal, reply_head};
+use super::queue::Servers;
 use super::record::{Served, Sources};
 use super::tokens::Tokenizer;
 use crate::error::Error;
@@ -28,6 +29,7 @@ pub struct Service {
     tokenizer: Tokenizer,
     cache: PrefixCache,
     pub counters: Counters,
+    servers: Servers,
     requests: u64,
 }
 
@@ -43,6 +45,7 @@ impl Service {
             cache: PrefixCache::new(config.cache),
             tokenizer,
             counters: Counters::default(),
+            servers: Servers::new(config.servers),
             requests: 0,
             config,
         })
@@ -217,16 +220,17 @@ impl Service {
         Ok(self.deliver(head, &body, served, faults, chat))
     }
 
-    fn deliver(&self, head: &Head, body: &Body, served: Served, mut faults: Faults, chat: bool) -> Answer {
+    fn deliver(&mut self, head: &Head, body: &Body, mut served: Served, mut faults: Faults, chat: bool) -> Answer {
         if body.wants_running_usage() && faults.usage == Usage::Own {
             faults.usage = Usage::Every;
         }
         let sources: Sources = served.prompt_sources;
         let per_event = self.config.tokens_per_event;
+        served.service_ns = self.servers.begins_ns(served.arrival_ns);
         let schedule = self
             .config
             .pace
-            .schedule(served.n, served.arrival_ns, &sources, per_event);
+            .schedule(served.n, served.service_ns, &sources, per_event);
         let shape = Shape {
             chat,
             id: served.id.clone(),
@@ -238,6 +242,8 @@ impl Service {
             sources,
             faults,
         };
+        let last_due_ns = schedule.due_ns(shape.events() - 1);
+        self.servers.occupy(last_due_ns);
         let faults = &shape.faults;
         let mut delivery = Delivery {
             split: faults.split,
@@ -258,8 +264,7 @@ impl Service {
         }
         let text = shape.whole();
         delivery.head = reply_head(200, JSON, Framing::Length(text.len()), head.keep_alive, "");
-        let due_ns = schedule.due_ns(shape.events() - 1);
-        Answer::whole(served, delivery, text.into_bytes(), due_ns)
+        Answer::whole(served, delivery, text.into_bytes(), last_due_ns)
     }
 }
 

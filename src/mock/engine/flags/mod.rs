@@ -22,6 +22,7 @@ pub struct MockEngineArgs {
     pub ttft_ms: f64,
     pub itl_ms: f64,
     pub flat_out: bool,
+    pub servers: i64,
     pub jitter: f64,
     pub seed: i64,
     pub tokens_per_event: i64,

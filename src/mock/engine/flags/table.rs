@@ -105,6 +105,15 @@ const FLAGS: &[Row] = &[
             "No time between tokens",
             "Same as `--itl-ms 0`: each stream is written as fast as its client reads.",
         ),
+    Row::value("servers", "N", |args, text| int(text).map(|n| args.servers = n))
+        .default("0")
+        .group(&PACE)
+        .help(
+            "Requests in service at a time; the others wait in line",
+            "Until a server is free, in the order of their arrival; TTFT then counts from there. A server is busy until \
+             the last token is due, also if the client leaves, so the capacity is N / (TTFT + (tokens - 1) x ITL) \
+             requests a second. `0` is no limit.",
+        ),
     Row::value("jitter", "F", |args, text| float(text).map(|share| args.jitter = share))
         .default("0")
         .group(&PACE)
