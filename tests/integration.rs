@@ -16,6 +16,7 @@ mod cases {
     mod measure;
     mod mock_engine;
     mod mock_faults;
+    mod mock_load;
     mod mock_server;
     mod network;
     mod raw_block;

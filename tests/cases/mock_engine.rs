@@ -340,31 +340,3 @@ fn the_benchmark_reports_what_the_servers_counted_in_the_measured_phase() {
     assert_eq!(sources["lmcache_l2"], 0);
     assert!(sum("dram") >= 3 * 512 && sum("hbm") > 0);
 }
-
-#[test]
-fn requests_wait_for_a_server_in_the_order_of_their_arrival() {
-    let mock = Mock::start(&["--servers", "1", "--ttft-ms", "500", "--itl-ms", "1"]);
-    let connect = |tokens: u64| {
-        let mut stream = TcpStream::connect(&mock.address).unwrap();
-        stream.write_all(&post(CHAT, &chat("hi", tokens), "")).unwrap();
-        stream
-    };
-    for mut stream in [3, 5, 2].map(connect) {
-        stream.read_to_end(&mut Vec::new()).unwrap();
-    }
-    let (_, log) = mock.end("-TERM");
-    let at = |record: &Value, name: &str| record[name].as_u64().unwrap();
-    let mut free_ns = 0;
-    for (n, record) in log.iter().enumerate() {
-        assert_eq!(at(record, "n"), n as u64 + 1);
-        let (arrival_ns, service_ns) = (at(record, "arrival_ns"), at(record, "service_ns"));
-        assert_eq!(service_ns, arrival_ns.max(free_ns), "{record}");
-        assert_eq!(at(record, "first_token_due_ns"), service_ns + 500_000_000);
-        free_ns = at(record, "last_token_due_ns");
-        assert_eq!(
-            free_ns,
-            service_ns + 500_000_000 + (at(record, "events") - 1) * 1_000_000
-        );
-    }
-    assert!(at(&log[2], "service_ns") > at(&log[2], "arrival_ns"), "{log:?}");
-}

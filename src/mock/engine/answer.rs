@@ -5,6 +5,7 @@ use super::fault::{Break, Role};
 use super::http::LAST_CHUNK;
 use super::record::{Outcome, Served, Tally};
 use super::schedule::Schedule;
+use super::stall::Stall;
 
 /// What to do once everything is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ pub struct Answer {
     breaks: Option<(Break, u64)>,
     events_per_write: u64,
     keep_events: bool,
+    stall: Stall,
 }
 
 /// How an answer is to be delivered.
@@ -78,6 +80,7 @@ pub struct Delivery {
     pub breaks: Option<(Break, u64)>,
     pub events_per_write: u64,
     pub keep_events: bool,
+    pub stall: Stall,
 }
 
 impl Delivery {
@@ -91,6 +94,7 @@ impl Delivery {
             breaks: None,
             events_per_write: 1,
             keep_events: false,
+            stall: Stall::default(),
         }
     }
 }
@@ -134,14 +138,29 @@ impl Answer {
             breaks: delivery.breaks,
             events_per_write: delivery.events_per_write.max(1),
             keep_events: delivery.keep_events,
+            stall: delivery.stall,
         }
+    }
+
+    /// When the first byte of the answer to a request that arrived at `arrival_ns` is due.
+    pub fn begins_ns(&self, arrival_ns: u64) -> u64 {
+        self.stall.release_ns(arrival_ns)
     }
 
     /// Appends the bytes that were due at `due_ns` and are written at `now_ns`; returns what follows.
     pub fn fill(&mut self, due_ns: u64, now_ns: u64, out: &mut Vec<u8>) -> Step {
+        let free_ns = self.stall.release_ns(now_ns);
+        if free_ns > now_ns {
+            // Due before the stall, but too late to leave before it.
+            return Step::At(free_ns);
+        }
         let step = match self.head_sent < self.head.len() {
             true => self.fill_head(due_ns, now_ns, out),
             false => self.fill_body(due_ns, now_ns, out),
+        };
+        let step = match step {
+            Step::At(next_ns) => Step::At(self.stall.release_ns(next_ns)),
+            Step::End(_) => step,
         };
         let room = self
             .breaks
@@ -203,10 +222,11 @@ impl Answer {
             Body::Stream(stream) => {
                 if stream.part == Part::Tokens {
                     for _ in 0..self.events_per_write {
-                        let due_ns = stream.schedule.due_ns(stream.next);
+                        let due_ns = self.stall.release_ns(stream.schedule.due_ns(stream.next));
                         stream.push_event(out);
                         self.served.token(&mut self.tally, due_ns, now_ns, self.keep_events);
-                        if stream.part != Part::Tokens || stream.schedule.due_ns(stream.next) > now_ns {
+                        let next_ns = self.stall.release_ns(stream.schedule.due_ns(stream.next));
+                        if stream.part != Part::Tokens || next_ns > now_ns {
                             break;
                         }
                     }

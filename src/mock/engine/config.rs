@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::cache::CacheSizes;
 use super::fault::Faults;
 use super::schedule::Pace;
+use super::stall::Stall;
 use crate::error::Error;
 use crate::mock::engine::flags::{MockEngineArgs, TABLE};
 
@@ -18,6 +19,8 @@ pub struct Config {
     pub pace: Pace,
     /// Requests in service at a time; 0 is no limit.
     pub servers: u64,
+    /// Counted from the arrival of the first request that is answered with tokens.
+    pub stall: Stall,
     /// Tokens of an answer whose request names no number.
     pub default_tokens: u64,
     /// An answer ends after so many tokens unless the request has `ignore_eos`.
@@ -74,6 +77,7 @@ fn cost_ns(flag: &str, value_us: f64) -> Result<f64, Error> {
 
 const TOKENS_MAX: u64 = 1 << 40;
 const SERVERS_MAX: u64 = 65_536;
+const STALL_S_MAX: f64 = 86_400.0;
 
 impl Config {
     pub fn from_args(args: &MockEngineArgs) -> Result<Config, Error> {
@@ -101,6 +105,7 @@ impl Config {
             model: args.model.clone(),
             max_model_len: whole("max-model-len", args.max_model_len, 1, TOKENS_MAX)?,
             pace,
+            stall: stall(args)?,
             servers: whole("servers", args.servers, 0, SERVERS_MAX)?,
             default_tokens: whole("default-tokens", args.default_tokens, 1, super::ask::ANSWER_TOKENS_MAX)?,
             eos_after: (args.eos_after)
@@ -119,6 +124,23 @@ impl Config {
             faults,
             fault_every: whole("fault-every", args.fault_every, 1, TOKENS_MAX)?,
         })
+    }
+}
+
+/// The stall of the whole engine; empty without the flags.
+fn stall(args: &MockEngineArgs) -> Result<Stall, Error> {
+    let span_ns = |flag: &str, value: f64| real(flag, value, STALL_S_MAX).map(|seconds| (seconds * 1e9).round() as u64);
+    match (args.stall_at, args.stall_for) {
+        (None, None) => Ok(Stall::default()),
+        (Some(_), None) => Err(usage("stall-at", "needs --stall-for, the length of the stall")),
+        (None, Some(_)) => Err(usage("stall-for", "needs --stall-at, the beginning of the stall")),
+        (Some(begin_s), Some(length_s)) => {
+            let begin_ns = span_ns("stall-at", begin_s)?;
+            Ok(Stall {
+                begin_ns,
+                end_ns: begin_ns + span_ns("stall-for", length_s)?,
+            })
+        }
     }
 }
 
@@ -169,6 +191,10 @@ mod tests {
         assert!(refused(|args| args.ttft_ms = -1.0).contains("--ttft-ms must be 0 to"));
         assert!(refused(|args| args.itl_ms = f64::NAN).contains("--itl-ms"));
         assert!(refused(|args| args.servers = -1).contains("--servers must be 0 to 65536"));
+        assert!(refused(|args| args.stall_at = Some(1.0)).contains("--stall-at needs --stall-for"));
+        assert!(refused(|args| args.stall_for = Some(1.0)).contains("--stall-for needs --stall-at"));
+        let endless = |args: &mut MockEngineArgs| (args.stall_at, args.stall_for) = (Some(0.0), Some(f64::INFINITY));
+        assert!(refused(endless).contains("--stall-for must be 0 to 86400"));
         assert!(refused(|args| args.jitter = 1.5).contains("--jitter"));
         assert!(refused(|args| args.dram_gb = Some(1.0)).contains("--dram-gb needs --tokens-per-gb"));
         assert!(refused(|args| args.fault = "reste".into()).contains("unknown fault"));

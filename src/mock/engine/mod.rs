@@ -29,6 +29,7 @@ pub mod record;
 mod schedule;
 mod server;
 mod service;
+mod stall;
 pub(crate) mod tokens;
 
 use config::Config;

@@ -227,11 +227,11 @@ impl Server {
         let Some(connection) = self.connections[slot].as_mut() else {
             return Ok(());
         };
-        let arrival_ns = match connection.next_request() {
+        let (answer, arrival) = match connection.next_request() {
             Ok(None) => return Ok(()),
             Ok(Some((head, body, arrival))) => {
-                connection.answer = Some(self.service.answer(&head, &body, connection.number, arrival));
-                arrival.ns
+                let answer = self.service.answer(&head, &body, connection.number, arrival);
+                (answer, arrival)
             }
             Err(refusal) => {
                 let arrival = connection.arrival();
@@ -243,11 +243,12 @@ impl Server {
                     read_ns: arrival.read_ns,
                     ..Served::default()
                 };
-                connection.answer = Some(service::refuse(served, false, &refusal, &Faults::default()));
-                arrival.ns
+                (service::refuse(served, false, &refusal, &Faults::default()), arrival)
             }
         };
-        self.follow(slot, Step::At(arrival_ns))
+        let begins_ns = answer.begins_ns(arrival.ns);
+        connection.answer = Some(answer);
+        self.follow(slot, Step::At(begins_ns))
     }
 
     /// Writes the next piece of the answer at `slot`.

@@ -10,6 +10,7 @@ use super::fault::{Faults, Usage};
 use super::http::{Framing, Head, Refusal, reply_head};
 use super::queue::Servers;
 use super::record::{Served, Sources};
+use super::stall::Stall;
 use super::tokens::Tokenizer;
 use crate::error::Error;
 
@@ -30,6 +31,8 @@ pub struct Service {
     cache: PrefixCache,
     pub counters: Counters,
     servers: Servers,
+    /// Known from the first request on that is answered with tokens.
+    stall: Option<Stall>,
     requests: u64,
 }
 
@@ -45,6 +48,7 @@ impl Service {
             cache: PrefixCache::new(config.cache),
             tokenizer,
             counters: Counters::default(),
+            stall: None,
             servers: Servers::new(config.servers),
             requests: 0,
             config,
@@ -243,7 +247,9 @@ impl Service {
             faults,
         };
         let last_due_ns = schedule.due_ns(shape.events() - 1);
-        self.servers.occupy(last_due_ns);
+        let configured = self.config.stall;
+        let stall = *(self.stall).get_or_insert_with(|| configured.counted_from(served.arrival_ns));
+        self.servers.occupy(stall.release_ns(last_due_ns));
         let faults = &shape.faults;
         let mut delivery = Delivery {
             split: faults.split,
@@ -251,6 +257,7 @@ impl Service {
             breaks: faults.breaks,
             events_per_write: self.config.events_per_write,
             keep_events: self.config.log_events,
+            stall,
             ..Delivery::plain(String::new(), head.keep_alive)
         };
         if served.stream {

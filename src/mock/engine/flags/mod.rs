@@ -23,6 +23,8 @@ pub struct MockEngineArgs {
     pub itl_ms: f64,
     pub flat_out: bool,
     pub servers: i64,
+    pub stall_at: Option<f64>,
+    pub stall_for: Option<f64>,
     pub jitter: f64,
     pub seed: i64,
     pub tokens_per_event: i64,

@@ -114,6 +114,20 @@ const FLAGS: &[Row] = &[
              the last token is due, also if the client leaves, so the capacity is N / (TTFT + (tokens - 1) x ITL) \
              requests a second. `0` is no limit.",
         ),
+    Row::value("stall-at", "S", |args, text| {
+        float(text).map(|seconds| args.stall_at = Some(seconds))
+    })
+    .group(&PACE)
+    .help(
+        "The whole engine stalls once, so many seconds after the first request",
+        "Counted from the arrival of the first request that is answered with tokens. Until the stall ends no byte of \
+         such an answer leaves; then everything that was due leaves at once, and what is due later keeps its time.",
+    ),
+    Row::value("stall-for", "S", |args, text| {
+        float(text).map(|seconds| args.stall_for = Some(seconds))
+    })
+    .group(&PACE)
+    .help("Length of the stall in seconds", "Needs `--stall-at`."),
     Row::value("jitter", "F", |args, text| float(text).map(|share| args.jitter = share))
         .default("0")
         .group(&PACE)
