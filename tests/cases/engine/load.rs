@@ -126,6 +126,31 @@ fn what_a_limit_holds_back_is_in_the_latencies_from_the_schedule_alone() {
 }
 
 #[test]
+fn a_stall_of_the_engine_is_in_the_p99_from_the_schedule_and_not_in_the_one_from_dispatch() {
+    let p99s = |rate: u32| {
+        // The stall is from 0.5 s to 2.5 s of 3 s of arrivals.
+        let stall = ["--stall-at", "0.5", "--stall-for", "2", "--ttft-ms", "0"];
+        let (mock, folder) = (Mock::start(&stall), Dir::new());
+        let (per_second, count) = (rate.to_string(), (3 * rate).to_string());
+        let rate = ["--request-rate", &per_second, "--num-requests", &count];
+        // One place: a single request meets the stall, less than 1 % of all.
+        let output = run(&mock, &folder, &[&rate[..], &["--max-concurrency", "1"]].concat());
+        let latencies = report(&output)["metrics"]["latency_ms"].clone();
+        ["ttft_scheduled", "ttft"].map(|row| latencies[row].clone())
+    };
+    let p99s = &p99s;
+    let rows: Vec<[Value; 2]> = std::thread::scope(|scope| {
+        let runs = [50, 100, 200].map(|rate| scope.spawn(move || p99s(rate)));
+        runs.map(|run| run.join().unwrap()).into()
+    });
+    for [scheduled, dispatch] in &rows {
+        let ms = |row: &Value, key: &str| row[key].as_f64().unwrap();
+        assert!(ms(scheduled, "p99") > 1000.0, "{rows:?}");
+        assert!(ms(dispatch, "p99") < 1000.0 && ms(dispatch, "max") > 1000.0, "{rows:?}");
+    }
+}
+
+#[test]
 fn a_closed_loop_keeps_its_concurrency_and_starts_the_list_again() {
     let (mock, folder) = (Mock::start(&["--ttft-ms", "5"]), Dir::new());
     let qa = [
