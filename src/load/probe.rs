@@ -6,6 +6,9 @@ use super::slo::{Holding, Limit, Verdict};
 
 /// The least share of the offered load that must have been achieved.
 const ACHIEVED_MIN: f64 = 0.98;
+/// Requests in flight at the beginning of the window end in it, and those at its end do not. Where arrivals are random these are
+/// two draws from a distribution like Poisson's: their difference is below so many roots of the mean, nearly always.
+const ROOTS: f64 = 2.0;
 /// Samples behind a percentile, at least: the share beyond it must be of ten.
 const BEYOND_MIN: f64 = 10.0;
 /// From the second fifth to the last, the lag may grow by this share of the shortest limit.
@@ -23,6 +26,8 @@ pub struct Evidence<'a> {
     pub offered: Option<u64>,
     /// Requests that ended in the window.
     pub achieved: u64,
+    /// Requests in flight, on average.
+    pub in_flight: f64,
     /// When requests were due in seconds since the begin of the window, and how long after that they were dispatched.
     pub lags_s: &'a [(f64, f64)],
     pub window_s: f64,
@@ -126,7 +131,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A probe passes if no request failed, every limit holds, at least 98 % of what was due has ended, the lag does not grow, and
+/// A probe passes if no request failed, every limit holds, at least 98 % of what was due has ended (or what the ends of the window explain is missing), the lag does not grow, and
 /// every percentile p is over at least 10 / (1 - p) samples.
 pub fn judge(evidence: &Evidence) -> Outcome {
     if evidence.errors > 0 {
@@ -137,7 +142,7 @@ pub fn judge(evidence: &Evidence) -> Outcome {
     }
     let achieved = evidence.achieved;
     if let Some(offered) = evidence.offered
-        && (achieved as f64) < ACHIEVED_MIN * offered as f64
+        && offered.saturating_sub(achieved) as f64 > missing_max(evidence, offered)
     {
         return Outcome::Failed(Reason::Achieved { offered, achieved });
     }
@@ -160,6 +165,13 @@ pub fn judge(evidence: &Evidence) -> Outcome {
             needed_s: evidence.window_s * factor,
         },
     }
+}
+
+/// How many requests that were due may not have ended: 2 % of them, or what the ends of the window explain.
+fn missing_max(evidence: &Evidence, offered: u64) -> f64 {
+    let share = (1.0 - ACHIEVED_MIN) * offered as f64;
+    // 2 % of 1000 is 20, whatever the rounding.
+    share.max(1.0 + ROOTS * evidence.in_flight.sqrt()) + 1e-9
 }
 
 fn broken(verdict: &Verdict) -> Option<Reason> {
@@ -226,6 +238,7 @@ mod tests {
             errors: 0,
             offered: Some(1000),
             achieved: 990,
+            in_flight: 1.0,
             lags_s: &[],
             window_s: 10.0,
         }
@@ -260,6 +273,12 @@ mod tests {
             ..evidence(&held)
         };
         assert_eq!(judge(&edge), Outcome::Passed);
+        let busy = Evidence {
+            achieved: 960,
+            in_flight: 400.0,
+            ..evidence(&held)
+        };
+        assert_eq!(judge(&busy), Outcome::Passed, "the ends of the window explain 41");
         let closed = Evidence {
             offered: None,
             achieved: 1,

@@ -27,7 +27,7 @@ use crate::engine::results::figures::{Figures, SummaryConfig};
 use crate::engine::results::judged::Judged;
 use crate::engine::run::certificate::{self, ClientError};
 use crate::engine::run::evidence::{Evidence, StatedError};
-use crate::engine::run::live::Live;
+use crate::engine::run::live::{Goal, Live};
 use crate::engine::run::runner::Runner;
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::settings::keyboard::Stdin;
@@ -236,6 +236,7 @@ impl Run<'_> {
                 workload.looked_up(Moment::BeforeWarmup, self.counters.lookups())?;
             }
             live.note("Warmup");
+            live.aim(Goal::default());
             let warmup = runner.run(workload, Phase::Warmup);
             self.warnings.extend(warmup_warning(&warmup));
         }
@@ -246,6 +247,11 @@ impl Run<'_> {
                 workload.looked_up(Moment::AfterWarmup, before.lookups)?;
             }
             live.note(format!("Measuring {} requests", plan.requests));
+            let time = runner.measured.map(|measured| runner.lead_in + measured);
+            live.aim(Goal {
+                requests: Some(plan.requests),
+                time: time.filter(|_| runner.until_steady.is_none()),
+            });
             samples = runner.run(workload, Phase::Measured);
             if signal::received().is_none() {
                 let after = self.counters.read_again(&before);

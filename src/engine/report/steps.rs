@@ -16,6 +16,9 @@ use crate::result::RunResult;
 use crate::result::model::{Column, Entry, Note, Row, Section, Value};
 use crate::result::samples::{Cell, Samples, Table};
 
+/// Requests per request in flight from which on one more or less at the borders of the window is below 2.5 %.
+const BORDERS: f64 = 40.0;
+
 /// Everything that was measured.
 #[derive(Default)]
 pub struct Several {
@@ -58,10 +61,10 @@ impl Several {
             warnings.push(LoadWarning::StepsWithFailures { failed });
         }
         let is_closed = self.axis == Some(Axis::Concurrency);
-        let void = self
-            .steps
-            .iter()
-            .filter(|step| is_closed && !step.point.is_consistent());
+        // With few requests one more or less at the borders of the window is more than the law allows for.
+        let is_sure = |step: &Step| step.ended as f64 >= BORDERS * step.point.in_flight;
+        let is_void = |step: &&Step| is_closed && is_sure(step) && !step.point.is_consistent();
+        let void = self.steps.iter().filter(is_void);
         let void: Vec<String> = void.map(|step| step.load.to_string()).collect();
         if !void.is_empty() {
             warnings.push(LoadWarning::LittleBroken { loads: void.join(", ") });
@@ -203,12 +206,11 @@ fn sweep_section(several: &Several) -> Section {
     }
     if !several.slo.limits.is_empty() {
         entries.push(Entry::text("limits", "Limits", several.slo.to_string()));
-        let kept = several
-            .steps
-            .iter()
-            .filter(|step| !step.verdicts().is_empty() && step.is_kept());
-        let most = kept.map(|step| step.load).reduce(f64::max);
-        entries.push(Entry::optional("holds", "Highest load that kept them", most, 4));
+        if several.slo.limits.iter().any(|limit| limit.percentile.is_some()) {
+            let kept = several.steps.iter().filter(|step| step.is_kept());
+            let most = kept.map(|step| step.load).reduce(f64::max);
+            entries.push(Entry::optional("holds", "Highest load that kept them", most, 4));
+        }
     }
     if !several.is_complete {
         entries.push(Entry::text("ended", "Ended", "before the last step"));
@@ -233,9 +235,9 @@ fn max_section(several: &Several, found: &Found) -> Section {
         Entry::text("raised", "Raised", format!("{axis} ({unit})")),
         Entry::text("limits", "Limits", several.slo.to_string()),
         Entry::optional("holds", "Highest load that holds", load(holds), 4),
-        Entry::text("holds_known", "Measured", known(holds)),
+        Entry::text("holds_known", "It was measured", known(holds)),
         Entry::optional("fails", "Lowest load above that fails", load(fails), 4),
-        Entry::text("fails_known", "Measured ", known(fails)),
+        Entry::text("fails_known", "That was measured", known(fails)),
         Entry::text("ended", "Search ended", ended(found.ended)),
     ];
     Section::entries("max_load", "Highest Load", entries)

@@ -67,6 +67,7 @@ impl Step {
             errors: self.evaluated.figures.failed,
             offered: self.offered,
             achieved: self.ended,
+            in_flight: self.point.in_flight,
             lags_s: &self.lags_s,
             window_s: self.window_s,
         })

@@ -368,10 +368,9 @@ impl Run {
         }
         let samples = &self.samples;
         let is_sending = samples.sending_ended <= samples.began;
-        let is_late = self.window_ends.is_some_and(|ends| record.finished > ends);
-        let in_window = !is_late
-            && record.finished >= samples.in_flight_from
-            && (is_sending || record.finished <= samples.sending_ended);
+        let sent_all = (!is_sending).then_some(samples.sending_ended);
+        let ends = self.window_ends.or(sent_all);
+        let in_window = record.finished >= samples.in_flight_from && ends.is_none_or(|ends| record.finished <= ends);
         self.samples.ended_in_window += u64::from(in_window && record.succeeded());
         if record.scheduled < self.samples.measured_from {
             self.samples.unmeasured.add(&record);

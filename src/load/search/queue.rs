@@ -67,6 +67,7 @@ impl Queue {
             errors: 0,
             offered: Some(due.len() as u64),
             achieved: served.iter().filter(|(_, ended_s)| in_window(*ended_s)).count() as u64,
+            in_flight: latencies.iter().sum::<f64>() / window_s,
             lags_s: &[],
             window_s,
         })

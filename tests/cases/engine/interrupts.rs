@@ -95,6 +95,26 @@ fn an_interrupt_keeps_what_was_finished() {
 }
 
 #[test]
+fn an_interrupt_keeps_the_steps_that_are_whole() {
+    // Three requests of the first step and one of the second; the next hangs.
+    let (server, gate) = hangs_after(4);
+    let folder = Dir::new();
+    let steps = ["--sweep", "concurrency=1,2,4", "--num-requests", "3", "--no-warmup"];
+    let output = interrupt(engine(server.url(), &folder, &steps), &gate);
+    assert_eq!(code(&output), 130, "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(
+        shown.contains("concurrency 1 ") && !shown.contains("concurrency 2 "),
+        "{shown}"
+    );
+    let ended: Vec<&str> = shown.lines().filter(|line| line.starts_with("Ended:")).collect();
+    assert!(
+        ended.len() == 1 && ended[0].ends_with("before the last step"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn an_interrupt_while_the_last_answer_is_awaited_keeps_the_others() {
     let (server, gate) = hangs_after(9);
     let folder = Dir::new();

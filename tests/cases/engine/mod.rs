@@ -11,6 +11,7 @@ mod load;
 mod numbers;
 mod pacing;
 mod runs;
+mod steps;
 mod streamed;
 mod streams;
 mod tier_pressure;

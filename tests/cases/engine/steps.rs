@@ -1,0 +1,214 @@
+//! Several loads in one run: sweeps and searches.
+
+use std::collections::HashSet;
+use std::process::Output;
+
+use serde_json::Value;
+
+use super::runs::code;
+use crate::support::mock::Mock;
+use crate::support::{bench, stderr, stdout};
+
+fn run(mock: &Mock, flags: &[&str]) -> Output {
+    let mut command = bench();
+    command.args([
+        "engine",
+        "--engine-url",
+        &mock.address,
+        "--no-certificate",
+        "--no-interactive",
+    ]);
+    command.args(["--workload", "random-prefill", "--rp-request-length", "20"]);
+    command.args([
+        "--tokens-per-gb-kvcache",
+        "100",
+        "--format",
+        "json",
+        "--cooldown",
+        "1ms",
+    ]);
+    command.current_dir(mock.dir.path()).args(flags).output().unwrap()
+}
+
+fn metrics(output: &Output) -> Value {
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", stdout(output), stderr(output)));
+    report["metrics"].clone()
+}
+
+/// The prompts that the mock has seen, from its log; the warmup has none in this workload.
+fn prompts(log: &[Value]) -> usize {
+    log.iter().filter(|line| line["path"] == "/v1/chat/completions").count()
+}
+
+#[test]
+fn a_sweep_has_a_row_for_each_load_and_the_first_again() {
+    let mock = Mock::start(&["--ttft-ms", "5"]);
+    let saved = mock.dir.join("run.json").display().to_string();
+    let save = format!("result={saved}");
+    let flags = ["--sweep", "concurrency=1,2,4", "--num-requests", "12", "--save", &save];
+    let output = run(&mock, &[&flags[..], &["--slo", "ttft.p50=60s"]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let metrics = metrics(&output);
+    assert_eq!(metrics["steps"].as_object().unwrap().len(), 4, "{metrics}");
+    assert_eq!(metrics["sweep"]["steps"], 3);
+    assert_eq!(metrics["sweep"]["holds"], 4.0);
+    assert!(metrics["sweep"]["saturation"].as_f64().is_some() && metrics["sweep"]["knee"].as_f64().is_some());
+    let text = std::fs::read_to_string(&saved).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    let rows = result["samples"]["tables"]["steps"]["rows"].as_array().unwrap();
+    let loads: Vec<f64> = rows.iter().map(|row| row[0].as_f64().unwrap()).collect();
+    assert_eq!(loads, [1.0, 2.0, 4.0, 1.0]);
+    // The saved result can be shown again.
+    let shown = bench().args(["report", &saved]).output().unwrap();
+    assert!(stdout(&shown).contains("concurrency 1 again"), "{}", stdout(&shown));
+    // Files about the requests of one load are not written.
+    assert!(!mock.dir.join("bench_results.csv").exists());
+    assert_eq!(prompts(&mock.end("-TERM").1), 48);
+}
+
+#[test]
+fn steps_have_prompts_of_their_own_unless_they_are_to_be_the_same() {
+    for (workload, own) in [
+        ("long-doc-qa", true),
+        ("multi-round-chat", true),
+        ("random-prefill", true),
+        ("random-prefill", false),
+    ] {
+        let mock = Mock::start(&["--ttft-ms", "1", "--hbm-tokens", "100000"]);
+        let small = [
+            "--workload",
+            workload,
+            "--kv-cache-volume",
+            "1",
+            "--ldqa-document-length",
+            "50",
+            "--rp-request-length",
+            "90",
+        ];
+        let chat = ["--mrc-shared-prompt-length", "20", "--mrc-chat-history-length", "20"];
+        let load = ["--sweep", "concurrency=1,2", "--num-requests", "4", "--no-warmup"];
+        let reuse: &[&str] = if own { &[] } else { &["--reuse"] };
+        let output = run(&mock, &[&small[..], &chat, &load, reuse].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let warnings = metrics(&output)["warnings"].to_string();
+        assert_eq!(warnings.contains("same-prompts"), !own, "{warnings}");
+        // The first requests of the three steps are alike only where prompts are used again.
+        let (_, log) = mock.end("-TERM");
+        let served: Vec<&Value> = log
+            .iter()
+            .filter(|line| line["path"] == "/v1/chat/completions")
+            .collect();
+        let computed: HashSet<u64> = [0, 4, 8]
+            .map(|at| served[at]["prompt_sources"]["computed"].as_u64().unwrap())
+            .into_iter()
+            .collect();
+        let first = served[0]["prompt_sources"]["computed"].as_u64().unwrap();
+        let again = served[4]["prompt_sources"]["computed"].as_u64().unwrap();
+        assert_eq!(again >= first, own, "{workload}: {computed:?}");
+    }
+}
+
+#[test]
+fn a_search_brackets_the_capacity_of_a_queue_within_its_budget() {
+    // Two servers of 10 ms: 200 requests per second.
+    let mock = Mock::start(&["--ttft-ms", "10", "--servers", "2"]);
+    let flags = [
+        "--find-max",
+        "--slo",
+        "ttft.p50=500ms",
+        "--request-rate",
+        "50",
+        "--duration",
+        "1s",
+    ];
+    let output = run(
+        &mock,
+        &[&flags[..], &["--warmup-time", "200ms", "--budget", "0.15"]].concat(),
+    );
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let metrics = metrics(&output);
+    let max = &metrics["max_load"];
+    let holds = max["holds"].as_f64().unwrap();
+    assert!((50.0..400.0).contains(&holds), "{max}");
+    assert!(
+        ["found", "the budget was used up", "too few requests for the percentile"]
+            .contains(&max["ended"].as_str().unwrap()),
+        "{max}"
+    );
+    let probes = metrics["probes"].as_array().unwrap().len();
+    assert_eq!(probes, metrics["steps"].as_object().unwrap().len());
+    assert!(
+        metrics["steps"]["1"]["outcome"].as_str().unwrap().starts_with("short"),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_search_in_which_nothing_holds_ends_with_3() {
+    let mock = Mock::start(&["--ttft-ms", "30"]);
+    let flags = [
+        "--find-max",
+        "--find-max-over",
+        "concurrency",
+        "--num-requests",
+        "10",
+        "--slo",
+        "ttft.p50=10ms",
+    ];
+    let output = run(&mock, &flags);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let metrics = metrics(&output);
+    assert_eq!(metrics["max_load"]["ended"], "no load holds");
+    assert_eq!(metrics["steps"]["1"]["outcome"], "short, failed");
+}
+
+#[test]
+fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
+    let mock = Mock::start(&[]);
+    let cases: [(&[&str], &str); 12] = [
+        (
+            &["--sweep", "rate=1:10000:+1"],
+            "at most 100 steps, and this one has 10000",
+        ),
+        (&["--sweep", "rate=0,1"], "a rate must be above 0"),
+        (&["--sweep", "users=1"], "is no sweep"),
+        (&["--sweep", "rate=1,2", "--request-rate", "3"], "--sweep has the loads"),
+        (
+            &["--sweep", "concurrency=1,2", "--max-concurrency", "3"],
+            "--sweep has the loads",
+        ),
+        (
+            &["--sweep", "rate=1,2", "--find-max", "--slo", "ttft=1s"],
+            "both choose the loads",
+        ),
+        (
+            &["--sweep", "rate=1,2", "--requests-jsonl", "x"],
+            "--requests-jsonl is about the requests of one load",
+        ),
+        (&["--find-max"], "--find-max needs limits to keep"),
+        (
+            &["--find-max", "--slo", "ttft=1s", "--budget", "0"],
+            "--budget is 0 but must be above 0",
+        ),
+        (&["--repeats", "2"], "--repeats is about the steps"),
+        (&["--reuse"], "--reuse is about the steps"),
+        (
+            &[
+                "--workload",
+                "multi-round-chat",
+                "--mrc-qps",
+                "1",
+                "--sweep",
+                "rate=1,2",
+            ],
+            "--mrc-qps is the workload's own rate",
+        ),
+    ];
+    for (flags, why) in cases {
+        let output = run(&mock, flags);
+        assert_eq!((code(&output), stdout(&output).as_str()), (2, ""), "{flags:?}");
+        assert!(stderr(&output).contains(why), "{flags:?}: {}", stderr(&output));
+    }
+    assert_eq!(prompts(&mock.end("-TERM").1), 0);
+}
