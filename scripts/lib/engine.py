@@ -32,7 +32,9 @@ def flat_out(streams: int, program: str | None = None, mock: str | None = None) 
     return {"rate": rate, "cpu": run.metrics["client"]["cpu_us_per_event"], "process_cpu": run.cpu_s * 1e6 / (requests * tokens)}
 
 
-Cell = collections.namedtuple("Cell", "name ttft_ms itl_ms streams requests tokens document_tokens pinned clients")
+# Without a `rate` so many streams are kept busy; with one requests arrive as a Poisson process of so many a second.
+Cell = collections.namedtuple("Cell", "name ttft_ms itl_ms streams requests tokens document_tokens pinned clients rate",
+                              defaults=[None])  # fmt: skip
 
 
 def cells():
@@ -79,6 +81,8 @@ def run_ours(url: str, directory: str, cell: Cell, program: str | None = None) -
     """{request: (TTFT in ms, tokens per s or None, more)} and the key of the mock's log that names a request."""
     lines = pathlib.Path(directory, "requests.jsonl")
     flags = native.long_doc_qa(url, cell.streams, cell.requests, cell.tokens, cell.document_tokens)
+    if cell.rate:
+        flags += ["--request-rate", cell.rate, "--arrival", "poisson", "--num-requests", cell.requests]
     prefix = on_cpu(cell, f"1-{os.cpu_count() - 1}")
     native.bench("engine", *flags, "--requests-jsonl", lines, program=program, prefix=prefix, limit_s=LIMIT_S).expect(0)
     got = {}

@@ -13,6 +13,7 @@
 #   scripts/peers/peers.sh s3        S3 servers: s3s-fs (crates.io), moto (PyPI) and nginx (distribution); the folder of the first
 #                                    two is printed
 #   scripts/peers/peers.sh aiperf    AIPerf 0.13.0, a client that scripts/measure/engine-truth compares with (1.2 GiB, minutes, once)
+#   scripts/peers/peers.sh guidellm  GuideLLM 0.8.1, a client that scripts/measure/engine-load compares with (minutes, once)
 #   scripts/peers/peers.sh glide|nixl|nixl-native|mooncake|mooncake-native|raw-block
 #                                    clients, SDKs and extensions of LMCache's own adapters (sdk.sh), in folders for PYTHONPATH
 #   scripts/peers/peers.sh bigtable  Google's Bigtable emulator, from the distribution
@@ -269,8 +270,22 @@ install_aiperf() {
     printf '%s\n' "$peers/aiperf"
 }
 
+# ---- GuideLLM -------------------------------------------------------------------------------------------------------
+
+GUIDELLM_VERSION=0.8.1
+GUIDELLM_NEEDS_GIB=12
+
+install_guidellm() {
+    enter guidellm
+    if ! complete guidellm; then
+        make_environment "GuideLLM $GUIDELLM_VERSION" guidellm "$GUIDELLM_NEEDS_GIB" pip_install "guidellm==$GUIDELLM_VERSION"
+        touch "$venv/.complete"
+    fi
+    printf '%s\n' "$peers/guidellm"
+}
+
 case "${1:-}" in
-    lmcache | fio | nvcc | valkey | valkey9 | s3 | aiperf) "install_$1" ;;
+    lmcache | fio | nvcc | valkey | valkey9 | s3 | aiperf | guidellm) "install_$1" ;;
     lmcache-wheel) install_lmcache_wheel "${2:-}" ;;
     glide | nixl | nixl-native | mooncake | mooncake-native | raw-block | bigtable)
         . "$here/sdk.sh"
@@ -280,5 +295,5 @@ case "${1:-}" in
         . "$here/vllm.sh"
         install_vllm
         ;;
-    *) fail "usage: scripts/peers/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|valkey9|s3|glide|aiperf|vllm|nixl|nixl-native|mooncake|mooncake-native|raw-block|bigtable" ;;
+    *) fail "usage: scripts/peers/peers.sh lmcache|lmcache-wheel 0.5.N|fio|nvcc|valkey|valkey9|s3|glide|aiperf|guidellm|vllm|nixl|nixl-native|mooncake|mooncake-native|raw-block|bigtable" ;;
 esac
