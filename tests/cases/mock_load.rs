@@ -1,4 +1,4 @@
-//! `mock engine` when it is short of servers or stalls: its schedule by its own log.
+//! `mock engine` under load: short of servers, stalled, and with a cache that is too small.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json as value};
 
 use crate::support::mock::{CHAT, Mock, chat, post};
+use crate::support::{bench, json};
 
 #[test]
 fn requests_wait_for_a_server_in_the_order_of_their_arrival() {
@@ -80,4 +81,24 @@ fn a_stall_holds_everything_back_and_lets_it_go_at_its_end() {
     let planned_ns = at(whole, "arrival_ns") + 310_000_000;
     let due_ns = if inside(planned_ns) { end_ns } else { planned_ns };
     assert_eq!(times(whole, "event_due_ns"), [due_ns]);
+}
+
+#[test]
+fn kv_tier_pressure_takes_its_pool_and_its_hits_from_the_mock() {
+    let tiers =
+        "--tokens-per-gb 1000 --dram-gb 2 --disk-tokens 100000 --chunk-tokens 16 --blend --ttft-ms 0 --itl-ms 0";
+    let mock = Mock::start(&tiers.split_whitespace().collect::<Vec<_>>());
+    let url = format!("http://{}", mock.address);
+    let flags = "--workload kv-tier-pressure --ktp-context-length 500 --ktp-num-requests 8 --ktp-docs-per-request 2 \
+                 --no-interactive --no-certificate --no-csv";
+    let mut command = bench();
+    command
+        .args(["engine", "--engine-url", &url, "--lmcache-url", &url])
+        .args(flags.split_whitespace());
+    let (output, report) = json(command.arg("--output-dir").arg(mock.dir.join("out")));
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let shown = &report["metrics"]["kv_tier_pressure"];
+    // Twice L1, which has 2 GiB of 1000 tokens each.
+    assert_eq!(shown["pool_size"], 8, "{shown}");
+    assert!(shown["hit_tokens_total"].as_u64().unwrap() > 0, "{shown}");
 }

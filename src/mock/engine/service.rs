@@ -104,7 +104,7 @@ impl Service {
                 JSON,
                 concat!("{\"version\": \"mock-", env!("CARGO_PKG_VERSION"), "\"}").into(),
             ),
-            ("GET", "/metrics") => fixed("text/plain; version=0.0.4", self.counters.render(&self.config.model)),
+            ("GET", "/metrics") => fixed("text/plain; version=0.0.4", self.metrics()),
             ("GET", "/status") => match self.status() {
                 Some(text) => fixed(JSON, text),
                 None => Err(Refusal(
@@ -133,14 +133,27 @@ impl Service {
         )
     }
 
-    /// What an LMCache server says about the size of a token, so that `--lmcache-url` can be tried out.
+    fn metrics(&self) -> String {
+        self.counters.render(&self.config.model, self.config.cache.blend)
+    }
+
+    /// What an LMCache server says about the size of a token, its L1 (DRAM here) and its module for blending, so that
+    /// `--lmcache-url` can be tried out.
     fn status(&self) -> Option<String> {
         let bytes = (1_u64 << 30) / self.config.tokens_per_gb?;
-        let model = serde_json::Value::from(self.config.model.as_str());
-        Some(format!(
-            "{{\"cache_context_meta\":{{\"0\":{{\"model_name\":{model},\"world_size\":1,\
-             \"kv_cache_layout\":{{\"cache_size_per_token\":{bytes}}}}}}}}}"
-        ))
+        let layout = serde_json::json!({
+            "model_name": self.config.model, "world_size": 1, "kv_cache_layout": {"cache_size_per_token": bytes},
+        });
+        let mut status = serde_json::json!({"cache_context_meta": {"0": layout}});
+        let l1_tokens = self.config.cache.dram_tokens;
+        if l1_tokens > 0 {
+            let memory = serde_json::json!({"memory_total_bytes": l1_tokens.saturating_mul(bytes)});
+            status["storage_manager"] = serde_json::json!({"l1_manager": memory});
+        }
+        if self.config.cache.blend {
+            status["active_cb_lookups"] = 0.into();
+        }
+        Some(status.to_string())
     }
 
     fn tokenize(&self, body: &[u8]) -> Result<String, Refusal> {

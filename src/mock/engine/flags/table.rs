@@ -219,7 +219,7 @@ const FLAGS: &[Row] = &[
     .group(&CACHE)
     .help(
         "Tokens whose KV cache fills one GiB",
-        "Needed for sizes in GiB. `/status` then answers like an LMCache server, so that `engine \
+        "Needed for sizes in GiB. `/status` then answers like an LMCache server whose L1 is DRAM, so that `engine \
          --lmcache-url` can be tried out.",
     ),
     Row::value("hbm-gb", "F", |args, text| float(text).map(|gb| args.hbm_gb = Some(gb)))
@@ -257,7 +257,8 @@ const FLAGS: &[Row] = &[
         .group(&CACHE)
         .help(
             "Find chunks behind other prefixes too",
-            "As CacheBlend does, but without the share of tokens that it computes again.",
+            "As CacheBlend does, but without the share of tokens that it computes again. `/status` and `/metrics` then say, \
+             as an LMCache server's, that lookups are those of blending.",
         ),
     Row::value("fault", "LIST", |args, text| replace(&mut args.fault, text))
         .default("")
