@@ -52,6 +52,12 @@ impl BigInt {
         }
     }
 
+    /// `int.from_bytes(bytes, "big")`.
+    pub fn from_bytes(bytes: &[u8]) -> BigInt {
+        let word = |chunk: &[u8]| chunk.iter().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        BigInt::new(false, bytes.rchunks(4).map(word).collect())
+    }
+
     /// The absolute value in 32-bit words, least significant first; empty for 0.
     pub fn magnitude(&self) -> &[u32] {
         &self.magnitude
@@ -176,6 +182,11 @@ mod tests {
         }
         assert_eq!(BigInt::parse(" -0_0 ").unwrap(), BigInt::default());
         assert_eq!(BigInt::parse("4294967296").unwrap().magnitude(), [0, 1]);
+        assert_eq!(
+            BigInt::from_bytes(&[0, 0, 0, 1, 0, 0, 0, 2, 3]).to_string(),
+            "1099511628291"
+        );
+        assert_eq!(BigInt::from_bytes(&[]), BigInt::default());
         assert!(BigInt::parse("1e3").is_err());
         assert!(BigInt::parse(&"9".repeat(4300)).is_ok());
         assert!(BigInt::parse(&"9".repeat(4301)).unwrap_err().contains("4301 digits"));

@@ -9,6 +9,7 @@
 //! | `type`, `repr`, `bool`, `int`, `float` of a value read from JSON | [`value`] |
 //! | `json.loads`, `json.dumps`, `json.JSONDecodeError` | [`json`] |
 //! | `random.Random` | [`random`] |
+//! | `strip`, `split`, `isspace`, `isdigit` of a text | [`text`] |
 
 pub mod big_int;
 pub mod float_text;
@@ -16,4 +17,5 @@ pub mod json;
 pub mod number;
 pub mod quote;
 pub mod random;
+pub mod text;
 pub mod value;

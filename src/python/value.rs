@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::float_text::shortest;
 use super::quote::repr as string_repr;
 
 /// `type(value).__name__`.
@@ -28,6 +29,7 @@ pub fn repr(value: &Value) -> String {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) if number.is_f64() => shortest(number.as_f64().unwrap_or_default()),
         Value::Number(number) => number.to_string(),
         Value::String(text) => string_repr(text),
         Value::Array(items) => format!("[{}]", items.iter().map(repr).collect::<Vec<_>>().join(", ")),
@@ -122,6 +124,10 @@ mod tests {
         assert_eq!(
             repr(&value),
             r#"{'a': [1, 1.5, True, None, "it's"], 'b': 'x\n\x01\'"'}"#
+        );
+        assert_eq!(
+            repr(&json!([1.0, 1e16, 1e-5, -0.0, 1e22])),
+            "[1.0, 1e+16, 1e-05, -0.0, 1e+22]"
         );
         let names: Vec<_> = value["a"].as_array().unwrap().iter().map(type_name).collect();
         assert_eq!(names, ["int", "float", "bool", "NoneType", "str"]);

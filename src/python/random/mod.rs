@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use ring::digest::{SHA512, digest};
+
 use crate::python::big_int::BigInt;
 
 const WORDS: usize = 624;
@@ -26,6 +28,13 @@ impl PythonRandom {
             state: init_by_array(key),
             index: WORDS,
         }
+    }
+
+    /// `Random(text)`: the seed is the text's bytes with their SHA-512 behind them, as one big-endian number.
+    pub fn of_text(text: &str) -> PythonRandom {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.extend_from_slice(digest(&SHA512, text.as_bytes()).as_ref());
+        PythonRandom::new(&BigInt::from_bytes(&bytes))
     }
 
     fn word(&mut self) -> u32 {

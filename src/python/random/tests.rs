@@ -9,10 +9,11 @@ fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../tests/golden/engine/rng-vectors.json")).unwrap()
 }
 
-fn seed(vector: &Value) -> BigInt {
+fn seeded(vector: &Value) -> PythonRandom {
     match &vector["seed"] {
-        Value::String(text) => BigInt::parse(text).unwrap(),
-        number => BigInt::parse(&number.to_string()).unwrap(),
+        Value::String(text) if vector["seed_type"] == "str" => PythonRandom::of_text(text),
+        Value::String(text) => PythonRandom::new(&BigInt::parse(text).unwrap()),
+        number => PythonRandom::new(&BigInt::parse(&number.to_string()).unwrap()),
     }
 }
 
@@ -41,11 +42,8 @@ fn as_u64(list: Vec<usize>) -> Vec<u64> {
 fn single_draws_are_cpythons() {
     let mut checked = 0;
     for vector in vectors()["vectors"].as_array().unwrap() {
-        if vector["seed_type"] != "int" {
-            continue;
-        }
         checked += 1;
-        let rng = PythonRandom::new(&seed(vector));
+        let rng = seeded(vector);
         let draws = |draw: &mut dyn FnMut(&mut PythonRandom) -> u64, key: &str| {
             let mut rng = rng.clone();
             let expected = numbers(&vector[key]);
@@ -68,16 +66,13 @@ fn single_draws_are_cpythons() {
             assert_eq!(hex(floats.random()), expected.as_str().unwrap());
         }
     }
-    assert_eq!(checked, 10);
+    assert_eq!(checked, 12);
 }
 
 #[test]
 fn shuffles_and_samples_are_cpythons() {
     for vector in vectors()["vectors"].as_array().unwrap() {
-        if vector["seed_type"] != "int" {
-            continue;
-        }
-        let rng = PythonRandom::new(&seed(vector));
+        let rng = seeded(vector);
         let shuffled = |n: usize| {
             let mut things: Vec<usize> = (0..n).collect();
             rng.clone().shuffle(&mut things);
