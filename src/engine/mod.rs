@@ -12,12 +12,14 @@ pub mod bench;
 pub mod config;
 pub mod failure;
 pub mod flags;
+pub mod hub_cache;
 pub mod report;
 pub mod results;
 pub mod run;
 pub mod samples;
 pub mod settings;
 pub mod stream;
+pub mod template_kwargs;
 #[cfg(test)]
 mod testing;
 pub mod timestamp;

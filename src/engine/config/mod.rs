@@ -94,6 +94,9 @@ pub enum PromptText {
     RandomTokens,
     /// Given from outside. Where lengths are to be counted, words are counted without a tokenizer.
     Given,
+    /// Given texts, padded with words of one token each behind what the chat template puts before them. Not without a
+    /// tokenizer.
+    Padded,
 }
 
 /// What the sizes of workloads are computed from.

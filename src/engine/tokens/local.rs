@@ -1,13 +1,16 @@
 //! A tokenizer.json on this machine: where it is looked for, and what it can be asked. Nothing is downloaded.
 
 use std::collections::HashSet;
-use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::library::{Library, Special};
+use super::remote::EngineTokenizer;
 use super::special::SpecialTokens;
+use super::template::ChatTemplate;
+use crate::engine::hub_cache;
+use crate::engine::template_kwargs::TemplateKwargs;
 use crate::error::Error;
 use crate::sys::deadline::Deadline;
 use crate::sys::detached::run_detached;
@@ -19,8 +22,6 @@ pub(super) const FILE_NAME: &str = "tokenizer.json";
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Far longer than parsing any tokenizer takes.
 const LOAD_MAX: Duration = Duration::from_secs(600);
-/// `refs/main` holds the hash of a commit.
-const REVISION_BYTES_MAX: u64 = 4096;
 /// The start of the file that git leaves when Git LFS did not fetch the real one.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
@@ -31,6 +32,8 @@ pub struct LocalTokenizer {
     path: PathBuf,
     /// The special tokens that tokenizer_config.json declares.
     special: Arc<SpecialTokens>,
+    /// The engine, where prompts depend on the chat template that it applies.
+    engine: Option<Arc<EngineTokenizer>>,
 }
 
 impl LocalTokenizer {
@@ -59,7 +62,17 @@ impl LocalTokenizer {
             inner: Arc::new(inner),
             path: file,
             special: Arc::new(special),
+            engine: None,
         })
+    }
+
+    /// Has the engine asked too where its chat template counts.
+    pub fn beside(&mut self, engine: Arc<EngineTokenizer>) {
+        self.engine = Some(engine);
+    }
+
+    pub fn engine(&self) -> Option<&EngineTokenizer> {
+        self.engine.as_deref()
     }
 
     pub fn path(&self) -> &Path {
@@ -78,6 +91,12 @@ impl LocalTokenizer {
         self.inner
             .decode(ids, Special::Skipped)
             .map_err(|cause| self.failed("decode tokens", &cause))
+    }
+
+    /// What the model's chat template puts before the text of a user. An error says why it is not known.
+    pub fn chat_head(&self, kwargs: &TemplateKwargs) -> Result<String, String> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        ChatTemplate::of_folder(folder, &self.special)?.head(kwargs)
     }
 
     fn failed(&self, verb: &str, cause: &str) -> Error {
@@ -112,16 +131,5 @@ pub(super) fn find(model: &str) -> Option<PathBuf> {
     if own.is_file() {
         return Some(own);
     }
-    let folder = cache()?.join(format!("models--{}", model.replace('/', "--")));
-    let revision = whole_file::read(&folder.join("refs/main"), REVISION_BYTES_MAX).ok()?;
-    let revision = String::from_utf8(revision).ok()?;
-    let file = folder.join("snapshots").join(revision.trim()).join(FILE_NAME);
-    file.is_file().then_some(file)
-}
-
-fn cache() -> Option<PathBuf> {
-    let given = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    given("HF_HUB_CACHE")
-        .or_else(|| given("HF_HOME").map(|home| home.join("hub")))
-        .or_else(|| given("HOME").map(|home| home.join(".cache/huggingface/hub")))
+    hub_cache::file("models", model, FILE_NAME)
 }

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::http::api_key::ApiKey;
 
 mod charsmap;
+pub mod chat_prefix;
 pub mod library;
 mod local;
 mod made_up;
@@ -16,6 +17,7 @@ pub mod pool;
 mod remote;
 pub mod reply;
 pub(crate) mod special;
+pub mod template;
 pub mod vocabulary;
 
 pub use local::{FILE_BYTES_MAX, LocalTokenizer};
@@ -38,6 +40,15 @@ impl Tokenizer {
     /// The best source that this run needs. Fails if `--tokenizer` does not name a tokenizer, or if lengths must be exact and
     /// nothing counts tokens.
     pub fn open(config: &EngineConfig, key: &ApiKey) -> Result<Tokenizer, Error> {
+        let mut tokenizer = Tokenizer::best(config, key)?;
+        if let (Tokenizer::Local(local), PromptText::Padded) = (&mut tokenizer, config.workload.prompt_text) {
+            let engine = EngineTokenizer::unasked(&config.base_url(), &config.model, key);
+            local.beside(Arc::new(engine));
+        }
+        Ok(tokenizer)
+    }
+
+    fn best(config: &EngineConfig, key: &ApiKey) -> Result<Tokenizer, Error> {
         if let Some(path) = &config.tokenizer {
             return LocalTokenizer::load(path)
                 .map(Tokenizer::Local)
@@ -168,7 +179,7 @@ impl Tokenizer {
                  --tokenizer PATH for those"
             )),
             // A workload of given texts says it itself, if it had to count.
-            (PromptText::SingleTokens | PromptText::Given, ..) => None,
+            (PromptText::SingleTokens | PromptText::Padded | PromptText::Given, ..) => None,
             (PromptText::RandomTokens, Tokenizer::Words(Some(why)), _) => Some(format!(
                 "no tokenizer ({why}), so prompts are one repeated word, as in LMCache; give --tokenizer PATH for random text"
             )),

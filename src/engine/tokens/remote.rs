@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use super::reply;
 use super::vocabulary::Separator;
 use crate::engine::ask::http::{Asker, PATIENT, Reached};
+use crate::engine::template_kwargs::TemplateKwargs;
 use crate::error::Error;
 use crate::http::api_key::ApiKey;
+use crate::python::json;
 use crate::sys::signal;
 
 /// What finding the words of a vocabulary may take. One of 262,144 tokens takes some 200 questions and 10 MB.
@@ -89,27 +91,32 @@ pub fn ended() -> Result<(), Error> {
 impl EngineTokenizer {
     /// Fails when the engine does not count tokens. `text`: whether ids are to be turned into text too.
     pub fn connect(base_url: &str, model: &str, key: &ApiKey, text: bool) -> Result<EngineTokenizer, String> {
-        let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
-        let mut engine = EngineTokenizer {
-            asker: Asker::of_engine_often(key, PATIENT),
-            root: root.to_owned(),
-            model: model.to_owned(),
-            text: Text::None("it was not asked to".to_owned()),
-            spent: Mutex::default(),
-            bounds: BOUNDS,
-        };
+        let mut engine = EngineTokenizer::unasked(base_url, model, key);
         let counts = engine.asked_to_count("hello");
         match counts {
             Ok(_) if text => engine.text = engine.decoding(base_url),
             Ok(_) => {}
             // The status of the other page says whether the address is that of an engine at all.
             Err(Fault::Refused(why)) if text => match engine.text(&[0], false) {
-                Ok(_) => return Err(format!("{why}; {root}/detokenize works")),
+                Ok(_) => return Err(format!("{why}; {}/detokenize works", engine.root)),
                 Err(also) => return Err(format!("{why}; {also}")),
             },
             Err(fault) => return Err(fault.to_string()),
         }
         Ok(engine)
+    }
+
+    /// Without a question whether it counts or decodes.
+    pub fn unasked(base_url: &str, model: &str, key: &ApiKey) -> EngineTokenizer {
+        let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
+        EngineTokenizer {
+            asker: Asker::of_engine_often(key, PATIENT),
+            root: root.to_owned(),
+            model: model.to_owned(),
+            text: Text::None("it was not asked to".to_owned()),
+            spent: Mutex::default(),
+            bounds: BOUNDS,
+        }
     }
 
     fn decoding(&self, base_url: &str) -> Text {
@@ -182,7 +189,23 @@ impl EngineTokenizer {
     /// The ids of a short text.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Fault> {
         self.ask("tokenize", &self.encoding(text), |answer| {
-            Ok((answer.len(), reply::ids(answer)?))
+            Ok((answer.len(), reply::ids::<{ reply::IDS_MAX }>(answer)?))
+        })
+    }
+
+    /// The ids of a chat with one message of a user, as vLLM tells them.
+    pub fn chat_ids(&self, content: &str, kwargs: &TemplateKwargs) -> Result<Vec<u32>, Fault> {
+        let mut question = json!({
+            "model": self.model,
+            "messages": [{"role": "user", "content": content}],
+            "add_generation_prompt": true,
+            "add_special_tokens": false,
+        });
+        if !kwargs.is_empty() {
+            question["chat_template_kwargs"] = json::loads(kwargs.compact().as_bytes()).unwrap_or_default();
+        }
+        self.ask("tokenize", &question, |answer| {
+            Ok((answer.len(), reply::ids::<{ reply::CHAT_IDS_MAX }>(answer)?))
         })
     }
 

@@ -12,6 +12,8 @@ use crate::python::json;
 
 /// Ids that are kept of an answer; more are refused, because only short texts are asked about.
 pub const IDS_MAX: usize = 64;
+/// The same for a short text in a chat template, which may have a long system prompt of its own.
+pub const CHAT_IDS_MAX: usize = 1 << 16;
 
 type Read<T> = Result<Result<T, String>, serde_json::Error>;
 
@@ -26,10 +28,10 @@ pub fn count(text: &[u8]) -> Read<u64> {
     Ok(counted(&answer).ok_or_else(|| message(&answer)))
 }
 
-/// The ids of a short text.
-pub fn ids(text: &[u8]) -> Read<Vec<u32>> {
+/// The ids of a short text, at most `MAX`.
+pub fn ids<const MAX: usize>(text: &[u8]) -> Read<Vec<u32>> {
     match serde_json::from_slice(json::without_mark(text)) {
-        Ok(Listed { tokens: Ids(ids) }) => Ok(Ok(ids)),
+        Ok(Listed::<MAX> { tokens: Ids(ids) }) => Ok(Ok(ids)),
         Err(_) => Ok(Err(message(&json::loads(text)?))),
     }
 }
@@ -60,8 +62,8 @@ struct Tally {
 }
 
 #[derive(Deserialize)]
-struct Listed {
-    tokens: Ids,
+struct Listed<const MAX: usize> {
+    tokens: Ids<MAX>,
 }
 
 #[derive(Deserialize)]
@@ -74,8 +76,8 @@ struct Texts {
 /// The length of a list of anything.
 struct Length(u64);
 
-/// A list of at most [`IDS_MAX`] ids.
-struct Ids(Vec<u32>);
+/// A list of at most `MAX` ids.
+struct Ids<const MAX: usize>(Vec<u32>);
 
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Length, D::Error> {
@@ -83,9 +85,9 @@ impl<'de> Deserialize<'de> for Length {
     }
 }
 
-impl<'de> Deserialize<'de> for Ids {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Ids, D::Error> {
-        reader.deserialize_seq(IdsVisitor)
+impl<'de, const MAX: usize> Deserialize<'de> for Ids<MAX> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Ids<MAX>, D::Error> {
+        reader.deserialize_seq(IdsVisitor::<MAX>)
     }
 }
 
@@ -107,19 +109,19 @@ impl<'de> Visitor<'de> for LengthVisitor {
     }
 }
 
-struct IdsVisitor;
+struct IdsVisitor<const MAX: usize>;
 
-impl<'de> Visitor<'de> for IdsVisitor {
-    type Value = Ids;
+impl<'de, const MAX: usize> Visitor<'de> for IdsVisitor<MAX> {
+    type Value = Ids<MAX>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {IDS_MAX} ids")
+        write!(f, "a list of at most {MAX} ids")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ids, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Ids<MAX>, A::Error> {
         let mut ids = Vec::new();
         while let Some(id) = list.next_element()? {
-            if ids.len() == IDS_MAX {
+            if ids.len() == MAX {
                 return Err(A::Error::invalid_length(ids.len() + 1, &self));
             }
             ids.push(id);
@@ -167,9 +169,13 @@ mod tests {
             (r#"{"tokens":[{"id":198}]}"#.to_owned(), None),
             (r#"{"count":2}"#.to_owned(), None),
         ] {
-            assert_eq!(ids(answer.as_bytes()).expect("JSON").ok(), want, "{answer:.60}");
+            assert_eq!(
+                ids::<IDS_MAX>(answer.as_bytes()).expect("JSON").ok(),
+                want,
+                "{answer:.60}"
+            );
         }
-        assert!(ids(b"[1").is_err());
+        assert!(ids::<IDS_MAX>(b"[1").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The special tokens that a tokenizer_config.json declares.
+//! What a tokenizer_config.json declares: the special tokens, and the chat template.
 
 use std::path::Path;
 
@@ -41,6 +41,20 @@ impl SpecialTokens {
             several.filter_map(text)
         })
     }
+
+    /// The special tokens that have a name, such as `bos_token`.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        let named = self.0.iter().filter(|(key, _)| key.ends_with("_token"));
+        named.filter_map(|(key, value)| Some((key.as_str(), text(value)?)))
+    }
+
+    /// The chat template; of several, the one named `default`.
+    pub(crate) fn chat_template(&self) -> Option<&str> {
+        match self.0.get("chat_template")? {
+            Value::Array(list) => list.iter().find(|entry| entry["name"] == "default")?["template"].as_str(),
+            one => one.as_str(),
+        }
+    }
 }
 
 fn text(token: &Value) -> Option<&str> {
@@ -51,12 +65,20 @@ fn text(token: &Value) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn declared(config: &str) -> Vec<String> {
-        let path = std::env::temp_dir().join(format!("lmcache-bench-special-{}.json", std::process::id()));
+    fn read(config: &str) -> SpecialTokens {
+        let path = std::env::temp_dir().join(format!(
+            "lmcache-bench-special-{}-{:?}.json",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::write(&path, config).unwrap();
         let special = SpecialTokens::of_config(&path);
         std::fs::remove_file(path).unwrap();
-        special.texts().map(str::to_owned).collect()
+        special
+    }
+
+    fn declared(config: &str) -> Vec<String> {
+        read(config).texts().map(str::to_owned).collect()
     }
 
     #[test]
@@ -70,5 +92,24 @@ mod tests {
         assert_eq!(found, ["</s>", "<a>", "<b>", "<i>", "<j>", "<s>"]);
         assert_eq!(declared("[]"), [""; 0]);
         assert_eq!(declared("{"), [""; 0]);
+        let special = read(config);
+        let named: Vec<_> = special.named().collect();
+        assert_eq!(named, [("bos_token", "<s>"), ("eos_token", "</s>")]);
+    }
+
+    #[test]
+    fn one_of_several_chat_templates_is_the_default() {
+        for (config, template) in [
+            (r#"{"chat_template": "t"}"#, Some("t")),
+            (
+                r#"{"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]}"#,
+                Some("d"),
+            ),
+            (r#"{"chat_template": [{"name": "rag", "template": "r"}]}"#, None),
+            (r#"{"chat_template": null}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(read(config).chat_template(), template, "{config}");
+        }
     }
 }
