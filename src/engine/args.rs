@@ -68,6 +68,8 @@ pub enum WorkloadValue {
     Choice(&'static str),
     /// Any text, such as a path.
     Text(String),
+    /// The texts of a flag that may be repeated.
+    Texts(Vec<String>),
 }
 
 /// The values of workload flags, sorted by the flag's name without its dashes in front.
@@ -92,6 +94,14 @@ impl WorkloadValues {
 
     pub fn read_text(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
         self.set(flag, WorkloadValue::Text(text.to_owned()));
+        Ok(())
+    }
+
+    /// Adds a text to those of a flag that may be repeated.
+    pub fn push_text(&mut self, flag: &'static str, text: &str) -> Result<(), String> {
+        let mut texts = self.texts(flag).to_vec();
+        texts.push(text.to_owned());
+        self.set(flag, WorkloadValue::Texts(texts));
         Ok(())
     }
 
@@ -122,6 +132,14 @@ impl WorkloadValues {
         match self.get(flag) {
             Some(WorkloadValue::Text(text)) => Ok(text),
             other => Err(unexpected(flag, other)),
+        }
+    }
+
+    /// None where the flag was not given.
+    pub fn texts(&self, flag: &str) -> &[String] {
+        match self.get(flag) {
+            Some(WorkloadValue::Texts(texts)) => texts,
+            _ => &[],
         }
     }
 
@@ -271,6 +289,7 @@ impl Stored for WorkloadValue {
             WorkloadValue::Float(value) => Value::from(*value),
             WorkloadValue::Choice(text) => Value::from(*text),
             WorkloadValue::Text(text) => Value::from(text.as_str()),
+            WorkloadValue::Texts(texts) => Value::from(texts.clone()),
         }
     }
 }

@@ -36,6 +36,7 @@ pub fn finished(id: impl Into<String>, text: impl Into<String>) -> Finished {
         text: text.into(),
         ttft_s: 0.05,
         output_tokens: 1,
+        cached_tokens: None,
     }
 }
 

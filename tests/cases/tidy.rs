@@ -50,12 +50,14 @@ const NEVER: [(&str, &str); 6] = [
     ("cli", "cuda"),
 ];
 /// The modules of `engine`, lowest first: each may use those before it.
-const ENGINE_ORDER: [&str; 17] = [
+const ENGINE_ORDER: [&str; 19] = [
     "api_key",
     "failure",
     "timestamp",
+    "template_kwargs",
     "args",
     "config",
+    "hub_cache",
     "ask",
     "tokens",
     "workload",

@@ -127,6 +127,16 @@ pub enum L1Memory {
     Gb(f64),
 }
 
+impl PromptText {
+    /// Whether words or tokens are drawn from the vocabulary.
+    pub fn draws_tokens(self) -> bool {
+        matches!(
+            self,
+            PromptText::SingleTokens | PromptText::RandomTokens | PromptText::Padded
+        )
+    }
+}
+
 impl EngineConfig {
     /// `<base>`: requests go to this and [`Endpoint::path`].
     pub fn base_url(&self) -> String {

@@ -42,10 +42,7 @@ pub(super) const FLAGS: &[Row] = &[
         Ok(())
     })
     .choices(&workload::NAMES)
-    .help(
-        "What is sent (required)",
-        "Each has flags of its own below. `rag-qa-quality` is refused: it is not in this build.",
-    ),
+    .help("What is sent (required)", "Each has flags of its own below."),
     Row::value("tokens-per-gb-kvcache", "N", |args, text| {
         int(text).map(|n| args.tokens_per_gb_kvcache = Some(n))
     })

@@ -2,8 +2,8 @@
 
 use crate::cli::flag::{BEYOND, Flag, Group, OPTIONS};
 use crate::cli::parse::Table;
+use crate::engine::workload::WORKLOADS;
 use crate::engine::workload::descriptor::WorkloadFlag;
-use crate::engine::workload::{ABSENT_FLAGS, WORKLOADS};
 use crate::python::quote::quoted;
 
 mod beyond;
@@ -17,7 +17,7 @@ pub use page::page;
 pub const TABLE: Table<EngineArgs> = Table {
     program: "lmcache-bench engine",
     flags: &FLAGS,
-    absent: ABSENT_FLAGS,
+    absent: &[],
 };
 
 const COUNT: usize =

@@ -359,6 +359,7 @@ impl Run {
             text: if succeeded { text } else { String::new() },
             ttft_s: record.ttft_s(),
             output_tokens: record.output_tokens(),
+            cached_tokens: record.cached_tokens(),
         });
         if let Some(seconds) = &mut self.samples.series {
             series::add(seconds, &record, self.samples.began);

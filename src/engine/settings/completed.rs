@@ -65,7 +65,10 @@ pub fn asked_tokens(server: CacheServer, model: &str, engine: Engine) -> Result<
 impl Completed {
     /// The settings of a run. The LMCache server is asked about itself where the workload wants that.
     pub fn checked(&self) -> Result<EngineConfig, Error> {
-        let wanted = self.args.workload.is_some_and(|name| name.descriptor().asks_cache());
+        let wanted = self
+            .args
+            .workload
+            .is_some_and(|name| name.descriptor().support.asks_cache);
         let cache = if wanted {
             self.cache_facts()
         } else {

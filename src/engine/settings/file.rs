@@ -16,7 +16,7 @@ use crate::cli::flag::{Flag, FlagSpec, Kind};
 use crate::cli::nearest::nearest;
 use crate::engine::args::{EngineArgs, WorkloadName};
 use crate::engine::flags::TABLE;
-use crate::engine::workload::{ABSENT_FLAGS, WORKLOADS};
+use crate::engine::workload::WORKLOADS;
 use crate::error::{Error, shortened};
 use crate::python::json::{self, Bounded};
 use crate::python::quote::quoted;
@@ -163,11 +163,6 @@ fn texts(value: &Value, spec: &FlagSpec) -> Result<Vec<String>, String> {
 
 /// The note about an unknown key.
 fn without_effect(key: &str) -> String {
-    let flag = key.replace('_', "-");
-    let absent = ABSENT_FLAGS.iter().find(|absent| absent.long == flag);
-    if let Some(absent) = absent.filter(|_| !key.contains('-')) {
-        return format!("the config file's key {key} has no effect: {}", absent.advice);
-    }
     let keys: Vec<String> = TABLE
         .flags
         .iter()
@@ -187,13 +182,17 @@ fn without_effect(key: &str) -> String {
 /// Clears the settings of workloads other than `name`, as LMCache does with a file.
 pub fn clear_other_workloads(args: &mut EngineArgs, name: WorkloadName) {
     let others = WORKLOADS.iter().filter(|workload| workload.name() != name);
-    for item in others.flat_map(|workload| workload_items(Some(workload.name()))) {
-        args.clear(&item.key());
+    for flag in others.flat_map(|workload| workload.flags) {
+        args.clear(&flag.row.spec.long.replace('-', "_"));
     }
 }
 
 /// The settings that every exported file has, in LMCache's order.
 pub fn exported_items(args: &EngineArgs) -> Vec<Item> {
+    // In LMCache's order: what has no default comes last.
+    let (required, others): (Vec<Item>, Vec<Item>) = workload_items(args.workload)
+        .into_iter()
+        .partition(|item| item.required);
     let of = |list: &[Item], flag: &str| list.iter().find(|item| item.flag == flag).copied();
     let first = [
         of(GENERAL, "model"),
@@ -203,11 +202,7 @@ pub fn exported_items(args: &EngineArgs) -> Vec<Item> {
         of(GENERAL, "ignore-eos"),
         of(GENERAL, "no-warmup"),
     ];
-    first
-        .into_iter()
-        .flatten()
-        .chain(workload_items(args.workload))
-        .collect()
+    first.into_iter().flatten().chain(others).chain(required).collect()
 }
 
 /// Keys that LMCache does not write, in the order in which they are added if not the default.

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::items::{GENERAL, Item, REQUIRED, needs_cache_size, workload_items};
 use crate::engine::args::{EngineArgs, WorkloadName};
-use crate::engine::workload;
 use crate::engine::workload::descriptor::Input;
 use crate::python::number::{float, int};
 use crate::report::prompt::{Ended, Heading, Prompter, Reply};
@@ -206,9 +205,11 @@ impl Interview {
             "tokens-per-gb-kvcache" => !asks_server,
             _ => true,
         });
-        let items = required.chain(GENERAL).copied();
+        let of_workload = workload_items(self.args.workload).into_iter();
+        let (own_required, others): (Vec<Item>, Vec<Item>) = of_workload.partition(|item| item.required);
+        let items = required.copied().chain(own_required);
+        let items = items.chain(GENERAL.iter().copied()).chain(others);
         items
-            .chain(workload_items(self.args.workload))
             .map(|item| (item.title.to_string(), shown(&item, &self.args)))
             .collect()
     }
@@ -271,21 +272,10 @@ fn choose(
         .iter()
         .position(|&name| Some(name) == item.default_text())
         .unwrap_or(0);
-    loop {
-        match prompter.choose(heading, &choices, selected)? {
-            Reply::Back => return Ok(Reply::Back),
-            Reply::Value(at) => match refusal(item, names[at]) {
-                Some(why) => prompter.remark(&format!("{why}."))?,
-                None => return Ok(Reply::Value(names[at].to_string())),
-            },
-        }
-    }
-}
-
-/// Why a choice is refused: the workload is not in this build.
-fn refusal(item: Item, choice: &str) -> Option<&'static str> {
-    let workload = workload::named(choice).filter(|_| item.flag == "workload")?;
-    workload.refusal()
+    Ok(match prompter.choose(heading, &choices, selected)? {
+        Reply::Back => Reply::Back,
+        Reply::Value(at) => Reply::Value(names[at].to_string()),
+    })
 }
 
 /// Completes a port or a host to a URL.

@@ -47,9 +47,6 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
         file::clear_other_workloads(&mut from_file, name);
     }
     let given = args.clone().or(from_file);
-    if let Some(refusal) = given.workload.and_then(|name| name.descriptor().refusal()) {
-        return Err(Error::Settings(refusal.into()));
-    }
     load::check_given(&given)?;
     let missing = missing(&given);
     let may_ask = args.config.is_none() && args.export_config.is_none() && args.no_interactive != Some(true);

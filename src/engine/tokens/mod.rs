@@ -55,7 +55,7 @@ impl Tokenizer {
                 .map_err(|cause| unusable(path, &cause));
         }
         let prompt_text = config.workload.prompt_text;
-        let draws_tokens = matches!(prompt_text, PromptText::SingleTokens | PromptText::RandomTokens);
+        let draws_tokens = prompt_text.draws_tokens();
         if prompt_text == PromptText::RepeatedWord && !config.exact_lengths {
             return Ok(Tokenizer::Words(None));
         }
@@ -153,10 +153,8 @@ impl Tokenizer {
 
     /// A line for people about where the words of the prompts came from, once they are there.
     pub fn told(&self, config: &EngineConfig) -> Option<String> {
-        let prompt_text = config.workload.prompt_text;
-        let draws_tokens = matches!(prompt_text, PromptText::SingleTokens | PromptText::RandomTokens);
         match self {
-            Tokenizer::Engine(engine) if draws_tokens && self.decodes() => {
+            Tokenizer::Engine(engine) if config.workload.prompt_text.draws_tokens() && self.decodes() => {
                 Some(format!("words from the engine's tokenizer ({})", engine.spent()))
             }
             _ => None,

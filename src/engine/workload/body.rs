@@ -3,6 +3,7 @@
 use super::extra_body;
 use crate::engine::args::Endpoint;
 use crate::engine::config::EngineConfig;
+use crate::engine::template_kwargs::TemplateKwargs;
 
 /// Builds bodies with the fields model, stream, messages (or prompt), max_tokens, stream_options, temperature, in this order.
 #[derive(Clone)]
@@ -25,6 +26,11 @@ const MESSAGE_OVERHEAD_BYTES: usize = 40;
 
 impl Bodies {
     pub fn new(config: &EngineConfig) -> Bodies {
+        Bodies::with_template_kwargs(config, &TemplateKwargs::default())
+    }
+
+    /// With variables for the chat template in every body, if there are any.
+    pub fn with_template_kwargs(config: &EngineConfig, kwargs: &TemplateKwargs) -> Bodies {
         let mut before_messages = br#"{"model":"#.to_vec();
         push_string(&mut before_messages, &config.model);
         before_messages.extend_from_slice(br#","stream":true,"#);
@@ -34,13 +40,17 @@ impl Bodies {
             ""
         };
         let ignoring = if config.ignore_eos { r#","ignore_eos":true"# } else { "" };
+        let kwargs = match kwargs.is_empty() {
+            true => String::new(),
+            false => format!(r#","chat_template_kwargs":{}"#, kwargs.compact()),
+        };
         let extra = config.extra_body.as_deref().map(extra_body::fields).unwrap_or_default();
         let comma = if extra.is_empty() { "" } else { "," };
         Bodies {
             endpoint: config.endpoint,
             before_messages,
             after_max_tokens: format!(
-                r#","stream_options":{{"include_usage":true{every_event}}},"temperature":0.0{ignoring}{comma}{extra}}}"#
+                r#","stream_options":{{"include_usage":true{every_event}}},"temperature":0.0{kwargs}{ignoring}{comma}{extra}}}"#
             ),
         }
     }

@@ -33,14 +33,12 @@ pub struct Descriptor {
     pub support: Support,
 }
 
-pub enum Support {
-    Built {
-        check: Check,
-        create: Create,
-        asks_cache: bool,
-    },
-    /// Known by name only: the sentence that refuses it.
-    Absent(&'static str),
+/// What is done with the values of its flags.
+pub struct Support {
+    pub check: Check,
+    pub create: Create,
+    /// Whether the LMCache server is asked about itself for the workload, if there is one.
+    pub asks_cache: bool,
 }
 
 /// Refuses values with which a workload cannot be run.
@@ -61,7 +59,7 @@ pub trait Settings: Sized {
 
 impl Support {
     pub const fn built<S: Settings>() -> Support {
-        Support::Built {
+        Support {
             check: |values, sizes| S::resolve(values, sizes).map(drop),
             create: |config, tokenizer| {
                 let settings = S::resolve(&config.workload.values, &config.sizes())?;
@@ -92,19 +90,6 @@ impl Descriptor {
         }
         Ok(())
     }
-
-    /// The sentence that refuses a workload which is not in this build.
-    pub fn refusal(&self) -> Option<&'static str> {
-        match self.support {
-            Support::Built { .. } => None,
-            Support::Absent(refusal) => Some(refusal),
-        }
-    }
-
-    /// Whether the LMCache server is asked about itself for the workload, if there is one.
-    pub fn asks_cache(&self) -> bool {
-        matches!(self.support, Support::Built { asks_cache: true, .. })
-    }
 }
 
 /// The heading of a workload that LMCache has too.
@@ -128,14 +113,14 @@ pub enum Input {
     Choice(&'static [&'static str]),
 }
 
-/// One flag of a workload, with its question. Rows begin with `int!`, `float!`, `choice!` or `text!`.
+/// One flag of a workload, with its question. Rows begin with `int!`, `float!`, `choice!`, `text!` or `texts!`.
 #[derive(Clone, Copy)]
 pub struct WorkloadFlag {
     pub row: Flag<EngineArgs>,
     pub input: Input,
     /// Whether a run of the workload needs it and it has no default.
     pub required: bool,
-    /// The question's title, which is LMCache's: scripts match on it.
+    /// The question's title, which is LMCache's: scripts match on it. Empty for a flag that is not asked for and not exported.
     pub title: &'static str,
     /// A sentence below the title.
     pub about: &'static str,
@@ -250,7 +235,21 @@ macro_rules! text {
     }};
 }
 
-pub(super) use {choice, float, int, text};
+/// A flag whose value is any text, and which may be repeated: name and name of the value.
+macro_rules! texts {
+    ($long:literal, $value_name:literal) => {{
+        let mut flag = $crate::engine::workload::descriptor::WorkloadFlag::new(
+            $crate::cli::flag::Flag::<$crate::engine::args::EngineArgs>::value($long, $value_name, |args, text| {
+                args.workload_values.push_text($long, text)
+            }),
+            $crate::engine::workload::descriptor::Input::Text,
+        );
+        flag.row = flag.row.repeatable();
+        flag
+    }};
+}
+
+pub(super) use {choice, float, int, text, texts};
 
 /// The value of an int flag, at least 1.
 pub(super) fn count(values: &WorkloadValues, flag: &str) -> Result<u64, Error> {

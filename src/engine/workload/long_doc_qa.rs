@@ -142,7 +142,7 @@ pub(super) fn check_answer_length(workload: &Descriptor, values: &WorkloadValues
     let supported = WORKLOADS.iter().filter(|workload| workload.sets_answer_length);
     let supported: Vec<&str> = supported.map(|workload| workload.name).collect();
     Err(Error::Settings(format!(
-        "--{ANSWER_LENGTH} {given} does not go with the workload {}, which has no max-output-length parameter; leave it \
+        "--{ANSWER_LENGTH} {given} does not go with the workload {}, which does not use it; leave it \
          out, or take one of {}",
         workload.name,
         supported.join(", ")

@@ -33,8 +33,7 @@ mod random_prefill;
 mod tests;
 mod window;
 
-use descriptor::{Descriptor, Support};
-pub use rag_qa_quality::ABSENT_FLAGS;
+use descriptor::Descriptor;
 
 /// Every workload, in the order of help and menu, which is that of LMCache 0.5.7; then those that it does not have.
 pub const WORKLOADS: &[Descriptor] = &[
@@ -145,6 +144,8 @@ pub struct Finished {
     /// Seconds from dispatch to the first token; -1 after a failure.
     pub ttft_s: f64,
     pub output_tokens: u64,
+    /// Tokens of the prompt that came from a cache, where the engine says so.
+    pub cached_tokens: Option<u64>,
 }
 
 /// What a workload adds to the results of its measured phase.
@@ -307,16 +308,10 @@ pub trait Workload: Send {
 /// Refuses settings with which a workload cannot be run. `values` has a value for each of its flags.
 pub fn check(workload: &Descriptor, values: &WorkloadValues, sizes: &Sizes) -> Result<(), Error> {
     long_doc_qa::check_answer_length(workload, values)?;
-    match workload.support {
-        Support::Built { check, .. } => check(values, sizes),
-        Support::Absent(refusal) => Err(Error::Settings(refusal.into())),
-    }
+    (workload.support.check)(values, sizes)
 }
 
 /// The workload of these settings.
 pub fn create(config: &EngineConfig, tokenizer: &Tokenizer) -> Result<Box<dyn Workload>, Error> {
-    match config.workload.name().descriptor().support {
-        Support::Built { create, .. } => create(config, tokenizer),
-        Support::Absent(refusal) => Err(Error::Settings(refusal.into())),
-    }
+    (config.workload.name().descriptor().support.create)(config, tokenizer)
 }

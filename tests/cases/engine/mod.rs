@@ -10,6 +10,7 @@ mod interrupts;
 mod load;
 mod numbers;
 mod pacing;
+mod rag;
 mod runs;
 mod steps;
 mod streamed;

@@ -179,10 +179,6 @@ fn every_workload_can_be_run_from_its_exported_file() {
 fn exports_are_the_references_files() {
     let mut exported = 0;
     for case in recorded("config-files.json")["export"].as_array().unwrap() {
-        // The flags of this workload are refused before anything is exported.
-        if words(&case["args"]).contains(&"rag-qa-quality") {
-            continue;
-        }
         exported += 1;
         let folder = Folder::new();
         let path = folder.file("o.json");
@@ -204,7 +200,7 @@ fn exports_are_the_references_files() {
         assert_eq!(printed, theirs.replace("o.json", &path));
         assert!(!ours.contains("sk-secret") && !ours.contains("http://e:1"), "{ours}");
     }
-    assert_eq!(exported, 5);
+    assert_eq!(exported, 6);
 }
 
 #[test]
@@ -240,42 +236,44 @@ fn exports_have_no_output_settings() {
     assert_eq!(fs::read_to_string(&path).unwrap(), plain);
 }
 
-/// LMCache's own file of the workload that is not in this build, from the recorded export.
+/// Variables of the chat template and the results file are not exported, as in LMCache; a file may give them all the same.
 #[test]
-fn keys_of_the_absent_workload_are_noted_and_the_workload_refused() {
-    let cases = recorded("config-files.json");
-    let cases = cases["export"].as_array().unwrap().iter();
-    let mut files = cases.map(|case| case["file"].as_str().unwrap());
-    let theirs = files.find(|file| file.contains("rag-qa-quality")).unwrap();
+fn settings_without_a_question_are_read_from_files_too() {
     let folder = Folder::new();
-    let path = written(&folder, theirs);
-    let line = ["--engine-url", "http://e:1", "--config", &path];
-    assert!(refusal(&line).starts_with("rag-qa-quality is not in this build: "));
-    assert!(refusal(&["--config", &path]).starts_with("rag-qa-quality is not in this build: "));
-    let (config, notes) = config_of(resolved(&[&line[..], &["--workload", "random-prefill"]].concat(), "").0);
-    assert_eq!(
-        (config.workload.name().text(), config.tokens_per_gb_kvcache),
-        ("random-prefill", 10)
+    let path = written(
+        &folder,
+        r#"{"workload": "rag-qa-quality", "tokens_per_gb_kvcache": 1, "model": "m", "rag_dataset": "d.jsonl",
+            "rag_template_kwargs": ["a=1", "b=x"], "rag_output": "r.json"}"#,
     );
-    let keys = [
-        "rag_num_samples",
-        "rag_max_output_length",
-        "rag_doc_align_tokens",
-        "rag_dataset",
-    ];
-    assert_eq!(notes.len(), keys.len(), "{notes:?}");
-    for (note, key) in notes.iter().zip(keys) {
-        let start =
-            format!("the config file's key {key} has no effect: the workload rag-qa-quality is not in this build");
-        assert!(note.starts_with(&start), "{note}");
-    }
-    let exported = [
+    let line = ["--engine-url", "http://e:1", "--config", &path];
+    let config = config_of(resolved(&line, "").0).0;
+    assert_eq!(config.workload.values.texts("rag-template-kwargs"), ["a=1", "b=x"]);
+    assert_eq!(config.workload.values.text("rag-output").unwrap(), "r.json");
+    let (config, notes) = config_of(resolved(&[&line[..], &["--workload", "random-prefill"]].concat(), "").0);
+    assert_eq!((config.workload.name().text(), notes.len()), ("random-prefill", 0));
+    let typed = [
+        "--engine-url",
+        "http://e:1",
         "--workload",
-        "rag-qa-quality",
-        "--export-config",
-        &folder.file("o.json"),
+        "random-prefill",
+        "--model",
+        "m",
     ];
-    assert!(refusal(&exported).starts_with("rag-qa-quality is not in this build: "));
+    let more = ["--tokens-per-gb-kvcache", "1", "--rag-template-kwargs", "no pair"];
+    let (_, notes) = config_of(resolved(&[&typed[..], &more].concat(), "").0);
+    assert_eq!(
+        notes,
+        ["--rag-template-kwargs has no effect with the workload random-prefill"]
+    );
+    assert!(
+        refusal(&[
+            "--engine-url",
+            "http://e:1",
+            "--config",
+            &written(&folder, r#"{"workload": "rag-qa-quality", "tokens_per_gb_kvcache": 1}"#)
+        ])
+        .contains("missing --rag-dataset")
+    );
 }
 
 #[test]

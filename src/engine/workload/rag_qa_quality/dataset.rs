@@ -63,8 +63,16 @@ impl Dataset {
         let is_lines = suffix.ends_with(".jsonl");
         let bytes_max = if is_lines { LINES_BYTES_MAX } else { LIST_BYTES_MAX };
         let bytes = whole_file::read(&path, bytes_max).map_err(|cause| {
-            let smaller = if is_lines { "" } else { ", or make it one of a record a line, named .jsonl" };
-            wrong(&path, "", &format!("could not read it: {cause}; give a smaller file{smaller}"))
+            let smaller = if is_lines {
+                ""
+            } else {
+                ", or make it one of a record a line, named .jsonl"
+            };
+            wrong(
+                &path,
+                "",
+                &format!("could not read it: {cause}; give a smaller file{smaller}"),
+            )
         })?;
         let read = if is_lines { Dataset::of_lines } else { Dataset::of_list };
         let found = read(&bytes, samples_max).map_err(|fault| wrong(&path, &fault.place, &fault.why))?;
@@ -101,7 +109,8 @@ impl Dataset {
             if strip(text).is_empty() {
                 continue;
             }
-            let record = json::loads(line).map_err(|cause| line_fault(not_json(&cause, &cause.column().to_string())))?;
+            let record =
+                json::loads(line).map_err(|cause| line_fault(not_json(&cause, &cause.column().to_string())))?;
             dataset.add(&record, samples_max);
             // A large file takes seconds. The caller sees the signal too.
             if signal::received().is_some() {
@@ -124,7 +133,9 @@ impl Dataset {
             why: format!("{}; {by_line}", not_json(&cause, &cause.column().to_string())),
         })?;
         let Value::Array(records) = document else {
-            return Err(whole(&format!("it holds no list of records; give one in brackets; {by_line}")));
+            return Err(whole(&format!(
+                "it holds no list of records; give one in brackets; {by_line}"
+            )));
         };
         let mut dataset = Dataset::default();
         records.iter().for_each(|record| dataset.add(record, samples_max));
@@ -174,7 +185,11 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let end = self.0.iter().position(|byte| [b'\n', b'\r'].contains(byte)).unwrap_or(self.0.len());
+        let end = self
+            .0
+            .iter()
+            .position(|byte| [b'\n', b'\r'].contains(byte))
+            .unwrap_or(self.0.len());
         let (line, rest) = self.0.split_at(end);
         let ending = if rest.starts_with(b"\r\n") { 2 } else { 1 };
         self.0 = rest.get(ending..).unwrap_or_default();
@@ -212,7 +227,11 @@ fn located(dataset: &str) -> Result<PathBuf, Error> {
     };
     let advice = literal_path_advice(&path).unwrap_or_else(|| "name a file of JSON records".to_owned());
     let known = known.join(", ");
-    Err(wrong(&path, "", &format!("{what}, and no dataset has that name; {advice}, or one of the known names {known}")))
+    Err(wrong(
+        &path,
+        "",
+        &format!("{what}, and no dataset has that name; {advice}, or one of the known names {known}"),
+    ))
 }
 
 fn absent(named: &Named) -> Error {
@@ -270,19 +289,23 @@ mod tests {
         assert_eq!(fault.place, ", line 6");
         let dataset = Dataset::of_lines(&text.as_bytes()[..text.len() - 2], 1).unwrap();
         assert_eq!((dataset.samples.len(), dataset.records), (1, 4));
-        assert_eq!(
-            dataset.left_out().unwrap(),
-            "1 of 4 records left out: 1 not an object"
-        );
+        assert_eq!(dataset.left_out().unwrap(), "1 of 4 records left out: 1 not an object");
         let unicode = format!("{}\n", USABLE.replace("\"d\"", "\"d\u{2028}e\""));
-        assert_eq!(Dataset::of_lines(unicode.as_bytes(), 9).unwrap().samples[0].passages, ["d\u{2028}e"]);
+        assert_eq!(
+            Dataset::of_lines(unicode.as_bytes(), 9).unwrap().samples[0].passages,
+            ["d\u{2028}e"]
+        );
     }
 
     #[test]
     fn the_suffix_decides_how_a_file_is_read() {
         let list = format!("\u{feff}[{USABLE}, {USABLE}]");
         for (name, text, samples) in [("a.JSONL", USABLE, 1), ("b.json", &list, 2), ("c", &list, 2)] {
-            assert_eq!(File::new(name, text.as_bytes()).open(9).unwrap().samples.len(), samples, "{name}");
+            assert_eq!(
+                File::new(name, text.as_bytes()).open(9).unwrap().samples.len(),
+                samples,
+                "{name}"
+            );
         }
         assert_eq!(File::new("d.json", list.as_bytes()).open(1).unwrap().samples.len(), 1);
     }
@@ -291,16 +314,38 @@ mod tests {
     fn errors_name_file_and_line() {
         let lines = format!("{USABLE}\n\n{{\"a\": 1,}}\n");
         for (name, bytes, expected) in [
-            ("a.jsonl", lines.as_bytes(), "a.jsonl, line 3: it is not JSON at column 9: trailing comma"),
-            ("b.jsonl", &b"\xff"[..], "b.jsonl, line 1: it is not UTF-8; save the file so"),
+            (
+                "a.jsonl",
+                lines.as_bytes(),
+                "a.jsonl, line 3: it is not JSON at column 9: trailing comma",
+            ),
+            (
+                "b.jsonl",
+                &b"\xff"[..],
+                "b.jsonl, line 1: it is not UTF-8; save the file so",
+            ),
             ("c.json", b"{}", "c.json: it holds no list of records; "),
-            ("d.json", format!("{USABLE}\n{USABLE}").as_bytes(), "d.json, line 2: it is not JSON at column 1: trailing characters; "),
-            ("e.jsonl", br#"{"id": 1}"#, "e.jsonl: no record of it can be used (1 of 1 records left out: 1 without passages); "),
+            (
+                "d.json",
+                format!("{USABLE}\n{USABLE}").as_bytes(),
+                "d.json, line 2: it is not JSON at column 1: trailing characters; ",
+            ),
+            (
+                "e.jsonl",
+                br#"{"id": 1}"#,
+                "e.jsonl: no record of it can be used (1 of 1 records left out: 1 without passages); ",
+            ),
             ("f.jsonl", b"", "f.jsonl: no record of it can be used; "),
-            ("g.Parquet", b"PAR1", "g.Parquet: Parquet files are not read; make it JSON lines with: python "),
+            (
+                "g.Parquet",
+                b"PAR1",
+                "g.Parquet: Parquet files are not read; make it JSON lines with: python ",
+            ),
         ] {
             let refused = File::new(name, bytes).open(9).unwrap_err();
-            let refused = refused.split_once(&format!("-{name}")).map(|(_, after)| format!("{name}{after}"));
+            let refused = refused
+                .split_once(&format!("-{name}"))
+                .map(|(_, after)| format!("{name}{after}"));
             assert!(refused.as_ref().unwrap().starts_with(expected), "{refused:?}");
         }
         let refused = |dataset: &str| Dataset::open(dataset, 9).unwrap_err().to_string();

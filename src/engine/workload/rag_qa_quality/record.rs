@@ -52,7 +52,9 @@ fn stripped(value: &Value) -> String {
 
 /// The first value that is true in Python.
 fn first_true<'a>(record: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a Value> {
-    keys.iter().filter_map(|key| record.get(*key)).find(|value| is_true(value))
+    keys.iter()
+        .filter_map(|key| record.get(*key))
+        .find(|value| is_true(value))
 }
 
 fn passages(record: &Map<String, Value>) -> Vec<String> {
@@ -67,7 +69,9 @@ fn passages(record: &Map<String, Value>) -> Vec<String> {
 }
 
 fn passage(value: &Value) -> String {
-    let Value::Object(fields) = value else { return stripped(value) };
+    let Value::Object(fields) = value else {
+        return stripped(value);
+    };
     let title = fields.get("title").map(stripped).unwrap_or_default();
     let body = first_true(fields, &["text", "paragraph_text"]).map(stripped);
     titled(&title, &body.unwrap_or_default())
@@ -75,7 +79,11 @@ fn passage(value: &Value) -> String {
 
 /// A title without a body keeps its line end.
 fn titled(title: &str, body: &str) -> String {
-    if title.is_empty() { body.to_owned() } else { format!("{title}\n{body}") }
+    if title.is_empty() {
+        body.to_owned()
+    } else {
+        format!("{title}\n{body}")
+    }
 }
 
 /// HotpotQA's passages: lists of titles and of lists of sentences, or a list of pairs of both.
@@ -89,16 +97,20 @@ fn of_context(context: &Value) -> Vec<String> {
     };
     match context {
         Value::Object(fields) => match (fields.get("title"), fields.get("sentences")) {
-            (Some(Value::Array(titles)), Some(Value::Array(groups))) => {
-                titles.iter().zip(groups).map(|(title, group)| joined(title, group)).collect()
-            }
+            (Some(Value::Array(titles)), Some(Value::Array(groups))) => titles
+                .iter()
+                .zip(groups)
+                .map(|(title, group)| joined(title, group))
+                .collect(),
             _ => Vec::new(),
         },
         Value::Array(entries) => {
-            let pairs = entries.iter().filter_map(|entry| match entry.as_array().map(Vec::as_slice) {
-                Some([title, sentences]) => Some(joined(title, sentences)),
-                _ => None,
-            });
+            let pairs = entries
+                .iter()
+                .filter_map(|entry| match entry.as_array().map(Vec::as_slice) {
+                    Some([title, sentences]) => Some(joined(title, sentences)),
+                    _ => None,
+                });
             pairs.collect()
         }
         _ => Vec::new(),
@@ -114,7 +126,9 @@ fn answers(record: &Map<String, Value>) -> Vec<String> {
             found.push(text);
         }
     };
-    let given = ["answers", "answer", "reference"].iter().filter_map(|key| record.get(*key));
+    let given = ["answers", "answer", "reference"]
+        .iter()
+        .filter_map(|key| record.get(*key));
     match given.into_iter().find(|value| !value.is_null()) {
         Some(Value::Array(list)) => {
             for item in list {
@@ -130,7 +144,12 @@ fn answers(record: &Map<String, Value>) -> Vec<String> {
     }
     let extra = record.get("extra").and_then(|extra| extra.get("answer_aliases"));
     let aliases = [record.get("answer_aliases"), extra];
-    aliases.into_iter().flatten().filter_map(Value::as_array).flatten().for_each(add);
+    aliases
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_array)
+        .flatten()
+        .for_each(add);
     found
 }
 
@@ -162,9 +181,16 @@ mod tests {
             (r#"["x"]"#, Lacks::Fields),
             (r#"{"question": "q", "answer": "a", "context": null}"#, Lacks::Passages),
             (r#"{"ctxs": ["d"], "question": " ", "answer": "a"}"#, Lacks::Question),
-            (r#"{"ctxs": ["d"], "question": "q", "answer": [null, " "]}"#, Lacks::Answers),
+            (
+                r#"{"ctxs": ["d"], "question": "q", "answer": [null, " "]}"#,
+                Lacks::Answers,
+            ),
         ] {
-            assert_eq!(Sample::of(&serde_json::from_str(record).unwrap(), 0), Err(lacks), "{record}");
+            assert_eq!(
+                Sample::of(&serde_json::from_str(record).unwrap(), 0),
+                Err(lacks),
+                "{record}"
+            );
         }
         let numbered = serde_json::json!({"id": 0, "ctxs": ["d"], "question": "q", "answer": "a"});
         assert_eq!(Sample::of(&numbered, 5).unwrap().id, "5");

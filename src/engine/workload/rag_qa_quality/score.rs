@@ -32,7 +32,9 @@ fn find(text: &str, tag: &str) -> Option<Found> {
     let mut starts = text.match_indices('<').map(|(start, _)| start);
     starts.find_map(|start| {
         let mut rest = text[start..].chars();
-        let matches = tag.chars().all(|wanted| rest.next().is_some_and(|found| same(found, wanted)));
+        let matches = tag
+            .chars()
+            .all(|wanted| rest.next().is_some_and(|found| same(found, wanted)));
         let end = text.len() - rest.as_str().len();
         matches.then_some(Found { start, end })
     })
@@ -51,7 +53,10 @@ fn same(found: char, wanted: char) -> bool {
 /// Lower case without ASCII punctuation and articles, one blank between words.
 pub fn normalized(text: &str) -> String {
     let lowered = text.to_lowercase();
-    let kept: String = lowered.chars().filter(|character| !character.is_ascii_punctuation()).collect();
+    let kept: String = lowered
+        .chars()
+        .filter(|character| !character.is_ascii_punctuation())
+        .collect();
     let mut out = String::with_capacity(kept.len());
     let mut rest = kept.as_str();
     while let Some(first) = rest.chars().next() {
@@ -76,9 +81,15 @@ fn f1(answer: &str, reference: &str) -> f64 {
     let (answer, reference) = (counted(&answer), counted(&reference));
     let total = |counts: &HashMap<&str, u64>| counts.values().sum::<u64>() as f64;
     if answer.is_empty() || reference.is_empty() {
-        return if answer.is_empty() && reference.is_empty() { 1.0 } else { 0.0 };
+        return if answer.is_empty() && reference.is_empty() {
+            1.0
+        } else {
+            0.0
+        };
     }
-    let common = answer.iter().map(|(word, count)| count.min(reference.get(word).unwrap_or(&0)));
+    let common = answer
+        .iter()
+        .map(|(word, count)| count.min(reference.get(word).unwrap_or(&0)));
     let overlap = common.sum::<u64>() as f64;
     if overlap == 0.0 {
         return 0.0;
@@ -144,7 +155,7 @@ mod tests {
         fn any_response_is_handled(response in "(<final_answer>|</final_answer>|[ aé\u{85}<>/])*") {
             let answer = final_answer(&response);
             prop_assert!(response.contains(answer));
-            let score = best_f1(answer, &[response.clone()]);
+            let score = best_f1(answer, std::slice::from_ref(&response));
             prop_assert!((0.0..=1.0).contains(&score));
         }
     }
