@@ -19,6 +19,7 @@ use crate::engine::tokens::special::SpecialTokens;
 use crate::engine::tokens::vocabulary::Separator;
 use crate::engine::workload::custom;
 use crate::engine::workload::custom::intake::Content;
+use crate::engine::workload::rag_qa_quality::dataset::Dataset;
 use crate::http::trust;
 use crate::l2::adapters::aesgcm::cipher::Keys;
 use crate::l2::adapters::bridge::frame;
@@ -82,6 +83,13 @@ pub fn prompts(text: &[u8], piece: usize, completions: bool) -> Result<Vec<Strin
     Ok(messages.collect())
 }
 
+/// How many records a dataset of questions has, and how many of the first ones can be used. `lines`: a record a line.
+pub fn rag_dataset(text: &[u8], lines: bool) -> Option<(u64, u64)> {
+    let read = if lines { Dataset::of_lines } else { Dataset::of_list };
+    let dataset = read(text, u64::MAX).ok()?;
+    Some((dataset.records, dataset.samples.len() as u64))
+}
+
 /// The settings as a file again.
 pub fn rendered(args: &EngineArgs) -> String {
     file::render(args, &file::exported_items(args))
@@ -90,7 +98,7 @@ pub fn rendered(args: &EngineArgs) -> String {
 /// What an engine's answer about tokens says: a count, ids of a short text, the text of ids.
 pub fn token_reply(answer: &[u8]) -> (Option<u64>, Option<Vec<u32>>, Option<String>) {
     let count = reply::count(answer).ok().and_then(Result::ok);
-    let ids = reply::ids(answer).ok().and_then(Result::ok);
+    let ids = reply::ids::<{ reply::IDS_MAX }>(answer).ok().and_then(Result::ok);
     (count, ids, reply::text(answer).ok().and_then(Result::ok))
 }
 

@@ -33,6 +33,27 @@ STATUS = {
 }
 
 
+# How a prompt of rag-qa-quality ends.
+ASKS = "\nAnswer:"
+DATASET = [
+    {"id": "a", "question": "Which town lies on the Orra?", "answer": "Which town", "paragraphs": [
+        {"title": "Velm", "paragraph_text": "Velm lies on the Orra."}, {"title": "", "paragraph_text": "Rivers run to the sea."}]},
+    {"_id": "b\u00e9", "question": "Where does it rain?", "answers": ["Where it rains", "Nim"], "ctxs": ["It rains in Nim.", "Velm\nVelm lies on the Orra."]},
+    {"id": "left out", "question": "Why?", "answers": [], "ctxs": ["x"]},
+    {"question": "Cut off: who?", "answer": True, "context": [["Snow", ["It snows. ", "Often."]], ["only a title"]]},
+    {"id": 7, "query": "Is {it} \"high\"?", "reference": "the high one", "retrieved_contexts": ["A tower\tof 7 m.", "It rains in Nim."],
+     "answer_aliases": ["is it high"]},
+]  # fmt: skip
+RECORDS = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in DATASET)
+
+
+def graded(prompt: str) -> list[str]:
+    """An answer of the first words of the question; one to a question of a certain beginning is cut off."""
+    question = prompt.rsplit("Question: ", 1)[1].removesuffix(ASKS)
+    answer = ["Well: <final_", "answer>", *(f"{word} " for word in question.split()[:3])]
+    return answer if question.startswith("Cut off") else [*answer, "</final_answer>."]
+
+
 class Recorder(http.server.ThreadingHTTPServer):
     """An engine that answers " word" max_tokens times and keeps (authorization, path, body) in order of arrival. Questions
     about tokens go to the engine at `tokenizer`; without one there is no such page, and they are not kept. It is an LMCache
@@ -82,9 +103,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer_about_tokens(body)
             return
         self.server.record((self.headers["authorization"], self.path, body))
-        tokens = json.loads(body)["max_tokens"]
+        asked = json.loads(body)
+        pieces = [" word"] * asked["max_tokens"]
+        prompt = str(asked.get("messages", [{}])[-1].get("content"))
+        if prompt.endswith(ASKS):
+            pieces = graded(prompt)
+        tokens = len(pieces)
         chunks = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
-        chunks += [{"choices": [{"index": 0, "delta": {"content": " word"}}]}] * tokens
+        chunks += [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
         chunks += [{"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}}]
         common = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL_LISTED}
         events = [json.dumps(common | chunk) for chunk in chunks] + ["[DONE]"]
@@ -186,6 +212,10 @@ PRESSURE = [
     "--workload", "kv-tier-pressure", "--model", "WORDS", "--ktp-docs-per-request", "4", "--ktp-context-length", "9",
     "--ktp-system-prompt-length", "5", "--ktp-num-requests", "7", "--ktp-max-output-length", "2",
 ]  # fmt: skip
+RAG = flags_of(
+    "rag-qa-quality", "WORDS", 10, "--rag-dataset", "rag.jsonl", "--rag-doc-align-tokens", "16", "--rag-max-output-length", "9",
+    "--rag-output", "made/rag.json",
+)  # fmt: skip
 PREFILL = flags_of("random-prefill", "TINY", 10, "--rp-num-requests", "40", "--rp-request-length", "300")
 
 
@@ -239,6 +269,36 @@ def check_pressure_config_files(bench: Bench) -> None:
         same(bench.run(reader, "--config", f"pressure-{writer}.json"), direct)
 
 
+def check_rag(bench: Bench) -> None:
+    """The same bodies, results and section; the digest of the prompts is the next release's."""
+    (bench.scratch / "rag.jsonl").write_text(RECORDS)
+    kwargs = ["--rag-template-kwargs", "enable_thinking=false", "--rag-template-kwargs", " n =-007"]
+    for more in ([], ["--seed", "-77", "--rag-num-samples", "3", "--ignore-eos", *kwargs]):
+        results, sent = {}, {}
+        for side in ("theirs", WITH_PRESSURE, "ours"):
+            sent[side] = bench.run(side, *RAG, *more)
+            results[side] = rag_results(bench.scratch / "made/rag.json")
+        same(sent["ours"], sent["theirs"])
+        same(sent["ours"], sent[WITH_PRESSURE])
+        prompts = results["ours"].pop("prompt_fingerprint")
+        if prompts != results[WITH_PRESSURE]["run_fingerprint"]:
+            raise AssertionError("the digest of the prompts differs from that of the next release")
+        if results["ours"] != results["theirs"] or not 0 < results["ours"]["summary"]["num_parsed"] < len(results["ours"]["per_sample"]):
+            raise AssertionError(f"the results differ:\n{results['ours']}\n{results['theirs']}")
+        ours, theirs = (bench.section(side, "Answer Quality") for side in ("ours", "theirs"))
+        if [line for line in ours if "Prompt fingerprint" not in line] != theirs or len(theirs) != 5:
+            raise AssertionError(f"the section differs:\n{ours}\n{theirs}")
+
+
+def rag_results(path: pathlib.Path) -> dict:
+    """A results file, with the signs of its times."""
+    results = json.loads(path.read_text())
+    for line in results["per_sample"]:
+        line["ttft"] = line["ttft"] > 0
+    path.unlink()
+    return results
+
+
 def check_burst(bench: Bench) -> None:
     bench.compare(PREFILL, ordered=False)
 
@@ -250,7 +310,8 @@ def check_model_of_the_engine(bench: Bench) -> None:
 
 def check_their_config_files(bench: Bench) -> None:
     """Files that the reference wrote, also of workloads that it cannot run from a file."""
-    for name, flags, ordered in [("qa", QA, False), ("tuner", TUNER, True), ("prefill", PREFILL, False)]:
+    (bench.scratch / "rag.jsonl").write_text(RECORDS)
+    for name, flags, ordered in [("qa", QA, False), ("tuner", TUNER, True), ("prefill", PREFILL, False), ("rag", RAG, True)]:
         bench.run("theirs", *flags, "--export-config", f"theirs-{name}.json")
         direct = bench.run("ours", *flags)
         same(bench.run("ours", "--config", f"theirs-{name}.json"), direct, ordered)
@@ -274,6 +335,7 @@ CHECKS = [
     check_pressure,
     check_pressure_window,
     check_pressure_config_files,
+    check_rag,
     check_burst,
     check_model_of_the_engine,
     check_their_config_files,

@@ -59,8 +59,8 @@ impl EngineConfig {
         workload::check(workload, &args.workload_values, &sizes)?;
         let endpoint = args.endpoint.unwrap_or(Endpoint::Chat);
         workload.check_endpoint(endpoint)?;
-        check_extra_body(args)?;
         let values = own_values(workload, args);
+        check_extra_body(args, &values)?;
         Ok(EngineConfig {
             settings: recorded(args, &values, &model, tokens_per_gb),
             workload: WorkloadConfig::new(workload.name(), workload.prompt_text, values),
@@ -101,8 +101,12 @@ impl EngineConfig {
 
 /// Refuses a key of `--extra-body` that a flag of this command line sets too. Keys that are never free are refused where the
 /// flag is read.
-fn check_extra_body(args: &EngineArgs) -> Result<(), Error> {
-    let set_by_flags = [("ignore_eos", "--ignore-eos", args.ignore_eos == Some(true))];
+fn check_extra_body(args: &EngineArgs, own: &WorkloadValues) -> Result<(), Error> {
+    let has_kwargs = !own.texts("rag-template-kwargs").is_empty();
+    let set_by_flags = [
+        ("ignore_eos", "--ignore-eos", args.ignore_eos == Some(true)),
+        ("chat_template_kwargs", "--rag-template-kwargs", has_kwargs),
+    ];
     let keys = match &args.extra_body {
         Some(text) => extra_body::keys(text).map_err(|why| Error::Usage(format!("--extra-body: {why}")))?,
         None => return Ok(()),

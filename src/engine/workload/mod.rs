@@ -27,7 +27,7 @@ mod long_doc_qa;
 mod multi_round_chat;
 mod permutations;
 mod prefix_suffix_tuner;
-mod rag_qa_quality;
+pub mod rag_qa_quality;
 mod random_prefill;
 #[cfg(test)]
 mod tests;

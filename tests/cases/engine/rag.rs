@@ -131,6 +131,7 @@ fn run(case: &Value, more: &[&str], cached: Option<u64>) -> Ran {
     let engine = engine(case, cached);
     let folder = Dir::new();
     for (name, text) in case["files"].as_object().unwrap() {
+        std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
         std::fs::write(folder.join(name), text.as_str().unwrap()).unwrap();
     }
     let words: Vec<&str> = case["args"].as_array().unwrap()[1..]
@@ -255,4 +256,65 @@ fn recorded_outcomes_are_the_references() {
         assert_eq!(said.is_empty(), case["exit_code"] == 0, "{name}: {said}");
     }
     assert_eq!(compared, 24);
+}
+
+#[test]
+fn what_does_not_go_with_it_is_refused_before_any_request() {
+    let case = golden("rag-qa-quality-1.json");
+    for (more, status, why) in [
+        (
+            &["--endpoint", "completions"][..],
+            1,
+            "--endpoint completions does not go with",
+        ),
+        (
+            &["--extra-body", r#"{"chat_template_kwargs":{}}"#],
+            2,
+            "--extra-body has the key chat_template_kwargs, which --rag-template-kwargs sets too",
+        ),
+        (
+            &["--rag-dataset", "hotpotqa"],
+            1,
+            "is not in the local Hugging Face cache, and nothing is downloaded; get it with: hf download",
+        ),
+    ] {
+        let ran = run(&case, more, None);
+        let said = stderr(&ran.output);
+        assert_eq!(code(&ran.output), status, "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(ran.engine.seen().is_empty());
+    }
+}
+
+/// Records that are left out are counted before the run, and passages that were not reused after it.
+#[test]
+fn records_and_passages_that_do_not_count_are_told() {
+    let case = golden("rag-qa-quality-4.json");
+    let ran = run(&case, &[], Some(3));
+    let shown = stdout(&ran.output);
+    let note = "Note: --rag-dataset: 4 of 9 records left out: 1 not an object, 1 without passages, 1 without a question, 1 \
+                without answers";
+    assert!(shown.contains(note), "{shown}");
+    let ran = run(&case, &["--format", "json"], Some(3));
+    assert_eq!(ran.codes(), ["unparsed-answers", "little-reuse"]);
+    let ran = run(&case, &["--format", "json", "--no-warmup"], Some(3));
+    assert_eq!(ran.codes(), ["unparsed-answers"]);
+    assert_eq!(ran.bodies().len(), 5);
+    assert_eq!(ran.report()["metrics"]["quality"]["parse_rate"], 0.6);
+}
+
+#[test]
+fn a_known_name_is_read_from_the_local_cache() {
+    let mut case = golden("rag-qa-quality-1.json");
+    let text = case["files"]["qa.jsonl"].take();
+    let cached = "hub/datasets--dgslibisey--MuSiQue";
+    case["files"] = json!({
+        format!("{cached}/refs/main"): "abc\n",
+        format!("{cached}/snapshots/abc/musique_ans_v1.0_dev.jsonl"): text,
+    });
+    let ran = run(&case, &["--rag-dataset", "musique"], None);
+    assert_eq!(code(&ran.output), 0, "{}", stderr(&ran.output));
+    assert_eq!(json!(ran.bodies()), case["requests"]);
+    let results: Value = serde_json::from_str(&ran.results(RESULTS)).unwrap();
+    assert_eq!(results["config"]["dataset"], "musique");
 }

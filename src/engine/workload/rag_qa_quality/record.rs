@@ -1,6 +1,8 @@
 //! One record of a question-answering dataset, in any of the shapes that LMCache reads: MuSiQue's `paragraphs`, `ctxs`,
 //! `contexts`, RAGAS's `retrieved_contexts`, HotpotQA's `context`. Texts are Python's `str` of a value.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::python::text::strip;
@@ -120,9 +122,10 @@ fn of_context(context: &Value) -> Vec<String> {
 /// The answers in the order of the fields, each once.
 fn answers(record: &Map<String, Value>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    let mut known = HashSet::new();
     let mut add = |value: &Value| {
         let text = stripped(value);
-        if !text.is_empty() && !found.contains(&text) {
+        if !text.is_empty() && known.insert(text.clone()) {
             found.push(text);
         }
     };
