@@ -13,9 +13,11 @@ use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::ask::{discover, server_counters};
 use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
+use crate::engine::template_kwargs::TemplateKwargs;
 use crate::engine::tokens::library::{Library, Special};
 use crate::engine::tokens::reply;
 use crate::engine::tokens::special::SpecialTokens;
+use crate::engine::tokens::template::ChatTemplate;
 use crate::engine::tokens::vocabulary::Separator;
 use crate::engine::workload::custom;
 use crate::engine::workload::custom::intake::Content;
@@ -100,6 +102,12 @@ pub fn token_reply(answer: &[u8]) -> (Option<u64>, Option<Vec<u32>>, Option<Stri
     let count = reply::count(answer).ok().and_then(Result::ok);
     let ids = reply::ids::<{ reply::IDS_MAX }>(answer).ok().and_then(Result::ok);
     (count, ids, reply::text(answer).ok().and_then(Result::ok))
+}
+
+/// What a chat template puts before the text of a user, with a variable of its own.
+pub fn chat_head(template: &str, variable: &str) -> Result<String, String> {
+    let kwargs = TemplateKwargs::parse([variable])?;
+    ChatTemplate::of_source(template).head(&kwargs)
 }
 
 /// The text of each of `count` ids with "\n|" between them.

@@ -65,6 +65,15 @@ impl ChatTemplate {
         })
     }
 
+    /// One that is in no folder.
+    #[cfg(any(test, fuzzing))]
+    pub fn of_source(source: &str) -> ChatTemplate {
+        ChatTemplate {
+            source: source.to_owned(),
+            special: vec![("bos_token".to_owned(), "<s>".to_owned())],
+        }
+    }
+
     /// The text before that of the user, for one message and an answer to come.
     pub fn head(&self, kwargs: &TemplateKwargs) -> Result<String, String> {
         let rendered = self.render(kwargs).map_err(|error| {
@@ -163,11 +172,7 @@ mod tests {
     use crate::engine::testing::golden;
 
     fn head(source: &str, kwargs: &[&str]) -> Result<String, String> {
-        let template = ChatTemplate {
-            source: source.to_owned(),
-            special: vec![("bos_token".into(), "<s>".into())],
-        };
-        template.head(&TemplateKwargs::parse(kwargs.iter().copied()).unwrap())
+        ChatTemplate::of_source(source).head(&TemplateKwargs::parse(kwargs.iter().copied()).unwrap())
     }
 
     #[test]
@@ -224,6 +229,7 @@ mod tests {
         for endless in [
             "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
             "{{ 'x' * 999999999 }}",
+            "{% set n = namespace(a='xxxxxxxx') %}{% for i in range(40) %}{% set n.a = n.a ~ n.a %}{% endfor %}{{ n.a }}",
             "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         ] {
             assert!(head(endless, &[]).is_err(), "{endless}");
