@@ -16,6 +16,8 @@ use crate::sys::whole_file;
 const FILE_NAME: &str = "chat_template.jinja";
 /// The longest known one, with tools in several languages, has some 30 kB.
 const BYTES_MAX: u64 = 4 << 20;
+/// minijinja keeps columns in 16 bits and adds one to the last.
+const LINE_BYTES_MAX: usize = 65_534;
 /// Steps of a template, each some 64 bytes of memory at most; real ones take some thousand.
 const FUEL: u64 = 1_000_000;
 const RECURSION_MAX: usize = 100;
@@ -85,6 +87,12 @@ impl ChatTemplate {
     }
 
     fn render(&self, kwargs: &TemplateKwargs) -> Result<String, Error> {
+        if self.source.split('\n').any(|line| line.len() > LINE_BYTES_MAX) {
+            return Err(Error::new(
+                ErrorKind::SyntaxError,
+                format!("a line is longer than {LINE_BYTES_MAX} bytes"),
+            ));
+        }
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
@@ -226,6 +234,10 @@ mod tests {
         let why = head("\n{{ raise_exception('no users') }}", &[]).unwrap_err();
         assert!(why.contains("no users") && why.ends_with(" in line 2"), "{why}");
         assert!(head("{{ strftime_now('%Q') }}", &[]).unwrap_err().contains("%Q"));
+        // The error is in the last column that minijinja can count.
+        let long = |spaces: usize| head(&format!("{{{{{}!", " ".repeat(spaces)), &[]).unwrap_err();
+        assert!(long(LINE_BYTES_MAX - 3).contains("unexpected character"));
+        assert!(long(LINE_BYTES_MAX - 2).contains("a line is longer than"));
         for endless in [
             "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
             "{{ 'x' * 999999999 }}",
