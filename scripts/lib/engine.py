@@ -77,16 +77,22 @@ def read_log(log: pathlib.Path, cell: Cell) -> list[dict]:
         time.sleep(0.02)
 
 
-def run_ours(url: str, directory: str, cell: Cell, program: str | None = None) -> tuple[dict, str]:
-    """{request: (TTFT in ms, tokens per s or None, more)} and the key of the mock's log that names a request."""
+def requests_of(url: str, directory: str, cell: Cell, *more: object, program: str | None = None) -> list[dict]:
+    """What our client wrote about each request of a run."""
     lines = pathlib.Path(directory, "requests.jsonl")
     flags = native.long_doc_qa(url, cell.streams, cell.requests, cell.tokens, cell.document_tokens)
     if cell.rate:
         flags += ["--request-rate", cell.rate, "--arrival", "poisson", "--num-requests", cell.requests]
     prefix = on_cpu(cell, f"1-{os.cpu_count() - 1}")
-    native.bench("engine", *flags, "--requests-jsonl", lines, program=program, prefix=prefix, limit_s=LIMIT_S).expect(0)
+    command = ["engine", *flags, "--requests-jsonl", lines, *more]
+    native.bench(*command, program=program, prefix=prefix, limit_s=LIMIT_S).expect(0)
+    return [json.loads(line) for line in lines.read_text().splitlines()]
+
+
+def run_ours(url: str, directory: str, cell: Cell, program: str | None = None) -> tuple[dict, str]:
+    """{request: (TTFT in ms, tokens per s or None, more)} and the key of the mock's log that names a request."""
     got = {}
-    for r in map(json.loads, lines.read_text().splitlines()):
+    for r in requests_of(url, directory, cell, program=program):
         speed = 1000 / r["tpot_ms"] if r["tpot_ms"] else None
         more = {"first_write_ms": r["first_write_ms"], "lateness_ms": -r["scheduled_ms"]}
         got[r["response_id"]] = (r["first_token_ms"], speed, more)
