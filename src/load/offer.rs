@@ -1,5 +1,6 @@
 //! A load as its flags describe it: at which rate or with how many in flight, how long, and from when on it is measured.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::arrivals::{Arrivals, ClosedLoop, End, OpenLoop, Process, Shape};
@@ -31,10 +32,48 @@ pub enum OwnPace {
     Rate { per_second: f64, seconds: f64 },
 }
 
+/// What was asked for, as a part of a sentence.
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.per_second, self.max_concurrency) {
+            (Some(per_second), limit) => {
+                write!(f, "{per_second} requests/s ({})", self.shape)?;
+                limit.map_or(Ok(()), |limit| write!(f, ", at most {limit} in flight"))?;
+            }
+            (None, Some(in_flight)) => write!(f, "{in_flight} in flight")?,
+            (None, None) => f.write_str("the workload's own pace")?,
+        }
+        f.write_str(&self.phases())
+    }
+}
+
 impl Offer {
+    /// Its phases and its end, each after a comma.
+    pub fn phases(&self) -> String {
+        let times = [
+            (self.ramp_up, "ramp"),
+            (self.warmup, "warm-up"),
+            (self.measured.unwrap_or_default(), "measured"),
+        ];
+        let times = times.into_iter().filter(|(time, _)| !time.is_zero());
+        let times = times.map(|(time, what)| format!(", {time:?} {what}"));
+        let requests = self.requests.map(|requests| format!(", {requests} requests"));
+        times.chain(requests).collect()
+    }
+
     /// How long after the beginning requests are first measured.
     pub fn lead_in(&self) -> Duration {
         self.ramp_up + self.warmup
+    }
+
+    /// How long requests are sent, where that is known.
+    pub fn sending(&self) -> Option<Duration> {
+        let by_time = self.measured.map(|measured| self.lead_in() + measured);
+        let by_count = self.requests.zip(self.per_second).map(|(requests, per_second)| {
+            let seconds = requests as f64 / per_second + self.ramp_up.as_secs_f64() / 2.0;
+            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        });
+        by_time.into_iter().chain(by_count).min()
     }
 
     /// The same load at another rate.

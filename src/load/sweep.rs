@@ -60,6 +60,12 @@ impl Axis {
     }
 }
 
+/// A load without digits that nobody set.
+pub fn load_text(load: f64) -> String {
+    let text = format!("{load:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Loads in ascending order, at least one, none twice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {

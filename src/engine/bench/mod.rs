@@ -45,6 +45,8 @@ use crate::url::without_password;
 
 /// Open files of this process besides its connections, at most.
 const OTHER_FILES: u64 = 64;
+/// As many requests may be due at the same time without one that waits for its connection.
+const SPARE_CONNECTIONS: usize = 4;
 /// "No limit" as a duration.
 const NO_LIMIT: Duration = Duration::from_secs(1 << 33);
 
@@ -78,6 +80,9 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     tokenizer.check_first_body(&config, &key, plan.body_bytes)?;
     let mut progress = output.progress();
     progress.line(&workload.banner().render(progress.is_terminal()));
+    if let Some(load) = config.load.sentence() {
+        progress.line(&load);
+    }
     let notes = notes
         .into_iter()
         .chain(workload.notes())
@@ -141,9 +146,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Measures this program's own error in a replay of the plan. `None` when it is turned off, failed or was interrupted.
     fn certify(&mut self, plan: &Plan, progress: &mut Progress) -> Option<ClientError> {
-        if let Err(warning) = allow_connections(plan.streams) {
-            self.warnings.push(warning);
-        }
+        self.warnings.extend(allow_connections(plan.streams).err());
         if !self.config.certificate {
             return None;
         }
@@ -176,6 +179,10 @@ impl Run<'_> {
         runner.measured = load.offer.as_ref().and_then(|offer| offer.measured);
         runner.until_steady = load.until_steady.then_some(load.steady_window_s);
         runner.records_series = records_series;
+        // Without a rate or with a limit it is known how many connections there will be.
+        let offer = load.offer.as_ref();
+        let is_open = offer.is_some_and(|offer| offer.max_concurrency.is_none());
+        runner.spare_connections = if is_open { SPARE_CONNECTIONS } else { 0 };
         runner.keeps_gaps = self.config.output.requests_jsonl.is_some();
         let streams = usize::try_from(plan.streams).unwrap_or(usize::MAX);
         let opened = runner.open(streams);
@@ -237,8 +244,12 @@ impl Run<'_> {
             if watches {
                 workload.looked_up(Moment::AfterWarmup, before.lookups)?;
             }
-            live.note(format!("Measuring {} requests", plan.requests));
             let time = runner.measured.map(|measured| runner.lead_in + measured);
+            live.note(match time {
+                Some(time) if runner.until_steady.is_some() => format!("Measuring until steady, for {time:?} at most"),
+                Some(time) => format!("Measuring for {time:?}"),
+                None => format!("Measuring {} requests", plan.requests),
+            });
             live.aim(Goal {
                 requests: Some(plan.requests),
                 time: time.filter(|_| runner.until_steady.is_none()),

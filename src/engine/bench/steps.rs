@@ -3,21 +3,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Opened, Run, asked};
+use super::{Opened, Run, allow_connections, asked};
 use crate::engine::config::load::{RunPlan, at};
 use crate::engine::report::steps::{self, Found, Several};
 use crate::engine::report::warning::{self, Warning};
 use crate::engine::results::evaluated::Evaluated;
 use crate::engine::results::step::Step;
 use crate::engine::run::certificate::ClientError;
+use crate::engine::run::live::Stage;
 use crate::engine::tokens::Tokenizer;
 use crate::engine::workload::{self, Workload};
 use crate::error::Error;
 use crate::load::knee;
 use crate::load::offer::Offer;
-use crate::load::search::{Action, Probe, Search, Settings};
+use crate::load::search::{Action, Ended, Probe, Search, Settings};
 use crate::load::slo::Slo;
-use crate::load::sweep::{Axis, Sweep};
+use crate::load::sweep::{Axis, Sweep, load_text};
 use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
@@ -40,7 +41,7 @@ struct Stepper<'a> {
     slo: Slo,
     /// Steps so far.
     number: u64,
-    /// The most that a step took beyond the time in which it is measured.
+    /// The most that a step took beyond the time in which its requests were sent.
     overhead: Duration,
 }
 
@@ -108,9 +109,21 @@ impl Run<'_> {
         let again = (sweep.loads.len() > 1).then_some(sweep.loads[0]);
         let loads: Vec<f64> = each.chain(again).collect();
         for (at, &load) in loads.iter().enumerate() {
-            let title = format!("Step {} of {}: {} {load}", at + 1, loads.len(), sweep.axis.name());
             let offer = self.offer();
-            let Some(step) = self.step(stepper, load, offer, &title)? else {
+            let to_come = (loads.len() - at) as u32;
+            let overhead = stepper.overhead.max(self.config.load.cooldown);
+            let each = offer.measured.map(|measured| offer.lead_in() + measured + overhead);
+            let stage = Stage {
+                title: format!(
+                    "step {} of {}: {} {}",
+                    at + 1,
+                    loads.len(),
+                    sweep.axis.name(),
+                    load_text(load)
+                ),
+                all_end: each.map(|each| Instant::now() + each * to_come),
+            };
+            let Some(step) = self.step(stepper, load, offer, stage)? else {
                 return Ok(());
             };
             let is_again = again.is_some() && at + 1 == loads.len();
@@ -136,13 +149,16 @@ impl Run<'_> {
         let full = self.offer();
         // With a number of requests instead of a time, every probe is a full one.
         let short = full.measured.map(|time| (time / SHORT_SHARE).max(SHORT_MIN).min(time));
-        let cost = |measured: Option<Duration>| (full.lead_in() + measured.unwrap_or_default()).as_secs_f64();
+        let seconds = |measured: Option<Duration>| Some((full.lead_in() + measured?).as_secs_f64());
         let mut search = Search::new(Settings {
             axis: stepper.axis,
             start,
-            probe_s: cost(short),
-            confirm_s: cost(full.measured),
+            probe_s: seconds(short),
+            confirm_s: seconds(full.measured),
+            requests: full.requests,
         });
+        let runner = &mut stepper.opened.runner;
+        runner.deadline = Some(self.clock.now().plus(budget));
         let ended = loop {
             let left = budget.saturating_sub(began.elapsed() + stepper.overhead);
             let (load, is_full) = match search.next(left.as_secs_f64()) {
@@ -155,16 +171,17 @@ impl Run<'_> {
                 measured,
                 ..full.clone()
             };
-            let kind = if is_full { "Confirming" } else { "Probing" };
-            let title = format!("{kind} {} {load:.4}", stepper.axis.name());
-            let Some(step) = self.step(stepper, load, offer, &title)? else {
-                break None;
+            let kind = if is_full { "confirming" } else { "probing" };
+            let shown = format!("{} {}", stepper.axis.name(), load_text(load));
+            let stage = Stage {
+                title: format!("{kind} {shown}"),
+                all_end: Some(began + budget),
+            };
+            let Some(step) = self.step(stepper, load, offer, stage)? else {
+                break (began.elapsed() >= budget).then_some(Ended::Budget);
             };
             let outcome = step.judged(&stepper.slo);
-            stepper
-                .opened
-                .live
-                .note(format!("{} {load:.4}: {outcome}", stepper.axis.name()));
+            stepper.opened.live.note(format!("{shown}: {outcome}"));
             search.record(Probe { load, is_full, outcome });
             several.steps.push(step);
         };
@@ -185,8 +202,8 @@ impl Run<'_> {
             .expect("settings give every step an offer")
     }
 
-    /// Measures one load. `None`: a signal came, and the step is not whole.
-    fn step(&mut self, stepper: &mut Stepper, load: f64, offer: Offer, title: &str) -> Result<Option<Step>, Error> {
+    /// Measures one load. `None`: a signal came or the budget was used up, and the step is not whole.
+    fn step(&mut self, stepper: &mut Stepper, load: f64, offer: Offer, stage: Stage) -> Result<Option<Step>, Error> {
         let began = Instant::now();
         let number = stepper.number;
         if number > 0 && !paused(self.config.load.cooldown) {
@@ -205,14 +222,17 @@ impl Run<'_> {
             seed: offer.seed.wrapping_add(number),
             ..at(&offer, stepper.axis, load)
         };
-        let measured = offer.measured.unwrap_or_default();
+        let sending = offer.sending().unwrap_or_default();
         workload.offer(offer.clone());
         let plan = workload.plan();
-        stepper.opened.live.note(title);
+        self.warnings.extend(allow_connections(plan.streams).err());
+        stepper.opened.live.enter(stage);
         let Opened { runner, live, .. } = &mut stepper.opened;
         runner.measured = offer.measured;
+        // What cannot be opened now fails the request that needs it.
+        let _ = runner.open(usize::try_from(plan.streams).unwrap_or(usize::MAX));
         let samples = self.phases(&mut *workload, &plan, runner, live)?;
-        if signal::received().is_some() {
+        if runner.is_interrupted() {
             return Ok(None);
         }
         self.note_warnings(&mut *workload);
@@ -226,9 +246,7 @@ impl Run<'_> {
             &stepper.slo,
             cut_short,
         );
-        stepper.overhead = stepper
-            .overhead
-            .max(began.elapsed().saturating_sub(measured + offer.lead_in()));
+        stepper.overhead = stepper.overhead.max(began.elapsed().saturating_sub(sending));
         Ok(Some(Step::of(load, &samples, evaluated)))
     }
 

@@ -49,6 +49,28 @@ pub enum RunPlan {
 }
 
 impl LoadConfig {
+    /// What replaces the workload's own pacing, for people.
+    pub fn sentence(&self) -> Option<String> {
+        let offer = self.offer.as_ref()?;
+        Some(match &self.plan {
+            RunPlan::Single if self.until_steady => format!("Load: {offer} at most, until steady"),
+            RunPlan::Single => format!("Load: {offer}"),
+            RunPlan::Sweep { sweep, repeats } => {
+                let repeats = match repeats {
+                    1 => String::new(),
+                    repeats => format!(", {repeats} times each"),
+                };
+                format!("Sweep: {sweep}{}{repeats}", offer.phases())
+            }
+            RunPlan::FindMax { axis, budget, .. } => format!(
+                "Search: the highest {} that keeps {}{}, within {budget:?}",
+                axis.name(),
+                self.slo,
+                offer.phases()
+            ),
+        })
+    }
+
     /// The load of the run, or of its first step.
     pub fn first_offer(&self) -> Option<Offer> {
         let offer = self.offer.clone()?;

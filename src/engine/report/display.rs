@@ -1,6 +1,5 @@
 //! The live display: LMCache's lines with a bar, the rate and percentiles, redrawn every second on a terminal, or else a plain
-//! line each second. It
-//! runs on its own thread, for which the measuring threads never wait.
+//! line each second. It runs on its own thread, for which the measuring threads never wait.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -72,9 +71,8 @@ fn block(live: &Live, elapsed: Duration) -> Vec<String> {
     let now = Instant::now();
     let seconds = seconds_of_phase(&numbers, now);
     let ttft = numbers.ttft.percentiles();
-    let left = numbers.left(now).map_or(String::new(), |left| {
-        format!("   left: \x1b[96m{}s\x1b[0m", left.as_secs_f64().ceil())
-    });
+    let left = time_left(&numbers, now).map_or(String::new(), |left| format!("   left: \x1b[96m{left}s\x1b[0m"));
+    let stage = numbers.stage.as_ref().map_or("", |stage| &stage.title);
     let rule = format!("\x1b[1m{}\x1b[0m", "\u{2500}".repeat(RULE_CHARS));
     let mut lines = vec![
         rule.clone(),
@@ -82,7 +80,7 @@ fn block(live: &Live, elapsed: Duration) -> Vec<String> {
             "\x1b[1m Engine Benchmark\x1b[0m   elapsed: \x1b[96m{}s\x1b[0m{left}",
             elapsed.as_secs()
         ),
-        bar(numbers.share_done(now)),
+        format!("{}   {stage}", bar(numbers.share_done(now))),
         format!(
             "  \x1b[92m{}\x1b[0m successful   \x1b[96m{}\x1b[0m in-flight   \x1b[91m{}\x1b[0m failed",
             numbers.successful, numbers.in_flight, numbers.failed
@@ -133,6 +131,16 @@ fn bar(done: Option<f64>) -> String {
     format!("  \x1b[92m{full}\x1b[0m{empty} {:>3.0} %", done * 100.0)
 }
 
+/// Seconds until the last of several loads has ended, or else the phase.
+fn time_left(numbers: &LiveNumbers, now: Instant) -> Option<f64> {
+    let all_end = numbers.stage.as_ref().and_then(|stage| stage.all_end);
+    let left = match all_end {
+        Some(end) => end.saturating_duration_since(now),
+        None => numbers.left(now)?,
+    };
+    Some(left.as_secs_f64().ceil())
+}
+
 /// How long the phase has taken.
 fn seconds_of_phase(numbers: &LiveNumbers, now: Instant) -> f64 {
     let began = numbers.began.unwrap_or(now);
@@ -142,9 +150,7 @@ fn seconds_of_phase(numbers: &LiveNumbers, now: Instant) -> f64 {
 fn line(numbers: &LiveNumbers, elapsed: Duration) -> String {
     let now = Instant::now();
     let ttft = numbers.ttft.percentiles();
-    let left = numbers
-        .left(now)
-        .map_or(String::new(), |left| format!(", {} s left", left.as_secs_f64().ceil()));
+    let left = time_left(numbers, now).map_or(String::new(), |left| format!(", {left} s left"));
     format!(
         "[{} s] {} successful, {} in flight, {} failed, {:.2} req/s, TTFT p50 {:.1} p99 {:.1} ms{left}",
         elapsed.as_secs(),

@@ -11,7 +11,7 @@ use crate::load::knee::{self, Point};
 use crate::load::probe::Outcome;
 use crate::load::search::{Answer, Bound, Ended, Probe};
 use crate::load::slo::Slo;
-use crate::load::sweep::Axis;
+use crate::load::sweep::{Axis, load_text};
 use crate::result::RunResult;
 use crate::result::model::{Column, Entry, Note, Row, Section, Value};
 use crate::result::samples::{Cell, Samples, Table};
@@ -151,16 +151,10 @@ fn table(several: &Several) -> Section {
             cells.push(Value::text(outcome(probe)));
         }
         let again = if at == several.steps.len() { " again" } else { "" };
-        let label = format!("{axis} {}{again}", shown(step.load));
+        let label = format!("{axis} {}{again}", load_text(step.load));
         rows.push(Row::new(format!("{}", at + 1), label, cells));
     }
     Section::table("steps", "Steps", columns, rows)
-}
-
-/// A load without digits that nobody set.
-fn shown(load: f64) -> String {
-    let text = format!("{load:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn goodput(step: &Step) -> Option<f64> {
@@ -259,7 +253,7 @@ fn ended(ended: Option<Ended>) -> &'static str {
 fn probes_section(found: &Found) -> Section {
     let notes = found.probes.iter().map(|probe| Note {
         key: "probe".into(),
-        text: format!("{}: {}", shown(probe.load), probe.outcome),
+        text: format!("{}: {}", load_text(probe.load), probe.outcome),
     });
     Section::list("probes", "Probes", notes.collect())
 }

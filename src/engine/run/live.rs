@@ -33,12 +33,22 @@ pub struct Goal {
     pub time: Option<Duration>,
 }
 
+/// One of several loads.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stage {
+    /// Which one it is.
+    pub title: String,
+    /// When the last one will have ended, at the latest or if each takes its time.
+    pub all_end: Option<Instant>,
+}
+
 /// Totals of the current phase.
 #[derive(Clone, Debug, Default)]
 pub struct LiveNumbers {
     /// When the phase began.
     pub began: Option<Instant>,
     pub goal: Goal,
+    pub stage: Option<Stage>,
     /// Of requests that succeeded.
     pub ttft: LatencyHistogram,
     pub in_flight: u64,
@@ -99,6 +109,7 @@ impl Live {
             *numbers = LiveNumbers {
                 began: Some(Instant::now()),
                 goal: numbers.goal,
+                stage: numbers.stage.take(),
                 ..LiveNumbers::default()
             };
         });
@@ -107,6 +118,12 @@ impl Live {
     /// What the next phase is going to do.
     pub fn aim(&self, goal: Goal) {
         self.change(|numbers| numbers.goal = goal);
+    }
+
+    /// The next of several loads begins.
+    pub fn enter(&self, stage: Stage) {
+        self.note(&stage.title);
+        self.change(|numbers| numbers.stage = Some(stage));
     }
 
     pub fn sent(&self) {

@@ -45,8 +45,12 @@ pub struct Runner {
     pub measured: Option<Duration>,
     /// Whether the seconds of the measured phase are recorded.
     pub records_series: bool,
+    /// Idle connections that are kept ready while requests are sent by a timetable, so that none of them waits for one.
+    pub spare_connections: usize,
     /// The measured phase ends when it is steady, by windows of so many seconds.
     pub until_steady: Option<usize>,
+    /// When everything ends, as by a signal.
+    pub deadline: Option<Stamp>,
     target: Arc<Target>,
     timeouts: Timeouts,
     tls: Arc<RustlsConnector>,
@@ -56,6 +60,8 @@ pub struct Runner {
     idle: Vec<usize>,
     reports: Arc<Queue<Report>>,
     in_flight: u64,
+    /// Workers that are opening their connection in advance.
+    opening: usize,
     /// Keeps the kernel's time stamping on; `None` where it is not supported.
     _stamps: Option<StampsEnabled>,
 }
@@ -68,7 +74,9 @@ impl Runner {
             lead_in: Duration::ZERO,
             measured: None,
             records_series: false,
+            spare_connections: 0,
             until_steady: None,
+            deadline: None,
             target,
             timeouts,
             tls: Arc::new(RustlsConnector::default()),
@@ -78,23 +86,20 @@ impl Runner {
             idle: Vec::new(),
             reports: Arc::default(),
             in_flight: 0,
+            opening: 0,
             _stamps: StampsEnabled::wait(STAMPS_WAIT).ok(),
         }
     }
 
     /// Starts workers until there are `count`, and opens their connections, `OPENING_MAX` at a time. Stops at the first
-    /// connection that fails; nothing has been measured yet.
+    /// connection that fails. Between phases only.
     pub fn open(&mut self, count: usize) -> Result<(), Failure> {
-        let mut opening = 0;
         let mut outcome = Ok(());
         loop {
             let more = outcome.is_ok() && self.workers.len() < count;
-            if more && opening < OPENING_MAX {
-                let worker = self.start_worker()?;
-                self.workers[worker].assign(Job::Open);
-                opening += 1;
-            } else if opening > 0 {
-                opening -= 1;
+            if more && self.opening < OPENING_MAX {
+                self.open_one()?;
+            } else if self.opening > 0 {
                 outcome = outcome.and(self.await_opened());
             } else {
                 return outcome;
@@ -103,6 +108,13 @@ impl Runner {
                 outcome = outcome.and(Err(Failure::new(FailureClass::Connect, "the run was ended")));
             }
         }
+    }
+
+    fn open_one(&mut self) -> Result<(), Failure> {
+        let worker = self.start_worker()?;
+        self.workers[worker].assign(Job::Open);
+        self.opening += 1;
+        Ok(())
     }
 
     /// Waits for one worker's report. On a signal workers stop waiting, so a report always comes.
@@ -115,8 +127,9 @@ impl Runner {
             }
         };
         let Report::Opened { worker, outcome } = report else {
-            unreachable!("nothing was sent yet")
+            unreachable!("nothing is in flight")
         };
+        self.opening -= 1;
         self.idle.push(worker);
         outcome.map(|_| ())
     }
@@ -250,6 +263,10 @@ impl Runner {
             self.count_in_flight(run);
             self.in_flight += 1;
             run.samples.in_flight_peak = run.samples.in_flight_peak.max(self.in_flight);
+            if due.is_some() && self.idle.len() + self.opening < self.spare_connections {
+                // One that cannot be opened fails the request that needs it.
+                let _ = self.open_one();
+            }
         }
     }
 
@@ -291,6 +308,7 @@ impl Runner {
                 true
             }
             Some(Report::Opened { worker, .. }) => {
+                self.opening -= 1;
                 self.idle.push(worker);
                 true
             }
@@ -310,11 +328,16 @@ impl Runner {
         run.changed = now;
     }
 
-    /// Whether the run is interrupted. Workers notice it within one tick of their own.
+    /// Looks for what interrupts the run. Workers notice it within one tick of their own.
     fn check_signals(&mut self) -> bool {
-        if signal::received().is_some() {
+        let is_late = || self.deadline.is_some_and(|deadline| self.clock.now() >= deadline);
+        if signal::received().is_some() || is_late() {
             self.interrupt.store(true, Relaxed);
         }
+        self.is_interrupted()
+    }
+
+    pub fn is_interrupted(&self) -> bool {
         self.interrupt.load(Relaxed)
     }
 }

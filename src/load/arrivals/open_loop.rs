@@ -4,6 +4,7 @@
 //! a rate R with a ramp of S seconds, the expected number of arrivals up to t is R t^2 / (2 S) below S and R (t - S/2) from
 //! there on, so arrival n is due at sqrt(2 S u / R) if u(n) < R S / 2, and else at u / R + S / 2.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::{Arrival, Arrivals, End, Next, from_seconds};
@@ -29,6 +30,16 @@ pub enum Shape {
     Poisson,
     /// Gamma of this shape, as in vLLM's benchmark: 1 is Poisson, below that arrivals come in bursts, above it more evenly.
     Gamma { burstiness: f64 },
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shape::Constant => f.write_str("constant"),
+            Shape::Poisson => f.write_str("poisson"),
+            Shape::Gamma { burstiness } => write!(f, "gamma, burstiness {burstiness}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -17,10 +17,21 @@ pub struct Settings {
     pub axis: Axis,
     /// The load of the first probe.
     pub start: f64,
-    /// How long a probe takes with everything around it: ramp, drain, pause.
-    pub probe_s: f64,
-    /// How long a confirmation takes with everything around it.
-    pub confirm_s: f64,
+    /// How long a short probe takes, its ramp included, where a time ends it.
+    pub probe_s: Option<f64>,
+    /// The same of a confirmation.
+    pub confirm_s: Option<f64>,
+    /// The requests that end either, if they are sent before its time is over.
+    pub requests: Option<u64>,
+}
+
+impl Settings {
+    /// How long an action takes that sends requests for so many seconds; 0 where that is not known.
+    fn cost_s(&self, load: f64, by_time_s: Option<f64>) -> f64 {
+        let requests = self.requests.filter(|_| self.axis == Axis::Rate);
+        let by_count_s = requests.map(|requests| requests as f64 / load);
+        by_time_s.into_iter().chain(by_count_s).reduce(f64::min).unwrap_or(0.0)
+    }
 }
 
 /// What to do next.
@@ -108,8 +119,8 @@ impl Search {
             None => self.confirming(),
         };
         let cost_s = match action {
-            Action::Probe(_) => self.settings.probe_s,
-            Action::Confirm(_) => self.settings.confirm_s,
+            Action::Probe(load) => self.settings.cost_s(load, self.settings.probe_s),
+            Action::Confirm(load) => self.settings.cost_s(load, self.settings.confirm_s),
             Action::Done(_) => return action,
         };
         match cost_s <= left_s {

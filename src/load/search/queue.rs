@@ -78,8 +78,9 @@ impl Queue {
         let mut search = Search::new(Settings {
             axis: Axis::Rate,
             start,
-            probe_s,
-            confirm_s,
+            probe_s: Some(probe_s),
+            confirm_s: Some(confirm_s),
+            requests: None,
         });
         loop {
             let (load, is_full) = match search.next(f64::INFINITY) {

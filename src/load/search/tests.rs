@@ -9,8 +9,9 @@ fn search(axis: Axis, start: f64) -> Search {
     Search::new(Settings {
         axis,
         start,
-        probe_s: 10.0,
-        confirm_s: 30.0,
+        probe_s: Some(10.0),
+        confirm_s: Some(30.0),
+        requests: None,
     })
 }
 
@@ -164,4 +165,22 @@ fn nine_of_ten_searches_of_a_queue_end_within_five_percent() {
         let close = within_five_percent(&queue, probe_s, 30.0);
         assert!(close >= 27, "{text}: {close} of 30");
     }
+}
+
+#[test]
+fn a_number_of_requests_costs_its_time_at_the_load() {
+    let settings = Settings {
+        requests: Some(50),
+        probe_s: None,
+        ..search(Axis::Rate, 1.0).settings
+    };
+    let next = |settings: Settings, left_s: f64| Search::new(settings).next(left_s);
+    assert_eq!(next(settings, 50.0), Action::Probe(1.0));
+    assert_eq!(next(settings, 49.0), Action::Done(Ended::Budget));
+    // Whichever ends first.
+    let probe_s = Some(10.0);
+    assert_eq!(next(Settings { probe_s, ..settings }, 10.0), Action::Probe(1.0));
+    // How long requests in flight take is not known.
+    let axis = Axis::Concurrency;
+    assert_eq!(next(Settings { axis, ..settings }, 0.5), Action::Probe(1.0));
 }

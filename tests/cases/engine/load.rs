@@ -308,3 +308,90 @@ fn a_run_ends_when_it_is_steady_and_says_why_when_it_is_not() {
     let why = report["metrics"]["load"]["not_steady"].as_str().unwrap();
     assert!(why.ends_with("and a window is 5 s long"), "{why}");
 }
+
+#[test]
+fn connections_of_an_open_loop_are_opened_before_they_are_needed() {
+    // Answers of a second: more and more are in flight, many more than are planned for.
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "1000"]), Dir::new());
+    let load = ["--request-rate", "20", "--arrival", "constant", "--num-requests", "20"];
+    let report = report(&run(&mock, &folder, &load));
+    let traffic = &report["metrics"]["traffic"];
+    assert!(traffic["in_flight_peak"].as_u64().unwrap() > 15, "{traffic}");
+    assert_eq!(traffic["connections_opened"], 0, "{traffic}");
+    assert!(!warnings(&report).contains(&"late-connections"), "{report}");
+}
+
+#[test]
+fn what_is_going_to_happen_is_said_before_the_run() {
+    let mock = Mock::start(&["--ttft-ms", "1"]);
+    let said = |flags: &[&str]| stderr(&run(&mock, &Dir::new(), flags)).to_string();
+    let single = said(&[
+        "--request-rate",
+        "100",
+        "--burstiness",
+        "0.5",
+        "--arrival",
+        "gamma",
+        "--warmup-time",
+        "100ms",
+        "--duration",
+        "200ms",
+        "--max-concurrency",
+        "9",
+    ]);
+    let load = "Load: 100 requests/s (gamma, burstiness 0.5), at most 9 in flight, 100ms warm-up, 200ms measured\n";
+    assert!(single.contains(load), "{single}");
+    assert!(single.contains("Measuring for 300ms\n"), "{single}");
+    let sweep = said(&[
+        "--sweep",
+        "concurrency=1,2",
+        "--num-requests",
+        "4",
+        "--cooldown",
+        "0",
+        "--repeats",
+        "2",
+    ]);
+    assert!(
+        sweep.contains("Sweep: concurrency=1,2, 4 requests, 2 times each\n"),
+        "{sweep}"
+    );
+    assert!(sweep.contains("step 5 of 5: concurrency 1\n"), "{sweep}");
+    let search = said(&[
+        "--find-max",
+        "--slo",
+        "ttft.p50=1us",
+        "--num-requests",
+        "1",
+        "--budget",
+        "0.02",
+        "--request-rate",
+        "9",
+    ]);
+    let load = "Search: the highest rate that keeps ttft.p50=1us, 1 requests, within 1.2s\n";
+    assert!(search.contains(load), "{search}");
+    assert!(search.contains("probing rate 9\n"), "{search}");
+}
+
+#[test]
+fn a_search_ends_with_its_budget_also_in_the_middle_of_a_probe() {
+    let (mock, folder) = (Mock::start(&["--ttft-ms", "1000"]), Dir::new());
+    let load = [
+        "--find-max",
+        "--slo",
+        "ttft.p50=2s",
+        "--duration",
+        "1s",
+        "--warmup-time",
+        "0",
+        "--request-rate",
+        "10",
+    ];
+    // The first probe needs two seconds and fits by its duration.
+    let report = report(&run(&mock, &folder, &[&load[..], &["--budget", "0.02"]].concat()));
+    assert_eq!(
+        report["metrics"]["max_load"]["ended"], "the budget was used up",
+        "{report}"
+    );
+    assert_eq!(report["metrics"]["steps"], serde_json::json!({}), "{report}");
+}
