@@ -129,10 +129,13 @@ fn table(several: &Several) -> Section {
         column("in_flight_mean", "in flight", None),
         column("ttft_p50_ms", "TTFT p50", Some("ms")),
         column("ttft_p99_ms", "p99", Some("ms")),
-        column("latency_p99_ms", "latency p99", Some("ms")),
-        column("output_tput", "tok/s", Some("tok/s")),
-        column("failed", "failed", None),
+        column("latency_p99_ms", "e2el p99", Some("ms")),
     ];
+    // The table of a search has other columns instead, so that it fits a terminal of 80.
+    if several.found.is_none() {
+        columns.push(column("output_tput", "tok/s", Some("tok/s")));
+    }
+    columns.push(column("failed", "failed", None));
     let has_goodput = several.steps.iter().any(|step| goodput(step).is_some());
     if has_goodput {
         columns.push(column("good_share", "good %", Some("%")));
@@ -143,7 +146,7 @@ fn table(several: &Several) -> Section {
     let axis = several.axis.map_or("load", Axis::name);
     let mut rows: Vec<Row> = Vec::new();
     for (at, step) in several.steps.iter().chain(&several.again).enumerate() {
-        let mut cells = cells(step);
+        let mut cells = cells(step, several.found.is_none());
         if has_goodput {
             cells.push(goodput(step).map_or(Value::Absent {}, |share| Value::number(share * 100.0, 2)));
         }
@@ -162,7 +165,7 @@ fn goodput(step: &Step) -> Option<f64> {
 }
 
 /// In an open loop latencies count from the schedule.
-fn cells(step: &Step) -> Vec<Value> {
+fn cells(step: &Step, has_tokens: bool) -> Vec<Value> {
     let detail = &step.evaluated.detail;
     let ttft = detail.scheduled_ttft_ms.as_ref().unwrap_or(&detail.ttft_ms);
     let latency = detail.scheduled_latency_ms.as_ref().unwrap_or(&detail.latency_ms);
@@ -170,24 +173,28 @@ fn cells(step: &Step) -> Vec<Value> {
         0 => Value::Absent {},
         _ => Value::number(value, 1),
     };
-    vec![
+    let mut cells = vec![
         Value::number(step.point.per_second, 2),
         Value::number(step.point.in_flight, 1),
         ms(ttft.count, ttft.spread.p50),
         ms(ttft.count, ttft.spread.p99),
         ms(latency.count, latency.spread.p99),
-        Value::number(step.evaluated.figures.output_throughput, 1),
-        Value::count(step.evaluated.figures.failed),
-    ]
+    ];
+    if has_tokens {
+        cells.push(Value::number(step.evaluated.figures.output_throughput, 1));
+    }
+    cells.push(Value::count(step.evaluated.figures.failed));
+    cells
 }
 
+/// `held` and `failed` are those of short probes.
 fn outcome(probe: &Probe) -> &'static str {
     match (&probe.outcome, probe.is_full) {
         (Outcome::Passed, true) => "confirmed",
-        (Outcome::Failed(_), true) => "failed",
+        (Outcome::Failed(_), true) => "disproved",
         (Outcome::TooFew { .. }, true) => "too few",
-        (Outcome::Failed(_), false) => "short, failed",
-        (_, false) => "short, held",
+        (Outcome::Failed(_), false) => "failed",
+        (_, false) => "held",
     }
 }
 
