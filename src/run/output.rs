@@ -47,7 +47,7 @@ impl Output {
         for typed in &args.saves {
             let (form, path) = save(typed)?;
             if form.table.is_some_and(|table| !args.tables.contains(&table)) {
-                let why = "this command has no such table";
+                let why = "this run has no such table";
                 return Err(Error::Usage(format!("--save {typed}: {why}; leave it out")));
             }
             if paths.contains(&Path::new(path)) {

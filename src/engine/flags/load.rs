@@ -166,6 +166,6 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("15")
     .help(
         "Most minutes of `--find-max`",
-        "No probe begins that would end later; the answer is then the best so far.",
+        "No probe begins that would end later, and one that takes longer than expected is cut off; the answer is then the best so far.",
     ),
 ];

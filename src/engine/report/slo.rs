@@ -19,20 +19,22 @@ pub fn sections(judged: &Judged) -> Vec<Section> {
         ),
     ];
     entries.extend(judged.goodput.iter().flat_map(goodput));
-    let mut sections = vec![Section::entries("slo", "Service Level", entries)];
-    if !judged.verdicts.is_empty() {
-        let ms = |key, label| Column::new(key, label).unit("ms");
-        let columns = vec![
-            Column::new("verdict", "verdict"),
-            ms("value", "value"),
-            ms("interval_low", "95 % from"),
-            ms("interval_high", "to"),
-            Column::new("samples", "samples"),
-        ];
-        let rows = judged.verdicts.iter().map(row).collect();
-        sections.push(Section::table("slo_criteria", "Criteria (ms)", columns, rows));
-    }
-    sections
+    let level = Section::entries("slo", "Service Level", entries);
+    [level].into_iter().chain(criteria(&judged.verdicts)).collect()
+}
+
+/// A row for each limit on a percentile; `None` without one.
+pub fn criteria(verdicts: &[Verdict]) -> Option<Section> {
+    let ms = |key, label| Column::new(key, label).unit("ms");
+    let columns = vec![
+        Column::new("verdict", "verdict"),
+        ms("value", "value"),
+        ms("interval_low", "95 % from"),
+        ms("interval_high", "to"),
+        Column::new("samples", "samples"),
+    ];
+    let rows: Vec<Row> = verdicts.iter().map(row).collect();
+    (!rows.is_empty()).then(|| Section::table("slo_criteria", "Criteria (ms)", columns, rows))
 }
 
 fn goodput(goodput: &Goodput) -> Vec<Entry> {

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use super::warning::{LoadWarning, Warning};
+use super::slo;
+use super::warning::{LoadWarning, Warning, late_ms_p99};
 use crate::engine::config::EngineConfig;
 use crate::engine::config::PromptText;
+use crate::engine::results::delivered::HeldBy;
 use crate::engine::results::step::Step;
 use crate::engine::run::certificate::ClientError;
 use crate::load::knee::{self, Point};
@@ -60,14 +62,26 @@ impl Several {
         if failed > 0 {
             warnings.push(LoadWarning::StepsWithFailures { failed });
         }
+        let late = |step: &Step| late_ms_p99(&step.evaluated.detail);
+        if let Some(ms_p99) = self.steps.iter().filter_map(late).reduce(f64::max) {
+            let loads = self.loads(|step| late(step).is_some());
+            warnings.push(LoadWarning::StepsOfClient { loads, ms_p99 });
+        }
+        let is_held = |step: &Step| {
+            let lateness_ms = step.evaluated.detail.lateness_ms.spread.mean;
+            let by = step.evaluated.delivered.held_by(lateness_ms);
+            by.is_some_and(|by| by != HeldBy::Client)
+        };
+        let loads = self.loads(is_held);
+        if !loads.is_empty() {
+            warnings.push(LoadWarning::StepsHeldBack { loads });
+        }
         let is_closed = self.axis == Some(Axis::Concurrency);
         // With few requests one more or less at the borders of the window is more than the law allows for.
         let is_sure = |step: &Step| step.ended as f64 >= BORDERS * step.point.in_flight;
-        let is_void = |step: &&Step| is_closed && is_sure(step) && !step.point.is_consistent();
-        let void = self.steps.iter().filter(is_void);
-        let void: Vec<String> = void.map(|step| step.load.to_string()).collect();
-        if !void.is_empty() {
-            warnings.push(LoadWarning::LittleBroken { loads: void.join(", ") });
+        let loads = self.loads(|step| is_closed && is_sure(step) && !step.point.is_consistent());
+        if !loads.is_empty() {
+            warnings.push(LoadWarning::LittleBroken { loads });
         }
         warnings.extend(self.drift.map(|share| LoadWarning::Drift { share }));
         let reuses = config.load.reuse || config.workload.prompt_text == PromptText::Given;
@@ -78,6 +92,21 @@ impl Several {
             warnings.push(LoadWarning::TooFewSamples { needed_s });
         }
         warnings
+    }
+
+    /// Those of some steps, as in "rate 1, 2"; empty without any.
+    fn loads(&self, of: impl Fn(&Step) -> bool) -> String {
+        let mut loads: Vec<String> = Vec::new();
+        for step in self.steps.iter().filter(|step| of(step)) {
+            let load = load_text(step.load);
+            if !loads.contains(&load) {
+                loads.push(load);
+            }
+        }
+        match (self.axis, loads.is_empty()) {
+            (Some(axis), false) => format!("{} {}", axis.name(), loads.join(", ")),
+            _ => String::new(),
+        }
     }
 
     fn points(&self) -> Vec<Point> {
@@ -104,6 +133,7 @@ pub fn result(
     match &several.found {
         Some(found) => {
             result.sections.push(max_section(several, found));
+            result.sections.extend(criteria_of_answer(several, found));
             result.sections.push(probes_section(found));
         }
         None => result.sections.push(sweep_section(several)),
@@ -125,6 +155,7 @@ fn table(several: &Several) -> Section {
         }
     };
     let mut columns = vec![
+        column("load", several.axis.map_or("load", Axis::name), None),
         column("ended_per_s", "ended/s", Some("req/s")),
         column("in_flight_mean", "in flight", None),
         column("ttft_p50_ms", "TTFT p50", Some("ms")),
@@ -143,7 +174,6 @@ fn table(several: &Several) -> Section {
     if several.found.is_some() {
         columns.push(column("outcome", "outcome", None));
     }
-    let axis = several.axis.map_or("load", Axis::name);
     let mut rows: Vec<Row> = Vec::new();
     for (at, step) in several.steps.iter().chain(&several.again).enumerate() {
         let mut cells = cells(step, several.found.is_none());
@@ -153,9 +183,10 @@ fn table(several: &Several) -> Section {
         if let Some(probe) = several.found.as_ref().and_then(|found| found.probes.get(at)) {
             cells.push(Value::text(outcome(probe)));
         }
-        let again = if at == several.steps.len() { " again" } else { "" };
-        let label = format!("{axis} {}{again}", load_text(step.load));
-        rows.push(Row::new(format!("{}", at + 1), label, cells));
+        let number = (at + 1).to_string();
+        let is_again = at == several.steps.len();
+        let label = if is_again { "again".into() } else { number.clone() };
+        rows.push(Row::new(number, label, cells));
     }
     Section::table("steps", "Steps", columns, rows)
 }
@@ -174,6 +205,7 @@ fn cells(step: &Step, has_tokens: bool) -> Vec<Value> {
         _ => Value::number(value, 1),
     };
     let mut cells = vec![
+        load_value(step.load),
         Value::number(step.point.per_second, 2),
         Value::number(step.point.in_flight, 1),
         ms(ttft.count, ttft.spread.p50),
@@ -185,6 +217,13 @@ fn cells(step: &Step, has_tokens: bool) -> Vec<Value> {
     }
     cells.push(Value::count(step.evaluated.figures.failed));
     cells
+}
+
+fn load_value(load: f64) -> Value {
+    match load.fract() == 0.0 {
+        true => Value::count(load as u64),
+        false => Value::number(load, if load < 10.0 { 4 } else { 2 }),
+    }
 }
 
 /// `held` and `failed` are those of short probes.
@@ -256,11 +295,24 @@ fn ended(ended: Option<Ended>) -> &'static str {
     }
 }
 
+/// The percentiles at the highest load that holds, with their intervals.
+fn criteria_of_answer(several: &Several, found: &Found) -> Option<Section> {
+    let holds = found.answer.holds?;
+    let is_answer = |probe: &Probe| probe.load == holds.load && probe.is_full == holds.is_confirmed;
+    let at = found.probes.iter().rposition(is_answer)?;
+    slo::criteria(several.steps[at].verdicts())
+}
+
 /// What each probe came to, in a sentence.
 fn probes_section(found: &Found) -> Section {
     let notes = found.probes.iter().map(|probe| Note {
         key: "probe".into(),
-        text: format!("{}: {}", load_text(probe.load), probe.outcome),
+        text: format!(
+            "{}{}: {}",
+            load_text(probe.load),
+            if probe.is_full { ", full duration" } else { "" },
+            probe.outcome
+        ),
     });
     Section::list("probes", "Probes", notes.collect())
 }

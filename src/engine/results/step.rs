@@ -25,8 +25,10 @@ pub struct Step {
 impl Step {
     pub fn of(load: f64, samples: &PhaseSamples, evaluated: Evaluated) -> Step {
         let asked = &evaluated.delivered.asked;
-        let sending_s = samples.sending_ended.seconds_since(samples.in_flight_from);
-        let window_s = asked.measured.map_or(sending_s, |time| time.as_secs_f64());
+        let sending_s = samples.sending_s();
+        // The time that was asked for is a limit only, where the phase ended because it was steady.
+        let asked_s = asked.measured.filter(|_| samples.steady_since.is_none());
+        let window_s = asked_s.map_or(sending_s, |time| time.as_secs_f64());
         let good = || samples.records.iter().filter(|record| record.succeeded());
         let latencies: Vec<f64> = good().filter_map(Record::token_latency_s).collect();
         let per_second = if window_s > 0.0 {

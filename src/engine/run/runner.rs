@@ -398,6 +398,9 @@ impl Run {
         self.samples.ended_in_window += u64::from(in_window && record.succeeded());
         if record.scheduled < self.samples.measured_from {
             self.samples.unmeasured.add(&record);
+            if self.steadiness.is_some() && in_window && record.succeeded() {
+                self.samples.late_ends.push(record.finished);
+            }
             return;
         }
         self.samples.gaps.add(&record);

@@ -22,6 +22,8 @@ pub struct PhaseSamples {
     pub in_flight_from: Stamp,
     /// Requests that succeeded and ended between `measured_from` and `sending_ended`, whenever they were due.
     pub ended_in_window: u64,
+    /// When those of them ended that were due before `measured_from`, in a phase that ends when it is steady.
+    pub late_ends: Vec<Stamp>,
     /// The seconds of the phase, where they were asked for.
     pub series: Option<Series>,
     /// Since when the phase is steady, if it ended because it is.
@@ -71,6 +73,9 @@ impl PhaseSamples {
     /// Measures only what was due from `since` on. The records must have kept their gaps.
     pub fn measure_from(&mut self, since: Stamp) {
         let records = std::mem::take(&mut self.records);
+        let good = records.iter().filter(|record| record.succeeded());
+        let ends = good.map(|record| record.finished).chain(self.late_ends.iter().copied());
+        self.ended_in_window = ends.filter(|end| (since..=self.sending_ended).contains(end)).count() as u64;
         let (measured, before): (Vec<Record>, Vec<Record>) =
             records.into_iter().partition(|record| record.scheduled >= since);
         before.iter().for_each(|record| self.unmeasured.add(record));
@@ -127,5 +132,28 @@ impl GapSamples {
         let mut gaps_ms: Vec<f64> = self.seconds().map(|gap| gap * 1e3).collect();
         gaps_ms.sort_by(f64::total_cmp);
         gaps_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::testing::succeeded;
+
+    #[test]
+    fn what_is_measured_from_later_on_ends_in_its_own_window() {
+        let mut samples = PhaseSamples {
+            // Due at 0, 10, .. and answered in 15.
+            records: (0..10).map(|n| succeeded(n * 10, n * 10 + 15)).collect(),
+            sending_ended: Stamp(100),
+            late_ends: vec![Stamp(3), Stamp(62)],
+            ended_in_window: 99,
+            ..PhaseSamples::default()
+        };
+        samples.measure_from(Stamp(60));
+        // Due at 60 and later; ended between 60 and 100, whenever they were due.
+        assert_eq!((samples.records.len(), samples.unmeasured.requests), (4, 6));
+        assert_eq!(samples.ended_in_window, [65, 75, 85, 95].len() as u64 + 1);
+        assert_eq!(samples.measured_from, Stamp(60));
     }
 }

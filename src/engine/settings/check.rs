@@ -9,6 +9,7 @@ use crate::cli::flag::Kind;
 use crate::cli::range::SETTINGS;
 use crate::cli::shared::OutputArgs;
 use crate::engine::args::{Endpoint, EngineArgs, WorkloadValues};
+use crate::engine::config::load::RunPlan;
 use crate::engine::config::{CacheFacts, EngineConfig, OutputConfig, Sizes, Timeouts, WorkloadConfig};
 use crate::engine::flags::TABLE;
 use crate::engine::workload::descriptor::Descriptor;
@@ -61,6 +62,9 @@ impl EngineConfig {
         workload.check_endpoint(endpoint)?;
         let values = own_values(workload, args);
         check_extra_body(args, &values)?;
+        let load = load::resolve(args)?;
+        // Seconds of several loads are not kept.
+        let tables: &'static [&'static str] = if load.plan == RunPlan::Single { &["series"] } else { &[] };
         Ok(EngineConfig {
             settings: recorded(args, &values, &model, tokens_per_gb),
             workload: WorkloadConfig::new(workload.name(), workload.prompt_text, values),
@@ -80,7 +84,7 @@ impl EngineConfig {
             tokenizer: args.tokenizer.clone(),
             exact_lengths: args.exact_lengths.unwrap_or(false),
             timeouts: timeouts(args)?,
-            load: load::resolve(args)?,
+            load,
             certificate: !args.no_certificate.unwrap_or(false),
             output: OutputConfig {
                 folder: args.output_dir.clone().unwrap_or_default(),
@@ -91,7 +95,7 @@ impl EngineConfig {
                     quiet: args.quiet.unwrap_or(false),
                     report_path: args.output.clone(),
                     saves: args.save.clone().unwrap_or_default(),
-                    tables: &["series"],
+                    tables,
                 },
                 requests_jsonl: args.requests_jsonl.clone(),
             },

@@ -94,24 +94,80 @@ fn an_interrupt_keeps_what_was_finished() {
     assert!(folder.join("bench_summary.json").exists());
 }
 
+/// The loads of the steps in a report, of which there is one, by the first column of its table.
+fn step_loads(shown: &str) -> Vec<&str> {
+    let table = shown.lines().skip_while(|line| !line.contains(" Steps ")).skip(2);
+    let rows = table.take_while(|line| !line.starts_with('-'));
+    rows.map(|row| row.split_whitespace().nth(1).unwrap()).collect()
+}
+
 #[test]
-fn an_interrupt_keeps_the_steps_that_are_whole() {
-    // Three requests of the first step and one of the second; the next hangs.
-    let (server, gate) = hangs_after(4);
-    let folder = Dir::new();
-    let steps = ["--sweep", "concurrency=1,2,4", "--num-requests", "3", "--no-warmup"];
-    let output = interrupt(engine(server.url(), &folder, &steps), &gate);
-    assert_eq!(code(&output), 130, "{}", stderr(&output));
-    let shown = stdout(&output);
-    assert!(
-        shown.contains("concurrency 1 ") && !shown.contains("concurrency 2 "),
-        "{shown}"
-    );
-    let ended: Vec<&str> = shown.lines().filter(|line| line.starts_with("Ended:")).collect();
-    assert!(
-        ended.len() == 1 && ended[0].ends_with("before the last step"),
-        "{shown}"
-    );
+fn an_interrupt_in_any_phase_of_a_step_keeps_the_steps_that_are_whole() {
+    let sweep = ["--sweep", "concurrency=1,2,4", "--num-requests", "3", "--cooldown", "0"];
+    let by_rate = [
+        "--sweep",
+        "rate=10,20,40",
+        "--arrival",
+        "constant",
+        "--duration",
+        "300ms",
+    ];
+    let search = [
+        "--find-max",
+        "--find-max-over",
+        "concurrency",
+        "--slo",
+        "ttft.p50=60s",
+        "--num-requests",
+        "3",
+    ];
+    let cases = [
+        // Three requests of the first step and one of the second.
+        (4, [&sweep[..], &["--no-warmup"]].concat()),
+        // The workload's own warmup, of five requests.
+        (5 + 3 + 2, sweep.to_vec()),
+        // The warm-up time and the duration of the first step, the warm-up time of the second.
+        (
+            6 + 2,
+            [&by_rate[..], &["--warmup-time", "300ms", "--no-warmup"]].concat(),
+        ),
+        (4, [&search[..], &["--no-warmup"]].concat()),
+    ];
+    for (good_answers, flags) in cases {
+        let (server, gate) = hangs_after(good_answers);
+        let output = interrupt(engine(server.url(), &Dir::new(), &flags), &gate);
+        assert_eq!(code(&output), 130, "{}", stderr(&output));
+        let shown = stdout(&output);
+        assert_eq!(step_loads(&shown).len(), 1, "{flags:?}: {shown}");
+        let ends = ["before the last step", "by a signal"];
+        let is_end = |line: &str| line.contains("nded:") && ends.iter().any(|end| line.ends_with(end));
+        assert!(shown.lines().any(is_end), "{flags:?}: {shown}");
+    }
+}
+
+#[test]
+fn an_interrupt_in_the_pause_between_steps_keeps_the_first() {
+    let server = ScriptServer::start(good);
+    let flags = [
+        "--sweep",
+        "concurrency=1,2",
+        "--num-requests",
+        "3",
+        "--cooldown",
+        "1h",
+        "--no-warmup",
+    ];
+    let mut child = spawned(engine(server.url(), &Dir::new(), &flags));
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut shown = String::new();
+    // A line each second.
+    while !shown.contains("] 3 successful, 0 in flight") {
+        assert!(out.read_line(&mut shown).unwrap() > 0, "{shown}");
+    }
+    kill(&child);
+    out.read_to_string(&mut shown).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(step_loads(&shown), ["1"], "{shown}");
 }
 
 #[test]

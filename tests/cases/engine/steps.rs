@@ -61,7 +61,7 @@ fn a_sweep_has_a_row_for_each_load_and_the_first_again() {
     assert_eq!(loads, [1.0, 2.0, 4.0, 1.0]);
     // The saved result can be shown again.
     let shown = bench().args(["report", &saved]).output().unwrap();
-    assert!(stdout(&shown).contains("concurrency 1 again"), "{}", stdout(&shown));
+    assert!(stdout(&shown).contains("\nagain "), "{}", stdout(&shown));
     // Files about the requests of one load are not written.
     assert!(!mock.dir.join("bench_results.csv").exists());
     assert_eq!(prompts(&mock.end("-TERM").1), 48);
@@ -136,6 +136,9 @@ fn a_search_brackets_the_capacity_of_a_queue_within_its_budget() {
             .contains(&max["ended"].as_str().unwrap()),
         "{max}"
     );
+    let criterion = &metrics["slo_criteria"]["ttft.p50=500ms"];
+    assert_eq!(criterion["verdict"], "kept", "{metrics}");
+    assert!(criterion["interval_low"].as_f64() <= criterion["value"].as_f64());
     let probes = metrics["probes"].as_array().unwrap().len();
     assert_eq!(probes, metrics["steps"].as_object().unwrap().len());
     assert!(metrics["steps"]["1"]["outcome"] == "held", "{metrics}");
@@ -163,7 +166,7 @@ fn a_search_in_which_nothing_holds_ends_with_3() {
 #[test]
 fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
     let mock = Mock::start(&[]);
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (
             &["--sweep", "rate=1:10000:+1"],
             "at most 100 steps, and this one has 10000",
@@ -182,6 +185,10 @@ fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
         (
             &["--sweep", "rate=1,2", "--requests-jsonl", "x"],
             "--requests-jsonl is about the requests of one load",
+        ),
+        (
+            &["--sweep", "rate=1,2", "--save", "series.csv=x.csv"],
+            "--save series.csv=x.csv: this run has no such table; leave it out",
         ),
         (&["--find-max"], "--find-max needs limits to keep"),
         (
@@ -208,4 +215,23 @@ fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
         assert!(stderr(&output).contains(why), "{flags:?}: {}", stderr(&output));
     }
     assert_eq!(prompts(&mock.end("-TERM").1), 0);
+}
+
+#[test]
+fn a_step_may_end_when_it_is_steady_and_counts_its_own_window() {
+    let mock = Mock::start(&["--ttft-ms", "10"]);
+    let steady = ["--until-steady", "60s", "--steady-window", "5s", "--warmup-time", "0"];
+    let output = run(&mock, &[&["--sweep", "concurrency=2"][..], &steady].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let metrics = metrics(&output);
+    let warnings = metrics["warnings"].to_string();
+    // Little's law would not hold if the requests of the window were divided by the limit.
+    assert!(
+        !warnings.contains("little-broken") && !warnings.contains("not-steady"),
+        "{metrics}"
+    );
+    assert!(
+        metrics["steps"]["1"]["ended_per_s"].as_f64().unwrap() > 50.0,
+        "{metrics}"
+    );
 }

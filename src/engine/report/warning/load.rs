@@ -17,6 +17,10 @@ pub enum LoadWarning {
     SkippedTurns { turns: u64 },
     /// The run was to end when it is steady, and was not.
     NotSteady { reason: String },
+    /// In these of several steps this client sent or read late, by so much at p99.
+    StepsOfClient { loads: String, ms_p99: f64 },
+    /// In these of several steps less was sent than was due, although this client had the time.
+    StepsHeldBack { loads: String },
     /// Requests of a sweep's steps failed.
     StepsWithFailures { failed: u64 },
     /// A step could not be run; those before it are reported.
@@ -40,6 +44,8 @@ impl LoadWarning {
             LoadWarning::SkippedTurns { .. } => "skipped-turns",
             LoadWarning::NotSteady { .. } => "not-steady",
             LoadWarning::RepeatedPrompts { .. } => "repeated-prompts",
+            LoadWarning::StepsOfClient { .. } => "steps-client-bound",
+            LoadWarning::StepsHeldBack { .. } => "steps-held-back",
             LoadWarning::StepsWithFailures { .. } => "steps-with-failures",
             LoadWarning::StepFailed { .. } => "step-failed",
             LoadWarning::LittleBroken { .. } => "little-broken",
@@ -65,6 +71,16 @@ impl LoadWarning {
                 "No steady state was reached: {reason}. The figures are over the whole measured time",
                 "raise the limit of --until-steady, or --steady-window if random arrivals are few."
             ),
+            LoadWarning::StepsOfClient { loads, ms_p99 } => message!(
+                "At {loads} this client sent requests or read first tokens up to {ms_p99:.1} ms late (p99), so these steps show \
+                 its own limits too, and a highest load that they bound is a lower bound",
+                "free some CPU, or use a machine with more cores."
+            ),
+            LoadWarning::StepsHeldBack { loads } => message!(
+                "At {loads} less was sent than was due, because --max-concurrency or busy sessions held it back. The latencies from \
+                 the schedule have the wait",
+                "raise the limit, or use more sessions."
+            ),
             LoadWarning::StepsWithFailures { failed } => message!(
                 "{failed} requests of the steps failed and are in no latency; the column `failed` says in which."
             ),
@@ -72,7 +88,7 @@ impl LoadWarning {
                 message!("A step could not be run, so those after it are missing: {cause}.")
             }
             LoadWarning::LittleBroken { loads } => message!(
-                "At concurrency {loads} the requests in flight are not throughput times latency (Little's law), so these steps mix \
+                "At {loads} the requests in flight are not throughput times latency (Little's law), so these steps mix \
                  several states",
                 "measure longer, or with a longer --warmup-time."
             ),

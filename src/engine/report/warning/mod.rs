@@ -243,6 +243,16 @@ pub fn warnings(detail: &Detail, figures: &Figures) -> Vec<Warning> {
     warnings
 }
 
+/// By how much this client sent or read late at p99, where that is beyond the limits of the warnings.
+pub fn late_ms_p99(detail: &Detail) -> Option<f64> {
+    let late = [
+        (detail.first_token_lag_ms_p99, LAG_MS_MAX),
+        (detail.lateness_ms.spread.p99, LATENESS_MS_MAX),
+    ];
+    let beyond = late.into_iter().filter(|(ms, most)| ms > most);
+    beyond.map(|(ms, _)| ms).reduce(f64::max)
+}
+
 /// The warning that the client's own error, as the replay or the run shows it, is too large.
 pub fn client_bound(error: &StatedError) -> Option<Warning> {
     let ttft_ms_p99 = error.ttft_ms_p99().filter(|&error_ms| error_ms > CLIENT_TTFT_MS_MAX)?;
@@ -357,6 +367,11 @@ mod tests {
             Warning::Load(LoadWarning::StepsWithFailures { failed: 1 }),
             Warning::Load(LoadWarning::StepFailed { cause: text() }),
             Warning::Load(LoadWarning::LittleBroken { loads: text() }),
+            Warning::Load(LoadWarning::StepsOfClient {
+                loads: text(),
+                ms_p99: 1.0,
+            }),
+            Warning::Load(LoadWarning::StepsHeldBack { loads: text() }),
             Warning::Load(LoadWarning::Drift { share: 0.2 }),
             Warning::Load(LoadWarning::SamePrompts),
             Warning::Load(LoadWarning::TooFewSamples { needed_s: 3.0 }),
