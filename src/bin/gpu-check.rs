@@ -1,5 +1,6 @@
-//! `gpu-check`, which scripts/gpu-check.sh runs on a GPU node: compares the kernels with the CPU implementations, measures their
-//! speed relative to a copy on the device, and shares an allocation with another process. `make install` leaves it out.
+//! `gpu-check`, which scripts/gpu-check.sh runs on a GPU node: compares the kernels with the CPU implementations, measures the
+//! checksum beside a plain read and a copy on the device, and shares an allocation with another process. `make install` leaves
+//! it out.
 
 use std::io::Read;
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ use std::time::Instant;
 use lmcache_bench::cuda::driver::Driver;
 use lmcache_bench::cuda::kernel::{Kernels, Plane, Planes, RawSums};
 use lmcache_bench::cuda::memory::DeviceMemory;
+use lmcache_bench::cuda::plain_read::PlainRead;
 use lmcache_bench::cuda::stream::{Event, Stream};
 use lmcache_bench::cuda::{Context, CudaError};
 use lmcache_bench::report::output::write_stdout;
@@ -38,6 +40,9 @@ const FAR_FIRST: u64 = (5 << 30) / FAR_BLOCK_BYTES;
 const FAR_BLOCKS: u64 = 16;
 const SLICES: usize = 21;
 const REPEATS: u32 = 10;
+/// The least share of a plain read's bandwidth, from `BAR_FROM_MIB` on.
+const BAR_SHARE: f64 = 0.85;
+const BAR_FROM_MIB: u64 = 64;
 
 struct Gpu {
     context: std::sync::Arc<Context>,
@@ -52,7 +57,9 @@ fn main() -> ExitCode {
         "speed" => with_gpu(speed),
         "export" => with_gpu(export),
         "start" => start(),
-        _ => Err("usage: gpu-check twin|speed|export|start; scripts/gpu-check.sh runs them all".to_owned()),
+        _ => Err(
+            "usage: gpu-check twin|speed [CHECKSUM.ptx]|export|start; scripts/gpu-check.sh runs them all".to_owned(),
+        ),
     };
     match outcome.and_then(|text| write_stdout(&text).map_err(|error| error.to_string())) {
         Ok(()) => ExitCode::SUCCESS,
@@ -198,22 +205,31 @@ fn pattern(key: u64, place: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Medians of the kernel and of a copy on the device, measured alternately. A copy reads and writes, so it counts twice its
-/// bytes.
+/// Medians of the checksum, of a plain read and of a copy on the device, measured in turn. A copy reads and writes, so it counts
+/// twice its bytes. Another version of the kernels can be named on the command line.
 fn speed(gpu: &Gpu) -> Result<String, String> {
     let mut out = String::from(
-        "| request MiB | checksum GB/s | copy GB/s, read + write | share | bar |\n|---|---|---|---|---|\n",
+        "| request MiB | checksum GB/s | plain read GB/s | copy GB/s, read + write | share of the read | bar |\n\
+         |---|---|---|---|---|---|\n",
     );
+    let kernels = match std::env::args().nth(2) {
+        Some(path) => {
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("could not read {path}: {error}"))?;
+            Kernels::from_ptx(&gpu.context, &text)
+        }
+        None => Kernels::load(&gpu.context),
+    };
+    let kernels = kernels.map_err(|error| error.to_string())?;
     for size_mib in SPEED_SIZES_MIB {
-        let (checksum, copy) = speeds(gpu, size_mib * MIB).map_err(|error| error.to_string())?;
-        let share = checksum / copy;
-        let bar = match size_mib >= 64 {
-            true if share >= 0.85 => "met",
+        let [checksum, read, copy] = speeds(gpu, &kernels, size_mib * MIB).map_err(|error| error.to_string())?;
+        let share = checksum / read;
+        let bar = match size_mib >= BAR_FROM_MIB {
+            true if share >= BAR_SHARE => "met",
             true => "missed",
             false => "",
         };
         out.push_str(&format!(
-            "| {size_mib} | {checksum:.0} | {copy:.0} | {share:.2} | {bar} |\n"
+            "| {size_mib} | {checksum:.0} | {read:.0} | {copy:.0} | {share:.2} | {bar} |\n"
         ));
     }
     Ok(out)
@@ -226,7 +242,8 @@ struct Buffers {
     copy: DeviceMemory,
 }
 
-fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
+/// Bytes per nanosecond of the three.
+fn speeds(gpu: &Gpu, kernels: &Kernels, bytes: u64) -> Result<[f64; 3], CudaError> {
     let blocks = bytes / SPEED_PLANES / SPEED_BLOCK_BYTES;
     let chunk_blocks = SPEED_CHUNK_BLOCKS.min(blocks);
     let shape = (SPEED_PLANES, blocks, SPEED_BLOCK_BYTES, chunk_blocks);
@@ -245,24 +262,25 @@ fn speeds(gpu: &Gpu, bytes: u64) -> Result<(f64, f64), CudaError> {
     let sums = DeviceMemory::allocate(&gpu.context, (blocks / chunk_blocks) as usize * size_of::<RawSums>())?;
     let mut turns = (0..buffers.len()).cycle();
     let mut next = || &buffers[turns.next().expect("a cycle has no end")];
-    let mut rates: [Vec<f64>; 2] = Default::default();
+    let plain = PlainRead::load(&gpu.context)?;
+    let mut rates: [Vec<f64>; 3] = Default::default();
     for _ in 0..SLICES {
         let seconds = timed(gpu, || {
-            gpu.kernels
-                .checksum_queued(&gpu.stream, &next().planes, &id_memory, chunk_blocks as u32, &sums)
+            kernels.checksum_queued(&gpu.stream, &next().planes, &id_memory, chunk_blocks as u32, &sums)
         })?;
         rates[0].push(bytes as f64 / seconds / 1e9);
+        let seconds = timed(gpu, || plain.queued(&gpu.stream, &next().memory))?;
+        rates[1].push(bytes as f64 / seconds / 1e9);
         let seconds = timed(gpu, || {
             let buffers = next();
             buffers.copy.copy_from(&gpu.stream, &buffers.memory, bytes as usize)
         })?;
-        rates[1].push(2.0 * bytes as f64 / seconds / 1e9);
+        rates[2].push(2.0 * bytes as f64 / seconds / 1e9);
     }
-    let [checksum, copy] = rates.map(|mut rates| {
+    Ok(rates.map(|mut rates| {
         rates.sort_by(f64::total_cmp);
         rates[SLICES / 2]
-    });
-    Ok((checksum, copy))
+    }))
 }
 
 /// Mean device time of `REPEATS` repetitions, in seconds.

@@ -1,12 +1,12 @@
 //! The kernels of cuda/checksum.cu. They are loaded from the PTX in the repository, which the driver compiles for the device.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
 use super::context::Context;
-use super::driver::{CudaError, FunctionHandle, ModuleHandle};
+use super::driver::CudaError;
 use super::memory::DeviceMemory;
+use super::module::{Function, Module};
 use super::stream::Stream;
 
 const PTX: &str = include_str!("../../cuda/checksum.ptx");
@@ -16,9 +16,6 @@ const THREADS_MIN: u64 = 64;
 /// What one thread loads before it waits: `BATCH` pairs of words in cuda/checksum.cu.
 const BATCH_BYTES: u64 = 4 * 16;
 const WARP_THREADS: u64 = 32;
-/// The grid limits of every device.
-const GRID_X_MAX: u64 = (1 << 31) - 1;
-const GRID_Y_MAX: u64 = 65_535;
 
 /// `Plane` of cuda/checksum.cu, field for field.
 #[repr(C)]
@@ -52,13 +49,9 @@ pub struct Planes {
 
 pub struct Kernels {
     context: Arc<Context>,
-    module: ModuleHandle,
-    checksum: FunctionHandle,
-    fill: FunctionHandle,
+    checksum: Function,
+    fill: Function,
 }
-
-// SAFETY: the driver allows modules and functions on any thread on which their context is current.
-unsafe impl Send for Kernels {}
 
 impl Planes {
     pub fn new(context: &Arc<Context>, stream: &Stream, planes: &[Plane]) -> Result<Planes, CudaError> {
@@ -85,41 +78,28 @@ fn threads(block_bytes: u64) -> u32 {
 impl Kernels {
     /// Loads the PTX. The driver compiles it for the device and caches the result.
     pub fn load(context: &Arc<Context>) -> Result<Kernels, CudaError> {
-        context.bind()?;
-        let image = CString::new(PTX).expect("PTX is text");
-        let functions = &context.driver.functions;
-        let mut module = std::ptr::null_mut();
-        // SAFETY: `module` is writable, and `image` is NUL-terminated PTX.
-        let status = unsafe { (functions.module_load_data)(&mut module, image.as_ptr().cast()) };
-        context.driver.check("cuModuleLoadData", status)?;
-        let mut kernels = Kernels {
-            context: Arc::clone(context),
-            module,
-            checksum: std::ptr::null_mut(),
-            fill: std::ptr::null_mut(),
-        };
-        kernels.checksum = kernels.function("checksum_paged")?;
-        kernels.fill = kernels.function("fill_paged")?;
-        Ok(kernels)
+        Kernels::from_ptx(context, PTX)
     }
 
-    fn function(&self, name: &str) -> Result<FunctionHandle, CudaError> {
-        let text = CString::new(name).expect("names hold no zero bytes");
-        let mut function = std::ptr::null_mut();
-        let functions = &self.context.driver.functions;
-        // SAFETY: `function` is writable, the module is loaded, `text` is NUL-terminated.
-        let status = unsafe { (functions.module_get_function)(&mut function, self.module, text.as_ptr()) };
-        self.context.driver.check("cuModuleGetFunction", status)?;
-        Ok(function)
+    /// Loads another version of cuda/checksum.cu, whose kernels must have the same parameters.
+    pub fn from_ptx(context: &Arc<Context>, ptx: &str) -> Result<Kernels, CudaError> {
+        let module = Module::load(context, ptx)?;
+        Ok(Kernels {
+            context: Arc::clone(context),
+            checksum: module.function("checksum_paged")?,
+            fill: module.function("fill_paged")?,
+        })
     }
 
     /// Queues the fill of the blocks `first..first + count` of every plane.
     pub fn fill(&self, stream: &Stream, planes: &Planes, first: u32, count: u32) -> Result<(), CudaError> {
         let mut base = planes.memory.address();
         let mut first = first;
-        let arguments: [*mut c_void; 2] = [(&raw mut base).cast(), (&raw mut first).cast()];
+        let arguments = [(&raw mut base).cast(), (&raw mut first).cast()];
         let grid = (u64::from(count), planes.count);
-        self.launch(self.fill, grid, planes.threads, stream, arguments)
+        // SAFETY: the arguments match the parameters of the kernel in number, order and size (cuda/checksum.cu). Freeing device
+        // memory waits for the work that uses it.
+        unsafe { self.fill.launch(grid, planes.threads, stream, arguments) }
     }
 
     /// Computes the sums of every chunk of a request and waits for them. `block_ids` are its blocks in token order.
@@ -164,56 +144,15 @@ impl Kernels {
         let chunks = (sums.bytes() / size_of::<RawSums>()) as u64;
         let (mut base, mut ids) = (planes.memory.address(), block_ids.address());
         let (mut blocks, mut out) = (blocks_per_chunk, sums.address());
-        let arguments: [*mut c_void; 4] = [
+        let arguments = [
             (&raw mut base).cast(),
             (&raw mut ids).cast(),
             (&raw mut blocks).cast(),
             (&raw mut out).cast(),
         ];
         let width = planes.count * u64::from(blocks_per_chunk);
-        self.launch(self.checksum, (width, chunks), planes.threads, stream, arguments)
-    }
-
-    fn launch<const N: usize>(
-        &self,
-        function: FunctionHandle,
-        (x, y): (u64, u64),
-        threads: u32,
-        stream: &Stream,
-        mut arguments: [*mut c_void; N],
-    ) -> Result<(), CudaError> {
-        if x == 0 || y == 0 {
-            return Ok(());
-        }
-        assert!(x <= GRID_X_MAX && y <= GRID_Y_MAX, "a grid of {x} x {y}");
-        self.context.bind()?;
-        // SAFETY: the arguments match the parameters of the kernel in number, order and size (cuda/checksum.cu). The driver
-        // copies them before the call returns. Freeing device memory waits for the work that uses it.
-        let status = unsafe {
-            (self.context.driver.functions.launch_kernel)(
-                function,
-                x as u32,
-                y as u32,
-                1,
-                threads,
-                1,
-                1,
-                0,
-                stream.handle(),
-                arguments.as_mut_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
-        self.context.driver.check("cuLaunchKernel", status)
-    }
-}
-
-impl Drop for Kernels {
-    fn drop(&mut self) {
-        if self.context.bind().is_ok() {
-            // SAFETY: loaded once, unloaded once.
-            unsafe { (self.context.driver.functions.module_unload)(self.module) };
-        }
+        // SAFETY: as in `fill`.
+        unsafe { self.checksum.launch((width, chunks), planes.threads, stream, arguments) }
     }
 }
 

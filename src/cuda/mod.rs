@@ -1,10 +1,12 @@
-//! CUDA through the driver API: a device and its context, memory, streams and events, and the two kernels of cuda/checksum.cu.
+//! CUDA through the driver API: a device and its context, memory, streams and events, kernels.
 //! Each owning type holds what it depends on, so that everything is freed in order.
 
 pub mod context;
 pub mod driver;
 pub mod kernel;
 pub mod memory;
+pub mod module;
+pub mod plain_read;
 pub mod stream;
 
 pub use context::Context;

@@ -256,7 +256,9 @@ impl<'a> Runner<'a> {
     fn store(&mut self, request: &Request, chunks: (usize, usize), failures: &mut Failures) -> Result<(), RpcError> {
         let (cpu, begun) = (self.share.cpu(), Instant::now());
         let transfer = self.session.store(request, chunks)?;
-        let (latency, cpu) = (begun.elapsed(), self.share.cpu().saturating_sub(cpu));
+        let ended = Instant::now();
+        let (latency, cpu) = (ended - begun, self.share.cpu().saturating_sub(cpu));
+        self.samples.first_store.get_or_insert(ended);
         self.samples
             .of_mut(Measured::ColdStore)
             .record_transfer(latency, cpu, &transfer);

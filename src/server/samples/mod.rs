@@ -1,7 +1,7 @@
 //! The samples of a run: latencies of each operation and the result of each sequence. Memory is bounded for runs of any length.
 //! Each client has samples of its own, which are merged at the end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::transport::Transfer;
 
@@ -190,6 +190,8 @@ pub struct RunSamples {
     /// Stores whose chunks were not found by the first lookup, and the longest time until they were.
     pub late_commits: u64,
     pub longest_commit: Duration,
+    /// When the first store had ended.
+    pub first_store: Option<Instant>,
     /// Why the run ended before its last sequence, unless by a signal.
     pub aborted: Option<String>,
     /// From the start of the passes to the end of the last sequence.
@@ -219,6 +221,7 @@ impl RunSamples {
         self.tally.merge(other.tally);
         self.late_commits += other.late_commits;
         self.longest_commit = self.longest_commit.max(other.longest_commit);
+        self.first_store = self.first_store.into_iter().chain(other.first_store).min();
         self.aborted = self.aborted.take().or(other.aborted);
         self.elapsed = self.elapsed.max(other.elapsed);
         self.client_time += other.client_time;

@@ -287,7 +287,7 @@ fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
     } else {
         facts.cache_salt
     };
-    let entries = vec![
+    let mut entries = vec![
         Entry::text("report", "Report", state),
         Entry::text("version", "lmcache-bench", env!("CARGO_PKG_VERSION")),
         Entry::text("seed", "Seed", facts.seed.cast_signed().to_string()),
@@ -306,6 +306,13 @@ fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
             2,
         )
         .unit("ms"),
+    ];
+    let first_store = samples.first_store.map(|ended| {
+        let since = ms(ended.saturating_duration_since(facts.started));
+        Entry::number("start_to_first_store_ms", "Start to end of first store (ms)", since, 2).unit("ms")
+    });
+    entries.extend(first_store);
+    entries.push(
         Entry::number(
             "own_work_percent",
             "Filling and checking (% of the clients' time)",
@@ -313,7 +320,7 @@ fn run_section(facts: &RunFacts<'_>, samples: &RunSamples) -> Section {
             1,
         )
         .unit("%"),
-    ];
+    );
     Section::entries("run", "Run", entries)
 }
 
