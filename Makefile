@@ -75,7 +75,7 @@ docs: build
 	target/release/lmcache-bench --generate cli-md > docs/cli.md
 
 # The file is checked in, so that a build needs no nvcc.
-## ptx: cuda/checksum.ptx from its source
+## ptx: cuda/*.ptx from their sources
 ptx:
 	scripts/ptx.sh
 

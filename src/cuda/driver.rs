@@ -89,11 +89,14 @@ functions! {
     primary_retain = "cuDevicePrimaryCtxRetain" (*mut ContextHandle, Device);
     primary_release = "cuDevicePrimaryCtxRelease_v2" (Device);
     set_current = "cuCtxSetCurrent" (ContextHandle);
+    synchronize = "cuCtxSynchronize" ();
     mem_get_info = "cuMemGetInfo_v2" (*mut usize, *mut usize);
     mem_alloc = "cuMemAlloc_v2" (*mut DevicePointer, usize);
     mem_free = "cuMemFree_v2" (DevicePointer);
     mem_host_alloc = "cuMemHostAlloc" (*mut *mut c_void, usize, c_uint);
     mem_free_host = "cuMemFreeHost" (*mut c_void);
+    mem_host_register = "cuMemHostRegister_v2" (*mut c_void, usize, c_uint);
+    mem_host_unregister = "cuMemHostUnregister" (*mut c_void);
     memcpy_to_device = "cuMemcpyHtoDAsync_v2" (DevicePointer, *const c_void, usize, StreamHandle);
     memcpy_to_host = "cuMemcpyDtoHAsync_v2" (*mut c_void, DevicePointer, usize, StreamHandle);
     memcpy_on_device = "cuMemcpyDtoDAsync_v2" (DevicePointer, DevicePointer, usize, StreamHandle);

@@ -11,6 +11,13 @@ use super::stream::Stream;
 /// `CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS`, the only flag that cuda.h defines.
 const LAZY_PEER_ACCESS: u32 = 1;
 
+/// Page-locked host memory, which the device copies from and to without the processor. It stays locked until the work that uses
+/// it is done.
+pub trait HostMemory {
+    /// The address of a range; panics if it is not inside.
+    fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void;
+}
+
 /// An allocation on the device. It is freed on drop, for which the driver waits for the work that uses it.
 pub struct DeviceMemory {
     pub(super) context: Arc<Context>,
@@ -121,15 +128,15 @@ impl DeviceMemory {
         &self,
         stream: &Stream,
         offset: usize,
-        to: &mut PinnedMemory,
+        to: &mut impl HostMemory,
         at: usize,
         bytes: usize,
     ) -> Result<(), CudaError> {
         let from = self.range(offset, bytes);
         let to = to.range(at, bytes);
         self.context.bind()?;
-        // SAFETY: both ranges are valid. Freeing page-locked memory waits for the work that uses it, and its bytes are only
-        // accessible through `PinnedMemory::bytes`, which waits for the stream.
+        // SAFETY: both ranges are valid. Freeing page-locked memory waits for the work that uses it. The bytes of `PinnedMemory` are
+        // only accessible through `PinnedMemory::bytes`, which waits for the stream, and those of shared memory only as copies.
         let status = unsafe { (self.context.driver.functions.memcpy_to_host)(to, from, bytes, stream.handle()) };
         self.context.driver.check("cuMemcpyDtoHAsync", status)
     }
@@ -139,7 +146,7 @@ impl DeviceMemory {
         &self,
         stream: &Stream,
         offset: usize,
-        from: &mut PinnedMemory,
+        from: &mut impl HostMemory,
         at: usize,
         bytes: usize,
     ) -> Result<(), CudaError> {
@@ -193,18 +200,20 @@ impl PinnedMemory {
         Ok(memory)
     }
 
-    fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void {
-        let end = offset.checked_add(bytes).expect("lengths are far below usize::MAX");
-        assert!(end <= self.bytes, "{offset} + {bytes} of {}", self.bytes);
-        // SAFETY: the assertion above checked that the range is inside the allocation.
-        unsafe { self.address.cast::<u8>().add(offset).cast() }
-    }
-
     /// The bytes, after all work that is queued on `stream`, which must be the stream of their copies.
     pub fn bytes(&mut self, stream: &Stream) -> Result<&mut [u8], CudaError> {
         stream.synchronize()?;
         // SAFETY: allocated and zeroed in `allocate`. The device has finished its copies, and `&mut self` excludes other users.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.address.cast::<u8>(), self.bytes) })
+    }
+}
+
+impl HostMemory for PinnedMemory {
+    fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void {
+        let end = offset.checked_add(bytes).expect("lengths are far below usize::MAX");
+        assert!(end <= self.bytes, "{offset} + {bytes} of {}", self.bytes);
+        // SAFETY: the assertion above checked that the range is inside the allocation.
+        unsafe { self.address.cast::<u8>().add(offset).cast() }
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod context;
 pub mod driver;
 pub mod kernel;
+pub mod locked;
 pub mod memory;
 pub mod module;
 pub mod plain_read;

@@ -10,7 +10,7 @@ use super::memory::{Layer, Layout, POISON, Run, Source, key_after, pattern_mask,
 use super::rpc::Dtype;
 use crate::cuda::driver::Driver;
 use crate::cuda::kernel::{Kernels, Plane, Planes};
-use crate::cuda::memory::{DeviceMemory, PinnedMemory};
+use crate::cuda::memory::{DeviceMemory, HostMemory, PinnedMemory};
 use crate::cuda::stream::{Event, Stream};
 use crate::cuda::{Context, CudaError};
 use crate::units::bytes_text;
@@ -280,23 +280,18 @@ impl Staging {
     /// Queues the copy of chunk `number` from its blocks into its buffer.
     pub fn fetch(&mut self, tensors: &DeviceTensors, number: usize, blocks: &[u64]) -> Result<(), CudaError> {
         let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
-        let mut at = 0;
-        for (layer, run) in tensors.object_runs(blocks) {
-            layer.read_queued(stream, run.offset, memory, at, run.bytes)?;
-            at += run.bytes;
-        }
-        Ok(())
+        fetch(stream, tensors, blocks, memory, 0)
     }
 
     /// Queues the copy of chunk `number` from its buffer to its blocks.
     pub fn send(&mut self, tensors: &DeviceTensors, number: usize, blocks: &[u64]) -> Result<(), CudaError> {
         let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
-        let mut at = 0;
-        for (layer, run) in tensors.object_runs(blocks) {
-            layer.write_queued(stream, run.offset, memory, at, run.bytes)?;
-            at += run.bytes;
-        }
-        Ok(())
+        send(stream, tensors, blocks, memory, 0)
+    }
+
+    /// The stream of chunk `number`, for copies that need no buffer.
+    pub fn stream(&self, number: usize) -> &Stream {
+        &self.buffers[number % 2].stream
     }
 
     /// The buffer of chunk `number`, after all copies that are queued for it.
@@ -304,4 +299,34 @@ impl Staging {
         let StagingBuffer { stream, memory } = &mut self.buffers[number % 2];
         memory.bytes(stream)
     }
+}
+
+/// Queues the copy of a chunk from its blocks to a position in host memory.
+pub fn fetch(
+    stream: &Stream,
+    tensors: &DeviceTensors,
+    blocks: &[u64],
+    memory: &mut impl HostMemory,
+    mut at: usize,
+) -> Result<(), CudaError> {
+    for (layer, run) in tensors.object_runs(blocks) {
+        layer.read_queued(stream, run.offset, memory, at, run.bytes)?;
+        at += run.bytes;
+    }
+    Ok(())
+}
+
+/// Queues the copy of a chunk from a position in host memory to its blocks.
+pub fn send(
+    stream: &Stream,
+    tensors: &DeviceTensors,
+    blocks: &[u64],
+    memory: &mut impl HostMemory,
+    mut at: usize,
+) -> Result<(), CudaError> {
+    for (layer, run) in tensors.object_runs(blocks) {
+        layer.write_queued(stream, run.offset, memory, at, run.bytes)?;
+        at += run.bytes;
+    }
+    Ok(())
 }

@@ -145,7 +145,8 @@ impl Mapping {
             .collect()
     }
 
-    fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
+    /// The address of a range, for system calls and drivers; panics if it is not inside.
+    pub fn at(&self, offset: usize, bytes: usize) -> *mut u8 {
         assert!(
             self.contains(offset, bytes),
             "{bytes} bytes from {offset} are not inside {} bytes",

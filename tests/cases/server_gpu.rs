@@ -109,6 +109,42 @@ fn engine_driven_transfers_copy_device_memory() {
     }
 }
 
+/// The device copies from and to the server's memory itself. If the driver refuses to lock that, copies go through buffers.
+#[test]
+fn the_servers_memory_is_locked_while_it_is_used() {
+    let dir = Dir::new();
+    let name = format!("lmcache-bench-test-locked-{}", std::process::id());
+    let mock = mock(&["--shm-name", &name]);
+    let locked = |line: &String| line.ends_with("of host memory locked");
+    for (fails, expected) in [
+        ("none:1:1", "engine_driven, CUDA memory to shared memory of the server"),
+        (
+            "cuMemHostRegister_v2:1:1",
+            "engine_driven, CUDA memory through buffers to shared memory of the server",
+        ),
+    ] {
+        let mut command = client(&mock, SHAPE);
+        command.args(["--transfer-mode", "engine_driven", "-q", "--format", "json"]);
+        command.env("STANDIN_FAIL", fails);
+        let (output, calls) = run_logged(&dir, command);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_passed(&output, &report);
+        assert!(transport(&report).contains(expected), "{report}");
+        let at = |wanted: &str| calls.iter().position(|line| line == wanted);
+        let count = calls.iter().filter(|line| locked(line)).count();
+        if fails.starts_with("none") {
+            assert_eq!(count, 1, "{calls:?}");
+            let waited = at("context synchronized").expect("copies end before the memory is unlocked");
+            assert!(
+                at("host memory unlocked").is_some_and(|unlocked| unlocked > waited),
+                "{calls:?}"
+            );
+        } else {
+            assert_eq!((count, at("host memory unlocked")), (0, None), "{calls:?}");
+        }
+    }
+}
+
 #[test]
 fn several_clients_share_the_device_and_release_it() {
     let dir = Dir::new();

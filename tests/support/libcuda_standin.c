@@ -157,6 +157,10 @@ status cuMemHostAlloc(void **at, size_t bytes, unsigned flags) {
     BEGIN(); (void)flags; *at = malloc(bytes); note("host memory allocated"); return *at ? OK : OUT_OF_MEMORY;
 }
 status cuMemFreeHost(void *at) { BEGIN(); free(at); note("host memory freed"); return OK; }
+status cuMemHostRegister_v2(void *at, size_t bytes, unsigned flags) {
+    BEGIN(); NEED_CONTEXT(); (void)at; (void)flags; note("%zu bytes of host memory locked", bytes); return OK;
+}
+status cuMemHostUnregister(void *at) { BEGIN(); (void)at; note("host memory unlocked"); return OK; }
 status cuMemcpyHtoDAsync_v2(u64 to, const void *from, size_t bytes, void *stream) {
     BEGIN(); (void)stream; if (!inside(to, bytes)) return INVALID_VALUE; memcpy((void *)to, from, bytes); return OK;
 }
@@ -277,6 +281,7 @@ static status fill_paged(unsigned x, unsigned y, void **arguments) {
     return OK;
 }
 
+status cuCtxSynchronize(void) { BEGIN(); NEED_CONTEXT(); note("context synchronized"); return OK; }
 status cuModuleLoadData(void **module, const void *image) {
     BEGIN();
     int checksum = strstr(image, ".entry checksum_paged") && strstr(image, ".entry fill_paged");

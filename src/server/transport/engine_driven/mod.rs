@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use self::pool::Pool;
 use super::{Registration, Transfer, TransferResult, Transport, Worker, not_registered};
 use crate::error::Error;
 use crate::server::device::{DeviceTensors, Gpu, Staging};
@@ -11,7 +12,6 @@ use crate::server::memory::{KvTensors, Layout};
 use crate::server::rpc::{ChunkLayout, Client, EngineContext, Key, RpcError};
 use crate::server::shape::Shape;
 use crate::server::tensors::Tensors;
-use crate::sys::shm::Segment;
 
 mod inline;
 pub mod pool;
@@ -33,7 +33,7 @@ pub struct EngineDriven {
 /// How chunks are transferred; known from the reply to the first registration.
 enum Channel {
     Unknown,
-    Pool(Segment),
+    Pool(Pool),
     Inline,
 }
 
@@ -94,8 +94,11 @@ impl Transport for EngineDriven {
         match (&self.channel, &self.gpu) {
             (Channel::Unknown, _) => "engine_driven",
             (Channel::Pool(_), None) => "engine_driven, shared memory of the server",
+            (Channel::Pool(Pool::Plain(_)), Some(_)) => {
+                "engine_driven, CUDA memory through buffers to shared memory of the server"
+            }
             (Channel::Inline, None) => "engine_driven, inline",
-            (Channel::Pool(_), Some(_)) => "engine_driven, CUDA memory to shared memory of the server",
+            (Channel::Pool(Pool::Locked(_)), Some(_)) => "engine_driven, CUDA memory to shared memory of the server",
             (Channel::Inline, Some(_)) => "engine_driven, CUDA memory, inline",
         }
     }
@@ -137,7 +140,9 @@ impl Transport for EngineDriven {
         }
         match (&self.channel, pool) {
             (Channel::Unknown, None) => self.channel = Channel::Inline,
-            (Channel::Unknown, Some(pool)) => self.channel = Channel::Pool(pool::open(&pool)?),
+            (Channel::Unknown, Some(pool)) => {
+                self.channel = Channel::Pool(Pool::open(&pool, self.gpu.as_deref().map(|gpu| &gpu.context))?);
+            }
             // All workers share the pool.
             (Channel::Pool(_) | Channel::Inline, _) => {}
         }
@@ -175,7 +180,7 @@ impl Transport for EngineDriven {
     fn retrieve(&mut self, client: &mut Client, worker: &mut Worker, key: &Key, blocks: &[u64]) -> TransferResult {
         let range = Range::new(client, key, blocks);
         let layout = self.chunk_layout(range.chunk_tokens, range.chunks);
-        match &self.channel {
+        match &mut self.channel {
             Channel::Pool(memory) => {
                 pool::retrieve(client, worker, (key, range, &layout), memory, self.staging.as_mut())
             }

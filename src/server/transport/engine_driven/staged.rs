@@ -1,11 +1,12 @@
-//! Chunks between device memory and slots or messages, through two page-locked buffers: the device copies one chunk while the
-//! host handles the other.
+//! Chunks between device memory and slots or messages. The device copies from and to the server's memory itself where that could be
+//! page-locked; otherwise through two page-locked buffers, one chunk while the host handles the other.
 
 use std::time::{Duration, Instant};
 
 use super::{Range, Transfer, TransferResult};
 use crate::cuda::CudaError;
-use crate::server::device::{DeviceTensors, Staging};
+use crate::cuda::locked::LockedSegment;
+use crate::server::device::{self, DeviceTensors, Staging};
 use crate::server::memory::Run;
 use crate::server::rpc::{ChunkLayout, Client, Key, RpcError};
 use crate::sys::shm::Segment;
@@ -17,6 +18,48 @@ const PADDING: [u8; 4096] = [0; 4096];
 /// The error of a transfer before the registration, which allocates the buffers.
 pub fn unregistered() -> RpcError {
     RpcError::Local("a worker with device memory is not registered".to_owned())
+}
+
+/// Has the device copy chunks into their slots, given as (index of the chunk, position in the pool). Returns the device time.
+pub fn gather_locked(
+    staging: &mut Staging,
+    tensors: &DeviceTensors,
+    range: Range<'_>,
+    places: &[(usize, Run)],
+    pool: &mut LockedSegment,
+) -> Result<Duration, RpcError> {
+    staging.begin()?;
+    for (number, (chunk, slot)) in places.iter().enumerate() {
+        device::fetch(
+            staging.stream(number),
+            tensors,
+            range.blocks_of(*chunk),
+            pool,
+            slot.offset,
+        )?;
+    }
+    Ok(staging.end()?)
+}
+
+/// Has the device copy chunks from their slots into their blocks. Returns the device time.
+pub fn scatter_locked(
+    staging: &mut Staging,
+    tensors: &DeviceTensors,
+    range: Range<'_>,
+    slots: &[Run],
+    pool: &mut LockedSegment,
+) -> Result<Duration, RpcError> {
+    staging.begin()?;
+    for (chunk, slot) in slots.iter().enumerate() {
+        device::send(
+            staging.stream(chunk),
+            tensors,
+            range.blocks_of(chunk),
+            pool,
+            slot.offset,
+        )?;
+    }
+    Ok(staging.end()?)
 }
 
 /// Copies chunks into their slots, given as (index of the chunk, position in the pool). Returns the device time.

@@ -1,9 +1,12 @@
-//! Chunks through the server's shared memory, copied directly between blocks and slots. Slots are checked against the pool and
+//! Chunks through the server's shared memory, copied between blocks and slots. Slots are checked against the pool and
 //! the chunk size before any byte is copied.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Range, Transfer, TransferResult, Worker, staged};
+use crate::cuda::Context;
+use crate::cuda::locked::LockedSegment;
 use crate::error::Error;
 use crate::server::device::Staging;
 use crate::server::memory::{KvTensors, Run};
@@ -28,8 +31,35 @@ impl From<RpcError> for Unstored {
     }
 }
 
-/// Maps the whole shared memory of the server.
-pub(super) fn open(pool: &SharedPool) -> Result<Segment, Error> {
+/// The whole shared memory of the server.
+pub(super) enum Pool {
+    Plain(Segment),
+    /// The device copies from and to it directly.
+    Locked(LockedSegment),
+}
+
+impl Pool {
+    /// Maps the memory, and locks it for a device if the driver agrees, as an engine's connector does.
+    pub fn open(pool: &SharedPool, device: Option<&Arc<Context>>) -> Result<Pool, Error> {
+        let segment = open(pool)?;
+        Ok(match device {
+            None => Pool::Plain(segment),
+            Some(context) => match LockedSegment::lock(context, segment) {
+                Ok(locked) => Pool::Locked(locked),
+                Err(segment) => Pool::Plain(segment),
+            },
+        })
+    }
+
+    fn segment(&self) -> &Segment {
+        match self {
+            Pool::Plain(segment) => segment,
+            Pool::Locked(locked) => locked.segment(),
+        }
+    }
+}
+
+fn open(pool: &SharedPool) -> Result<Segment, Error> {
     let failed = |cause: String| {
         let advice = match limits::has_advice(&cause) {
             true => "",
@@ -52,7 +82,7 @@ pub(super) fn store(
     client: &mut Client,
     worker: &Worker,
     (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
-    pool: &mut Segment,
+    pool: &mut Pool,
     staging: Option<&mut Staging>,
 ) -> Result<Transfer, Unstored> {
     let begun = Instant::now();
@@ -61,24 +91,31 @@ pub(super) fn store(
     let places = prepared.slots.iter().zip(&prepared.chunk_indices).map(|(slot, index)| {
         let chunk = usize::try_from(*index).ok().filter(|chunk| *chunk < range.chunks);
         let chunk = chunk.ok_or_else(|| format!("a slot for chunk {index} of {}", range.chunks))?;
-        Ok((chunk, checked_slot(slot, layout, pool)?))
+        Ok((chunk, checked_slot(slot, layout, pool.segment())?))
     });
     let places = places.collect::<Result<Vec<_>, String>>().map_err(|detail| Unstored {
         error: malformed(Operation::PrepareStore, detail),
         slots_unfilled: true,
     })?;
-    // The pool's pages are allocated when they are first accessed. All at once takes half the time of page by page.
-    let slots: Vec<_> = places.iter().map(|(_, slot)| (slot.offset, slot.bytes)).collect();
-    pool.mapping_mut().populate(&slots);
-    let gpu = match (&worker.tensors, staging) {
-        (Tensors::Host(tensors), _) => {
+    if let Pool::Plain(pool) = pool {
+        // The pool's pages are allocated when they are first accessed. All at once takes half the time of page by page.
+        let slots: Vec<_> = places.iter().map(|(_, slot)| (slot.offset, slot.bytes)).collect();
+        pool.mapping_mut().populate(&slots);
+    }
+    let gpu = match (&worker.tensors, staging, pool) {
+        (Tensors::Host(tensors), _, Pool::Plain(pool)) => {
             for (chunk, slot) in &places {
                 gather(tensors, range.blocks_of(*chunk), pool, slot.offset);
             }
             Ok(None)
         }
-        (Tensors::Device(tensors), Some(staging)) => staged::gather(staging, tensors, range, &places, pool).map(Some),
-        (Tensors::Device(_), None) => Err(staged::unregistered()),
+        (Tensors::Device(tensors), Some(staging), Pool::Plain(pool)) => {
+            staged::gather(staging, tensors, range, &places, pool).map(Some)
+        }
+        (Tensors::Device(tensors), Some(staging), Pool::Locked(pool)) => {
+            staged::gather_locked(staging, tensors, range, &places, pool).map(Some)
+        }
+        (Tensors::Device(_), None, _) | (Tensors::Host(_), _, Pool::Locked(_)) => Err(staged::unregistered()),
     };
     let gpu = gpu.map_err(|error| Unstored {
         error,
@@ -102,7 +139,7 @@ pub(super) fn retrieve(
     client: &mut Client,
     worker: &mut Worker,
     (key, range, layout): (&Key, Range<'_>, &ChunkLayout),
-    pool: &Segment,
+    pool: &mut Pool,
     staging: Option<&mut Staging>,
 ) -> TransferResult {
     let begun = Instant::now();
@@ -114,23 +151,29 @@ pub(super) fn retrieve(
             ..Transfer::default()
         });
     };
-    let checked: Result<Vec<Run>, String> = slots.iter().map(|slot| checked_slot(slot, layout, pool)).collect();
+    let checked: Result<Vec<Run>, String> = slots
+        .iter()
+        .map(|slot| checked_slot(slot, layout, pool.segment()))
+        .collect();
     let checked = checked.and_then(|slots| match slots.len() {
         count if count == range.chunks => Ok(slots),
         count => Err(format!("{count} slots for {} chunks", range.chunks)),
     });
     let copied = checked.map(|slots| {
-        let gpu = match (&mut worker.tensors, staging) {
-            (Tensors::Host(tensors), _) => {
+        let gpu = match (&mut worker.tensors, staging, pool) {
+            (Tensors::Host(tensors), _, Pool::Plain(pool)) => {
                 for (chunk, slot) in slots.iter().enumerate() {
                     scatter(tensors, range.blocks_of(chunk), pool, slot.offset);
                 }
                 Ok(None)
             }
-            (Tensors::Device(tensors), Some(staging)) => {
+            (Tensors::Device(tensors), Some(staging), Pool::Plain(pool)) => {
                 staged::scatter(staging, tensors, range, &slots, pool).map(Some)
             }
-            (Tensors::Device(_), None) => Err(staged::unregistered()),
+            (Tensors::Device(tensors), Some(staging), Pool::Locked(pool)) => {
+                staged::scatter_locked(staging, tensors, range, &slots, pool).map(Some)
+            }
+            (Tensors::Device(_), None, _) | (Tensors::Host(_), _, Pool::Locked(_)) => Err(staged::unregistered()),
         };
         (Instant::now(), gpu)
     });
