@@ -39,7 +39,8 @@ impl LockedSegment {
     }
 }
 
-impl HostMemory for LockedSegment {
+// SAFETY: ranges are inside the mapping, and `drop` waits for all work of the context.
+unsafe impl HostMemory for LockedSegment {
     fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void {
         self.segment.mapping().at(offset, bytes).cast()
     }

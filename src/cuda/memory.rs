@@ -11,9 +11,12 @@ use super::stream::Stream;
 /// `CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS`, the only flag that cuda.h defines.
 const LAZY_PEER_ACCESS: u32 = 1;
 
-/// Page-locked host memory, which the device copies from and to without the processor. It stays locked until the work that uses
-/// it is done.
-pub trait HostMemory {
+/// Page-locked host memory, which the device copies from and to without the processor.
+///
+/// # Safety
+///
+/// A range is readable and writable memory, which stays so until the work of the device that uses it is done.
+pub unsafe trait HostMemory {
     /// The address of a range; panics if it is not inside.
     fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void;
 }
@@ -208,7 +211,8 @@ impl PinnedMemory {
     }
 }
 
-impl HostMemory for PinnedMemory {
+// SAFETY: ranges are inside the allocation, and freeing it waits for the work that uses it.
+unsafe impl HostMemory for PinnedMemory {
     fn range(&mut self, offset: usize, bytes: usize) -> *mut c_void {
         let end = offset.checked_add(bytes).expect("lengths are far below usize::MAX");
         assert!(end <= self.bytes, "{offset} + {bytes} of {}", self.bytes);
