@@ -107,7 +107,6 @@ gpu_run() {
     local report=$scratch/report
     "$bin/lmcache-bench" server --mode gpu --rpc-url "$1" --url "$2" --start 0 --end 3 --interval 0.05 \
         --kvcache-shape-spec "$shape" --output "$report" "${@:3}" || return 1
-    cat "$report"
     echo "$(sed -n 's/^Transfer: *//p' "$report"): $(sed -n 's/^Pass rate (%): *//p' "$report") % passed"
 }
 

@@ -50,7 +50,7 @@ headers=$(echo "$headers"/lib/python3*/site-packages/nvidia/cu13/include)
 "$python" -m venv "$work/venv"
 pip=("$work/venv/bin/python" -m pip --disable-pip-version-check)
 "${pip[@]}" install -q --no-cache-dir --no-deps --target "$work/site" "torch==$torch" 'nvidia-curand==10.4.*' 'nvidia-cufft==12.0.*'
-# Found by its metadata only: building what it needs is not wanted.
+# pip would build the package to learn its metadata, so the archive is fetched from the index by its name.
 "$work/venv/bin/python" - "$version" "$work/lmcache.tar.gz" <<'PY'
 import os, re, subprocess, sys, urllib.parse, urllib.request
 index = os.environ.get("PIP_INDEX_URL") or subprocess.run(
