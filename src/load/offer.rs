@@ -57,7 +57,10 @@ impl Offer {
         ];
         let times = times.into_iter().filter(|(time, _)| !time.is_zero());
         let times = times.map(|(time, what)| format!(", {time:?} {what}"));
-        let requests = self.requests.map(|requests| format!(", {requests} requests"));
+        let requests = self.requests.map(|requests| {
+            let plural = if requests == 1 { "" } else { "s" };
+            format!(", {requests} request{plural}")
+        });
         times.chain(requests).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Dir, bench, json, l2, stderr};
+use crate::support::{Dir, bench, json, l2, stderr, warning_codes};
 
 const FLAGS: [&str; 4] = ["--warmup-rounds", "0", "--in-flight", "2"];
 
@@ -119,12 +119,7 @@ fn a_store_over_existing_keys_moves_nothing_and_warns() {
     assert_eq!(metrics["op_0"]["total_success"], 8);
     assert_eq!(metrics["op_0"]["throughput_avg_mbps"], 0.0);
     assert_eq!(metrics["detail_0"]["keys_already_there"], 8);
-    let codes: Vec<&str> = metrics["warnings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|w| w["code"].as_str().unwrap())
-        .collect();
+    let codes = warning_codes(metrics);
     assert!(codes.contains(&"already-stored"), "{codes:?}");
 }
 

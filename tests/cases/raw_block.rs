@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Dir, bench, json, stderr, stdout};
+use crate::support::{Dir, bench, json, stderr, stdout, warning_codes};
 
 const META: u64 = 64 << 10;
 const SLOT: u64 = 16_384 + 4096;
@@ -57,18 +57,6 @@ fn loaded(device: &Path, more: &str) -> (Output, Value) {
 
 fn found(value: &Value) -> u64 {
     value["metrics"]["op_0"]["total_success"].as_u64().unwrap()
-}
-
-fn codes(value: &Value) -> Vec<&str> {
-    let warnings = value["metrics"]["warnings"].as_array();
-    warnings
-        .map(|warnings| {
-            warnings
-                .iter()
-                .map(|warning| warning["code"].as_str().unwrap())
-                .collect()
-        })
-        .unwrap_or_default()
 }
 
 fn bytes(device: &Path, offset: u64, len: usize) -> Vec<u8> {
@@ -174,7 +162,7 @@ fn a_damaged_checkpoint_is_not_believed() {
         assert!(stderr(&output).contains("not found"), "{}", stderr(&output));
         let warnings = value["metrics"]["warnings"].to_string();
         assert!(
-            codes(&value).contains(&"checkpoint-ignored") && warnings.contains(why),
+            warning_codes(&value["metrics"]).contains(&"checkpoint-ignored") && warnings.contains(why),
             "{warnings}"
         );
     }
@@ -194,7 +182,10 @@ fn the_older_checkpoint_serves_when_the_newer_is_torn() {
     let (output, value) = loaded(&device, "");
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(
-        (found(&value), codes(&value).contains(&"checkpoint-ignored")),
+        (
+            found(&value),
+            warning_codes(&value["metrics"]).contains(&"checkpoint-ignored")
+        ),
         (8, true)
     );
 }
@@ -225,7 +216,7 @@ fn a_slot_that_holds_something_else_is_dropped_when_verified() {
     change(&device, META + 2 * SLOT + 16, b"X");
     let (output, value) = loaded(&device, "");
     assert_eq!((output.status.code(), found(&value)), (Some(1), 5));
-    assert!(codes(&value).contains(&"entries-dropped"));
+    assert!(warning_codes(&value["metrics"]).contains(&"entries-dropped"));
     assert_eq!(value["metrics"]["verify"]["bad"], 0);
     // Dropping them was a change, so the next start finds them gone without looking.
     let (_, value) = loaded(&device, r#","meta_verify_on_load":false"#);
@@ -390,7 +381,7 @@ fn too_little_lockable_memory_is_warned_about() {
     assert!(output.status.success());
     let path = value["metrics"]["detail_0"]["io_path"].as_str().unwrap();
     assert_eq!(
-        codes(&value).contains(&"registered-buffers-refused"),
+        warning_codes(&value["metrics"]).contains(&"registered-buffers-refused"),
         !path.contains("registered"),
         "{value}"
     );

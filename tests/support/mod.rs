@@ -121,7 +121,18 @@ pub fn stderr(output: &Output) -> String {
 /// Runs with `--format json` and parses standard output.
 pub fn json(command: &mut Command) -> (Output, Value) {
     let output = command.args(["--format", "json"]).output().unwrap();
-    let value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(&output), stderr(&output)));
+    let value = report(&output);
     (output, value)
+}
+
+/// The report in JSON on standard output.
+pub fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(output), stderr(output)))
+}
+
+/// The codes of a report's warnings, in order.
+pub fn warning_codes(metrics: &Value) -> Vec<&str> {
+    let warnings = metrics["warnings"].as_array().into_iter().flatten();
+    warnings.map(|warning| warning["code"].as_str().unwrap()).collect()
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::runs::{code, csv_rows, good};
 use crate::support::mock::Mock;
 use crate::support::script::ScriptServer;
-use crate::support::{Dir, bench, stderr, stdout};
+use crate::support::{Dir, bench, report, stderr, stdout, warning_codes};
 
 /// Runs the workload with a file of this text.
 fn custom(url: &str, folder: &Dir, text: &[u8], more: &[&str]) -> Output {
@@ -149,9 +149,8 @@ fn sharegpt_runs_against_the_mock_with_its_answers_lengths() {
  {"id":"z","conversations":[{"from":"human","value":"four"},{"from":"gpt","value":"e f"}]}]"#;
     let output = custom(&mock.address, &folder, text, &["--format", "json"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let warnings = report["metrics"]["warnings"].as_array().unwrap();
-    let codes: Vec<&str> = warnings.iter().filter_map(|warning| warning["code"].as_str()).collect();
+    let report = report(&output);
+    let codes = warning_codes(&report["metrics"]);
     assert!(
         codes.contains(&"skipped-prompts") && codes.contains(&"prompt-lengths"),
         "{codes:?}"

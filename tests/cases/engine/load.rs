@@ -4,43 +4,14 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::runs::{code, csv_rows};
+use super::runs::{at_mock, code, csv_rows};
 use crate::support::ks::p_value;
 use crate::support::mock::Mock;
-use crate::support::{Dir, bench, stderr, stdout};
+use crate::support::{Dir, report, stderr, stdout, warning_codes};
 
-/// Runs random-prefill, whose list does not end, unless `flags` name another workload.
 fn run(mock: &Mock, folder: &Dir, flags: &[&str]) -> Output {
-    let mut command = bench();
-    command.args([
-        "engine",
-        "--engine-url",
-        &mock.address,
-        "--no-certificate",
-        "--no-interactive",
-    ]);
-    command.args([
-        "--tokens-per-gb-kvcache",
-        "100",
-        "--rp-request-length",
-        "20",
-        "--format",
-        "json",
-    ]);
-    if !flags.contains(&"--workload") {
-        command.args(["--workload", "random-prefill"]);
-    }
-    command.arg("--output-dir").arg(folder.path());
-    command.args(flags).output().unwrap()
-}
-
-fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", stdout(output), stderr(output)))
-}
-
-fn warnings(report: &Value) -> Vec<&str> {
-    let warnings = report["metrics"]["warnings"].as_array().into_iter().flatten();
-    warnings.map(|warning| warning["code"].as_str().unwrap()).collect()
+    let mut command = at_mock(mock, flags);
+    command.arg("--output-dir").arg(folder.path()).output().unwrap()
 }
 
 /// A column of the requests of a saved result.
@@ -113,7 +84,10 @@ fn what_a_limit_holds_back_is_in_the_latencies_from_the_schedule_alone() {
     let output = run(&mock, &folder, &load);
     let report = report(&output);
     let metrics = &report["metrics"];
-    assert!(warnings(&report).contains(&"load-held-back"), "{report}");
+    assert!(
+        warning_codes(&report["metrics"]).contains(&"load-held-back"),
+        "{report}"
+    );
     assert!(stdout(&output).contains("--max-concurrency 1 held them back"));
     let sent = csv_rows(&folder).len() as u64;
     assert_eq!(metrics["load"]["unsent"].as_u64().unwrap() + sent, 50);
@@ -174,7 +148,10 @@ fn a_closed_loop_keeps_its_concurrency_and_starts_the_list_again() {
         "{ids:?}"
     );
     assert_eq!(report["metrics"]["load"]["list_repeats"], 2);
-    assert!(warnings(&report).contains(&"repeated-prompts"), "{report}");
+    assert!(
+        warning_codes(&report["metrics"]).contains(&"repeated-prompts"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -304,7 +281,7 @@ fn a_run_ends_when_it_is_steady_and_says_why_when_it_is_not() {
 
     let short = ["--until-steady", "1s", "--steady-window", "5s"];
     let report = report(&run(&mock, &Dir::new(), &[&load[..], &short].concat()));
-    assert!(warnings(&report).contains(&"not-steady"), "{report}");
+    assert!(warning_codes(&report["metrics"]).contains(&"not-steady"), "{report}");
     let why = report["metrics"]["load"]["not_steady"].as_str().unwrap();
     assert!(why.ends_with("and a window is 5 s long"), "{why}");
 }
@@ -318,7 +295,10 @@ fn connections_of_an_open_loop_are_opened_before_they_are_needed() {
     let traffic = &report["metrics"]["traffic"];
     assert!(traffic["in_flight_peak"].as_u64().unwrap() > 15, "{traffic}");
     assert_eq!(traffic["connections_opened"], 0, "{traffic}");
-    assert!(!warnings(&report).contains(&"late-connections"), "{report}");
+    assert!(
+        !warning_codes(&report["metrics"]).contains(&"late-connections"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -368,7 +348,7 @@ fn what_is_going_to_happen_is_said_before_the_run() {
         "--request-rate",
         "9",
     ]);
-    let load = "Search: the highest rate that keeps ttft.p50=1us, 1 requests, within 1.2s\n";
+    let load = "Search: the highest rate that keeps ttft.p50=1us, 1 request, within 1.2s\n";
     assert!(search.contains(load), "{search}");
     assert!(search.contains("probing rate 9\n"), "{search}");
 }

@@ -11,6 +11,7 @@ mod load;
 mod numbers;
 mod pacing;
 mod rag;
+mod recorded;
 mod runs;
 mod steps;
 mod streamed;

@@ -18,7 +18,7 @@ use super::streamed::{DONE, END, STOP, finish, sent, token, usage};
 use super::{Listed, run};
 use crate::support::mock::Mock;
 use crate::support::script::{After, ScriptServer, begin_stream, chunk};
-use crate::support::{Dir, stderr, stdout};
+use crate::support::{Dir, stderr, stdout, warning_codes};
 
 /// The warnings about these records.
 fn warnings(records: Vec<Record>) -> Vec<(&'static str, String)> {
@@ -163,14 +163,6 @@ fn whole_run(url: &str, more: &[&str]) -> (Value, Vec<Value>) {
     )
 }
 
-fn codes(report: &Value) -> Vec<String> {
-    let warnings = report["metrics"]["warnings"].as_array().unwrap();
-    warnings
-        .iter()
-        .map(|warning| warning["code"].as_str().unwrap().to_owned())
-        .collect()
-}
-
 #[test]
 fn a_run_reports_finish_reasons_and_buffered_answers() {
     let seen = AtomicUsize::new(0);
@@ -202,7 +194,10 @@ fn a_run_reports_finish_reasons_and_buffered_answers() {
         (&Value::from(4), &Value::from(2))
     );
     assert!(metrics["latency_ms"]["tpot"]["mean"].is_null() && metrics["latency_ms"]["itl"]["mean"].is_null());
-    assert!(codes(&report).contains(&"buffered-stream".to_owned()), "{report}");
+    assert!(
+        warning_codes(&report["metrics"]).contains(&"buffered-stream"),
+        "{report}"
+    );
     let reasons: Vec<&str> = lines
         .iter()
         .map(|line| line["finish_reason"].as_str().unwrap())
@@ -230,8 +225,14 @@ fn a_count_in_every_event_gives_the_tokens_of_the_first() {
     let url = format!("http://{}", mock.address);
     let flags = ["--ldqa-max-output-length", "16", "--kv-cache-volume", "0.5"];
     let (report, _) = whole_run(&url, &flags);
-    assert!(codes(&report).contains(&"first-event-tokens".to_owned()), "{report}");
+    assert!(
+        warning_codes(&report["metrics"]).contains(&"first-event-tokens"),
+        "{report}"
+    );
     let (report, lines) = whole_run(&url, &[&flags[..], &["--usage-per-event"]].concat());
-    assert!(!codes(&report).contains(&"first-event-tokens".to_owned()), "{report}");
+    assert!(
+        !warning_codes(&report["metrics"]).contains(&"first-event-tokens"),
+        "{report}"
+    );
     assert!(!lines.is_empty() && lines.iter().all(|line| line["completion_tokens"] == 16));
 }

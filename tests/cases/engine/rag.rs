@@ -1,15 +1,15 @@
 //! rag-qa-quality: recorded runs of the reference again, and what differs on purpose.
 
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
+use super::recorded::{chats, command, golden, is_chat, own_codes};
 use super::runs::code;
-use crate::support::script::{After, ScriptServer, Seen, begin_stream, chunk, end_stream, plain_answer};
-use crate::support::{Dir, bench, stderr, stdout};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk, end_stream, plain_answer};
+use crate::support::{Dir, report, stderr, stdout};
 
 /// The codes of the warnings that only this workload has.
 const CODES: [&str; 5] = [
@@ -20,15 +20,6 @@ const CODES: [&str; 5] = [
     "little-reuse",
 ];
 const RESULTS: &str = "OUT_DIR/rag_qa_quality.json";
-
-fn golden(name: &str) -> Value {
-    let path = Path::new("tests/golden/engine").join(name);
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn is_chat(request: &Seen) -> bool {
-    request.head.starts_with("POST /v1/chat/completions ")
-}
 
 /// An answer of these pieces: texts, or whole deltas.
 fn answer(stream: &mut TcpStream, pieces: &[Value], cached: Option<u64>) {
@@ -90,20 +81,15 @@ struct Ran {
 
 impl Ran {
     fn bodies(&self) -> Vec<String> {
-        let seen = self.engine.seen().into_iter().filter(is_chat);
-        seen.map(|request| String::from_utf8(request.body).unwrap()).collect()
+        chats(&self.engine)
     }
 
     fn report(&self) -> Value {
-        serde_json::from_slice(&self.output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(&self.output), stderr(&self.output)))
+        report(&self.output)
     }
 
     fn codes(&self) -> Vec<String> {
-        let report = self.report();
-        let warnings = report["metrics"]["warnings"].as_array().into_iter().flatten();
-        let codes = warnings.map(|warning| warning["code"].as_str().unwrap().to_owned());
-        codes.filter(|code| CODES.contains(&code.as_str())).collect()
+        own_codes(&self.output, &CODES)
     }
 
     /// The results file as text, with the times of the first tokens as their signs.
@@ -134,32 +120,8 @@ fn run(case: &Value, more: &[&str], cached: Option<u64>) -> Ran {
         std::fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
         std::fs::write(folder.join(name), text.as_str().unwrap()).unwrap();
     }
-    let words: Vec<&str> = case["args"].as_array().unwrap()[1..]
-        .iter()
-        .map(|word| word.as_str().unwrap())
-        .filter(|word| *word != "-q")
-        .collect();
-    let mut command = bench();
-    command
-        .current_dir(folder.path())
-        .env("HF_HOME", folder.path())
-        .env_remove("HF_HUB_CACHE");
-    command.args(
-        words
-            .iter()
-            .map(|word| if *word == "ENGINE_URL" { engine.url() } else { word }),
-    );
-    for (model, tokenizer) in [("WORDS", "words-tokenizer"), ("TINY", "tiny-tokenizer")] {
-        if words.contains(&model) {
-            let path = std::fs::canonicalize(Path::new("tests/golden/engine").join(tokenizer)).unwrap();
-            command.arg("--tokenizer").arg(path);
-        }
-    }
-    let output = command
-        .args(["--no-certificate", "--no-interactive"])
-        .args(more)
-        .output()
-        .unwrap();
+    let mut command = command(case, &folder, &[("ENGINE_URL", engine.url())]);
+    let output = command.args(more).output().unwrap();
     Ran { output, engine, folder }
 }
 

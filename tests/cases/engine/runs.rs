@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
+use crate::support::mock::Mock;
 use crate::support::script::{After, ScriptServer, Seen, good_answer, plain_answer};
 use crate::support::{Dir, bench, stderr, stdout};
 
@@ -33,6 +34,19 @@ pub fn certified(url: &str, folder: &Dir, more: &[&str]) -> Command {
     command.args(["--ldqa-document-length", "40", "--ldqa-num-inflight-requests", "1"]);
     command.args(["--ldqa-shuffle-policy", "tile"]);
     command.arg("--output-dir").arg(folder.path()).args(more);
+    command
+}
+
+/// `engine` against a mock engine, with its report in JSON; of the flags that a workload needs, random-prefill has all.
+pub fn at_mock(mock: &Mock, flags: &[&str]) -> Command {
+    let mut command = bench();
+    command.args(["engine", "--engine-url", &mock.address]);
+    command.args(["--no-certificate", "--no-interactive", "--format", "json"]);
+    command.args(["--tokens-per-gb-kvcache", "100", "--rp-request-length", "20"]);
+    if !flags.contains(&"--workload") {
+        command.args(["--workload", "random-prefill"]);
+    }
+    command.args(flags);
     command
 }
 

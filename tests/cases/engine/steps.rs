@@ -5,35 +5,21 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::runs::code;
+use super::runs::{at_mock, code};
 use crate::support::mock::Mock;
-use crate::support::{bench, stderr, stdout};
+use crate::support::{bench, report, stderr, stdout};
 
 fn run(mock: &Mock, flags: &[&str]) -> Output {
-    let mut command = bench();
-    command.args([
-        "engine",
-        "--engine-url",
-        &mock.address,
-        "--no-certificate",
-        "--no-interactive",
-    ]);
-    command.args(["--workload", "random-prefill", "--rp-request-length", "20"]);
-    command.args([
-        "--tokens-per-gb-kvcache",
-        "100",
-        "--format",
-        "json",
-        "--cooldown",
-        "1ms",
-    ]);
-    command.current_dir(mock.dir.path()).args(flags).output().unwrap()
+    let mut command = at_mock(mock, flags);
+    command
+        .args(["--cooldown", "1ms"])
+        .current_dir(mock.dir.path())
+        .output()
+        .unwrap()
 }
 
 fn metrics(output: &Output) -> Value {
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", stdout(output), stderr(output)));
-    report["metrics"].clone()
+    report(output)["metrics"].clone()
 }
 
 /// The prompts that the mock has seen, from its log; the warmup has none in this workload.

@@ -3,16 +3,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use super::recorded::{self, chats, golden, own_codes};
 use super::runs::code;
 use crate::support::script::{After, ScriptServer, good_answer, plain_answer};
-use crate::support::{Dir, bench, stderr, stdout};
+use crate::support::{Dir, bench, report, stderr, stdout};
 
 /// The codes of the warnings that only this workload has.
 const CODES: [&str; 7] = [
@@ -24,11 +24,6 @@ const CODES: [&str; 7] = [
     "not-blended",
     "no-lookup-tokens",
 ];
-
-fn golden(name: &str) -> Value {
-    let path = Path::new("tests/golden/engine").join(name);
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
 
 /// The HTTP side of an LMCache server: a status, and a page of metrics for each time that it is asked for; the last one is
 /// repeated. It has no page for what is not given.
@@ -84,20 +79,15 @@ struct Ran {
 
 impl Ran {
     fn bodies(&self) -> Vec<String> {
-        let seen = self.engine.seen().into_iter();
-        seen.map(|request| String::from_utf8(request.body).unwrap()).collect()
+        chats(&self.engine)
     }
 
     fn report(&self) -> Value {
-        serde_json::from_slice(&self.output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(&self.output), stderr(&self.output)))
+        report(&self.output)
     }
 
     fn codes(&self) -> Vec<String> {
-        let report = self.report();
-        let warnings = report["metrics"]["warnings"].as_array().unwrap().iter();
-        let codes = warnings.map(|warning| warning["code"].as_str().unwrap().to_owned());
-        codes.filter(|code| CODES.contains(&code.as_str())).collect()
+        own_codes(&self.output, &CODES)
     }
 }
 
@@ -140,29 +130,13 @@ fn as_the_reference_reads(page: &str) -> String {
 
 /// The command of a recorded run. Documents that fit into L1 are let through, as in the reference.
 fn command(case: &Value, (engine, cache): (&ScriptServer, &CacheServer), folder: &Dir) -> Command {
-    let mut command = bench();
-    command.env("HF_HOME", folder.path()).env_remove("HF_HUB_CACHE");
-    let words: Vec<&str> = case["args"].as_array().unwrap()[1..]
-        .iter()
-        .map(|word| word.as_str().unwrap())
-        .collect();
-    for word in &words {
-        match *word {
-            "ENGINE_URL" => command.arg(engine.url()),
-            "LMCACHE_URL" => command.arg(&cache.url),
-            "OUT_DIR" => command.arg(folder.path()),
-            "-q" => &mut command,
-            other => command.arg(other),
-        };
-    }
-    for (model, tokenizer) in [("WORDS", "words-tokenizer"), ("TINY", "tiny-tokenizer")] {
-        if words.contains(&model) {
-            command
-                .arg("--tokenizer")
-                .arg(Path::new("tests/golden/engine").join(tokenizer));
-        }
-    }
-    command.args(["--no-certificate", "--no-interactive", "--ktp-fitting", "run"]);
+    let places = [
+        ("ENGINE_URL", engine.url()),
+        ("LMCACHE_URL", &cache.url),
+        ("OUT_DIR", folder.path().to_str().unwrap()),
+    ];
+    let mut command = recorded::command(case, folder, &places);
+    command.args(["--ktp-fitting", "run"]);
     command
 }
 

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json as value};
 
+use super::recorded::chats;
 use super::runs::code;
 use crate::support::mock::{Mock, body_of};
 use crate::support::script::{After, ScriptServer, good_answer, plain_answer};
@@ -86,13 +87,6 @@ fn told(output: &Output) -> String {
     stdout(output).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Bodies of the benchmark, in order.
-fn sent(server: &ScriptServer) -> Vec<String> {
-    let seen = server.seen().into_iter();
-    let seen = seen.filter(|seen| seen.head.starts_with("POST /v1/chat/completions "));
-    seen.map(|seen| String::from_utf8(seen.body).unwrap()).collect()
-}
-
 /// An engine that answers about tokens as a mock does, and records what it is sent.
 fn engine_of(mock: Mock) -> ScriptServer {
     ScriptServer::start(move |seen, stream| {
@@ -124,7 +118,7 @@ fn both(flags: &[&str]) -> [(Output, Vec<String>); 2] {
         let (server, folder) = (with_tokenizer(), Dir::new());
         let output = run(server.url(), &folder, &[flags, more]).output().unwrap();
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        (output, sent(&server))
+        (output, chats(&server))
     })
 }
 
@@ -208,7 +202,7 @@ fn without_any_tokenizer_requests_are_those_of_lmcache_0_5_2() {
             .arg("--no-certificate");
         let output = command.output().unwrap();
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert_eq!(value!(sent(&server)), fixture["requests"]);
+        assert_eq!(value!(chats(&server)), fixture["requests"]);
         let told = told(&output);
         assert!(
             told.contains("made-up words of 3 to 5 tokens; lengths are words"),

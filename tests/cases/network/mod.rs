@@ -33,11 +33,6 @@ fn refused(spec: &str) -> (Option<i32>, String) {
     (output.status.code(), stderr(&output))
 }
 
-fn codes(metrics: &Value) -> Vec<&str> {
-    let warnings = metrics["warnings"].as_array().into_iter().flatten();
-    warnings.filter_map(|warning| warning["code"].as_str()).collect()
-}
-
 /// The form W name of a bench key.
 fn wire(index: u64) -> String {
     format!("bench-model@{index:08x}@0@{index:032x}")

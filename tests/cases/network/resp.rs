@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 use std::process::Command;
 
-use super::{codes, refused, run, wire};
+use super::{refused, run, wire};
 use crate::support::resp_server::{Instead, RespServer};
-use crate::support::stderr;
+use crate::support::{stderr, warning_codes};
 
 fn error(text: &'static str) -> Option<Instead> {
     Some(Instead::Reply(format!("-{text}\r\n")))
@@ -183,7 +183,7 @@ fn an_answer_that_came_is_not_asked_for_twice() {
         "{text}"
     );
     assert_eq!(server.seen("SET").len(), 8);
-    assert!(!codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(!warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_name_without_a_password_is_warned_about_from_both_sources() {
     let server = RespServer::obedient();
     let (code, metrics, text) = run(&server.spec(r#""username":"u""#), &["--only", "store"]);
     assert!(
-        code == Some(0) && codes(&metrics).contains(&"half-credentials"),
+        code == Some(0) && warning_codes(&metrics).contains(&"half-credentials"),
         "{text}"
     );
     assert!(text.contains("username is given without password"), "{text}");
@@ -251,7 +251,7 @@ fn a_connection_that_died_is_opened_again_once() {
     });
     let (code, metrics, text) = run(&server.spec(r#""num_workers":1"#), &[]);
     assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{text}");
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn silence_in_a_pipeline_is_waited_for_once() {
     );
     assert_eq!(server.seen("SET").len(), 8);
     assert!(text.contains("no answer in time"), "{text}");
-    assert!(!codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(!warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The `valkey` adapter: what it adds to `resp`.
 
-use super::{codes, refused, run, wire};
+use super::{refused, run, wire};
 use crate::support::resp_server::{Instead, RespServer};
+use crate::support::warning_codes;
 
 fn spec(servers: &[&RespServer], more: &str) -> String {
     let nodes: Vec<String> = servers
@@ -60,7 +61,7 @@ fn a_cluster_is_followed_through_moved_and_ask() {
         (Some(0), &8.into()),
         "{text}"
     );
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
     assert!(target.value(&wire(1)).is_some() && target.value(&wire(2)).is_some());
     assert_eq!(target.seen("ASKING").len(), 1, "only ASK is answered with ASKING");
     assert!(map.seen("SET").is_empty(), "the map's owner is asked, not the seed");
@@ -89,7 +90,7 @@ fn fields_without_effect_are_named() {
     let (code, metrics, text) = run(&spec(&[&server, &server], r#","tls_ca_file":"/nowhere""#), &[]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.contains("startup_nodes") && codes(&metrics).contains(&"field-without-effect"),
+        text.contains("startup_nodes") && warning_codes(&metrics).contains(&"field-without-effect"),
         "{text}"
     );
 }
@@ -123,12 +124,12 @@ fn a_name_without_a_password_is_warned_about() {
     let (code, metrics, text) = run(&spec(&[&server], r#","username":"u""#), &["--only", "store"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        codes(&metrics).contains(&"half-credentials") && text.contains("nobody logs in"),
+        warning_codes(&metrics).contains(&"half-credentials") && text.contains("nobody logs in"),
         "{text}"
     );
     assert!(server.seen("AUTH").is_empty());
     let (_, metrics, text) = run(&spec(&[&server], r#","password":"p""#), &["--only", "store"]);
-    assert!(!codes(&metrics).contains(&"half-credentials"), "{text}");
+    assert!(!warning_codes(&metrics).contains(&"half-credentials"), "{text}");
 }
 
 #[test]

@@ -15,9 +15,9 @@ use lmcache_bench::server::share::Common;
 use serde_json::Value;
 
 use super::ends::{endless, kill};
-use super::{assert_nothing_left, failing, shared_memory, warnings};
+use super::{assert_nothing_left, failing, shared_memory};
 use crate::support::mock_server::{MockServer, SHAPE, everywhere, of_release};
-use crate::support::{json, stderr, stdout};
+use crate::support::{json, stderr, stdout, warning_codes};
 
 /// The instance ids of one kind that are registered.
 fn registered(status: &Value, kind: &str) -> HashSet<u64> {
@@ -182,7 +182,10 @@ fn a_server_that_dies_ends_all_clients() {
     assert_eq!(report["metrics"]["run"]["report"], "partial (aborted)");
     let failed = report["metrics"]["results"]["checksum_fail"].as_u64().unwrap();
     assert!((1..=4).contains(&failed), "{report}");
-    let left = warnings(&report).iter().filter(|code| **code == "left-behind").count();
+    let left = warning_codes(&report["metrics"])
+        .iter()
+        .filter(|code| **code == "left-behind")
+        .count();
     assert!((1..=9).contains(&left), "{report}");
 }
 

@@ -7,11 +7,10 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::warnings;
 use crate::support::mock::Mock;
 use crate::support::mock_server::MockServer;
 use crate::support::s3_server::S3Server;
-use crate::support::{Dir, bench, json, stderr, stdout};
+use crate::support::{Dir, bench, json, stderr, stdout, warning_codes};
 
 const KEY: &str = "very-s3cret";
 const DRIVEN: [&str; 2] = ["--transfer-mode", "lmcache_driven"];
@@ -63,7 +62,7 @@ fn with_its_key_a_server_is_asked_for_its_checksums() {
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(report["metrics"]["verify"]["server_chunks_compared"], 8, "{variable}");
         assert_eq!(report["metrics"]["server"]["release"], "0.5.6");
-        assert!(!warnings(&report).contains(&"no-http"), "{report}");
+        assert!(!warning_codes(&report["metrics"]).contains(&"no-http"), "{report}");
         assert_hidden(&output, &fs::read_to_string(&saved).unwrap());
         fs::remove_file(saved).unwrap();
     }

@@ -6,7 +6,7 @@ use lmcache_bench::server::rpc::WireKind;
 use serde_json::Value;
 
 use crate::support::mock_server::{MockServer, WIRES, everywhere, of_release, releases};
-use crate::support::{Dir, json, stderr, stdout};
+use crate::support::{Dir, json, stderr, stdout, warning_codes};
 
 mod concurrency;
 mod ends;
@@ -30,14 +30,6 @@ fn assert_nothing_left(server: &MockServer) {
     for ids in ["registered_gpu_ids", "registered_non_cuda_instance_ids"] {
         assert!(status[ids].as_array().is_none_or(Vec::is_empty), "{status}");
     }
-}
-
-fn warnings(report: &Value) -> Vec<&str> {
-    let warnings = report["metrics"]["warnings"].as_array().unwrap();
-    warnings
-        .iter()
-        .map(|warning| warning["code"].as_str().unwrap())
-        .collect()
 }
 
 /// The names of shared memory that a run created and that still exist.
@@ -261,7 +253,7 @@ fn entries_of_an_earlier_run_are_not_hit_with_a_salt_and_fail_without() {
         assert!(stderr(&output).contains("2 of 2 chunks were there before they were stored"));
         assert_eq!(report["metrics"]["results"]["checksum_ok"], 0);
         assert_eq!(report["metrics"]["verify"]["earlier_entries"], 2);
-        assert!(warnings(&report).contains(&"earlier-entries"));
+        assert!(warning_codes(&report["metrics"]).contains(&"earlier-entries"));
         assert_nothing_left(&server);
     });
 }
@@ -382,14 +374,15 @@ fn a_missing_http_api_is_only_a_warning() {
         let (output, report) = json(server.client_by(wire).args(driven).args(["--url", url]));
         assert!(output.status.success());
         assert!(!report.to_string().contains("secret"), "{report}");
-        let codes = warnings(&report);
+        let codes = warning_codes(&report["metrics"]);
         assert!(
             codes.contains(&"no-http") && codes.contains(&"no-server-checksums"),
             "{report}"
         );
         let (output, report) = json(server.client_by(wire).args(driven).args(["--url", ""]));
         assert!(output.status.success());
-        assert!(!warnings(&report).contains(&"no-http") && warnings(&report).contains(&"no-server-checksums"));
+        let codes = warning_codes(&report["metrics"]);
+        assert!(!codes.contains(&"no-http") && codes.contains(&"no-server-checksums"));
     });
 }
 

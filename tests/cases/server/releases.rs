@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use super::{assert_nothing_left, warnings};
+use super::assert_nothing_left;
 use crate::support::mock_server::MockServer;
-use crate::support::{json, stderr};
+use crate::support::{json, stderr, warning_codes};
 
 /// Answers every request over HTTP with this release, until the test ends.
 fn http_of(release: &str) -> String {
@@ -36,7 +36,7 @@ fn a_later_release_that_still_understands_is_measured_with_a_warning() {
     let server = MockServer::start(&["--release", "0.5.7"]);
     let (output, report) = json(server.client().args(["--url", &http_of("0.5.9rc1")]));
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(warnings(&report).contains(&"newer-release"), "{report}");
+    assert!(warning_codes(&report["metrics"]).contains(&"newer-release"), "{report}");
     assert_eq!(report["metrics"]["server"]["generation"], "0.5.7");
     assert_nothing_left(&server);
 }
@@ -70,7 +70,11 @@ fn the_chunk_size_stays_negotiable_where_http_tells_it() {
         }
         let (output, report) = json(&mut command);
         assert!(output.status.success(), "{}", stderr(&output));
-        assert_eq!(warnings(&report).contains(&"chunk-size-fixed"), fixed, "{report}");
+        assert_eq!(
+            warning_codes(&report["metrics"]).contains(&"chunk-size-fixed"),
+            fixed,
+            "{report}"
+        );
         let context = zmq::Context::new();
         let dealer = context.socket(zmq::DEALER).unwrap();
         dealer.set_rcvtimeo(20_000).unwrap();
@@ -92,6 +96,9 @@ fn a_slow_server_is_recognised_and_its_chunk_size_reported_as_fixed() {
     let (output, report) = json(server.client().args(["--connect-timeout-s", "20"]));
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(report["metrics"]["server"]["generation"], "0.5.7");
-    assert!(warnings(&report).contains(&"chunk-size-fixed"), "{report}");
+    assert!(
+        warning_codes(&report["metrics"]).contains(&"chunk-size-fixed"),
+        "{report}"
+    );
     assert_nothing_left(&server);
 }

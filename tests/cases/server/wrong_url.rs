@@ -8,10 +8,9 @@ use std::time::Duration;
 use lmcache_bench::server::http::{HttpApi, HttpError};
 use lmcache_bench::server::rpc::Endpoint;
 
-use super::warnings;
 use crate::support::mock_server::{DEADLINE, MockServer};
 use crate::support::s3_server::S3Server;
-use crate::support::{json, stderr};
+use crate::support::{json, stderr, warning_codes};
 
 /// What a ZMTP 3 server sends as soon as a client connects.
 const SIGNATURE: [u8; 10] = [0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f];
@@ -42,7 +41,7 @@ fn nothing_is_sent_to_a_port_that_greets_like_zeromq() {
         let (output, report) = json(server.client().args(["--url", &url]));
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(received.join().unwrap(), b"", "{url}");
-        assert_eq!(warnings(&report)[0], "no-http");
+        assert_eq!(warning_codes(&report["metrics"])[0], "no-http");
         let text = report["metrics"]["warnings"][0].to_string();
         assert!(
             text.contains("is a ZeroMQ port; name the server's HTTP address"),
@@ -121,7 +120,7 @@ fn http_does_not_connect_to_the_port_of_the_rpc_url() {
     let url = server.rpc_url.replace("tcp://", "http://");
     let (output, report) = json(server.client().args(["--url", &url]));
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(warnings(&report)[0], "no-http");
+    assert_eq!(warning_codes(&report["metrics"])[0], "no-http");
     // The request thread is still alive.
     assert!(server.client().output().unwrap().status.success());
 }

@@ -4,9 +4,9 @@ mod multipart;
 
 use std::net::TcpListener;
 
-use super::{codes, refused, run};
+use super::{refused, run};
 use crate::support::s3_server::S3Server;
-use crate::support::{bench, json, stderr};
+use crate::support::{bench, json, stderr, warning_codes};
 
 fn path(index: u64) -> String {
     format!("/bench-model%40{index:08x}%400%40{index:032x}")
@@ -92,7 +92,7 @@ fn one_key_without_the_other_is_told() {
         &half,
     ]);
     let (output, report) = json(&mut command);
-    assert!(output.status.success() && codes(&report["metrics"]).contains(&"half-credentials"));
+    assert!(output.status.success() && warning_codes(&report["metrics"]).contains(&"half-credentials"));
     assert!(server.seen("PUT")[0].headers["authorization"].contains("Credential=AKIDOTHER/"));
     command.env_remove("AWS_SECRET_ACCESS_KEY");
     let text = stderr(&command.output().unwrap());
@@ -161,7 +161,7 @@ fn an_overloaded_service_is_asked_again_as_it_wishes() {
     });
     let (code, metrics, text) = run(&server.spec(""), &[]);
     assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &8.into()), "{text}");
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
     assert_eq!(server.seen("PUT").len(), 9);
 
     let server = S3Server::scripted(move |_, _| Some(answer("503 Slow Down", "Retry-After: 0\r\n", slow_down)));

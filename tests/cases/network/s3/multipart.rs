@@ -4,8 +4,9 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use super::{answer, path};
-use crate::cases::network::{codes, run};
+use crate::cases::network::run;
 use crate::support::s3_server::S3Server;
+use crate::support::warning_codes;
 
 #[test]
 fn large_objects_go_in_parts_and_come_in_ranges() {
@@ -55,7 +56,7 @@ fn parts_of_one_object_are_under_way_together() {
     });
     let (code, metrics, text) = run(&server.spec(""), &LARGE);
     assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{text}");
-    assert!(!codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(!warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
     assert_eq!(
         metrics["detail_0"]["io_path"],
         "S3 over HTTP/1.1, virtual host, parts of 8 MiB, 2 connections"
@@ -149,7 +150,7 @@ fn an_error_inside_a_completed_upload_is_tried_again() {
     });
     let (code, metrics, text) = run(&server.spec(""), &LARGE);
     assert_eq!((code, &metrics["verify"]["good"]), (Some(0), &1.into()), "{text}");
-    assert!(codes(&metrics).contains(&"requests-repeated"), "{text}");
+    assert!(warning_codes(&metrics).contains(&"requests-repeated"), "{text}");
 }
 
 /// What the store says when `name` of its requests is answered so.
