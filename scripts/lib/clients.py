@@ -24,7 +24,10 @@ def percentile(values, p):
     return values[low] + (at - low) * (values[high] - values[low])
 
 
-# Each client returns what engine.run_ours does.
+# What goes wrong where a peer cannot do a cell: it fails, writes no results, or other ones than expected.
+PEER_FAILURES = (AssertionError, OSError, ValueError, LookupError, TypeError, ArithmeticError)
+
+# Each client returns what engine.run_ours does, without the requests that failed.
 
 
 def run_floor(url, directory, cell):
@@ -51,9 +54,13 @@ def run_vllm(url, directory, cell):
     ]
     native.run(command, limit_s=engine.LIMIT_S).expect(0)
     detail = json.loads(result.read_text())
-    both = zip(detail["ttfts"], detail["itls"])
-    # A speed per request as vLLM's TPOT is made: from the first to the last token.
-    return {f"truth-{n}": (ttft * 1000, len(itls) / sum(itls), {}) for n, (ttft, itls) in enumerate(both)}, "request_id"
+    got = {}
+    for number, (ttft, itls) in enumerate(zip(detail["ttfts"], detail["itls"])):
+        # A request that failed has a TTFT of 0, or lacks the gaps between its tokens.
+        if ttft and (itls or cell.tokens == 1):
+            # A speed per request as vLLM's TPOT is made: from the first to the last token.
+            got[f"truth-{number}"] = (ttft * 1000, len(itls) / sum(itls) if itls else None, {})
+    return got, "request_id"
 
 
 def run_aiperf(url, directory, cell):
@@ -65,10 +72,15 @@ def run_aiperf(url, directory, cell):
         *("--extra-inputs", "ignore_eos:true", "--artifact-dir", directory, "--ui", "none"),
     ]
     native.run(command, limit_s=engine.LIMIT_S).expect(0)
-    (path,) = pathlib.Path(directory).rglob("profile_export.jsonl")
+    paths = list(pathlib.Path(directory).rglob("profile_export.jsonl"))
+    if len(paths) != 1:
+        raise ValueError(f"{len(paths)} files profile_export.jsonl instead of one")
     got = {}
-    for line in map(json.loads, path.read_text().splitlines()):
+    for line in map(json.loads, paths[0].read_text().splitlines()):
         metrics = line["metrics"]
+        # A request that failed lacks it.
+        if "time_to_first_token" not in metrics:
+            continue
         speed = metrics.get("output_token_throughput_per_user", {}).get("value")
         got[line["metadata"]["x_request_id"]] = (metrics["time_to_first_token"]["value"], speed, {})
     return got, "request_id"
@@ -88,6 +100,8 @@ def run_guidellm(url, directory, cell):
     (benchmark,) = json.loads(result.read_text())["benchmarks"]
     got = {}
     for r in benchmark["requests"]["successful"]:
+        if r["time_to_first_token_ms"] is None:
+            continue
         # Its time between tokens is from the first to the last token.
         speed = 1000 / r["inter_token_latency_ms"] if r["inter_token_latency_ms"] else None
         got[r["response_id"]] = (r["time_to_first_token_ms"], speed, {})
@@ -139,6 +153,8 @@ def one(client, cell, number):
         if speed:
             values["speed"].append(speed)
             values["true_speed"].append((line["events"] - 1) / (line["last_token_ns"] - line["first_token_ns"]) * 1e9)
+    if not values:
+        raise AssertionError(f"{client} has a TTFT for none of the {len(truth)} requests in the mock's log")
     result = {"cell": cell.name, "client": client, "round": number, "matched": len(values["error"]),
               "requests": cell.requests}
     for name, numbers in values.items():
