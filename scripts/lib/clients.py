@@ -11,6 +11,7 @@ import tempfile
 
 from lib import engine, native
 from lib.peers import peers_folder
+from lib.slices import spread
 
 PEERS = peers_folder()
 TOKENIZER = native.REPOSITORY / "tests/golden/engine/tiny-tokenizer"
@@ -162,7 +163,9 @@ def one(client, cell, number):
     return result
 
 
-def spread(rows, value, digits=3):
-    values = [value(row) for row in rows]
-    text = [f"{v:.{digits}g}" for v in (statistics.median(values), min(values), max(values))]
-    return statistics.median(values), f"{text[0]} [{text[1]}..{text[2]}]"
+def median(rows, value):
+    return statistics.median(map(value, rows))
+
+
+def median_and_range(rows, value, form=".3g"):
+    return spread([value(row) for row in rows], form)

@@ -139,7 +139,7 @@ def ratio(mine: list[Slice], others: list[Slice]) -> tuple[float, str]:
     """Median of the slices' own ratios, so that a machine whose speed drifts favours neither."""
     # Rare contestants run in the first slices.
     ratios = [own.mib_s / other.mib_s for own, other in zip(mine, others)]
-    return statistics.median(ratios), spread(ratios, 2)
+    return statistics.median(ratios), spread(ratios, ".2f")
 
 
 def cost(slices: list[Slice]) -> list[str]:

@@ -14,7 +14,7 @@ import time
 
 def turned(names: list, number: int) -> list:
     """The order of round `number`: another begins each time, and every other round goes backwards."""
-    first = number % len(names)
+    first = number % max(len(names), 1)
     order = names[first:] + names[:first]
     return order if number % 2 == 0 else order[::-1]
 
@@ -39,8 +39,9 @@ def over_neighbours(ours: list[float], theirs: list[float]) -> list[float]:
     return [own / statistics.harmonic_mean(pair) for own, pair in zip(ours, zip(theirs, theirs[1:]))]
 
 
-def spread(values: list[float], decimals: int = 0) -> str:
-    return f"{statistics.median(values):.{decimals}f} ({min(values):.{decimals}f} to {max(values):.{decimals}f})"
+def spread(values: list[float], form: str = ".0f") -> str:
+    """Median, minimum and maximum, each in this format."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def quartiles(values: list[float], decimals: int = 0) -> str:
