@@ -148,8 +148,11 @@ pub(super) const FLAGS: &[Row] = &[
     .help(
         "Search the highest load that keeps `--slo`",
         "Doubles the load until a limit breaks, bisects, and measures both ends for `--duration` (30s without it); other probes \
-         take a third of that, at least 5s. Begins with `--request-rate` or `--max-concurrency` (1 without it). A limit without a \
-         percentile is one on p99. A probe fails too when requests fail or are sent ever later. The exit code is 3 when nothing holds.",
+         take a third of that, at least 5s, but never longer than `--duration`. Begins with `--request-rate` or \
+         `--max-concurrency` (1 without it). A limit without a percentile is one on p99. That a load \
+         holds is confirmed only over enough requests in `--duration`: 100 for p90, 1000 for p99, so at 3 requests per second \
+         p99 needs `--duration 6m`. A probe fails too when requests fail or are sent ever later. The exit code is 3 when \
+         nothing holds.",
     ),
     Row::value("find-max-over", "LOAD", |args, text| {
         AxisName::from_text(text).map(|axis| args.find_max_over = Some(axis))
