@@ -77,7 +77,7 @@ pub(super) const FLAGS: &[Row] = &[
     Row::value("warmup-time", "TIME", |args, text| {
         units::duration(text).map(|time| args.warmup_time = Some(time))
     })
-    .unset("none")
+    .unset("none; that of `--sweep` with `--sweep` and `--find-max`")
     .help(
         "Offer load this long before measuring",
         "After the ramp, with the requests of the measured phase. The workload's own warmup is before both.",
@@ -119,8 +119,10 @@ pub(super) const FLAGS: &[Row] = &[
     .help(
         "Measure several loads: `rate=1:32:x2`, `concurrency=1,2,4`",
         "From, to and a factor or an increment (`rate=2:10:+2`), or a list; at most 100 steps. Each takes `--duration` (30s \
-         without it) after a warm-up time of a tenth of that, at least 5s, and has its own warmup and fresh prompts; the first is \
-         measured again at the end. The report has a row for each, the saturation and the knee.",
+         without it) after a warm-up time of a tenth of that, at least 5s, unless `--warmup-time` or `--ramp-up` is given. With \
+         `--num-requests` and no `--duration` a step ends with its last request and has no warm-up time but one that is given. \
+         Each has its own warmup and fresh prompts; the first is measured again at the end. The report has a row for each, the \
+         saturation and the knee.",
     ),
     Row::value("repeats", "N", |args, text| {
         int(text).map(|number| args.repeats = Some(number))
@@ -146,9 +148,10 @@ pub(super) const FLAGS: &[Row] = &[
         on_off(text).map(|on| args.find_max = Some(on))
     })
     .help(
-        "Search the highest load that keeps `--slo`",
+        "Search for the highest load that keeps `--slo`",
         "Doubles the load until a limit breaks, bisects, and measures both ends for `--duration` (30s without it); other probes \
-         take a third of that, at least 5s, but never longer than `--duration`. Begins with `--request-rate` or \
+         take a third of that, at least 5s, but never longer than `--duration`. Warm-up times and `--num-requests` are as in \
+         `--sweep`. Begins with `--request-rate` or \
          `--max-concurrency` (1 without it). A limit without a percentile is one on p99. That a load \
          holds is confirmed only over enough requests in `--duration`: 100 for p90, 1000 for p99, so at 3 requests per second \
          p99 needs `--duration 6m`. A probe fails too when requests fail or are sent ever later. The exit code is 3 when \

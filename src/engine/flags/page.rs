@@ -39,7 +39,8 @@ const NOTES: &[Note] = &[
             ("2", "The command line is wrong; nothing was sent."),
             (
                 "3",
-                "A percentile limit of `--slo` does not hold; the report is complete.",
+                "A limit of `--slo` on a percentile does not hold; `--sweep`: no load kept every limit on a percentile; \
+                 `--find-max`: no load holds. The report is complete.",
             ),
             EXIT_BUG,
             EXIT_SIGNALS,
