@@ -76,6 +76,12 @@ pub fn post(path: &str, body: &Value, headers: &str) -> Vec<u8> {
 
 pub const CHAT: &str = "/v1/chat/completions";
 
+/// The requests for answers in a mock's log, in the order of their ends.
+pub fn served(log: &[Value]) -> impl Iterator<Item = &Value> {
+    log.iter()
+        .filter(|line| line["path"] == CHAT || line["path"] == "/v1/completions")
+}
+
 pub fn chat(content: &str, tokens: u64) -> Value {
     json!({
         "model": "mock-model", "stream": true, "messages": [{"role": "user", "content": content}],

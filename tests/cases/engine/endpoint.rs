@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::runs::{certified, code, engine, good};
-use crate::support::mock::Mock;
+use crate::support::mock::{Mock, served};
 use crate::support::script::ScriptServer;
 use crate::support::{Dir, bench, stderr, stdout};
 
@@ -36,11 +36,10 @@ fn a_run_and_its_certificate_go_through_the_completions_endpoint() {
         );
     }
     let (_, log) = mock.end("-TERM");
-    let asked: Vec<&Value> = log.iter().filter(|served| served["path"] != "/metrics").collect();
-    assert_eq!(asked.len(), 5 + 10, "warmup and questions");
-    for served in asked {
+    assert_eq!(served(&log).count(), 5 + 10, "warmup and questions");
+    for line in served(&log) {
         assert_eq!(
-            (&served["path"], &served["status"]),
+            (&line["path"], &line["status"]),
             (&"/v1/completions".into(), &200.into())
         );
     }
