@@ -30,8 +30,8 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("`poisson` with `--request-rate`")
     .help(
         "How the gaps between requests are drawn",
-        "`constant` is evenly spaced, `poisson` has independent arrivals, `gamma` has the shape of `--burstiness`. The draws \
-         have a stream of their own from `--seed`, so prompts do not depend on them.",
+        "`constant` is evenly spaced, `poisson` has independent arrivals, `gamma` has the shape of `--burstiness`. Gaps \
+         are drawn with random numbers of their own, seeded by `--seed`, so prompts do not depend on them.",
     ),
     Row::value("burstiness", "F", |args, text| {
         arrivals::burstiness(text).map(|shape| args.burstiness = Some(shape))
@@ -47,8 +47,8 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("the workload's window; no limit with `--request-rate`")
     .help(
         "The most requests in flight",
-        "With `--request-rate` a request that is due waits for a place, and the wait is in the latencies from the schedule. \
-         Without it, a closed loop that keeps so many in flight.",
+        "With `--request-rate`, a request that is due while so many are in flight waits for one of them to end; latencies from \
+         the schedule include the wait. Without it, a closed loop that keeps this many in flight.",
     ),
     Row::value("num-requests", "N", |args, text| {
         int(text).map(|number| args.num_requests = Some(number))
@@ -56,7 +56,8 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("those of the workload")
     .help(
         "Requests to send",
-        "Those of the ramp and of the warm-up time included. With `--duration` too, whichever ends first.",
+        "Those of the ramp and of the warm-up time are among them. With `--duration` as well, the run ends with whichever comes \
+         first.",
     ),
     Row::value("duration", "TIME", |args, text| {
         units::duration(text).map(|time| args.duration = Some(time))
@@ -72,7 +73,7 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("none")
     .help(
         "Raise the rate or the concurrency over this time",
-        "Linearly from zero. Requests that are due in it are sent and not measured.",
+        "Linearly, from zero. Requests that are due in this time are sent but not measured.",
     ),
     Row::value("warmup-time", "TIME", |args, text| {
         units::duration(text).map(|time| args.warmup_time = Some(time))
@@ -80,7 +81,8 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("none; that of `--sweep` with `--sweep` and `--find-max`")
     .help(
         "Offer load this long before measuring",
-        "After the ramp, with the requests of the measured phase. The workload's own warmup is before both.",
+        "It follows the ramp, at full load. Its requests are the first of the workload's list of measured ones. The workload's \
+         own warmup comes before both.",
     ),
     Row::value("until-steady", "TIME", |args, text| {
         units::duration(text).map(|time| args.until_steady = Some(time))
@@ -88,9 +90,10 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("off")
     .help(
         "End when the run is steady, after this time at the latest",
-        "Steady: over the last `--steady-window`, in fifths, finished requests and their mean latency vary by at most 20 % and \
-         rise or fall by at most 10 % of their mean. Measured is then what was due since that window began. If it is not \
-         reached, the report says why. Random arrivals at few requests per second need a longer window.",
+        "The last `--steady-window` is cut into fifths. The run is steady if over these the number of finished requests, and \
+         their mean latency, vary by at most 20 % of their mean and rise or fall by at most 10 % of it. Only requests that were \
+         due since that window began are then measured. If the run does not become steady, the report says why. With random \
+         arrivals below 20 requests per second take a longer window.",
     ),
     Row::value("steady-window", "TIME", |args, text| {
         units::duration(text).map(|time| args.steady_window = Some(time))
@@ -108,9 +111,10 @@ pub(super) const FLAGS: &[Row] = &[
     .repeatable()
     .help(
         "Limits to keep, such as `ttft=800ms,tpot=50ms,ttft.p99=2s`",
-        "Metrics: `ttft`, `tpot`, `itl` (of a request, its longest gap), `e2el` (to the last token). The report has the share and \
-         rate of requests that kept every limit without a percentile; those that failed did not. A limit with a percentile is a \
-         criterion: the exit code is 3 if it does not hold. In an open loop `ttft` and `e2el` count from the schedule.",
+        "Metrics: `ttft`, `tpot`, `itl` (time between tokens), `e2el` (to the last token). A limit without a percentile is one on \
+         each request (`itl`: on its longest gap); the report has the share and rate of requests that kept all of these, and a \
+         request that failed did not. A limit with a percentile is one on the run: if it does not hold, the exit code is 3. In an \
+         open loop `ttft` and `e2el` are measured from the schedule.",
     ),
     Row::value("sweep", "STEPS", |args, text| {
         args.sweep = Some(text.to_owned());
@@ -121,8 +125,8 @@ pub(super) const FLAGS: &[Row] = &[
         "From, to and a factor or an increment (`rate=2:10:+2`), or a list; at most 100 steps. Each takes `--duration` (30s \
          without it) after a warm-up time of a tenth of that, at least 5s, unless `--warmup-time` or `--ramp-up` is given. With \
          `--num-requests` and no `--duration` a step ends with its last request and has no warm-up time but one that is given. \
-         Each has its own warmup and fresh prompts; the first is measured again at the end. The report has a row for each, the \
-         saturation and the knee.",
+         Before each the workload's warmup is sent again, and prompts are fresh. At the end the first step is measured again, to \
+         show drift. The report has a row for each, the saturation and the knee.",
     ),
     Row::value("repeats", "N", |args, text| {
         int(text).map(|number| args.repeats = Some(number))
@@ -138,7 +142,7 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("1s")
     .help(
         "Pause between the steps of a sweep or search",
-        "What an engine does after its last answer is then not in the next step.",
+        "So that what an engine still does after its last answer does not slow the next step.",
     ),
     Row::switch("reuse", |args, text| on_off(text).map(|on| args.reuse = Some(on))).help(
         "Send the same prompts in all steps",
@@ -154,8 +158,8 @@ pub(super) const FLAGS: &[Row] = &[
          `--sweep`. Begins with `--request-rate` or \
          `--max-concurrency` (1 without it). A limit without a percentile is one on p99. That a load \
          holds is confirmed only over enough requests in `--duration`: 100 for p90, 1000 for p99, so at 3 requests per second \
-         p99 needs `--duration 6m`. A probe fails too when requests fail or are sent ever later. The exit code is 3 when \
-         nothing holds.",
+         p99 needs `--duration 6m`. A probe also fails when requests fail, or when they are sent later and later. The exit \
+         code is 3 when no load holds.",
     ),
     Row::value("find-max-over", "LOAD", |args, text| {
         AxisName::from_text(text).map(|axis| args.find_max_over = Some(axis))
@@ -172,6 +176,7 @@ pub(super) const FLAGS: &[Row] = &[
     .unset("15")
     .help(
         "Most minutes of `--find-max`",
-        "No probe begins that would end later, and one that takes longer than expected is cut off; the answer is then the best so far.",
+        "A probe that would end later is not begun, and one that takes longer than expected is cut off. The answer is then the \
+         best so far.",
     ),
 ];

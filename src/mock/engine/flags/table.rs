@@ -110,18 +110,18 @@ const FLAGS: &[Row] = &[
         .group(&PACE)
         .help(
             "Requests in service at a time; the others wait in line",
-            "Until a server is free, in the order of their arrival; TTFT then counts from there. A server is busy until \
-             the last token is due, also if the client leaves, so the capacity is N / (TTFT + (tokens - 1) x ITL) \
-             requests a second. `0` is no limit.",
+            "First come, first served. The TTFT of a request begins when a server takes it. A server is busy until the \
+             last token is due, also if the client leaves, so the capacity is N / (TTFT + (tokens - 1) x ITL) requests a \
+             second. `0` is no limit.",
         ),
     Row::value("stall-at", "S", |args, text| {
         float(text).map(|seconds| args.stall_at = Some(seconds))
     })
     .group(&PACE)
     .help(
-        "The whole engine stalls once, so many seconds after the first request",
-        "Counted from the arrival of the first request that is answered with tokens. Until the stall ends no byte of \
-         such an answer leaves; then everything that was due leaves at once, and what is due later keeps its time.",
+        "The whole engine stalls once, this long after the first request",
+        "In seconds from the arrival of the first request that is answered with tokens. Until the stall ends no byte of \
+         such an answer is sent. Then everything that was due is sent at once; later tokens keep their times.",
     ),
     Row::value("stall-for", "S", |args, text| {
         float(text).map(|seconds| args.stall_for = Some(seconds))
@@ -257,8 +257,8 @@ const FLAGS: &[Row] = &[
         .group(&CACHE)
         .help(
             "Find chunks behind other prefixes too",
-            "As CacheBlend does, but without the share of tokens that it computes again. `/status` and `/metrics` then say, \
-             as an LMCache server's, that lookups are those of blending.",
+            "As CacheBlend does, but none of the tokens found is computed again. `/status` and `/metrics` then show, like those \
+             of an LMCache server, that lookups go through its module for blending.",
         ),
     Row::value("fault", "LIST", |args, text| replace(&mut args.fault, text))
         .default("")
