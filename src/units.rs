@@ -21,16 +21,24 @@ pub fn decimal<Number: FromStr>(text: &str) -> Option<Number> {
 /// The longest duration that is read: a year.
 const DURATION_S_MAX: f64 = 366.0 * 86_400.0;
 
+/// The seconds of a unit of time.
+pub fn unit_s(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    })
+}
+
 /// Reads a duration: a number of seconds, or a number with the unit `us`, `ms`, `s`, `m` or `h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match &text[number.len()..] {
-        "" | "s" => 1.0,
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => f64::NAN,
+        "" => 1.0,
+        unit => unit_s(unit).unwrap_or(f64::NAN),
     };
     let seconds = number.parse::<f64>().map_or(f64::NAN, |number| number * scale);
     match (0.0..=DURATION_S_MAX).contains(&seconds) {

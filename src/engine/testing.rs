@@ -8,6 +8,7 @@ use crate::engine::flags::TABLE;
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Stamp;
 use crate::engine::workload::Finished;
+use crate::load::offer::Offer;
 
 /// What these flags give, without defaults.
 pub fn given(words: &[&str]) -> EngineArgs {
@@ -26,6 +27,12 @@ pub fn config(words: &[&str]) -> EngineConfig {
     let tokens_per_gb = args.tokens_per_gb_kvcache.unwrap_or(100);
     let model = args.model.clone().unwrap_or_default();
     EngineConfig::resolve(&args, model, tokens_per_gb, CacheFacts::default()).unwrap()
+}
+
+/// The load of these flags.
+pub fn offer(flags: &[&str]) -> Offer {
+    let config = config(&[&["--workload", "random-prefill"], flags].concat());
+    config.load.offer.expect("flags about the load")
 }
 
 /// A request that succeeded.

@@ -29,18 +29,22 @@ impl Point {
         }
     }
 
-    /// By what share of the requests in flight Little's law (N = X R) is off. More than [`Point::is_consistent`] allows means
-    /// that the point mixes several states, such as a ramp.
-    pub fn little_error(&self) -> f64 {
+    /// By what share the requests in flight are more than Little's law says (N = X R).
+    fn excess(&self) -> f64 {
         match self.in_flight > 0.0 {
-            true => (self.in_flight - self.per_second * self.mean_s).abs() / self.in_flight,
+            true => (self.in_flight - self.per_second * self.mean_s) / self.in_flight,
             false => 0.0,
         }
     }
 
-    /// Whether Little's law holds within 5 %. A closed-loop point for which it does not is void.
-    pub fn is_consistent(&self) -> bool {
-        self.little_error() <= LITTLE_MAX
+    /// Whether Little's law holds within 5 %. A closed-loop point for which it does not is void: it mixes several states, such as
+    /// a ramp. A request may be in flight for `own_s` longer than its latency, in which the client hands it over.
+    pub fn is_consistent(&self, own_s: f64) -> bool {
+        let own = match self.in_flight > 0.0 {
+            true => self.per_second * own_s / self.in_flight,
+            false => 0.0,
+        };
+        (-LITTLE_MAX..=LITTLE_MAX + own).contains(&self.excess())
     }
 }
 
@@ -113,7 +117,7 @@ mod tests {
         assert_eq!((points[found.saturation].load, points[found.knee].load), (16.0, 8.0));
         for (point, power) in points.iter().zip([905.0, 1713.0, 2881.0, 3377.0, 2177.0, 1126.0]) {
             assert!((point.power() / 1e3 - power).abs() < 0.5, "{point:?}");
-            assert!(point.little_error() < 0.01 && point.is_consistent());
+            assert!(point.excess().abs() < 0.01 && point.is_consistent(0.0));
         }
         assert_eq!(knee(&[]), None);
         assert_eq!(knee(&[point(1.0, 0.0, 0.0)]), None);
@@ -123,10 +127,13 @@ mod tests {
     #[test]
     fn points_that_break_littles_law_are_inconsistent() {
         // 0.95 in flight of 1.
-        assert!(point(1.0, 950.0, 1.0).is_consistent());
-        assert!(!point(1.0, 949.0, 1.0).is_consistent());
-        assert!(!point(1.0, 1051.0, 1.0).is_consistent());
-        assert!(point(0.0, 0.0, 0.0).is_consistent());
+        assert!(point(1.0, 951.0, 1.0).is_consistent(0.0));
+        assert!(!point(1.0, 949.0, 1.0).is_consistent(0.0));
+        assert!(!point(1.0, 1051.0, 1.0).is_consistent(0.0));
+        assert!(point(0.0, 0.0, 0.0).is_consistent(0.0));
+        // 10 % of each request's time in flight is the client's own.
+        assert!(point(1.0, 900.0, 1.0).is_consistent(0.0001));
+        assert!(!point(1.0, 1060.0, 1.0).is_consistent(0.0001), "only in one direction");
     }
 
     #[test]

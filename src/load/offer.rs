@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::arrivals::{Arrivals, ClosedLoop, End, OpenLoop, Process, Shape};
+use super::arrivals::{Arrivals, ClosedLoop, End, OpenLoop, Process, Shape, from_seconds};
 
 /// Takes the place of a workload's own pacing.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,8 +73,7 @@ impl Offer {
     pub fn sending(&self) -> Option<Duration> {
         let by_time = self.measured.map(|measured| self.lead_in() + measured);
         let by_count = self.requests.zip(self.per_second).map(|(requests, per_second)| {
-            let seconds = requests as f64 / per_second + self.ramp_up.as_secs_f64() / 2.0;
-            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+            from_seconds(requests as f64 / per_second + self.ramp_up.as_secs_f64() / 2.0)
         });
         by_time.into_iter().chain(by_count).min()
     }
@@ -121,7 +120,7 @@ impl Offer {
             },
             OwnPace::Rate { seconds, .. } => End {
                 requests: None,
-                duration: Some(self.lead_in() + Duration::from_secs_f64(seconds)),
+                duration: Some(self.lead_in().saturating_add(from_seconds(seconds))),
             },
         }
     }

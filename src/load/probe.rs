@@ -28,6 +28,8 @@ pub struct Evidence<'a> {
     pub achieved: u64,
     /// Requests in flight, on average.
     pub in_flight: f64,
+    /// By how many of them the window must have ended with more than it began with (see [`growth`]).
+    pub growth: f64,
     /// When requests were due in seconds since the begin of the window, and how long after that they were dispatched.
     pub lags_s: &'a [(f64, f64)],
     pub window_s: f64,
@@ -92,11 +94,14 @@ impl fmt::Display for Outcome {
                 samples,
                 needed,
                 needed_s,
-            } => write!(
-                f,
-                "{limit} held on {samples} samples, but {needed} are needed: measure for {:.0} s",
-                needed_s.ceil()
-            ),
+            } => {
+                let plural = if *samples == 1 { "" } else { "s" };
+                write!(
+                    f,
+                    "{limit} held on {samples} sample{plural}, but {needed} are needed: measure for {:.0} s",
+                    needed_s.ceil()
+                )
+            }
         }
     }
 }
@@ -109,8 +114,8 @@ impl fmt::Display for Reason {
             Reason::Limit { limit, seconds } if seconds.is_finite() => {
                 write!(f, "{limit} was broken with {:.1} ms", seconds * 1e3)
             }
-            Reason::Limit { limit, .. } => write!(f, "{limit} was broken by requests that failed"),
-            Reason::NoSamples { limit } => write!(f, "{limit} has no sample: no answer has this metric"),
+            Reason::Limit { limit, .. } => write!(f, "{limit} was broken by requests that failed or were never sent"),
+            Reason::NoSamples { limit } => write!(f, "{limit} has no sample: no measured answer has this metric"),
             Reason::Achieved { offered, achieved } => write!(
                 f,
                 "{achieved} requests ended while {offered} were due, less than {:.0} %",
@@ -131,13 +136,24 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A probe passes if no request failed, every limit holds, at least 98 % of what was due has ended (or what the ends of the window explain is missing), the lag does not grow, and
-/// every percentile p is over at least 10 / (1 - p) samples.
+/// By how much the requests in flight grow in a window although the system keeps up: it began before answers had come for as long
+/// as an answer takes. `latencies_s` are those of requests early in the window, where a system that falls behind is least so.
+pub fn growth(latencies_s: &[f64], per_second: f64, lead_in_s: f64, window_s: f64) -> f64 {
+    let grown_s = |latency_s: &f64| latency_s.min(lead_in_s + window_s) - latency_s.min(lead_in_s);
+    match latencies_s.len() {
+        0 => 0.0,
+        count => per_second * latencies_s.iter().map(grown_s).sum::<f64>() / count as f64,
+    }
+}
+
+/// A probe passes if no request failed, every limit holds, nearly all that was due has ended (see [`missing_max`]), the lag does
+/// not grow, and every percentile p is over at least 10 / (1 - p) samples. One in which nothing was due says nothing yet.
 pub fn judge(evidence: &Evidence) -> Outcome {
     if evidence.errors > 0 {
         return Outcome::Failed(Reason::Errors { count: evidence.errors });
     }
-    if let Some(reason) = evidence.verdicts.iter().find_map(broken) {
+    let is_empty = evidence.offered == Some(0);
+    if let Some(reason) = evidence.verdicts.iter().filter(|_| !is_empty).find_map(broken) {
         return Outcome::Failed(reason);
     }
     let achieved = evidence.achieved;
@@ -167,11 +183,12 @@ pub fn judge(evidence: &Evidence) -> Outcome {
     }
 }
 
-/// How many requests that were due may not have ended: 2 % of them, or what the ends of the window explain.
+/// How many requests fewer may have ended than were due: 2 % of them, or what two random numbers of requests in flight can differ
+/// by, and besides by how much those in flight had to grow.
 fn missing_max(evidence: &Evidence, offered: u64) -> f64 {
     let share = (1.0 - ACHIEVED_MIN) * offered as f64;
     // 2 % of 1000 is 20, whatever the rounding.
-    share.max(1.0 + ROOTS * evidence.in_flight.sqrt()) + 1e-9
+    share.max(1.0 + ROOTS * evidence.in_flight.sqrt()) + evidence.growth + 1e-9
 }
 
 fn broken(verdict: &Verdict) -> Option<Reason> {
@@ -239,6 +256,7 @@ mod tests {
             offered: Some(1000),
             achieved: 990,
             in_flight: 1.0,
+            growth: 0.0,
             lags_s: &[],
             window_s: 10.0,
         }
@@ -261,7 +279,7 @@ mod tests {
         );
         assert_eq!(
             said(evidence(&verdicts("tpot.p50=1s", 1000))),
-            "tpot.p50=1s has no sample: no answer has this metric"
+            "tpot.p50=1s has no sample: no measured answer has this metric"
         );
         let slow = Evidence {
             achieved: 979,
@@ -279,12 +297,34 @@ mod tests {
             ..evidence(&held)
         };
         assert_eq!(judge(&busy), Outcome::Passed, "the ends of the window explain 41");
+        let long = Evidence {
+            achieved: 700,
+            growth: 280.0,
+            ..evidence(&held)
+        };
+        assert_eq!(judge(&long), Outcome::Passed, "answers take longer than the lead-in");
+        let empty = verdicts("ttft.p99=1s", 0);
+        let nothing_due = Evidence {
+            offered: Some(0),
+            achieved: 0,
+            ..evidence(&empty)
+        };
+        assert!(matches!(judge(&nothing_due), Outcome::TooFew { samples: 0, .. }));
         let closed = Evidence {
             offered: None,
             achieved: 1,
             ..evidence(&held)
         };
         assert_eq!(judge(&closed), Outcome::Passed, "a closed loop offers what it achieves");
+    }
+
+    #[test]
+    fn requests_in_flight_grow_as_long_as_answers_take_longer_than_the_lead_in() {
+        // 2 requests/s of 20 s: 10 are in flight after 5 s, 40 from 20 s on.
+        assert_eq!(growth(&[20.0], 2.0, 5.0, 30.0), 30.0);
+        assert_eq!(growth(&[20.0], 2.0, 20.0, 30.0), 0.0);
+        assert_eq!(growth(&[20.0, 1.0], 2.0, 0.0, 10.0), 11.0);
+        assert_eq!(growth(&[], 2.0, 5.0, 30.0), 0.0);
     }
 
     #[test]
@@ -351,7 +391,7 @@ mod tests {
         let verdicts = slo.verdicts(|_| vec![0.1; 10], 10);
         assert_eq!(
             judge(&evidence(&verdicts)).to_string(),
-            "ttft.p99=1s was broken by requests that failed"
+            "ttft.p99=1s was broken by requests that failed or were never sent"
         );
     }
 }

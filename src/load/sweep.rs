@@ -8,6 +8,7 @@ use crate::units::decimal;
 
 /// A sweep has at most as many loads.
 pub const STEPS_MAX: usize = 100;
+/// A thread and a connection each.
 pub const CONCURRENCY_MAX: u64 = 65_536;
 /// A step this much behind the end still counts, so that rounding does not leave out the end.
 const ROUNDING: f64 = 1e-9;

@@ -117,6 +117,8 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let replay = run.certify(&plan, &mut progress);
     let opened = run.open(&plan, target, progress, output.saves_samples())?;
     if config.load.plan != RunPlan::Single {
+        // Each step makes its own.
+        drop(workload);
         return run.steps(&tokenizer, opened, replay, &output);
     }
     let samples = run.measure(&mut *workload, &plan, opened)?;
@@ -217,17 +219,17 @@ impl Run<'_> {
         let stopped = signal::received().is_some();
         opened.live.note(if stopped { "Stopped" } else { "Benchmark complete" });
         opened.display.stop();
-        samples
+        Ok(samples?.unwrap_or_default())
     }
 
-    /// Runs warmup and measured phase, with the servers' counters read around them.
+    /// Runs warmup and measured phase, with the servers' counters read around them. `None`: a signal came before the latter.
     fn phases(
         &mut self,
         workload: &mut dyn Workload,
         plan: &Plan,
         runner: &mut Runner,
         live: &Live,
-    ) -> Result<PhaseSamples, Error> {
+    ) -> Result<Option<PhaseSamples>, Error> {
         let watches = workload.watches_lookups();
         if self.config.warmup {
             if watches {
@@ -238,41 +240,37 @@ impl Run<'_> {
             let warmup = runner.run(workload, Phase::Warmup);
             self.warnings.extend(warmup_warning(&warmup));
         }
-        let mut samples = PhaseSamples::default();
-        if signal::received().is_none() {
-            let before = self.counters.read();
-            if watches {
-                workload.looked_up(Moment::AfterWarmup, before.lookups)?;
-            }
-            let time = runner.measured.map(|measured| runner.lead_in + measured);
-            live.note(match time {
-                Some(time) if runner.until_steady.is_some() => format!("Measuring until steady, for {time:?} at most"),
-                Some(time) => format!("Measuring for {time:?}"),
-                None => format!("Measuring {} requests", plan.requests),
-            });
-            live.aim(Goal {
-                requests: Some(plan.requests),
-                time: time.filter(|_| runner.until_steady.is_none()),
-            });
-            samples = runner.run(workload, Phase::Measured);
-            if signal::received().is_none() {
-                let after = self.counters.read_again(&before);
-                if watches {
-                    workload.looked_up(Moment::AfterMeasured, after.lookups)?;
-                }
-                let counted = Counted::between(&before, &after, samples.elapsed_s());
-                self.prompt_sources = counted.section;
-                if !counted.impossible.is_empty() {
-                    let counters = counted.impossible.join(", ");
-                    let warning = StreamWarning::ImpossibleCounters { counters };
-                    self.warnings.push(Warning::Stream(warning));
-                }
-                let unanswered = before.unanswered.into_iter().chain(after.unanswered);
-                self.warnings
-                    .extend(unanswered.map(|page| Warning::NoCounters { page }));
-            }
+        if signal::received().is_some() {
+            return Ok(None);
         }
-        Ok(samples)
+        let before = self.counters.read();
+        if watches {
+            workload.looked_up(Moment::AfterWarmup, before.lookups)?;
+        }
+        live.note(what_follows(runner, self.config.load.offer.as_ref(), plan));
+        let time = runner.measured.map(|measured| runner.lead_in + measured);
+        live.aim(Goal {
+            requests: Some(plan.requests),
+            time: time.filter(|_| runner.until_steady.is_none()),
+        });
+        let samples = runner.run(workload, Phase::Measured);
+        if signal::received().is_none() {
+            let after = self.counters.read_again(&before);
+            if watches {
+                workload.looked_up(Moment::AfterMeasured, after.lookups)?;
+            }
+            let counted = Counted::between(&before, &after, samples.elapsed_s());
+            self.prompt_sources = counted.section;
+            if !counted.impossible.is_empty() {
+                let counters = counted.impossible.join(", ");
+                let warning = StreamWarning::ImpossibleCounters { counters };
+                self.warnings.push(Warning::Stream(warning));
+            }
+            let unanswered = before.unanswered.into_iter().chain(after.unanswered);
+            self.warnings
+                .extend(unanswered.map(|page| Warning::NoCounters { page }));
+        }
+        Ok(Some(samples))
     }
 
     /// The engine under test, for the result file.
@@ -297,7 +295,34 @@ fn asked(load: &LoadConfig, offer: Option<&Offer>, plan: &Plan) -> Asked {
         per_second: plan.requests_per_second,
         max_concurrency: offer.and_then(|offer| offer.max_concurrency),
         measured: offer.and_then(|offer| offer.measured),
-        steady_window_s: offer.map(|_| load.steady_window_s),
+        steady_window_s: offer
+            .filter(|offer| could_be_steady(load, offer))
+            .map(|_| load.steady_window_s),
+    }
+}
+
+/// Whether a run may be as long as the window of the rule for a steady state.
+fn could_be_steady(load: &LoadConfig, offer: &Offer) -> bool {
+    let window = Duration::from_secs(load.steady_window_s as u64);
+    load.until_steady || offer.measured.is_none_or(|measured| measured >= window)
+}
+
+/// What the measured phase is going to do, for people.
+fn what_follows(runner: &Runner, offer: Option<&Offer>, plan: &Plan) -> String {
+    let Some(measured) = runner.measured else {
+        return format!("Measuring {} requests", plan.requests);
+    };
+    let before = match runner.lead_in.is_zero() {
+        true => String::new(),
+        false => format!(" after {:?}", runner.lead_in),
+    };
+    let or_before = match offer.and_then(|offer| offer.requests) {
+        Some(requests) => format!(", at most {requests} requests"),
+        None => String::new(),
+    };
+    match runner.until_steady {
+        Some(_) => format!("Measuring until steady{before}, for {measured:?} at most{or_before}"),
+        None => format!("Measuring for {measured:?}{before}{or_before}"),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{Opened, Run, allow_connections, asked};
 use crate::engine::config::load::{RunPlan, at};
-use crate::engine::report::steps::{self, Found, Several};
-use crate::engine::report::warning::{self, Warning};
+use crate::engine::report::several::{Found, Several};
+use crate::engine::report::steps;
+use crate::engine::report::warning::Warning;
 use crate::engine::results::evaluated::Evaluated;
 use crate::engine::results::step::Step;
 use crate::engine::run::certificate::ClientError;
@@ -41,8 +42,18 @@ struct Stepper<'a> {
     slo: Slo,
     /// Steps so far.
     number: u64,
-    /// The most that a step took beyond the time in which its requests were sent.
+    /// The most that a step took beyond its pause and the time in which its requests were sent.
     overhead: Duration,
+    /// Between two steps.
+    pause: Duration,
+}
+
+impl Stepper<'_> {
+    /// How long the next step takes beyond the time in which its requests are sent.
+    fn beside_sending(&self) -> Duration {
+        let pause = if self.number > 0 { self.pause } else { Duration::ZERO };
+        self.overhead.saturating_add(pause)
+    }
 }
 
 impl Run<'_> {
@@ -55,18 +66,16 @@ impl Run<'_> {
         output: &Output,
     ) -> Result<Status, Error> {
         let mut several = Several::default();
-        let failure = match opened {
-            Some(opened) => self.all(tokenizer, opened, &mut several).err(),
-            None => None,
+        let outcome = match opened {
+            Some(opened) => self.all(tokenizer, opened, &mut several),
+            None => Ok(()),
         };
-        // Nothing was measured that a report could show.
-        if let Some(failure) = failure {
+        if let Err(failure) = outcome {
+            // Nothing was measured that a report could show.
             if several.steps.is_empty() {
                 return Err(failure);
             }
-            self.warnings.push(Warning::Load(warning::LoadWarning::StepFailed {
-                cause: failure.to_string(),
-            }));
+            several.failure = Some(failure.to_string());
         }
         Ok(self.report_steps(several, replay, output))
     }
@@ -87,6 +96,7 @@ impl Run<'_> {
             slo,
             number: 0,
             overhead: Duration::ZERO,
+            pause: load.cooldown,
         };
         let outcome = match &load.plan {
             RunPlan::Sweep { sweep, repeats } => self.sweep(&mut stepper, sweep, *repeats, several),
@@ -111,8 +121,8 @@ impl Run<'_> {
         for (at, &load) in loads.iter().enumerate() {
             let offer = self.offer();
             let to_come = (loads.len() - at) as u32;
-            let overhead = stepper.overhead.max(self.config.load.cooldown);
-            let each = offer.measured.map(|measured| offer.lead_in() + measured + overhead);
+            let beside = stepper.beside_sending();
+            let each = offer.measured.map(|measured| offer.lead_in() + measured + beside);
             let stage = Stage {
                 title: format!(
                     "step {} of {}: {} {}",
@@ -159,8 +169,9 @@ impl Run<'_> {
         });
         let runner = &mut stepper.opened.runner;
         runner.deadline = Some(self.clock.now().plus(budget));
+        let mut outcome = Ok(());
         let ended = loop {
-            let left = budget.saturating_sub(began.elapsed() + stepper.overhead);
+            let left = budget.saturating_sub(began.elapsed().saturating_add(stepper.beside_sending()));
             let (load, is_full) = match search.next(left.as_secs_f64()) {
                 Action::Probe(load) => (load, false),
                 Action::Confirm(load) => (load, true),
@@ -177,12 +188,21 @@ impl Run<'_> {
                 title: format!("{kind} {shown}"),
                 all_end: Some(began + budget),
             };
-            let Some(step) = self.step(stepper, load, offer, stage)? else {
-                break (began.elapsed() >= budget).then_some(Ended::Budget);
+            let step = match self.step(stepper, load, offer, stage) {
+                Ok(Some(step)) => step,
+                Ok(None) => break (began.elapsed() >= budget).then_some(Ended::Budget),
+                Err(error) => {
+                    outcome = Err(error);
+                    break None;
+                }
             };
-            let outcome = step.judged(&stepper.slo);
-            stepper.opened.live.note(format!("{shown}: {outcome}"));
-            search.record(Probe { load, is_full, outcome });
+            let held = step.outcome.clone();
+            stepper.opened.live.note(format!("{shown}: {held}"));
+            search.record(Probe {
+                load,
+                is_full,
+                outcome: held,
+            });
             several.steps.push(step);
         };
         several.is_complete = ended.is_some();
@@ -191,7 +211,7 @@ impl Run<'_> {
             ended,
             probes: search.probes().to_vec(),
         });
-        Ok(())
+        outcome
     }
 
     fn offer(&self) -> Offer {
@@ -204,11 +224,32 @@ impl Run<'_> {
 
     /// Measures one load. `None`: a signal came or the budget was used up, and the step is not whole.
     fn step(&mut self, stepper: &mut Stepper, load: f64, offer: Offer, stage: Stage) -> Result<Option<Step>, Error> {
-        let began = Instant::now();
-        let number = stepper.number;
-        if number > 0 && !paused(self.config.load.cooldown) {
+        let is_over = || {
+            stepper
+                .opened
+                .runner
+                .deadline
+                .is_some_and(|deadline| self.clock.now() >= deadline)
+        };
+        if stepper.number > 0 && !paused(stepper.pause, is_over) {
             return Ok(None);
         }
+        match self.measured_step(stepper, load, offer, stage) {
+            // Prompts that a signal left unfinished.
+            Err(_) if signal::received().is_some() => Ok(None),
+            outcome => outcome,
+        }
+    }
+
+    fn measured_step(
+        &mut self,
+        stepper: &mut Stepper,
+        load: f64,
+        offer: Offer,
+        stage: Stage,
+    ) -> Result<Option<Step>, Error> {
+        let began = Instant::now();
+        let number = stepper.number;
         stepper.number += 1;
         let of_step;
         let config = if self.config.load.reuse {
@@ -232,9 +273,9 @@ impl Run<'_> {
         // What cannot be opened now fails the request that needs it.
         let _ = runner.open(usize::try_from(plan.streams).unwrap_or(usize::MAX));
         let samples = self.phases(&mut *workload, &plan, runner, live)?;
-        if runner.is_interrupted() {
+        let Some(samples) = samples.filter(|_| !runner.is_interrupted()) else {
             return Ok(None);
-        }
+        };
         self.note_warnings(&mut *workload);
         let asked = asked(&self.config.load, Some(&offer), &plan);
         let cut_short = samples.steady_since.is_some();
@@ -262,7 +303,7 @@ impl Run<'_> {
         let interrupted = signal::received();
         // Each step has its own; the same is said once.
         let mut warnings: Vec<Warning> = Vec::new();
-        let of_steps = several.warnings(self.config).into_iter().map(Warning::Load);
+        let of_steps = several.warnings(self.config).into_iter().map(Warning::Steps);
         for warning in self.warnings.drain(..).chain(of_steps) {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
@@ -274,20 +315,26 @@ impl Run<'_> {
         result.target = self.target();
         output.complete(&mut result, || steps::samples(&several));
         drop(saving);
-        let problems = output.write(&result);
-        if interrupted.is_none() && problems.is_empty() && several.nothing_holds() {
-            let sentence = "lmcache-bench engine: --find-max found no load that keeps --slo; the report has the probes";
-            return Status::Broken(vec![sentence.to_owned()]);
+        let mut problems = output.write(&result);
+        let said = |text: &str| format!("lmcache-bench engine: {text}");
+        if interrupted.is_none() {
+            problems.extend(several.problem().as_deref().map(said));
         }
-        run::ended(interrupted, problems)
+        match several
+            .broken()
+            .filter(|_| interrupted.is_none() && problems.is_empty())
+        {
+            Some(broken) => Status::Broken(vec![said(broken)]),
+            None => run::ended(interrupted, problems),
+        }
     }
 }
 
-/// Waits, unless a signal comes.
-fn paused(time: Duration) -> bool {
-    let until = Instant::now() + time;
-    while signal::received().is_none() {
-        let left = until.saturating_duration_since(Instant::now());
+/// Waits, unless a signal comes or the whole run is over.
+fn paused(time: Duration, is_over: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while signal::received().is_none() && !is_over() {
+        let left = time.saturating_sub(began.elapsed());
         if left.is_zero() {
             return true;
         }

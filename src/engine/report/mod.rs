@@ -6,6 +6,7 @@ pub mod load;
 pub mod outputs;
 pub mod saved;
 pub mod sections;
+pub mod several;
 pub mod slo;
 pub mod steps;
 pub mod warning;

@@ -7,8 +7,9 @@ use crate::load::series::{Percentiles, Series};
 use crate::result::samples::{Cell, Histogram, Samples, Table};
 use crate::stats::histogram::LatencyHistogram;
 
-/// The table `requests` in completion order, the table `series` with a row for each second, and the histograms `ttft`, `itl` and `latency` (to the last token) over requests
-/// that succeeded. `itl` has the gaps of the report: none of buffered answers, and an even sample of very many.
+/// The table `requests` in completion order, the table `series` with a row for each second, and the histograms `ttft`, `itl` and
+/// `latency` (to the last token) over requests that succeeded. `itl` has the gaps of the report: none of buffered answers, and an
+/// even sample of very many.
 pub fn samples(phase: &PhaseSamples) -> Samples {
     let ms = Some("ms");
     let mut requests = Table::new(&[

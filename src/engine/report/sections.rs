@@ -144,7 +144,7 @@ fn latency_table(facts: &Facts) -> Section {
             "Latency sched.",
             detail.scheduled_latency_ms.as_ref(),
         ),
-        ("slot_wait", "Wait for a place", facts.delivered.slot_wait_ms.as_ref()),
+        ("slot_wait", "Wait for a slot", facts.delivered.slot_wait_ms.as_ref()),
         ("tpot", "TPOT", Some(&detail.tpot_ms)),
         ("itl", "ITL", Some(&detail.itl_ms)),
         ("latency", "Latency", Some(&detail.latency_ms)),
@@ -187,15 +187,9 @@ fn token_timing(detail: &Detail) -> Vec<Entry> {
         ));
     }
     if let Some(window) = &detail.steady {
-        entries.push(Entry::number("steady_s", "Steady state (s)", window.seconds, 2).unit("s"));
+        entries.push(Entry::number("steady_s", "At full concurrency (s)", window.seconds, 2).unit("s"));
         entries.push(
-            Entry::number(
-                "steady_output_tput",
-                "Steady output (tok/s)",
-                window.output_throughput,
-                2,
-            )
-            .unit("tok/s"),
+            Entry::number("steady_output_tput", "Output then (tok/s)", window.output_throughput, 2).unit("tok/s"),
         );
     }
     entries

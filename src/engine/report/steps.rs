@@ -2,117 +2,19 @@
 
 use std::time::Instant;
 
+use super::several::{Found, Several};
 use super::slo;
-use super::warning::{LoadWarning, Warning, late_ms_p99};
+use super::warning::Warning;
 use crate::engine::config::EngineConfig;
-use crate::engine::config::PromptText;
-use crate::engine::results::delivered::HeldBy;
 use crate::engine::results::step::Step;
 use crate::engine::run::certificate::ClientError;
 use crate::load::knee::{self, Point};
 use crate::load::probe::Outcome;
 use crate::load::search::{Answer, Bound, Ended, Probe};
-use crate::load::slo::Slo;
 use crate::load::sweep::{Axis, load_text};
 use crate::result::RunResult;
 use crate::result::model::{Column, Entry, Note, Row, Section, Value};
 use crate::result::samples::{Cell, Samples, Table};
-
-/// Requests per request in flight from which on one more or less at the borders of the window is below 2.5 %.
-const BORDERS: f64 = 40.0;
-
-/// Everything that was measured.
-#[derive(Default)]
-pub struct Several {
-    pub axis: Option<Axis>,
-    /// The limits of every step.
-    pub slo: Slo,
-    /// In the order in which they were measured.
-    pub steps: Vec<Step>,
-    /// The first load of a sweep, measured again at the end.
-    pub again: Option<Step>,
-    /// How far that is from the first time, if it is far.
-    pub drift: Option<f64>,
-    /// Of a search.
-    pub found: Option<Found>,
-    /// Whether every step was measured.
-    pub is_complete: bool,
-}
-
-/// What a search came to.
-pub struct Found {
-    pub answer: Answer,
-    /// `None` if a signal ended it.
-    pub ended: Option<Ended>,
-    /// One for each step.
-    pub probes: Vec<Probe>,
-}
-
-impl Several {
-    /// Whether a search ended by itself without a load that holds.
-    pub fn nothing_holds(&self) -> bool {
-        self.found
-            .as_ref()
-            .is_some_and(|found| found.ended.is_some() && found.answer.holds.is_none())
-    }
-
-    pub fn warnings(&self, config: &EngineConfig) -> Vec<LoadWarning> {
-        let mut warnings = Vec::new();
-        let failed: u64 = self.steps.iter().map(|step| step.evaluated.figures.failed).sum();
-        if failed > 0 {
-            warnings.push(LoadWarning::StepsWithFailures { failed });
-        }
-        let late = |step: &Step| late_ms_p99(&step.evaluated.detail);
-        if let Some(ms_p99) = self.steps.iter().filter_map(late).reduce(f64::max) {
-            let loads = self.loads(|step| late(step).is_some());
-            warnings.push(LoadWarning::StepsOfClient { loads, ms_p99 });
-        }
-        let is_held = |step: &Step| {
-            let lateness_ms = step.evaluated.detail.lateness_ms.spread.mean;
-            let by = step.evaluated.delivered.held_by(lateness_ms);
-            by.is_some_and(|by| by != HeldBy::Client)
-        };
-        let loads = self.loads(is_held);
-        if !loads.is_empty() {
-            warnings.push(LoadWarning::StepsHeldBack { loads });
-        }
-        let is_closed = self.axis == Some(Axis::Concurrency);
-        // With few requests one more or less at the borders of the window is more than the law allows for.
-        let is_sure = |step: &Step| step.ended as f64 >= BORDERS * step.point.in_flight;
-        let loads = self.loads(|step| is_closed && is_sure(step) && !step.point.is_consistent());
-        if !loads.is_empty() {
-            warnings.push(LoadWarning::LittleBroken { loads });
-        }
-        warnings.extend(self.drift.map(|share| LoadWarning::Drift { share }));
-        let reuses = config.load.reuse || config.workload.prompt_text == PromptText::Given;
-        if reuses && self.steps.len() > 1 {
-            warnings.push(LoadWarning::SamePrompts);
-        }
-        if let Some(Ended::TooFew { needed_s }) = self.found.as_ref().and_then(|found| found.ended) {
-            warnings.push(LoadWarning::TooFewSamples { needed_s });
-        }
-        warnings
-    }
-
-    /// Those of some steps, as in "rate 1, 2"; empty without any.
-    fn loads(&self, of: impl Fn(&Step) -> bool) -> String {
-        let mut loads: Vec<String> = Vec::new();
-        for step in self.steps.iter().filter(|step| of(step)) {
-            let load = load_text(step.load);
-            if !loads.contains(&load) {
-                loads.push(load);
-            }
-        }
-        match (self.axis, loads.is_empty()) {
-            (Some(axis), false) => format!("{} {}", axis.name(), loads.join(", ")),
-            _ => String::new(),
-        }
-    }
-
-    fn points(&self) -> Vec<Point> {
-        self.steps.iter().map(|step| step.point).collect()
-    }
-}
 
 /// The whole result; `started` is the start of the process.
 pub fn result(
@@ -239,15 +141,19 @@ fn outcome(probe: &Probe) -> &'static str {
 
 fn sweep_section(several: &Several) -> Section {
     let mut entries = vec![Entry::count("steps", "Steps measured", several.steps.len() as u64)];
-    if let Some(knee) = knee::knee(&several.points()) {
-        let load = |at: usize| several.steps[at].load;
+    let sound = several.sound();
+    let points: Vec<Point> = sound.iter().map(|step| step.point).collect();
+    if let Some(knee) = knee::knee(&points) {
+        let load = |at: usize| sound[at].load;
         entries.push(Entry::number("saturation", "Saturation", load(knee.saturation), 4));
         entries.push(Entry::number("knee", "Knee", load(knee.knee), 4));
     }
     if !several.slo.limits.is_empty() {
         entries.push(Entry::text("limits", "Limits", several.slo.to_string()));
         if several.slo.limits.iter().any(|limit| limit.percentile.is_some()) {
-            let kept = several.steps.iter().filter(|step| step.is_kept());
+            // Of several repeats of a load each has to keep them.
+            let is_broken = |load: f64| several.steps.iter().any(|step| step.load == load && !step.is_kept());
+            let kept = several.steps.iter().filter(|step| !is_broken(step.load));
             let most = kept.map(|step| step.load).reduce(f64::max);
             entries.push(Entry::optional("holds", "Highest load that kept them", most, 4));
         }
@@ -265,8 +171,10 @@ fn max_section(several: &Several, found: &Found) -> Section {
         _ => "in flight",
     };
     let load = |bound: Option<Bound>| bound.map(|bound| bound.load);
+    let is_full = |load: f64| found.probes.iter().any(|probe| probe.load == load && probe.is_full);
     let known = |bound: Option<Bound>| match bound {
         Some(bound) if bound.is_confirmed => "for a full duration",
+        Some(bound) if is_full(bound.load) => "for a full duration, on too few requests",
         Some(_) => "by a short probe only",
         None => "no",
     };
@@ -278,13 +186,14 @@ fn max_section(several: &Several, found: &Found) -> Section {
         Entry::text("holds_known", "It was measured", known(holds)),
         Entry::optional("fails", "Lowest load above that fails", load(fails), 4),
         Entry::text("fails_known", "That was measured", known(fails)),
-        Entry::text("ended", "Search ended", ended(found.ended)),
+        Entry::text("ended", "Search ended", ended(found.ended, several.failure.is_some())),
     ];
     Section::entries("max_load", "Highest Load", entries)
 }
 
-fn ended(ended: Option<Ended>) -> &'static str {
+fn ended(ended: Option<Ended>, has_failed: bool) -> &'static str {
     match ended {
+        None if has_failed => "by a step that could not be run",
         None => "by a signal",
         Some(Ended::Found) => "found",
         Some(Ended::Most) => "the greatest load that can be set holds",
@@ -298,8 +207,8 @@ fn ended(ended: Option<Ended>) -> &'static str {
 /// The percentiles at the highest load that holds, with their intervals.
 fn criteria_of_answer(several: &Several, found: &Found) -> Option<Section> {
     let holds = found.answer.holds?;
-    let is_answer = |probe: &Probe| probe.load == holds.load && probe.is_full == holds.is_confirmed;
-    let at = found.probes.iter().rposition(is_answer)?;
+    // The longest measurement is the last one.
+    let at = found.probes.iter().rposition(|probe| probe.load == holds.load)?;
     slo::criteria(several.steps[at].verdicts())
 }
 

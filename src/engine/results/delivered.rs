@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::detail::Distribution;
-use crate::engine::samples::phase::{PhaseSamples, Unmeasured};
+use crate::engine::samples::phase::{Ended, PhaseSamples, Unmeasured};
 use crate::engine::samples::record::Record;
 use crate::engine::samples::steadiness::Steadiness;
 use crate::engine::timestamp::Stamp;
@@ -30,7 +30,12 @@ impl SteadyState {
             return SteadyState::Since(since.seconds_since(samples.began));
         }
         let from = samples.measured_from;
-        let steadiness = Steadiness::of(&samples.records, from, samples.sending_ended, window_s);
+        let ended = samples
+            .records
+            .iter()
+            .filter_map(Ended::of)
+            .chain(samples.earlier.iter().copied());
+        let steadiness = Steadiness::of(ended, from, samples.sending_ended, window_s);
         match (steadiness.since(), steadiness.verdict().reason) {
             (Some(since), _) => SteadyState::Since(since.seconds_since(from)),
             (None, reason) => SteadyState::Not(reason.map(|reason| reason.to_string()).unwrap_or_default()),
@@ -50,9 +55,13 @@ pub struct Delivered {
     /// Waits for a place or for a session; `None` in a closed loop.
     pub slot_wait_ms: Option<Distribution>,
     pub skipped: Skipped,
+    /// Requests that were measured, and those before them.
+    pub measured: u64,
     pub unmeasured: Unmeasured,
     /// `None` where nothing was asked for.
     pub steady: Option<SteadyState>,
+    /// Seconds of the measured time; `None` where the number of requests ended it, and their times say how long it was.
+    pub window_s: Option<f64>,
 }
 
 /// Whether the run came to a steady state.
@@ -79,34 +88,46 @@ impl Delivered {
     /// `cut_short`: the run ended before the time that was asked for.
     pub fn of(samples: &PhaseSamples, asked: Asked, skipped: Skipped, cut_short: bool) -> Delivered {
         let records = &samples.records;
-        let asked_s = asked.measured.map(|time| time.as_secs_f64());
-        let span_s = if cut_short { Some(samples.sending_s()) } else { asked_s };
-        let until = span_s.map(|seconds| samples.measured_from.plus(Duration::from_secs_f64(seconds)));
+        let asked_s = asked
+            .measured
+            .filter(|_| !skipped.used_up)
+            .map(|time| time.as_secs_f64());
+        let window_s = if cut_short { Some(samples.sending_s()) } else { asked_s };
+        let until = window_s.map(|seconds| samples.measured_from.plus(Duration::from_secs_f64(seconds)));
         let is_open = asked.per_second.is_some();
         let waits = || records.iter().map(|record| record.slot_wait.as_secs_f64());
         Delivered {
             asked,
             due_per_s: is_open
-                .then(|| per_second(records.iter().map(|record| record.scheduled), skipped.unsent, span_s))
+                .then(|| per_second(records.iter().map(|record| record.scheduled), skipped.due(), window_s))
                 .flatten(),
-            sent_per_s: per_second(sent_until(records, until), 0, span_s),
+            sent_per_s: per_second(sent_until(records, until), 0, window_s),
             in_flight_mean: samples.in_flight_mean(),
             slot_wait_ms: is_open.then(|| Distribution::of(waits(), 1e3)),
             skipped,
+            measured: records.len() as u64,
             unmeasured: samples.unmeasured,
             steady: asked.steady_window_s.map(|window_s| SteadyState::of(samples, window_s)),
+            window_s,
         }
+    }
+
+    /// Whether there were requests, and all of them were due before the measured time.
+    pub fn nothing_measured(&self) -> bool {
+        self.measured == 0 && self.unmeasured.requests > 0
     }
 
     /// What held load back; `None` if it was delivered. `lateness_ms_mean` is this program's own delay.
     pub fn held_by(&self, lateness_ms_mean: f64) -> Option<HeldBy> {
         let short = self.due_per_s.zip(self.sent_per_s);
         let short = short.is_some_and(|(due, sent)| sent < due * DELIVERED_SHARE_MIN);
-        if !short && self.skipped.unsent == 0 {
+        let Skipped { unsent, turns, .. } = self.skipped;
+        if !short && unsent == 0 {
             return None;
         }
         let waited = self.slot_wait_ms.as_ref().map_or(0.0, |waits| waits.spread.mean);
         Some(match self.asked.max_concurrency {
+            _ if turns > unsent => HeldBy::Sessions,
             _ if waited < lateness_ms_mean => HeldBy::Client,
             Some(limit) => HeldBy::Concurrency(limit),
             None => HeldBy::Sessions,
@@ -119,16 +140,16 @@ fn sent_until(records: &[Record], until: Option<Stamp>) -> impl Iterator<Item = 
     sent.filter(move |sent| until.is_none_or(|until| *sent < until))
 }
 
-/// Events per second: by their number in `span_s`, else by the mean of the gaps between them. `more` events have no time.
-fn per_second(times: impl Iterator<Item = Stamp>, more: u64, span_s: Option<f64>) -> Option<f64> {
+/// Events per second: by their number in `window_s`, else by the mean of the gaps between them. `more` events have no time.
+fn per_second(times: impl Iterator<Item = Stamp>, more: u64, window_s: Option<f64>) -> Option<f64> {
     let (mut count, mut first, mut last) = (0_u64, None, None);
     for time in times {
         count += 1;
         first = Some(first.map_or(time, |first: Stamp| first.min(time)));
         last = Some(last.map_or(time, |last: Stamp| last.max(time)));
     }
-    let (events, seconds) = match span_s {
-        Some(span_s) => (count + more, span_s),
+    let (events, seconds) = match window_s {
+        Some(window_s) => (count + more, window_s),
         None => (count.saturating_sub(1), last?.seconds_since(first?)),
     };
     (seconds > 0.0).then(|| events as f64 / seconds)
@@ -184,6 +205,28 @@ mod tests {
         assert_eq!(delivered.held_by(500.0), Some(HeldBy::Client));
         let delivered = Delivered::of(&slow, asked(Some(Duration::from_secs(1))), Skipped::default(), false);
         assert_eq!((delivered.due_per_s, delivered.sent_per_s), (Some(10.0), Some(5.0)));
+    }
+
+    #[test]
+    fn a_number_of_requests_that_ends_first_ends_the_measured_time() {
+        let used_up = Skipped {
+            used_up: true,
+            ..Skipped::default()
+        };
+        let delivered = Delivered::of(&samples(|_| 0, 0), asked(Some(Duration::from_secs(60))), used_up, false);
+        assert_eq!((delivered.due_per_s, delivered.sent_per_s), (Some(10.0), Some(10.0)));
+        assert_eq!((delivered.window_s, delivered.held_by(0.0)), (None, None));
+    }
+
+    #[test]
+    fn turns_that_were_left_out_were_due() {
+        let skipped = Skipped {
+            turns: 10,
+            ..Skipped::default()
+        };
+        let delivered = Delivered::of(&samples(|_| 0, 0), asked(Some(Duration::from_secs(1))), skipped, false);
+        assert_eq!(delivered.due_per_s, Some(20.0));
+        assert_eq!(delivered.held_by(5.0), Some(HeldBy::Sessions));
     }
 
     #[test]

@@ -49,11 +49,17 @@ impl Judged {
     pub fn broken(&self) -> Vec<String> {
         let broken = self.verdicts.iter().filter(|verdict| verdict.holding != Holding::Kept);
         let sentence = |verdict: &Verdict| match verdict.holding {
-            Holding::NoSamples => format!("--slo {} has no sample: no answer has this metric", verdict.limit),
+            Holding::NoSamples => format!(
+                "--slo {} has no sample: no measured answer has this metric",
+                verdict.limit
+            ),
             _ if verdict.seconds.is_finite() => {
                 format!("--slo {} is broken: {:.1} ms", verdict.limit, verdict.seconds * 1e3)
             }
-            _ => format!("--slo {} is broken by requests that failed", verdict.limit),
+            _ => format!(
+                "--slo {} is broken by requests that failed or were never sent",
+                verdict.limit
+            ),
         };
         broken.map(sentence).collect()
     }

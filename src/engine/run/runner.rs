@@ -10,7 +10,7 @@ use ureq::unversioned::transport::RustlsConnector;
 use super::live::Live;
 use super::worker::{Job, Report, Worker};
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::samples::phase::PhaseSamples;
+use crate::engine::samples::phase::{Ended, PhaseSamples};
 use crate::engine::samples::record::Record;
 use crate::engine::samples::series;
 use crate::engine::samples::steadiness::Steadiness;
@@ -188,6 +188,7 @@ impl Runner {
         self.count_in_flight(&mut run);
         // A closed loop sees the end of its time when a request ends.
         let now = self.clock.now();
+        run.window_ends = run.window_ends.filter(|_| !workload.skipped().used_up);
         run.samples.sending_ended = run.window_ends.map_or(now, |ends| ends.min(now));
         while self.in_flight > 0 {
             self.receive(&mut run, Some(self.clock.now().plus(TICK)));
@@ -352,7 +353,7 @@ struct Run {
     steadiness: Option<Steadiness>,
     /// When the number of requests in flight last changed.
     changed: Stamp,
-    /// When the measured time is over, where it is known.
+    /// When the measured time is over, where it is known; `None` when the requests were used up before.
     window_ends: Option<Stamp>,
 }
 
@@ -388,7 +389,7 @@ impl Run {
             series::add(seconds, &record, self.samples.began);
         }
         if let Some(steadiness) = &mut self.steadiness {
-            steadiness.take(&record);
+            steadiness.extend(Ended::of(&record));
         }
         let samples = &self.samples;
         let is_sending = samples.sending_ended <= samples.began;
@@ -398,9 +399,7 @@ impl Run {
         self.samples.ended_in_window += u64::from(in_window && record.succeeded());
         if record.scheduled < self.samples.measured_from {
             self.samples.unmeasured.add(&record);
-            if self.steadiness.is_some() && in_window && record.succeeded() {
-                self.samples.late_ends.push(record.finished);
-            }
+            self.samples.earlier.extend(Ended::of(&record).filter(|_| in_window));
             return;
         }
         self.samples.gaps.add(&record);

@@ -22,8 +22,8 @@ pub struct PhaseSamples {
     pub in_flight_from: Stamp,
     /// Requests that succeeded and ended between `measured_from` and `sending_ended`, whenever they were due.
     pub ended_in_window: u64,
-    /// When those of them ended that were due before `measured_from`, in a phase that ends when it is steady.
-    pub late_ends: Vec<Stamp>,
+    /// Those of them that were due before `measured_from`.
+    pub earlier: Vec<Ended>,
     /// The seconds of the phase, where they were asked for.
     pub series: Option<Series>,
     /// Since when the phase is steady, if it ended because it is.
@@ -74,7 +74,8 @@ impl PhaseSamples {
     pub fn measure_from(&mut self, since: Stamp) {
         let records = std::mem::take(&mut self.records);
         let good = records.iter().filter(|record| record.succeeded());
-        let ends = good.map(|record| record.finished).chain(self.late_ends.iter().copied());
+        let earlier = self.earlier.iter().map(|ended| ended.at);
+        let ends = good.map(|record| record.finished).chain(earlier);
         self.ended_in_window = ends.filter(|end| (since..=self.sending_ended).contains(end)).count() as u64;
         let (measured, before): (Vec<Record>, Vec<Record>) =
             records.into_iter().partition(|record| record.scheduled >= since);
@@ -83,6 +84,23 @@ impl PhaseSamples {
         measured.iter().for_each(|record| self.gaps.add(record));
         self.records = measured;
         self.measured_from = since;
+    }
+}
+
+/// The end of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub at: Stamp,
+    pub latency_s: f64,
+}
+
+impl Ended {
+    /// `None` for one that failed.
+    pub fn of(record: &Record) -> Option<Ended> {
+        record.succeeded().then(|| Ended {
+            at: record.finished,
+            latency_s: record.latency_s(),
+        })
     }
 }
 
@@ -146,7 +164,12 @@ mod tests {
             // Due at 0, 10, .. and answered in 15.
             records: (0..10).map(|n| succeeded(n * 10, n * 10 + 15)).collect(),
             sending_ended: Stamp(100),
-            late_ends: vec![Stamp(3), Stamp(62)],
+            earlier: [3, 62]
+                .map(|at| Ended {
+                    at: Stamp(at),
+                    latency_s: 1.0,
+                })
+                .into(),
             ended_in_window: 99,
             ..PhaseSamples::default()
         };

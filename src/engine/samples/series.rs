@@ -3,7 +3,7 @@
 use super::record::Record;
 use crate::engine::stream::answer::GAP_UNIT_NS;
 use crate::engine::timestamp::Stamp;
-use crate::load::series::{Ended, Observation, Series};
+use crate::load::series::{Observation, Series};
 
 /// Adds a request that has ended, with the gaps between its token events unless its answer was buffered on the way. Seconds count
 /// from `began`.
@@ -14,7 +14,7 @@ pub fn add(series: &mut Series, record: &Record, began: Stamp) {
     series.request(&Observation {
         started_s: seconds(record.dispatched),
         ended_s: seconds(record.finished),
-        ended: if succeeded { Ended::Finished } else { Ended::Failed },
+        succeeded,
         tokens_at_s: tokens_at.map(|(first, last)| (seconds(first), seconds(last))),
         ttft_s: succeeded.then(|| record.ttft_s()),
         tokens_in: record.input_tokens(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::record::Record;
+use super::phase::Ended;
 use crate::engine::timestamp::Stamp;
 use crate::load::steady::{Kind, Part, Rule, Steady, Verdict};
 
@@ -40,25 +40,27 @@ impl Steadiness {
     }
 
     /// That of a phase which is over: `until` is its end.
-    pub fn of(records: &[Record], from: Stamp, until: Stamp, window_s: usize) -> Steadiness {
+    pub fn of(ended: impl Iterator<Item = Ended>, from: Stamp, until: Stamp, window_s: usize) -> Steadiness {
         let mut steadiness = Steadiness::new(from, window_s);
-        records.iter().for_each(|record| steadiness.take(record));
+        steadiness.extend(ended);
         steadiness.see_until(until);
         steadiness
     }
 
-    /// A request has ended. Failed ones and those that ended before the first second do not count.
-    pub fn take(&mut self, record: &Record) {
-        let second = record.finished.seconds_since(self.from);
-        if second < 0.0 || second >= SECONDS_MAX as f64 || !record.succeeded() {
-            return;
+    /// Requests have ended. Those that ended before the first second do not count.
+    pub fn extend(&mut self, ended: impl IntoIterator<Item = Ended>) {
+        for Ended { at, latency_s } in ended {
+            let second = at.seconds_since(self.from);
+            if second < 0.0 || second >= SECONDS_MAX as f64 {
+                continue;
+            }
+            let second = second as usize;
+            if second >= self.ended.len() {
+                self.ended.resize(second + 1, Part::default());
+            }
+            self.ended[second].sum += latency_s;
+            self.ended[second].count += 1;
         }
-        let second = second as usize;
-        if second >= self.ended.len() {
-            self.ended.resize(second + 1, Part::default());
-        }
-        self.ended[second].sum += record.latency_s();
-        self.ended[second].count += 1;
     }
 
     /// Whether the phase is steady `now`, by the seconds that are complete.
@@ -96,18 +98,17 @@ impl Steadiness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::testing::succeeded;
-
     const SECOND_NS: i64 = 1_000_000_000;
 
     /// Ten requests in each second, of 100 ms, and of 300 ms from `slow_from` on.
-    fn phase(seconds: i64, slow_from: i64) -> Vec<Record> {
-        let requests = (0..seconds * 10).map(|number| {
+    fn phase(seconds: i64, slow_from: i64) -> impl Iterator<Item = Ended> {
+        (0..seconds * 10).map(move |number| {
             let end = number * SECOND_NS / 10;
-            let latency = if end < slow_from * SECOND_NS { 100 } else { 300 };
-            succeeded(end - latency * 1_000_000, end)
-        });
-        requests.collect()
+            Ended {
+                at: Stamp(end),
+                latency_s: if end < slow_from * SECOND_NS { 0.1 } else { 0.3 },
+            }
+        })
     }
 
     fn at(seconds: i64) -> Stamp {
@@ -116,9 +117,9 @@ mod tests {
 
     #[test]
     fn an_even_load_is_steady_from_its_beginning_on() {
-        let steady = Steadiness::of(&phase(12, 100), at(0), at(12), 10);
+        let steady = Steadiness::of(phase(12, 100), at(0), at(12), 10);
         assert_eq!((steady.since(), steady.verdict().reason), (Some(at(0)), None));
-        let short = Steadiness::of(&phase(9, 100), at(0), at(9), 10);
+        let short = Steadiness::of(phase(9, 100), at(0), at(9), 10);
         assert_eq!(short.since(), None);
         let reason = short.verdict().reason.unwrap().to_string();
         assert_eq!(reason, "the run has 9 s, and a window is 10 s long");
@@ -126,16 +127,15 @@ mod tests {
 
     #[test]
     fn a_step_in_the_latency_is_not_steady_until_a_window_is_behind_it() {
-        let records = phase(30, 15);
-        let mid = Steadiness::of(&records, at(0), at(20), 10);
+        let mid = Steadiness::of(phase(30, 15), at(0), at(20), 10);
         assert!(mid.since().is_none() && mid.verdict().reason.unwrap().to_string().starts_with("latency "));
-        assert_eq!(Steadiness::of(&records, at(0), at(30), 10).since(), Some(at(15)));
+        assert_eq!(Steadiness::of(phase(30, 15), at(0), at(30), 10).since(), Some(at(15)));
     }
 
     #[test]
     fn while_a_phase_runs_only_complete_seconds_count() {
         let mut steadiness = Steadiness::new(at(0), 5);
-        phase(5, 100).iter().for_each(|record| steadiness.take(record));
+        steadiness.extend(phase(5, 100));
         assert!(!steadiness.is_steady(at(5)), "the fifth second may lack a report");
         assert!(steadiness.is_steady(at(5).plus(REPORTED_WITHIN)));
     }

@@ -9,10 +9,8 @@ use crate::error::Error;
 use crate::load::arrivals::Shape;
 use crate::load::offer::Offer;
 use crate::load::slo::Slo;
-use crate::load::sweep::{Axis, Sweep};
+use crate::load::sweep::{Axis, CONCURRENCY_MAX, Sweep};
 
-/// A thread and a connection each.
-const CONCURRENCY_MAX: i64 = 65_536;
 const REPEATS_MAX: i64 = 100;
 const BUDGET_MINUTES: f64 = 15.0;
 /// A week.
@@ -75,6 +73,14 @@ fn check_pairs(args: &EngineArgs) -> Result<(), Error> {
         (
             args.reuse == Some(true) && !is_sweep && !is_search,
             "--reuse is about the steps of --sweep and --find-max; give one of them",
+        ),
+        (
+            args.cooldown.is_some() && !is_sweep && !is_search,
+            "--cooldown is the pause between the steps of --sweep and --find-max; give one of them",
+        ),
+        (
+            is_search && !raises_rates(args) && args.request_rate.is_some(),
+            "--find-max-over concurrency needs no rate; leave --request-rate out, or begin with --max-concurrency",
         ),
         (
             (args.find_max_over.is_some() || args.budget.is_some()) && !is_search,
@@ -158,7 +164,7 @@ fn of_steps(args: &EngineArgs, offer: Option<Offer>) -> Offer {
 /// What replaces the workload's pacing; `None` if no flag asks for that.
 fn offer(args: &EngineArgs) -> Result<Option<Offer>, Error> {
     let count = |flag, value: Option<i64>, most| value.map(|value| USAGE.within(flag, value, 1..=most)).transpose();
-    let max_concurrency = count("--max-concurrency", args.max_concurrency, CONCURRENCY_MAX)?;
+    let max_concurrency = count("--max-concurrency", args.max_concurrency, CONCURRENCY_MAX as i64)?;
     let requests = count("--num-requests", args.num_requests, REQUESTS_MAX)?;
     let measured = args.until_steady.or(args.duration);
     if measured.is_some_and(|measured| measured.is_zero()) {
@@ -198,10 +204,17 @@ fn offered(
 /// In seconds.
 fn steady_window(args: &EngineArgs) -> Result<usize, Error> {
     let window = args.steady_window.unwrap_or(STEADY_WINDOW);
-    if (STEADY_WINDOW_MIN..=STEADY_WINDOW_MAX).contains(&window) {
-        return Ok(window.as_secs_f64().ceil() as usize);
+    if !(STEADY_WINDOW_MIN..=STEADY_WINDOW_MAX).contains(&window) {
+        return Err(USAGE.refusal("--steady-window", format!("{window:?}"), "5s to 24h"));
     }
-    Err(USAGE.refusal("--steady-window", format!("{window:?}"), "5s to 24h"))
+    // The last second of the window has to be reported too.
+    if let Some(limit) = args.until_steady.filter(|limit| *limit <= window) {
+        return Err(Error::Usage(format!(
+            "--until-steady {limit:?} is over before the {window:?} that a steady state is judged by; raise it, or lower \
+             --steady-window"
+        )));
+    }
+    Ok(window.as_secs_f64().ceil() as usize)
 }
 
 fn slo(args: &EngineArgs) -> Result<Slo, Error> {

@@ -252,6 +252,15 @@ pub struct Skipped {
     pub unsent: u64,
     /// How many times the list of requests was started again.
     pub repeats: u64,
+    /// Whether the requests were used up, if only just, when the phase ended.
+    pub used_up: bool,
+}
+
+impl Skipped {
+    /// What was due and not sent.
+    pub fn due(&self) -> u64 {
+        self.turns.saturating_add(self.unsent)
+    }
 }
 
 pub trait Workload: Send {

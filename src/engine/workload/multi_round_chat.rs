@@ -324,6 +324,7 @@ impl Workload for Chat {
             let arrival = match self.arrivals.next(elapsed, self.in_flight.len() as u64) {
                 Next::Now(arrival) => arrival,
                 Next::At(then) => return Step::SleepUntil(then),
+                Next::AtOrEnd(then) => return Step::AwaitUntil(then),
                 Next::AfterEnd => {
                     self.held = true;
                     return Step::Await;
@@ -335,12 +336,18 @@ impl Workload for Chat {
             }
             match (self.free_session(arrival.number), self.settings.pacing) {
                 (Some(session), _) => return self.send(session, arrival, elapsed),
+                // Without a timetable there is no turn to leave out.
+                (None, _) if arrival.due.is_none() => {
+                    self.held = true;
+                    return Step::Await;
+                }
                 (None, ChatPacing::Blocking) => {
                     self.held = true;
                     return Step::SleepUntil(elapsed + RETRY_AFTER);
                 }
                 (None, ChatPacing::FreeSession) => {
-                    self.skipped.turns += 1;
+                    let is_measured = arrival.due >= self.offer.as_ref().map(Offer::lead_in);
+                    self.skipped.turns += u64::from(is_measured);
                     self.arrivals.advance();
                 }
             }
@@ -350,6 +357,7 @@ impl Workload for Chat {
     fn skipped(&self) -> Skipped {
         Skipped {
             unsent: self.arrivals.unsent(self.elapsed),
+            used_up: self.arrivals.is_used_up(),
             ..self.skipped
         }
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::engine::ask::discover;
 use crate::engine::flags::TABLE;
 use crate::engine::testing::finished as finished_request;
-use crate::engine::testing::{given, golden};
+use crate::engine::testing::{given, golden, offer};
 use crate::engine::tokens::library::Library;
 use crate::engine::tokens::testing::{Form, through_engine};
 
@@ -277,6 +277,24 @@ fn turns_without_a_free_session_are_left_out_and_counted_by_flag() {
     let times: Vec<u128> = sent.iter().map(|(at, _)| *at).collect();
     assert_eq!(times, [0, 1000, 2000]);
     assert_eq!(workload.skipped().turns, 22);
+}
+
+#[test]
+fn a_closed_loop_with_more_places_than_sessions_waits_for_an_answer() {
+    for pacing in ["free-session", "blocking"] {
+        let load = ["--max-concurrency", "4", "--duration", "9s"];
+        let mut workload = chat(&[&["--mrc-pacing", pacing, "--kv-cache-volume", "1"][..], &load].concat());
+        workload.offer(offer(&load));
+        workload.begin(Phase::Measured);
+        let Step::Send(first) = workload.step(Duration::ZERO, &[]) else {
+            panic!("the only session is free")
+        };
+        assert_eq!(workload.step(Duration::ZERO, &[]), Step::Await);
+        let answered = [finished_request(first.id, "")];
+        let step = workload.step(Duration::from_secs(1), &answered);
+        assert!(matches!(step, Step::Send(_)), "{step:?}");
+        assert_eq!(workload.skipped().turns, 0);
+    }
 }
 
 #[test]

@@ -218,6 +218,7 @@ impl<S: Sequence> Workload for Window<S> {
                 return Step::Send(request.due(arrival.due, elapsed, held));
             }
             Next::At(then) => Step::SleepUntil(then),
+            Next::AtOrEnd(then) => Step::AwaitUntil(then),
             Next::AfterEnd => {
                 self.held = true;
                 Step::Await
@@ -240,6 +241,7 @@ impl<S: Sequence> Workload for Window<S> {
             } else {
                 0
             },
+            used_up: self.arrivals.is_used_up(),
             ..Skipped::default()
         }
     }
@@ -256,7 +258,7 @@ impl<S: Sequence> Workload for Window<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::testing::finished;
+    use crate::engine::testing::{finished, offer};
 
     struct Numbers;
 
@@ -307,6 +309,40 @@ mod tests {
         assert_eq!(window.step(now, &[]), Step::Await);
         assert_eq!(sent(window.step(now, &ended("1"))), "3");
         assert_eq!(window.step(now, &[]), Step::Done);
+    }
+
+    #[test]
+    fn while_a_closed_loop_ramps_up_an_end_makes_room() {
+        let mut window = Window::new(Numbers, 10);
+        let flags = ["--max-concurrency", "2", "--ramp-up", "60s", "--duration", "10s"];
+        window.offer(offer(&flags));
+        window.begin(Phase::Measured);
+        let at = Duration::from_secs;
+        assert_eq!(sent(window.step(at(0), &[])), "0");
+        assert_eq!(window.step(at(0), &[]), Step::AwaitUntil(at(60)));
+        assert_eq!(sent(window.step(at(1), &ended("0"))), "1");
+        assert!(!window.skipped().used_up);
+    }
+
+    #[test]
+    fn a_number_of_requests_is_used_up_with_the_last_one() {
+        let mut window = Window::new(Numbers, 10);
+        let flags = [
+            "--request-rate",
+            "1",
+            "--arrival",
+            "constant",
+            "--num-requests",
+            "2",
+            "--duration",
+            "9s",
+        ];
+        window.offer(offer(&flags));
+        window.begin(Phase::Measured);
+        for (second, used_up) in [(0, false), (1, true)] {
+            sent(window.step(Duration::from_secs(second), &[]));
+            assert_eq!(window.skipped().used_up, used_up);
+        }
     }
 
     #[test]

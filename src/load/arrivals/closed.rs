@@ -59,11 +59,15 @@ impl Arrivals for Closed {
         if in_flight >= self.settings.in_flight {
             return Next::AfterEnd;
         }
-        Next::At(self.settings.rises_at(in_flight + 1))
+        Next::AtOrEnd(self.settings.rises_at(in_flight + 1))
     }
 
     fn advance(&mut self) {
         self.sent += 1;
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.settings.end.is_used_up(self.sent)
     }
 }
 
@@ -127,12 +131,12 @@ mod tests {
                         closed.advance();
                         sent.push(now);
                     }
-                    Next::At(then) => {
+                    Next::AtOrEnd(then) => {
                         assert!(then > now, "time must advance");
                         now = then;
                     }
                     Next::AfterEnd => break,
-                    Next::Over => panic!("it never ends"),
+                    Next::At(_) | Next::Over => panic!("it never ends, and an end makes room"),
                 }
             }
             assert_eq!(sent.len() as u64, in_flight);

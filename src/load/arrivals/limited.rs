@@ -32,6 +32,10 @@ impl Arrivals for Limited {
     fn unsent(&self, until: Duration) -> u64 {
         self.inner.unsent(until)
     }
+
+    fn is_used_up(&self) -> bool {
+        self.inner.is_used_up()
+    }
 }
 
 #[cfg(test)]

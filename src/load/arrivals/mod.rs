@@ -28,8 +28,10 @@ pub struct Arrival {
 pub enum Next {
     /// The request may be sent now.
     Now(Arrival),
-    /// Nothing is due before this time, unless a request ends earlier: while a closed loop ramps up, an end makes room.
+    /// Nothing is due before this time.
     At(Duration),
+    /// Nothing is due before this time, unless a request ends earlier: while a closed loop ramps up, an end makes room.
+    AtOrEnd(Duration),
     /// No arrival until a request in flight has ended.
     AfterEnd,
     /// The process has ended.
@@ -47,6 +49,11 @@ pub trait Arrivals: Send {
     fn unsent(&self, until: Duration) -> u64 {
         let _ = until;
         0
+    }
+
+    /// Whether the number of requests has ended the process, or would end it at the next arrival.
+    fn is_used_up(&self) -> bool {
+        false
     }
 }
 
@@ -66,7 +73,11 @@ impl End {
 
     /// Whether request `number`, counted from 0, at this time is behind the end.
     fn is_past(&self, number: u64, time: Duration) -> bool {
-        self.requests.is_some_and(|requests| number >= requests) || self.duration.is_some_and(|end| time >= end)
+        self.is_used_up(number) || self.duration.is_some_and(|end| time >= end)
+    }
+
+    fn is_used_up(&self, number: u64) -> bool {
+        self.requests.is_some_and(|requests| number >= requests)
     }
 }
 
@@ -107,7 +118,7 @@ impl Process {
 }
 
 /// Seconds that may be more than a `Duration` holds.
-fn from_seconds(seconds: f64) -> Duration {
+pub(super) fn from_seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
@@ -130,7 +141,7 @@ mod testing {
                     assert!(then > now, "time must advance");
                     now = then;
                 }
-                Next::AfterEnd => panic!("an open loop does not wait for requests"),
+                Next::AtOrEnd(_) | Next::AfterEnd => panic!("an open loop does not wait for requests"),
                 Next::Over => return times,
             }
         }

@@ -142,6 +142,10 @@ impl Arrivals for Open {
         self.place();
     }
 
+    fn is_used_up(&self) -> bool {
+        self.settings.end.is_used_up(self.number)
+    }
+
     fn unsent(&self, until: Duration) -> u64 {
         let mut ahead = self.clone();
         while ahead.due <= until

@@ -232,7 +232,8 @@ impl Search {
         let (wanted, otherwise) = match (self.lower, self.upper) {
             (None, _) => (None, Ended::NothingHolds),
             (Some(lower), _) if !lower.is_confirmed => (Some(lower.load), Ended::Probes),
-            (Some(_), None) => (None, Ended::Most),
+            (Some(lower), None) if lower.load >= self.settings.axis.most() => (None, Ended::Most),
+            (Some(_), None) => (None, Ended::Probes),
             (Some(_), Some(upper)) if upper.is_confirmed => (None, Ended::Found),
             (Some(lower), Some(upper)) => {
                 let is_close = self.is_close(lower.load, upper.load);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::load::arrivals::{End, Next, OpenLoop, Process, Shape};
-use crate::load::probe::{Evidence, judge};
+use crate::load::probe::{Evidence, growth, judge};
 use crate::load::slo::Slo;
 
 pub struct Queue {
@@ -58,6 +58,8 @@ impl Queue {
         let served = self.served(per_second, seed, end_s);
         let in_window = |time_s: f64| (ramp_s..end_s).contains(&time_s);
         let due: Vec<(f64, f64)> = served.iter().copied().filter(|(due_s, _)| in_window(*due_s)).collect();
+        let early = due.iter().filter(|(due_s, _)| *due_s < ramp_s + window_s / 2.0);
+        let early: Vec<f64> = early.map(|(due_s, ended_s)| ended_s - due_s).collect();
         let mut latencies: Vec<f64> = due.iter().map(|(due_s, ended_s)| ended_s - due_s).collect();
         latencies.sort_by(f64::total_cmp);
         let verdicts = self.slo.verdicts(|_| latencies.clone(), 0);
@@ -68,6 +70,7 @@ impl Queue {
             offered: Some(due.len() as u64),
             achieved: served.iter().filter(|(_, ended_s)| in_window(*ended_s)).count() as u64,
             in_flight: latencies.iter().sum::<f64>() / window_s,
+            growth: growth(&early, due.len() as f64 / window_s, ramp_s, window_s),
             lags_s: &[],
             window_s,
         })

@@ -14,21 +14,12 @@ const KEPT_PER_SECOND: usize = 4096;
 /// 32 MiB.
 const KEPT_MAX: usize = 4 << 20;
 
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Finished,
-    Failed,
-    /// It was in flight when the phase was over; it counts as started and as in flight.
-    CutOff,
-}
-
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Observation {
     pub started_s: f64,
     pub ended_s: f64,
-    pub ended: Ended,
+    pub succeeded: bool,
     /// Of the first and last token, if there was one.
     pub tokens_at_s: Option<(f64, f64)>,
     pub ttft_s: Option<f64>,
@@ -79,7 +70,6 @@ pub struct Series {
     kept: usize,
     kept_max: usize,
     kept_per_second: usize,
-    is_cut: bool,
 }
 
 impl Default for Series {
@@ -95,13 +85,7 @@ impl Series {
             kept: 0,
             kept_max,
             kept_per_second: KEPT_PER_SECOND,
-            is_cut: false,
         }
-    }
-
-    /// Whether something came later than the last second that is kept.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
     }
 
     /// Adds a request that has ended. The order does not matter.
@@ -114,8 +98,8 @@ impl Series {
             bucket.step(started_s, 1);
         }
         if let Some(bucket) = self.bucket(ended_s) {
-            bucket.finished += u64::from(request.ended == Ended::Finished);
-            bucket.failed += u64::from(request.ended == Ended::Failed);
+            bucket.finished += u64::from(request.succeeded);
+            bucket.failed += u64::from(!request.succeeded);
             bucket.step(ended_s, -1);
         }
         self.spread(started_s, ended_s, |bucket, seconds| bucket.busy_s += seconds);
@@ -191,7 +175,6 @@ impl Series {
         // A time that is not a number or negative becomes 0.
         let second = at_s as usize;
         if second >= SECONDS_MAX {
-            self.is_cut = true;
             return None;
         }
         if second >= self.buckets.len() {

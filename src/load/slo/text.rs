@@ -2,10 +2,10 @@
 
 use super::{Limit, Metric, Slo};
 use crate::python::quote::quoted;
+use crate::units::unit_s;
 
 /// In all uses of the flag together.
 const LIMITS_MAX: usize = 64;
-const UNITS: [(&str, f64); 4] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
 
 impl Slo {
     /// Adds the limits of one use of the flag, or says why it cannot; then nothing was added.
@@ -75,15 +75,15 @@ fn seconds(part: &str, time: &str) -> Result<f64, String> {
     let Some(value) = value else {
         return Err(format!("{} has no time; write it as 800ms, 1.5s or 2m", quoted(part)));
     };
-    let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+    let Some(factor) = unit_s(unit) else {
         return Err(match unit {
             "" => format!("{} has no unit; write {number}ms or {number}s", quoted(part)),
-            _ => format!("{} is no unit of time; use us, ms, s or m", quoted(unit)),
+            _ => format!("{} is no unit of time; use us, ms, s, m or h", quoted(unit)),
         });
     };
     let seconds = value * factor;
     if seconds > 0.0 && seconds.is_finite() {
         return Ok(seconds);
     }
-    Err(format!("the limit of {} must be above 0", quoted(part)))
+    Err(format!("the limit of {} must be above 0 and finite", quoted(part)))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::Value;
 
 use super::runs::{code, csv_rows, good};
-use crate::support::mock::Mock;
+use crate::support::mock::{Mock, served};
 use crate::support::script::ScriptServer;
 use crate::support::{Dir, bench, report, stderr, stdout, warning_codes};
 
@@ -156,11 +156,8 @@ fn sharegpt_runs_against_the_mock_with_its_answers_lengths() {
         "{codes:?}"
     );
     let (_, log) = mock.end("-TERM");
-    let answers: Vec<u64> = log
-        .iter()
-        .filter(|served| served["path"] == "/v1/chat/completions")
-        .map(|served| served["completion_tokens"].as_u64().unwrap())
-        .collect();
+    let lengths = served(&log).map(|line| line["completion_tokens"].as_u64().unwrap());
+    let answers: Vec<u64> = lengths.collect();
     assert_eq!(answers, [4, 2]);
     assert_eq!(csv_rows(&folder).len(), 2);
 }

@@ -13,6 +13,7 @@ mod pacing;
 mod rag;
 mod recorded;
 mod runs;
+mod searches;
 mod steps;
 mod streamed;
 mod streams;

@@ -1,30 +1,107 @@
 //! Several loads in one run: sweeps and searches.
 
-use std::collections::HashSet;
 use std::process::Output;
 
 use serde_json::Value;
 
 use super::runs::{at_mock, code};
-use crate::support::mock::Mock;
+use crate::support::mock::{Mock, served};
 use crate::support::{bench, report, stderr, stdout};
 
 fn run(mock: &Mock, flags: &[&str]) -> Output {
     let mut command = at_mock(mock, flags);
-    command
-        .args(["--cooldown", "1ms"])
-        .current_dir(mock.dir.path())
-        .output()
-        .unwrap()
+    if flags.contains(&"--sweep") {
+        command.args(["--cooldown", "1ms"]);
+    }
+    command.current_dir(mock.dir.path()).output().unwrap()
 }
 
 fn metrics(output: &Output) -> Value {
     report(output)["metrics"].clone()
 }
 
-/// The prompts that the mock has seen, from its log; the warmup has none in this workload.
+/// The prompts that the mock has seen; the warmup has none in this workload.
 fn prompts(log: &[Value]) -> usize {
-    log.iter().filter(|line| line["path"] == "/v1/chat/completions").count()
+    served(log).count()
+}
+
+#[test]
+fn a_number_of_requests_that_ends_before_the_time_does_not_bend_the_rates() {
+    let mock = Mock::start(&["--ttft-ms", "1"]);
+    let flags = [
+        "--sweep",
+        "rate=20,60",
+        "--arrival",
+        "constant",
+        "--duration",
+        "60s",
+        "--warmup-time",
+        "0",
+    ];
+    let output = run(&mock, &[&flags[..], &["--num-requests", "13"]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let metrics = metrics(&output);
+    for (step, rate) in [("1", 20.0), ("2", 60.0), ("3", 20.0)] {
+        let ended = metrics["steps"][step]["ended_per_s"].as_f64().unwrap();
+        assert!((0.5 * rate..1.5 * rate).contains(&ended), "{metrics}");
+    }
+    assert_eq!(metrics["sweep"]["saturation"], 60.0, "{metrics}");
+}
+
+#[test]
+fn a_sweep_ends_with_3_where_no_load_keeps_its_percentiles_and_with_1_where_nothing_is_answered() {
+    let mock = Mock::start(&["--ttft-ms", "20"]);
+    let flags = ["--sweep", "concurrency=1,2", "--num-requests", "4"];
+    let broken = run(&mock, &[&flags[..], &["--slo", "ttft.p50=1ms"]].concat());
+    assert_eq!(code(&broken), 3, "{}", stderr(&broken));
+    assert!(
+        stderr(&broken).ends_with("no load of --sweep keeps every percentile of --slo; the report has the steps\n")
+    );
+    let refusing = Mock::start(&["--fault", "status=503"]);
+    let failed = run(&refusing, &flags);
+    assert_eq!(code(&failed), 1, "{}", stderr(&failed));
+    assert!(
+        stderr(&failed).contains("all 12 requests of all steps failed, the first with: "),
+        "{}",
+        stderr(&failed)
+    );
+    assert_eq!(metrics(&failed)["steps"].as_object().unwrap().len(), 3);
+}
+
+#[test]
+fn what_a_step_shares_with_a_run_of_one_load_is_a_warning_too() {
+    let mock = Mock::start(&["--ttft-ms", "1", "--flat-out"]);
+    let codes = |flags: &[&str]| {
+        let output = run(&mock, flags);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        metrics(&output)["warnings"].to_string()
+    };
+    let few = [
+        "--workload",
+        "long-doc-qa",
+        "--kv-cache-volume",
+        "1",
+        "--ldqa-document-length",
+        "50",
+        "--no-warmup",
+    ];
+    let again = codes(&[&few[..], &["--sweep", "concurrency=1", "--num-requests", "50"]].concat());
+    assert!(
+        again.contains("repeated-prompts") && again.contains("At concurrency 1 "),
+        "{again}"
+    );
+    let early = [
+        "--sweep",
+        "rate=100",
+        "--num-requests",
+        "5",
+        "--warmup-time",
+        "10s",
+        "--arrival",
+        "constant",
+    ];
+    let nothing = codes(&early);
+    assert!(nothing.contains("nothing-measured"), "{nothing}");
 }
 
 #[test]
@@ -79,80 +156,24 @@ fn steps_have_prompts_of_their_own_unless_they_are_to_be_the_same() {
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         let warnings = metrics(&output)["warnings"].to_string();
         assert_eq!(warnings.contains("same-prompts"), !own, "{warnings}");
-        // The first requests of the three steps are alike only where prompts are used again.
+        // Four requests a step, and the mock finishes one step before it sees the next. The most that one of a step computed is
+        // that of its first prompt, which is in the cache only where prompts are used again.
         let (_, log) = mock.end("-TERM");
-        let served: Vec<&Value> = log
-            .iter()
-            .filter(|line| line["path"] == "/v1/chat/completions")
+        let computed: Vec<u64> = served(&log)
+            .map(|line| line["prompt_sources"]["computed"].as_u64().unwrap())
             .collect();
-        let computed: HashSet<u64> = [0, 4, 8]
-            .map(|at| served[at]["prompt_sources"]["computed"].as_u64().unwrap())
-            .into_iter()
-            .collect();
-        let first = served[0]["prompt_sources"]["computed"].as_u64().unwrap();
-        let again = served[4]["prompt_sources"]["computed"].as_u64().unwrap();
-        assert_eq!(again >= first, own, "{workload}: {computed:?}");
+        let most: Vec<u64> = computed.chunks(4).map(|step| *step.iter().max().unwrap()).collect();
+        assert_eq!(most.len(), 3, "{workload}: {computed:?}");
+        for later in &most[1..] {
+            assert_eq!(*later >= most[0], own, "{workload}: {computed:?}");
+        }
     }
-}
-
-#[test]
-fn a_search_brackets_the_capacity_of_a_queue_within_its_budget() {
-    // Two servers of 10 ms: 200 requests per second.
-    let mock = Mock::start(&["--ttft-ms", "10", "--servers", "2"]);
-    let flags = [
-        "--find-max",
-        "--slo",
-        "ttft.p50=500ms",
-        "--request-rate",
-        "50",
-        "--duration",
-        "1s",
-    ];
-    let output = run(
-        &mock,
-        &[&flags[..], &["--warmup-time", "200ms", "--budget", "0.15"]].concat(),
-    );
-    assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let metrics = metrics(&output);
-    let max = &metrics["max_load"];
-    let holds = max["holds"].as_f64().unwrap();
-    assert!((50.0..400.0).contains(&holds), "{max}");
-    assert!(
-        ["found", "the budget was used up", "too few requests for the percentile"]
-            .contains(&max["ended"].as_str().unwrap()),
-        "{max}"
-    );
-    let criterion = &metrics["slo_criteria"]["ttft.p50=500ms"];
-    assert_eq!(criterion["verdict"], "kept", "{metrics}");
-    assert!(criterion["interval_low"].as_f64() <= criterion["value"].as_f64());
-    let probes = metrics["probes"].as_array().unwrap().len();
-    assert_eq!(probes, metrics["steps"].as_object().unwrap().len());
-    assert!(metrics["steps"]["1"]["outcome"] == "held", "{metrics}");
-}
-
-#[test]
-fn a_search_in_which_nothing_holds_ends_with_3() {
-    let mock = Mock::start(&["--ttft-ms", "30"]);
-    let flags = [
-        "--find-max",
-        "--find-max-over",
-        "concurrency",
-        "--num-requests",
-        "10",
-        "--slo",
-        "ttft.p50=10ms",
-    ];
-    let output = run(&mock, &flags);
-    assert_eq!(code(&output), 3, "{}", stderr(&output));
-    let metrics = metrics(&output);
-    assert_eq!(metrics["max_load"]["ended"], "no load holds");
-    assert_eq!(metrics["steps"]["1"]["outcome"], "failed");
 }
 
 #[test]
 fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
     let mock = Mock::start(&[]);
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 15] = [
         (
             &["--sweep", "rate=1:10000:+1"],
             "at most 100 steps, and this one has 10000",
@@ -183,6 +204,19 @@ fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
         ),
         (&["--repeats", "2"], "--repeats is about the steps"),
         (&["--reuse"], "--reuse is about the steps"),
+        (&["--cooldown", "2s"], "--cooldown is the pause between the steps"),
+        (
+            &[
+                "--find-max",
+                "--find-max-over",
+                "concurrency",
+                "--slo",
+                "ttft=1s",
+                "--request-rate",
+                "5",
+            ],
+            "--find-max-over concurrency needs no rate",
+        ),
         (
             &[
                 "--workload",

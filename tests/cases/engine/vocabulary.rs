@@ -6,7 +6,7 @@ use serde_json::{Value, json as value};
 
 use super::recorded::chats;
 use super::runs::code;
-use crate::support::mock::{Mock, body_of};
+use crate::support::mock::{Mock, body_of, served};
 use crate::support::script::{After, ScriptServer, good_answer, plain_answer};
 use crate::support::{Dir, bench, stderr, stdout};
 
@@ -158,9 +158,11 @@ fn an_engine_that_only_counts_gets_made_up_words_of_exact_length() {
         "{told}"
     );
     let (_, log) = mock.end("-INT");
-    let chats = log.iter().filter(|record| record["path"] == "/v1/chat/completions");
     // Three documents, two separators of two tokens, and seven of the system prompt; the chat costs five.
-    let tokens: Vec<_> = chats.skip(1).map(|record| record["prompt_tokens"].clone()).collect();
+    let tokens: Vec<_> = served(&log)
+        .skip(1)
+        .map(|record| record["prompt_tokens"].clone())
+        .collect();
     assert_eq!(tokens, vec![value!(150 + 4 + 7 + 5); 4]);
 }
 

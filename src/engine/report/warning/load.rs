@@ -13,26 +13,12 @@ pub enum LoadWarning {
         unsent: u64,
         by: HeldBy,
     },
+    /// All requests were due before the measured time.
+    NothingMeasured { requests: u64 },
     /// Turns of a timetable for which every session was busy.
     SkippedTurns { turns: u64 },
     /// The run was to end when it is steady, and was not.
     NotSteady { reason: String },
-    /// In these of several steps this client sent or read late, by so much at p99.
-    StepsOfClient { loads: String, ms_p99: f64 },
-    /// In these of several steps less was sent than was due, although this client had the time.
-    StepsHeldBack { loads: String },
-    /// Requests of a sweep's steps failed.
-    StepsWithFailures { failed: u64 },
-    /// A step could not be run; those before it are reported.
-    StepFailed { cause: String },
-    /// Little's law does not hold for these loads of a closed loop.
-    LittleBroken { loads: String },
-    /// The first load, measured again at the end, is this far from the first time.
-    Drift { share: f64 },
-    /// All steps sent the same prompts.
-    SamePrompts,
-    /// A search cannot confirm its answer with as few requests.
-    TooFewSamples { needed_s: f64 },
     /// The workload's list of requests was used up and began again.
     RepeatedPrompts { repeats: u64 },
 }
@@ -41,17 +27,10 @@ impl LoadWarning {
     pub fn code(&self) -> &'static str {
         match self {
             LoadWarning::HeldBack { .. } => "load-held-back",
+            LoadWarning::NothingMeasured { .. } => "nothing-measured",
             LoadWarning::SkippedTurns { .. } => "skipped-turns",
             LoadWarning::NotSteady { .. } => "not-steady",
             LoadWarning::RepeatedPrompts { .. } => "repeated-prompts",
-            LoadWarning::StepsOfClient { .. } => "steps-client-bound",
-            LoadWarning::StepsHeldBack { .. } => "steps-held-back",
-            LoadWarning::StepsWithFailures { .. } => "steps-with-failures",
-            LoadWarning::StepFailed { .. } => "step-failed",
-            LoadWarning::LittleBroken { .. } => "little-broken",
-            LoadWarning::Drift { .. } => "drift",
-            LoadWarning::SamePrompts => "same-prompts",
-            LoadWarning::TooFewSamples { .. } => "too-few-samples",
         }
     }
 
@@ -64,54 +43,19 @@ impl LoadWarning {
                 by,
             } => held_back(*due_per_s, *sent_per_s, *unsent, *by),
             LoadWarning::SkippedTurns { turns } => message!(
-                "{turns} turns of the timetable were left out because every session was busy; the engine got fewer \
+                "Turns of the timetable ({turns}) were left out because every session was busy; the engine got fewer \
                  requests per second than asked for."
+            ),
+            LoadWarning::NothingMeasured { requests } => message!(
+                "Nothing was measured: all requests ({requests}) were due in the ramp or the warm-up time",
+                "raise --num-requests, or lower --ramp-up and --warmup-time."
             ),
             LoadWarning::NotSteady { reason } => message!(
                 "No steady state was reached: {reason}. The figures are over the whole measured time",
                 "raise the limit of --until-steady, or --steady-window if random arrivals are few."
             ),
-            LoadWarning::StepsOfClient { loads, ms_p99 } => message!(
-                "At {loads} this client sent requests or read first tokens up to {ms_p99:.1} ms late (p99), so these steps show \
-                 its own limits too, and a highest load that they bound is a lower bound",
-                "free some CPU, or use a machine with more cores."
-            ),
-            LoadWarning::StepsHeldBack { loads } => message!(
-                "At {loads} less was sent than was due, because --max-concurrency or busy sessions held it back. The latencies from \
-                 the schedule have the wait",
-                "raise the limit, or use more sessions."
-            ),
-            LoadWarning::StepsWithFailures { failed } => message!(
-                "{failed} requests of the steps failed and are in no latency; the column `failed` says in which."
-            ),
-            LoadWarning::StepFailed { cause } => {
-                message!("A step could not be run, so those after it are missing: {cause}.")
-            }
-            LoadWarning::LittleBroken { loads } => message!(
-                "At {loads} the requests in flight are not throughput times latency (Little's law), so these steps mix \
-                 several states",
-                "measure longer, or with a longer --warmup-time."
-            ),
-            LoadWarning::Drift { share } => {
-                let percent = share * 100.0;
-                message!(
-                    "The first load, measured again at the end, differs by {percent:.0} %: the engine, its caches or this machine \
-                     changed during the sweep",
-                    "run the sweep again."
-                )
-            }
-            LoadWarning::SamePrompts => {
-                message!("All steps sent the same prompts, so later steps found them in the cache.")
-            }
-            LoadWarning::TooFewSamples { needed_s } => {
-                let needed_s = needed_s.ceil();
-                message!(
-                    "The highest load was measured with too few requests for its percentile",
-                    "give --duration {needed_s:.0}s, or a lower percentile."
-                )
-            }
             LoadWarning::RepeatedPrompts { repeats } => message!(
-                "The workload's list of requests was used up and began again {repeats} times, so these requests find their \
+                "The workload's list of requests was used up and began again (times: {repeats}), so these requests find their \
                  prompts in the cache",
                 "make the list longer with the workload's flags if they should not."
             ),
@@ -143,6 +87,10 @@ fn held_back(due_per_s: f64, sent_per_s: f64, unsent: u64, by: HeldBy) -> Messag
 /// end when it is steady.
 pub fn warnings(delivered: &Delivered, lateness_ms_mean: f64, until_steady: bool) -> Vec<LoadWarning> {
     let mut warnings = Vec::new();
+    if delivered.nothing_measured() {
+        let requests = delivered.unmeasured.requests;
+        warnings.push(LoadWarning::NothingMeasured { requests });
+    }
     if let Some(SteadyState::Not(reason)) = delivered.steady.as_ref().filter(|_| until_steady) {
         warnings.push(LoadWarning::NotSteady { reason: reason.clone() });
     }

@@ -7,9 +7,11 @@ use crate::engine::workload::WorkloadWarning;
 use crate::result::warning::{self, Message, message};
 
 mod load;
+mod steps;
 mod stream;
 
 pub use load::{LoadWarning, warnings as load_warnings};
+pub use steps::StepsWarning;
 pub use stream::StreamWarning;
 
 /// Above these limits a figure includes this client's own error.
@@ -80,6 +82,7 @@ pub enum Warning {
     /// The stream of answers or the engine's counts are not as they should be.
     Stream(StreamWarning),
     Load(LoadWarning),
+    Steps(StepsWarning),
     /// Only the workload of this run has it.
     Workload(WorkloadWarning),
 }
@@ -104,6 +107,7 @@ impl warning::Warning for Warning {
             Warning::NoCounters { .. } => "no-counters",
             Warning::Stream(warning) => warning.code(),
             Warning::Load(warning) => warning.code(),
+            Warning::Steps(warning) => warning.code(),
             Warning::Workload(warning) => warning.code,
         }
     }
@@ -171,6 +175,7 @@ impl warning::Warning for Warning {
             ),
             Warning::Stream(warning) => warning.message(),
             Warning::Load(warning) => warning.message(),
+            Warning::Steps(warning) => warning.message(),
             Warning::Workload(warning) => warning.message.clone(),
         }
     }
@@ -364,17 +369,22 @@ mod tests {
             Warning::Load(LoadWarning::SkippedTurns { turns: 1 }),
             Warning::Load(LoadWarning::RepeatedPrompts { repeats: 1 }),
             Warning::Load(LoadWarning::NotSteady { reason: text() }),
-            Warning::Load(LoadWarning::StepsWithFailures { failed: 1 }),
-            Warning::Load(LoadWarning::StepFailed { cause: text() }),
-            Warning::Load(LoadWarning::LittleBroken { loads: text() }),
-            Warning::Load(LoadWarning::StepsOfClient {
+            Warning::Load(LoadWarning::NothingMeasured { requests: 1 }),
+            Warning::Steps(StepsWarning::NotMeasured { loads: text() }),
+            Warning::Steps(StepsWarning::NotSteady { loads: text() }),
+            Warning::Steps(StepsWarning::SkippedTurns { loads: text() }),
+            Warning::Steps(StepsWarning::RepeatedPrompts { loads: text() }),
+            Warning::Steps(StepsWarning::WithFailures { failed: 1 }),
+            Warning::Steps(StepsWarning::Failed { cause: text() }),
+            Warning::Steps(StepsWarning::LittleBroken { loads: text() }),
+            Warning::Steps(StepsWarning::ClientBound {
                 loads: text(),
                 ms_p99: 1.0,
             }),
-            Warning::Load(LoadWarning::StepsHeldBack { loads: text() }),
-            Warning::Load(LoadWarning::Drift { share: 0.2 }),
-            Warning::Load(LoadWarning::SamePrompts),
-            Warning::Load(LoadWarning::TooFewSamples { needed_s: 3.0 }),
+            Warning::Steps(StepsWarning::HeldBack { loads: text() }),
+            Warning::Steps(StepsWarning::Drift { share: 0.2 }),
+            Warning::Steps(StepsWarning::SamePrompts),
+            Warning::Steps(StepsWarning::TooFewSamples { needed_s: 3.0 }),
             Warning::Load(LoadWarning::HeldBack {
                 due_per_s: 2.0,
                 sent_per_s: 1.0,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
-use crate::engine::testing::{config, finished};
+use crate::engine::testing::{config, finished, offer};
 use crate::engine::workload::{Finished, Phase, Step};
 
 /// A workload of this file.
@@ -110,6 +110,45 @@ fn one_at_a_time_takes_the_first_line_that_may_go() {
         (70, "line_6"),
     ];
     assert_eq!(times(&sent), expected);
+}
+
+/// Two lines of a session, the second of which comes so many milliseconds after the answer to the first.
+fn pair(delay_ms: u64) -> String {
+    let line = r#"{"prompt":"p","max_tokens":1,"session":"a""#;
+    format!("{line}}}\n{line},\"delay\":{delay_ms}}}\n")
+}
+
+#[test]
+fn in_an_open_loop_a_delay_begins_at_the_end_of_the_answer() {
+    let mut workload = workload(&pair(5000), 9);
+    workload.offer(offer(&[
+        "--request-rate",
+        "0.1",
+        "--arrival",
+        "constant",
+        "--num-requests",
+        "2",
+    ]));
+    let sent = sent(workload.as_mut(), &[("line_1", 1000)]);
+    assert_eq!(
+        times(&sent),
+        [(0, "line_1"), (10_000, "line_2")],
+        "free at 6 s, due at 10 s"
+    );
+}
+
+#[test]
+fn a_delay_beyond_the_end_is_not_waited_for() {
+    let mut workload = workload(&pair(3_600_000), 9);
+    workload.offer(offer(&["--max-concurrency", "4", "--duration", "10s"]));
+    assert_eq!(times(&sent(workload.as_mut(), &[])), [(0, "line_1")]);
+    assert!(!workload.skipped().used_up);
+    workload.begin(Phase::Measured);
+    let Step::Send(first) = workload.step(Duration::ZERO, &[]) else {
+        panic!("the first line may go")
+    };
+    let step = workload.step(Duration::from_millis(10), &[finished(&first.id, "")]);
+    assert_eq!(step, Step::SleepUntil(Duration::from_secs(10)));
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub(super) struct Sessions {
     /// Followers whose delay is not over, with its end.
     delayed: BinaryHeap<Reverse<(Duration, u32)>>,
     in_flight: HashMap<String, u32>,
+    has_delays: bool,
     unsent: usize,
     /// The request that is likely to be next, made while there was time.
     prepared: Option<(u32, Request)>,
@@ -63,6 +64,7 @@ impl Sessions {
             ready: BinaryHeap::new(),
             delayed: BinaryHeap::new(),
             in_flight: HashMap::new(),
+            has_delays: prompts.loaded.items.iter().any(|item| item.delay_us > 0),
             unsent: count,
             prepared: None,
             prompts,
@@ -147,7 +149,12 @@ impl Sessions {
     /// What to wait for when no request may be sent, although one more could be in flight.
     fn wait(&self) -> Step {
         let ends = self.delayed.peek().map(|Reverse((ends, _))| *ends);
-        match ends {
+        // At the end of the phase nothing is left to wait for.
+        let over = self
+            .offer
+            .as_ref()
+            .and_then(|offer| offer.end(Sessions::own_pace(&self.prompts)).duration);
+        match ends.map(|ends| over.map_or(ends, |over| over.min(ends))) {
             None => Step::Await,
             Some(ends) if self.in_flight.is_empty() => Step::SleepUntil(ends),
             Some(ends) => Step::AwaitUntil(ends),
@@ -180,6 +187,7 @@ impl Workload for Sessions {
     fn skipped(&self) -> Skipped {
         Skipped {
             unsent: self.arrivals.unsent(self.elapsed).min(self.unsent as u64),
+            used_up: self.unsent == 0 || self.arrivals.is_used_up(),
             ..Skipped::default()
         }
     }
@@ -213,7 +221,10 @@ impl Workload for Sessions {
                     self.wait()
                 }
             },
+            // The pause of a session begins when the end of its request is seen.
+            Next::At(then) if self.has_delays && !self.in_flight.is_empty() => Step::AwaitUntil(then),
             Next::At(then) => Step::SleepUntil(then),
+            Next::AtOrEnd(then) => Step::AwaitUntil(then),
             Next::AfterEnd => {
                 self.held = true;
                 self.prepare();
