@@ -303,6 +303,24 @@ fn permutations_go_out_shuffled_by_flag() {
     assert_eq!(sorted, shuffled);
 }
 
+/// A load that goes on behind the list needs more of them than were made for both passes.
+#[test]
+fn breakers_that_the_engine_made_serve_again_with_other_prefixes() {
+    let library = std::fs::read(golden("words-tokenizer").join("tokenizer.json")).unwrap();
+    let tokenizer = through_engine(Library::read(&library).unwrap(), Form::Vllm);
+    let line = ["--workload", "prefix-suffix-tuner", "--psf-context-length", "700"];
+    let config = crate::engine::testing::config(&[&line[..], &["--psf-thrash", "30", "--num-requests", "13"]].concat());
+    let mut workload = create(&config, &tokenizer).unwrap();
+    workload.offer(config.load.first_offer().unwrap());
+    let mut requests = sent(workload.as_mut(), Phase::Warmup, Duration::ZERO);
+    let prefixes = requests.len() - 1;
+    assert!((3..6).contains(&prefixes), "{prefixes}");
+    requests.extend(sent(workload.as_mut(), Phase::Measured, Duration::ZERO));
+    assert_eq!(requests.len(), 1 + prefixes + 13);
+    let bodies: std::collections::BTreeSet<&[u8]> = requests.iter().map(|request| &request.body[..]).collect();
+    assert_eq!(bodies.len(), requests.len(), "each prompt is another one");
+}
+
 /// Both tokenizers, and the shortest length that the config allows.
 #[test]
 fn the_tuners_prompts_have_exactly_the_length_asked_for() {
