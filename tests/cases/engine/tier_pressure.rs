@@ -305,6 +305,24 @@ fn counters_are_read_before_and_after_the_sweep_and_at_the_end() {
     );
 }
 
+/// The counters cover all that a load sends, also its warm-up time, whatever --ktp-num-requests says.
+#[test]
+fn hits_per_request_are_of_the_requests_that_were_sent() {
+    let counted = [
+        "lmcache_blend_lookup_requested_tokens_total 8\n",
+        "lmcache_blend_lookup_requested_tokens_total 88\nlmcache_blend_lookup_hit_tokens_total 42\n",
+    ];
+    let case = case(&[], l1(1 << 30), &counted);
+    let load = ["--num-requests", "7", "--warmup-time", "1ms", "--format", "json"];
+    let ran = run(&case, &load);
+    assert_eq!(code(&ran.output), 0, "{}", stderr(&ran.output));
+    let report = ran.report();
+    let shown = &report["metrics"]["kv_tier_pressure"];
+    // Three of the sweep besides.
+    assert_eq!(ran.engine.seen().len(), 7 + 3);
+    assert_eq!(shown["hit_tokens_per_request"], 6.0, "{shown}");
+}
+
 #[test]
 fn a_server_that_does_not_blend_ends_the_run_after_the_sweep() {
     let status = json!({"storage_manager": {"l1_manager": {"memory_total_bytes": 1 << 30}}});

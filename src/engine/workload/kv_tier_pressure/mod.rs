@@ -4,7 +4,7 @@
 use super::body::Bodies;
 use super::descriptor::{Descriptor, LENGTH_MAX, Settings, Support, above_zero, bounded, count, length, lmcache_group};
 use super::window::{Counts, Sequence, Window};
-use super::{Conclusion, Moment, Phase, Request, Workload};
+use super::{Conclusion, Finished, Moment, Phase, Request, Workload};
 use crate::cli::range::SETTINGS;
 use crate::engine::args::WorkloadValues;
 use crate::engine::ask::lookups::LookupCounts;
@@ -101,6 +101,7 @@ impl Settings for KvTierPressure {
             words,
             seed: config.seed.clone(),
             groups,
+            ended: 0,
             tokens_per_request: 0,
             tokens_remark: match tokenizer {
                 Tokenizer::Words(_) => "(words, not tokens)",
@@ -215,6 +216,8 @@ struct Pressure {
     words: WordPool,
     seed: BigInt,
     groups: Groups,
+    /// Measured requests that have ended, however they ended. Those of a lead-in are in the counters too.
+    ended: u64,
     tokens_per_request: u64,
     /// What the number before it is.
     tokens_remark: &'static str,
@@ -304,6 +307,10 @@ impl Sequence for Pressure {
         notes
     }
 
+    fn ended(&mut self, phase: Phase, _: &Finished) {
+        self.ended += u64::from(phase == Phase::Measured);
+    }
+
     fn watches_lookups(&self) -> bool {
         self.watch.has_server
     }
@@ -322,7 +329,7 @@ impl Sequence for Pressure {
             Entry::count("warmup_sweep_requests", "Warm-up sweep requests", self.sweep_requests),
             Entry::count("tokens_per_request", "Tokens per request", self.tokens_per_request),
         ];
-        entries.extend(self.watch.entries(settings.requests));
+        entries.extend(self.watch.entries(self.ended));
         let warnings = self.watch.warnings(partial);
         Conclusion {
             section: Some(Section::entries("kv_tier_pressure", "Document pool", entries)),

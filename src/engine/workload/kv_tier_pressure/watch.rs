@@ -63,7 +63,7 @@ impl Watch {
         self.docs_per_request > 1 && self.facts.blends == Some(false)
     }
 
-    /// LMCache's rows, with its labels and rounding. `requests` are all measured ones, failed ones included.
+    /// LMCache's rows, with its labels and rounding. `requests` are all that were sent between the readings, failed ones included.
     pub fn entries(&self, requests: u64) -> Vec<Entry> {
         let Some((_, Tokens { requested, hit })) = self.measured() else {
             return Vec::new();
