@@ -27,6 +27,9 @@ use remote::EngineTokenizer;
 /// A token of a made-up word, its blank included, has fewer bytes on average: a word has ten, and three tokens or more.
 const MADE_UP_TOKEN_BYTES_MAX: u64 = 4;
 
+/// Words that one token holds at most, with room for tokens across blanks. A count below that is none.
+pub const WORDS_PER_TOKEN_MAX: u64 = 4;
+
 /// Where token counts and words come from, best first.
 #[derive(Clone)]
 pub enum Tokenizer {
@@ -119,6 +122,31 @@ impl Tokenizer {
             Tokenizer::Engine(engine) => engine.count(text).map_err(lost),
             Tokenizer::Words(_) => Ok(text.split_whitespace().count() as u64),
         }
+    }
+
+    /// Number of tokens in a text of `words` words, with `around` tokens besides them. Refuses a count that does not grow with
+    /// the words, because no length could be reached by it.
+    pub fn count_words(&self, text: &str, words: u64, around: u64) -> Result<u64, Error> {
+        let counted = self.count(text)?;
+        let grown = counted.saturating_sub(around);
+        if grown.saturating_add(1).saturating_mul(WORDS_PER_TOKEN_MAX) >= words {
+            return Ok(counted);
+        }
+        let (whose, advice) = match self {
+            Tokenizer::Engine(engine) => (
+                format!("{}/tokenize", engine.root()),
+                "give --tokenizer PATH, so that this run does not need it",
+            ),
+            Tokenizer::Local(local) => (
+                format!("the tokenizer {}", local.path().display()),
+                "give the model's own with --tokenizer PATH",
+            ),
+            Tokenizer::Words(_) => return Ok(counted),
+        };
+        Err(Error::Environment(format!(
+            "{whose} counts {grown} tokens for {words} words, so its count does not grow with a text and no prompt of a \
+             wanted length can be made; {advice}"
+        )))
     }
 
     /// The text of token ids, without special tokens and without ids that the vocabulary does not have. vLLM keeps its special

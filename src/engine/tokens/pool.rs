@@ -95,7 +95,10 @@ impl WordPool {
     /// Has a text of this pool cut to `tokens` tokens from now on, wherever it is drawn again. Asks the engine some ten times.
     pub fn fit(&mut self, tokenizer: &Tokenizer, tokens: u64, text: &str) -> Result<(), Error> {
         match &mut self.form {
-            Form::MadeUp(Some(cuts)) => cuts.add(text, tokens, |text| tokenizer.count(text)),
+            Form::MadeUp(Some(cuts)) => {
+                let words = |text: &str| text.split(' ').count() as u64;
+                cuts.add(text, tokens, |text| tokenizer.count_words(text, words(text), 0))
+            }
             _ => Ok(()),
         }
     }
