@@ -281,3 +281,26 @@ fn made_up_words_are_not_cut_by_a_count_that_does_not_grow() {
     let refused = pool.fit(&tokenizer, 50, &text).unwrap_err().to_string();
     assert!(refused.contains("/tokenize counts 7 tokens for 50 words"), "{refused}");
 }
+
+#[test]
+fn texts_are_counted_and_decoded_within_bounds() {
+    let connected = |calls| {
+        let library = library("words-tokenizer");
+        let url = server(move |path, body| answered(&library, Form::Vllm, path, body));
+        let engine = connect(&url).unwrap();
+        let asked = engine.calls();
+        Tokenizer::Engine(Arc::new(engine.bounded_texts(asked + calls)))
+    };
+    for ask in [
+        |tokenizer: &Tokenizer| tokenizer.count("a b").map(drop),
+        |tokenizer: &Tokenizer| tokenizer.decode(&[300]).map(drop),
+    ] {
+        let tokenizer = connected(3);
+        (0..3).for_each(|_| ask(&tokenizer).unwrap());
+        let why = ask(&tokenizer).unwrap_err().to_string();
+        assert!(
+            why.contains("the texts of the prompts were not found within ") && why.contains("give --tokenizer PATH"),
+            "{why}"
+        );
+    }
+}

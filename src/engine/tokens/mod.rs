@@ -124,6 +124,23 @@ impl Tokenizer {
         }
     }
 
+    /// Refuses to ask the engine about so many texts if `each` of them takes about so many questions that they are more than
+    /// one run may ask. `advice` says how there are fewer.
+    pub fn check_texts(&self, texts: u64, each: u64, advice: &str) -> Result<(), Error> {
+        let (Tokenizer::Engine(engine), questions) = (self, texts.saturating_mul(each)) else {
+            return Ok(());
+        };
+        let most = engine.calls_max();
+        if questions <= most {
+            return Ok(());
+        }
+        Err(Error::Settings(format!(
+            "{texts} texts of a wanted length would take some {questions} questions to the tokenizer of the engine at {}, and \
+             a run may ask {most}; {advice}, or give --tokenizer PATH",
+            engine.root()
+        )))
+    }
+
     /// Number of tokens in a text of `words` words, with `around` tokens besides them. Refuses a count that does not grow with
     /// the words, because no length could be reached by it.
     pub fn count_words(&self, text: &str, words: u64, around: u64) -> Result<u64, Error> {
@@ -154,7 +171,7 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         match self {
             Tokenizer::Local(local) => local.decode(ids),
-            Tokenizer::Engine(engine) => engine.text(ids, true).map_err(|why| lost(why.to_string())),
+            Tokenizer::Engine(engine) => engine.decode(ids).map_err(lost),
             Tokenizer::Words(_) => Err(Error::Internal("words have no tokens to decode".into())),
         }
     }

@@ -260,6 +260,14 @@ impl Tuner {
                 bytes / 1e9
             )));
         }
+        let each = match self.material {
+            Material::Ids => 1,
+            // The marker, the text without words, and a few tries.
+            _ => 5,
+        };
+        let advice = "lower --psf-thrash, or raise --psf-context-length";
+        self.tokenizer
+            .check_texts(prefixes.saturating_mul(1 + passes), each, advice)?;
         let made = (0..prefixes)
             .map(|number| self.prefix(number))
             .collect::<Result<_, _>>()?;

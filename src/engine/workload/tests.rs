@@ -10,7 +10,7 @@ use crate::engine::flags::TABLE;
 use crate::engine::testing::finished as finished_request;
 use crate::engine::testing::{given, golden};
 use crate::engine::tokens::library::Library;
-use crate::engine::tokens::testing::{Form, through_engine};
+use crate::engine::tokens::testing::{Form, counting, through_engine};
 
 /// Settings of a recorded command line. The models TINY and WORDS stand for folders with tokenizers.
 fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
@@ -319,6 +319,55 @@ fn breakers_that_the_engine_made_serve_again_with_other_prefixes() {
     assert_eq!(requests.len(), 1 + prefixes + 13);
     let bodies: std::collections::BTreeSet<&[u8]> = requests.iter().map(|request| &request.body[..]).collect();
     assert_eq!(bodies.len(), requests.len(), "each prompt is another one");
+}
+
+#[test]
+fn more_texts_than_an_engine_may_be_asked_about_are_refused_at_once() {
+    let tokenizer = counting(|text| text.split_whitespace().count() as u64);
+    let asked = |tokenizer: &Tokenizer| match tokenizer {
+        Tokenizer::Engine(engine) => engine.calls(),
+        _ => unreachable!(),
+    };
+    for (line, expected) in [
+        (
+            &[
+                "kv-tier-pressure",
+                "--ktp-pool-size",
+                "20000",
+                "--ktp-context-length",
+                "4",
+            ][..],
+            "20001 texts of a wanted length would take some 200010 questions to the tokenizer of the engine at http://",
+        ),
+        (
+            &[
+                "long-doc-permutator",
+                "--ldp-num-contexts",
+                "20000",
+                "--ldp-context-length",
+                "4",
+            ],
+            "and a run may ask 131072; lower --ldp-num-contexts, or give --tokenizer PATH",
+        ),
+        (
+            &[
+                "prefix-suffix-tuner",
+                "--exact-lengths",
+                "--psf-context-length",
+                "700",
+                "--psf-thrash",
+                "70000",
+            ],
+            "lower --psf-thrash, or raise --psf-context-length, or give --tokenizer PATH",
+        ),
+    ] {
+        let config = crate::engine::testing::config(&[&["--workload"], line].concat());
+        let before = asked(&tokenizer);
+        let refused = create(&config, &tokenizer).err().expect("a refusal").to_string();
+        assert!(refused.contains(expected), "{refused}");
+        // At most the suffix was made.
+        assert!(asked(&tokenizer) - before < 10, "{}", asked(&tokenizer));
+    }
 }
 
 /// Both tokenizers, and the shortest length that the config allows.

@@ -10,7 +10,7 @@ use crate::engine::args::WorkloadValues;
 use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::config::{EngineConfig, L1Memory, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
-use crate::engine::tokens::pool::WordPool;
+use crate::engine::tokens::pool::{QUESTIONS_PER_TEXT, WordPool};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::float_text::fixed;
@@ -235,6 +235,8 @@ impl Pressure {
         if !self.words.needs_fitting() {
             return Ok(());
         }
+        let advice = "lower --ktp-pool-size or --ktp-overflow-factor, or raise --ktp-context-length";
+        tokenizer.check_texts(self.documents + 1, QUESTIONS_PER_TEXT, advice)?;
         let (system, context) = (self.settings.system_prompt_tokens, self.settings.context_tokens);
         if let Some(text) = self.system_prompt() {
             self.words.fit(tokenizer, system, &text)?;
