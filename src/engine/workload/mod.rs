@@ -24,6 +24,7 @@ mod filler;
 mod kv_tier_pressure;
 mod long_doc_permutator;
 mod long_doc_qa;
+mod lookups;
 mod multi_round_chat;
 mod permutations;
 mod prefix_suffix_tuner;

@@ -13,7 +13,7 @@ use crate::engine::tokens::Tokenizer;
 use crate::engine::tokens::pool::{QUESTIONS_PER_TEXT, WordPool};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
-use crate::python::float_text::fixed;
+use crate::python::float_text::{fixed, round};
 use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 use crate::result::model::{Entry, Section};
@@ -327,7 +327,7 @@ impl Sequence for Pressure {
             Entry::count("pool_size", "Document pool", self.documents),
             Entry::count("docs_per_request", "Docs per request", settings.docs_per_request),
             Entry::count("working_set_tokens", "Working set (tokens)", self.working_set_tokens()),
-            Entry::number("access_skew", "Access skew", settings.skew, 2),
+            Entry::number("access_skew", "Access skew", round(settings.skew, 3), 2),
             Entry::count("warmup_sweep_requests", "Warm-up sweep requests", self.sweep_requests),
             Entry::count("tokens_per_request", "Tokens per request", self.tokens_per_request),
         ];
