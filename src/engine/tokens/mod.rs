@@ -218,7 +218,7 @@ impl Tokenizer {
                  --tokenizer PATH for exact lengths"
             )),
             (PromptText::SingleTokens, _, Some(why)) => Some(format!(
-                "words are made up and lengths counted by the engine, so these are not LMCache 0.5.6's requests: {why}; give \
+                "words are made up and lengths counted by the engine, so these are not LMCache's requests: {why}; give \
                  --tokenizer PATH for those"
             )),
             // A workload of given texts says it itself, if it had to count.
