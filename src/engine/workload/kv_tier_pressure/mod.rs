@@ -90,9 +90,8 @@ impl Settings for KvTierPressure {
         };
         let words = WordPool::build_or_make_up(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
         let groups = Groups::draw(documents, self.docs_per_request, self.requests, self.skew, &config.seed)?;
-        let has_server = config.lmcache_url.as_ref().is_some_and(|url| !url.is_empty());
         let mut pressure = Pressure {
-            watch: Watch::new(has_server, &config.cache, self.docs_per_request),
+            watch: Watch::new(config.has_lmcache(), &config.cache, self.docs_per_request),
             sweeps: config.warmup,
             sweep_requests: sweep_requests(documents, self.docs_per_request),
             settings: self,
