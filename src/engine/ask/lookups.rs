@@ -33,6 +33,67 @@ pub enum Family {
     Blend,
 }
 
+/// What two readings say was looked up between them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Growth {
+    /// The family in which more was looked up, and its tokens.
+    Of(Family, Tokens),
+    Unknown(Unknown),
+}
+
+/// Why it is not known what was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Both families were read twice, and neither grew.
+    NotCounted,
+    /// The page, or a counter on it, could not be read.
+    Unread,
+    /// A counter fell, as after a restart of the server.
+    Fell,
+}
+
+impl Unknown {
+    /// The beginning of a sentence about a phase.
+    pub fn sentence(self, phase: &str) -> String {
+        match self {
+            Unknown::NotCounted => format!("The LMCache server counted no tokens looked up during {phase}"),
+            Unknown::Unread => {
+                format!("The LMCache server's counters of lookups could not be read both before and after {phase}")
+            }
+            Unknown::Fell => {
+                format!("The LMCache server's counters of lookups fell during {phase}, as after a restart")
+            }
+        }
+    }
+}
+
+impl Growth {
+    /// `None` stands for a page that could not be read.
+    pub fn between(before: Option<LookupCounts>, after: Option<LookupCounts>) -> Growth {
+        let (Some(before), Some(after)) = (before, after) else {
+            return Growth::Unknown(Unknown::Unread);
+        };
+        let grown = after.since(&before);
+        if let Some((family, tokens)) = grown.larger() {
+            return Growth::Of(family, tokens);
+        }
+        Growth::Unknown(if grown.is_whole() {
+            Unknown::NotCounted
+        } else if before.is_whole() && after.is_whole() {
+            Unknown::Fell
+        } else {
+            Unknown::Unread
+        })
+    }
+
+    pub fn known(self) -> Option<(Family, Tokens)> {
+        match self {
+            Growth::Of(family, tokens) => Some((family, tokens)),
+            Growth::Unknown(_) => None,
+        }
+    }
+}
+
 impl LookupCounts {
     /// The counters of a page, and why some cannot be read. One that the page does not have is 0.
     pub fn of(page: &str) -> (LookupCounts, Vec<String>) {
@@ -73,6 +134,10 @@ impl LookupCounts {
             mp: grown(self.mp, earlier.mp),
             blend: grown(self.blend, earlier.blend),
         }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.mp.is_some() && self.blend.is_some()
     }
 
     /// The family in which more was looked up, `mp` if both are equal. `None` where nothing was.
@@ -176,5 +241,37 @@ mod tests {
         let restarted = counts([400.0, 300.0], [0.0, 0.0]);
         assert_eq!(restarted.since(&before), LookupCounts::default());
         assert_eq!(after.since(&LookupCounts::default()).larger(), None);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_what_did_not_grow() {
+        let counts = |requested: Option<f64>, blend: f64| {
+            let tokens = |requested| Tokens { requested, hit: 0.0 };
+            Some(LookupCounts {
+                mp: requested.map(tokens),
+                blend: Some(tokens(blend)),
+            })
+        };
+        let unknown = |before, after| match Growth::between(before, after) {
+            Growth::Unknown(why) => why,
+            Growth::Of(..) => panic!("it is known"),
+        };
+        let read = counts(Some(5.0), 0.0);
+        assert_eq!(unknown(read, read), Unknown::NotCounted);
+        for (before, after) in [
+            (None, read),
+            (read, None),
+            (counts(None, 0.0), read),
+            (read, counts(None, 0.0)),
+        ] {
+            assert_eq!(unknown(before, after), Unknown::Unread, "{before:?} {after:?}");
+        }
+        assert_eq!(unknown(read, counts(Some(4.0), 0.0)), Unknown::Fell);
+        // One family is enough.
+        let grown = Growth::between(counts(None, 1.0), counts(None, 3.0)).known();
+        assert_eq!(
+            grown.map(|(family, tokens)| (family, tokens.requested)),
+            Some((Family::Blend, 2.0))
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Where prompt tokens came from, by the servers' own counters: vLLM's page of metrics, and the LMCache server's if its
 //! address is known. They are read before and after the measured phase, not during it. A server without them is no error.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::http::{Asker, BRIEF};
@@ -40,6 +41,8 @@ pub struct ServerCounters {
     key: ApiKey,
     lmcache_url: Option<String>,
     lmcache_key: Option<ApiKey>,
+    /// What `lookups` could not read; the next snapshot of all has it too.
+    unread: RefCell<Vec<String>>,
 }
 
 /// Counters at one moment, by their key in the report. Those that a server does not have are absent.
@@ -65,12 +68,19 @@ impl ServerCounters {
             key: key.clone(),
             lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(metrics),
             lmcache_key,
+            unread: RefCell::default(),
         }
     }
 
     /// Waits for each server for as long as `BRIEF` says.
     pub fn read(&self) -> Snapshot {
-        self.ask(true, true)
+        let mut snapshot = self.ask(true, true);
+        for why in self.unread.take() {
+            if !snapshot.unanswered.contains(&why) {
+                snapshot.unanswered.push(why);
+            }
+        }
+        snapshot
     }
 
     /// Reads from the servers that answered before, since only their counters give a difference.
@@ -78,9 +88,12 @@ impl ServerCounters {
         self.ask(before.engine.is_some(), before.cache.is_some())
     }
 
-    /// What the cache server has looked up so far; `None` without its page.
+    /// What the cache server has looked up so far; `None` without its page. Why it could not be read is told by the next
+    /// [`read`](ServerCounters::read).
     pub fn lookups(&self) -> Option<LookupCounts> {
-        self.ask(false, true).lookups
+        let snapshot = self.ask(false, true);
+        self.unread.borrow_mut().extend(snapshot.unanswered);
+        snapshot.lookups
     }
 
     fn ask(&self, engine: bool, cache: bool) -> Snapshot {

@@ -143,6 +143,11 @@ impl EngineConfig {
         base_url(&self.engine_url)
     }
 
+    /// Whether there is an LMCache server to ask.
+    pub fn has_lmcache(&self) -> bool {
+        self.lmcache_url.as_ref().is_some_and(|url| !url.is_empty())
+    }
+
     /// The settings of a step, with prompts unlike those of other steps: workloads that draw their words have another seed, and
     /// those that number their texts go on with the numbers. Prompts from a file stay the same.
     pub fn of_step(&self, step: u64) -> EngineConfig {

@@ -12,6 +12,7 @@ use crate::engine::args::{Endpoint, EngineArgs, WorkloadValues};
 use crate::engine::config::load::RunPlan;
 use crate::engine::config::{CacheFacts, EngineConfig, OutputConfig, Sizes, Timeouts, WorkloadConfig};
 use crate::engine::flags::TABLE;
+use crate::engine::workload::custom::check_read_again;
 use crate::engine::workload::descriptor::Descriptor;
 use crate::engine::workload::{self, extra_body};
 use crate::error::Error;
@@ -63,6 +64,11 @@ impl EngineConfig {
         let values = own_values(workload, args);
         check_extra_body(args, &values)?;
         let load = load::resolve(args)?;
+        match load.plan {
+            RunPlan::Single => {}
+            RunPlan::Sweep { .. } => check_read_again(&values, "--sweep")?,
+            RunPlan::FindMax { .. } => check_read_again(&values, "--find-max")?,
+        }
         // Seconds of several loads are not kept.
         let tables: &'static [&'static str] = if load.plan == RunPlan::Single { &["series"] } else { &[] };
         Ok(EngineConfig {

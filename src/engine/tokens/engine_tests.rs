@@ -6,7 +6,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use super::pool::WordPool;
-use super::testing::{Answer, Form, answered, connect, server, through_engine};
+use super::testing::{Answer, Form, answered, connect, counting, of_json, server, through_engine};
 use super::*;
 use crate::engine::api_key::engine_key;
 use crate::engine::testing::{config, golden};
@@ -92,13 +92,9 @@ fn sentencepiece() -> Value {
 
 #[test]
 fn a_vocabulary_that_drops_blanks_gives_the_same_pool() {
-    let folder = std::env::temp_dir().join(format!("lmcache-bench-sentencepiece-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let text = sentencepiece().to_string();
-    std::fs::write(folder.join("tokenizer.json"), &text).unwrap();
-    let local = Tokenizer::from_folder(&folder).unwrap();
-    std::fs::remove_dir_all(&folder).unwrap();
-    let engine = through_engine(library::Library::read(text.as_bytes()).unwrap(), Form::Vllm);
+    let text = sentencepiece();
+    let local = of_json(&text);
+    let engine = through_engine(library::Library::read(text.to_string().as_bytes()).unwrap(), Form::Vllm);
     let (ours, theirs) = (pool(&engine, 12, 5).unwrap(), pool(&local, 12, 5).unwrap());
     assert!(!theirs.starts_with_blank(), "a text begins with a blank by itself");
     assert_eq!(
@@ -275,4 +271,36 @@ fn what_does_not_decode_only_counts_and_what_does_not_count_is_none() {
         why.contains("/tokenize does not count tokens: it answered 404") && why.contains("/detokenize does not decode"),
         "{why}"
     );
+}
+
+#[test]
+fn made_up_words_are_not_cut_by_a_count_that_does_not_grow() {
+    let tokenizer = counting(|_| 7);
+    let mut pool = WordPool::build_or_make_up(&tokenizer, "m", 50, &BigInt::from(1)).unwrap();
+    let text = pool.first(50);
+    let refused = pool.fit(&tokenizer, 50, &text).unwrap_err().to_string();
+    assert!(refused.contains("/tokenize counts 7 tokens for 50 words"), "{refused}");
+}
+
+#[test]
+fn texts_are_counted_and_decoded_within_bounds() {
+    let connected = |calls| {
+        let library = library("words-tokenizer");
+        let url = server(move |path, body| answered(&library, Form::Vllm, path, body));
+        let engine = connect(&url).unwrap();
+        let asked = engine.calls();
+        Tokenizer::Engine(Arc::new(engine.bounded_texts(asked + calls)))
+    };
+    for ask in [
+        |tokenizer: &Tokenizer| tokenizer.count("a b").map(drop),
+        |tokenizer: &Tokenizer| tokenizer.decode(&[300]).map(drop),
+    ] {
+        let tokenizer = connected(3);
+        (0..3).for_each(|_| ask(&tokenizer).unwrap());
+        let why = ask(&tokenizer).unwrap_err().to_string();
+        assert!(
+            why.contains("the texts of the prompts were not found within ") && why.contains("give --tokenizer PATH"),
+            "{why}"
+        );
+    }
 }

@@ -27,6 +27,9 @@ use remote::EngineTokenizer;
 /// A token of a made-up word, its blank included, has fewer bytes on average: a word has ten, and three tokens or more.
 const MADE_UP_TOKEN_BYTES_MAX: u64 = 4;
 
+/// Words that one token holds at most, with room for tokens across blanks. A count below that is none.
+pub const WORDS_PER_TOKEN_MAX: u64 = 4;
+
 /// Where token counts and words come from, best first.
 #[derive(Clone)]
 pub enum Tokenizer {
@@ -121,12 +124,54 @@ impl Tokenizer {
         }
     }
 
+    /// Refuses to ask the engine about so many texts if `each` of them takes about so many questions that they are more than
+    /// one run may ask. `advice` says how there are fewer.
+    pub fn check_texts(&self, texts: u64, each: u64, advice: &str) -> Result<(), Error> {
+        let (Tokenizer::Engine(engine), questions) = (self, texts.saturating_mul(each)) else {
+            return Ok(());
+        };
+        let most = engine.calls_max();
+        if questions <= most {
+            return Ok(());
+        }
+        Err(Error::Settings(format!(
+            "{texts} texts of a wanted length would take some {questions} questions to the tokenizer of the engine at {}, and \
+             a run may ask {most}; {advice}, or give --tokenizer PATH",
+            engine.root()
+        )))
+    }
+
+    /// Number of tokens in a text of `words` words, with `around` tokens besides them. Refuses a count that does not grow with
+    /// the words, because no length could be reached by it.
+    pub fn count_words(&self, text: &str, words: u64, around: u64) -> Result<u64, Error> {
+        let counted = self.count(text)?;
+        let grown = counted.saturating_sub(around);
+        if grown.saturating_add(1).saturating_mul(WORDS_PER_TOKEN_MAX) >= words {
+            return Ok(counted);
+        }
+        let (whose, advice) = match self {
+            Tokenizer::Engine(engine) => (
+                format!("{}/tokenize", engine.root()),
+                "give --tokenizer PATH, so that this run does not need it",
+            ),
+            Tokenizer::Local(local) => (
+                format!("the tokenizer {}", local.path().display()),
+                "give the model's own with --tokenizer PATH",
+            ),
+            Tokenizer::Words(_) => return Ok(counted),
+        };
+        Err(Error::Environment(format!(
+            "{whose} counts {grown} tokens for {words} words, so its count does not grow with a text and no prompt of a \
+             wanted length can be made; {advice}"
+        )))
+    }
+
     /// The text of token ids, without special tokens and without ids that the vocabulary does not have. vLLM keeps its special
     /// tokens. Only for a tokenizer that decodes.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         match self {
             Tokenizer::Local(local) => local.decode(ids),
-            Tokenizer::Engine(engine) => engine.text(ids, true).map_err(|why| lost(why.to_string())),
+            Tokenizer::Engine(engine) => engine.decode(ids).map_err(lost),
             Tokenizer::Words(_) => Err(Error::Internal("words have no tokens to decode".into())),
         }
     }
@@ -173,7 +218,7 @@ impl Tokenizer {
                  --tokenizer PATH for exact lengths"
             )),
             (PromptText::SingleTokens, _, Some(why)) => Some(format!(
-                "words are made up and lengths counted by the engine, so these are not LMCache 0.5.6's requests: {why}; give \
+                "words are made up and lengths counted by the engine, so these are not LMCache's requests: {why}; give \
                  --tokenizer PATH for those"
             )),
             // A workload of given texts says it itself, if it had to count.

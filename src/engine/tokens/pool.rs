@@ -13,6 +13,8 @@ use crate::python::random::PythonRandom;
 
 /// Prefixes that mark the start of a word in byte-level and SentencePiece vocabularies.
 const WORD_STARTS: [char; 3] = [' ', '\u{120}', '\u{2581}'];
+/// Of a text that is cut to its length.
+pub const QUESTIONS_PER_TEXT: u64 = 10;
 /// A sample of text before a word.
 const PROBE: &str = "x";
 
@@ -92,10 +94,14 @@ impl WordPool {
         matches!(self.form, Form::MadeUp(Some(_)))
     }
 
-    /// Has a text of this pool cut to `tokens` tokens from now on, wherever it is drawn again. Asks the engine some ten times.
+    /// Has a text of this pool cut to `tokens` tokens from now on, wherever it is drawn again. Asks the engine some
+    /// [`QUESTIONS_PER_TEXT`] times.
     pub fn fit(&mut self, tokenizer: &Tokenizer, tokens: u64, text: &str) -> Result<(), Error> {
         match &mut self.form {
-            Form::MadeUp(Some(cuts)) => cuts.add(text, tokens, |text| tokenizer.count(text)),
+            Form::MadeUp(Some(cuts)) => {
+                let words = |text: &str| text.split(' ').count() as u64;
+                cuts.add(text, tokens, |text| tokenizer.count_words(text, words(text), 0))
+            }
             _ => Ok(()),
         }
     }

@@ -16,11 +16,17 @@ use crate::http::api_key::ApiKey;
 use crate::python::json;
 use crate::sys::signal;
 
-/// What finding the words of a vocabulary may take. One of 262,144 tokens takes some 200 questions and 10 MB.
-const BOUNDS: Spent = Spent {
-    calls: 16_384,
-    bytes: 1 << 30,
-    time: Duration::from_secs(600),
+const BOUNDS: Bounds = Bounds {
+    words: Spent {
+        calls: 16_384,
+        bytes: 1 << 30,
+        time: Duration::from_secs(600),
+    },
+    texts: Spent {
+        calls: 131_072,
+        bytes: 8 << 30,
+        time: Duration::from_secs(1200),
+    },
 };
 
 #[derive(Debug)]
@@ -31,7 +37,16 @@ pub struct EngineTokenizer {
     model: String,
     text: Text,
     spent: Mutex<Spent>,
-    bounds: Spent,
+    bounds: Bounds,
+}
+
+/// How much may have been spent.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// While the words of a vocabulary are found. One of 262,144 tokens takes some 200 questions and 10 MB.
+    words: Spent,
+    /// While texts are counted or decoded one by one.
+    texts: Spent,
 }
 
 /// Whether ids can be turned into text.
@@ -163,21 +178,42 @@ impl EngineTokenizer {
 
     /// An error when finding words has taken more than it may.
     pub fn within_bounds(&self) -> Result<(), Fault> {
+        self.within(&self.bounds.words, "the words of the vocabulary")
+    }
+
+    fn within(&self, most: &Spent, what: &str) -> Result<(), Fault> {
         let Spent { calls, bytes, time } = self.spent();
-        let most = &self.bounds;
         if calls < most.calls && bytes < most.bytes && time < most.time {
             return Ok(());
         }
         Err(Fault::Lost(format!(
-            "the words of {} were not found within {calls} questions, {} MB of answers and {:.0} s",
+            "{what} were not found within {calls} questions to {}, {} MB of answers and {:.0} s",
             self.root,
             bytes >> 20,
             time.as_secs_f64()
         )))
     }
 
+    fn texts_within_bounds(&self) -> Result<(), String> {
+        let within = self.within(&self.bounds.texts, "the texts of the prompts");
+        within.map_err(|fault| fault.to_string())
+    }
+
+    /// The most questions about texts.
+    pub fn calls_max(&self) -> u64 {
+        self.bounds.texts.calls
+    }
+
+    /// Tokens of a text of a prompt.
     pub fn count(&self, text: &str) -> Result<u64, String> {
+        self.texts_within_bounds()?;
         self.asked_to_count(text).map_err(|fault| fault.to_string())
+    }
+
+    /// A text of a prompt, without special tokens where the engine leaves them out.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, String> {
+        self.texts_within_bounds()?;
+        self.text(ids, true).map_err(|fault| fault.to_string())
     }
 
     pub fn asked_to_count(&self, text: &str) -> Result<u64, Fault> {
@@ -256,9 +292,19 @@ impl EngineTokenizer {
 #[cfg(test)]
 impl EngineTokenizer {
     /// The same with other bounds on finding words.
-    pub fn bounded(self, calls: u64, bytes: u64) -> EngineTokenizer {
-        let bounds = Spent { calls, bytes, ..BOUNDS };
-        EngineTokenizer { bounds, ..self }
+    pub fn bounded(mut self, calls: u64, bytes: u64) -> EngineTokenizer {
+        self.bounds.words = Spent {
+            calls,
+            bytes,
+            ..BOUNDS.words
+        };
+        self
+    }
+
+    /// The same with another bound on questions about texts.
+    pub fn bounded_texts(mut self, calls: u64) -> EngineTokenizer {
+        self.bounds.texts.calls = calls;
+        self
     }
 
     pub fn calls(&self) -> u64 {

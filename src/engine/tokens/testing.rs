@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
@@ -112,6 +113,30 @@ pub fn answered(library: &Library, form: Form, path: &str, body: &Value) -> Answ
 /// A connected tokenizer of an engine.
 pub fn connect(base_url: &str) -> Result<EngineTokenizer, String> {
     EngineTokenizer::connect(base_url, "m", &engine_key("k".into()), true)
+}
+
+/// The tokenizer of an engine that counts what `count` says of a text, and does not decode.
+pub fn counting(count: fn(&str) -> u64) -> Tokenizer {
+    let url = server(move |path, body| match path {
+        "/tokenize" => (
+            200,
+            json!({"count": count(body["prompt"].as_str().unwrap()), "tokens": []}),
+        ),
+        _ => (404, Value::Null),
+    });
+    Tokenizer::Engine(Arc::new(connect(&url).unwrap()))
+}
+
+/// The tokenizer of a file with this content.
+pub fn of_json(content: &Value) -> Tokenizer {
+    static FOLDERS: AtomicU32 = AtomicU32::new(0);
+    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("lmcache-bench-tokenizer-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("tokenizer.json"), content.to_string()).unwrap();
+    let tokenizer = Tokenizer::from_folder(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    tokenizer.unwrap()
 }
 
 /// The engine's tokenizer where the engine has this one.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::engine::tokens::Tokenizer;
+use crate::engine::tokens::{Tokenizer, WORDS_PER_TOKEN_MAX};
 use crate::error::Error;
 
 /// Corrections of a length before the best one is taken.
@@ -22,17 +22,18 @@ pub fn repeated(word: &str, count: u64) -> String {
 }
 
 /// How many filler words `text` needs to have `tokens` tokens: `words` by the reference's arithmetic, corrected with the
-/// tokenizer where exact lengths are asked for.
+/// tokenizer where exact lengths are asked for. One whose count does not grow with the words is an error.
 pub fn fitted(exact: Option<&Tokenizer>, tokens: u64, words: u64, text: impl Fn(u64) -> String) -> Result<u64, Error> {
     let Some(tokenizer) = exact else {
         return Ok(words);
     };
     let empty = tokenizer.count(&text(0))?;
     let wanted = tokens.saturating_sub(empty);
+    let words_max = words.max(wanted.saturating_mul(WORDS_PER_TOKEN_MAX));
     let mut best = (u64::MAX, words);
     let mut tried = words;
     for _ in 0..TRIES {
-        let counted = tokenizer.count(&text(tried))?;
+        let counted = tokenizer.count_words(&text(tried), tried, empty)?;
         best = best.min((counted.abs_diff(tokens), tried));
         // A word may be several tokens, so the correction goes by what a word has cost so far.
         let cost = counted.saturating_sub(empty).max(1);
@@ -42,7 +43,7 @@ pub fn fitted(exact: Option<&Tokenizer>, tokens: u64, words: u64, text: impl Fn(
             // Too close for the proportion to change anything: one word less or more.
             Ordering::Greater if next == tried => tried.saturating_sub(1),
             Ordering::Less if next == tried => tried + 1,
-            _ => next,
+            _ => next.min(words_max),
         };
     }
     Ok(best.1)
@@ -50,7 +51,12 @@ pub fn fitted(exact: Option<&Tokenizer>, tokens: u64, words: u64, text: impl Fn(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::engine::tokens::testing::{counting, of_json};
 
     #[test]
     fn words_are_joined_by_single_blanks() {
@@ -86,6 +92,36 @@ mod tests {
             let words = fitted(Some(&tokenizer), tokens, tokens - 7, text).unwrap();
             let counted = tokenizer.count(&text(words)).unwrap();
             assert!(counted.abs_diff(tokens) <= cost, "{tokens}: {counted}");
+        }
+    }
+
+    /// An engine that always counts the same, and a file whose normalizer deletes the word.
+    #[test]
+    fn a_count_that_does_not_grow_is_refused_before_texts_are_large() {
+        let deleting = of_json(&json!({
+            "version": "1.0", "added_tokens": [],
+            "normalizer": {"type": "Replace", "pattern": {"String": "hi"}, "content": ""},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []},
+        }));
+        for (tokenizer, whose) in [
+            (counting(|_| 7), "/tokenize counts 0 tokens for "),
+            (counting(|text| 7 + text.len() as u64 / 24), "/tokenize counts "),
+            (deleting, "the tokenizer "),
+        ] {
+            for (tokens, words) in [(1_000_000, 999_990), (1_000_000, 8), (100, 0)] {
+                let most = Cell::new(0);
+                let text = |words: u64| {
+                    most.set(words.max(most.get()));
+                    format!("a {}", repeated("hi", words))
+                };
+                let refused = fitted(Some(&tokenizer), tokens, words, text).unwrap_err().to_string();
+                assert!(
+                    refused.contains(whose) && refused.contains("its count does not grow with a text"),
+                    "{refused}"
+                );
+                assert!(refused.contains("--tokenizer PATH"), "{refused}");
+                assert!(most.get() <= 4 * tokens, "{tokens}: {}", most.get());
+            }
         }
     }
 }

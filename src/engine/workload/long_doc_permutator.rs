@@ -13,7 +13,7 @@ use crate::choices;
 use crate::engine::args::WorkloadValues;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
-use crate::engine::tokens::pool::WordPool;
+use crate::engine::tokens::pool::{QUESTIONS_PER_TEXT, WordPool};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
@@ -191,6 +191,11 @@ impl Permutator {
         if !self.pool.needs_fitting() {
             return Ok(());
         }
+        tokenizer.check_texts(
+            self.settings.contexts + 1,
+            QUESTIONS_PER_TEXT,
+            "lower --ldp-num-contexts",
+        )?;
         if let Some(text) = self.system_prompt() {
             self.pool.fit(tokenizer, self.settings.system_prompt_tokens, &text)?;
         }

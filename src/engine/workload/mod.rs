@@ -17,6 +17,8 @@ use crate::result::model::Section;
 use crate::result::warning::Message;
 
 mod body;
+#[cfg(test)]
+mod chat_tests;
 pub mod custom;
 pub mod descriptor;
 pub mod extra_body;
@@ -24,6 +26,7 @@ mod filler;
 mod kv_tier_pressure;
 mod long_doc_permutator;
 mod long_doc_qa;
+mod lookups;
 mod multi_round_chat;
 mod permutations;
 mod prefix_suffix_tuner;

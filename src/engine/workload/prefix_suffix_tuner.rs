@@ -181,6 +181,16 @@ struct Kept {
     next: usize,
 }
 
+impl Kept {
+    /// Once all are used up they serve again, one place further on each time, so that a prefix meets another one than before.
+    fn next_breaker(&mut self) -> String {
+        let count = self.breakers.len();
+        let at = (self.next + self.next / count) % count;
+        self.next += 1;
+        self.breakers[at].clone()
+    }
+}
+
 /// Tokens left beside a marker, at least one.
 fn rest_of(tokens: u64, marker: u64) -> u64 {
     tokens.saturating_sub(marker).max(1)
@@ -228,8 +238,7 @@ impl Tuner {
 
     fn prompt(&mut self, number: u64) -> Result<String, Error> {
         if let Some(kept) = &mut self.kept {
-            let breaker = &kept.breakers[kept.next];
-            kept.next += 1;
+            let breaker = kept.next_breaker();
             return Ok(format!("{}{breaker}{}", kept.prefixes[number as usize], self.suffix));
         }
         let breaker = self.breaker()?;
@@ -251,6 +260,14 @@ impl Tuner {
                 bytes / 1e9
             )));
         }
+        let each = match self.material {
+            Material::Ids => 1,
+            // The marker, the text without words, and a few tries.
+            _ => 5,
+        };
+        let advice = "lower --psf-thrash, or raise --psf-context-length";
+        self.tokenizer
+            .check_texts(prefixes.saturating_mul(1 + passes), each, advice)?;
         let made = (0..prefixes)
             .map(|number| self.prefix(number))
             .collect::<Result<_, _>>()?;

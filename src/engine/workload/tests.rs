@@ -8,9 +8,9 @@ use super::*;
 use crate::engine::ask::discover;
 use crate::engine::flags::TABLE;
 use crate::engine::testing::finished as finished_request;
-use crate::engine::testing::{given, golden, offer};
+use crate::engine::testing::{given, golden};
 use crate::engine::tokens::library::Library;
-use crate::engine::tokens::testing::{Form, through_engine};
+use crate::engine::tokens::testing::{Form, counting, through_engine};
 
 /// Settings of a recorded command line. The models TINY and WORDS stand for folders with tokenizers.
 fn recorded(fixture: &Value) -> (EngineConfig, Tokenizer) {
@@ -203,100 +203,6 @@ fn random_prefill_is_the_references() {
     check("random-prefill-2");
 }
 
-fn chat(more: &[&str]) -> Box<dyn Workload> {
-    let settings = [
-        "--workload",
-        "multi-round-chat",
-        "--kv-cache-volume",
-        "4",
-        "--mrc-shared-prompt-length",
-        "50",
-        "--mrc-chat-history-length",
-        "50",
-        "--mrc-user-input-length",
-        "1",
-        "--mrc-output-length",
-        "2",
-        "--mrc-qps",
-        "10",
-        "--mrc-duration",
-        "2.5",
-    ];
-    let config = crate::engine::testing::config(&[&settings[..], more].concat());
-    create(&config, &Tokenizer::Words(None)).unwrap()
-}
-
-/// When each request is sent if session 0 answers after a second and the others at once.
-fn with_a_slow_session(workload: &mut dyn Workload) -> Vec<(u128, String)> {
-    let mut now = Duration::ZERO;
-    let mut in_flight: Vec<(Duration, Finished)> = Vec::new();
-    let mut sent = Vec::new();
-    workload.begin(Phase::Measured);
-    loop {
-        let (ended, going): (Vec<_>, Vec<_>) = in_flight.into_iter().partition(|(ends, _)| *ends <= now);
-        in_flight = going;
-        let finished: Vec<Finished> = ended.into_iter().map(|(_, finished)| finished).collect();
-        match workload.step(now, &finished) {
-            Step::Send(request) => {
-                let takes = Duration::from_millis(if request.id.starts_with("s0_") { 1000 } else { 1 });
-                sent.push((now.as_millis(), request.id.clone()));
-                let ended = finished_request(request.id, "");
-                in_flight.push((now + takes, ended));
-            }
-            Step::SleepUntil(then) => now = then,
-            Step::Await | Step::AwaitUntil(_) => panic!("a timetable does not wait for requests"),
-            Step::Done => return sent,
-        }
-    }
-}
-
-#[test]
-fn one_busy_session_holds_up_all_as_in_the_reference() {
-    let sent = with_a_slow_session(chat(&[]).as_mut());
-    let first: Vec<u128> = sent.iter().map(|(at, _)| *at).take(5).collect();
-    // Nothing from 0.3 s until the slow answer ended at 1 s, then the missed turns at once.
-    assert_eq!(first, [0, 100, 200, 300, 1000]);
-    assert!(sent.len() < 16, "{sent:?}");
-    assert_eq!(sent[5].0, 1000);
-}
-
-#[test]
-fn free_sessions_take_the_turn_of_a_busy_one_by_flag() {
-    let mut workload = chat(&["--mrc-pacing", "free-session"]);
-    let sent = with_a_slow_session(workload.as_mut());
-    let times: Vec<u128> = sent.iter().map(|(at, _)| *at).collect();
-    assert_eq!(times, (0..25).map(|turn| turn * 100).collect::<Vec<u128>>());
-    assert_eq!(workload.skipped(), Skipped::default());
-    assert!(sent.iter().filter(|(_, id)| id.starts_with("s0_")).count() >= 2);
-}
-
-#[test]
-fn turns_without_a_free_session_are_left_out_and_counted_by_flag() {
-    let mut workload = chat(&["--mrc-pacing", "free-session", "--kv-cache-volume", "1"]);
-    let sent = with_a_slow_session(workload.as_mut());
-    let times: Vec<u128> = sent.iter().map(|(at, _)| *at).collect();
-    assert_eq!(times, [0, 1000, 2000]);
-    assert_eq!(workload.skipped().turns, 22);
-}
-
-#[test]
-fn a_closed_loop_with_more_places_than_sessions_waits_for_an_answer() {
-    for pacing in ["free-session", "blocking"] {
-        let load = ["--max-concurrency", "4", "--duration", "9s"];
-        let mut workload = chat(&[&["--mrc-pacing", pacing, "--kv-cache-volume", "1"][..], &load].concat());
-        workload.offer(offer(&load));
-        workload.begin(Phase::Measured);
-        let Step::Send(first) = workload.step(Duration::ZERO, &[]) else {
-            panic!("the only session is free")
-        };
-        assert_eq!(workload.step(Duration::ZERO, &[]), Step::Await);
-        let answered = [finished_request(first.id, "")];
-        let step = workload.step(Duration::from_secs(1), &answered);
-        assert!(matches!(step, Step::Send(_)), "{step:?}");
-        assert_eq!(workload.skipped().turns, 0);
-    }
-}
-
 #[test]
 fn permutations_go_out_shuffled_by_flag() {
     let line = [
@@ -319,6 +225,73 @@ fn permutations_go_out_shuffled_by_flag() {
     sorted.sort();
     shuffled.sort();
     assert_eq!(sorted, shuffled);
+}
+
+/// A load that goes on behind the list needs more of them than were made for both passes.
+#[test]
+fn breakers_that_the_engine_made_serve_again_with_other_prefixes() {
+    let library = std::fs::read(golden("words-tokenizer").join("tokenizer.json")).unwrap();
+    let tokenizer = through_engine(Library::read(&library).unwrap(), Form::Vllm);
+    let line = ["--workload", "prefix-suffix-tuner", "--psf-context-length", "700"];
+    let config = crate::engine::testing::config(&[&line[..], &["--psf-thrash", "30", "--num-requests", "13"]].concat());
+    let mut workload = create(&config, &tokenizer).unwrap();
+    workload.offer(config.load.first_offer().unwrap());
+    let mut requests = sent(workload.as_mut(), Phase::Warmup, Duration::ZERO);
+    let prefixes = requests.len() - 1;
+    assert!((3..6).contains(&prefixes), "{prefixes}");
+    requests.extend(sent(workload.as_mut(), Phase::Measured, Duration::ZERO));
+    assert_eq!(requests.len(), 1 + prefixes + 13);
+    let bodies: std::collections::BTreeSet<&[u8]> = requests.iter().map(|request| &request.body[..]).collect();
+    assert_eq!(bodies.len(), requests.len(), "each prompt is another one");
+}
+
+#[test]
+fn more_texts_than_an_engine_may_be_asked_about_are_refused_at_once() {
+    let tokenizer = counting(|text| text.split_whitespace().count() as u64);
+    let asked = |tokenizer: &Tokenizer| match tokenizer {
+        Tokenizer::Engine(engine) => engine.calls(),
+        _ => unreachable!(),
+    };
+    for (line, expected) in [
+        (
+            &[
+                "kv-tier-pressure",
+                "--ktp-pool-size",
+                "20000",
+                "--ktp-context-length",
+                "4",
+            ][..],
+            "20001 texts of a wanted length would take some 200010 questions to the tokenizer of the engine at http://",
+        ),
+        (
+            &[
+                "long-doc-permutator",
+                "--ldp-num-contexts",
+                "20000",
+                "--ldp-context-length",
+                "4",
+            ],
+            "and a run may ask 131072; lower --ldp-num-contexts, or give --tokenizer PATH",
+        ),
+        (
+            &[
+                "prefix-suffix-tuner",
+                "--exact-lengths",
+                "--psf-context-length",
+                "700",
+                "--psf-thrash",
+                "70000",
+            ],
+            "lower --psf-thrash, or raise --psf-context-length, or give --tokenizer PATH",
+        ),
+    ] {
+        let config = crate::engine::testing::config(&[&["--workload"], line].concat());
+        let before = asked(&tokenizer);
+        let refused = create(&config, &tokenizer).err().expect("a refusal").to_string();
+        assert!(refused.contains(expected), "{refused}");
+        // At most the suffix was made.
+        assert!(asked(&tokenizer) - before < 10, "{}", asked(&tokenizer));
+    }
 }
 
 /// Both tokenizers, and the shortest length that the config allows.

@@ -27,7 +27,7 @@ pub fn loads(text: &[u8]) -> Result<Value, Error> {
     let text = without_mark(text);
     match strict(text) {
         Err(error) if !costs_too_much(&error) => {
-            let repaired = repaired(text);
+            let repaired = repaired(text, Beyond::Null);
             within(&repaired, COST_PER_BYTE - REPAIR_PER_BYTE).map_err(|_| error)
         }
         read => read,
@@ -56,20 +56,79 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
-/// The text with Python's additions replaced by standard JSON. Strict JSON is returned unchanged.
-fn repaired(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
+/// Reads JSON text as [`loads`] does, but a number that no value here holds (`NaN`, an infinity, an integer beyond 64 bits) is the
+/// text that Python's `str` makes of it. Only inside a list or object whose `repr` is taken it differs: it has quotes there.
+pub fn loads_texts(text: &[u8]) -> Result<Value, Error> {
+    let value = loads(text)?;
+    let text = without_mark(text);
+    if !parts(text).any(|part| matches!(part, Part::Beyond { .. })) {
+        return Ok(value);
+    }
+    // Both together would take more memory than may be.
+    drop(value);
+    within(&repaired(text, Beyond::Text), COST_PER_BYTE - REPAIR_PER_BYTE)
+}
+
+/// What stands for a number that no value here holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Beyond {
+    /// Null; integers and -0 become the double next to them.
+    Null,
+    /// Python's `str` of it.
+    Text,
+}
+
+/// A part of JSON text, as short as one byte.
+enum Part<'a> {
+    Plain(&'a [u8]),
+    /// A number that no value here holds.
+    Beyond {
+        literal: &'a [u8],
+        /// Python's `str` of it.
+        text: &'a [u8],
+        /// Whether a double is near it.
+        is_finite: bool,
+    },
+}
+
+fn parts(text: &[u8]) -> impl Iterator<Item = Part<'_>> {
     let mut rest = text;
     let mut in_string = false;
-    while let Some(&byte) = rest.first() {
-        let (written, length) = match byte {
-            b'\\' if in_string => escape(rest),
-            _ if in_string => (&rest[..1], 1),
-            _ => number(rest).unwrap_or((&rest[..1], 1)),
+    std::iter::from_fn(move || {
+        let byte = *rest.first()?;
+        let (part, length) = match byte {
+            b'\\' if in_string => {
+                let (written, length) = escape(rest);
+                (Part::Plain(written), length)
+            }
+            _ if in_string => (Part::Plain(&rest[..1]), 1),
+            _ => number(rest).unwrap_or((Part::Plain(&rest[..1]), 1)),
         };
         in_string ^= byte == b'"';
-        out.extend_from_slice(written);
         rest = &rest[length..];
+        Some(part)
+    })
+}
+
+/// The text with Python's additions replaced by standard JSON. Strict JSON is returned unchanged, but for integers beyond 64 bits
+/// that become texts.
+fn repaired(text: &[u8], beyond: Beyond) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for part in parts(text) {
+        match part {
+            Part::Plain(written) => out.extend_from_slice(written),
+            Part::Beyond { text, .. } if beyond == Beyond::Text => {
+                out.push(b'"');
+                out.extend_from_slice(text);
+                out.push(b'"');
+            }
+            Part::Beyond {
+                literal,
+                is_finite: true,
+                ..
+            } => out.extend_from_slice(literal),
+            Part::Beyond { .. } => out.extend_from_slice(b"null"),
+        }
     }
     out
 }
@@ -97,28 +156,50 @@ fn code_unit(rest: &[u8]) -> Option<u32> {
     hex.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// `NaN`, an infinity or a number at the start of `rest`: what to write for it (null when it is no finite double), and its
-/// length.
-fn number(rest: &[u8]) -> Option<(&[u8], usize)> {
-    let words: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
-    if let Some(word) = words.iter().find(|word| rest.starts_with(word)) {
-        return Some((b"null", word.len()));
+/// `NaN`, an infinity or a number at the start of `rest`, and its length.
+fn number(rest: &[u8]) -> Option<(Part<'_>, usize)> {
+    let words: [(&[u8], &[u8]); 3] = [(b"NaN", b"nan"), (b"Infinity", b"inf"), (b"-Infinity", b"-inf")];
+    if let Some((literal, text)) = words.into_iter().find(|(word, _)| rest.starts_with(word)) {
+        let is_finite = false;
+        let part = Part::Beyond {
+            literal,
+            text,
+            is_finite,
+        };
+        return Some((part, literal.len()));
     }
     if !matches!(rest.first(), Some(b'-' | b'0'..=b'9')) {
         return None;
     }
     let is_part = |byte: &u8| byte.is_ascii_digit() || b"-+.eE".contains(byte);
     let length = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
-    let digits = &rest[..length];
-    let value = std::str::from_utf8(digits)
-        .ok()
-        .and_then(|text| text.parse::<f64>().ok());
-    let written = if value.is_some_and(f64::is_infinite) {
-        b"null"
-    } else {
-        digits
+    let literal = &rest[..length];
+    let text = std::str::from_utf8(literal).unwrap_or_default();
+    let value = text.parse().unwrap_or(f64::NAN);
+    let beyond = |text| Part::Beyond {
+        literal,
+        text,
+        is_finite: value.is_finite(),
     };
-    Some((written, length))
+    let part = if is_int(text) {
+        match text {
+            "-0" => beyond(b"0"),
+            _ if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() => Part::Plain(literal),
+            _ => beyond(literal),
+        }
+    } else if value.is_infinite() {
+        beyond(if value > 0.0 { b"inf" } else { b"-inf" })
+    } else {
+        Part::Plain(literal)
+    };
+    Some((part, length))
+}
+
+/// Whether a literal is an integer of standard JSON.
+fn is_int(literal: &str) -> bool {
+    let digits = literal.strip_prefix('-').unwrap_or(literal);
+    let leads_with_zero = digits.len() > 1 && digits.starts_with('0');
+    !digits.is_empty() && !leads_with_zero && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -142,6 +223,35 @@ mod tests {
             ("\u{feff}[1]", json!([1])),
         ] {
             assert_eq!(loads(text.as_bytes()).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_no_value_holds_are_pythons_texts() {
+        for (text, want) in [
+            ("18446744073709551616", json!("18446744073709551616")),
+            ("[-9223372036854775809, -0]", json!(["-9223372036854775809", "0"])),
+            (
+                "[18446744073709551615, -9223372036854775808]",
+                json!([u64::MAX, i64::MIN]),
+            ),
+            (
+                r#"[NaN, Infinity, -Infinity, 1e999, -1e999]"#,
+                json!(["nan", "inf", "-inf", "inf", "-inf"]),
+            ),
+            (
+                r#"{"18446744073709551616 NaN": 1.5, "x": "\ud800NaN", "y": -0.0}"#,
+                json!({"18446744073709551616 NaN": 1.5, "x": "\u{fffd}NaN", "y": -0.0}),
+            ),
+        ] {
+            assert_eq!(loads_texts(text.as_bytes()).unwrap(), want, "{text}");
+        }
+        // An integer beyond a double, which null stands for elsewhere.
+        let digits = "9".repeat(400);
+        assert_eq!(loads_texts(digits.as_bytes()).unwrap(), json!(digits));
+        assert_eq!(loads(digits.as_bytes()).unwrap(), json!(null));
+        for text in ["{18446744073709551616: 1}", "018446744073709551616", "{NaN: 1}"] {
+            assert!(loads_texts(text.as_bytes()).is_err(), "{text}");
         }
     }
 
@@ -220,7 +330,7 @@ mod tests {
         fn strict_json_is_not_changed(text in any::<String>(), number: f64) {
             let value = json!({"text": text, "list": [number, null, {"k\\\"": text}]});
             let written = value.to_string();
-            prop_assert_eq!(repaired(written.as_bytes()), written.as_bytes());
+            prop_assert_eq!(repaired(written.as_bytes(), Beyond::Null), written.as_bytes());
         }
 
         #[test]

@@ -305,6 +305,52 @@ fn counters_are_read_before_and_after_the_sweep_and_at_the_end() {
     );
 }
 
+/// The counters cover all that a load sends, also its warm-up time, whatever --ktp-num-requests says.
+#[test]
+fn hits_per_request_are_of_the_requests_that_were_sent() {
+    let counted = [
+        "lmcache_blend_lookup_requested_tokens_total 8\n",
+        "lmcache_blend_lookup_requested_tokens_total 91\nlmcache_blend_lookup_hit_tokens_total 42\n",
+    ];
+    let case = case(&["--ktp-access-skew", "1.2346"], l1(1 << 30), &counted);
+    let load = ["--num-requests", "7", "--warmup-time", "1ms", "--format", "json"];
+    let ran = run(&case, &load);
+    assert_eq!(code(&ran.output), 0, "{}", stderr(&ran.output));
+    let report = ran.report();
+    let shown = &report["metrics"]["kv_tier_pressure"];
+    // Three of the sweep besides.
+    assert_eq!(ran.engine.seen().len(), 7 + 3);
+    assert_eq!(shown["hit_tokens_per_request"], 6.0, "{shown}");
+    assert_eq!(shown["hit_token_rate_pct"], 50.6, "{shown}");
+    // To three places first, as in the reference.
+    assert_eq!(shown["access_skew"], 1.24, "{shown}");
+}
+
+/// Also the first reading, of which nothing else is shown.
+#[test]
+fn why_lookups_could_not_be_read_is_told() {
+    let page = |tokens: &str| format!("lmcache_blend_lookup_requested_tokens_total {tokens}\n");
+    for (first, cause) in [
+        ("5", ""),
+        (
+            "NaN",
+            "line 1 counts NaN for lmcache_blend_lookup_requested_tokens_total",
+        ),
+    ] {
+        let case = case(&["--format", "json"], l1(1 << 30), &[]);
+        let (engine, _) = servers(&case);
+        let cache = CacheServer::start(Some(l1(1 << 30)), [first, "9", "20"].map(page).to_vec());
+        let output = command(&case, (&engine, &cache), &Dir::new()).output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let warnings = report(&output)["metrics"]["warnings"].to_string();
+        let is_unread = warnings.contains("could not be read both before and after the warmup");
+        assert_eq!(is_unread, !cause.is_empty(), "{warnings}");
+        assert!(warnings.contains(cause), "{warnings}");
+        let codes = if is_unread { &["unconfirmed"][..] } else { &[] };
+        assert_eq!(own_codes(&output, &CODES), codes);
+    }
+}
+
 #[test]
 fn a_server_that_does_not_blend_ends_the_run_after_the_sweep() {
     let status = json!({"storage_manager": {"l1_manager": {"memory_total_bytes": 1 << 30}}});

@@ -17,6 +17,31 @@ fn only_the_file_is_missing() {
     assert!(outcome.unwrap_err().to_string().contains("must be positive, got -1"));
 }
 
+/// The second step would find a pipe empty. A device stands for one here.
+#[test]
+fn what_can_be_read_only_once_does_not_go_with_steps() {
+    let refused = |more: &[&str]| {
+        let line = [&LINE[..], &["--prompts", "/dev/null"], more].concat();
+        resolved(&line, "").0.map(drop)
+    };
+    assert_eq!(
+        refused(&["--request-rate", "1"]).map_err(|error| error.to_string()),
+        Ok(())
+    );
+    let loads = [&["--sweep", "rate=1,2"][..], &["--find-max", "--slo", "ttft.p99=1s"]];
+    for more in loads {
+        let error = refused(more).unwrap_err();
+        let expected = format!(
+            "--prompts /dev/null is not a regular file, and {} reads it again for every step; write the prompts to a file and \
+             give its name",
+            more[0]
+        );
+        assert!(matches!(&error, Error::Usage(why) if *why == expected), "{error}");
+        let line = [&LINE[..], &["--prompts", "/dev/null/x"], more].concat();
+        assert!(resolved(&line, "").0.is_ok(), "told where it is read");
+    }
+}
+
 #[test]
 fn its_settings_are_exported_and_read_again() {
     let folder = Folder::new();

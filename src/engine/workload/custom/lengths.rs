@@ -56,7 +56,8 @@ impl Lengths<'_> {
             return Ok(*cost);
         }
         let first = self.tokenizer.count(&synthetic(0, 1))?;
-        let whole = self.tokenizer.count(&synthetic(0, 1 + PROBE_WORDS))?;
+        let probe = synthetic(0, 1 + PROBE_WORDS);
+        let whole = self.tokenizer.count_words(&probe, PROBE_WORDS, first)?;
         Ok(*self.cost.get_or_init(|| whole.saturating_sub(first)))
     }
 }
@@ -65,6 +66,7 @@ impl Lengths<'_> {
 mod tests {
     use super::*;
     use crate::engine::testing::golden;
+    use crate::engine::tokens::testing::counting;
 
     #[test]
     fn without_a_tokenizer_lengths_are_words() {
@@ -92,6 +94,16 @@ mod tests {
                 let counted = tokenizer.count(&synthetic(number, words)).unwrap();
                 assert!(counted.abs_diff(tokens) <= cost, "{tokens}: {counted}");
             }
+        }
+    }
+
+    #[test]
+    fn a_count_that_does_not_grow_is_refused() {
+        let tokenizer = counting(|_| 7);
+        for exact in [false, true] {
+            let refused = Lengths::new(&tokenizer, exact).filler_words(1, 1_000_000).unwrap_err();
+            let expected = "/tokenize counts 0 tokens for 1000 words, so its count does not grow with a text";
+            assert!(refused.to_string().contains(expected), "{refused}");
         }
     }
 }

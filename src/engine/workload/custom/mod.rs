@@ -1,6 +1,7 @@
 //! custom, which LMCache does not have: prompts from a file, in its order. There is no warmup. The formats of the file are in
 //! docs/formats.md.
 
+use std::fs;
 use std::path::Path;
 
 use super::body::Bodies;
@@ -8,7 +9,7 @@ use super::descriptor::{Descriptor, Settings, Support, WorkloadFlag, count, int,
 use super::window::Window;
 use super::{Workload, WorkloadWarning};
 use crate::cli::flag::Group;
-use crate::engine::args::{Endpoint, WorkloadValues};
+use crate::engine::args::{Endpoint, WorkloadValue, WorkloadValues};
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
 use crate::error::Error;
@@ -69,6 +70,22 @@ const FLAGS: &[WorkloadFlag] = &[
         )
         .question("Max inflight requests", "How many requests may be in flight."),
 ];
+
+/// Refuses a pipe or a device beside `flag`, whose every step reads the file again.
+pub fn check_read_again(values: &WorkloadValues, flag: &str) -> Result<(), Error> {
+    let Some(WorkloadValue::Text(path)) = values.get(PROMPTS) else {
+        return Ok(());
+    };
+    // What is not there, or is a folder, is told where the file is read.
+    let reads_once = fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir());
+    if !reads_once {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "--{PROMPTS} {path} is not a regular file, and {flag} reads it again for every step; write the prompts to a file and \
+         give its name"
+    )))
+}
 
 /// What the lines of the file are read with.
 struct Rules<'a> {

@@ -58,7 +58,8 @@ pub const FLAGS: &[WorkloadFlag] = &[
     int!("ktp-context-length", "2560")
         .help(
             "Tokens of one document",
-            "Exact: the words are single tokens of the tokenizer, which this workload needs.",
+            "Exact: the words are single tokens of the model's or the engine's tokenizer. Where neither can be had, words \
+             are made up as in LMCache 0.5.2, and a warning says so.",
         )
         .question("Document length (tokens)", "Tokens of one document."),
     int!("ktp-system-prompt-length", "256")

@@ -4,16 +4,16 @@
 use super::body::Bodies;
 use super::descriptor::{Descriptor, LENGTH_MAX, Settings, Support, above_zero, bounded, count, length, lmcache_group};
 use super::window::{Counts, Sequence, Window};
-use super::{Conclusion, Moment, Phase, Request, Workload};
+use super::{Conclusion, Finished, Moment, Phase, Request, Workload};
 use crate::cli::range::SETTINGS;
 use crate::engine::args::WorkloadValues;
 use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::config::{EngineConfig, L1Memory, PromptText, Sizes};
 use crate::engine::tokens::Tokenizer;
-use crate::engine::tokens::pool::WordPool;
+use crate::engine::tokens::pool::{QUESTIONS_PER_TEXT, WordPool};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
-use crate::python::float_text::fixed;
+use crate::python::float_text::{fixed, round};
 use crate::python::random::PythonRandom;
 use crate::report::banner::Banner;
 use crate::result::model::{Entry, Section};
@@ -90,9 +90,8 @@ impl Settings for KvTierPressure {
         };
         let words = WordPool::build_or_make_up(tokenizer, &config.model, POOL_WORDS, &config.seed)?;
         let groups = Groups::draw(documents, self.docs_per_request, self.requests, self.skew, &config.seed)?;
-        let has_server = config.lmcache_url.as_ref().is_some_and(|url| !url.is_empty());
         let mut pressure = Pressure {
-            watch: Watch::new(has_server, &config.cache, self.docs_per_request),
+            watch: Watch::new(config.has_lmcache(), &config.cache, self.docs_per_request),
             sweeps: config.warmup,
             sweep_requests: sweep_requests(documents, self.docs_per_request),
             settings: self,
@@ -101,6 +100,7 @@ impl Settings for KvTierPressure {
             words,
             seed: config.seed.clone(),
             groups,
+            ended: 0,
             tokens_per_request: 0,
             tokens_remark: match tokenizer {
                 Tokenizer::Words(_) => "(words, not tokens)",
@@ -215,6 +215,8 @@ struct Pressure {
     words: WordPool,
     seed: BigInt,
     groups: Groups,
+    /// Measured requests that have ended, however they ended. Those of a lead-in are in the counters too.
+    ended: u64,
     tokens_per_request: u64,
     /// What the number before it is.
     tokens_remark: &'static str,
@@ -232,6 +234,8 @@ impl Pressure {
         if !self.words.needs_fitting() {
             return Ok(());
         }
+        let advice = "lower --ktp-pool-size or --ktp-overflow-factor, or raise --ktp-context-length";
+        tokenizer.check_texts(self.documents + 1, QUESTIONS_PER_TEXT, advice)?;
         let (system, context) = (self.settings.system_prompt_tokens, self.settings.context_tokens);
         if let Some(text) = self.system_prompt() {
             self.words.fit(tokenizer, system, &text)?;
@@ -304,6 +308,10 @@ impl Sequence for Pressure {
         notes
     }
 
+    fn ended(&mut self, phase: Phase, _: &Finished) {
+        self.ended += u64::from(phase == Phase::Measured);
+    }
+
     fn watches_lookups(&self) -> bool {
         self.watch.has_server
     }
@@ -318,11 +326,11 @@ impl Sequence for Pressure {
             Entry::count("pool_size", "Document pool", self.documents),
             Entry::count("docs_per_request", "Docs per request", settings.docs_per_request),
             Entry::count("working_set_tokens", "Working set (tokens)", self.working_set_tokens()),
-            Entry::number("access_skew", "Access skew", settings.skew, 2),
+            Entry::number("access_skew", "Access skew", round(settings.skew, 3), 2),
             Entry::count("warmup_sweep_requests", "Warm-up sweep requests", self.sweep_requests),
             Entry::count("tokens_per_request", "Tokens per request", self.tokens_per_request),
         ];
-        entries.extend(self.watch.entries(settings.requests));
+        entries.extend(self.watch.entries(self.ended));
         let warnings = self.watch.warnings(partial);
         Conclusion {
             section: Some(Section::entries("kv_tier_pressure", "Document pool", entries)),

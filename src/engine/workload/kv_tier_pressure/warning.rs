@@ -1,6 +1,8 @@
 //! The warnings that only kv-tier-pressure has.
 
+use crate::engine::ask::lookups::Unknown;
 use crate::engine::workload::WorkloadWarning;
+use crate::engine::workload::lookups::no_tokens;
 use crate::result::warning::{self, Message, message};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +17,12 @@ pub enum Warning {
         why: String,
     },
     NoBlendModule,
-    /// Nothing was looked up in the sweep.
-    Unconfirmed,
+    /// It is not known what was looked up in the sweep.
+    Unconfirmed(Unknown),
     /// The measured requests were looked up by prefix.
     NotBlended,
-    /// Nothing was looked up in the measured phase.
-    NoLookupTokens,
+    /// It is not known what was looked up in the measured phase.
+    NoLookupTokens(Unknown),
 }
 
 impl warning::Warning for Warning {
@@ -30,9 +32,9 @@ impl warning::Warning for Warning {
             Warning::NoL1Capacity { .. } => "no-l1-capacity",
             Warning::NoStatus { .. } => "no-status",
             Warning::NoBlendModule => "no-blend-module",
-            Warning::Unconfirmed => "unconfirmed",
+            Warning::Unconfirmed(_) => "unconfirmed",
             Warning::NotBlended => "not-blended",
-            Warning::NoLookupTokens => "no-lookup-tokens",
+            Warning::NoLookupTokens(_) => "no-lookup-tokens",
         }
     }
 
@@ -54,20 +56,19 @@ impl warning::Warning for Warning {
                  documents behind other text are not found again",
                 "start it with blending, or give --ktp-docs-per-request 1."
             ),
-            Warning::Unconfirmed => message!(
-                "The LMCache server counted no lookup during the warmup, so it is not known whether it blends",
-                "if few tokens came from the cache, see whether the engine uses CBKVConnector."
-            ),
+            Warning::Unconfirmed(why) => {
+                let why = why.sentence("the warmup");
+                message!(
+                    "{why}, so it is not known whether it blends",
+                    "if few tokens came from the cache, see whether the engine uses CBKVConnector."
+                )
+            }
             Warning::NotBlended => message!(
                 "The measured requests were looked up by prefix and not blended, so documents behind other text were not \
                  found again",
                 "use a server with blending and CBKVConnector in the engine, or give --ktp-docs-per-request 1."
             ),
-            Warning::NoLookupTokens => message!(
-                "The LMCache server counted no tokens looked up during the measured phase, so how many came from the \
-                 cache is not known",
-                "see whether the engine uses this server."
-            ),
+            Warning::NoLookupTokens(why) => no_tokens(*why),
         }
     }
 }

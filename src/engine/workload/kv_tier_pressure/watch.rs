@@ -1,25 +1,21 @@
-//! What the LMCache server looked up in the warm-up sweep and in the measured phase: whether it blends, and how many tokens came
-//! from it.
+//! Whether the LMCache server blends, by what it looked up in the warm-up sweep and in the measured phase, and what of that is not
+//! known.
 
 use super::warning::Warning;
-use crate::engine::ask::lookups::{Family, LookupCounts, Tokens};
+use crate::engine::ask::lookups::{Family, Growth, LookupCounts};
 use crate::engine::config::{CacheFacts, L1Memory};
 use crate::engine::workload::Moment;
+use crate::engine::workload::lookups::Lookups;
 use crate::error::Error;
-use crate::python::float_text::round;
 use crate::result::model::Entry;
 
-/// The readings of one run.
 #[derive(Debug)]
 pub struct Watch {
     /// Whether there is a server to read from.
     pub has_server: bool,
     facts: CacheFacts,
     docs_per_request: u64,
-    /// Whether there was a sweep; then, what was counted before it.
-    before_sweep: Option<Option<LookupCounts>>,
-    after_sweep: Option<LookupCounts>,
-    at_end: Option<LookupCounts>,
+    lookups: Lookups,
 }
 
 impl Watch {
@@ -28,62 +24,30 @@ impl Watch {
             has_server,
             facts: facts.clone(),
             docs_per_request,
-            before_sweep: None,
-            after_sweep: None,
-            at_end: None,
+            lookups: Lookups::default(),
         }
     }
 
     /// Takes a reading. After a sweep that was looked up by prefix, requests of several documents are refused: a prefix cache
     /// would reuse next to nothing of them.
     pub fn take(&mut self, at: Moment, counts: Option<LookupCounts>) -> Result<(), Error> {
-        match at {
-            Moment::BeforeWarmup => self.before_sweep = Some(counts),
-            Moment::AfterMeasured => self.at_end = counts,
-            Moment::AfterWarmup => {
-                self.after_sweep = counts;
-                if let Some((Family::Mp, tokens)) = self.in_sweep().filter(|_| self.docs_per_request > 1) {
-                    return Err(not_blending(self.docs_per_request, tokens.requested));
-                }
+        self.lookups.take(at, counts);
+        match self.lookups.in_warmup() {
+            Some(Growth::Of(Family::Mp, tokens)) if at == Moment::AfterWarmup && self.docs_per_request > 1 => {
+                Err(not_blending(self.docs_per_request, tokens.requested))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    fn in_sweep(&self) -> Option<(Family, Tokens)> {
-        self.after_sweep?.since(&self.before_sweep??).larger()
-    }
-
-    fn measured(&self) -> Option<(Family, Tokens)> {
-        self.at_end?.since(&self.after_sweep?).larger()
+    /// See [`Lookups::entries`].
+    pub fn entries(&self, requests: u64) -> Vec<Entry> {
+        self.lookups.entries(requests)
     }
 
     /// Whether requests hold several documents and the server says that it cannot blend.
     pub fn cannot_blend(&self) -> bool {
         self.docs_per_request > 1 && self.facts.blends == Some(false)
-    }
-
-    /// LMCache's rows, with its labels and rounding. `requests` are all measured ones, failed ones included.
-    pub fn entries(&self, requests: u64) -> Vec<Entry> {
-        let Some((_, Tokens { requested, hit })) = self.measured() else {
-            return Vec::new();
-        };
-        vec![
-            Entry::count("hit_tokens_total", "Cache-hit tokens", hit as u64),
-            Entry::count("requested_tokens_total", "Tokens looked up", requested as u64),
-            Entry::number(
-                "hit_tokens_per_request",
-                "Cache-hit tokens per request",
-                round(hit / requests.max(1) as f64, 1),
-                2,
-            ),
-            Entry::number(
-                "hit_token_rate_pct",
-                "Prompt served from cache (%)",
-                100.0 * hit / requested,
-                2,
-            ),
-        ]
     }
 
     /// What makes the run doubtful. A run that was ended early has no last reading.
@@ -103,12 +67,12 @@ impl Watch {
         if self.cannot_blend() {
             warnings.push(Warning::NoBlendModule);
         }
-        if several && self.before_sweep.is_some() && self.in_sweep().is_none() {
-            warnings.push(Warning::Unconfirmed);
+        if let Some(Growth::Unknown(why)) = self.lookups.in_warmup().filter(|_| several) {
+            warnings.push(Warning::Unconfirmed(why));
         }
-        match self.measured() {
-            Some((Family::Mp, _)) if several => warnings.push(Warning::NotBlended),
-            None if !partial => warnings.push(Warning::NoLookupTokens),
+        match self.lookups.measured() {
+            Growth::Of(Family::Mp, _) if several => warnings.push(Warning::NotBlended),
+            Growth::Unknown(why) if !partial => warnings.push(Warning::NoLookupTokens(why)),
             _ => {}
         }
         warnings
@@ -126,6 +90,7 @@ fn not_blending(docs_per_request: u64, tokens: f64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::ask::lookups::Tokens;
     use crate::result::model::Value;
     use crate::result::warning::Warning as _;
 
@@ -176,7 +141,7 @@ mod tests {
             Value::count(212),
             Value::count(350),
             Value::number(30.3, 2),
-            Value::number(100.0 * 212.0 / 350.0, 2),
+            Value::number(60.57, 2),
         ];
         assert_eq!(shown(&watch, 7), expected);
     }
@@ -209,10 +174,39 @@ mod tests {
         let read = [counts([0.0; 2], [0.0; 2]), blended, counts([100.0, 7.0], [9.0, 1.0])];
         assert_eq!(after(&mut changing, read), ["not-blended"]);
         assert_eq!(shown(&changing, 2)[..2], [Value::count(7), Value::count(100)]);
+        // A run that was ended in the warmup has no reading behind it.
+        let mut ended = watch(2);
+        ended.take(Moment::BeforeWarmup, still).unwrap();
+        assert!(ended.warnings(true).is_empty());
         let mut back = watch(2);
         let read = [counts([0.0; 2], [0.0; 2]), counts([0.0; 2], [21.0, 4.0]), blended];
         assert_eq!(after(&mut back, read), ["no-lookup-tokens"]);
         assert!(back.warnings(true).is_empty());
+    }
+
+    #[test]
+    fn a_reading_that_failed_is_told_apart_from_a_count_that_stood_still() {
+        let still = counts([5.0, 1.0], [0.0, 0.0]);
+        let fallen = counts([4.0, 1.0], [0.0, 0.0]);
+        for (last, said) in [
+            (still, "counted no tokens looked up during the measured phase"),
+            (None, "could not be read both before and after the measured phase"),
+            (fallen, "fell during the measured phase, as after a restart"),
+        ] {
+            let mut watch = watch(1);
+            assert_eq!(after(&mut watch, [still, still, last]), ["no-lookup-tokens"]);
+            let text = watch.warnings(false)[0].text();
+            assert!(text.contains(said), "{text}");
+        }
+        for (first, said) in [
+            (still, "counted no tokens looked up during the warmup"),
+            (None, "could not be read both before and after the warmup"),
+        ] {
+            let mut watch = watch(2);
+            after(&mut watch, [first, still, still]);
+            let text = watch.warnings(false)[0].text();
+            assert!(text.contains(said), "{text}");
+        }
     }
 
     /// The reference counts since the start of the server then, and checks nothing.

@@ -110,7 +110,7 @@ impl Dataset {
                 continue;
             }
             let record =
-                json::loads(line).map_err(|cause| line_fault(not_json(&cause, &cause.column().to_string())))?;
+                json::loads_texts(line).map_err(|cause| line_fault(not_json(&cause, &cause.column().to_string())))?;
             dataset.add(&record, samples_max);
             // A large file takes seconds. The caller sees the signal too.
             if signal::received().is_some() {
@@ -128,7 +128,7 @@ impl Dataset {
         };
         let by_line = "if it has one record a line, its name has to end in .jsonl";
         std::str::from_utf8(bytes).map_err(|_| whole("it is not UTF-8; save it so"))?;
-        let document = json::loads(bytes).map_err(|cause| Fault {
+        let document = json::loads_texts(bytes).map_err(|cause| Fault {
             place: format!(", line {}", cause.line()),
             why: format!("{}; {by_line}", not_json(&cause, &cause.column().to_string())),
         })?;
@@ -295,6 +295,26 @@ mod tests {
             Dataset::of_lines(unicode.as_bytes(), 9).unwrap().samples[0].passages,
             ["d\u{2028}e"]
         );
+    }
+
+    /// As Python's `str` shows them.
+    #[test]
+    fn numbers_keep_their_digits() {
+        let line = USABLE
+            .replace("\"d\"", "18446744073709551616, NaN")
+            .replace("\"a\"", "Infinity")
+            .replace("\"q\"", "-9223372036854775809");
+        for read in [
+            Dataset::of_lines(line.as_bytes(), 9),
+            Dataset::of_list(format!("[{line}]").as_bytes(), 9),
+        ] {
+            let sample = &read.unwrap().samples[0];
+            assert_eq!(sample.passages, ["18446744073709551616", "nan"]);
+            assert_eq!(
+                (sample.question.as_str(), &sample.answers[0][..]),
+                ("-9223372036854775809", "inf")
+            );
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::body::Bodies;
 use super::descriptor::{Descriptor, Settings, Support, count, length, lmcache_group};
+use super::lookups::Lookups;
 use super::window::{Counts, Sequence, Window};
-use super::{Conclusion, Finished, Phase, Request, Workload};
+use super::{Conclusion, Finished, Moment, Phase, Request, Workload};
 use crate::engine::args::WorkloadValues;
+use crate::engine::ask::lookups::LookupCounts;
 use crate::engine::config::{EngineConfig, PromptText, Sizes};
 use crate::engine::template_kwargs::TemplateKwargs;
 use crate::engine::tokens::Tokenizer;
@@ -138,6 +140,10 @@ struct Quality {
     scores: Scores,
     /// Where the warmup has the engine see the passages.
     reuse: Option<Reuse>,
+    /// Where there is an LMCache server.
+    lookups: Option<Lookups>,
+    /// Measured requests that have ended, however they ended.
+    ended: u64,
 }
 
 impl Quality {
@@ -164,10 +170,12 @@ impl Quality {
             file: None,
             scores: Scores::default(),
             reuse: config.warmup.then(Reuse::default),
+            lookups: config.has_lmcache().then(Lookups::default),
+            ended: 0,
         })
     }
 
-    fn warnings(&self) -> Vec<Warning> {
+    fn warnings(&self, partial: bool) -> Vec<Warning> {
         let summary = self.scores.summary();
         let repeated = warning::repeated(&self.dataset.samples);
         let found = [
@@ -176,6 +184,8 @@ impl Quality {
             Warning::of_unparsed(&summary),
             Warning::of_repeated(repeated),
             self.reuse.as_ref().and_then(Warning::of_reuse),
+            // A run that was ended early has no last reading.
+            self.lookups.as_ref().filter(|_| !partial).and_then(Warning::of_lookups),
         ];
         found.into_iter().flatten().collect()
     }
@@ -235,7 +245,19 @@ impl Sequence for Quality {
         }
     }
 
+    fn watches_lookups(&self) -> bool {
+        self.lookups.is_some()
+    }
+
+    fn looked_up(&mut self, at: Moment, counts: Option<LookupCounts>) -> Result<(), Error> {
+        if let Some(lookups) = &mut self.lookups {
+            lookups.take(at, counts);
+        }
+        Ok(())
+    }
+
     fn ended(&mut self, phase: Phase, request: &Finished) {
+        self.ended += u64::from(phase == Phase::Measured);
         // The name of a question that is asked again goes on behind the number; its first answer counts.
         let number = request.id.strip_prefix(MEASURED).and_then(|number| number.parse().ok());
         let (Phase::Measured, Some(number)) = (phase, number) else {
@@ -249,13 +271,15 @@ impl Sequence for Quality {
     }
 
     fn conclude(&mut self, partial: bool) -> Conclusion {
-        let warnings = self.warnings().into_iter().map(Into::into).collect();
+        let warnings = self.warnings(partial).into_iter().map(Into::into).collect();
         let samples = &self.dataset.samples;
         let contents = || results::file(&self.recorded, &self.model, &self.fingerprints, samples, &self.scores);
         // As in LMCache, a file has the answers to all questions.
         let file = self.file.take().filter(|_| !partial);
+        let lookups = self.lookups.as_ref();
+        let lookups = lookups.map_or_else(Vec::new, |lookups| lookups.entries(self.ended));
         Conclusion {
-            section: Some(self.scores.summary().section(&self.fingerprints)),
+            section: Some(self.scores.summary().section(&self.fingerprints, lookups)),
             files: file.map(|file| (file, contents())).into_iter().collect(),
             warnings,
         }

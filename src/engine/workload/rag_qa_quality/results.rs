@@ -82,10 +82,10 @@ impl Summary {
         self.num_samples - self.num_parsed
     }
 
-    /// Numbers are rounded as in LMCache's.
-    pub fn section(&self, fingerprints: &Fingerprints) -> Section {
+    /// Numbers are rounded as in LMCache's, which has no rows of lookups.
+    pub fn section(&self, fingerprints: &Fingerprints, lookups: Vec<Entry>) -> Section {
         let rounded = |key, label, value| Entry::number(key, label, round(value, 4), 2);
-        let entries = vec![
+        let mut entries = vec![
             Entry::count("samples", "Samples measured", self.num_samples),
             Entry::count("parsed", "Samples scored", self.num_parsed),
             rounded("parse_rate", "Parse rate", self.parse_rate),
@@ -93,6 +93,7 @@ impl Summary {
             Entry::text("fingerprint", "Run fingerprint", &fingerprints.run),
             Entry::text("prompt_fingerprint", "Prompt fingerprint", &fingerprints.prompt),
         ];
+        entries.extend(lookups);
         Section::entries("quality", "Answer Quality", entries)
     }
 }

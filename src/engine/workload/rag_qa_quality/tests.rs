@@ -1,6 +1,7 @@
 //! Settings that are refused, and what recorded runs do not show: chunks, repeats, and every warning.
 
 use super::*;
+use crate::engine::ask::lookups::Tokens;
 use crate::engine::testing::{config, finished, golden, workload_values};
 use crate::engine::workload::check;
 
@@ -121,6 +122,59 @@ fn little_reuse_is_told_where_the_engine_says_it() {
         quality.ended(Phase::Measured, &answered("sample0", "Ada", cached));
         assert_eq!(codes(&mut quality), expected, "{cached:?}");
     }
+}
+
+#[test]
+fn what_the_cache_server_had_is_shown_and_its_absence_told() {
+    let tokenizer = words_tokenizer();
+    let counts = |requested, hit| {
+        let mp = Some(Tokens { requested, hit });
+        let blend = Some(Tokens::default());
+        Some(LookupCounts { mp, blend })
+    };
+    let keys = |concluded: &Conclusion| format!("{:?}", concluded.section);
+    let concluded = |more: &[&str], last, partial| {
+        let mut quality = quality(RECORDS, more, &tokenizer);
+        assert_eq!(quality.watches_lookups(), !more.is_empty());
+        for (at, counts) in [
+            (Moment::BeforeWarmup, counts(0.0, 0.0)),
+            (Moment::AfterWarmup, counts(500.0, 20.0)),
+            (Moment::AfterMeasured, last),
+        ] {
+            quality.looked_up(at, counts).unwrap();
+        }
+        quality.ended(Phase::Measured, &answered("sample0", "Ada", None));
+        quality.ended(Phase::Measured, &answered("sample0#2", "Ada", None));
+        quality.conclude(partial)
+    };
+    let codes = |concluded: &Conclusion| {
+        concluded
+            .warnings
+            .iter()
+            .map(|warning| warning.code)
+            .collect::<Vec<_>>()
+    };
+    let with = ["--lmcache-url", "h:1"];
+    let shown = concluded(&with, counts(800.0, 120.0), false);
+    let rows = keys(&shown);
+    assert!(
+        rows.contains("hit_tokens_total") && rows.contains("value: 50.0"),
+        "{rows}"
+    );
+    assert!(
+        rows.contains("hit_token_rate_pct") && rows.contains("value: 33.33"),
+        "{rows}"
+    );
+    assert!(codes(&shown).is_empty());
+    let unread = concluded(&with, None, false);
+    assert!(!keys(&unread).contains("hit_tokens"));
+    assert_eq!(codes(&unread), ["no-lookup-tokens"]);
+    assert!(
+        codes(&concluded(&with, None, true)).is_empty(),
+        "ended before the last reading"
+    );
+    let without = concluded(&[], counts(800.0, 120.0), false);
+    assert!(!keys(&without).contains("hit_tokens") && codes(&without).is_empty());
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use super::record::Sample;
 use super::results::Summary;
+use crate::engine::ask::lookups::{Growth, Unknown};
 use crate::engine::tokens::chat_prefix::Doubt;
 use crate::engine::workload::WorkloadWarning;
+use crate::engine::workload::lookups::{Lookups, no_tokens};
 use crate::result::warning::{self, Message, message};
 
 /// The share of answers that ought to be scored.
@@ -43,6 +45,8 @@ pub enum Warning {
         cached: u64,
         of_passages: u64,
     },
+    /// It is not known what was looked up in the measured phase.
+    NoLookupTokens(Unknown),
 }
 
 impl Warning {
@@ -82,6 +86,13 @@ impl Warning {
         let is_little = (cached as f64) < REUSE_MIN * of_passages as f64;
         is_little.then_some(Warning::LittleReuse { cached, of_passages })
     }
+
+    pub fn of_lookups(lookups: &Lookups) -> Option<Warning> {
+        match lookups.measured() {
+            Growth::Of(..) => None,
+            Growth::Unknown(why) => Some(Warning::NoLookupTokens(why)),
+        }
+    }
 }
 
 /// How many samples have the id of an earlier one.
@@ -98,6 +109,7 @@ impl warning::Warning for Warning {
             Warning::UnparsedAnswers { .. } => "unparsed-answers",
             Warning::RepeatedIds(_) => "repeated-ids",
             Warning::LittleReuse { .. } => "little-reuse",
+            Warning::NoLookupTokens(_) => "no-lookup-tokens",
         }
     }
 
@@ -125,6 +137,7 @@ impl warning::Warning for Warning {
                  say little about reuse",
                 "see whether --rag-doc-align-tokens is the chunk size of the LMCache server, and whether it blends."
             ),
+            Warning::NoLookupTokens(why) => no_tokens(*why),
         }
     }
 }
