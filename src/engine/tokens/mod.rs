@@ -23,6 +23,7 @@ pub mod vocabulary;
 pub use local::{FILE_BYTES_MAX, LocalTokenizer};
 use local::{FILE_NAME, find, unusable};
 use remote::EngineTokenizer;
+pub use remote::ended;
 
 /// A token of a made-up word, its blank included, has fewer bytes on average: a word has ten, and three tokens or more.
 const MADE_UP_TOKEN_BYTES_MAX: u64 = 4;

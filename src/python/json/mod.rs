@@ -8,5 +8,5 @@ mod write;
 
 pub use bounded::Bounded;
 pub use decode_error::decode_error;
-pub use read::{costs_too_much, loads, loads_texts, strict, without_mark};
+pub use read::{BYTE_ORDER_MARK, costs_too_much, loads, loads_texts, strict, without_mark};
 pub use write::{ascii, dumps_indented};

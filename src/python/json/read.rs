@@ -9,7 +9,8 @@ use serde_json::{Deserializer, Error, Value};
 
 use super::bounded::Bounded;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// What editors on Windows put in front of a text.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
 /// What parsed values may take in memory: this many bytes for each byte of the text, and a fixed part. Together with the
@@ -51,7 +52,7 @@ fn within(text: &[u8], cost_per_byte: usize) -> Result<Value, Error> {
     reader.end().map(|()| value)
 }
 
-/// Text without the byte order mark that editors on Windows put in front.
+/// Text without its byte order mark.
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }

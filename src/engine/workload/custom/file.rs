@@ -9,7 +9,7 @@ use serde::de::DeserializeSeed as _;
 use super::Rules;
 use super::intake::{Elements, Intake, Loaded, said};
 use crate::error::Error;
-use crate::python::json::without_mark;
+use crate::python::json::{BYTE_ORDER_MARK, without_mark};
 use crate::sys::whole_file::Pieces;
 use crate::url::literal_path_advice;
 
@@ -190,9 +190,6 @@ impl<'a> Reader<'a> {
         })
     }
 }
-
-/// The UTF-8 of a byte order mark.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 fn not_utf8(text: &[u8], error: &Utf8Error) -> String {
     let before = &text[..error.valid_up_to()];

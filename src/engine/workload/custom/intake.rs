@@ -54,8 +54,10 @@ pub struct Loaded {
     pub skipped: u64,
     /// Lengths that had to be counted.
     pub counted: u64,
-    /// Keys without effect, the first of them in the order of the alphabet.
+    /// The first keys without effect that were met, sorted.
     pub ignored: BTreeSet<String>,
+    /// Whether there are others.
+    pub ignores_others: bool,
 }
 
 /// The cause of an error without its place, which is counted within one line. The column helps where the syntax is wrong.
@@ -83,10 +85,12 @@ impl<'de> DeserializeSeed<'de> for &mut Intake<'_> {
 
     /// Reads the entry of `place`.
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let ignored = &mut self.loaded.ignored;
+        let loaded = &mut self.loaded;
         let ignore = |key: String| {
-            if ignored.len() < IGNORED_MAX {
-                ignored.insert(key);
+            if loaded.ignored.len() < IGNORED_MAX {
+                loaded.ignored.insert(key);
+            } else if !loaded.ignored.contains(&key) {
+                loaded.ignores_others = true;
             }
         };
         let entry = EntrySeed(ignore).deserialize(deserializer)?;

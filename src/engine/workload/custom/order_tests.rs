@@ -7,6 +7,16 @@ use super::*;
 use crate::engine::testing::{config, finished, offer};
 use crate::engine::workload::{Finished, Phase, Step};
 
+#[test]
+fn keys_that_are_not_used_are_shown_with_the_word_that_there_are_others() {
+    for (keys, shown) in [(8, "k7\n"), (9, "k7 and others\n")] {
+        let keys: String = (0..keys).map(|key| format!(r#""k{key}":0,"#)).collect();
+        let banner = workload(&format!(r#"{{{keys}"prompt":"a","max_tokens":1}}"#), 1).banner();
+        let text = banner.render(false);
+        assert!(text.contains("k0, k1") && text.contains(shown), "{text}");
+    }
+}
+
 /// A workload of this file.
 fn workload(text: &str, in_flight: u64) -> Box<dyn Workload> {
     let prompts = Prompts {

@@ -82,7 +82,8 @@ impl Sequence for Prompts {
         }
         if !loaded.ignored.is_empty() {
             let keys: Vec<&str> = loaded.ignored.iter().map(String::as_str).collect();
-            banner = banner.line("Keys not used", keys.join(", "), "");
+            let others = if loaded.ignores_others { "and others" } else { "" };
+            banner = banner.line("Keys not used", keys.join(", "), others);
         }
         banner
     }

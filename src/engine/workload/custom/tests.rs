@@ -126,6 +126,23 @@ fn sessions_delays_and_other_keys_are_taken() {
     );
 }
 
+/// The first eight that are met, and whether that is all.
+#[test]
+fn keys_without_effect_are_kept_up_to_some() {
+    let line = |keys: std::ops::Range<u64>| {
+        let keys: String = keys.map(|key| format!(r#""k{key}":0,"#)).collect();
+        format!("{{{keys}\"prompt\":\"a\",\"max_tokens\":1}}\n")
+    };
+    let eight = good(&line(2..10).repeat(2));
+    assert_eq!((eight.ignored.len(), eight.ignores_others), (8, false));
+    let nine = good(&(line(2..10) + &line(1..3)));
+    assert!(
+        !nine.ignored.contains("k1") && nine.ignores_others,
+        "{:?}",
+        nine.ignored
+    );
+}
+
 #[test]
 fn a_default_length_is_for_lines_without_one() {
     let text = r#"{"prompt":"a"}

@@ -1,10 +1,10 @@
 //! Which documents are in which request, number for number as in LMCache 0.5.7: the groups of the warm-up sweep, and those that
 //! are drawn for the measured requests.
 
+use crate::engine::tokens::ended;
 use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
-use crate::sys::signal;
 
 /// Numbers in all groups together; more would not fit in memory.
 const PLACES_MAX: f64 = 1e8;
@@ -51,9 +51,7 @@ impl Groups {
         let docs = docs_per_request as usize;
         let mut documents = Vec::with_capacity(places as usize);
         for _ in 0..requests {
-            if signal::received().is_some() {
-                return Err(Error::Environment("the run was ended".to_owned()));
-            }
+            ended()?;
             match &weights {
                 None => documents.extend(rng.sample(pool as usize, docs).into_iter().map(|at| at as u32)),
                 Some(weights) => draw_by_weight(weights, docs, &mut rng, &mut documents),

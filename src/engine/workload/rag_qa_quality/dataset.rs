@@ -1,12 +1,15 @@
 //! A dataset of questions with passages and answers: from a file of JSON records, or from the local Hugging Face cache. Nothing
 //! is downloaded.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::record::{Lacks, Sample};
 use crate::engine::hub_cache;
+use crate::engine::tokens::ended;
 use crate::error::Error;
 use crate::python::json;
 use crate::python::text::strip;
@@ -76,9 +79,7 @@ impl Dataset {
         })?;
         let read = if is_lines { Dataset::of_lines } else { Dataset::of_list };
         let found = read(&bytes, samples_max).map_err(|fault| wrong(&path, &fault.place, &fault.why))?;
-        if signal::received().is_some() {
-            return Err(Error::Environment("the run was ended".to_owned()));
-        }
+        ended()?;
         if found.samples.is_empty() {
             let left_out = found.left_out().map_or(String::new(), |why| format!(" ({why})"));
             return Err(wrong(
@@ -217,14 +218,14 @@ fn located(dataset: &str) -> Result<PathBuf, Error> {
         return hub_cache::file("datasets", named.repository, named.file).ok_or_else(|| absent(named));
     }
     let path = PathBuf::from(dataset);
-    if path.is_file() {
-        return Ok(path);
-    }
-    let known: Vec<&str> = NAMED.iter().map(|named| named.name).collect();
-    let what = match path.is_dir() {
-        true => "it is a folder",
-        false => "there is no such file",
+    let what = match fs::metadata(&path) {
+        Ok(file) if file.is_file() => return Ok(path),
+        Ok(file) if file.is_dir() => "it is a folder".to_owned(),
+        Ok(_) => "it is a pipe or a device, where a regular file is needed".to_owned(),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => "there is no such file".to_owned(),
+        Err(cause) => format!("could not look at it: {cause}"),
     };
+    let known: Vec<&str> = NAMED.iter().map(|named| named.name).collect();
     let advice = literal_path_advice(&path).unwrap_or_else(|| "name a file of JSON records".to_owned());
     let known = known.join(", ");
     Err(wrong(
@@ -370,7 +371,15 @@ mod tests {
         }
         let refused = |dataset: &str| Dataset::open(dataset, 9).unwrap_err().to_string();
         assert!(refused("/nowhere/x").ends_with("or one of the known names hotpotqa, musique"));
+        assert!(refused("/nowhere/x").contains(": there is no such file, and no dataset"));
         assert!(refused("/").starts_with("--rag-dataset /: it is a folder, and no dataset"));
+        let device = refused("/dev/null");
+        assert!(
+            device
+                .starts_with("--rag-dataset /dev/null: it is a pipe or a device, where a regular file is needed, and"),
+            "{device}"
+        );
+        assert!(refused("/dev/null/x").contains(": could not look at it: Not a directory"));
     }
 
     #[test]

@@ -274,7 +274,7 @@ impl Sequence for Quality {
         let warnings = self.warnings(partial).into_iter().map(Into::into).collect();
         let samples = &self.dataset.samples;
         let contents = || results::file(&self.recorded, &self.model, &self.fingerprints, samples, &self.scores);
-        // As in LMCache, a file has the answers to all questions.
+        // As in LMCache, a run that was interrupted writes no file. With flags about load it may have asked only some questions.
         let file = self.file.take().filter(|_| !partial);
         let lookups = self.lookups.as_ref();
         let lookups = lookups.map_or_else(Vec::new, |lookups| lookups.entries(self.ended));

@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 
 use super::record::Sample;
-use crate::engine::tokens::Tokenizer;
 use crate::engine::tokens::pool::WordPool;
+use crate::engine::tokens::{Tokenizer, ended};
 use crate::error::Error;
 use crate::python::big_int::BigInt;
 use crate::python::random::PythonRandom;
-use crate::sys::signal;
 
 /// Words that padding is drawn from.
 const POOL_WORDS: usize = 4096;
@@ -86,9 +85,7 @@ impl Prompts {
                     numbers.push(*number);
                     continue;
                 }
-                if signal::received().is_some() {
-                    return Err(Error::Environment("the run was ended".to_owned()));
-                }
+                ended()?;
                 numbers.push(passages.len());
                 known.insert(text, passages.len());
                 passages.push(Passage {

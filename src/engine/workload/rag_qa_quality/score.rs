@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::python::text::{is_blank, strip, words};
+use crate::python::text::{strip, words};
 
 const OPEN: &str = "<final_answer>";
 const CLOSE: &str = "</final_answer>";
@@ -100,7 +100,7 @@ fn f1(answer: &str, reference: &str) -> f64 {
 
 fn counted(text: &str) -> HashMap<&str, u64> {
     let mut counts = HashMap::new();
-    for word in text.split(is_blank).filter(|word| !word.is_empty()) {
+    for word in words(text) {
         *counts.entry(word).or_insert(0) += 1;
     }
     counts
