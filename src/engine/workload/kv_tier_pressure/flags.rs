@@ -41,7 +41,7 @@ pub const FLAGS: &[WorkloadFlag] = &[
     .with_server("0"),
     float!("ktp-overflow-factor", "2.0")
         .help(
-            "Size of all documents in terms of the server's L1 memory",
+            "Size of all documents as a multiple of the server's L1 memory",
             "Has an effect only without `--ktp-pool-size`. Above 1 some of them must go to the next tier.",
         )
         .question(
@@ -96,5 +96,5 @@ pub const FLAGS: &[WorkloadFlag] = &[
 
 pub const ADDED_FLAGS: &[WorkloadFlag] = &[choice!("ktp-fitting", "CHOICE", "refuse", Fitting, &[]).help(
     "What happens when all documents fit into L1",
-    "Then no other tier is used, and the run would not measure what it is for. `run` is LMCache's: it is not looked at.",
+    "Then no other tier is used, and the run would not measure what it is for. `run` measures anyway, as LMCache does.",
 )];

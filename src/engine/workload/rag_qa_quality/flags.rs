@@ -30,8 +30,8 @@ pub const FLAGS: &[WorkloadFlag] = &[
         .question("Number of samples", "How many questions are asked, in the dataset's order."),
     int!("rag-max-output-length", "1024")
         .help(
-            "Tokens of an answer at most",
-            "What a model thinks before it answers is among them. An answer that is cut off is not scored.",
+            "Most tokens of an answer",
+            "This includes what a model thinks before it answers. An answer that is cut off is not scored.",
         )
         .question(
             "Max output length (tokens)",
@@ -39,9 +39,9 @@ pub const FLAGS: &[WorkloadFlag] = &[
         ),
     int!("rag-doc-align-tokens", "256")
         .help(
-            "Tokens of a chunk, to whole ones of which each passage is padded",
-            "The chunk size of the LMCache server. With another, passages share only some chunks with their copies in the \
-             cache.",
+            "Each passage is padded to a multiple of this many tokens",
+            "Set it to the chunk size of the LMCache server: with another value a passage shares only some chunks with its \
+             cached copy.",
         )
         .question(
             "Document alignment (tokens)",
