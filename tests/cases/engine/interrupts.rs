@@ -123,22 +123,40 @@ fn an_interrupt_in_any_phase_of_a_step_keeps_the_steps_that_are_whole() {
     ];
     let cases = [
         // Three requests of the first step and one of the second.
-        (4, [&sweep[..], &["--no-warmup"]].concat()),
+        (4, 1, [&sweep[..], &["--no-warmup"]].concat()),
+        // The last answer of the second step is awaited.
+        (3 + 2, 1, [&sweep[..], &["--no-warmup"]].concat()),
+        // The first load again, after three steps.
+        (3 * 3 + 1, 3, [&sweep[..], &["--no-warmup"]].concat()),
         // The workload's own warmup, of five requests.
-        (5 + 3 + 2, sweep.to_vec()),
+        (5 + 3 + 2, 1, sweep.to_vec()),
         // The warm-up time and the duration of the first step, the warm-up time of the second.
         (
             6 + 2,
+            1,
             [&by_rate[..], &["--warmup-time", "300ms", "--no-warmup"]].concat(),
         ),
-        (4, [&search[..], &["--no-warmup"]].concat()),
+        // The ramp of the second step, whose second request is due after 173 ms.
+        (
+            5 + 1,
+            1,
+            [&by_rate[..], &["--ramp-up", "300ms", "--no-warmup"]].concat(),
+        ),
+        (4, 1, [&search[..], &["--no-warmup"]].concat()),
     ];
-    for (good_answers, flags) in cases {
+    for (good_answers, whole, flags) in cases {
         let (server, gate) = hangs_after(good_answers);
-        let output = interrupt(engine(server.url(), &Dir::new(), &flags), &gate);
+        let folder = Dir::new();
+        let saved = folder.join("run.json");
+        let save = format!("result={}", saved.display());
+        let flags = [&flags[..], &["--save", &save]].concat();
+        let output = interrupt(engine(server.url(), &folder, &flags), &gate);
         assert_eq!(code(&output), 130, "{}", stderr(&output));
+        let result: Value = serde_json::from_slice(&std::fs::read(saved).unwrap()).unwrap();
+        let rows = result["samples"]["tables"]["steps"]["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), whole, "{flags:?}: {result}");
         let shown = stdout(&output);
-        assert_eq!(step_loads(&shown).len(), 1, "{flags:?}: {shown}");
+        assert_eq!(step_loads(&shown).len(), whole, "{flags:?}: {shown}");
         let ends = ["before the last step", "by a signal"];
         let is_end = |line: &str| line.contains("nded:") && ends.iter().any(|end| line.ends_with(end));
         assert!(shown.lines().any(is_end), "{flags:?}: {shown}");
