@@ -29,12 +29,14 @@ const NOTES: &[Note] = &[
         body: Body::Terms(&[
             (
                 "0",
-                "All measured requests succeeded; or a config file was exported, or the questions were quit.",
+                "All measured requests succeeded (of `--sweep` and `--find-max` any of them); or a config file was exported, or the \
+                 questions were quit.",
             ),
             (
                 "1",
-                "A measured request failed (report and files are still written), or settings are missing or out of range, or \
-                 the engine, the LMCache server or a file could not be used.",
+                "A measured request failed, or of `--sweep` and `--find-max` all of them, or a step could not be run (report and \
+                 files are still written), or settings are missing or out of range, or the \
+                 engine, the LMCache server or a file could not be used.",
             ),
             ("2", "The command line is wrong; nothing was sent."),
             (
