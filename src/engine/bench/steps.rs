@@ -258,6 +258,7 @@ impl Run<'_> {
             of_step = self.config.of_step(number);
             &of_step
         };
+        stepper.tokenizer.start_over();
         let mut workload = workload::create(config, stepper.tokenizer)?;
         let offer = Offer {
             seed: offer.seed.wrapping_add(number),

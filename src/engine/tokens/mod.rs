@@ -116,6 +116,13 @@ impl Tokenizer {
         }
     }
 
+    /// Before the prompts of another load: an engine may be asked as much for each.
+    pub fn start_over(&self) {
+        if let Tokenizer::Engine(engine) = self {
+            engine.start_over();
+        }
+    }
+
     /// Number of tokens in a text, without special tokens; words if there is no tokenizer.
     pub fn count(&self, text: &str) -> Result<u64, Error> {
         match self {
@@ -126,7 +133,7 @@ impl Tokenizer {
     }
 
     /// Refuses to ask the engine about so many texts if `each` of them takes about so many questions that they are more than
-    /// one run may ask. `advice` says how there are fewer.
+    /// one load may ask. `advice` says how there are fewer.
     pub fn check_texts(&self, texts: u64, each: u64, advice: &str) -> Result<(), Error> {
         let (Tokenizer::Engine(engine), questions) = (self, texts.saturating_mul(each)) else {
             return Ok(());
@@ -137,7 +144,7 @@ impl Tokenizer {
         }
         Err(Error::Settings(format!(
             "{texts} texts of a wanted length would take some {questions} questions to the tokenizer of the engine at {}, and \
-             a run may ask {most}; {advice}, or give --tokenizer PATH",
+             a load may ask {most}; {advice}, or give --tokenizer PATH",
             engine.root()
         )))
     }

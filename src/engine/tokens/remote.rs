@@ -176,6 +176,11 @@ impl EngineTokenizer {
         *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The bounds are on what one load takes: the next begins anew.
+    pub fn start_over(&self) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Spent::default();
+    }
+
     /// An error when finding words has taken more than it may.
     pub fn within_bounds(&self) -> Result<(), Fault> {
         self.within(&self.bounds.words, "the words of the vocabulary")

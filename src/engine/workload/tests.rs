@@ -271,7 +271,7 @@ fn more_texts_than_an_engine_may_be_asked_about_are_refused_at_once() {
                 "--ldp-context-length",
                 "4",
             ],
-            "and a run may ask 131072; lower --ldp-num-contexts, or give --tokenizer PATH",
+            "and a load may ask 131072; lower --ldp-num-contexts, or give --tokenizer PATH",
         ),
         (
             &[
