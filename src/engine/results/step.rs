@@ -15,9 +15,9 @@ pub struct Step {
     /// Without its rows, of which a run of many steps would have millions.
     pub evaluated: Evaluated,
     pub point: Point,
-    /// Seconds in which requests were measured.
+    /// Seconds in which requests were measured; where their number ended the step, up to the last end.
     pub window_s: f64,
-    /// Requests that ended in the window.
+    /// Requests that ended well in that time.
     pub ended: u64,
     /// Whether this load holds, where every limit has a percentile.
     pub outcome: Outcome,
@@ -29,20 +29,24 @@ impl Step {
     pub fn of(load: f64, samples: &PhaseSamples, mut evaluated: Evaluated) -> Step {
         evaluated.rows = Vec::new();
         let delivered = &evaluated.delivered;
-        let window_s = delivered.window_s.unwrap_or(samples.sending_s());
+        let sending_s = delivered.window_s.unwrap_or(samples.sending_s());
         let is_open = delivered.asked.per_second.is_some();
         let offered = is_open.then(|| samples.records.len() as u64 + delivered.skipped.due());
-        let per_second = |count: u64| match window_s > 0.0 {
-            true => count as f64 / window_s,
-            false => 0.0,
+        // Where the number of requests ends a step, they may all be sent before the first has ended.
+        let (ended, window_s) = match delivered.window_s {
+            Some(window_s) => (samples.ended_in_window, window_s),
+            None => (evaluated.figures.successful, samples.elapsed_s()),
         };
+        let per_second = |count: u64, seconds: f64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let point = Point {
             load,
             in_flight: delivered.in_flight_mean,
-            per_second: per_second(samples.ended_in_window),
+            per_second: per_second(ended, window_s),
             mean_s: mean(&latencies_s(samples, is_open)),
         };
-        let growth = offered.map_or(0.0, |offered| growth(samples, per_second(offered), window_s));
+        let growth = offered.map_or(0.0, |offered| {
+            growth(samples, per_second(offered, sending_s), sending_s)
+        });
         let judged = evaluated.judged.as_ref();
         let outcome = judge(&Evidence {
             verdicts: judged.map_or(&[], |judged| &judged.verdicts),
@@ -55,14 +59,14 @@ impl Step {
             in_flight: point.in_flight,
             growth,
             lags_s: &if is_open { lags_s(samples) } else { Vec::new() },
-            window_s,
+            window_s: sending_s,
         });
         Step {
             load,
             evaluated,
             point,
             window_s,
-            ended: samples.ended_in_window,
+            ended,
             outcome,
             offered,
         }
@@ -137,6 +141,10 @@ mod tests {
     const MS: i64 = 1_000_000;
 
     fn step(ended_in_window: u64, unsent: u64, limits: &str) -> Step {
+        step_of(ended_in_window, unsent, limits, Some(Duration::from_secs(1)))
+    }
+
+    fn step_of(ended_in_window: u64, unsent: u64, limits: &str, measured: Option<Duration>) -> Step {
         let samples = PhaseSamples {
             records: (0..100).map(|n| succeeded(n * 10 * MS, (n * 10 + 50) * MS)).collect(),
             sending_ended: Stamp(1000 * MS),
@@ -149,7 +157,7 @@ mod tests {
         let slo = slo.with_percentile(90.0);
         let asked = Asked {
             per_second: Some(100.0),
-            measured: Some(Duration::from_secs(1)),
+            measured,
             ..Asked::default()
         };
         let skipped = Skipped {
@@ -175,5 +183,13 @@ mod tests {
         assert!(!slow.is_kept() && !slow.outcome.has_held());
         let unsent = step(100, 20, "ttft=60ms");
         assert!(!unsent.outcome.has_held(), "a tenth is beyond the percentile");
+    }
+
+    #[test]
+    fn where_the_number_of_requests_ends_a_step_all_of_them_count() {
+        // Sent at 0 to 0.99 s, the last one ended at 1.04 s.
+        let all = step_of(0, 0, "ttft=60ms", None);
+        assert_eq!((all.ended, all.window_s), (100, 1.04));
+        assert!((all.point.per_second - 100.0 / 1.04).abs() < 1e-9);
     }
 }

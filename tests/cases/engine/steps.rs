@@ -49,6 +49,17 @@ fn a_number_of_requests_that_ends_before_the_time_does_not_bend_the_rates() {
 }
 
 #[test]
+fn requests_that_are_all_sent_before_the_first_has_ended_have_a_throughput() {
+    let mock = Mock::start(&["--ttft-ms", "20"]);
+    let output = run(&mock, &["--sweep", "concurrency=3", "--num-requests", "3"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let metrics = metrics(&output);
+    let ended = metrics["steps"]["1"]["ended_per_s"].as_f64().unwrap();
+    assert!((1.0..200.0).contains(&ended), "{metrics}");
+    assert_eq!(metrics["sweep"]["saturation"], 3.0, "{metrics}");
+}
+
+#[test]
 fn a_sweep_ends_with_3_where_no_load_keeps_its_percentiles_and_with_1_where_nothing_is_answered() {
     let mock = Mock::start(&["--ttft-ms", "20"]);
     let flags = ["--sweep", "concurrency=1,2", "--num-requests", "4"];
