@@ -94,8 +94,11 @@ run_target() {
         artifact=$(sed -n 's/.*Test unit written to //p' "$logs/$target.log" | tail -n 1)
         {
             echo "FAIL $target: status $status, see $logs/$target.log; repeat it with: $programs/$target ${artifact:-}"
-            grep -a -m 3 -E '^(memory:|slow:|a panic got through|thread .* panicked|SUMMARY|ERROR|==[0-9]+== ERROR)' -A 2 \
+            grep -a -m 3 -E '^(memory:|slow:|the input was stretched|a panic got through|thread .* panicked|SUMMARY|ERROR|==[0-9]+== ERROR)' -A 2 \
                 "$logs/$target.log" || true
+            # Logs of CI lack the rest: where in this project it was, and the input itself.
+            grep -a -E '^ +at \./(\.\./)?(src|fuzz)/' "$logs/$target.log" | head -n 12 || true
+            [ ! -e "${artifact:-}" ] || { echo "the input, gzip and base64:"; gzip -9nc "$artifact" | base64 -w 0; echo; }
         } >&2
     fi
 }

@@ -23,6 +23,8 @@ pub mod server;
 pub mod stats;
 pub mod status;
 pub mod sys;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod units;
 pub mod url;

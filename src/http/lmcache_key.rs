@@ -82,7 +82,7 @@ mod tests {
 
     impl KeyFile {
         fn new(name: &str, text: &[u8]) -> KeyFile {
-            let path = env::temp_dir().join(format!("lmcache-bench-key-{name}-{}", std::process::id()));
+            let path = crate::testing::temporary_path(&format!("key-{name}"));
             fs::write(&path, text).unwrap();
             KeyFile(path)
         }

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_broken_certificate_is_passed_over_in_a_bundle_and_refused_alone() {
-        let path = env::temp_dir().join(format!("lmcache-bench-trust-{}.pem", std::process::id()));
+        let path = crate::testing::temporary_path("trust");
         let good = fs::read_to_string(golden("authority.pem")).unwrap();
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         fs::write(&path, format!("{broken}{good}")).unwrap();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_files_of_a_folder_have_a_common_limit() {
-        let folder = env::temp_dir().join(format!("lmcache-bench-authorities-{}", std::process::id()));
+        let folder = crate::testing::temporary_path("authorities");
         fs::create_dir_all(&folder).unwrap();
         fs::copy(golden("authority.pem"), folder.join("authority.pem")).unwrap();
         let fill = |files: usize| {

@@ -211,7 +211,7 @@ mod tests {
 
     impl Folder {
         fn new(name: &str) -> Folder {
-            let path = std::env::temp_dir().join(format!("lmcache-bench-output-{}-{name}", std::process::id()));
+            let path = crate::testing::temporary_path(&format!("output-{name}"));
             fs::create_dir_all(&path).unwrap();
             Folder(path)
         }

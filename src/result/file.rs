@@ -12,7 +12,7 @@ use serde_json::error::Category;
 
 use super::model::{Body, Section, Value};
 use super::read::Whole;
-use super::weigh::Weigh;
+use super::weigh::WeighFile;
 use super::{KIND, RunResult, SCHEMA};
 use crate::error::{Error, shortened};
 use crate::python::quote::quoted;
@@ -24,9 +24,10 @@ pub const FILE_BYTES_MAX: u64 = 96 << 20;
 pub const COMMANDS: [&str; 3] = ["engine", "server", "l2"];
 /// Characters of the cause in an error message.
 const REASON_CHARS_MAX: usize = 300;
-/// The memory limit for reading a result, in bytes: `COST_PER_BYTE` for each byte of its text plus `COST_BESIDE`, at most
-/// `COST_MAX`. Narrow rows take about 12 times their text.
-const COST_PER_BYTE: usize = 20;
+/// The memory limit for the samples of a result and for its other members as JSON values, in bytes: `COST_PER_BYTE` for each
+/// byte of its text plus `COST_BESIDE`, at most `COST_MAX`. Narrow rows of samples take about 12 times their text, the cells of
+/// a section's table about 41 times. What is made of the JSON values takes at most half of their memory again.
+const COST_PER_BYTE: usize = 48;
 const COST_BESIDE: usize = 768 << 10;
 const COST_MAX: usize = 512 << 20;
 /// Upper estimate of the text of a section's table in any output form, in bytes.
@@ -35,6 +36,8 @@ const TABLE_BYTES_MAX: usize = 64 << 20;
 const NUMBER_CHARS_MAX: usize = 600;
 /// Characters of a name that a message quotes.
 const NAME_CHARS_MAX: usize = 64;
+/// The error of a reader whose limit on memory is reached.
+const TOO_MANY_PARTS: &str = "it has too many parts";
 const HOW_TO_SAVE: &str = "give a file that --save result=PATH wrote";
 
 /// The result as one line of JSON.
@@ -63,8 +66,9 @@ pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
         .saturating_mul(COST_PER_BYTE)
         .saturating_add(COST_BESIDE)
         .min(COST_MAX);
+    let left = Cell::new(budget);
     let mut reader = Deserializer::from_slice(bytes);
-    let weighed = Weigh(&Cell::new(budget)).deserialize(&mut reader);
+    let weighed = WeighFile(&left).deserialize(&mut reader);
     weighed
         .and_then(|()| reader.end())
         .map_err(|cause| not_json(bytes, &cause))?;
@@ -87,7 +91,11 @@ pub fn parse(bytes: &[u8], command: Option<&str>) -> Result<RunResult, String> {
         }
         _ => {}
     }
-    let whole: Whole = serde_json::from_slice(bytes).map_err(|cause| damaged(cause.to_string()))?;
+    let whole = Whole::read(bytes, &left).map_err(|cause| cause.to_string());
+    let whole = whole.map_err(|why| match why.starts_with(TOO_MANY_PARTS) {
+        true => too_many_parts(),
+        false => damaged(why),
+    })?;
     let result = whole.result().map_err(damaged)?;
     for (name, table) in &result.samples.tables {
         let columns = table.columns.len();
@@ -147,6 +155,10 @@ fn check_table(section: &Section) -> Result<(), String> {
     }
 }
 
+fn too_many_parts() -> String {
+    format!("{TOO_MANY_PARTS} for its length, so it is no result file; {HOW_TO_SAVE}")
+}
+
 fn not_json(bytes: &[u8], cause: &serde_json::Error) -> String {
     let is_cut = cause.classify() == Category::Eof;
     if bytes.is_empty() {
@@ -156,7 +168,7 @@ fn not_json(bytes: &[u8], cause: &serde_json::Error) -> String {
         return "it ends in the middle, so it was cut; copy it again, or repeat the run".into();
     }
     if cause.is_data() {
-        return format!("it has too many parts for its length, so it is no result file; {HOW_TO_SAVE}");
+        return too_many_parts();
     }
     let line = bytes
         .split(|byte| *byte == b'\n')
@@ -305,8 +317,24 @@ mod tests {
 
     #[test]
     fn tiny_values_cost_more_than_their_text_and_are_refused() {
-        let text = format!("{{\"kind\": [{}0]}}", "0,".repeat(1 << 20));
-        let why = parse(text.as_bytes(), None).unwrap_err();
-        assert!(why.starts_with("it has too many parts for its length"), "{why}");
+        let result = text(&RunResult::new("l2", "T", Instant::now()));
+        let many = |cell: &str| format!("[{}{cell}]", format!("{cell},").repeat(1 << 20));
+        for cell in ["0", "{}", r#"{"a":0}"#] {
+            let text = result.replacen('{', &format!("{{\"machine\":{},", many(cell)), 1);
+            let why = parse(text.as_bytes(), None).unwrap_err();
+            assert!(why.starts_with("it has too many parts for its length"), "{cell}: {why}");
+        }
+    }
+
+    /// The cells that take the most memory for their text.
+    #[test]
+    fn a_large_table_of_counts_reads_back() {
+        let rows = format!(
+            r#"{{"key":"r","label":"R","cells":[{}{{}}]}}"#,
+            r#"{"count":1},"#.repeat(9_999)
+        );
+        let text = with_table(10_000, &rows);
+        let again = parse(text.as_bytes(), Some("l2")).unwrap();
+        assert_eq!(super::text(&again), text);
     }
 }

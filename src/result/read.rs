@@ -22,15 +22,17 @@ pub struct Whole {
     samples: Samples,
 }
 
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Whole, D::Error> {
-        from.deserialize_map(WholeVisitor)
+impl Whole {
+    /// Reads a text that is JSON. The members but the samples may take the bytes left, at most `MEMBERS_BYTES_MAX`.
+    pub fn read(bytes: &[u8], left: &Left<usize>) -> serde_json::Result<Whole> {
+        left.set(left.get().min(MEMBERS_BYTES_MAX));
+        serde_json::Deserializer::from_slice(bytes).deserialize_map(WholeVisitor(left))
     }
 }
 
-struct WholeVisitor;
+struct WholeVisitor<'a>(&'a Left<usize>);
 
-impl<'de> Visitor<'de> for WholeVisitor {
+impl<'de> Visitor<'de> for WholeVisitor<'_> {
     type Value = Whole;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,13 +40,12 @@ impl<'de> Visitor<'de> for WholeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Whole, A::Error> {
-        let left = Left::new(MEMBERS_BYTES_MAX);
         let (mut members, mut samples) = (Map::new(), Samples::default());
         while let Some(name) = object.next_key::<String>()? {
             if name == "samples" {
                 samples = object.next_value()?;
             } else {
-                members.insert(name, object.next_value_seed(Bounded(&left))?);
+                members.insert(name, object.next_value_seed(Bounded(self.0))?);
             }
         }
         Ok(Whole { members, samples })
@@ -54,8 +55,13 @@ impl<'de> Visitor<'de> for WholeVisitor {
 impl Whole {
     /// The error names the member that has another form.
     pub fn result(self) -> Result<RunResult, String> {
-        let members = Json::Object(self.members);
-        let object = |name: &str| members[name].as_object().cloned().unwrap_or_default();
+        let mut members = self.members;
+        let mut object = |name: &str| match members.remove(name) {
+            Some(Json::Object(object)) => object,
+            _ => Map::new(),
+        };
+        let (target, settings) = (object("target"), object("settings"));
+        let members = Json::Object(members);
         Ok(RunResult {
             kind: text(&members, "kind")?,
             schema: members["schema"]
@@ -70,8 +76,8 @@ impl Whole {
                 .ok_or("started_unix_s is not a number")?,
             partial: optional_text(&members["partial"]),
             machine: machine(&members["machine"]),
-            target: object("target"),
-            settings: object("settings"),
+            target,
+            settings,
             sections: list(&members, "sections", section)?,
             samples: self.samples,
         })
@@ -88,7 +94,12 @@ fn optional_text(value: &Json) -> Option<Name> {
 
 fn list<T>(object: &Json, name: &str, read: fn(&Json) -> Result<T, String>) -> Result<Vec<T>, String> {
     let items = object[name].as_array().ok_or_else(|| format!("{name} is not a list"))?;
-    items.iter().map(read).collect()
+    // Not collected, which would double the capacity again and again: the memory for a file's values is limited.
+    let mut made = Vec::with_capacity(items.len());
+    for item in items {
+        made.push(read(item)?);
+    }
+    Ok(made)
 }
 
 fn build(value: &Json) -> Result<Build, String> {

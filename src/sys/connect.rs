@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_full_backlog_ends_in_a_timeout_and_a_long_path_is_refused() {
-        let folder = std::env::temp_dir().join(format!("lmcache-bench-connect-{}", std::process::id()));
+        let folder = crate::testing::temporary_path("connect");
         let listener = std::os::unix::net::UnixListener::bind(&folder).unwrap();
         let mut kept = Vec::new();
         let ended = loop {

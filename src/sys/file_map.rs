@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn pieces_are_disjoint_and_reach_the_file() {
-        let path = std::env::temp_dir().join(format!("lmcache-bench-mapping-{}", std::process::id()));
+        let path = crate::testing::temporary_path("mapping");
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&path).unwrap();

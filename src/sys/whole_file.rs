@@ -113,7 +113,7 @@ mod tests {
 
     impl Pipe {
         fn new(name: &str) -> Pipe {
-            let path = std::env::temp_dir().join(format!("lmcache-bench-{name}-{}", std::process::id()));
+            let path = crate::testing::temporary_path(name);
             let _ = fs::remove_file(&path);
             assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
             Pipe(path)

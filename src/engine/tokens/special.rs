@@ -66,11 +66,7 @@ mod tests {
     use super::*;
 
     fn read(config: &str) -> SpecialTokens {
-        let path = std::env::temp_dir().join(format!(
-            "lmcache-bench-special-{}-{:?}.json",
-            std::process::id(),
-            std::thread::current().id()
-        ));
+        let path = crate::testing::temporary_path("special.json");
         std::fs::write(&path, config).unwrap();
         let special = SpecialTokens::of_config(&path);
         std::fs::remove_file(path).unwrap();

@@ -193,7 +193,7 @@ mod tests {
         let config = SpecialTokens::of_config(&tiny.join("tokenizer_config.json"));
         let none = ChatTemplate::of_folder(&tiny, &config).unwrap_err();
         assert!(none.starts_with("there is no chat template in "), "{none}");
-        let folder = std::env::temp_dir().join(format!("lmcache-bench-template-{}", std::process::id()));
+        let folder = crate::testing::temporary_path("template");
         std::fs::create_dir_all(&folder).unwrap();
         let own = |text: &str| {
             std::fs::write(folder.join(FILE_NAME), text).unwrap();

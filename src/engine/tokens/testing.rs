@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
@@ -11,6 +10,7 @@ use super::Tokenizer;
 use super::library::{Library, Special};
 use super::remote::EngineTokenizer;
 use crate::engine::api_key::engine_key;
+use crate::testing::temporary_path;
 
 /// A status and a JSON body.
 pub type Answer = (u16, Value);
@@ -129,9 +129,7 @@ pub fn counting(count: fn(&str) -> u64) -> Tokenizer {
 
 /// The tokenizer of a file with this content.
 pub fn of_json(content: &Value) -> Tokenizer {
-    static FOLDERS: AtomicU32 = AtomicU32::new(0);
-    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("lmcache-bench-tokenizer-{}-{number}", std::process::id()));
+    let folder = temporary_path("tokenizer");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("tokenizer.json"), content.to_string()).unwrap();
     let tokenizer = Tokenizer::from_folder(&folder);

@@ -110,7 +110,7 @@ fn without_a_tokenizer_the_reason_is_given() {
     assert!(typed.ends_with("write $HOME/models/m"), "{typed}");
     let named = unusable(Path::new("org/model"), &missing).to_string();
     assert!(named.contains("goes into --model"), "{named}");
-    let pointer = std::env::temp_dir().join(format!("lmcache-bench-pointer-{}.json", std::process::id()));
+    let pointer = crate::testing::temporary_path("pointer");
     std::fs::write(&pointer, "version https://git-lfs.github.com/spec/v1\n").unwrap();
     let told = LocalTokenizer::load(&pointer).map(|_| ()).expect_err("a pointer");
     std::fs::remove_file(&pointer).unwrap();

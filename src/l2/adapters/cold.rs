@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_pipe_under_an_objects_name_is_refused_and_not_waited_for() {
-        let folder = std::env::temp_dir().join(format!("lmcache-bench-cold-{}", std::process::id()));
+        let folder = crate::testing::temporary_path("cold");
         std::fs::create_dir_all(&folder).unwrap();
         let pipe = folder.join("pipe");
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

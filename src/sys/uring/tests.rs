@@ -23,7 +23,7 @@ fn bytes_are_written_and_read_back_and_a_short_read_has_its_length() {
     let (arena, mut slots) = Arena::new(2 * 8192, 1, false).unwrap().into_slots(8192);
     // The limit of locked memory may refuse it; the transfers work either way.
     let _ = ring.register(&arena, 8192);
-    let path = std::env::temp_dir().join(format!("lmcache-bench-uring-{}", std::process::id()));
+    let path = crate::testing::temporary_path("uring");
     let file = File::options()
         .read(true)
         .write(true)
@@ -87,7 +87,7 @@ fn a_full_ring_returns_the_transfer_and_errors_have_the_kernels_code() {
 fn transfers_of_a_registered_file_reach_that_file() {
     let Some(mut ring) = ring_or_skip() else { return };
     let (_arena, mut slots) = Arena::new(2 * 4096, 1, false).unwrap().into_slots(4096);
-    let path = std::env::temp_dir().join(format!("lmcache-bench-registered-{}", std::process::id()));
+    let path = crate::testing::temporary_path("registered");
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(true);
     let file = Arc::new(options.open(&path).unwrap());

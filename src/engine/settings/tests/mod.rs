@@ -6,7 +6,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
@@ -17,6 +16,7 @@ use crate::engine::config::{EngineConfig, L1Memory};
 use crate::engine::testing::{given, golden};
 use crate::error::Error;
 use crate::report::prompt::{Ended, Key, Keyboard, Prompter};
+use crate::testing::temporary_path;
 
 mod custom;
 mod dialogues;
@@ -75,9 +75,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Folder {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("lmcache-bench-settings-{}-{number}", std::process::id()));
+        let path = temporary_path("settings");
         fs::create_dir_all(&path).unwrap();
         Folder(path)
     }

@@ -265,7 +265,7 @@ mod tests {
 
     impl File {
         fn new(name: &str, bytes: &[u8]) -> File {
-            let path = std::env::temp_dir().join(format!("lmcache-bench-rag-{}-{name}", std::process::id()));
+            let path = crate::testing::temporary_path(&format!("rag-{name}"));
             std::fs::write(&path, bytes).unwrap();
             File(path)
         }

@@ -89,7 +89,7 @@ fn only_first_answers_to_measured_questions_are_scored() {
     quality.ended(Phase::Measured, &answered("sample1", "y", None));
     quality.ended(Phase::Measured, &answered("sample0", "Ada", Some(0)));
     quality.ended(Phase::Measured, &answered("sample0#2", "no", Some(0)));
-    let folder = std::env::temp_dir().join(format!("lmcache-bench-rag-results-{}", std::process::id()));
+    let folder = crate::testing::temporary_path("rag-results");
     quality.file = Some(checked(&folder.join("made/r.json")).unwrap());
     let concluded = quality.conclude(false);
     std::fs::remove_dir_all(&folder).unwrap();

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn device(name: &str, bytes: u64) -> DaxDevice {
-        let path = std::env::temp_dir().join(format!("lmcache-bench-dax-{name}-{}", std::process::id()));
+        let path = crate::testing::temporary_path(&format!("dax-{name}"));
         File::create(&path).unwrap().set_len(bytes).unwrap();
         DaxDevice {
             path: path.to_str().unwrap().to_owned(),

@@ -52,7 +52,7 @@ fn fs_config(base: &std::path::Path, direct: bool) -> FsConfig {
 
 #[test]
 fn space_is_reserved_for_large_buffered_objects_on_ext4_only() {
-    let base = std::env::temp_dir().join(format!("lmcache-bench-reserve-{}", std::process::id()));
+    let base = crate::testing::temporary_path("reserve");
     let reserves = |direct, bytes| {
         let layout = Layout::open(&fs_config(&base, direct), bytes, false, &mut Vec::new()).unwrap();
         (layout.reserves_space, layout.direct)
@@ -72,7 +72,7 @@ fn space_is_reserved_for_large_buffered_objects_on_ext4_only() {
 
 #[test]
 fn a_reserved_object_has_its_own_length() {
-    let base = std::env::temp_dir().join(format!("lmcache-bench-reserved-{}", std::process::id()));
+    let base = crate::testing::temporary_path("reserved");
     let layout = Layout::open(&fs_config(&base, false), 256 << 10, false, &mut Vec::new()).unwrap();
     let (_arena, mut slots) = Arena::new(256 << 10, 4096, false).unwrap().into_slots(256 << 10);
     slots[0].bytes_mut().fill(7);
@@ -95,7 +95,7 @@ fn refused(item: &Item) -> bool {
 
 #[test]
 fn a_ring_that_is_refused_fails_every_key_at_once() {
-    let base = std::env::temp_dir().join(format!("lmcache-bench-broken-ring-{}", std::process::id()));
+    let base = crate::testing::temporary_path("broken-ring");
     let Some((mut adapter, task)) = adapter(&base) else {
         return;
     };
@@ -116,7 +116,7 @@ fn a_ring_that_is_refused_fails_every_key_at_once() {
 
 #[test]
 fn a_ring_that_breaks_on_the_way_fails_what_is_left() {
-    let base = std::env::temp_dir().join(format!("lmcache-bench-breaking-ring-{}", std::process::id()));
+    let base = crate::testing::temporary_path("breaking-ring");
     let Some((mut adapter, task)) = adapter(&base) else {
         return;
     };

@@ -12,7 +12,7 @@ fn a_ring_that_is_refused_fails_every_key_at_once() {
     if Ring::new(2).is_err() {
         return;
     }
-    let path = std::env::temp_dir().join(format!("lmcache-bench-broken-device-{}", std::process::id()));
+    let path = crate::testing::temporary_path("broken-device");
     std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
     let spec = format!(
         r#"{{"type":"raw_block","device_path":"{}","slot_bytes":8192,"meta_total_bytes":65536,"use_odirect":false}}"#,

@@ -169,6 +169,7 @@ mod tests {
     use super::super::config::config_for_test as s3_config_for_test;
     use super::*;
     use crate::result::warning::Warning as _;
+    use crate::testing::temporary_path;
 
     const FILE: &str = "\u{feff}[default]\naws_access_key_id = A\n# note\n[ci]\naws_access_key_id=B\n\
                         aws_secret_access_key = s = 1\naws_session_token=t\n[none]\nregion=x\n";
@@ -183,7 +184,7 @@ mod tests {
 
     /// What is found with these keys in the spec and these variables, and a credentials file.
     fn found(keys: [&str; 2], variables: &[(&str, &str)], file: &str) -> Result<(String, Option<String>), String> {
-        let path = env::temp_dir().join(format!("lmcache-bench-keys-{}-{}", std::process::id(), file.len()));
+        let path = temporary_path("keys");
         fs::write(&path, file).unwrap();
         let key = |text: &str| Some(Secret::new(text)).filter(|secret| !secret.is_empty());
         let config = S3Config {
