@@ -1,6 +1,9 @@
 //! The request bodies of chat completions, completions, tokenize and detokenize.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Unexpected, Visitor};
 
 use super::http::Refusal;
 use super::tokens::Tokenizer;
@@ -33,10 +36,10 @@ struct Message {
     content: Option<Content>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 enum Content {
     Text(String),
+    /// Parts without a text are left out.
     Parts(Vec<Part>),
 }
 
@@ -45,12 +48,112 @@ struct Part {
     text: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 enum Prompt {
     Text(String),
     Tokens(Vec<u32>),
-    Texts(Vec<String>),
+    /// The first of them, and whether there are more.
+    Texts(String, bool),
+}
+
+/// One element of a prompt that is a list.
+enum Element {
+    Token(u32),
+    Text(String),
+}
+
+// By hand, because untagged enums keep a list whole before they look at it, at many times the memory of its text.
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Content, D::Error> {
+        from.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of parts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+        Ok(Content::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Content, A::Error> {
+        let mut parts = Vec::new();
+        while let Some(part) = list.next_element::<Part>()? {
+            parts.extend(Some(part).filter(|part| part.text.is_some()));
+        }
+        Ok(Content::Parts(parts))
+    }
+}
+
+impl<'de> Deserialize<'de> for Prompt {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Prompt, D::Error> {
+        from.deserialize_any(PromptVisitor)
+    }
+}
+
+struct PromptVisitor;
+
+impl<'de> Visitor<'de> for PromptVisitor {
+    type Value = Prompt;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a list of token numbers or a list of texts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Prompt, E> {
+        Ok(Prompt::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Prompt, A::Error> {
+        let mut tokens = match list.next_element()? {
+            None => Vec::new(),
+            Some(Element::Token(token)) => vec![token],
+            Some(Element::Text(first)) => {
+                let mut several = false;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    several = true;
+                }
+                return Ok(Prompt::Texts(first, several));
+            }
+        };
+        while let Some(token) = list.next_element()? {
+            tokens.push(token);
+        }
+        Ok(Prompt::Tokens(tokens))
+    }
+}
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Element, D::Error> {
+        from.deserialize_any(ElementVisitor)
+    }
+}
+
+struct ElementVisitor;
+
+impl Visitor<'_> for ElementVisitor {
+    type Value = Element;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a token number or a text")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Element, E> {
+        let token = u32::try_from(number);
+        token
+            .map(Element::Token)
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Element, E> {
+        Ok(Element::Text(text.to_owned()))
+    }
 }
 
 /// The body of detokenize, in vLLM's form.
@@ -125,7 +228,7 @@ impl Body {
         }
         match &self.prompt {
             Some(Prompt::Text(text)) => texts.push(text),
-            Some(Prompt::Texts(several)) => texts.extend(several.first().map(String::as_str)),
+            Some(Prompt::Texts(first, _)) => texts.push(first),
             Some(Prompt::Tokens(_)) | None => {}
         }
         texts
@@ -160,8 +263,8 @@ impl Body {
         match &self.prompt {
             Some(Prompt::Text(text)) => tokenizer.push(text, &mut tokens),
             Some(Prompt::Tokens(numbers)) => tokens.extend_from_slice(numbers),
-            Some(Prompt::Texts(several)) if several.len() == 1 => tokenizer.push(&several[0], &mut tokens),
-            Some(Prompt::Texts(_)) => return Err(Refusal(400, "one prompt a request, please".into())),
+            Some(Prompt::Texts(only, false)) => tokenizer.push(only, &mut tokens),
+            Some(Prompt::Texts(..)) => return Err(Refusal(400, "one prompt a request, please".into())),
             None => return Err(Refusal(400, "prompt is missing".into())),
         }
         match tokens.is_empty() {
@@ -222,6 +325,7 @@ mod tests {
             ("{}", false),
             (r#"{"prompt":""}"#, false),
             (r#"{"prompt":["a","b"]}"#, false),
+            (r#"{"prompt":[]}"#, false),
         ] {
             assert_eq!(
                 body(text).prompt_tokens(chat, &Tokenizer::Words).unwrap_err().0,
@@ -229,7 +333,15 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(Body::parse(b"{").unwrap_err().0, 400);
+        for text in [
+            "{",
+            r#"{"prompt":[1,"a"]}"#,
+            r#"{"prompt":[-1]}"#,
+            r#"{"prompt":[4294967296]}"#,
+            r#"{"prompt":{}}"#,
+        ] {
+            assert_eq!(Body::parse(text.as_bytes()).unwrap_err().0, 400, "{text}");
+        }
     }
 
     #[test]

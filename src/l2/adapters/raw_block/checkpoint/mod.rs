@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::geometry::Geometry;
@@ -169,7 +169,7 @@ pub struct Recovered {
 /// Reads a checkpoint's JSON, or says why it is not one of this device and layout.
 pub fn parse(geometry: &Geometry, payload: &[u8]) -> Result<Recovered, String> {
     let mut reader = serde_json::Deserializer::from_slice(payload);
-    let read = reader.deserialize_map(StateVisitor(geometry));
+    let read = reader.deserialize_any(StateVisitor(geometry));
     let State {
         fields: state,
         mut entries,
@@ -229,6 +229,11 @@ pub fn parse(geometry: &Geometry, payload: &[u8]) -> Result<Recovered, String> {
     })
 }
 
+/// A text in place of an object. Errors of serde quote the text, in which control characters take six bytes each.
+fn no_object<E: Error>() -> E {
+    E::custom("a text stands in place of an object")
+}
+
 /// What is kept of a checkpoint's JSON.
 struct State {
     fields: Map<String, Value>,
@@ -244,6 +249,10 @@ impl<'de> Visitor<'de> for StateVisitor<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<State, E> {
+        Err(no_object())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<State, A::Error> {
@@ -274,7 +283,7 @@ impl<'de> DeserializeSeed<'de> for Entries<'_> {
     type Value = (HashMap<String, Entry>, u64);
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
-        reader.deserialize_map(self)
+        reader.deserialize_any(self)
     }
 }
 
@@ -283,6 +292,10 @@ impl<'de> Visitor<'de> for Entries<'_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of entries")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Err(no_object())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {

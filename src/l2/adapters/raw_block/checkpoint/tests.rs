@@ -164,3 +164,17 @@ fn what_other_programs_said_about_an_object_is_kept() {
     let text = String::from_utf8(render(&geometry(), &recovered.unwrap().index)).unwrap();
     assert!(text.contains(r#""shape":[2,8],"dtype":"bfloat16","fmt":"KV_2LTD","cached_positions":[1,2]}}}"#));
 }
+
+#[test]
+fn a_text_in_place_of_an_object_is_refused_and_not_quoted() {
+    for payload in [r#""\u007f\u007f""#, r#"{"version":1,"entries":"\u007f\u007f"}"#] {
+        let why = parse(&geometry(), payload.as_bytes()).err().unwrap();
+        assert!(
+            why.starts_with("it is not the JSON of a checkpoint: a text stands in place of an object")
+                && !why.contains("7f"),
+            "{why}"
+        );
+    }
+    let why = parse(&geometry(), b"[]").err().unwrap();
+    assert!(why.contains("expected a JSON object"), "{why}");
+}
