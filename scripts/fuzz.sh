@@ -7,7 +7,8 @@
 # --fast makes short inputs only and does not trace comparisons, which takes two thirds of the time: for the bulk of a long run,
 # after one without it.
 # Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2);
-# SEED makes the same inputs as the last run with that seed.
+# SEED makes the same inputs as the last run with that seed. STRETCH_EVERY=N stretches one of N inputs to 128 KiB (default 4096; 24
+# finds memory and time that grow faster than the input much sooner); a failure is repeated with the same N.
 # The corpus that a run learned stays in fuzz/target/learned/TARGET for the next run, the log in fuzz/target/logs, an input that failed in
 # fuzz/artifacts/TARGET. See fuzz/README.md.
 set -euo pipefail

@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::Instant;
 use std::{env, fs, process};
 
@@ -21,8 +21,10 @@ pub const ROOM: usize = 1 << 20;
 pub const TYPED_FACTOR: usize = 32;
 /// Length of a stretched input in bytes, enough for quadratic costs to show.
 const STRETCHED_BYTES: usize = 128 << 10;
-/// One in this many inputs is also stretched.
+/// One in this many inputs is also stretched, unless the environment says otherwise.
 const STRETCHED_EVERY: u64 = 4096;
+/// Names another number. An input that failed fails again only with the same number or a divisor of it.
+const STRETCHED_EVERY_VARIABLE: &str = "STRETCH_EVERY";
 /// CPU time limit of a stretched input; parsers take some milliseconds.
 const STRETCHED_CPU_NS: u64 = 1_000_000_000;
 
@@ -110,8 +112,8 @@ pub fn bounded_by<T>(factor: usize, room: usize, data: &[u8], read: impl Fn(&[u8
     AT_EXIT.call_once(report_at_exit);
     INPUTS.fetch_add(1, Ordering::Relaxed);
     let hash = hash(data);
-    if hash % STRETCHED_EVERY == 0 && !data.is_empty() {
-        let (long, piece) = stretched(data, hash / STRETCHED_EVERY);
+    if hash % stretched_every() == 0 && !data.is_empty() {
+        let (long, piece) = stretched(data, hash >> 12);
         STRETCHED.fetch_add(1, Ordering::Relaxed);
         let begun = cpu_ns();
         measured(factor, room, &long, &read, || {
@@ -175,6 +177,17 @@ pub fn surviving<T>(run: impl FnOnce() -> T) -> T {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         eprintln!("a panic got through: {}", text.unwrap_or("not a text"));
         process::abort()
+    })
+}
+
+fn stretched_every() -> u64 {
+    static EVERY: OnceLock<u64> = OnceLock::new();
+    *EVERY.get_or_init(|| {
+        let given = env::var(STRETCHED_EVERY_VARIABLE).ok().filter(|text| !text.is_empty());
+        let every = given.map(|text| text.parse().ok().filter(|every| *every > 0));
+        every.map_or(STRETCHED_EVERY, |every| {
+            every.unwrap_or_else(|| panic!("{STRETCHED_EVERY_VARIABLE} is not a whole number from 1 on"))
+        })
     })
 }
 

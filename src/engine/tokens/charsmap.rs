@@ -12,15 +12,15 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 const KEY: &str = "precompiled_charsmap";
 const SIZE_BYTES: usize = 4;
 
-/// Refuses a tokenizer.json with a table that claims a larger trie than it holds. Other errors are left to the library.
+/// Refuses a tokenizer.json that is not JSON, or that has a table which claims a larger trie than it holds. The library accepts keys
+/// without a value, and reads the tables behind them.
 pub fn check(file: &[u8]) -> Result<(), String> {
     let claimed = Cell::new(None);
     let mut text = serde_json::Deserializer::from_slice(file);
-    // The library reports invalid JSON, with a better message.
-    let _ = Rules(&claimed, Level::File).deserialize(&mut text);
+    let read = Rules(&claimed, Level::File).deserialize(&mut text);
     match claimed.get() {
         Some(bytes) => Err(format!("its {KEY} claims a table of {bytes} bytes and is shorter")),
-        None => Ok(()),
+        None => read.and_then(|()| text.end()).map_err(|cause| cause.to_string()),
     }
 }
 
@@ -174,7 +174,15 @@ mod tests {
         }
         let escaped = br#"{"norm\u0061lizer": 1, "normalizer": {"precompiled_charsmap": "////fw"}}"#;
         assert!(check(escaped).is_err());
-        assert_eq!(check(b"{\"normalizer\": [1.5, -1, null, true, {}"), Ok(()));
+        assert_eq!(check(b"{\"normalizer\": [1.5, -1, null, true, {}]}"), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_json_is_refused_before_the_library_reads_its_tables() {
+        let key_alone = br#"{"key", "normalizer": {"type": "Precompiled", "precompiled_charsmap": "////f2FiY2Q="}}"#;
+        for file in [&key_alone[..], b"{\"normalizer\": [1.5", b"{} {}"] {
+            assert!(check(file).unwrap_err().contains(" at line 1 column "));
+        }
     }
 
     #[test]

@@ -137,13 +137,9 @@ mod tests {
 
     #[test]
     fn panics_of_the_library_are_errors() {
-        for bytes in [
-            &include_bytes!("../../../tests/golden/engine/hostile/tokenizer-truncated-decoder.json")[..],
-            include_bytes!("../../../tests/golden/engine/hostile/tokenizer-bad-base64.json"),
-        ] {
-            let why = Library::read(bytes).err().unwrap();
-            assert!(why.starts_with("the tokenizers library gave up on it ("), "{why}");
-        }
+        let bad_base64 = include_bytes!("../../../tests/golden/engine/hostile/tokenizer-bad-base64.json");
+        let why = Library::read(bad_base64).err().unwrap();
+        assert!(why.starts_with("the tokenizers library gave up on it ("), "{why}");
         let library = read(json!({"pre_tokenizer": {"type": "FixedLength", "length": 0}})).unwrap();
         let why = library.encode("a text").unwrap_err();
         assert!(why.starts_with("the tokenizers library gave up on it ("), "{why}");

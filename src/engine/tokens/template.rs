@@ -2,11 +2,12 @@
 //! foreign text, so its length, its steps and the memory that they take are bounded; it can neither read files nor run code.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, Error, ErrorKind};
+use minijinja::{Environment, Error, ErrorKind, Output};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::special::SpecialTokens;
@@ -20,6 +21,9 @@ const BYTES_MAX: u64 = 4 << 20;
 const LINE_BYTES_MAX: usize = 65_534;
 /// Steps of a template, each some 64 bytes of memory at most; real ones take some thousand.
 const FUEL: u64 = 1_000_000;
+/// The text of one value. minijinja takes steps for a text after it has written it, and a list times a number is no longer than the
+/// list until then.
+const VALUE_BYTES_MAX: usize = 4 << 20;
 const RECURSION_MAX: usize = 100;
 /// In place of the user's text. It is in no template and does not merge with what is around it.
 const SENTINEL: &str = "██SENTINEL██";
@@ -96,6 +100,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
+        environment.set_formatter(|out, _, value| write_value(out, value));
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
@@ -116,6 +121,40 @@ impl ChatTemplate {
         ];
         let context: BTreeMap<&str, Value> = special.chain(fixed).chain(given).collect();
         environment.render_str(&without_generation_tags(&self.source), Value::from(context))
+    }
+}
+
+fn write_value(out: &mut Output, value: &Value) -> Result<(), Error> {
+    let mut out = Limited {
+        out,
+        left: VALUE_BYTES_MAX,
+    };
+    // A list goes on to its end when its text can no longer be written.
+    let too_many = value.as_object().is_some() && value.len().is_some_and(|items| items > VALUE_BYTES_MAX);
+    let written = if too_many {
+        Err(fmt::Error)
+    } else {
+        write!(out, "{value}")
+    };
+    written.map_err(|_| {
+        let most = VALUE_BYTES_MAX >> 20;
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("the text of a value is longer than {most} MiB"),
+        )
+    })
+}
+
+/// Fails when more than `left` bytes are written.
+struct Limited<'a, 'b> {
+    out: &'a mut Output<'b>,
+    left: usize,
+}
+
+impl Write for Limited<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.left = self.left.checked_sub(text.len()).ok_or(fmt::Error)?;
+        self.out.write_str(text)
     }
 }
 
@@ -246,5 +285,22 @@ mod tests {
         ] {
             assert!(head(endless, &[]).is_err(), "{endless}");
         }
+    }
+
+    #[test]
+    fn a_value_with_a_very_long_text_is_refused_before_it_is_written() {
+        let head = |source: &str| ChatTemplate::of_source(source).head(&TemplateKwargs::default());
+        for source in [
+            "{{ ['x' * 10_000] * 1_000 }}",
+            "{{ ['x'] * 50_000_000 }}",
+            "{{ 'x' * 5_000_000 }}",
+        ] {
+            let why = head(source).unwrap_err();
+            assert!(why.contains("the text of a value is longer than 4 MiB"), "{why}");
+        }
+        assert_eq!(
+            head("{{ ['x', none, true] * 2 }}|{{ missing }}").unwrap(),
+            "['x', None, True, 'x', None, True]|"
+        );
     }
 }

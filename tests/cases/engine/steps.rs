@@ -168,7 +168,7 @@ fn steps_have_prompts_of_their_own_unless_they_are_to_be_the_same() {
         let warnings = metrics(&output)["warnings"].to_string();
         assert_eq!(warnings.contains("same-prompts"), !own, "{warnings}");
         // Four requests a step, and the mock finishes one step before it sees the next. The most that one of a step computed is
-        // that of its first prompt, which is in the cache only where prompts are used again.
+        // that of its first prompt, which is in the cache only where prompts are used again. Questions differ by a token.
         let (_, log) = mock.end("-TERM");
         let computed: Vec<u64> = served(&log)
             .map(|line| line["prompt_sources"]["computed"].as_u64().unwrap())
@@ -176,7 +176,7 @@ fn steps_have_prompts_of_their_own_unless_they_are_to_be_the_same() {
         let most: Vec<u64> = computed.chunks(4).map(|step| *step.iter().max().unwrap()).collect();
         assert_eq!(most.len(), 3, "{workload}: {computed:?}");
         for later in &most[1..] {
-            assert_eq!(*later >= most[0], own, "{workload}: {computed:?}");
+            assert_eq!(*later > most[0] / 2, own, "{workload}: {computed:?}");
         }
     }
 }
