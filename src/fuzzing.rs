@@ -104,10 +104,10 @@ pub fn token_reply(answer: &[u8]) -> (Option<u64>, Option<Vec<u32>>, Option<Stri
     (count, ids, reply::text(answer).ok().and_then(Result::ok))
 }
 
-/// What a chat template puts before the text of a user, with a variable of its own.
+/// What a chat template puts before the text of a user, with a variable of its own. Needs a stack of some hundred MiB.
 pub fn chat_head(template: &str, variable: &str) -> Result<String, String> {
     let kwargs = TemplateKwargs::parse([variable])?;
-    ChatTemplate::of_source(template).head(&kwargs)
+    ChatTemplate::of_source(template).head_on_this_stack(&kwargs)
 }
 
 /// The text of each of `count` ids with "\n|" between them.

@@ -1,9 +1,10 @@
-//! Checks the tables of SentencePiece's normalizer in a tokenizer.json (`precompiled_charsmap`, base64): the size of a trie in bytes
-//! as a little-endian u32, the trie, then replacements that each end in NUL. The tokenizers library allocates whatever size the
-//! table claims, so the claim is checked first.
+//! Checks what the tokenizers library takes from a tokenizer.json without a limit: tables of SentencePiece's normalizer, long tokens
+//! and long patterns.
+//!
+//! A table (`precompiled_charsmap`, base64) is the size of a trie in bytes as a little-endian u32, the trie, then replacements that
+//! each end in NUL. The library allocates whatever size the table claims.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 use std::fmt;
 
 use serde::Deserialize;
@@ -11,17 +12,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 const KEY: &str = "precompiled_charsmap";
 const SIZE_BYTES: usize = 4;
+/// Unigram models keep tokens in a trie that is dropped by recursion, one level for each byte. Real tokens have some dozen bytes.
+const TOKEN_BYTES_MAX: usize = 1024;
+/// A class such as `\w` takes 6 KB until the library's limit on a pattern is checked. Real patterns have some hundred bytes.
+const PATTERN_BYTES_MAX: usize = 8192;
 
-/// Refuses a tokenizer.json that is not JSON, or that has a table which claims a larger trie than it holds. The library accepts keys
-/// without a value, and reads the tables behind them.
+/// Refuses a tokenizer.json that is not JSON, or that has a table which claims a larger trie than it holds, or a token or pattern
+/// that is too long. The library accepts keys without a value, and reads the tables behind them.
 pub fn check(file: &[u8]) -> Result<(), String> {
-    let claimed = Cell::new(None);
     let mut text = serde_json::Deserializer::from_slice(file);
-    let read = Rules(&claimed, Level::File).deserialize(&mut text);
-    match claimed.get() {
-        Some(bytes) => Err(format!("its {KEY} claims a table of {bytes} bytes and is shorter")),
-        None => read.and_then(|()| text.end()).map_err(|cause| cause.to_string()),
-    }
+    let read = Rules(Level::File).deserialize(&mut text);
+    read.and_then(|()| text.end()).map_err(|cause| cause.to_string())
 }
 
 /// By which factor a table can lengthen a text: the longest replacement, for a character of one byte.
@@ -64,17 +65,19 @@ fn decoded(base64: &str) -> Vec<u8> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
-    /// Only the normalizer has such tables; vocabularies are skipped.
     File,
-    Normalizer,
+    /// Normalizer, pre-tokenizer, post-processor or decoder.
+    Rules,
     Table,
+    Pattern,
+    Model,
 }
 
-/// Visits the rules at any depth and keeps only a wrong claim.
+/// Visits the rules at any depth and keeps nothing.
 #[derive(Clone, Copy)]
-struct Rules<'a>(&'a Cell<Option<usize>>, Level);
+struct Rules(Level);
 
-impl<'de> DeserializeSeed<'de> for Rules<'_> {
+impl<'de> DeserializeSeed<'de> for Rules {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -82,7 +85,7 @@ impl<'de> DeserializeSeed<'de> for Rules<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Rules<'_> {
+impl<'de> Visitor<'de> for Rules {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -91,12 +94,18 @@ impl<'de> Visitor<'de> for Rules<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Key(key)) = map.next_key()? {
-            match (self.1, key.as_ref()) {
-                (Level::File, "normalizer") => map.next_value_seed(Rules(self.0, Level::Normalizer))?,
-                (Level::File, _) => drop(map.next_value::<IgnoredAny>()?),
-                (_, KEY) => map.next_value_seed(Rules(self.0, Level::Table))?,
-                _ => map.next_value_seed(self)?,
-            }
+            let level = match (self.0, key.as_ref()) {
+                (Level::File, "normalizer" | "pre_tokenizer" | "post_processor" | "decoder") => Level::Rules,
+                (Level::File, "model") => Level::Model,
+                (Level::File, _) => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                (Level::Rules, KEY) => Level::Table,
+                (Level::Rules, "Regex") => Level::Pattern,
+                (level, _) => level,
+            };
+            map.next_value_seed(Rules(level))?;
         }
         Ok(())
     }
@@ -107,11 +116,23 @@ impl<'de> Visitor<'de> for Rules<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        if self.1 == Level::Table {
-            let table = decoded(text);
-            let has = table.len().saturating_sub(SIZE_BYTES);
-            self.0
-                .set(claimed_bytes(&table).filter(|claimed| *claimed > has).or(self.0.get()));
+        let long = |what: &str, bytes_max| {
+            let bytes = text.len();
+            E::custom(format!("a {what} has {bytes} bytes, and {bytes_max} are the most"))
+        };
+        match self.0 {
+            Level::Model if text.len() > TOKEN_BYTES_MAX => return Err(long("token", TOKEN_BYTES_MAX)),
+            Level::Pattern if text.len() > PATTERN_BYTES_MAX => return Err(long("pattern", PATTERN_BYTES_MAX)),
+            Level::Table => {
+                let table = decoded(text);
+                let has = table.len().saturating_sub(SIZE_BYTES);
+                if let Some(bytes) = claimed_bytes(&table).filter(|claimed| *claimed > has) {
+                    return Err(E::custom(format!(
+                        "its {KEY} claims a table of {bytes} bytes and is shorter"
+                    )));
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -167,14 +188,30 @@ mod tests {
             json!([{"type": "Lowercase"}, {"normalizers": [rule(WHOLE), short, rule(WHOLE)], "type": "Sequence"}]),
         ] {
             let why = check_all(normalizer).unwrap_err();
-            assert_eq!(
-                why,
-                "its precompiled_charsmap claims a table of 2147483647 bytes and is shorter"
+            assert!(
+                why.starts_with("its precompiled_charsmap claims a table of 2147483647 bytes and is shorter"),
+                "{why}"
             );
         }
         let escaped = br#"{"norm\u0061lizer": 1, "normalizer": {"precompiled_charsmap": "////fw"}}"#;
         assert!(check(escaped).is_err());
         assert_eq!(check(b"{\"normalizer\": [1.5, -1, null, true, {}]}"), Ok(()));
+    }
+
+    #[test]
+    fn a_long_token_or_pattern_is_refused() {
+        let model = |token: usize| json!({"model": {"vocab": [["a", 0.5], ["t".repeat(token), -1]]}});
+        let split = |pattern: usize| json!({"pre_tokenizer": [{"pattern": {"Regex": "w".repeat(pattern)}}]});
+        for (fits, not) in [
+            (model(TOKEN_BYTES_MAX), model(TOKEN_BYTES_MAX + 1)),
+            (split(PATTERN_BYTES_MAX), split(PATTERN_BYTES_MAX + 1)),
+        ] {
+            assert_eq!(check(fits.to_string().as_bytes()), Ok(()));
+            let why = check(not.to_string().as_bytes()).unwrap_err();
+            assert!(why.contains(" bytes, and ") && why.contains(" are the most"), "{why}");
+        }
+        // What is a token only where the library makes one of it.
+        assert_eq!(check(json!({"x": "t".repeat(9000)}).to_string().as_bytes()), Ok(()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::path::Path;
+use std::thread;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
@@ -16,7 +17,9 @@ use crate::sys::whole_file;
 
 const FILE_NAME: &str = "chat_template.jinja";
 /// The longest known one, with tools in several languages, has some 30 kB.
-const BYTES_MAX: u64 = 4 << 20;
+const BYTES_MAX: u64 = 256 << 10;
+/// minijinja reads an expression by recursion, down one level for each operator: 280 bytes in an optimized build, more in others.
+const STACK_BYTES: usize = 512 << 20;
 /// minijinja keeps columns in 16 bits and adds one to the last.
 const LINE_BYTES_MAX: usize = 65_534;
 /// Steps of a template, each some 64 bytes of memory at most; real ones take some thousand.
@@ -82,6 +85,20 @@ impl ChatTemplate {
 
     /// The text before that of the user, for one message and an answer to come.
     pub fn head(&self, kwargs: &TemplateKwargs) -> Result<String, String> {
+        if self.source.len() as u64 > BYTES_MAX {
+            return Err(format!("the chat template has more than {} KiB", BYTES_MAX >> 10));
+        }
+        // The system gives memory only to the part of a stack that is used.
+        thread::scope(|scope| {
+            let builder = thread::Builder::new().stack_size(STACK_BYTES);
+            let started = builder.spawn_scoped(scope, || self.head_on_this_stack(kwargs));
+            let started =
+                started.map_err(|cause| format!("could not start a thread for the chat template: {cause}"))?;
+            started.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    pub(crate) fn head_on_this_stack(&self, kwargs: &TemplateKwargs) -> Result<String, String> {
         let rendered = self.render(kwargs).map_err(|error| {
             let line = error.line().map_or(String::new(), |line| format!(" in line {line}"));
             format!("the chat template could not be rendered: {error}{line}")
@@ -302,5 +319,15 @@ mod tests {
             head("{{ ['x', none, true] * 2 }}|{{ missing }}").unwrap(),
             "['x', None, True, 'x', None, True]|"
         );
+    }
+
+    #[test]
+    fn expressions_of_any_depth_do_not_exhaust_the_stack() {
+        let head = |source: &str| ChatTemplate::of_source(source).head(&TemplateKwargs::default());
+        for operator in ["-", "+1", "[0]", "|e"] {
+            let line = operator.repeat(10_000);
+            let _ = head(&format!("{{{{ 1\n{line}\n{line}\n{line}\n{line} }}}}"));
+        }
+        assert!(head(&"-".repeat(300_000)).unwrap_err().contains("more than 256 KiB"));
     }
 }
