@@ -8,11 +8,6 @@ use crate::load::search::{Answer, Ended, Probe};
 use crate::load::slo::Slo;
 use crate::load::sweep::{Axis, load_text};
 
-/// Requests per request in flight from which on one more or less at the borders of the window is below 2.5 %.
-const BORDERS: f64 = 40.0;
-/// Of a request, the time from the decision to send it to its dispatch, and from its end until that is seen, at most.
-const HANDOVER_S: f64 = 0.001;
-
 /// Everything that was measured.
 #[derive(Default)]
 pub struct Several {
@@ -120,12 +115,9 @@ impl Several {
         Some(format!("{} {}", axis.name(), loads.join(", ")))
     }
 
-    /// Whether Little's law does not hold for a step of a closed loop. With few requests one more or less at the borders of the
-    /// window is more than the law allows for.
+    /// Points of a closed loop for which Little's law does not hold count for nothing that the points say together.
     fn is_void(&self, step: &Step) -> bool {
-        let is_closed = self.axis == Some(Axis::Concurrency);
-        let is_sure = step.ended as f64 >= BORDERS * step.point.in_flight;
-        is_closed && is_sure && !step.point.is_consistent(HANDOVER_S)
+        self.axis == Some(Axis::Concurrency) && step.breaks_littles_law()
     }
 
     /// What is a warning of a run with one load, with the loads that it is about.

@@ -10,6 +10,11 @@ use crate::load::probe::{self, Evidence, Outcome, judge};
 use crate::load::slo::{Holding, Verdict};
 use crate::stats::summary::mean;
 
+/// Requests per client of a closed loop from which on one more or less at the borders of the window is below 2.5 %.
+const BORDERS: f64 = 40.0;
+/// Of a request, the time from the decision to send it to its dispatch, and from its end until that is seen, at most.
+const HANDOVER_S: f64 = 0.001;
+
 pub struct Step {
     pub load: f64,
     /// Without its rows, of which a run of many steps would have millions.
@@ -87,6 +92,13 @@ impl Step {
             per_second,
             ..self.point
         }
+    }
+
+    /// Of a step of a closed loop. Not told with few requests for its load: one more or less at the borders of the window is more
+    /// than the law allows for. Those in flight do not say how many are few, as all may be sent before one is long in flight.
+    pub fn breaks_littles_law(&self) -> bool {
+        let is_sure = self.ended as f64 >= BORDERS * self.load;
+        is_sure && !self.point.is_consistent(HANDOVER_S)
     }
 
     /// Whether every limit on a percentile holds.
@@ -191,5 +203,22 @@ mod tests {
         let all = step_of(0, 0, "ttft=60ms", None);
         assert_eq!((all.ended, all.window_s), (100, 1.04));
         assert!((all.point.per_second - 100.0 / 1.04).abs() < 1e-9);
+    }
+
+    #[test]
+    fn littles_law_is_broken_only_where_there_are_many_requests_for_the_load() {
+        // Hardly any time passed between the first dispatch and the last, so that hardly any requests were in flight in it.
+        let with = |load: f64, ended: u64| Step {
+            load,
+            ended,
+            point: Point {
+                in_flight: 0.05,
+                ..step(99, 0, "ttft=60ms").point
+            },
+            ..step(99, 0, "ttft=60ms")
+        };
+        assert!(!with(3.0, 3).breaks_littles_law());
+        assert!(!with(3.0, 119).breaks_littles_law());
+        assert!(with(3.0, 120).breaks_littles_law());
     }
 }
