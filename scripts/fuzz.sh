@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets of fuzz/ and prints a table; the last line is "N passed, M failed", the exit code 1 after a failure.
 #
-#   scripts/fuzz.sh [--fast] [--markdown] SECONDS [TARGET...]      SECONDS in all, divided over the targets
-#   scripts/fuzz.sh [--fast] [--markdown] --inputs N [TARGET...]   N inputs for each target
+#   scripts/fuzz.sh [--fast] [--markdown] SECONDS [TARGET...]                SECONDS in all, divided over the targets
+#   scripts/fuzz.sh [--fast] [--markdown] [--fresh] --inputs N [TARGET...]   N inputs for each target
 #
+# --fresh begins with the committed corpus alone and a fixed seed, so that neither earlier runs nor the speed of the machine decide
+# which inputs there are; hash maps and compared times still differ a little. With --inputs 0 it is the corpus and no more.
 # --fast makes short inputs only and does not trace comparisons, which takes two thirds of the time: for the bulk of a long run,
 # after one without it.
 # Needs cargo and a C++ compiler, no nightly toolchain and no cargo-fuzz. JOBS is how many targets run side by side (default 2);
@@ -18,18 +20,19 @@ cd "$(dirname "$0")/.."
 INPUT_BYTES_MAX=4096
 FAST_INPUT_BYTES_MAX=1024
 # Wall time of one input: long, because other programs may use the processor. The harness limits processor time.
-INPUT_SECONDS_MAX=10
+INPUT_SECONDS_MAX=60
 RSS_MIB_MAX=1024
 
 fail() { echo "fuzz: $*" >&2; exit 2; }
 is_number() { [[ $1 =~ ^[1-9][0-9]*$ ]]; }
 
-markdown='' inputs='' fast=''
+markdown='' inputs='' fast='' learned_in=fuzz/target/learned
 if [ "${1:-}" = --fast ]; then fast=1; shift; fi
 if [ "${1:-}" = --markdown ]; then markdown=1; shift; fi
+if [ "${1:-}" = --fresh ]; then learned_in=fuzz/target/fresh; export SEED=${SEED:-1}; rm -rf "$learned_in"; shift; fi
 if [ "${1:-}" = --inputs ]; then inputs=1; shift; fi
 amount=${1:-}
-is_number "$amount" || fail "give SECONDS or --inputs N, for example: scripts/fuzz.sh 120"
+is_number "$amount" || [ "$inputs$amount" = 10 ] || fail "give SECONDS or --inputs N, for example: scripts/fuzz.sh 120"
 shift
 targets=("$@")
 for target in "${targets[@]}"; do
@@ -71,14 +74,16 @@ fi
 # One target; its row is left in fuzz/target/logs/TARGET.row.
 run_target() {
     local target=$1 status=0 dictionary=() slowest_us=? peak_bytes=? peak_share=? begun spent inputs counted artifact
-    local logs=fuzz/target/logs learned=fuzz/target/learned/$1 found=fuzz/artifacts/$1
+    local logs=fuzz/target/logs learned=$learned_in/$1 found=fuzz/artifacts/$1 committed
     mkdir -p "$logs" "$learned" "$found"
     rm -f "$logs/$target.stats" "$logs/$target.row"
     [ ! -e "fuzz/dictionaries/$target" ] || dictionary=("-dict=fuzz/dictionaries/$target")
+    # By name, as the order in a folder differs from one checkout to the next.
+    committed=$(printf '%s\n' "fuzz/corpus/$target"/* | LC_ALL=C sort | paste -sd,)
     begun=$(date +%s%N)
     FUZZ_STATS=$logs/$target.stats "$programs/$target" "$limit" "${dictionary[@]}" -seed="${SEED:-0}" \
         -max_len=$INPUT_BYTES_MAX -timeout=$INPUT_SECONDS_MAX -rss_limit_mb=$RSS_MIB_MAX \
-        -artifact_prefix="$found/" -print_final_stats=1 "$learned" "fuzz/corpus/$target" \
+        -artifact_prefix="$found/" -print_final_stats=1 -seed_inputs="$committed" "$learned" \
         >"$logs/$target.log" 2>&1 || status=$?
     spent=$(($(date +%s%N) - begun))
     inputs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target.log" | tail -n 1)
@@ -104,7 +109,7 @@ run_target() {
     fi
 }
 export -f run_target
-export programs limit INPUT_BYTES_MAX INPUT_SECONDS_MAX RSS_MIB_MAX
+export programs limit learned_in INPUT_BYTES_MAX INPUT_SECONDS_MAX RSS_MIB_MAX
 
 printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c 'set -eu; run_target {}'
 

@@ -27,6 +27,8 @@ const STRETCHED_EVERY: u64 = 4096;
 const STRETCHED_EVERY_VARIABLE: &str = "STRETCH_EVERY";
 /// CPU time limit of a stretched input; parsers take some milliseconds.
 const STRETCHED_CPU_NS: u64 = 1_000_000_000;
+/// How often an input is timed before it is too slow: a pause of the whole machine may count as time of the thread.
+const STRETCHED_TRIES: usize = 3;
 
 /// Bytes in use since the start of the input, their maximum, and their limit.
 struct Counted {
@@ -115,14 +117,24 @@ pub fn bounded_by<T>(factor: usize, room: usize, data: &[u8], read: impl Fn(&[u8
     if hash % stretched_every() == 0 && !data.is_empty() {
         let (long, piece) = stretched(data, hash >> 12);
         STRETCHED.fetch_add(1, Ordering::Relaxed);
-        let begun = cpu_ns();
-        measured(factor, room, &long, &read, || {
+        let explain = || {
             eprintln!(
                 "the input was stretched: its bytes {piece:?} repeated until it had {} bytes",
                 long.len()
             );
-        });
-        let spent = cpu_ns() - begun;
+        };
+        let timed = || {
+            let begun = cpu_ns();
+            measured(factor, room, &long, &read, explain);
+            cpu_ns() - begun
+        };
+        let mut spent = timed();
+        for _ in 1..STRETCHED_TRIES {
+            if spent < STRETCHED_CPU_NS {
+                break;
+            }
+            spent = spent.min(timed());
+        }
         assert!(
             spent < STRETCHED_CPU_NS,
             "slow: {} ms for {} bytes, which are the input with its bytes {piece:?} repeated",
