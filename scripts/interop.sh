@@ -4,7 +4,8 @@
 #
 #   scripts/interop.sh [PART...]   parts are the files scripts/interop/*.sh; all of them when none is named
 #
-# Each part is a script that is run with a scratch directory as its argument and ends with a line "N passed, N failed[, N skipped]".
+# Each part is a script that is run with a scratch directory as its argument. The last of its lines "N passed, N failed[, N skipped]"
+# is its tally.
 # LMCACHE_BENCH_BIN names another binary to check. TMPDIR must lie on a file system that takes O_DIRECT.
 # A missing peer is a failure, except those of NOT_ALWAYS_THERE in scripts/lib/peers.py. With MUST_RUN=0 the checks of every missing
 # peer are skipped.
@@ -19,8 +20,13 @@ export MUST_RUN=${MUST_RUN:-1}
 export LMCACHE_BENCH_BIN LMCACHE_LOG_LEVEL=ERROR LMCACHE_DISABLE_BANNER=1 PYTHONDONTWRITEBYTECODE=1
 
 # /var/tmp, because /tmp is often a tmpfs, where O_DIRECT is refused or means nothing.
-scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/lmcache-bench-interop.XXXXXX")
-trap 'rm -rf -- "$scratch"' EXIT
+scratch=$(realpath -- "$(mktemp -d "${TMPDIR:-/var/tmp}/lmcache-bench-interop.XXXXXX")")
+# Servers have sessions of their own, so a signal that ends this run does not reach them. They log to files of the scratch directory.
+clean_up() {
+    find /proc/[0-9]*/fd/1 -maxdepth 0 -lname "$scratch/*" 2>/dev/null | cut -d / -f 3 | xargs -r kill -KILL 2>/dev/null || true
+    rm -rf -- "$scratch"
+}
+trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 if ! dd if=/dev/zero of="$scratch/probe" bs=4096 count=1 oflag=direct status=none; then
@@ -28,6 +34,11 @@ if ! dd if=/dev/zero of="$scratch/probe" bs=4096 count=1 oflag=direct status=non
     exit 1
 fi
 rm -f "$scratch/probe"
+# A build beside this run must not replace the binary. On a file system without executables the copy is of no use.
+cp --reflink=auto "$LMCACHE_BENCH_BIN" "$scratch/lmcache-bench"
+if [ -x "$scratch/lmcache-bench" ]; then
+    LMCACHE_BENCH_BIN=$scratch/lmcache-bench
+fi
 
 parts=("$@")
 if [ ${#parts[@]} = 0 ]; then
@@ -41,7 +52,8 @@ for part in "${parts[@]}"; do
     mkdir "$scratch/$part"
     status=0
     "scripts/interop/$part.sh" "$scratch/$part" 2>&1 | tee "$scratch/$part.log" || status=$?
-    tally=$(tail -n 1 "$scratch/$part.log")
+    # Not simply the last line: what a part started may print after it.
+    tally=$(grep -aE '^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$' "$scratch/$part.log" | tail -n 1 || true)
     if [[ $tally =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))

@@ -19,6 +19,10 @@ class Hub:
         self.folder, self.object_bytes, self.buckets = folder, object_bytes, {}
         hub = self
 
+        class Server(http.server.ThreadingHTTPServer):
+            # Adapters open many connections at once.
+            request_queue_size = 1024
+
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -68,7 +72,7 @@ class Hub:
 
             do_GET = do_POST = do_HEAD = handle_any
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self) -> "Hub":

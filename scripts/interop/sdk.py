@@ -221,14 +221,14 @@ CHECKS = [
 ]
 
 
-def main() -> int:
+def main() -> None:
     words = sys.argv[2:]
     chosen = [(f"sdk, {name}", *check) for name, *check in CHECKS if not words or any(word in name for word in words)]
-    return checks.run_all(chosen, pathlib.Path(sys.argv[1]))
+    checks.run_all(chosen, pathlib.Path(sys.argv[1]))
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "--load":
         load_as_lmcache(json.loads(sys.argv[2]), pathlib.Path(sys.argv[3]))
     else:
-        sys.exit(main())
+        main()

@@ -284,8 +284,8 @@ def main():
         finally:
             for server in servers:
                 server.stop()
-    return tally.end()
+    tally.end()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,7 +21,8 @@ QUIET = {
 }
 # Older releases have no `python -m` entry point.
 MAIN = "import sys; from lmcache.cli.main import main; sys.exit(main())"
-START_S = 120
+# Imports from a cold disk beside other programs; a server that ends meanwhile is noticed at once.
+START_S = 600
 
 
 def since(release: str, first: str) -> bool:
@@ -76,7 +77,7 @@ class CacheServer(Server):
         return ["--rpc-url", self.rpc, "--url", self.http]
 
     def status(self) -> dict:
-        return json.loads(get(f"{self.http}/status", timeout=5, headers=self.headers))
+        return json.loads(get(f"{self.http}/status", timeout=60, headers=self.headers))
 
     def clear(self) -> None:
         post(f"{self.http}/cache/clear", {"force": True})

@@ -43,6 +43,7 @@ class Run:
     stderr: str
     wall_s: float
     cpu_s: float
+    pid: int
 
     @property
     def metrics(self) -> dict:
@@ -81,7 +82,7 @@ def run(command: list, watch=None, limit_s: float | None = None, **options) -> R
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-    return Run(command, process.returncode, *texts, wall_s, usage.ru_utime + usage.ru_stime)
+    return Run(command, process.returncode, *texts, wall_s, usage.ru_utime + usage.ru_stime, process.pid)
 
 
 def bench(command: str, *flags: object, program: str | None = None, prefix: tuple = (), **options) -> Run:
@@ -89,8 +90,9 @@ def bench(command: str, *flags: object, program: str | None = None, prefix: tupl
     return run([*prefix, program or binary(), command, *flags, "-q", "--format", "json"], **options)
 
 
-def l2(spec: dict, *flags: object, **options) -> Run:
-    return bench("l2", "--l2-adapter", json.dumps(spec), *flags, **options)
+def l2(spec: dict, *flags: object, limit_s: float | None = 600, **options) -> Run:
+    """A run that hangs is killed, so that it fails its check and not the whole job."""
+    return bench("l2", "--l2-adapter", json.dumps(spec), *flags, limit_s=limit_s, **options)
 
 
 def long_doc_qa(url: str, streams: int, requests: int, answer_tokens: int, document_tokens: int) -> list:

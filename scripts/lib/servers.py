@@ -2,6 +2,7 @@
 only."""
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -10,32 +11,47 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 
-READY_S = 60.0
+# Servers that end while they start are noticed at once; a busy machine may take long.
+READY_S = 300.0
 STOP_S = 30.0
 RETRY_S = 0.02
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+BUS_ABOVE = 10_000
+# Port -> the socket that holds it for as long as this process lives.
+HELD: dict[int, socket.socket] = {}
+
+
+def hold(*ports: int) -> bool:
+    """Takes ports that nobody has; all of them or none. They are bound and not listened on: a server, which sets SO_REUSEADDR
+    before it binds, gets them then and again after a restart. Any other program that looks for a free port does not."""
+    probes = {}
+    for port in ports:
+        probes[port] = socket.socket()
         try:
-            probe.bind(("127.0.0.1", port))
+            probes[port].bind(("127.0.0.1", port))
         except OSError:
+            for probe in probes.values():
+                probe.close()
             return False
+    for probe in probes.values():
+        # After the bind, so that two processes cannot hold the same port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    HELD.update(probes)
     return True
 
 
-def free_ports(count: int, reserve_bus: bool = False) -> list[int]:
-    """Ports that nobody listens on now; for cluster nodes the bus port too, 10000 above. They are below the ports that the
-    kernel gives to clients, one of which a client could take while its server is down."""
+def free_ports(count: int, with_bus: bool = False) -> list[int]:
+    """Ports that nobody else gets while this process lives; for cluster nodes the bus port too, 10000 above. They are below the
+    ports that the kernel gives to clients, one of which a client could take while its server is down."""
     first_of_clients = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    end = first_of_clients if first_of_clients > 15_000 else 32_000
+    above = BUS_ABOVE if with_bus else 0
+    end = (first_of_clients if first_of_clients > 15_000 + above else 32_000) - above
     found = []
     for port in random.sample(range(end - 10_000, end), 1000):
-        if is_free(port) and not (reserve_bus and not is_free(port + 10_000)):
+        if hold(port, *([port + above] if with_bus else [])):
             found.append(port)
         if len(found) == count:
             return found
@@ -77,11 +93,11 @@ class Server:
     def wait_for(self, ready: int | str) -> None:
         deadline = time.monotonic() + self.ready_s
         while self.process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError, urllib.error.URLError):
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 if isinstance(ready, str):
-                    get(ready, timeout=2)
+                    get(ready, timeout=10)
                 else:
-                    socket.create_connection(("127.0.0.1", ready), 1).close()
+                    socket.create_connection(("127.0.0.1", ready), 10).close()
                 return
             # Returns at once when the process ends.
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,6 +1,7 @@
 """Redis, Valkey and S3 servers on loopback ports of their own. Standard library only."""
 
 import contextlib
+import io
 import os
 import pathlib
 import shutil
@@ -28,13 +29,29 @@ class Redis(Server):
 
     def ask(self, *words: object, password: str | None = None) -> bytes:
         """One inline-safe command over a plain connection; the raw reply."""
-        with socket.create_connection(("127.0.0.1", self.port), 10) as link:
+        with socket.create_connection(("127.0.0.1", self.port), READY_S) as link, link.makefile("rb") as answers:
             for command in ([["AUTH", password]] if password else []) + [list(words)]:
                 parts = [str(word).encode() for word in command]
                 frame = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
                 link.sendall(frame)
-                reply = link.recv(1 << 16)
+                reply = whole_reply(answers)
         return reply
+
+
+def whole_reply(answers: io.BufferedIOBase) -> bytes:
+    """A simple, a bulk or an array reply of RESP2, however many segments it comes in."""
+    line = answers.readline()
+    if not line.endswith(b"\r\n"):
+        raise ConnectionError(f"the server closed the connection after {line!r}")
+    kind, count = line[:1], line[1:-2]
+    if kind == b"$" and int(count) >= 0:
+        rest = answers.read(int(count) + 2)
+        if len(rest) != int(count) + 2:
+            raise ConnectionError(f"the server closed the connection after {len(rest)} of {int(count)} bytes")
+        return line + rest
+    if kind == b"*":
+        return line + b"".join(whole_reply(answers) for _ in range(int(count)))
+    return line
 
 
 @contextlib.contextmanager
@@ -45,7 +62,7 @@ def cluster(
     as lost, also one that a busy machine does not let run."""
     with contextlib.ExitStack() as stack:
         members = []
-        for port in free_ports(nodes, reserve_bus=True):
+        for port in free_ports(nodes, with_bus=True):
             options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", timeout_ms)
             members.append(stack.enter_context(Redis(program, scratch / str(port), port, *options, *more)))
         cli = pathlib.Path(program).parent / pathlib.Path(program).name.replace("-server", "-cli")
