@@ -8,9 +8,9 @@ import contextlib
 import os
 import pathlib
 import re
-import signal
 import sys
 import time
+import traceback
 import types
 import uuid
 
@@ -25,8 +25,9 @@ GENERATIONS = {"0.5.0": "0.5.0-0.5.2", "0.5.1": "0.5.0-0.5.2", "0.5.2": "0.5.0-0
 DRIVEN = ["--transfer-mode", "lmcache_driven"]
 SMALL = ["--num-tokens", 64, "--kvcache-shape-spec", "(2,64,8,2,16):float16:2"]
 KEY = f"interop-{uuid.uuid4().hex}"
-RUN_S = 60
-SETTLE_S = 2
+# A busy machine may stop for seconds.
+RUN_S = 300
+SETTLE_S = 15
 tally = Tally()
 
 
@@ -59,30 +60,37 @@ def run(name, server, transport, *flags, count=2, key=""):
         problem = f"called {report['server']['release']}"
     elif "lmcache" in transport and report["verify"]["server_chunks_compared"] == 0:
         problem = "the server's own checksums were not compared"
-    check(f"{server.release} chunk {server.chunk}: {name}", problem or litter(server))
+    check(f"{server.release} chunk {server.chunk}: {name}", problem or litter(server, done))
 
 
 def in_turn(server, *turns):
     """Runs with these flags, one right after the other on the same server, leave nothing behind."""
-    problem = ""
+    problem, runs = "", []
     for flags in turns:
-        problem = problem or failure(ours(server, *flags))
-    check(f"{server.release} chunk {server.chunk}: {len(turns)} runs in turn", problem or litter(server))
+        runs.append(ours(server, *flags))
+        problem = problem or failure(runs[-1])
+    check(f"{server.release} chunk {server.chunk}: {len(turns)} runs in turn", problem or litter(server, *runs))
 
 
-def litter(server):
-    """What a run left behind, at the server or in shared memory. Servers release locks some milliseconds after a transfer."""
+def litter(server, *runs):
+    """What runs left behind, at the server or in shared memory. Servers release locks some milliseconds after a transfer. The last
+    look comes after the deadline, however long one takes."""
     deadline = time.monotonic() + SETTLE_S
-    while (found := left_now(server)) and time.monotonic() < deadline:
+    while True:
+        last = time.monotonic() > deadline
+        found = left_now(server, *runs)
+        if last or not found:
+            return found
         time.sleep(0.02)
-    return found
 
 
-def shared_memory_left():
-    return [name for name in os.listdir("/dev/shm") if name.startswith("lmcache-bench-kv-")]
+def shared_memory_left(*runs):
+    """Names of these runs. Other runs on this machine have theirs."""
+    mine = tuple(f"lmcache-bench-kv-{run.pid}-" for run in runs)
+    return [name for name in os.listdir("/dev/shm") if name.startswith(mine)]
 
 
-def left_now(server):
+def left_now(server, *runs):
     status = server.status()
     memory = status["storage_manager"]["l1_manager"]
     left = {
@@ -91,13 +99,14 @@ def left_now(server):
         "lookup jobs": status["active_prefetch_jobs"],
         "read locks": memory["read_locked_count"],
         "write locks": memory["write_locked_count"],
-        "shared memory": len(shared_memory_left()),
+        "shared memory": len(shared_memory_left(*runs)),
     }
     return ", ".join(f"{count} {what} left" for what, count in left.items() if count)
 
 
 def inline_server(server):
     """Chunk size 16: every element type both ways, layer groups, ranks, libzmq, several clients."""
+    server.start()
     plain = "(2,64,8,2,16):{}:2"
     small = ["--num-tokens", "64"]
     for dtype in DTYPES:
@@ -119,6 +128,7 @@ def inline_server(server):
 
 def shared_memory_server(server):
     """Chunk size 256: every element type through the server's shared memory, ranks, libzmq, several clients."""
+    server.start()
     plain = "(2,80,16,2,16):{}:2"
     large = ["--num-tokens", "1024"]
     for dtype in DTYPES:
@@ -141,6 +151,7 @@ def several_clients(server, transport, flags):
 
 def locked_server(server):
     """A server that asks for a key over HTTP, where it compares checksums, and for none over ZMQ."""
+    server.start()
     name = f"{server.release} with a key"
     run("with its key", server, "lmcache_driven", *DRIVEN, *SMALL, key=KEY)
     for what, key, words in (("without its key", "", "wants an API key"), ("with another key", KEY[:-1], "refused the API key")):
@@ -151,7 +162,7 @@ def locked_server(server):
             problem = f"told {told}"
         elif not problem and done.metrics["verify"]["server_chunks_compared"]:
             problem = "checksums were compared"
-        check(f"{name}, {what}", problem or ("the key is shown" if key and key in done.stdout + done.stderr else litter(server)))
+        check(f"{name}, {what}", problem or ("the key is shown" if key and key in done.stdout + done.stderr else litter(server, done)))
 
 
 def ranks(server, transport, mla, plain, flags):
@@ -169,7 +180,7 @@ def reference(server, mode, shape, sequences, *flags):
         "--transfer-mode", mode, "--num-tokens", 64, "--kvcache-shape-spec", shape, "--interval", 0.1,
         "--start", sequences[0], "--end", sequences[1], *flags,
     )  # fmt: skip
-    done = native.run(command, env=environment, limit_s=120)
+    done = native.run(command, env=environment, limit_s=RUN_S)
     return done.stdout + done.stderr
 
 
@@ -224,7 +235,7 @@ def killed_server(server):
         server.stop(kill=True)
 
     done = ours(server, *DRIVEN, *SMALL, sequences=(0, 1_000_000), watch=kill)
-    left = shared_memory_left()
+    left = shared_memory_left(done)
     check(f"{server.release}: a server killed in mid-run", failure(done, 1) or ("" if done.stderr and not left else f"left {left}: {done.stderr}"))
 
 
@@ -257,30 +268,38 @@ def of_reference(server, transport, mode, sequences, *flags):
     check(f"real client {server.release} and the built-in server, {transport}, {what}", "" if rate else text[-600:])
 
 
+def attempt(release, stage, *arguments):
+    """What a stage raises is one failure, and the others go on."""
+    try:
+        stage(*arguments)
+    except Skip as reason:
+        tally.add("skip", f"release {release}: {reason}")
+    except Exception:
+        tally.add("FAIL", f"{release}: {stage.__name__.replace('_', ' ')} ended early\n{traceback.format_exc()}")
+
+
+def launch(scratch, release, servers):
+    """All servers of a release start beside each other."""
+    servers.append(CacheServer(scratch, 16, "--shm-name", "", release=release).launch())
+    servers.append(CacheServer(scratch, 256, "--shm-name", f"interop-{uuid.uuid4().hex[:12]}", release=release).launch())
+    if since(release, "0.5.7"):
+        servers.append(CacheServer(scratch, 16, "--shm-name", "", release=release, key=KEY).launch())
+
+
 def main():
     scratch = pathlib.Path(sys.argv[1])
     for release in os.environ.get("SERVER_RELEASES", "").split() or RELEASES:
-        name = f"interop-{uuid.uuid4().hex[:12]}"
+        servers = []
         try:
-            servers = [CacheServer(scratch, 16, "--shm-name", "", release=release).launch()]
-            servers.append(CacheServer(scratch, 256, "--shm-name", name, release=release).launch())
-            if since(release, "0.5.7"):
-                servers.append(CacheServer(scratch, 16, "--shm-name", "", release=release, key=KEY).launch())
-        except Skip as reason:
-            tally.add("skip", f"release {release}: {reason}")
-            continue
-        try:
-            inline_server(servers[0].start())
-            shared_memory_server(servers[1].start())
-            for server in servers[2:]:
-                locked_server(server.start())
-            if since(release, "0.5.5"):
-                real_client_of(release)
-            if since(release, INSTALLED):
-                same_keys(servers[0])
-                wrong_addresses(servers[0])
-                killed_server(servers[0])
-                grpc_server(scratch, release)
+            attempt(release, launch, scratch, release, servers)
+            for stage, server in zip((inline_server, shared_memory_server, locked_server), servers):
+                attempt(release, stage, server)
+            if since(release, "0.5.5") and servers:
+                attempt(release, real_client_of, release)
+            if since(release, INSTALLED) and servers:
+                for stage in (same_keys, wrong_addresses, killed_server):
+                    attempt(release, stage, servers[0])
+                attempt(release, grpc_server, scratch, release)
         finally:
             for server in servers:
                 server.stop()
