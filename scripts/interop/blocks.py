@@ -11,7 +11,9 @@ import pathlib
 import signal
 import subprocess
 import sys
+import time
 import types
+from collections.abc import Iterator
 
 from interop import fs
 from lib import checks, native, reference
@@ -164,6 +166,14 @@ def raw_to_ours(_argument: None, scratch: pathlib.Path) -> str:
     return f"we recover, load and verify the {KEYS} objects that LMCache stored"
 
 
+def lines_of(pipe) -> Iterator[str]:
+    """The lines of an unbuffered pipe. Few bytes at a time, so that the writer cannot be much more than a full pipe ahead."""
+    rest = b""
+    while part := pipe.read(64):
+        *lines, rest = (rest + part).split(b"\n")
+        yield from (line.decode() for line in lines)
+
+
 def our_crash(engine: str, scratch: pathlib.Path) -> str:
     """Killed in mid-store: LMCache finds exactly what we find, and its bytes are right."""
     path = device(scratch)
@@ -172,8 +182,9 @@ def our_crash(engine: str, scratch: pathlib.Path) -> str:
     spec = raw_block(path, io_engine=engine, meta_checkpoint_interval_sec=1, meta_idle_quiet_ms=0)
     rounds = ("--rounds", 200)
     command = [native.binary(), "l2", "--l2-adapter", json.dumps(spec), *map(str, FLAGS), *map(str, rounds), "--only", "store"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        for line in child.stdout:
+    # The pipe holds some 85 lines: a child whose reader does not run waits before its last round.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, pipesize=4096) as child:
+        for line in lines_of(child.stdout):
             if "Round 60:" in line:
                 child.send_signal(signal.SIGKILL)
                 break
@@ -223,7 +234,12 @@ def crash(path: pathlib.Path, scratch: pathlib.Path) -> None:
 
 def loop_device(_argument: None, scratch: pathlib.Path) -> str:
     expected, path = objects(scratch), device(scratch)
-    made = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True, check=False)
+    # Another program may take the device between the search and the use.
+    for _ in range(5):
+        made = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True, check=False)
+        if made.returncode == 0:
+            break
+        time.sleep(0.2)
     if made.returncode != 0:
         raise Skip(f"this machine makes no loop device: {made.stderr.strip()}")
     loop = made.stdout.strip()

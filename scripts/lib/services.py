@@ -54,6 +54,11 @@ def whole_reply(answers: io.BufferedIOBase) -> bytes:
     return line
 
 
+def cluster_is_ok(member: Redis) -> bool:
+    """Whether all slots are served, as this node sees it."""
+    return b"cluster_state:ok" in member.ask("CLUSTER", "INFO")
+
+
 @contextlib.contextmanager
 def cluster(
     program: str, scratch: pathlib.Path, *more: object, nodes: int = 3, replicas: int = 0, timeout_ms: int = 15_000
@@ -73,7 +78,7 @@ def cluster(
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + READY_S
-        while any(b"cluster_state:ok" not in member.ask("CLUSTER", "INFO") for member in members):
+        while not all(cluster_is_ok(member) for member in members):
             if time.monotonic() > deadline:
                 raise AssertionError("the cluster does not come up")
             time.sleep(0.05)

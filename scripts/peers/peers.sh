@@ -4,7 +4,7 @@
 #   scripts/peers/peers.sh lmcache   LMCache in a virtual environment of its own (6.3 GiB, minutes, once)
 #   scripts/peers/peers.sh lmcache-wheel 0.5.N
 #                                    the Python files of another release, to go first on PYTHONPATH of that environment. While 0.5.N
-#                                    is not out, its newest pre-release, which is replaced as soon as the index has a newer one
+#                                    is not out, its newest pre-release that the index has, each in a folder of its own
 #                                    (lmcache-releases beside this file names all releases)
 #   scripts/peers/peers.sh fio       fio, from the distribution
 #   scripts/peers/peers.sh nvcc      nvcc 13.0, in a virtual environment of its own (no GPU needed)
@@ -49,9 +49,11 @@ from_distribution() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing $* with apt-get"
         export DEBIAN_FRONTEND=noninteractive
-        local install=(apt-get install -y --no-install-recommends "$@")
+        # Another program may be installing something.
+        local apt=(apt-get -o DPkg::Lock::Timeout=600)
+        local install=("${apt[@]}" install -y --no-install-recommends "$@")
         # A fresh container image carries no package lists, so the first try may not find the package.
-        "${install[@]}" >&2 || { apt-get update >&2 && "${install[@]}" >&2; } \
+        "${install[@]}" >&2 || { "${apt[@]}" update >&2 && "${install[@]}" >&2; } \
             || fail "apt-get could not install $*: see its message above"
     else
         fail "$* is missing and only root can install it here: sudo apt-get install $* (or your distribution's way), then run this again"
@@ -217,39 +219,53 @@ version_in() {
     done
 }
 
+# The wheels of a release that are here, oldest first: lines "VERSION FOLDER".
+wheels_here() {
+    local folder version
+    for folder in "$peers/lmcache-wheel-$1" "$peers/lmcache-wheel-$1"[!0-9]*; do
+        version=$(version_in "$folder")
+        [ -z "$version" ] || printf '%s %s\n' "$version" "$folder"
+    done | sort -V
+}
+
 # The version that the package index has for a release: itself, else its newest pre-release. Nothing is installed.
 version_on_index() {
-    "$venv/bin/python" -m pip install --dry-run --ignore-installed --no-deps --pre --quiet --report - --retries 1 --timeout 10 \
+    timeout 120 "$venv/bin/python" -m pip install --dry-run --ignore-installed --no-deps --pre --quiet --report - --retries 1 --timeout 10 \
         --disable-pip-version-check "lmcache>=$1.dev0,<=$1" 9>&- \
         | "$venv/bin/python" -c 'import json, sys; print(json.load(sys.stdin)["install"][0]["metadata"]["version"])' 2>/dev/null
 }
 
+# Prints the folder, which is a new one: another run may use those that are there.
 fetch_wheel() {
-    local version=$1 target=$2 tmp
+    local version=$1 tmp target
     say "fetching the wheel of LMCache $version"
     tmp=$(mktemp -d "$peers/wheel.XXXXXX")
-    "$venv/bin/python" -m pip download --quiet --no-deps --disable-pip-version-check --dest "$tmp" \
-        "lmcache==$version" >&2 9>&- || { rm -rf -- "$tmp"; fail "pip could not download LMCache $version: see above"; }
-    "$venv/bin/python" -m zipfile -e "$tmp"/*.whl "$tmp/unpacked" 9>&-
-    rm -rf -- "$target"
-    mv "$tmp/unpacked" "$target"
+    target=$peers/lmcache-wheel-$version.${tmp##*.}
+    if timeout 600 "$venv/bin/python" -m pip download --quiet --no-deps --disable-pip-version-check --dest "$tmp" \
+        "lmcache==$version" >&2 9>&- && "$venv/bin/python" -m zipfile -e "$tmp"/*.whl "$tmp/unpacked" >&2 9>&-; then
+        mv "$tmp/unpacked" "$target"
+    fi
     rm -rf -- "$tmp"
+    [ -d "$target" ] && printf '%s\n' "$target"
 }
 
 # Unpacks the wheel of one release beside the installed one, whose dependencies all releases share.
 install_lmcache_wheel() {
-    local release=$1 target have newest
+    local release=$1 have='' target='' newest='' found=''
     grep -qxF -- "${release:-none}" "$here/lmcache-releases" \
         || fail "lmcache-wheel takes a release that $here/lmcache-releases names and that is not installed, not '$release'"
     install_lmcache >/dev/null
-    target=$peers/lmcache-wheel-$release
-    have=$(version_in "$target")
+    read -r have target < <(wheels_here "$release" | tail -n 1) || true
     # A release that is out does not change any more, so the index is not asked again.
     if [ "$have" != "$release" ]; then
         if newest=$(version_on_index "$release"); then
-            [ "$newest" = "$have" ] || fetch_wheel "$newest" "$target"
-        elif [ -n "$have" ]; then
-            say "the package index could not be asked for LMCache $release; $have, which is here already, serves"
+            found=$(wheels_here "$release" | sed -n "s/^$newest //p" | tail -n 1)
+            [ -n "$found" ] || found=$(fetch_wheel "$newest") || found=
+        fi
+        if [ -n "$found" ]; then
+            target=$found
+        elif [ -n "$target" ]; then
+            say "the package index gave no LMCache $release; $have, which is here already, serves"
         else
             fail "pip found no version of LMCache $release: it needs a package index it can reach (PIP_INDEX_URL names one)"
         fi
