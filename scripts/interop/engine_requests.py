@@ -180,6 +180,7 @@ class Bench:
             held_up = off_schedule(sent, self.server.taken_times)
             if not held_up:
                 return sent
+            print(f"        a run of {side} is void: {held_up}", flush=True)
         raise AssertionError(f"{side}: no run of {TRIES} was on time; the last one: {held_up}")
 
     def compare(self, flags: list[str], ordered: bool = True, reference: str = "theirs") -> None:

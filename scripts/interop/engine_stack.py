@@ -77,6 +77,7 @@ class Engine:
             run = self.run(workload, *flags)
             if "no-counters" not in run.warned():
                 break
+            print("        a run is void: it could not read the counters", flush=True)
         return run
 
     def run(self, workload: str, *flags: object) -> "Run":
@@ -191,9 +192,10 @@ def chat(engine: Engine, *exact: object) -> Run:
             # Each session has two seconds for an answer, so that a slow engine gets as many requests as a fast one.
             *("--mrc-qps", 1, "--mrc-duration", 8),
         )
-        late = any(record["scheduled_ms"] < -LATE_MS for record in run.records)
+        late = [-record["scheduled_ms"] for record in run.records if record["scheduled_ms"] < -LATE_MS]
         if run.code != 0 or (len(run.records) >= 8 and not late):
             break
+        print(f"        a run is void: {len(run.records)} turns, late by {late} ms", flush=True)
     return run
 
 
@@ -257,8 +259,10 @@ def tuner_behind(engine: Engine, cache: CacheServer, *flags: object) -> Run:
     """Our report reads the counters once, and a busy server may count later: then again, with other prompts and an empty cache."""
     for seed in ((), ("--seed", 1), ("--seed", 2)):
         run = engine.run(*TUNER, "--lmcache-url", cache.http, *flags, *seed)
-        if all(seen == expected for _, seen, expected in same_counts(run)):
+        counts = same_counts(run)
+        if all(seen == expected for _, seen, expected in counts):
             break
+        print(f"        a run is void: {counts}", flush=True)
         cache.clear()
     return run.check("prefix-suffix-tuner", POOL, 1)
 

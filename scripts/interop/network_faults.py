@@ -35,6 +35,18 @@ class TooShort(Exception):
     """The run was over before its fault was, which proves nothing."""
 
 
+OVER = "the run was over before the fault was"
+
+
+@contextlib.contextmanager
+def over_is_too_short():
+    """What is not there any more has ended and was waited for by the other thread."""
+    try:
+        yield
+    except (ChildProcessError, ProcessLookupError, FileNotFoundError) as error:
+        raise TooShort(OVER) from error
+
+
 def long_enough(check):
     """A check that is repeated with twice the rounds while its run is too short; on a busy machine the fault takes long."""
 
@@ -62,13 +74,15 @@ class Benchmark:
         self.pid = pid
 
     def running(self) -> None:
-        over = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        with over_is_too_short():
+            over = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if over is not None:
-            raise TooShort("the run was over before the fault was")
+            raise TooShort(OVER)
 
     def cpu_s(self) -> float:
         """Also of threads that have ended."""
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        with over_is_too_short():
+            fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def works(self, cpu_s: float = FAULT_CPU_S) -> None:
@@ -80,7 +94,8 @@ class Benchmark:
     @contextlib.contextmanager
     def held(self):
         self.running()
-        os.kill(self.pid, signal.SIGSTOP)
+        with over_is_too_short():
+            os.kill(self.pid, signal.SIGSTOP)
         try:
             yield
         finally:
