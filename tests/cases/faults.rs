@@ -224,14 +224,16 @@ fn two_runs_do_not_store_into_one_directory() {
 
 #[test]
 fn rounds_that_time_out_are_counted_not_measured() {
-    let spec = r#"{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":1,"store_latency_us":150000}"#;
+    let spec = r#"{"type":"mock","max_size_gb":0.1,"mock_bandwidth_gb":1,"store_latency_us":1750000}"#;
     let mut command = bench();
     command.args([
         "l2",
         "--only",
         "store",
+        "--warmup-rounds",
+        "0",
         "--round-timeout-s",
-        "0.1",
+        "1",
         "--l2-adapter",
         spec,
         "--num-keys",

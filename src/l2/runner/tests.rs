@@ -226,6 +226,49 @@ fn an_adapter_that_keeps_its_buffers_ends_the_run_with_a_reason() {
     assert_eq!(slots, 0);
 }
 
+/// The thread that waits may sleep past the deadline and then find the completion at once.
+#[test]
+fn a_completion_after_the_deadline_is_late_whenever_it_is_seen() {
+    struct Late(Narrow);
+
+    impl Adapter for Late {
+        fn capabilities(&self) -> &Capabilities {
+            self.0.capabilities()
+        }
+
+        fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
+            self.0.prepare(operation)
+        }
+
+        fn submit(&mut self, task: Task) -> Submit {
+            self.0.submit(task)
+        }
+
+        fn wait(&mut self, timeout: Duration) -> Option<Completion> {
+            let mut completion = self.0.wait(timeout)?;
+            completion.completed += Duration::from_secs(7200);
+            Some(completion)
+        }
+
+        fn unlock(&mut self, _keys: &[ObjectKey]) {}
+
+        fn cancel(&mut self) {}
+
+        fn take_warnings(&mut self) -> Vec<Warning> {
+            Vec::new()
+        }
+
+        fn close(self: Box<Self>) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    let (samples, slots) = store(&mut Late(Narrow::new(false)), 1, 3600.0);
+    assert_eq!((samples.rounds.len(), samples.rounds_timed_out), (0, 2));
+    assert!(samples.aborted.is_none());
+    assert_eq!(slots, 2, "every buffer came back");
+}
+
 #[test]
 fn an_adapter_that_stays_full_ends_the_run_too() {
     let mut adapter = Narrow::new(true);

@@ -72,6 +72,10 @@ impl Runner<'_> {
                 .wait(SIGNAL_POLL.min(deadline.saturating_duration_since(now)))
             {
                 Some(completion) => {
+                    // Also if this thread woke up too late to see the deadline pass.
+                    if matches!(end, End::Complete) && completion.completed > deadline {
+                        end = End::TimedOut;
+                    }
                     place(completion, &mut left);
                     if !matches!(end, End::Interrupted(_)) {
                         deadline = Instant::now() + timeout;
