@@ -46,10 +46,13 @@ impl StampsEnabled {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             sender.write_all(&[0])?;
-            if receive(&receiver, &mut [0])?.kernel_wall_ns.is_some() {
-                return Ok(StampsEnabled {
-                    _pair: (sender, receiver),
-                });
+            match receive(&receiver, &mut [0]) {
+                Ok(received) if received.kernel_wall_ns.is_some() => {
+                    let _pair = (sender, receiver);
+                    return Ok(StampsEnabled { _pair });
+                }
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
             }
             std::thread::sleep(Duration::from_micros(200));
         }

@@ -72,7 +72,11 @@ pub(crate) fn read_request(stream: &mut impl Read, keys: &ApiKeys) -> io::Result
     let mut bytes = Vec::new();
     let (mut request, length, head_bytes) = loop {
         let mut piece = [0; 4096];
-        let read = stream.read(&mut piece)?;
+        let read = match stream.read(&mut piece) {
+            // A stopped process that goes on.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
         bytes.extend_from_slice(&piece[..read]);
         match head::request(&bytes, HEAD_BYTES_MAX) {
             Ok(Some(head)) => break (Request::new(&head, keys), body_bytes(&head), head.bytes),
@@ -263,4 +267,35 @@ fn checksums(body: &[u8], service: &Service) -> (u16, Value) {
         "block_id_ranges": ids,
     });
     (200, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Is interrupted before every byte.
+    struct Stopped(Vec<u8>, bool);
+
+    impl Read for Stopped {
+        fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if self.0.is_empty() {
+                return Ok(0);
+            }
+            to[0] = self.0.remove(0);
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn a_request_is_read_on_after_an_interruption() {
+        let sent = b"POST /cache/checksums HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody";
+        let keys = ApiKeys::read(&[]).unwrap();
+        let request = read_request(&mut Stopped(sent.to_vec(), false), &keys);
+        let request = request.unwrap().unwrap();
+        assert_eq!((&*request.path, &*request.body), ("/cache/checksums", &b"body"[..]));
+    }
 }

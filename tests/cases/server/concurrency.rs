@@ -51,7 +51,8 @@ fn several_clients_pass_in_every_transfer_mode_and_leave_nothing() {
             assert_eq!(metrics["results"]["pass_rate"], 100.0);
             assert_eq!(metrics["verify"]["chunks_compared"], 28);
             let compared = if transport.starts_with("lmcache") { 56 } else { 0 };
-            assert_eq!(metrics["verify"]["server_chunks_compared"], compared);
+            let verify = &metrics["verify"];
+            assert_eq!(verify["server_chunks_compared"], compared, "{}", stderr(&output));
             for section in ["cold_lookup", "cold_store", "warm_lookup", "warm_retrieve"] {
                 assert_eq!(metrics[section][format!("{section}_count")], 7, "{section}");
             }
