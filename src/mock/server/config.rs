@@ -28,7 +28,7 @@ pub struct Config {
     /// Name of the shared memory, if chunks are kept there.
     pub shm_name: Option<String>,
     pub api_key_files: Vec<PathBuf>,
-    delays: Vec<(Scope, Duration)>,
+    delays: Vec<Delay>,
     faults: Vec<Fault>,
 }
 
@@ -55,12 +55,45 @@ pub enum FaultKind {
 }
 
 #[derive(Debug)]
+struct Delay {
+    scope: Scope,
+    time: Duration,
+    count: Count,
+}
+
+#[derive(Debug)]
 struct Fault {
     kind: FaultKind,
     scope: Scope,
-    /// Only the Nth matching request, counted from 1; `die` applies from it on.
+    count: Count,
+}
+
+/// Counts the matching requests.
+#[derive(Debug)]
+struct Count {
+    /// Only the Nth one, counted from 1; `die` applies from it on.
     only: Option<u64>,
     seen: AtomicU64,
+}
+
+impl Count {
+    /// The number of this request, and the one that is meant.
+    fn next(&self) -> (u64, Option<u64>) {
+        (self.seen.fetch_add(1, Ordering::Relaxed) + 1, self.only)
+    }
+
+    /// Splits `@N` off; `flag` begins the refusal of an N that is none.
+    fn parse<'a>(text: &'a str, flag: &str) -> Result<(&'a str, Count), String> {
+        let (rest, only) = match text.split_once('@') {
+            None => (text, None),
+            Some((rest, number)) => match number.parse::<u64>() {
+                Ok(number @ 1..) => (rest, Some(number)),
+                _ => return Err(format!("{flag} '{text}': '{number}' is no count from 1 on")),
+            },
+        };
+        let seen = AtomicU64::new(0);
+        Ok((rest, Count { only, seen }))
+    }
 }
 
 const KINDS: [(&str, FaultKind); 11] = [
@@ -105,10 +138,15 @@ impl Config {
         resolve(args).map_err(|text| Error::Usage(format!("lmcache-bench mock server: {text}")))
     }
 
-    /// The shortest time between the request and its answer.
+    /// The shortest time between this request and its answer. Counts the matching requests.
     pub fn delay(&self, operation: Operation) -> Duration {
-        let fits = self.delays.iter().rev().find(|(scope, _)| scope.covers(operation));
-        fits.map_or(Duration::ZERO, |(_, delay)| *delay)
+        let fits = self.delays.iter().filter(|delay| delay.scope.covers(operation));
+        let now = fits.filter(|delay| match delay.count.next() {
+            (number, Some(only)) => number == only,
+            (_, None) => true,
+        });
+        // Each is counted, and the last one that was given decides.
+        now.fold(Duration::ZERO, |_, delay| delay.time)
     }
 
     /// Whether this request gets the fault. Counts the matching requests.
@@ -118,11 +156,10 @@ impl Config {
             .iter()
             .filter(|fault| fault.kind == kind && fault.scope.covers(operation));
         fits.fold(false, |any, fault| {
-            let number = fault.seen.fetch_add(1, Ordering::Relaxed) + 1;
-            let now = match (fault.kind, fault.only) {
-                (_, None) => true,
-                (FaultKind::Die, Some(from)) => number >= from,
-                (_, Some(only)) => number == only,
+            let now = match (fault.kind, fault.count.next()) {
+                (_, (_, None)) => true,
+                (FaultKind::Die, (number, Some(from))) => number >= from,
+                (_, (number, Some(only))) => number == only,
             };
             any || now
         })
@@ -193,37 +230,28 @@ fn resolve(args: &MockServerArgs) -> Result<Config, String> {
     })
 }
 
-fn delay(text: &str) -> Result<(Scope, Duration), String> {
+fn delay(text: &str) -> Result<Delay, String> {
     let wrong = || format!("--delay '{text}' is not OPERATION=MS, as in lookup=2.5");
-    let (operation, ms) = text.split_once('=').ok_or_else(wrong)?;
+    let (requests, ms) = text.split_once('=').ok_or_else(wrong)?;
     match ms.parse::<f64>() {
         Ok(ms) if (0.0..=DELAY_MS_MAX).contains(&ms) => {
+            let (operation, count) = Count::parse(requests, "--delay")?;
             let scope = Scope::parse(operation).map_err(|why| format!("--delay: {why}"))?;
-            Ok((scope, Duration::from_secs_f64(ms / 1e3)))
+            let time = Duration::from_secs_f64(ms / 1e3);
+            Ok(Delay { scope, time, count })
         }
         _ => Err(wrong()),
     }
 }
 
 fn fault(text: &str) -> Result<Fault, String> {
-    let (rest, only) = match text.split_once('@') {
-        None => (text, None),
-        Some((rest, number)) => match number.parse::<u64>() {
-            Ok(number @ 1..) => (rest, Some(number)),
-            _ => return Err(format!("--fault '{text}': '{number}' is no count from 1 on")),
-        },
-    };
+    let (rest, count) = Count::parse(text, "--fault")?;
     let (name, scope) = match rest.split_once(':') {
         None => (rest, Scope::All),
         Some((name, operation)) => (name, Scope::parse(operation).map_err(|why| format!("--fault: {why}"))?),
     };
     let kind = named(&KINDS, name).map_err(|names| format!("unknown --fault '{name}'; the faults are {names}"))?;
-    Ok(Fault {
-        kind,
-        scope,
-        only,
-        seen: AtomicU64::new(0),
-    })
+    Ok(Fault { kind, scope, count })
 }
 
 #[cfg(test)]
@@ -240,12 +268,14 @@ mod tests {
     #[test]
     fn delays_and_faults_fit_their_operations() {
         let config = resolved(|args| {
-            args.delay = vec!["all=1".into(), "lookup=2.5".into()];
+            args.delay = vec!["all=1".into(), "lookup=2.5".into(), "ping@2=7".into()];
             args.fault = vec!["drop-reply:store@2".into(), "die@3".into()];
         })
         .unwrap();
         assert_eq!(config.delay(Operation::Lookup), Duration::from_micros(2500));
         assert_eq!(config.delay(Operation::Store), Duration::from_millis(1));
+        let pings = [(); 3].map(|()| config.delay(Operation::Ping).as_millis());
+        assert_eq!(pings, [1, 7, 1]);
         let drops: Vec<bool> = (0..3)
             .map(|_| config.fault(FaultKind::DropReply, Operation::Store))
             .collect();
@@ -264,6 +294,7 @@ mod tests {
         assert!(text(|args| args.delay = vec!["lookup".into()]).contains("OPERATION=MS"));
         assert!(text(|args| args.delay = vec!["look=1".into()]).contains("unknown operation 'look'"));
         assert!(text(|args| args.delay = vec!["lookup=-1".into()]).contains("OPERATION=MS"));
+        assert!(text(|args| args.delay = vec!["lookup@0=1".into()]).contains("no count"));
         assert!(text(|args| args.fault = vec!["explode".into()]).contains("unknown --fault 'explode'"));
         assert!(text(|args| args.fault = vec!["die@0".into()]).contains("no count"));
         assert!(text(|args| args.shm_name = Some("a/b".into())).contains("--shm-name"));

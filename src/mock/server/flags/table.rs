@@ -67,7 +67,7 @@ const FLAGS: &[Row] = &[
             "Release of LMCache to speak like, 0.5.0 to 0.5.7",
             "Letters after the numbers, as in `0.5.7rc2`, are only repeated over HTTP.",
         ),
-    Row::value("delay", "OPERATION=MS", |args, text| {
+    Row::value("delay", "OPERATION[@N]=MS", |args, text| {
         args.delay.push(text.to_string());
         Ok(())
     })
@@ -75,7 +75,8 @@ const FLAGS: &[Row] = &[
     .group(&BEHAVIOUR)
     .help(
         "Answer an operation no earlier than this after its request",
-        "The operation is written as in `store` or `prepare_retrieve`; `all` stands for every one.",
+        "The operation is written as in `store` or `prepare_retrieve`; `all` stands for every one. `@N` limits the delay to \
+         the Nth request that it fits.",
     ),
     Row::value("fault", "KIND[:OPERATION][@N]", |args, text| {
         args.fault.push(text.to_string());
