@@ -83,7 +83,10 @@ impl Client {
         };
         let mut client = Client::new(kind, connection, endpoint.clone(), unknown);
         client.on_signal = OnSignal::End;
+        // What errors name.
+        client.reply_timeout = timeout;
         client.server = probe::detect(&mut client, wait, timeout)?;
+        client.reply_timeout = REPLY_TIMEOUT;
         client.on_signal = OnSignal::Grace(WORK_GRACE);
         Ok(client)
     }

@@ -18,8 +18,13 @@ const NOOP_ID: u8 = 24;
 /// was not answered.
 const SECOND_ID: u8 = 21;
 /// How long to wait for the reply to a request after a later one of the same class was answered. Worker threads may reorder
-/// replies by less than this, so that no reply by then means that the request failed. The first question waits as long.
+/// replies by less than this, so that no reply by then means that the request failed.
 const REORDER_MAX: Duration = Duration::from_millis(250);
+/// Every silence is waited out twice: the first wait may have passed while this process or the server was stopped.
+const WAITS: u32 = 2;
+/// Each wait for the answer to the first question, which old releases do not give, at most. It grows with the time that there
+/// is.
+const FIRST_WAIT_MAX: Duration = Duration::from_millis(500);
 /// A feature that is on by default in 0.5.6, and that later releases do not name.
 const EVENT_STREAM: &str = "kv_event_stream";
 
@@ -30,16 +35,16 @@ pub(super) fn detect(client: &mut Client, wait: Deadline, timeout: Duration) -> 
         wait,
         tried: Vec::new(),
     };
-    let half = Deadline {
-        at: Instant::now() + REORDER_MAX.min(wait.left() / 2),
-        ..wait
-    };
-    match questions.first(Operation::Noop, NOOP_ID, half)? {
+    let first = (timeout / 8).clamp(REORDER_MAX, FIRST_WAIT_MAX);
+    // Half of the time is left for the second question.
+    let first = first.min(wait.left() / (2 * WAITS));
+    match questions.first(Operation::Noop, NOOP_ID, [first; WAITS as usize])? {
         Some(First::Ok) => return questions.second_numbering(0),
         Some(other) => return Err(other.refused()),
         None => {}
     }
-    match questions.first(Operation::GetChunkSize, SECOND_ID, wait)? {
+    let rest = wait.left();
+    match questions.first(Operation::GetChunkSize, SECOND_ID, [rest])? {
         Some(First::Ok) => Ok(found(Generation::V0_5_0, 0, Vec::new())),
         Some(First::Number(0)) => Err(no_chunk_size()),
         Some(First::Number(chunk_size)) => questions.second_numbering(chunk_size),
@@ -88,6 +93,12 @@ impl First {
     }
 }
 
+/// This time from now, and no longer than `wait`.
+fn until(time: Duration, wait: Deadline) -> Deadline {
+    let at = wait.at.min(Instant::now() + time);
+    Deadline { at, ..wait }
+}
+
 struct Questions<'a> {
     client: &'a mut Client,
     wait: Deadline,
@@ -96,14 +107,29 @@ struct Questions<'a> {
 }
 
 impl Questions<'_> {
-    /// Sends a request without parameters to a server of which nothing is known. `None`: no answer until `until`.
-    fn first(&mut self, operation: Operation, number: u8, until: Deadline) -> Result<Option<First>, RpcError> {
+    /// Sends a request without parameters to a server of which nothing is known. `None`: no answer within these waits, one after
+    /// another.
+    fn first<const N: usize>(
+        &mut self,
+        operation: Operation,
+        number: u8,
+        waits: [Duration; N],
+    ) -> Result<Option<First>, RpcError> {
         let client = &mut *self.client;
-        let id = client.send_numbered(operation, number, &[], self.wait)?;
-        let reply = match client.next_reply(&[id], until) {
-            Ok(reply) => reply,
-            Err(Fault::TimedOut) => return Ok(None),
-            Err(fault) => return Err(client.request_error(operation, fault, self.wait)),
+        let id = match client.send_numbered(operation, number, &[], self.wait) {
+            Err(RpcError::TimedOut { .. }) => return Ok(None),
+            sent => sent?,
+        };
+        let mut waits = waits.into_iter();
+        let reply = loop {
+            let Some(time) = waits.next() else { return Ok(None) };
+            match client.next_reply(&[id], until(time, self.wait)) {
+                Ok(reply) => break reply,
+                // Between two messages, unless the connection is broken.
+                Err(Fault::TimedOut) if !client.connection.is_broken() => {}
+                Err(Fault::TimedOut) => return Ok(None),
+                Err(fault) => return Err(client.request_error(operation, fault, self.wait)),
+            }
         };
         let first = client.read(operation, &reply, self.wait, |reply| {
             let decoder: &mut Decoder<_> = messages::present(reply)?;
@@ -172,7 +198,8 @@ impl Questions<'_> {
         )))
     }
 
-    /// Sends a request of a generation with a PING behind it, and tells whether the request is answered.
+    /// Sends a request of a generation with a PING behind it, and tells whether the request is answered. It is silent only after
+    /// another PING: a server that was stopped between two answers catches up before that one.
     fn answers(&mut self, question: &str, generation: Generation, request: &Request) -> Result<bool, RpcError> {
         let (client, wait) = (&mut *self.client, self.wait);
         let operation = request.operation;
@@ -181,22 +208,24 @@ impl Questions<'_> {
         };
         let asked = client.send_numbered(operation, number, &request.payloads, wait)?;
         let behind = messages::ping(None);
-        let ping = client.send_numbered(Operation::Ping, 22, &behind.payloads, wait)?;
-        let mut reply = client.receive(Operation::Ping, &[asked, ping], wait)?;
-        client.read(Operation::Ping, &reply, wait, ignored)?;
-        let mut answered = true;
-        if reply.id == ping {
-            let reordered = Deadline {
-                at: Instant::now() + REORDER_MAX,
-                ..wait
-            };
-            match client.next_reply(&[asked], reordered) {
-                Ok(late) => {
-                    reply = late;
-                    client.read(operation, &reply, wait, ignored)?;
+        let mut answered = false;
+        for _ in 0..WAITS {
+            let ping = client.send_numbered(Operation::Ping, 22, &behind.payloads, wait)?;
+            let reply = client.receive(Operation::Ping, &[asked, ping], wait)?;
+            client.read(Operation::Ping, &reply, wait, ignored)?;
+            answered = reply.id == asked;
+            if !answered {
+                match client.next_reply(&[asked], until(REORDER_MAX, wait)) {
+                    Ok(late) => {
+                        client.read(operation, &late, wait, ignored)?;
+                        answered = true;
+                    }
+                    Err(Fault::TimedOut) => {}
+                    Err(fault) => return Err(client.request_error(operation, fault, wait)),
                 }
-                Err(Fault::TimedOut) => answered = false,
-                Err(fault) => return Err(client.request_error(operation, fault, wait)),
+            }
+            if answered {
+                break;
             }
         }
         let outcome = if answered { "is answered" } else { "is not answered" };

@@ -92,8 +92,8 @@ fn the_chunk_size_stays_negotiable_where_http_tells_it() {
 /// It answers the first question too late for that to be waited for, so the second one is asked, which fixes the chunk size.
 #[test]
 fn a_slow_server_is_recognised_and_its_chunk_size_reported_as_fixed() {
-    let server = MockServer::start(&["--release", "0.5.7", "--delay", "noop=400"]);
-    let (output, report) = json(server.client().args(["--connect-timeout-s", "20"]));
+    let server = MockServer::start(&["--release", "0.5.7", "--delay", "noop@1=3000"]);
+    let (output, report) = json(&mut server.client());
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(report["metrics"]["server"]["generation"], "0.5.7");
     assert!(
