@@ -20,7 +20,7 @@ use crate::sys::limits;
 use crate::sys::stream::Stream;
 use crate::url::{with_scheme, without_password};
 
-/// How long to wait for a ZeroMQ server's first byte before the first request.
+/// How long to wait for a ZeroMQ server's first byte before the first request, unless told otherwise.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_CONNECT: Duration = Duration::from_secs(2);
 /// Addresses of a host that are checked.
@@ -37,6 +37,7 @@ pub struct HttpApi {
     shown: String,
     /// Whether it is known that no ZeroMQ server is there.
     is_checked: Cell<bool>,
+    look: Duration,
     /// Addresses of the ZeroMQ port, which must not get HTTP requests.
     rpc_addresses: Vec<SocketAddr>,
 }
@@ -112,6 +113,7 @@ impl HttpApi {
             base,
             shown,
             is_checked: Cell::new(false),
+            look: LOOK,
             rpc_addresses: Vec::new(),
         })
     }
@@ -119,6 +121,12 @@ impl HttpApi {
     /// Sends this key with every request.
     pub fn with_key(mut self, key: Option<ApiKey>) -> HttpApi {
         self.key = key;
+        self
+    }
+
+    /// Waits longer for a ZeroMQ server's first byte, where a slow one is to be recognised.
+    pub fn looking_for(mut self, time: Duration) -> HttpApi {
+        self.look = time;
         self
     }
 
@@ -221,7 +229,11 @@ impl HttpApi {
             return Err(refused("the ZeroMQ port of --rpc-url"));
         }
         // The request may go to any of them.
-        if addresses.into_iter().take(ADDRESSES_MAX).any(speaks_zmtp) {
+        if addresses
+            .into_iter()
+            .take(ADDRESSES_MAX)
+            .any(|address| speaks_zmtp(address, self.look))
+        {
             return Err(refused("a ZeroMQ port"));
         }
         self.is_checked.set(true);
@@ -346,12 +358,12 @@ fn same_port(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// ZeroMQ servers send first, HTTP servers do not. The wait grows with the time that the connection took.
-fn speaks_zmtp(address: SocketAddr) -> bool {
+fn speaks_zmtp(address: SocketAddr, look: Duration) -> bool {
     let mut first = [0];
     let mut listen = || -> io::Result<usize> {
         let begun = Instant::now();
         let mut stream = Stream::connect(&[address], LOOK_CONNECT, Deadline::after(LOOK_CONNECT))?;
-        stream.limits = Deadline::after(LOOK + 2 * begun.elapsed());
+        stream.limits = Deadline::after(look + 2 * begun.elapsed());
         stream.read(&mut first)
     };
     matches!(listen(), Ok(1)) && first[0] == ZMTP_FIRST_BYTE
