@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::sys::deadline::closing_time;
+
 const LINES_MAX: usize = 64;
 const LINE_BYTES_MAX: u64 = 4096;
 /// How far the log may lag behind a reply on the socket.
 const LAG: Duration = Duration::from_millis(500);
+/// How long the end of the log may come after the end of the helper, on a loaded machine.
+const END_LAG: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
@@ -45,12 +49,12 @@ impl Log {
 
     /// Waits for the last lines of a helper that ended, unless a child of it still holds the pipe.
     pub fn wait_for_end(&self) {
-        wait_until(|| self.thread.as_ref().is_none_or(JoinHandle::is_finished));
+        wait_until(END_LAG, || self.thread.as_ref().is_none_or(JoinHandle::is_finished));
     }
 
     /// Waits for a line after the first `count`; it may arrive later than the reply that it explains.
     pub fn wait_for_more(&self, count: u64) -> bool {
-        wait_until(|| self.count() > count)
+        wait_until(LAG, || self.count() > count)
     }
 
     /// The last line that is not blank, among those after the first `count`.
@@ -68,14 +72,14 @@ fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the condition became true within the log's lag.
-fn wait_until(condition: impl Fn() -> bool) -> bool {
-    let end = Instant::now() + LAG;
+/// Whether the condition became true within `lag`, or less after a signal.
+fn wait_until(lag: Duration, condition: impl Fn() -> bool) -> bool {
+    let begun = Instant::now();
     loop {
         if condition() {
             return true;
         }
-        if Instant::now() >= end {
+        if begun.elapsed() >= closing_time(lag) {
             return false;
         }
         thread::sleep(POLL);
