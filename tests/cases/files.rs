@@ -37,7 +37,7 @@ fn commands(path: &Path) -> Vec<(&'static str, Command)> {
         command
     };
     let aesgcm = r#""serde":{"type":"aesgcm","key_provider":"hkdf","master_key_path":"#;
-    let encrypted = format!(r#"{{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":1,{aesgcm}"{text}"}}}}"#);
+    let encrypted = format!(r#"{{"type":"mock","max_size_gb":0.1,"mock_bandwidth_gb":1,{aesgcm}"{text}"}}}}"#);
     let s3 = r#""type":"s3","s3_endpoint":"s3://127.0.0.1:9/b","s3_region":"r""#;
     let trusting = format!(r#"{{{s3},"aws_access_key_id":"a","aws_secret_access_key":"b","tls_ca_file":"{text}"}}"#);
     let mut authorities = engine(&complete);

@@ -227,8 +227,8 @@ fn a_signal_ends_a_value_that_never_pauses() {
     let resp = |port: u16| {
         format!(r#"{{"type":"resp","host":"127.0.0.1","port":{port},"num_workers":1,"request_timeout":3600}}"#)
     };
-    let server = flood("$1073741824\r\n", "x".repeat(64), always);
-    assert_interrupted(&interrupted(&server, &mut l2(&resp(server.port), "1048576")));
+    let server = flood("$268435456\r\n", "x".repeat(64), always);
+    assert_interrupted(&interrupted(&server, &mut l2(&resp(server.port), "262144")));
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn a_signal_ends_a_report_that_nobody_reads() {
     let dir = Dir::new();
     let pipe = dir.join("report");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let spec = r#"{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":1}"#;
+    let spec = r#"{"type":"mock","max_size_gb":0.1,"mock_bandwidth_gb":1}"#;
     let mut command = bench();
     command
         .args(["l2", "--num-keys=1", "--rounds=1", "--l2-adapter", spec, "--output"])

@@ -238,7 +238,7 @@ fn the_mock_limits_its_bandwidth_and_the_null_device_moves_nothing() {
     };
     // 8 MiB per round at 1/8 GiB/s: a round cannot take less than 62 ms, however many tasks are in flight.
     let (output, value) = mock(
-        r#"{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":0.125}"#,
+        r#"{"type":"mock","max_size_gb":0.25,"mock_bandwidth_gb":0.125}"#,
         &["--no-skip-verify"],
     );
     assert!(output.status.success(), "{}", stderr(&output));
@@ -248,7 +248,7 @@ fn the_mock_limits_its_bandwidth_and_the_null_device_moves_nothing() {
             "{value}"
         );
     }
-    let null = r#"{"type":"mock","max_size_gb":1,"mock_bandwidth_gb":"inf"}"#;
+    let null = r#"{"type":"mock","max_size_gb":0.25,"mock_bandwidth_gb":"inf"}"#;
     let (output, value) = mock(null, &[]);
     assert!(output.status.success());
     assert_eq!(value["metrics"]["op_2"]["total_success"], 32);

@@ -10,7 +10,7 @@ use crate::support::{bench, json};
 
 #[test]
 fn requests_wait_for_a_server_in_the_order_of_their_arrival() {
-    let mock = Mock::start(&["--servers", "1", "--ttft-ms", "500", "--itl-ms", "1"]);
+    let mock = Mock::start(&["--servers", "1", "--ttft-ms", "1000", "--itl-ms", "1"]);
     let connect = |tokens: u64| {
         let mut stream = TcpStream::connect(&mock.address).unwrap();
         stream.write_all(&post(CHAT, &chat("hi", tokens), "")).unwrap();
@@ -26,11 +26,11 @@ fn requests_wait_for_a_server_in_the_order_of_their_arrival() {
         assert_eq!(at(record, "n"), n as u64 + 1);
         let (arrival_ns, service_ns) = (at(record, "arrival_ns"), at(record, "service_ns"));
         assert_eq!(service_ns, arrival_ns.max(free_ns), "{record}");
-        assert_eq!(at(record, "first_token_due_ns"), service_ns + 500_000_000);
+        assert_eq!(at(record, "first_token_due_ns"), service_ns + 1_000_000_000);
         free_ns = at(record, "last_token_due_ns");
         assert_eq!(
             free_ns,
-            service_ns + 500_000_000 + (at(record, "events") - 1) * 1_000_000
+            service_ns + 1_000_000_000 + (at(record, "events") - 1) * 1_000_000
         );
     }
     assert!(at(&log[2], "service_ns") > at(&log[2], "arrival_ns"), "{log:?}");
