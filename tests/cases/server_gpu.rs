@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::cuda::stand_in;
-use crate::support::mock_server::{MockServer, of_release, releases};
+use crate::support::mock_server::{MockServer, PATIENT, of_release, releases};
 use crate::support::{Dir, bench, json, stderr, stdout};
 
 const SHAPE: &str = "(2,32,4,2,8):float16:3";
@@ -37,9 +37,10 @@ fn client(mock: &MockServer, shape: &str) -> Command {
         "--num-tokens",
         "40",
         "--rpc-timeout-s",
-        "2",
+        "4",
     ]);
     command.args(["--start", "0", "--end", "2", "--interval", "0"]);
+    command.args(PATIENT);
     command
 }
 

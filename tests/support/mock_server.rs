@@ -18,6 +18,9 @@ pub const SHAPE: &str = "(2,16,8,4,16):float16:2";
 /// A timeout that is long enough on a loaded machine and that no test reaches.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Time to connect for a client on a loaded machine.
+pub const PATIENT: [&str; 2] = ["--connect-timeout-s", "20"];
+
 /// Every wire of this build.
 pub const WIRES: &[WireKind] = match WireKind::Libzmq.is_built() {
     true => &[WireKind::Native, WireKind::Libzmq],
@@ -146,6 +149,7 @@ impl MockServer {
         ]);
         command.args(["--kvcache-shape-spec", SHAPE, "--num-tokens", "40"]);
         command.args(["--start", "0", "--end", "2", "--interval", "0"]);
+        command.args(PATIENT);
         command
     }
 

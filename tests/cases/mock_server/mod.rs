@@ -263,7 +263,8 @@ fn delays_hold_answers_back() {
         assert!(begun.elapsed() >= Duration::from_millis(60));
         let timing = client.timing();
         assert!(timing.begun <= timing.sent && timing.sent <= timing.answered && timing.answered <= timing.done);
-        assert!(timing.answered - timing.sent >= Duration::from_millis(55));
+        // The server counts from the arrival, which this thread may see late.
+        assert!(timing.answered - timing.begun >= Duration::from_millis(60));
     }
 }
 

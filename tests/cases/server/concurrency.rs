@@ -77,7 +77,8 @@ fn elapsed_time_and_rate_agree_with_the_number_of_requests() {
     assert!(elapsed >= 0.3, "{results}");
     assert!((elapsed * rate - 4.0).abs() < 0.1, "{results}");
     let own = report["metrics"]["run"]["own_work_percent"].as_f64().unwrap();
-    assert!(own > 0.0 && own < 100.0, "{own}");
+    // Rounded, so that it may be none.
+    assert!((0.0..100.0).contains(&own), "{own}");
     let keys: Vec<&String> = results.as_object().unwrap().keys().collect();
     assert_eq!(keys[3..], ["pass_rate", "elapsed_s", "requests_per_s"]);
 }
@@ -195,7 +196,8 @@ fn a_server_that_dies_ends_all_clients() {
 fn the_end_of_one_client_ends_the_others() {
     let server = MockServer::start(&["--fault", "disconnect:commit_store@5"]);
     let mut command = server.client();
-    command.args(["--concurrency", "3", "--end", "3000"]);
+    // Fewer than a hundred requests take three seconds at least.
+    command.args(["--concurrency", "3", "--end", "3000", "--interval", "0.1"]);
     let (output, report) = json(&mut command);
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -214,7 +216,7 @@ fn the_end_of_one_client_ends_the_others() {
 fn a_client_that_cannot_register_leaves_no_other_registered() {
     let server = MockServer::start(&["--fault", "drop-reply:register_engine_context@3"]);
     let mut command = server.client();
-    command.args(["--concurrency", "4", "--rpc-timeout-s", "1"]);
+    command.args(["--concurrency", "4", "--rpc-timeout-s", "4"]);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{assert_nothing_left, failing, shared_memory};
 use crate::support::bench;
-use crate::support::mock_server::{MockServer, everywhere, of_release};
+use crate::support::mock_server::{MockServer, PATIENT, everywhere, of_release};
 
 pub fn kill(child: &std::process::Child, signal: &str) {
     let pid = child.id().to_string();
@@ -38,7 +38,7 @@ fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
     everywhere(&["engine_driven", "lmcache_driven"], |release, wire, mode| {
         let mut server = MockServer::start(&of_release(release, &[]));
         let mut command = server.client_by(wire);
-        command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "1"]);
+        command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "4"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("[seq=3] CHECKSUM MATCH OK")));
@@ -66,7 +66,7 @@ pub fn endless(server: &MockServer, mode: &str) -> std::process::Command {
     command.args(["server", "--mode", "cpu", "--rpc-url", &server.rpc_url]);
     command.args(["--url", &server.http_url, "--num-tokens", "40"]);
     command.args(["--kvcache-shape-spec", shape, "--interval", "0.001"]);
-    command.args(["--transfer-mode", mode]);
+    command.args(["--transfer-mode", mode]).args(PATIENT);
     command
 }
 

@@ -34,7 +34,12 @@ fn assert_nothing_left(server: &MockServer) {
 
 /// The names of shared memory that a run created and that still exist.
 fn shared_memory(pid: u32) -> Vec<String> {
-    let prefix = format!("lmcache-bench-kv-{pid}-");
+    shared_memory_of(&format!("{pid}-"))
+}
+
+/// The same of a run in this process, where other tests have runs of their own.
+fn shared_memory_of(run: &str) -> Vec<String> {
+    let prefix = format!("lmcache-bench-kv-{run}");
     let names = std::fs::read_dir("/dev/shm")
         .unwrap()
         .map(|entry| entry.unwrap().file_name());
@@ -130,7 +135,7 @@ fn shapes_ranks_and_groups(release: &str, wire: WireKind) {
 fn failing(fault: &str, client: &[&str], want: &str) -> (Output, Value) {
     let mut runs = everywhere(&[()], |release, wire, ()| {
         let server = MockServer::start(&of_release(release, &["--fault", fault]));
-        let (output, report) = json(server.client_by(wire).args(["--rpc-timeout-s", "1"]).args(client));
+        let (output, report) = json(server.client_by(wire).args(["--rpc-timeout-s", "4"]).args(client));
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{release} {wire:?} {fault}: {text}");
         assert!(text.contains(want), "{release} {wire:?} {fault}: {text}");
@@ -308,6 +313,14 @@ fn a_transfer_mode_that_the_server_lacks_is_an_error_with_advice() {
     });
 }
 
+/// The text without the memory that is free, which changes from one moment to the next.
+fn without_free_memory(text: String) -> String {
+    match (text.split_once("but only "), text.split_once(" are available")) {
+        (Some((before, _)), Some((_, after))) => format!("{before}but only ... are available{after}"),
+        _ => text,
+    }
+}
+
 #[test]
 fn wrong_addresses_and_values_are_refused() {
     let server = MockServer::start(&[]);
@@ -349,7 +362,6 @@ fn wrong_addresses_and_values_are_refused() {
         let said = |wire| {
             let output = server
                 .client_by(wire)
-                .args(["--connect-timeout-s", "0.5"])
                 .env("LMCACHE_BENCH_LIBCUDA", "/nonexistent/libcuda.so.1")
                 .args(&flags)
                 .output()
@@ -357,7 +369,7 @@ fn wrong_addresses_and_values_are_refused() {
             let text = stderr(&output);
             assert_eq!(output.status.code(), Some(code), "{wire:?} {flags:?}: {text}");
             assert!(text.contains(want), "{wire:?} {flags:?}: {text}");
-            text
+            without_free_memory(text)
         };
         let texts: Vec<String> = WIRES.iter().map(|wire| said(*wire)).collect();
         assert!(texts.windows(2).all(|pair| pair[0] == pair[1]), "{texts:#?}");

@@ -13,7 +13,7 @@ use lmcache_bench::server::samples::Measured;
 use lmcache_bench::server::session::Session;
 use lmcache_bench::server::share::Common;
 
-use super::{assert_nothing_left, shared_memory};
+use super::{assert_nothing_left, shared_memory_of};
 use crate::support::mock_server::{MockServer, SHAPE, of_release, releases_and_wires};
 
 fn config(server: &MockServer, wire: WireKind, transfer_mode: TransferMode) -> RunConfig {
@@ -33,12 +33,11 @@ fn config(server: &MockServer, wire: WireKind, transfer_mode: TransferMode) -> R
 }
 
 /// Panics at the first event that matches `stop`.
-fn panicking_run(server: &MockServer, wire: WireKind, transfer_mode: TransferMode, stop: fn(&Event) -> bool) {
-    let config = config(server, wire, transfer_mode);
-    let client = server.connect_by(wire);
+fn panicking_run(server: &MockServer, config: &RunConfig, identity: Identity, stop: fn(&Event) -> bool) {
+    let client = server.connect_by(config.wire);
     let (chunk_tokens, generation) = (client.server().chunk_size as usize, client.server().generation);
-    let plan = Plan::new(&config, chunk_tokens, generation).unwrap();
-    let mut session = Session::open(client, &config, plan, Identity::new(true), None).unwrap();
+    let plan = Plan::new(config, chunk_tokens, generation).unwrap();
+    let mut session = Session::open(client, config, plan, identity, None).unwrap();
     let mut on_event = |_, event: Event| {
         if stop(&event) {
             let status = server.status();
@@ -47,7 +46,7 @@ fn panicking_run(server: &MockServer, wire: WireKind, transfer_mode: TransferMod
         }
     };
     let common = Common::new(1);
-    Runner::new(&mut session, &config, common.share(0), None, &mut on_event).run();
+    Runner::new(&mut session, config, common.share(0), None, &mut on_event).run();
 }
 
 #[test]
@@ -63,11 +62,13 @@ fn a_panic_leaves_nothing_at_the_server() {
             |event| matches!(event, Event::Retrieve { .. }),
         ];
         for stop in stops {
-            let run = AssertUnwindSafe(|| panicking_run(&server, wire, transfer_mode, stop));
+            let (config, identity) = (config(&server, wire, transfer_mode), Identity::new(true));
+            let run_id = format!("{}-{}-", std::process::id(), identity.run_id);
+            let run = AssertUnwindSafe(|| panicking_run(&server, &config, identity, stop));
             let panic = catch_unwind(run).expect_err("the run reaches the event");
             assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
             assert_nothing_left(&server);
-            assert_eq!(shared_memory(std::process::id()), Vec::<String>::new());
+            assert_eq!(shared_memory_of(&run_id), Vec::<String>::new());
         }
     }
 }
