@@ -364,7 +364,14 @@ fn speaks_zmtp(address: SocketAddr, look: Duration) -> bool {
         let begun = Instant::now();
         let mut stream = Stream::connect(&[address], LOOK_CONNECT, Deadline::after(LOOK_CONNECT))?;
         stream.limits = Deadline::after(look + 2 * begun.elapsed());
-        stream.read(&mut first)
+        match stream.read(&mut first) {
+            // What came while this process was stopped counts.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                stream.limits = Deadline::after(LOOK_CONNECT);
+                Ok(stream.read_soon(&mut first)?.unwrap_or(0))
+            }
+            read => read,
+        }
     };
     matches!(listen(), Ok(1)) && first[0] == ZMTP_FIRST_BYTE
 }
