@@ -182,8 +182,8 @@ impl Run<'_> {
         runner.until_steady = load.until_steady.then_some(load.steady_window_s);
         runner.records_series = records_series;
         // Without a rate or with a limit it is known how many connections there will be.
-        let offer = load.offer.as_ref();
-        let is_open = offer.is_some_and(|offer| offer.max_concurrency.is_none());
+        let is_unlimited = load.offer.as_ref().is_some_and(|offer| offer.max_concurrency.is_none());
+        let is_open = is_unlimited && plan.requests_per_second.is_some();
         runner.spare_connections = if is_open { SPARE_CONNECTIONS } else { 0 };
         runner.keeps_gaps = self.config.output.requests_jsonl.is_some();
         let streams = usize::try_from(plan.streams).unwrap_or(usize::MAX);

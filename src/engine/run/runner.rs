@@ -110,6 +110,12 @@ impl Runner {
         }
     }
 
+    /// Opens what is missing of the spare connections before a phase.
+    fn open_spare(&mut self) {
+        while self.idle.len() + self.opening < self.spare_connections && self.open_one().is_ok() {}
+        while self.opening > 0 && self.await_opened().is_ok() {}
+    }
+
     fn open_one(&mut self) -> Result<(), Failure> {
         let worker = self.start_worker()?;
         self.workers[worker].assign(Job::Open);
@@ -155,6 +161,7 @@ impl Runner {
 
     /// Runs one phase to its end, or until a signal.
     pub fn run(&mut self, workload: &mut dyn Workload, phase: Phase) -> PhaseSamples {
+        self.open_spare();
         self.live.reset();
         workload.begin(phase);
         let cpu = counters::process_cpu();
@@ -264,10 +271,8 @@ impl Runner {
             self.count_in_flight(run);
             self.in_flight += 1;
             run.samples.in_flight_peak = run.samples.in_flight_peak.max(self.in_flight);
-            if due.is_some() && self.idle.len() + self.opening < self.spare_connections {
-                // One that cannot be opened fails the request that needs it.
-                let _ = self.open_one();
-            }
+            // One that cannot be opened fails the request that needs it.
+            while due.is_some() && self.idle.len() + self.opening < self.spare_connections && self.open_one().is_ok() {}
         }
     }
 

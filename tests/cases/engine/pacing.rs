@@ -1,9 +1,11 @@
 //! Concurrency and schedules are exactly those of the workload.
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
+use lmcache_bench::engine::wire::line::Timeouts;
 use lmcache_bench::engine::workload::{Finished, Phase, Plan, Request, Step, Workload};
 use lmcache_bench::report::banner::Banner;
 
@@ -95,4 +97,33 @@ fn a_request_is_not_sent_early_and_keeps_its_scheduled_time() {
         assert!(record.lateness_s() * 1e3 >= not_before - due);
     }
     assert_eq!(samples.records.len(), 2);
+}
+
+/// Before the first request, which takes one, and again whenever a request takes one.
+#[test]
+fn spare_connections_are_opened_before_a_timetable_and_beside_its_requests() {
+    const SPARE: usize = 4;
+    for requests in [0, 1, 3] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        // Connections wait in the listener's queue until they are counted, and nobody answers.
+        let limits = Timeouts {
+            first_token: Duration::from_millis(1),
+            ..timeouts()
+        };
+        let mut runner = runner(&url, limits);
+        runner.spare_connections = SPARE;
+        runner.open(1).unwrap();
+        let at_once = (Duration::ZERO, Duration::ZERO);
+        let samples = runner.run(&mut Timetable(vec![at_once; requests]), Phase::Measured);
+        assert_eq!(samples.records.len(), requests);
+        assert_eq!(
+            (samples.connections_opened, samples.in_flight_peak),
+            (0, requests as u64)
+        );
+        // Its workers end when their connections are open.
+        drop(runner);
+        assert_eq!(listener.incoming().map_while(Result::ok).count(), requests + SPARE);
+    }
 }
