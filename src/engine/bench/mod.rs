@@ -154,11 +154,12 @@ impl Run<'_> {
         }
         progress.line("Measuring this client's own error for 2 s (--no-certificate leaves it out)...");
         match certificate::measure(plan, self.config.endpoint) {
+            // Also where the signal came too late to end the replay.
+            _ if signal::received().is_some() => None,
             Ok(error) => {
                 progress.line(&format!("Client error: {} in a replay of this plan", error.sentence()));
                 Some(error)
             }
-            Err(_) if signal::received().is_some() => None,
             Err(cause) => {
                 self.warnings.push(Warning::NoCertificate { cause });
                 None

@@ -94,6 +94,10 @@ pub fn measure(plan: &Plan, endpoint: Endpoint) -> Result<ClientError, String> {
     let streams = usize::try_from(shape.streams).unwrap_or(usize::MAX);
     runner.open(streams).map_err(|failure| failure.text)?;
     let samples = runner.run(&mut Replay::new(&shape, endpoint), Phase::Measured);
+    // The requests that ended before are fewer than the plan has, so they say nothing about it.
+    if runner.is_interrupted() {
+        return Err("the replay was interrupted".into());
+    }
     if let Some(failure) = samples.records.iter().find_map(Record::why_failed) {
         return Err(match failure.class {
             // The failure's own text names a timeout flag of the run, which does not apply here.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -339,29 +340,48 @@ fn an_interrupt_while_connections_are_opened_ends_the_wait_for_them() {
     assert_eq!(csv_rows(&folder).len(), 0);
 }
 
+/// Waits until the mock of the replay has logged an answer. Its log is in a folder of its own.
+fn await_answer_of_replay(temporary: &Path) {
+    let began = Instant::now();
+    let is_logged = || {
+        let folders = std::fs::read_dir(temporary).unwrap();
+        let mut logs = folders.map(|folder| folder.unwrap().path().join("mock.jsonl"));
+        logs.any(|log| std::fs::read_to_string(log).is_ok_and(|text| text.contains('\n')))
+    };
+    while !is_logged() {
+        assert!(began.elapsed() < LIMIT, "nothing is answered in the replay");
+        std::thread::yield_now();
+    }
+}
+
 /// The message appears before the replay, which takes two seconds.
 #[test]
 fn an_interrupt_in_the_replay_leaves_nothing_behind() {
-    let (server, folder) = (ScriptServer::start(good), Dir::new());
-    let temporary = folder.join("temporary");
-    std::fs::create_dir(&temporary).unwrap();
-    let mut command = certified(server.url(), &folder, &[]);
-    command.env("TMPDIR", &temporary);
-    let mut child = spawned(command);
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut shown = String::new();
-    while !shown.contains("Measuring this client's own error") {
-        assert!(lines.read_line(&mut shown).unwrap() > 0, "ended early: {shown}");
+    for some_are_answered in [false, true] {
+        let (server, folder) = (ScriptServer::start(good), Dir::new());
+        let temporary = folder.join("temporary");
+        std::fs::create_dir(&temporary).unwrap();
+        let mut command = certified(server.url(), &folder, &[]);
+        command.env("TMPDIR", &temporary);
+        let mut child = spawned(command);
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut shown = String::new();
+        while !shown.contains("Measuring this client's own error") {
+            assert!(lines.read_line(&mut shown).unwrap() > 0, "ended early: {shown}");
+        }
+        if some_are_answered {
+            await_answer_of_replay(&temporary);
+        }
+        kill(&child);
+        let output = ended(child);
+        lines.read_to_string(&mut shown).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+        assert!(shown.contains(EMPTY), "{shown}");
+        assert!(
+            shown.contains("Client error:                               not measured\n"),
+            "{shown}"
+        );
+        assert!(folder.names("temporary").is_empty());
+        assert!(server.seen().is_empty());
     }
-    kill(&child);
-    let output = ended(child);
-    lines.read_to_string(&mut shown).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
-    assert!(shown.contains(EMPTY), "{shown}");
-    assert!(
-        shown.contains("Client error:                               not measured\n"),
-        "{shown}"
-    );
-    assert!(folder.names("temporary").is_empty());
-    assert!(server.seen().is_empty());
 }
