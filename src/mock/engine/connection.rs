@@ -144,8 +144,9 @@ impl Connection {
 
 /// The kernel's stamp on both clocks, or now where there is none.
 fn arrival(kernel_wall_ns: Option<u64>) -> Arrival {
-    let read_ns = poll::monotonic_ns();
+    // In this order a stall between the two makes an arrival late, and never earlier than the request was sent.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let read_ns = poll::monotonic_ns();
     let wall_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     match kernel_wall_ns {
         Some(stamp) => Arrival {
