@@ -15,8 +15,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use lmcache_bench::sys::socket::StampsEnabled;
 use serde_json::Value;
 
 pub mod mock;
@@ -70,6 +73,7 @@ impl Drop for Dir {
 
 /// `lmcache-bench`, without an adapter and a key of a cache server in its environment.
 pub fn bench() -> Command {
+    keep_stamps();
     let mut command = Command::new(env!("CARGO_BIN_EXE_lmcache-bench"));
     for name in [
         "L2_ADAPTER_JSON",
@@ -81,6 +85,13 @@ pub fn bench() -> Command {
     }
     command.env_remove("LMCACHE_HTTP_API_KEY_FILE");
     command
+}
+
+/// Keeps the kernel's time stamps on for all processes of the tests: a program waits for them only for a few milliseconds, which
+/// a busy machine may exceed.
+pub fn keep_stamps() {
+    static STAMPS: OnceLock<Option<StampsEnabled>> = OnceLock::new();
+    STAMPS.get_or_init(|| StampsEnabled::wait(Duration::from_secs(10)).ok());
 }
 
 /// The spec of an fs adapter at `path`.

@@ -42,6 +42,7 @@ impl ScriptServer {
         answer: impl Fn(&Seen, &mut TcpStream) -> After + Send + Sync + 'static,
         answers_get: bool,
     ) -> ScriptServer {
+        super::keep_stamps();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = ScriptServer {
             address: format!("http://{}", listener.local_addr().unwrap()),
@@ -151,15 +152,25 @@ pub fn begin_stream(stream: &mut TcpStream) {
     );
 }
 
+/// The last chunk of a body.
+const END: &[u8] = b"0\r\n\r\n";
+
 pub fn chunk(stream: &mut TcpStream, bytes: &[u8]) {
-    let mut out = format!("{:x}\r\n", bytes.len()).into_bytes();
-    out.extend_from_slice(bytes);
-    out.extend_from_slice(b"\r\n");
-    let _ = stream.write_all(&out);
+    let _ = stream.write_all(&chunked(bytes));
+}
+
+fn chunked(bytes: &[u8]) -> Vec<u8> {
+    let size = format!("{:x}\r\n", bytes.len());
+    [size.as_bytes(), bytes, b"\r\n"].concat()
 }
 
 pub fn end_stream(stream: &mut TcpStream) {
-    let _ = stream.write_all(b"0\r\n\r\n");
+    let _ = stream.write_all(END);
+}
+
+/// Writes `[DONE]` and the end of the body at once: the client waits only 100 ms for the end after `[DONE]`.
+pub fn done(stream: &mut TcpStream) {
+    let _ = stream.write_all(&[&chunked(b"data: [DONE]\n\n"), END].concat());
 }
 
 /// An event with a token.
@@ -183,8 +194,7 @@ pub fn good_answer(stream: &mut TcpStream, tokens: u64) {
         chunk(stream, &token(" a"));
     }
     chunk(stream, &usage(7, tokens));
-    chunk(stream, b"data: [DONE]\n\n");
-    end_stream(stream);
+    done(stream);
 }
 
 /// Writes a whole response that is not streamed.

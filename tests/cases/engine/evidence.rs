@@ -3,7 +3,7 @@
 use lmcache_bench::engine::run::evidence::Evidence;
 
 use super::{Listed, run};
-use crate::support::script::{After, ScriptServer, begin_stream, chunk, end_stream, token, usage};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk, done, token, usage};
 
 const TOKENS: usize = 60;
 
@@ -15,8 +15,7 @@ fn tokens_that_arrived_together_stay_marked() {
         // More than the client reads at once, so that the end is not in the first read.
         chunk(stream, &token("a").repeat(TOKENS));
         chunk(stream, &usage(7, TOKENS as u64));
-        chunk(stream, b"data: [DONE]\n\n");
-        end_stream(stream);
+        done(stream);
         After::Keep
     });
     let samples = run(server.url(), &mut Listed::new(&["{}".to_owned()], 1));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::recorded::{chats, command, golden, is_chat, own_codes};
 use super::runs::code;
-use crate::support::script::{After, ScriptServer, begin_stream, chunk, end_stream, plain_answer};
+use crate::support::script::{After, ScriptServer, begin_stream, chunk, done, plain_answer};
 use crate::support::{Dir, report, stderr, stdout};
 
 /// The codes of the warnings that only this workload has.
@@ -38,8 +38,7 @@ fn answer(stream: &mut TcpStream, pieces: &[Value], cached: Option<u64>) {
         usage["prompt_tokens_details"] = json!({"cached_tokens": cached});
     }
     send(json!({"choices": [], "usage": usage}));
-    chunk(stream, b"data: [DONE]\n\n");
-    end_stream(stream);
+    done(stream);
 }
 
 /// The recorded engine: its answers to the measured requests, or ` word` for every token.
