@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::mock::Mock;
 use crate::support::script::{After, ScriptServer, Seen, good_answer, plain_answer};
-use crate::support::{Dir, bench, stderr, stdout};
+use crate::support::{Dir, bench, stderr, stdout, warning_codes};
 
 /// `engine` with one request in flight: five documents, two questions each.
 pub fn engine(url: &str, folder: &Dir, more: &[&str]) -> Command {
@@ -177,7 +177,7 @@ fn failed_requests_are_counted_and_explained_and_exit_1() {
     );
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["metrics"]["failures"]["http_status"], 5);
-    assert_eq!(report["metrics"]["warnings"][1]["code"], "many-failures");
+    assert!(warning_codes(&report["metrics"]).contains(&"many-failures"), "{report}");
     assert_eq!(
         csv_rows(&folder)
             .iter()
@@ -320,8 +320,10 @@ fn the_certificate_is_in_the_report() {
     assert!(number("error_ttft_ms_mean") >= 0.0);
     // The stated error is the larger of the replay's and the run's own.
     let stated = client["error"].as_str().unwrap().split(' ').nth(2).unwrap();
+    let stated: f64 = stated.parse().unwrap();
     let shown = number("error_whole_ms_p99").max(number("run_own_ms_p99"));
-    assert_eq!(stated, format!("{shown:.1}"), "{client}");
+    // Both are rounded, one to tenths and the other to thousandths.
+    assert!((stated - shown).abs() <= 0.051, "{client}");
     assert!(number("run_own_ms_p99") > 0.0 && number("run_events_per_s") > 0.0);
     let basis = client["error_basis"].as_str().unwrap();
     assert!(basis.starts_with("replay") || basis.starts_with("this run"), "{client}");
