@@ -9,6 +9,8 @@ DESTDIR ?=
 ARGS ?=
 # How long fuzz runs, all targets together
 SECONDS ?= 120
+# Tests mostly wait, for servers and clocks of their own
+RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 TARGET := x86_64-unknown-linux-gnu
 STATIC_BIN := target/$(TARGET)/release-lto/lmcache-bench
 RELEASE_BIN := target/release-lto/lmcache-bench
@@ -36,7 +38,7 @@ static:
 
 ## test: formatting, lints, unit and integration tests
 test: lint
-	$(CARGO) test --locked
+	RUST_TEST_THREADS=$(RUST_TEST_THREADS) $(CARGO) test --locked
 
 ## lint: formatting and lints alone
 lint:

@@ -183,7 +183,7 @@ fn a_helper_that_hangs_is_ended() {
     let dir = Dir::new();
     let mut command = bridged(&plugin("Hangs"));
     let alive = Alive::watch(&mut command, &dir);
-    let output = command.args(["--round-timeout-s", "5"]).output().unwrap();
+    let output = command.args(["--round-timeout-s", "3"]).output().unwrap();
     assert_failed(&output, "has still not finished a task of a timed-out round");
     alive.assert_gone();
 }
@@ -211,7 +211,7 @@ fn a_server_that_cannot_be_reached_ends_the_run_with_its_first_round() {
     let ends = |operation: &str| {
         let mut command = bridged(spec);
         command.args(["--only", operation, "--rounds", "10", "--warmup-rounds", "0"]);
-        let (output, report) = json(command.args(["--round-timeout-s", "5"]));
+        let (output, report) = json(command.args(["--round-timeout-s", "3"]));
         assert_failed(&output, "has still not finished a task of a timed-out round");
         assert_eq!(report["metrics"]["op_0"]["rounds_timed_out"], 1, "{operation}");
     };

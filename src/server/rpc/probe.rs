@@ -18,13 +18,10 @@ const NOOP_ID: u8 = 24;
 /// was not answered.
 const SECOND_ID: u8 = 21;
 /// How long to wait for the reply to a request after a later one of the same class was answered. Worker threads may reorder
-/// replies by less than this, so that no reply by then means that the request failed.
+/// replies by less than this, so that no reply by then means that the request failed. Each wait for the first answer is as long.
 const REORDER_MAX: Duration = Duration::from_millis(250);
 /// Every silence is waited out twice: the first wait may have passed while this process or the server was stopped.
 const WAITS: u32 = 2;
-/// Each wait for the answer to the first question, which old releases do not give, at most. It grows with the time that there
-/// is.
-const FIRST_WAIT_MAX: Duration = Duration::from_millis(500);
 /// A feature that is on by default in 0.5.6, and that later releases do not name.
 const EVENT_STREAM: &str = "kv_event_stream";
 
@@ -35,9 +32,8 @@ pub(super) fn detect(client: &mut Client, wait: Deadline, timeout: Duration) -> 
         wait,
         tried: Vec::new(),
     };
-    let first = (timeout / 8).clamp(REORDER_MAX, FIRST_WAIT_MAX);
     // Half of the time is left for the second question.
-    let first = first.min(wait.left() / (2 * WAITS));
+    let first = REORDER_MAX.min(wait.left() / (2 * WAITS));
     match questions.first(Operation::Noop, NOOP_ID, [first; WAITS as usize])? {
         Some(First::Ok) => return questions.second_numbering(0),
         Some(other) => return Err(other.refused()),

@@ -10,7 +10,7 @@ use lmcache_bench::server::rpc::{Client, Dtype, Endpoint, RpcError, WireKind};
 use lmcache_bench::sys::shm::Segment;
 
 use super::{CHUNK, context, key, look_up, pattern, register, retrieve, store};
-use crate::support::mock_server::{DEADLINE, MockServer, WIRES, of_release, releases_and_wires};
+use crate::support::mock_server::{DEADLINE, MockServer, WIRES, everywhere, of_release, releases_and_wires};
 
 /// Short, for what is never answered.
 const SOON: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ fn connected(release: &str, wire: WireKind, flags: &[&str]) -> (MockServer, Clie
 
 #[test]
 fn a_dropped_reply_is_a_timeout_of_a_living_server() {
-    for (release, wire) in releases_and_wires() {
+    everywhere(&[()], |release, wire, ()| {
         let (_mock, mut client) = connected(release, wire, &["--fault", "drop-reply:lookup@1"]);
         client.set_reply_timeout(SOON);
         let error = client.lookup(&key(1, "a"), 1).unwrap_err();
@@ -32,12 +32,12 @@ fn a_dropped_reply_is_a_timeout_of_a_living_server() {
         assert!(error.to_string().contains("LOOKUP was not answered"), "{error}");
         client.set_reply_timeout(DEADLINE);
         assert_eq!(look_up(&mut client, &key(1, "b")), 0);
-    }
+    });
 }
 
 #[test]
 fn a_late_reply_is_not_taken_for_the_next_one() {
-    for (release, wire) in releases_and_wires() {
+    everywhere(&[()], |release, wire, ()| {
         let (_mock, mut client) = connected(release, wire, &["--delay", "query_prefetch_status@1=2000"]);
         store(&mut client, &key(1, "a"), 7).unwrap();
         client.lookup(&key(1, "b"), 1).unwrap();
@@ -47,12 +47,12 @@ fn a_late_reply_is_not_taken_for_the_next_one() {
         client.set_reply_timeout(DEADLINE);
         // The late answer says 2; this request id is unknown and gets 0.
         assert_eq!(client.query_prefetch_status("unknown").unwrap(), Some(0));
-    }
+    });
 }
 
 #[test]
 fn a_dead_server_is_told_from_a_slow_one() {
-    for (release, wire) in releases_and_wires() {
+    everywhere(&[()], |release, wire, ()| {
         let (_mock, mut client) = connected(release, wire, &["--fault", "die@15"]);
         client.set_reply_timeout(SOON);
         // Connecting and registering took some; the rest is soon used up. Before, it may be slow on a loaded machine.
@@ -61,7 +61,7 @@ fn a_dead_server_is_told_from_a_slow_one() {
         let error = errors.find(|error| !slow(error)).unwrap();
         assert!(matches!(error, RpcError::TimedOut { answers: false, .. }), "{error:?}");
         assert!(error.to_string().contains("restart it"), "{error}");
-    }
+    });
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn the_end_of_one_client_ends_the_others() {
 fn a_client_that_cannot_register_leaves_no_other_registered() {
     let server = MockServer::start(&["--fault", "drop-reply:register_engine_context@3"]);
     let mut command = server.client();
-    command.args(["--concurrency", "4", "--rpc-timeout-s", "4"]);
+    command.args(["--concurrency", "4", "--rpc-timeout-s", "3"]);
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = stderr(&output);

@@ -38,7 +38,7 @@ fn a_killed_server_is_reported_and_no_shared_memory_is_left() {
     everywhere(&["engine_driven", "lmcache_driven"], |release, wire, mode| {
         let mut server = MockServer::start(&of_release(release, &[]));
         let mut command = server.client_by(wire);
-        command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "4"]);
+        command.args(["--transfer-mode", mode, "--end", "1000000", "--rpc-timeout-s", "3"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("[seq=3] CHECKSUM MATCH OK")));

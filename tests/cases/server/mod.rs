@@ -135,7 +135,7 @@ fn shapes_ranks_and_groups(release: &str, wire: WireKind) {
 fn failing(fault: &str, client: &[&str], want: &str) -> (Output, Value) {
     let mut runs = everywhere(&[()], |release, wire, ()| {
         let server = MockServer::start(&of_release(release, &["--fault", fault]));
-        let (output, report) = json(server.client_by(wire).args(["--rpc-timeout-s", "4"]).args(client));
+        let (output, report) = json(server.client_by(wire).args(["--rpc-timeout-s", "3"]).args(client));
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{release} {wire:?} {fault}: {text}");
         assert!(text.contains(want), "{release} {wire:?} {fault}: {text}");
