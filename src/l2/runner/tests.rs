@@ -14,6 +14,8 @@ struct Narrow {
     held: Option<Task>,
     busy_answers: usize,
     keeps_tasks: bool,
+    /// How much later than now its tasks say they were completed.
+    lateness: Duration,
 }
 
 impl Narrow {
@@ -27,6 +29,7 @@ impl Narrow {
             held: None,
             busy_answers: 0,
             keeps_tasks,
+            lateness: Duration::ZERO,
         }
     }
 }
@@ -67,7 +70,7 @@ impl Adapter for Narrow {
             items: task.items,
             created: task.created,
             submitted: now,
-            completed: now,
+            completed: now + self.lateness,
         })
     }
 
@@ -229,41 +232,11 @@ fn an_adapter_that_keeps_its_buffers_ends_the_run_with_a_reason() {
 /// The thread that waits may sleep past the deadline and then find the completion at once.
 #[test]
 fn a_completion_after_the_deadline_is_late_whenever_it_is_seen() {
-    struct Late(Narrow);
-
-    impl Adapter for Late {
-        fn capabilities(&self) -> &Capabilities {
-            self.0.capabilities()
-        }
-
-        fn prepare(&mut self, operation: Operation) -> Result<IoPath, String> {
-            self.0.prepare(operation)
-        }
-
-        fn submit(&mut self, task: Task) -> Submit {
-            self.0.submit(task)
-        }
-
-        fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-            let mut completion = self.0.wait(timeout)?;
-            completion.completed += Duration::from_secs(7200);
-            Some(completion)
-        }
-
-        fn unlock(&mut self, _keys: &[ObjectKey]) {}
-
-        fn cancel(&mut self) {}
-
-        fn take_warnings(&mut self) -> Vec<Warning> {
-            Vec::new()
-        }
-
-        fn close(self: Box<Self>) -> Result<(), String> {
-            Ok(())
-        }
-    }
-
-    let (samples, slots) = store(&mut Late(Narrow::new(false)), 1, 3600.0);
+    let mut adapter = Narrow {
+        lateness: Duration::from_secs(7200),
+        ..Narrow::new(false)
+    };
+    let (samples, slots) = store(&mut adapter, 1, 3600.0);
     assert_eq!((samples.rounds.len(), samples.rounds_timed_out), (0, 2));
     assert!(samples.aborted.is_none());
     assert_eq!(slots, 2, "every buffer came back");
