@@ -3,6 +3,7 @@
 
 pub mod certificate;
 pub mod evidence;
+pub mod gathered;
 pub mod live;
 pub mod runner;
 pub mod worker;

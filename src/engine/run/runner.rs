@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use ureq::unversioned::transport::RustlsConnector;
 
+use super::gathered::Gathered;
 use super::live::Live;
 use super::worker::{Job, Report, Worker};
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::samples::phase::{Ended, PhaseSamples};
+use crate::engine::samples::access::{Accesses, BODY_BYTES_MAX};
+use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
-use crate::engine::samples::series;
 use crate::engine::samples::steadiness::Steadiness;
 use crate::engine::timestamp::{Clock, Stamp};
 use crate::engine::wire::exchange::Exchanger;
 use crate::engine::wire::line::{Line, Timeouts};
 use crate::engine::wire::target::Target;
 use crate::engine::wire::transport::LineConnector;
-use crate::engine::workload::{Finished, Phase, Request, Step, Workload};
+use crate::engine::workload::{Phase, Request, Step, Workload};
 use crate::load::series::Series;
 use crate::sys::queue::Queue;
 use crate::sys::socket::StampsEnabled;
@@ -47,6 +48,8 @@ pub struct Runner {
     pub records_series: bool,
     /// Idle connections that are kept ready while requests are sent by a timetable, so that none of them waits for one.
     pub spare_connections: usize,
+    /// Room for bodies of requests that are kept, in bytes; `None` where none is.
+    bodies: Option<usize>,
     /// The measured phase ends when it is steady, by windows of so many seconds.
     pub until_steady: Option<usize>,
     /// When everything ends, as by a signal.
@@ -75,6 +78,7 @@ impl Runner {
             measured: None,
             records_series: false,
             spare_connections: 0,
+            bodies: None,
             until_steady: None,
             deadline: None,
             target,
@@ -89,6 +93,11 @@ impl Runner {
             opening: 0,
             _stamps: StampsEnabled::wait(STAMPS_WAIT).ok(),
         }
+    }
+
+    /// Keeps the bodies of all requests in the samples of their phase. Before the first connection is opened.
+    pub fn keep_bodies(&mut self) {
+        self.bodies = Some(BODY_BYTES_MAX);
     }
 
     /// Starts workers until there are `count`, and opens their connections, `OPENING_MAX` at a time. Stops at the first
@@ -146,7 +155,7 @@ impl Runner {
             line: Arc::new(line),
             tls: Arc::clone(&self.tls),
         };
-        let exchanger = Exchanger::new(Arc::clone(&self.target), connector);
+        let exchanger = Exchanger::new(Arc::clone(&self.target), connector, self.bodies.is_some());
         let number = self.workers.len();
         let worker = Worker::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
             let text = format!(
@@ -170,12 +179,13 @@ impl Runner {
         let lead_in = if is_measured { self.lead_in } else { Duration::ZERO };
         let measured_from = began.plus(lead_in);
         let until_steady = self.until_steady.filter(|_| is_measured);
-        let mut run = Run {
+        let mut run = Gathered {
             samples: PhaseSamples {
                 began,
                 sending_ended: began,
                 measured_from,
                 in_flight_from: measured_from,
+                accesses: Accesses::with_room(self.bodies.unwrap_or_default()),
                 series: (is_measured && self.records_series).then(Series::default),
                 ..PhaseSamples::default()
             },
@@ -204,6 +214,7 @@ impl Runner {
         workload.end(&run.finished);
         let mut samples = run.samples;
         samples.ended = self.clock.now();
+        self.bodies = self.bodies.map(|_| samples.accesses.bytes_left());
         if let Some(since) = samples.steady_since {
             samples.measure_from(since);
         }
@@ -212,7 +223,7 @@ impl Runner {
         samples
     }
 
-    fn drive(&mut self, workload: &mut dyn Workload, run: &mut Run) {
+    fn drive(&mut self, workload: &mut dyn Workload, run: &mut Gathered) {
         let mut batch = Vec::new();
         let mut bytes = 0;
         // Only the requests that open a phase are sent as a batch; later each is sent at once.
@@ -252,7 +263,7 @@ impl Runner {
         }
     }
 
-    fn send(&mut self, batch: &mut Vec<Request>, run: &mut Run) {
+    fn send(&mut self, batch: &mut Vec<Request>, run: &mut Gathered) {
         for request in batch.drain(..) {
             let due = request.scheduled.map(|time| run.samples.began.plus(time));
             let scheduled = due.unwrap_or_else(|| self.clock.now());
@@ -276,7 +287,7 @@ impl Runner {
         }
     }
 
-    fn sleep(&mut self, run: &mut Run, until: Stamp) {
+    fn sleep(&mut self, run: &mut Gathered, until: Stamp) {
         while self.clock.now() < until && !self.interrupt.load(Relaxed) && !run.is_over(self.clock.now()) {
             self.receive(run, Some(until.min(self.clock.now().plus(TICK))));
             self.check_signals();
@@ -284,7 +295,7 @@ impl Runner {
     }
 
     /// Waits until a request has finished, or until this time.
-    fn await_one(&mut self, run: &mut Run, until: Option<Stamp>) {
+    fn await_one(&mut self, run: &mut Gathered, until: Option<Stamp>) {
         let is_time = |now: Stamp| until.is_some_and(|until| now >= until);
         while run.finished.is_empty() && self.in_flight > 0 && !self.interrupt.load(Relaxed) {
             let now = self.clock.now();
@@ -300,7 +311,7 @@ impl Runner {
     }
 
     /// Takes one report, if one comes by `until`; without it, if one is there.
-    fn receive(&mut self, run: &mut Run, until: Option<Stamp>) -> bool {
+    fn receive(&mut self, run: &mut Gathered, until: Option<Stamp>) -> bool {
         let report = match until {
             Some(until) => self.reports.pop_until(self.clock.instant(until)),
             None => self.reports.try_pop(),
@@ -323,7 +334,7 @@ impl Runner {
     }
 
     /// Adds the time since the last change to the sum over requests in flight, while requests are being sent.
-    fn count_in_flight(&self, run: &mut Run) {
+    fn count_in_flight(&self, run: &mut Gathered) {
         if run.samples.sending_ended > run.samples.began {
             return;
         }
@@ -345,76 +356,5 @@ impl Runner {
 
     pub fn is_interrupted(&self) -> bool {
         self.interrupt.load(Relaxed)
-    }
-}
-
-/// The state of one phase.
-struct Run {
-    samples: PhaseSamples,
-    /// Not yet passed to the workload.
-    finished: Vec<Finished>,
-    keeps_gaps: bool,
-    /// Of a phase that ends when it is steady.
-    steadiness: Option<Steadiness>,
-    /// When the number of requests in flight last changed.
-    changed: Stamp,
-    /// When the measured time is over, where it is known; `None` when the requests were used up before.
-    window_ends: Option<Stamp>,
-}
-
-impl Run {
-    /// Whether the phase ends now because it is steady.
-    fn is_over(&mut self, now: Stamp) -> bool {
-        if self.samples.steady_since.is_none()
-            && let Some(steadiness) = &mut self.steadiness
-            && steadiness.is_steady(now)
-        {
-            self.samples.steady_since = steadiness.since();
-        }
-        self.samples.steady_since.is_some()
-    }
-
-    fn take(&mut self, id: String, record: Option<Box<Record>>, live: &Live) {
-        live.ended(record.as_deref());
-        let Some(mut record) = record else {
-            self.samples.cut_off += 1;
-            return;
-        };
-        let succeeded = record.succeeded();
-        let text = std::mem::take(&mut record.answer.text);
-        self.finished.push(Finished {
-            id,
-            succeeded,
-            text: if succeeded { text } else { String::new() },
-            ttft_s: record.ttft_s(),
-            output_tokens: record.output_tokens(),
-            cached_tokens: record.cached_tokens(),
-        });
-        if let Some(seconds) = &mut self.samples.series {
-            series::add(seconds, &record, self.samples.began);
-        }
-        if let Some(steadiness) = &mut self.steadiness {
-            steadiness.extend(Ended::of(&record));
-        }
-        let samples = &self.samples;
-        let is_sending = samples.sending_ended <= samples.began;
-        let sent_all = (!is_sending).then_some(samples.sending_ended);
-        let ends = self.window_ends.or(sent_all);
-        let in_window = record.finished >= samples.in_flight_from && ends.is_none_or(|ends| record.finished <= ends);
-        self.samples.ended_in_window += u64::from(in_window && record.succeeded());
-        if record.scheduled < self.samples.measured_from {
-            self.samples.unmeasured.add(&record);
-            self.samples.earlier.extend(Ended::of(&record).filter(|_| in_window));
-            return;
-        }
-        self.samples.gaps.add(&record);
-        record.longest_gap_s = record.gaps_s().filter(|_| !record.is_buffered()).reduce(f64::max);
-        if !self.keeps_gaps {
-            // The first gap is kept: it shows whether the first token arrived alone.
-            record.answer.gaps.truncate(1);
-            record.answer.gaps.shrink_to_fit();
-        }
-        self.samples.connections_opened += u64::from(record.connect_ns > 0);
-        self.samples.records.push(*record);
     }
 }

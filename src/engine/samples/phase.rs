@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::access::Accesses;
 use super::record::Record;
 use crate::engine::timestamp::Stamp;
 use crate::load::series::Series;
@@ -33,6 +34,10 @@ pub struct PhaseSamples {
     /// In completion order.
     pub records: Vec<Record>,
     pub gaps: GapSamples,
+    /// What the answers of all requests say of their tokens, measured or not.
+    pub usage: Usage,
+    /// All requests as a cache sees them, where they are kept.
+    pub accesses: Accesses,
     /// Requests in flight when the run was interrupted.
     pub cut_off: u64,
     pub in_flight_peak: u64,
@@ -84,6 +89,34 @@ impl PhaseSamples {
         measured.iter().for_each(|record| self.gaps.add(record));
         self.records = measured;
         self.measured_from = since;
+    }
+}
+
+/// Tokens by the answers of a phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Requests that succeeded, and those that failed.
+    pub successful: u64,
+    pub failed: u64,
+    /// Of the successful: those with a count of prompt tokens, and of cached ones.
+    pub with_prompt_tokens: u64,
+    pub with_cached_tokens: u64,
+    pub prompt_tokens: u64,
+    pub cached_tokens: u64,
+}
+
+impl Usage {
+    pub fn add(&mut self, record: &Record) {
+        if !record.succeeded() {
+            self.failed += 1;
+            return;
+        }
+        let usage = &record.answer.usage;
+        self.successful += 1;
+        self.with_prompt_tokens += u64::from(usage.prompt_tokens.is_some());
+        self.with_cached_tokens += u64::from(usage.cached_tokens.is_some());
+        self.prompt_tokens += usage.prompt_tokens.unwrap_or(0);
+        self.cached_tokens += usage.cached_tokens.unwrap_or(0);
     }
 }
 

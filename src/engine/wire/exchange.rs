@@ -43,15 +43,18 @@ pub struct Exchanger {
     target: Arc<Target>,
     connector: LineConnector,
     agent: Agent,
+    /// Whether records keep the bodies of their requests.
+    keeps_bodies: bool,
 }
 
 impl Exchanger {
-    pub fn new(target: Arc<Target>, connector: LineConnector) -> Exchanger {
+    pub fn new(target: Arc<Target>, connector: LineConnector, keeps_bodies: bool) -> Exchanger {
         Exchanger {
             line: Arc::clone(&connector.line),
             agent: Agent::with_parts(target.http_config(), connector.clone(), target.resolver()),
             target,
             connector,
+            keeps_bodies,
         }
     }
 
@@ -109,16 +112,19 @@ impl Exchanger {
     /// Sends one request and reads its answer. `None`: the run was interrupted before the answer ended.
     pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
         let opened = self.open();
+        let body = Arc::new(request.body);
+        let kept = self.keeps_bodies.then(|| Arc::clone(&body));
         let before = CountsBefore::of(&self.line);
         // The clock starts: building and writing the request are inside it, and so is any wait for a core.
         let dispatched = self.line.clock.now();
         let mut record = Record::begin(request.id, scheduled, dispatched);
         record.slot_wait = request.slot_wait;
+        record.body = kept;
         record.answer = Answer::new(request.wants_text, request.max_tokens);
         let outcome = match opened {
             Ok(connect_ns) => {
                 record.connect_ns = connect_ns;
-                self.exchange(request.body, &mut record)
+                self.exchange(body, &mut record)
             }
             Err(failure) => Err(failure),
         };
@@ -135,7 +141,7 @@ impl Exchanger {
         Some(record)
     }
 
-    fn exchange(&mut self, body: Vec<u8>, record: &mut Record) -> Result<(), Failure> {
+    fn exchange(&mut self, body: Arc<Vec<u8>>, record: &mut Record) -> Result<(), Failure> {
         let total_by = record.dispatched.plus(self.line.timeouts.total);
         let first_by = record.dispatched.plus(self.line.timeouts.first_token);
         if first_by < total_by {

@@ -105,7 +105,7 @@ impl Target {
         format!("{scheme}://{}", authority.rsplit('@').next().unwrap_or(""))
     }
 
-    pub fn request(&self, body: Vec<u8>) -> Request<SendBody<'static>> {
+    pub fn request(&self, body: Arc<Vec<u8>>) -> Request<SendBody<'static>> {
         let length = body.len();
         let mut request = Request::new(SendBody::from_owned_reader(Outgoing::new(body)));
         *request.method_mut() = ureq::http::Method::POST;
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(target.address(), "http://127.0.0.1:8123");
         let failure = target.without_key(Failure::protocol("bad key sk-secret!"));
         assert_eq!(failure.text, "bad key ***!");
-        let request = target.request(b"{}".to_vec());
+        let request = target.request(Arc::new(b"{}".to_vec()));
         assert_eq!(request.headers()["authorization"], "Bearer sk-secret");
         assert_eq!(request.headers()["accept-encoding"], "identity");
         for text in [format!("{target:?}"), format!("{:?}", request.headers())] {

@@ -1,6 +1,7 @@
 //! One finished request: its stamps, its counts, how it ended, and every formula over a single request. The definitions are in
 //! docs/measurement.md.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::failure::{Failure, FailureClass};
@@ -17,6 +18,8 @@ const TOKENS_PER_S_MAX: f64 = 1e6;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     pub id: String,
+    /// The request's body, where the run keeps it.
+    pub body: Option<Arc<Vec<u8>>>,
     /// When the workload scheduled it.
     pub scheduled: Stamp,
     /// How much of the time since `scheduled` it waited for a place under the limit on concurrency, or for its session.
@@ -55,6 +58,7 @@ impl Record {
     pub fn begin(id: String, scheduled: Stamp, dispatched: Stamp) -> Record {
         Record {
             id,
+            body: None,
             scheduled,
             slot_wait: Duration::ZERO,
             dispatched,
