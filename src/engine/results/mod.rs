@@ -2,6 +2,7 @@
 //! nearly the highest concurrency (`steady`). The
 //! results depend on the records alone.
 
+pub mod by_source;
 pub mod delivered;
 pub mod detail;
 pub mod evaluated;

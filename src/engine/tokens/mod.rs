@@ -14,6 +14,7 @@ pub mod library;
 mod local;
 mod made_up;
 pub mod pool;
+pub mod prompt_ids;
 mod remote;
 pub mod reply;
 pub(crate) mod special;

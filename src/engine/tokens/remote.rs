@@ -269,7 +269,7 @@ impl EngineTokenizer {
         })
     }
 
-    fn ask<T>(&self, page: &str, question: &Value, read: fn(&[u8]) -> Measured<T>) -> Result<T, Fault> {
+    pub(super) fn ask<T>(&self, page: &str, question: &Value, read: fn(&[u8]) -> Measured<T>) -> Result<T, Fault> {
         ended().map_err(|error| Fault::Lost(error.to_string()))?;
         let url = format!("{}/{page}", self.root);
         let begun = Instant::now();

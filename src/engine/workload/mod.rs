@@ -32,6 +32,7 @@ mod permutations;
 mod prefix_suffix_tuner;
 pub mod rag_qa_quality;
 mod random_prefill;
+pub mod rehearsal;
 #[cfg(test)]
 mod tests;
 mod window;
