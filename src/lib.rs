@@ -12,6 +12,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod http;
 pub mod l2;
+pub mod ledger;
 pub mod load;
 pub mod mock;
 pub mod python;

@@ -2,14 +2,18 @@
 //! and <https://prometheus.io/docs/specs/om/open_metrics_spec>. A line that is neither is no sample.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-/// A page of vLLM has 0.1 MiB.
-pub const PAGE_BYTES_MAX: usize = 16 << 20;
+/// A page of vLLM has 0.1 MiB; one of many engines and models behind one exporter has up to 50.
+pub const PAGE_BYTES_MAX: usize = 64 << 20;
+/// Samples of one family. vLLM has one for each engine of a server and label value.
+const SAMPLES_MAX: usize = 1 << 16;
 /// Ends a page of OpenMetrics.
 const END: &str = "# EOF";
 
-type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+/// The labels of a sample, sorted by name.
+pub type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// One line of a page: the value of one metric with these labels.
 #[derive(Debug, PartialEq)]
@@ -19,41 +23,101 @@ struct Sample<'a> {
     value: f64,
 }
 
-/// The sum of the samples of counter `name` that have `label`, or of all its samples; `None` where the page has none. An
-/// error names a line that is not a valid sample of a counter: a sum without it would look complete.
-pub fn counter(page: &str, name: &str, label: Option<(&str, &str)>) -> Result<Option<f64>, String> {
-    let mut sum = None;
-    let mut seen = HashSet::new();
-    for (number, line) in (1_u64..).zip(page.split('\n')) {
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line == END {
-            break;
+/// Metrics of a page by name, read in one pass over it. Their values are finite and not negative.
+#[derive(Debug)]
+pub struct Families<'a>(BTreeMap<&'static str, Result<Family<'a>, String>>);
+
+type Family<'a> = BTreeMap<Labels<'a>, f64>;
+
+impl<'a> Families<'a> {
+    /// The metrics that have these names.
+    pub fn read(page: &'a str, names: impl IntoIterator<Item = &'static str>) -> Families<'a> {
+        let names = names.into_iter().map(|name| (name, Ok(Family::new())));
+        let mut families = BTreeMap::from_iter(names);
+        for (number, line) in lines(page) {
+            let plain = &line[..line.find(|c| !in_name(c)).unwrap_or(line.len())];
+            if !line.starts_with('{') && !families.contains_key(plain) {
+                continue;
+            }
+            let (name, read) = match Reader(line).sample() {
+                Some(Sample { name, labels, value }) => (name, Some((labels, value))),
+                None => (Cow::Borrowed(plain), None),
+            };
+            let Some(slot) = families.get_mut(name.as_ref()) else {
+                continue;
+            };
+            let Ok(family) = slot else { continue };
+            let added = match read {
+                Some((labels, value)) => add(family, number, &name, labels, value),
+                None => Err(format!("line {number} is no sample of {name}")),
+            };
+            if let Err(why) = added {
+                *slot = Err(why);
+            }
         }
-        let line = line.trim_start_matches(BLANKS);
+        Families(families)
+    }
+
+    /// The samples of one of the names, by their labels. An error names a line that is not a valid sample: a sum without it
+    /// would look complete.
+    pub fn samples(&self, name: &str) -> Result<&Family<'a>, String> {
+        self.0[name].as_ref().map_err(Clone::clone)
+    }
+}
+
+fn add<'a>(family: &mut Family<'a>, number: u64, name: &str, labels: Labels<'a>, value: f64) -> Result<(), String> {
+    if !(0.0..f64::INFINITY).contains(&value) {
+        return Err(format!("line {number} counts {value} for {name}"));
+    }
+    if family.len() == SAMPLES_MAX {
+        return Err(format!(
+            "line {number} is one of more than {SAMPLES_MAX} samples of {name}"
+        ));
+    }
+    match family.entry(labels) {
+        Entry::Occupied(_) => Err(format!("line {number} repeats a sample of {name}")),
+        Entry::Vacant(place) => {
+            place.insert(value);
+            Ok(())
+        }
+    }
+}
+
+/// The value of a label of a sample.
+pub fn label<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
+    labels
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_ref())
+}
+
+/// The sum of the samples of counter `name` that have the label `wanted`, or of all its samples; `None` where the page has none.
+/// An error names a line that is not a valid sample of a counter: a sum without it would look complete.
+pub fn counter(page: &str, name: &str, wanted: Option<(&str, &str)>) -> Result<Option<f64>, String> {
+    let mut family = Family::new();
+    for (number, line) in lines(page) {
         let plain = line.strip_prefix(name).is_some_and(|rest| !rest.starts_with(in_name));
         if !plain && !line.starts_with('{') {
             continue;
         }
-        let Some(mut sample) = Reader(line).sample() else {
+        let Some(sample) = Reader(line).sample() else {
             if plain {
                 return Err(format!("line {number} is no sample of {name}"));
             }
             continue;
         };
-        let is_wanted = |(key, value): &(&str, &str)| sample.labels.iter().any(|(k, v)| k == key && v == value);
-        if sample.name != name || !label.as_ref().is_none_or(is_wanted) {
-            continue;
+        if sample.name == name && wanted.is_none_or(|(key, value)| label(&sample.labels, key) == Some(value)) {
+            add(&mut family, number, name, sample.labels, sample.value)?;
         }
-        if !(0.0..f64::INFINITY).contains(&sample.value) {
-            return Err(format!("line {number} counts {} for {name}", sample.value));
-        }
-        sample.labels.sort();
-        if !seen.insert(sample.labels) {
-            return Err(format!("line {number} repeats a sample of {name}"));
-        }
-        sum = Some(sum.unwrap_or(0.0) + sample.value);
     }
-    Ok(sum)
+    Ok((!family.is_empty()).then(|| family.values().sum()))
+}
+
+/// The lines up to the end that the page names, each with its number and without blanks before it.
+fn lines(page: &str) -> impl Iterator<Item = (u64, &str)> {
+    let lines = page.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    let lines = (1_u64..).zip(lines).take_while(|(_, line)| *line != END);
+    lines.map(|(number, line)| (number, line.trim_start_matches(BLANKS)))
 }
 
 const BLANKS: [char; 2] = [' ', '\t'];
@@ -70,7 +134,8 @@ impl<'a> Reader<'a> {
     /// `name{labels} value [time] [# {labels} value [time]]`, or `{"name",labels} value ...`.
     fn sample(mut self) -> Option<Sample<'a>> {
         let name = self.name(in_name);
-        let (quoted, labels) = self.labels()?.unwrap_or_default();
+        let (quoted, mut labels) = self.labels()?.unwrap_or_default();
+        labels.sort();
         let name = match (name, quoted) {
             (Some(name), None) => Cow::Borrowed(name),
             (None, Some(name)) => name,
@@ -305,9 +370,31 @@ mod tests {
         assert_eq!(why, "line 2 counts -1 for c");
     }
 
+    #[test]
+    fn many_families_are_read_in_one_pass_and_each_has_its_own_problem() {
+        let page =
+            "a{x=\"1\",b=\"2\"} 1\nab 7\na{x=\"2\"} 2\nbad 1\nbad{ 2\n{\"quoted\"} 3\nnan NaN\n# a 5\n# EOF\na 9\n";
+        let families = Families::read(page, ["a", "bad", "quoted", "nan", "absent"]);
+        let sums = |name| families.samples(name).map(|samples| samples.values().sum::<f64>());
+        assert_eq!((sums("a"), sums("quoted")), (Ok(3.0), Ok(3.0)));
+        assert!(families.samples("absent").unwrap().is_empty());
+        assert_eq!(sums("bad"), Err("line 5 is no sample of bad".to_owned()));
+        assert_eq!(sums("nan"), Err("line 7 counts NaN for nan".to_owned()));
+        let labels = families.samples("a").unwrap().keys().next().unwrap();
+        assert_eq!((label(labels, "x"), label(labels, "y")), (Some("1"), None));
+        let many: String = (0..=SAMPLES_MAX)
+            .map(|number| format!("a{{x=\"{number}\"}} 1\n"))
+            .collect();
+        let why = Families::read(&many, ["a"]).samples("a").unwrap_err();
+        assert_eq!(why, "line 65537 is one of more than 65536 samples of a");
+    }
+
     proptest! {
         #[test]
         fn nothing_breaks_the_reader(page in "[c{}\"\\\\ =,#0-9.e\\n\\t\u{e9}-]{0,60}") {
+            let families = Families::read(&page, ["c"]);
+            let sum = families.samples("c").map(|samples| (!samples.is_empty()).then(|| samples.values().sum()));
+            assert_eq!(sum, counter(&page, "c", None));
             let _ = counter(&page, "c", Some(("c", "1")));
         }
     }

@@ -33,10 +33,11 @@ const UNSAFE_FILES: [&str; 22] = [
 ];
 /// The layers of modules, lowest first. A module may use those of lower layers, but no other of its own layer. Files are
 /// listed with their extension. `lib.rs`, `main.rs`, `fuzzing.rs`, `testing.rs` and `bin` may use all.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["units.rs", "error.rs", "status.rs", "text.rs", "url.rs"],
     &["sys", "stats", "python"],
     &["http", "result", "load", "cuda"],
+    &["ledger"],
     &["cli", "report"],
     &["run"],
     &["engine", "server", "l2"],
@@ -44,11 +45,15 @@ const LAYERS: [&[&str]; 8] = [
     &["commands.rs"],
 ];
 /// Lower layers that a module has no use for.
-const NEVER: [(&str, &str); 6] = [
+const NEVER: [(&str, &str); 10] = [
     ("engine", "cuda"),
     ("l2", "cuda"),
     ("report", "cuda"),
     ("mock", "l2"),
+    ("ledger", "cuda"),
+    ("cli", "ledger"),
+    ("report", "ledger"),
+    ("run", "ledger"),
     ("cli", "http"),
     ("cli", "cuda"),
 ];
