@@ -30,7 +30,7 @@ impl Renderer for Terminal {
 /// The whole report. Every line ends with a newline.
 fn text(result: &RunResult, width: usize) -> String {
     let mut lines = vec![centred(&result.title, '=', width)];
-    for section in &result.sections {
+    for section in result.sections.iter().filter(|section| !section.for_programs) {
         let body = match &section.body {
             Body::Entries { entries } => entries.iter().map(|entry| entry_line(entry, width)).collect(),
             Body::Table { columns, rows } => table_lines(columns, rows, width),
@@ -170,6 +170,13 @@ mod tests {
             "==================",
         ];
         assert_eq!(lines(18, vec![Section::entries("s", "S", entries)]), want);
+    }
+
+    #[test]
+    fn sections_for_programs_are_not_shown() {
+        let entries = vec![Entry::text("a", "A", "x")];
+        let section = Section::entries("s", "S", entries).for_programs();
+        assert_eq!(lines(9, vec![section]), ["=== T ===", "========="]);
     }
 
     #[test]

@@ -17,8 +17,15 @@ pub struct Section {
     pub key: Name,
     /// The section's heading on the terminal.
     pub label: Name,
+    /// It says in other terms what another section says, so the terminal report leaves it out.
+    #[serde(skip_serializing_if = "is_false")]
+    pub for_programs: bool,
     #[serde(flatten)]
     pub body: Body,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -109,6 +116,7 @@ impl Section {
         Section {
             key: key.into(),
             label: label.into(),
+            for_programs: false,
             body: Body::Entries { entries },
         }
     }
@@ -117,6 +125,7 @@ impl Section {
         Section {
             key: key.into(),
             label: label.into(),
+            for_programs: false,
             body: Body::Table { columns, rows },
         }
     }
@@ -125,7 +134,16 @@ impl Section {
         Section {
             key: key.into(),
             label: label.into(),
+            for_programs: false,
             body: Body::List { notes },
+        }
+    }
+
+    /// The same, left out of the terminal report.
+    pub fn for_programs(self) -> Section {
+        Section {
+            for_programs: true,
+            ..self
         }
     }
 

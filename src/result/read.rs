@@ -141,6 +141,7 @@ fn section(value: &Json) -> Result<Section, String> {
     Ok(Section {
         key: text(value, "key")?,
         label: text(value, "label")?,
+        for_programs: value["for_programs"].as_bool().unwrap_or(false),
         body,
     })
 }

@@ -120,6 +120,9 @@ pub struct Shared {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ledger {
     pub basis: Basis,
+    /// Our successful answers, and our requests that failed.
+    pub requests: u64,
+    pub failed: u64,
     pub rows: BTreeMap<Item, Figure>,
     pub balance: Balance,
     pub split: Split,
@@ -145,6 +148,8 @@ impl Ledger {
     pub fn between(before: &Moment, after: &Moment, usage: &Usage, settings: &Settings) -> Ledger {
         let mut ledger = Ledger {
             basis: Basis::Usage,
+            requests: usage.requests,
+            failed: usage.failed,
             rows: BTreeMap::new(),
             balance: Balance::Unknown,
             split: Split::Nothing,

@@ -144,8 +144,10 @@ impl EngineCounters {
             let mut counts = PageCounts::read(url, families, &WHOLE, &SPLIT, problems);
             counts.add_life(families, &LIFE);
             counted.push((*url, Naming::of(&counts), counts));
-            let infos = families.samples(CONFIG).into_iter().flatten().take(CONFIGS_MAX);
-            configs.extend(infos.map(|(labels, _)| CacheConfig::of(labels)));
+            match families.samples(CONFIG) {
+                Ok(infos) => configs.extend(infos.keys().take(CONFIGS_MAX).map(CacheConfig::of)),
+                Err(why) => problems.push(format!("{url}: {why}")),
+            }
         }
         let known = counted.iter().find_map(|(url, naming, _)| Some((*url, (*naming)?)));
         if let Some((known_url, naming)) = known {

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::cache::CacheSizes;
 use super::fault::Faults;
+use super::metrics::MetricsOf;
 use super::schedule::Pace;
 use super::stall::Stall;
 use crate::error::Error;
+use crate::ledger::simulate::CacheSizes;
 use crate::mock::engine::flags::{MockEngineArgs, TABLE};
 
 /// All settings of `mock engine`. `Config::default()` is a fast engine on a free port of the loopback interface.
@@ -32,6 +33,12 @@ pub struct Config {
     pub api_key: Option<String>,
     pub cache: CacheSizes,
     pub tokens_per_gb: Option<u64>,
+    pub metrics: MetricsOf,
+    /// MiB before the counters.
+    pub metrics_padding_mib: u64,
+    pub metrics_restart_after: Option<u64>,
+    /// Whether caches can be cleared by requests.
+    pub resets: bool,
     pub log: Option<PathBuf>,
     pub log_events: bool,
     pub faults: Faults,
@@ -76,6 +83,7 @@ fn cost_ns(flag: &str, value_us: f64) -> Result<f64, Error> {
 }
 
 const TOKENS_MAX: u64 = 1 << 40;
+const PADDING_MIB_MAX: u64 = 256;
 const SERVERS_MAX: u64 = 65_536;
 const STALL_S_MAX: f64 = 86_400.0;
 
@@ -95,6 +103,8 @@ impl Config {
             hbm_token_ns: cost_ns("hbm-us-per-token", args.hbm_us_per_token)?,
             dram_token_ns: cost_ns("dram-us-per-token", args.dram_us_per_token)?,
             disk_token_ns: cost_ns("disk-us-per-token", args.disk_us_per_token)?,
+            dram_ns: delay_ns("dram-ms", args.dram_ms)?,
+            disk_ns: delay_ns("disk-ms", args.disk_ms)?,
             jitter: real("jitter", args.jitter, 1.0)?,
             seed: args.seed as u64,
         };
@@ -119,6 +129,12 @@ impl Config {
             tokens_per_gb: (args.tokens_per_gb)
                 .map(|tokens| whole("tokens-per-gb", tokens, 1, 1 << 30))
                 .transpose()?,
+            metrics: args.metrics,
+            metrics_padding_mib: whole("metrics-padding", args.metrics_padding, 0, PADDING_MIB_MAX)?,
+            metrics_restart_after: (args.metrics_restart_after)
+                .map(|answers| whole("metrics-restart-after", answers, 1, TOKENS_MAX))
+                .transpose()?,
+            resets: !args.no_reset,
             log: args.log.clone(),
             log_events: args.log_events,
             faults,
@@ -190,11 +206,15 @@ mod tests {
         assert!(refused(|args| args.port = 65_536).contains("--port must be 0 to 65535"));
         assert!(refused(|args| args.ttft_ms = -1.0).contains("--ttft-ms must be 0 to"));
         assert!(refused(|args| args.itl_ms = f64::NAN).contains("--itl-ms"));
+        assert!(refused(|args| args.dram_ms = -1.0).contains("--dram-ms must be 0 to"));
+        assert!(refused(|args| args.disk_ms = 1e9).contains("--disk-ms must be 0 to"));
         assert!(refused(|args| args.servers = -1).contains("--servers must be 0 to 65536"));
         assert!(refused(|args| args.stall_at = Some(1.0)).contains("--stall-at needs --stall-for"));
         assert!(refused(|args| args.stall_for = Some(1.0)).contains("--stall-for needs --stall-at"));
         let endless = |args: &mut MockEngineArgs| (args.stall_at, args.stall_for) = (Some(0.0), Some(f64::INFINITY));
         assert!(refused(endless).contains("--stall-for must be 0 to 86400"));
+        assert!(refused(|args| args.metrics_padding = 257).contains("--metrics-padding must be 0 to 256"));
+        assert!(refused(|args| args.metrics_restart_after = Some(0)).contains("--metrics-restart-after must be 1 to"));
         assert!(refused(|args| args.jitter = 1.5).contains("--jitter"));
         assert!(refused(|args| args.dram_gb = Some(1.0)).contains("--dram-gb needs --tokens-per-gb"));
         assert!(refused(|args| args.fault = "reste".into()).contains("unknown fault"));

@@ -17,6 +17,8 @@ pub struct Connection {
     pub stream: TcpStream,
     pub number: u64,
     pub answer: Option<Answer>,
+    /// A request was taken and its answer is not there yet.
+    pub awaits_answer: bool,
     /// What follows once `output` is empty.
     pub waiting: Option<Step>,
     input: Vec<u8>,
@@ -40,6 +42,7 @@ impl Connection {
             stream,
             number,
             answer: None,
+            awaits_answer: false,
             waiting: None,
             input: Vec::new(),
             head: None,
@@ -71,9 +74,9 @@ impl Connection {
         }
     }
 
-    /// The next whole request, with its body and the arrival of its last byte.
-    pub fn next_request(&mut self) -> Result<Option<(Head, Vec<u8>, Arrival)>, Refusal> {
-        if self.answer.is_some() {
+    /// The next whole request, with its body.
+    pub fn next_request(&mut self) -> Result<Option<(Head, Vec<u8>)>, Refusal> {
+        if self.answer.is_some() || self.awaits_answer {
             return Ok(None);
         }
         if self.head.is_none() {
@@ -98,8 +101,7 @@ impl Connection {
         if self.input.is_empty() && self.input.capacity() > INPUT_BYTES_KEPT {
             self.input = Vec::new();
         }
-        let arrival = self.arrival();
-        Ok(Some((head, body, arrival)))
+        Ok(Some((head, body)))
     }
 
     /// Arrival of the last byte of the last read.

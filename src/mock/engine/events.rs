@@ -2,7 +2,7 @@
 
 use super::fault::{Faults, Field, Lines, Usage};
 use super::http::push_chunk;
-use super::record::Sources;
+use crate::ledger::simulate::Sources;
 
 const WORD: &str = " word";
 /// Two, three and four bytes long, so that a split falls inside each.
@@ -44,11 +44,14 @@ impl Shape {
     fn usage_json(&self, completion: u64) -> String {
         let prompt = self.sources.total();
         let total = prompt + completion;
-        let cached = self.sources.cached();
-        format!(
-            "{{\"prompt_tokens\":{prompt},\"total_tokens\":{total},\"completion_tokens\":{completion},\
-             \"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}}}"
-        )
+        let cached = match self.faults.no_cached_tokens {
+            true => String::new(),
+            false => format!(
+                ",\"prompt_tokens_details\":{{\"cached_tokens\":{}}}",
+                self.sources.cached()
+            ),
+        };
+        format!("{{\"prompt_tokens\":{prompt},\"total_tokens\":{total},\"completion_tokens\":{completion}{cached}}}")
     }
 
     fn object(&self, choices: &str, usage: &str) -> String {
@@ -291,5 +294,10 @@ mod tests {
         assert_eq!(value["model"], "a \"quoted\" model");
         assert_eq!(value["choices"][0]["message"]["content"], " word word word word word");
         assert_eq!(value["usage"]["total_tokens"], 25);
+        let value: Value = serde_json::from_str(&shape("no-cached-tokens").whole()).unwrap();
+        assert_eq!(
+            value["usage"],
+            serde_json::json!({"prompt_tokens": 20, "total_tokens": 25, "completion_tokens": 5})
+        );
     }
 }

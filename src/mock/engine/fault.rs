@@ -82,6 +82,8 @@ pub struct Faults {
     pub role: Role,
     pub usage: Usage,
     pub usage_late_ms: u64,
+    /// Usage does not say how many prompt tokens were cached.
+    pub no_cached_tokens: bool,
     pub field: Field,
     pub lines: Lines,
     pub comments: bool,
@@ -157,6 +159,7 @@ impl Faults {
             "no-usage" => self.usage = Usage::Absent,
             "usage-in-last" => self.usage = Usage::InLast,
             "usage-every" => self.usage = Usage::Every,
+            "no-cached-tokens" => self.no_cached_tokens = true,
             "reasoning-content" => self.field = Field::ReasoningContent,
             "reasoning" => self.field = Field::Reasoning,
             "reasoning-empty-content" => self.field = Field::ReasoningEmptyContent,

@@ -14,6 +14,8 @@ pub struct Head {
     pub method: String,
     /// Without the query.
     pub path: String,
+    /// What follows the question mark.
+    pub query: String,
     pub head_bytes: usize,
     pub body_bytes: usize,
     pub keep_alive: bool,
@@ -31,9 +33,11 @@ pub struct Refusal(pub u16, pub String);
 pub fn parse_head(input: &[u8]) -> Result<Option<Head>, Refusal> {
     let parsed = head::request(input, HEAD_BYTES_MAX).map_err(refusal)?;
     let Some(parsed) = parsed else { return Ok(None) };
+    let (path, query) = parsed.target.split_once('?').unwrap_or((parsed.target, ""));
     let mut head = Head {
         method: parsed.method.to_owned(),
-        path: parsed.target.split('?').next().unwrap_or_default().to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
         head_bytes: parsed.bytes,
         keep_alive: parsed.is_http_1_1,
         ..Head::default()
@@ -57,6 +61,17 @@ fn refusal(fault: Fault) -> Refusal {
 }
 
 impl Head {
+    /// Whether the query has this name with a value that pydantic takes for true.
+    pub fn asks(&self, name: &str) -> bool {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        let mut values = pairs
+            .filter(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_ascii_lowercase());
+        values
+            .next_back()
+            .is_some_and(|value| matches!(value.as_str(), "1" | "t" | "true" | "y" | "yes" | "on"))
+    }
+
     fn take(&mut self, name: &str, value: &str) -> Result<(), Refusal> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => {
@@ -121,6 +136,7 @@ fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         411 => "Length Required",
         413 => "Content Too Large",
+        422 => "Unprocessable Entity",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
@@ -158,6 +174,8 @@ mod tests {
         }
         let head = parse_head(text.as_bytes()).unwrap().unwrap();
         assert_eq!((head.method.as_str(), head.path.as_str()), ("POST", "/v1/completions"));
+        assert_eq!(head.query, "x=1");
+        assert!(head.asks("x") && !head.asks("y"));
         assert_eq!((head.head_bytes, head.body_bytes, head.keep_alive), (whole, 12, true));
         assert_eq!(head.fault.as_deref(), Some("reset"));
     }

@@ -14,22 +14,23 @@ use crate::status::Status;
 use crate::sys::signal;
 
 mod answer;
+mod arrived;
 pub(crate) mod ask;
-mod cache;
 pub mod config;
 mod connection;
-mod counters;
 mod events;
 mod fault;
 pub mod flags;
 pub(crate) mod http;
-mod lru;
+pub(crate) mod metrics;
 mod queue;
 pub mod record;
+mod reset;
 mod schedule;
 mod server;
 mod service;
 mod stall;
+mod status;
 pub(crate) mod tokens;
 
 use config::Config;

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::ledger::simulate::Sources;
 
 /// Lines are held back while streams are busy, up to this size.
 const HELD_BYTES_MAX: usize = 8 << 20;
@@ -25,27 +26,6 @@ pub enum Outcome {
     Cut,
     Reset,
     Stalled,
-}
-
-/// Prompt tokens by where they came from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sources {
-    pub hbm: u64,
-    pub dram: u64,
-    pub disk: u64,
-    pub computed: u64,
-    /// Those of DRAM and disk that were found behind another prefix.
-    pub blended: u64,
-}
-
-impl Sources {
-    pub fn cached(&self) -> u64 {
-        self.hbm + self.dram + self.disk
-    }
-
-    pub fn total(&self) -> u64 {
-        self.cached() + self.computed
-    }
 }
 
 /// One request and its answer. Times of what never happened are 0.

@@ -1,6 +1,6 @@
 //! When each token event is due: a pure function of the settings and the request.
 
-use super::record::Sources;
+use crate::ledger::simulate::Sources;
 
 /// The speed of the imitated engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -12,6 +12,9 @@ pub struct Pace {
     pub hbm_token_ns: f64,
     pub dram_token_ns: f64,
     pub disk_token_ns: f64,
+    /// Added once if any token came from that tier.
+    pub dram_ns: u64,
+    pub disk_ns: u64,
     /// Share of a gap by which token events may be early or late, 0 to 1. The sum does not drift.
     pub jitter: f64,
     pub seed: u64,
@@ -34,8 +37,11 @@ impl Pace {
             + cost(sources.hbm, self.hbm_token_ns)
             + cost(sources.dram, self.dram_token_ns)
             + cost(sources.disk, self.disk_token_ns);
+        let once = |tokens: u64, cost_ns: u64| if tokens > 0 { cost_ns } else { 0 };
+        let loads_ns = once(sources.dram, self.dram_ns).saturating_add(once(sources.disk, self.disk_ns));
+        let first_ns = begin_ns.saturating_add(self.ttft_ns).saturating_add(loads_ns);
         Schedule {
-            first_ns: begin_ns.saturating_add(self.ttft_ns).saturating_add(prefill as u64),
+            first_ns: first_ns.saturating_add(prefill as u64),
             gap_ns: self.itl_ns.saturating_mul(tokens_per_event),
             jitter: self.jitter,
             seed: self.seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -88,6 +94,31 @@ mod tests {
         assert_eq!(schedule.due_ns(0), 1_020_103_000);
         assert_eq!(schedule.due_ns(100), 1_520_103_000);
         assert_eq!(pace.schedule(3, 0, &Sources::default(), 4).due_ns(2), 60_000_000);
+    }
+
+    #[test]
+    fn a_load_has_a_fixed_cost_only_where_a_tier_supplies_tokens() {
+        let pace = Pace {
+            dram_token_ns: 10.0,
+            dram_ns: 3_000_000,
+            disk_ns: 20_000_000,
+            ..Pace::default()
+        };
+        let first = |dram: u64, disk: u64| {
+            let sources = Sources {
+                hbm: 16,
+                dram,
+                disk,
+                computed: 1,
+                blended: 0,
+            };
+            pace.schedule(1, 0, &sources, 1).due_ns(0)
+        };
+        assert_eq!(first(0, 0), 0);
+        assert_eq!(first(1, 0), 3_000_010);
+        assert_eq!(first(512, 0), 3_005_120);
+        assert_eq!(first(0, 256), 20_000_000);
+        assert_eq!(first(256, 256), 23_002_560);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The event loop: one thread that accepts, reads, and writes each event when it is due. It blocks only in epoll, and at
-//! most until the next event is due.
+//! most until the next event is due. Requests that one turn read are served in the order in which they arrived.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::answer::{After, Step};
+use super::arrived::Arrived;
 use super::config::Config;
 use super::connection::{Connection, Read};
 use super::fault::Faults;
@@ -51,6 +52,8 @@ pub struct Server {
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     accepted: u64,
+    /// Requests that were read in this turn and are not served yet.
+    arrived: Vec<Arrived>,
     due: BinaryHeap<Due>,
     order: u64,
     buffer: Vec<u8>,
@@ -85,6 +88,7 @@ impl Server {
             connections: Vec::new(),
             free: Vec::new(),
             accepted: 0,
+            arrived: Vec::new(),
             due: BinaryHeap::new(),
             order: 0,
             buffer: vec![0; READ_BYTES],
@@ -115,6 +119,7 @@ impl Server {
                     _ => self.handle(*ready)?,
                 }
             }
+            self.serve_arrived()?;
         }
         for slot in 0..self.connections.len() {
             self.lose(slot)?;
@@ -136,6 +141,8 @@ impl Server {
                 && self.lives(slot, number)
             {
                 self.advance(slot, due_ns, now_ns)?;
+                // The next request of a connection may have come before its answer ended.
+                self.serve_arrived()?;
             }
         }
         Ok(0)
@@ -214,7 +221,9 @@ impl Server {
                 return Ok(());
             };
             match connection.read(&mut self.buffer) {
-                Read::Some => self.begin(slot)?,
+                // What follows a whole request is read in the next turn.
+                Read::Some if self.take_request(slot) => return Ok(()),
+                Read::Some => {}
                 Read::Nothing => return Ok(()),
                 Read::Closed => return self.lose(slot),
             }
@@ -222,32 +231,58 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the answer if a request is complete.
-    fn begin(&mut self, slot: usize) -> Result<(), Error> {
-        let Some(connection) = self.connections[slot].as_mut() else {
-            return Ok(());
-        };
-        let (answer, arrival) = match connection.next_request() {
-            Ok(None) => return Ok(()),
-            Ok(Some((head, body, arrival))) => {
-                let answer = self.service.answer(&head, &body, connection.number, arrival);
-                (answer, arrival)
+    /// Takes the request at `slot` if it is complete.
+    fn take_request(&mut self, slot: usize) -> bool {
+        let arrived = self.connections[slot].as_mut().and_then(|connection| {
+            let request = match connection.next_request() {
+                Ok(request) => Ok(request?),
+                Err(refusal) => Err(refusal),
+            };
+            connection.awaits_answer = true;
+            Some(Arrived {
+                slot,
+                number: connection.number,
+                arrival: connection.arrival(),
+                request,
+            })
+        });
+        let before = self.arrived.len();
+        self.arrived.extend(arrived);
+        self.arrived.len() > before
+    }
+
+    /// Starts the answers to the requests that were read. The cache is used in the order of their arrival, whatever the order in
+    /// which their sockets were reported.
+    fn serve_arrived(&mut self) -> Result<(), Error> {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        Arrived::sort(&mut arrived);
+        for request in arrived.drain(..) {
+            if self.lives(request.slot, request.number) {
+                self.begin(request)?;
             }
-            Err(refusal) => {
-                let arrival = connection.arrival();
-                let served = Served {
-                    connection: connection.number,
-                    arrival_ns: arrival.ns,
-                    arrival_wall_ns: arrival.wall_ns,
-                    arrival_source: arrival.source,
-                    read_ns: arrival.read_ns,
-                    ..Served::default()
-                };
-                (service::refuse(served, false, &refusal, &Faults::default()), arrival)
-            }
+        }
+        // The room is kept for the next turn.
+        self.arrived = arrived;
+        Ok(())
+    }
+
+    fn begin(&mut self, request: Arrived) -> Result<(), Error> {
+        let (slot, number, arrival) = (request.slot, request.number, request.arrival);
+        let sent = self
+            .connections
+            .iter()
+            .flatten()
+            .filter_map(|other| other.answer.as_ref());
+        let is_busy = || sent.clone().any(|answer| answer.served.completion_tokens > 0);
+        let answer = match request.request {
+            Ok((head, body)) => self.service.answer((&head, &body), number, arrival, &is_busy),
+            Err(refusal) => service::refuse(arrival.served(number), false, &refusal, &Faults::default()),
         };
         let begins_ns = answer.begins_ns(arrival.ns);
-        connection.answer = Some(answer);
+        if let Some(connection) = self.connections[slot].as_mut() {
+            connection.answer = Some(answer);
+            connection.awaits_answer = false;
+        }
         self.follow(slot, Step::At(begins_ns))
     }
 
@@ -300,7 +335,10 @@ impl Server {
             self.log.add(answer.served)?;
         }
         match after {
-            After::KeepAlive => self.begin(slot),
+            After::KeepAlive => {
+                self.take_request(slot);
+                Ok(())
+            }
             // The record is written when the client gives up.
             After::Stall => Ok(()),
             After::Close => self.lose(slot),
@@ -336,4 +374,45 @@ impl Server {
 /// The slot, and enough of the connection's number to know that it is still the same one.
 fn token(slot: usize, number: u64) -> u64 {
     (number << 32) | slot as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::thread;
+
+    use super::*;
+
+    fn request(word: &str) -> (String, String) {
+        let body = format!("{{\"prompt\": \"{word}\", \"max_tokens\": 1}}");
+        let head = "POST /v1/completions HTTP/1.1\r\nConnection: close\r\n";
+        (format!("{head}Content-Length: {}\r\n\r\n", body.len()), body)
+    }
+
+    /// The first connection is readable first, and the last byte of its request comes last. All of it is there before the
+    /// loop begins, so one turn reads both.
+    #[test]
+    fn requests_of_one_turn_are_served_in_the_order_of_their_last_bytes() {
+        let _stamps = StampsEnabled::wait(Duration::from_secs(10)).expect("this kernel stamps what it receives");
+        let server = Server::bind(Config::default(), Log::in_memory()).unwrap();
+        let address = server.address();
+        let mut clients = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        let ((head, body), (other_head, other_body)) = (request("first"), request("second"));
+        clients[0].write_all(head.as_bytes()).unwrap();
+        clients[1].write_all((other_head + &other_body).as_bytes()).unwrap();
+        clients[0].write_all(body.as_bytes()).unwrap();
+        let stop = AtomicBool::new(false);
+        let records = thread::scope(|scope| {
+            let serving = scope.spawn(|| server.serve(&stop).unwrap());
+            for client in &mut clients {
+                client.read_to_end(&mut Vec::new()).unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            serving.join().unwrap()
+        });
+        let number = |connection| records.iter().find(|record| record.connection == connection).unwrap().n;
+        assert_eq!((number(1), number(2)), (2, 1), "{records:?}");
+        assert!(records.iter().all(|record| record.arrival_source == "kernel"));
+    }
 }

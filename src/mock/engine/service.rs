@@ -1,18 +1,22 @@
 //! The engine without its sockets: checks of a request, its cost, its answer and when that is due.
 
+use serde_json::Value;
+
 use super::answer::{Answer, Delivery};
 use super::ask::{Body, Ids};
-use super::cache::PrefixCache;
 use super::config::Config;
-use super::counters::Counters;
 use super::events::Shape;
 use super::fault::{Faults, Usage};
 use super::http::{Framing, Head, Refusal, reply_head};
+use super::metrics::Counters;
 use super::queue::Servers;
-use super::record::{Served, Sources};
+use super::record::Served;
+use super::reset::{self, Reply};
 use super::stall::Stall;
+use super::status;
 use super::tokens::Tokenizer;
 use crate::error::Error;
+use crate::ledger::simulate::{Lookup, PrefixCache, Sources};
 
 /// When a request arrived, on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +28,26 @@ pub struct Arrival {
     pub read_ns: u64,
 }
 
+impl Arrival {
+    /// The record of a request that arrived then.
+    pub fn served(&self, connection: u64) -> Served {
+        Served {
+            connection,
+            arrival_ns: self.ns,
+            arrival_wall_ns: self.wall_ns,
+            arrival_source: self.source,
+            read_ns: self.read_ns,
+            ..Served::default()
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Service {
     pub config: Config,
     tokenizer: Tokenizer,
     cache: PrefixCache,
-    pub counters: Counters,
+    counters: Counters,
     servers: Servers,
     /// Known from the first request on that is answered with tokens.
     stall: Option<Stall>,
@@ -55,30 +73,43 @@ impl Service {
         })
     }
 
-    /// The answer to one request.
-    pub fn answer(&mut self, head: &Head, body: &[u8], connection: u64, arrival: Arrival) -> Answer {
+    /// The answer to one request. `is_busy` says whether answers with tokens are being sent.
+    pub fn answer(
+        &mut self,
+        (head, body): (&Head, &[u8]),
+        connection: u64,
+        arrival: Arrival,
+        is_busy: &dyn Fn() -> bool,
+    ) -> Answer {
         self.requests += 1;
         let served = Served {
             n: self.requests,
             id: format!("mock-{}", self.requests),
             request_id: head.request_id.clone(),
-            connection,
             path: head.path.clone(),
             status: 200,
-            arrival_ns: arrival.ns,
-            arrival_wall_ns: arrival.wall_ns,
-            arrival_source: arrival.source,
-            read_ns: arrival.read_ns,
-            ..Served::default()
+            ..arrival.served(connection)
         };
-        match self.route(head, body, served.clone()) {
+        match self.route(head, body, served.clone(), is_busy) {
             Ok(answer) => answer,
             Err(refusal) => refuse(served, head.keep_alive, &refusal, &Faults::default()),
         }
     }
 
-    fn route(&mut self, head: &Head, body: &[u8], served: Served) -> Result<Answer, Refusal> {
-        let open = matches!(head.path.as_str(), "/health" | "/metrics" | "/status" | "/version");
+    fn route(
+        &mut self,
+        head: &Head,
+        body: &[u8],
+        served: Served,
+        is_busy: &dyn Fn() -> bool,
+    ) -> Result<Answer, Refusal> {
+        if let Some(reset) = self.reset(head, body, is_busy) {
+            return reset.map(|(status, content_type, text)| whole(head, served, status, content_type, text));
+        }
+        let open = matches!(
+            head.path.as_str(),
+            "/health" | "/metrics" | "/status" | "/config" | "/version"
+        );
         if let Some(key) = &self.config.api_key
             && !open
             && head
@@ -89,14 +120,7 @@ impl Service {
         {
             return Err(Refusal(401, "Unauthorized".into()));
         }
-        let fixed = |content_type: &str, text: String| {
-            let framing = Framing::Length(text.len());
-            let delivery = Delivery::plain(
-                reply_head(200, content_type, framing, head.keep_alive, ""),
-                head.keep_alive,
-            );
-            Ok(Answer::whole(served.clone(), delivery, text.into_bytes(), 0))
-        };
+        let fixed = |content_type: &str, text: String| Ok(whole(head, served.clone(), 200, content_type, text));
         match (head.method.as_str(), head.path.as_str()) {
             ("GET", "/v1/models") => fixed(JSON, self.models()),
             ("GET", "/health") => fixed("text/plain", String::new()),
@@ -104,28 +128,28 @@ impl Service {
                 JSON,
                 concat!("{\"version\": \"mock-", env!("CARGO_PKG_VERSION"), "\"}").into(),
             ),
-            ("GET", "/metrics") => fixed("text/plain; version=0.0.4", self.metrics()),
-            ("GET", "/status") => match self.status() {
-                Some(text) => fixed(JSON, text),
-                None => Err(Refusal(
-                    404,
-                    "start the mock with --tokens-per-gb to have a /status".into(),
-                )),
+            ("GET", "/metrics") => match self.counters.render(&self.config) {
+                Some(page) => fixed("text/plain; version=0.0.4", page),
+                None => Err(Refusal(404, "Not Found".into())),
             },
+            ("GET", "/status") => fixed(JSON, self.of_cache_server(status::status)?),
+            ("GET", "/config") => fixed(JSON, self.of_cache_server(status::config)?),
             ("POST", "/tokenize") => fixed(JSON, self.tokenize(body)?),
             ("POST", "/detokenize") => fixed(JSON, self.detokenize(body)?),
             ("POST", "/v1/chat/completions") => self.complete(head, body, served, true),
             ("POST", "/v1/completions") => self.complete(head, body, served, false),
-            (_, "/v1/models" | "/health" | "/metrics" | "/status" | "/version" | "/tokenize" | "/detokenize") => {
-                Err(Refusal(405, "Method Not Allowed".into()))
-            }
+            (
+                _,
+                "/v1/models" | "/health" | "/metrics" | "/status" | "/config" | "/version" | "/tokenize"
+                | "/detokenize",
+            ) => Err(Refusal(405, "Method Not Allowed".into())),
             (_, "/v1/chat/completions" | "/v1/completions") => Err(Refusal(405, "Method Not Allowed".into())),
             _ => Err(Refusal(404, "Not Found".into())),
         }
     }
 
     fn models(&self) -> String {
-        let model = serde_json::Value::from(self.config.model.as_str());
+        let model = Value::from(self.config.model.as_str());
         let length = self.config.max_model_len;
         format!(
             "{{\"object\":\"list\",\"data\":[{{\"id\":{model},\"object\":\"model\",\"created\":0,\"owned_by\":\"mock\",\
@@ -133,27 +157,32 @@ impl Service {
         )
     }
 
-    fn metrics(&self) -> String {
-        self.counters.render(&self.config.model, self.config.cache.blend)
+    /// Clears caches if `head` asks for that, and if it is allowed. No key is needed, as at the real servers.
+    fn reset(&mut self, head: &Head, body: &[u8], is_busy: &dyn Fn() -> bool) -> Option<Result<Reply, Refusal>> {
+        if !self.config.resets {
+            return None;
+        }
+        let (cache, counters) = (&mut self.cache, &mut self.counters);
+        reset::reply(self.config.metrics, (head, body), cache, counters, is_busy)
     }
 
-    /// What an LMCache server says about the size of a token, its L1 (DRAM here) and its module for blending, so that
-    /// `--lmcache-url` can be tried out.
-    fn status(&self) -> Option<String> {
-        let bytes = (1_u64 << 30) / self.config.tokens_per_gb?;
-        let layout = serde_json::json!({
-            "model_name": self.config.model, "world_size": 1, "kv_cache_layout": {"cache_size_per_token": bytes},
-        });
-        let mut status = serde_json::json!({"cache_context_meta": {"0": layout}});
-        let l1_tokens = self.config.cache.dram_tokens;
-        if l1_tokens > 0 {
-            let memory = serde_json::json!({"memory_total_bytes": l1_tokens.saturating_mul(bytes)});
-            status["storage_manager"] = serde_json::json!({"l1_manager": memory});
+    /// Counts a completion, and begins anew where a restart is to be imitated.
+    fn count(&mut self, sources: &Sources, lookup: &Lookup, answer_tokens: u64) {
+        self.counters.add(sources, lookup, answer_tokens);
+        let is_over = |after: &mut u64| *after == self.counters.requests();
+        if self.config.metrics_restart_after.take_if(is_over).is_some() {
+            self.counters = Counters::default();
         }
-        if self.config.cache.blend {
-            status["active_cb_lookups"] = 0.into();
-        }
-        Some(status.to_string())
+    }
+
+    /// A page of the LMCache server that the mock also is where the size of a token is known.
+    fn of_cache_server(&self, page: fn(&Config, &PrefixCache, u64) -> Value) -> Result<String, Refusal> {
+        let Some(tokens_per_gb) = self.config.tokens_per_gb else {
+            let advice = "start the mock with --tokens-per-gb to have the pages of an LMCache server";
+            return Err(Refusal(404, advice.into()));
+        };
+        let token_bytes = (1_u64 << 30) / tokens_per_gb;
+        Ok(page(&self.config, &self.cache, token_bytes).to_string())
     }
 
     fn tokenize(&self, body: &[u8]) -> Result<String, Refusal> {
@@ -174,7 +203,7 @@ impl Service {
             let advice = "start the mock with --tokenizer to have a /detokenize";
             Refusal(404, advice.into())
         })?;
-        let text = serde_json::Value::from(text.map_err(|cause| Refusal(400, cause))?);
+        let text = Value::from(text.map_err(|cause| Refusal(400, cause))?);
         Ok(format!("{{\"prompt\":{text}}}"))
     }
 
@@ -224,8 +253,8 @@ impl Service {
                 ),
             ));
         }
-        let sources = self.cache.serve(&prompt);
-        self.counters.add(&sources, answer_tokens);
+        let (sources, lookup) = self.cache.serve(&prompt);
+        self.count(&sources, &lookup, answer_tokens);
         served.id = match chat {
             true => format!("chatcmpl-mock-{}", served.n),
             false => format!("cmpl-mock-{}", served.n),
@@ -288,6 +317,14 @@ impl Service {
     }
 }
 
+/// A text that goes out at once.
+fn whole(head: &Head, served: Served, status: u16, content_type: &str, text: String) -> Answer {
+    let framing = Framing::Length(text.len());
+    let reply = reply_head(status, content_type, framing, head.keep_alive, "");
+    let delivery = Delivery::plain(reply, head.keep_alive);
+    Answer::whole(Served { status, ..served }, delivery, text.into_bytes(), 0)
+}
+
 /// An error in the form that vLLM gives it.
 pub fn refuse(mut served: Served, keep_alive: bool, refusal: &Refusal, faults: &Faults) -> Answer {
     let Refusal(status, sentence) = refusal;
@@ -303,7 +340,7 @@ pub fn refuse(mut served: Served, keep_alive: bool, refusal: &Refusal, faults: &
         (_, true) => String::new(),
         (true, false) => sentence.clone(),
         (false, false) => {
-            let message = serde_json::Value::from(sentence.as_str());
+            let message = Value::from(sentence.as_str());
             format!("{{\"error\":{{\"message\":{message},\"type\":\"{kind}\",\"param\":null,\"code\":{status}}}}}")
         }
     };

@@ -1,8 +1,8 @@
 //! The names of other releases and engines, on pages made from the recorded ones, and servers without counters.
 
 use super::super::{Balance, Basis, Item, Ledger, Outcome, Range, Settings, Split, Usage};
-use super::{Phase, phase, phases, without};
 use crate::ledger::counters::{Moment, Naming, Page};
+use crate::ledger::testing::{Phase, phase, phases, without};
 
 /// The names of vLLM before prompt tokens were counted by source.
 fn by_cache(page: &str) -> String {

@@ -1,8 +1,8 @@
 //! All phases that were recorded on vLLM 0.32.0 and LMCache 0.5.6.
 
 use super::super::{Balance, Basis, Item, Outcome, Split};
-use super::{Phase, phases};
 use crate::ledger::counters::Naming;
+use crate::ledger::testing::{Phase, phases};
 
 /// Rows of one number, and their names in the recorded ledgers.
 const EXACT: [(Item, &str); 14] = [

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::metrics::MetricsOf;
+
 mod page;
 mod table;
 
@@ -35,6 +37,8 @@ pub struct MockEngineArgs {
     pub hbm_us_per_token: f64,
     pub dram_us_per_token: f64,
     pub disk_us_per_token: f64,
+    pub dram_ms: f64,
+    pub disk_ms: f64,
     pub hbm_tokens: i64,
     pub dram_tokens: i64,
     pub disk_tokens: i64,
@@ -45,6 +49,10 @@ pub struct MockEngineArgs {
     pub block_tokens: i64,
     pub chunk_tokens: i64,
     pub blend: bool,
+    pub metrics: MetricsOf,
+    pub metrics_padding: i64,
+    pub metrics_restart_after: Option<i64>,
+    pub no_reset: bool,
     pub fault: String,
     pub fault_every: i64,
 }

@@ -10,7 +10,7 @@ pub fn page() -> Page {
         summary: "Imitate an inference engine with exact delays",
         about: &[
             "Serves `/v1/chat/completions`, `/v1/completions` (streamed or not), `/v1/models`, `/tokenize`, \
-             `/detokenize` (with `--tokenizer`), `/metrics`, `/status`, `/version` and `/health` over HTTP/1.1 until it is stopped. \
+             `/detokenize` (with `--tokenizer`), `/metrics`, `/status`, `/config`, `/version`, requests that clear caches, and `/health` over HTTP/1.1 until it is stopped. \
              The first line on standard output is `listening on http://ADDRESS:PORT`. Every answer has `max_tokens` tokens, each the text ` word`.",
             "What it is for: a benchmark's numbers can be compared with the truth, which `--log` records; the workloads can \
              be tried out without a GPU; and clients can be shown every misbehaviour that engines are known for.",
@@ -30,8 +30,8 @@ const NOTES: &[Note] = &[
             ),
             (
                 "DRAM, disk",
-                "An LMCache server behind it: whole chunks, found from the beginning on, in DRAM before disk. With `--blend` \
-                 a chunk is found anywhere.",
+                "An LMCache server behind it, its L1 and its L2: whole chunks, found from the beginning on, in DRAM before disk. \
+                 With `--blend` a chunk is found anywhere.",
             ),
             (
                 "all tiers",
@@ -42,6 +42,33 @@ const NOTES: &[Note] = &[
                 "tokens",
                 "Without `--tokenizer`: a blank belongs to the word after it, a word is up to 12 letters or 3 digits, any \
                  other byte is a token. A chat costs two tokens a message and one for the answer.",
+            ),
+        ]),
+    },
+    Note {
+        title: "Counters",
+        body: Body::Terms(&[
+            (
+                "engine",
+                "`/metrics` says where prompt tokens came from and how large HBM is, in the words of `--metrics`.",
+            ),
+            (
+                "LMCache",
+                "With DRAM or a disk the same page has an LMCache server's lookups and chunks: whole chunks of every prompt \
+                 are looked up, and what is found counts also where HBM has it. Not with `--metrics sglang`.",
+            ),
+            (
+                "POST /reset_prefix_cache",
+                "vLLM's: empties HBM and answers `{\"success\": true}`, or `false` while an answer is being sent. With \
+                 `?reset_external=true` it empties DRAM too, as with LMCache's connector of 0.5.6.",
+            ),
+            (
+                "POST /cache/clear",
+                "LMCache's: empties DRAM, its L1. There is none for L2, so the disk keeps all.",
+            ),
+            (
+                "POST /flush_cache",
+                "SGLang's (`--metrics sglang`): empties HBM and DRAM, or answers 400 while an answer is being sent.",
             ),
         ]),
     },
@@ -70,8 +97,9 @@ const NOTES: &[Note] = &[
                 "The role event comes at once, or not at all; it normally shares the first token's write.",
             ),
             (
-                "no-usage, usage-in-last, usage-every, usage-late=MS",
-                "Usage is missing, in the last token's event, in every event, or that much later.",
+                "no-usage, usage-in-last, usage-every, usage-late=MS, no-cached-tokens",
+                "Usage is missing, in the last token's event, in every event, or that much later; it does not say how many \
+                 prompt tokens were cached.",
             ),
             (
                 "reasoning-content, reasoning, reasoning-empty-content",

@@ -3,6 +3,7 @@
 use super::MockEngineArgs;
 use crate::cli::flag::{Flag, Group, keep, on_off, replace};
 use crate::cli::parse::Table;
+use crate::mock::engine::metrics::MetricsOf;
 use crate::python::number::{float, int};
 
 type Row = Flag<MockEngineArgs>;
@@ -17,6 +18,10 @@ const PACE: Group = Group {
 };
 const CACHE: Group = Group {
     title: "Prefix cache",
+    of_reference: false,
+};
+const COUNTERS: Group = Group {
+    title: "Counters and clearing",
     of_reference: false,
 };
 const FAULTS: Group = Group {
@@ -194,6 +199,20 @@ const FLAGS: &[Row] = &[
     .default("0")
     .group(&CACHE)
     .help("Added to TTFT for each prompt token found on disk", ""),
+    Row::value("dram-ms", "F", |args, text| float(text).map(|ms| args.dram_ms = ms))
+        .default("0")
+        .group(&CACHE)
+        .help(
+            "Added to TTFT once if any prompt token is found in DRAM",
+            "The fixed cost of a load, however many tokens it brings.",
+        ),
+    Row::value("disk-ms", "F", |args, text| float(text).map(|ms| args.disk_ms = ms))
+        .default("0")
+        .group(&CACHE)
+        .help(
+            "Added to TTFT once if any prompt token is found on disk",
+            "Besides `--dram-ms` where a prompt is found in both.",
+        ),
     Row::value("hbm-tokens", "N", |args, text| int(text).map(|n| args.hbm_tokens = n))
         .default("0")
         .group(&CACHE)
@@ -219,8 +238,8 @@ const FLAGS: &[Row] = &[
     .group(&CACHE)
     .help(
         "Tokens whose KV cache fills one GiB",
-        "Needed for sizes in GiB. `/status` then answers like an LMCache server whose L1 is DRAM, so that `engine \
-         --lmcache-url` can be tried out.",
+        "Needed for sizes in GiB. `/status` and `/config` then answer like an LMCache server whose L1 is DRAM and whose L2 is the \
+         disk, so that `engine --lmcache-url` can be tried out.",
     ),
     Row::value("hbm-gb", "F", |args, text| float(text).map(|gb| args.hbm_gb = Some(gb)))
         .group(&CACHE)
@@ -259,6 +278,39 @@ const FLAGS: &[Row] = &[
             "Find chunks behind other prefixes too",
             "As CacheBlend does, but none of the tokens found is computed again. `/status` and `/metrics` then show, like those \
              of an LMCache server, that lookups go through its module for blending.",
+        ),
+    Row::value("metrics", "NAME", |args, text| {
+        MetricsOf::from_text(text).map(|of| args.metrics = of)
+    })
+    .choices(MetricsOf::CHOICES)
+    .default("vllm")
+    .group(&COUNTERS)
+    .help(
+        "Whose page `/metrics` is, see \"Counters\"",
+        "`vllm`: vLLM 0.32.0, with the sources of prompt tokens. `vllm-hits`: a vLLM before them, with lookups and hits \
+         of each cache. `vllm-gpu`: the first releases of V1, with those of HBM alone. `sglang`: SGLang with its hierarchical cache, \
+         of which DRAM is the host's part and the disk the storage. `none`: no such page.",
+    ),
+    Row::value("metrics-padding", "MIB", |args, text| {
+        int(text).map(|n| args.metrics_padding = n)
+    })
+    .default("0")
+    .group(&COUNTERS)
+    .help("Counters that nobody asks for, in MiB", "They come first on the page."),
+    Row::value("metrics-restart-after", "N", |args, text| {
+        int(text).map(|n| args.metrics_restart_after = Some(n))
+    })
+    .unset("counters only grow")
+    .group(&COUNTERS)
+    .help(
+        "Answers after which all counters start again",
+        "As after a restart in the middle of a run, but the caches keep what they have.",
+    ),
+    Row::switch("no-reset", |args, text| on_off(text).map(|on| args.no_reset = on))
+        .group(&COUNTERS)
+        .help(
+            "Refuse to clear caches",
+            "`/reset_prefix_cache`, `/flush_cache` and `/cache/clear` then get 404, as at servers in production.",
         ),
     Row::value("fault", "LIST", |args, text| replace(&mut args.fault, text))
         .default("")

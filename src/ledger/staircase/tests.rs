@@ -1,0 +1,364 @@
+//! Plans against tiers whose sizes are known: exact ones of least-recently-used blocks and chunks, and the measured table of an
+//! engine with L1 and L2.
+
+use super::circle::{Circle, document_tokens};
+use super::plan::{Action, Ended, Missed, Plan, Settings};
+use super::probes::{NotIsolated, Probes, Sent, Source, Step};
+use super::testing::{BLOCK, CHUNK, Exact, add};
+use super::usable::{Reach, Usable};
+use super::{Point, Span, Tier, Tiers, Tokens, probes};
+use crate::stats::random::SplitMix64;
+
+fn settings(tiers: Tiers) -> Settings {
+    Settings {
+        tiers,
+        document_tokens: document_tokens(&tiers, None),
+        growing: 8,
+        settle_s: 0.0,
+    }
+}
+
+/// Runs a plan within a budget of so many seconds.
+fn carried_out(settings: Settings, mut measure: impl FnMut(Circle) -> Point, budget_s: f64) -> (Plan, Ended) {
+    let mut plan = Plan::new(settings);
+    let mut left_s = budget_s;
+    loop {
+        match plan.next(left_s) {
+            Action::Measure(circle) => {
+                let point = measure(circle);
+                left_s -= point.seconds;
+                plan.record(point);
+            }
+            Action::Done(ended) => return (plan, ended),
+        }
+    }
+}
+
+fn assert_near(found: Option<u64>, expected: u64, share: f64, what: &str) {
+    let found = found.unwrap_or(0) as f64;
+    let apart = (found / expected as f64 - 1.0).abs();
+    assert!(apart <= share, "{what}: {found} for {expected}");
+}
+
+#[test]
+fn the_sizes_of_exact_tiers_are_found() {
+    for (hbm, l1, l2) in [(32_000, 96_000, 400_000), (40_000, 64_000, 0), (64_000, 0, 0)] {
+        let mut exact = Exact::new(hbm, l1, l2);
+        let (plan, ended) = carried_out(settings(exact.tiers), |circle| exact.point(circle, 3), f64::INFINITY);
+        let Usable {
+            hbm: found,
+            l1: found_l1,
+            l2: found_l2,
+        } = plan.usable();
+        assert_eq!(ended, Ended::Found);
+        assert!(
+            plan.missed().is_empty() && plan.points().len() < 40,
+            "{}",
+            plan.points().len()
+        );
+        assert_near(found.and_then(|reach| reach.holds()), hbm, 0.03, "HBM");
+        for (found, size) in [(found_l1.map(|l1| l1.reach), l1), (found_l2, l2)] {
+            match size {
+                0 => assert_eq!(found, None),
+                size => assert_near(found.and_then(|reach| reach.holds()), size, 0.03, "a lower tier"),
+            }
+        }
+        if l1 > 0 {
+            let l1 = found_l1.unwrap();
+            assert_eq!(l1.has_cliff, Some(true));
+            assert_eq!(l1.tokens(), l1.reach.holds().map(|tokens| tokens as f64));
+        }
+    }
+}
+
+#[test]
+fn the_two_ends_of_a_cliff_are_within_two_percent() {
+    let mut exact = Exact::new(64_000, 0, 0);
+    let (plan, _) = carried_out(settings(exact.tiers), |circle| exact.point(circle, 3), f64::INFINITY);
+    let Some(Reach::Cliff { holds, fails }) = plan.usable().hbm else {
+        panic!("no cliff")
+    };
+    assert!(fails > holds && fails - holds <= holds / 50, "{holds} to {fails}");
+}
+
+#[test]
+fn unknown_sizes_are_found_by_doubling() {
+    let mut exact = Exact::new(50_000, 150_000, 0);
+    let unknown = Tiers {
+        hbm: None,
+        l1: None,
+        ..exact.tiers
+    };
+    let (plan, ended) = carried_out(settings(unknown), |circle| exact.point(circle, 3), f64::INFINITY);
+    assert_eq!(ended, Ended::Found);
+    assert_near(plan.usable().hbm.and_then(|reach| reach.holds()), 50_000, 0.03, "HBM");
+    let l1 = plan.usable().l1.unwrap();
+    assert_near(l1.reach.holds(), 150_000, 0.03, "L1");
+}
+
+#[test]
+fn a_size_that_is_wrong_by_far_does_not_mislead() {
+    for said in [640_000, 4_000] {
+        let mut exact = Exact::new(64_000, 0, 0);
+        let wrong = Tiers {
+            hbm: Some(said),
+            ..exact.tiers
+        };
+        let wrong = Settings {
+            document_tokens: 2_056,
+            ..settings(wrong)
+        };
+        let (plan, _) = carried_out(wrong, |circle| exact.point(circle, 3), f64::INFINITY);
+        assert_near(plan.usable().hbm.and_then(|reach| reach.holds()), 64_000, 0.04, "HBM");
+    }
+}
+
+#[test]
+fn an_engine_without_a_prefix_cache_has_nothing_and_the_plan_ends() {
+    let mut exact = Exact::new(0, 0, 0);
+    let tiers = Tiers {
+        hbm: Some(32_000),
+        ..exact.tiers
+    };
+    let (plan, ended) = carried_out(settings(tiers), |circle| exact.point(circle, 3), f64::INFINITY);
+    assert_eq!(ended, Ended::Found);
+    let one = document_tokens(&tiers, None);
+    assert_eq!(plan.usable().hbm, Some(Reach::Nothing { smallest: one }));
+    assert_eq!(plan.usable().l1, None);
+}
+
+#[test]
+fn what_the_budget_does_not_reach_is_said_and_the_rest_is_kept() {
+    let mut exact = Exact::new(32_000, 96_000, 0);
+    let all = settings(exact.tiers);
+    let (plan, ended) = carried_out(all, |circle| exact.point(circle, 3), 30.0);
+    assert_eq!(ended, Ended::Budget);
+    let spent: f64 = plan.points().iter().map(|point| point.seconds).sum();
+    // The last point may be dearer than the ones before it.
+    assert!(spent < 45.0, "{spent}");
+    assert!(plan.points().len() >= 3);
+    assert!(
+        matches!(plan.missed()[0], Missed::WorkingSet { .. }),
+        "{:?}",
+        plan.missed()
+    );
+    let (none, ended) = carried_out(all, |circle| exact.point(circle, 3), 0.0);
+    assert_eq!((none.points().len(), ended), (1, Ended::Budget));
+}
+
+#[test]
+fn small_noise_in_the_shares_does_not_move_the_sizes() {
+    let mut random = SplitMix64::new(3);
+    let mut exact = Exact::new(48_000, 128_000, 0);
+    let mut noisy = |circle| {
+        let mut point = exact.point(circle, 3);
+        let lost = (point.tokens.hbm as f64 * 0.01 * random.unit()) as u64;
+        point.tokens.hbm -= lost;
+        let l1 = (point.tokens.l1.min as f64 * 0.01 * random.unit()) as u64;
+        point.tokens.l1 = Span::exactly(point.tokens.l1.min - l1);
+        point.tokens.computed += lost + l1;
+        point
+    };
+    let known = Tiers {
+        hbm: Some(48_000),
+        l1: Some(128_000),
+        block: Some(BLOCK),
+        chunk: Some(CHUNK),
+        ..Tiers::default()
+    };
+    let (plan, ended) = carried_out(settings(known), &mut noisy, f64::INFINITY);
+    assert_eq!(ended, Ended::Found);
+    assert_near(plan.usable().hbm.and_then(|reach| reach.holds()), 48_000, 0.04, "HBM");
+    assert_near(plan.usable().l1.and_then(|l1| l1.reach.holds()), 128_000, 0.04, "L1");
+}
+
+/// Measured on vLLM 0.32.0 and LMCache 0.5.6 with 64 blocks of 128 tokens and an L1 of 48 chunks, on top of an L2 without a limit:
+/// documents, computed, HBM, L1, L2 of three passes over documents of about 2,023 tokens.
+const MEASURED: [(u64, u64, u64, u64, u64); 10] = [
+    (1, 412, 7_680, 0, 0),
+    (2, 824, 15_360, 0, 0),
+    (3, 1_236, 23_040, 0, 0),
+    (4, 1_233, 23_040, 0, 0),
+    (5, 3_462, 7_680, 18_432, 768),
+    (6, 4_152, 0, 22_784, 9_472),
+    (7, 4_845, 0, 27_648, 9_984),
+    (8, 5_544, 0, 24_576, 18_432),
+    (10, 6_921, 0, 19_200, 34_560),
+    (12, 8_304, 0, 22_784, 41_728),
+];
+
+fn measured() -> Vec<Point> {
+    let point = |(documents, computed, hbm, l1, l2): (u64, u64, u64, u64, u64)| {
+        let prompt = computed + hbm + l1 + l2;
+        Point {
+            circle: Circle {
+                documents,
+                tokens: 2_023,
+                rest: 0,
+            },
+            // The first three rows are of four passes.
+            passes: (prompt as f64 / 2_023.0 / documents as f64).round() as u64,
+            tokens: Tokens {
+                prompt,
+                computed,
+                hbm,
+                l1: Span::exactly(l1),
+                l2: Span::exactly(l2),
+            },
+            ttft_s: Vec::new(),
+            seconds: 1.0,
+        }
+    };
+    MEASURED.map(point).into()
+}
+
+#[test]
+fn the_measured_staircase_reads_as_hbm_with_a_cliff_and_l1_without_one() {
+    let tiers = Tiers {
+        hbm: Some(64 * 128),
+        l1: Some(48 * 256),
+        l1_keeps: Some(48 * 256 * 8 / 10),
+        l2: None,
+        block: Some(128),
+        chunk: Some(256),
+    };
+    let points = measured();
+    let usable = Usable::of(&points, &tiers);
+    let documents = |count: u64| {
+        points
+            .iter()
+            .find(|point| point.circle.documents == count)
+            .unwrap()
+            .working_set()
+    };
+    // All at 4 documents, which are 15.8 MiB of 16.25.
+    assert_eq!(
+        usable.hbm,
+        Some(Reach::Cliff {
+            holds: documents(4),
+            fails: documents(5)
+        })
+    );
+    let l1 = usable.l1.unwrap();
+    assert_eq!(l1.has_cliff, Some(false));
+    // 25 to 36 chunks of each pass, whatever the working set.
+    let kept = l1.kept.unwrap();
+    assert!((kept.min / 256.0, kept.max / 256.0) == (25.0, 36.0), "{kept:?}");
+    assert_eq!(l1.tokens(), Some(kept.mean));
+    assert!((30.0..31.0).contains(&(kept.mean / 256.0)), "{kept:?}");
+    // L2 has no end.
+    assert_eq!(usable.l2, Some(Reach::NotReached { largest: documents(12) }));
+    let ceiling = |tier| points[3].ceiling(tier, &tiers);
+    let published = [1_920.0 / 2_023.0, 1_792.0 / 2_023.0];
+    for (tier, published) in [Tier::Hbm, Tier::L1].into_iter().zip(published) {
+        assert!((ceiling(tier) - published).abs() < 0.001, "{tier:?}: {}", ceiling(tier));
+    }
+}
+
+fn probed(exact: &mut Exact, settings: probes::Settings, budget_s: f64) -> Probes {
+    let mut probes = Probes::new(settings);
+    let mut left_s = budget_s;
+    while let Some(step) = probes.next(left_s) {
+        match step {
+            Step::Fill { tokens } => {
+                let circle = Circle::of(tokens, 2_056, BLOCK + 1);
+                exact.next_document += circle.count();
+                let first = 1_000_000 + exact.next_document;
+                left_s -= exact.pass(&circle, first).1.iter().sum::<f64>();
+            }
+            Step::Send {
+                source,
+                length,
+                prompts,
+            } => {
+                let mut sum = Tokens::default();
+                let mut ttft_s = Vec::new();
+                for number in 0..prompts {
+                    let (tokens, ttft) = exact.send(9_000_000 + length * 100 + number, length);
+                    add(&mut sum, &tokens);
+                    ttft_s.push(ttft);
+                }
+                let seconds = ttft_s.iter().sum();
+                left_s -= seconds;
+                probes.record(Sent {
+                    source,
+                    length,
+                    tokens: sum,
+                    ttft_s,
+                    seconds,
+                });
+            }
+        }
+    }
+    probes
+}
+
+fn of_probes(tiers: Tiers) -> probes::Settings {
+    probes::Settings {
+        tiers,
+        has_l1: tiers.l1.is_some(),
+        has_l2: tiers.l2.is_some(),
+        prompts: 5,
+        longest: 9_000,
+    }
+}
+
+#[test]
+fn the_break_even_lengths_of_exact_tiers_are_found() {
+    for noise in [0.0, 0.02] {
+        let mut exact = Exact::new(64_000, 300_000, 2_000_000);
+        exact.noise = noise;
+        let settings = of_probes(exact.tiers);
+        let lines = probed(&mut exact, settings, f64::INFINITY).lines();
+        // Computing costs 0.1 ms for each token. What is behind the last whole chunk is computed in any case.
+        for (at, expected) in [(1, 17.0), (2, 256.0), (3, 500.0)] {
+            let found = lines[at].break_even.unwrap().tokens.unwrap();
+            assert!((found / expected - 1.0).abs() < 0.10, "{:?}: {found}", lines[at].source);
+        }
+        let slopes = lines.iter().map(|line| line.line.clone().unwrap().per_token_s);
+        for (slope, expected) in slopes.zip(exact.cost_s) {
+            // The few tokens of HBM are lost in the noise of 20 ms.
+            let allowed = (0.05 * expected).max(noise * 5e-6);
+            assert!((slope - expected).abs() <= allowed, "{slope} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_was_not_isolated_says_why() {
+    let line = |lines: &[super::probes::SourceLine], at: usize| lines[at].line.clone().unwrap_err();
+    // L1 is no larger than HBM.
+    let mut exact = Exact::new(64_000, 70_000, 0);
+    let settings = of_probes(exact.tiers);
+    let lines = probed(&mut exact, settings, f64::INFINITY).lines();
+    assert_eq!(line(&lines, 2), NotIsolated::L1TooSmall);
+    assert_eq!(line(&lines, 3), NotIsolated::NoTier);
+    assert!(lines[0].line.is_ok() && lines[1].line.is_ok());
+    // Said to be larger than it is.
+    let boasting = probes::Settings {
+        tiers: Tiers {
+            l1: Some(300_000),
+            ..settings.tiers
+        },
+        ..settings
+    };
+    let lines = probed(&mut Exact::new(64_000, 70_000, 0), boasting, f64::INFINITY).lines();
+    let NotIsolated::Served { share, other, .. } = line(&lines, 2) else {
+        panic!("{:?}", lines[2].line)
+    };
+    assert!(share < 0.9 && other == Source::Computed);
+    let unknown = probes::Settings {
+        tiers: Tiers {
+            hbm: None,
+            ..settings.tiers
+        },
+        ..settings
+    };
+    let lines = probed(&mut Exact::new(64_000, 300_000, 0), unknown, f64::INFINITY).lines();
+    assert_eq!(line(&lines, 2), NotIsolated::SizeUnknown { tier: Tier::Hbm });
+    let mut exact = Exact::new(64_000, 300_000, 0);
+    let settings = of_probes(exact.tiers);
+    let lines = probed(&mut exact, settings, 20.0).lines();
+    assert_eq!(line(&lines, 2), NotIsolated::Budget);
+    assert!(lines[0].line.is_ok());
+}
