@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::engine::args::Endpoint;
+use crate::engine::ask::clear::lmcache;
 use crate::engine::ask::lookups::LookupCounts;
-use crate::engine::ask::{discover, server_counters};
+use crate::engine::ask::{discover, prompt_sources};
 use crate::engine::flags::EngineArgs;
 use crate::engine::settings::file;
 use crate::engine::template_kwargs::TemplateKwargs;
@@ -45,19 +46,22 @@ use crate::sys::stream::Stream;
 
 // ---- engine -----------------------------------------------------------------------------------------------------------
 
-/// What a list of models and a cache server's status say.
+/// What a list of models and a cache server's status say, also before and after its L1 is cleared.
 pub fn discovered(answer: &Value, model: &str) {
     let _ = discover::first_id(answer);
     let _ = discover::names_beside(answer, model);
     let _ = discover::most_tokens(answer, model);
     let _ = discover::from_status(answer, model, || discover::names_beside(answer, model));
     let _ = discover::cache_facts(answer);
+    let _ = lmcache::objects(answer);
+    let _ = lmcache::on_the_way_to_l2(answer);
+    let _ = lmcache::l2(answer);
 }
 
 /// Counters of a page of metrics, by their key in the report.
 pub fn counters(page: &str) -> Vec<(&'static str, f64)> {
-    let (sources, _) = server_counters::sources(page);
-    let (tiers, _) = server_counters::tiers(page);
+    let (sources, _) = prompt_sources::sources(page);
+    let (tiers, _) = prompt_sources::lookups(page);
     let (lookups, _) = LookupCounts::of(page);
     let lookups = lookups.since(&LookupCounts::of("").0).larger();
     let lookups = lookups.map(|(_, tokens)| [("requested", tokens.requested), ("hit", tokens.hit)]);

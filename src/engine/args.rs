@@ -254,6 +254,15 @@ optional_fields! {
     find_max: bool,
     find_max_over: AxisName,
     budget: f64,
+    metrics_url: Vec<String>,
+    kv_tiers: String,
+    no_ledger: bool,
+    require_ledger: bool,
+    require_hits: Vec<String>,
+    clear_cache: bool,
+    staircase: bool,
+    staircase_document_length: i64,
+    staircase_passes: i64,
 }
 
 macro_rules! stored {

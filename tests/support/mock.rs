@@ -36,11 +36,7 @@ impl Mock {
 
     /// Sends bytes and returns everything up to the end of the stream.
     pub fn exchange(&self, request: &[u8]) -> Vec<u8> {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.write_all(request).unwrap();
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).unwrap();
-        reply
+        exchange(&self.address, request)
     }
 
     pub fn ask(&self, path: &str, body: &Value, headers: &str) -> String {
@@ -58,6 +54,15 @@ impl Mock {
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
         )
     }
+}
+
+/// Sends bytes to an address and returns everything up to the end of the stream.
+pub fn exchange(address: &str, request: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request).unwrap();
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply).unwrap();
+    reply
 }
 
 impl Drop for Mock {

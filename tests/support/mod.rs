@@ -3,6 +3,7 @@
 pub mod cuda;
 pub mod ks;
 pub mod mock_server;
+pub mod pages;
 pub mod pty;
 pub mod resp_server;
 pub mod s3_server;

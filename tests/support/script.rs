@@ -17,6 +17,7 @@ pub struct Seen {
 pub struct ScriptServer {
     address: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    asked: Arc<Mutex<Vec<String>>>,
     connections: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 }
@@ -47,11 +48,13 @@ impl ScriptServer {
         let server = ScriptServer {
             address: format!("http://{}", listener.local_addr().unwrap()),
             seen: Arc::default(),
+            asked: Arc::default(),
             connections: Arc::default(),
             stop: Arc::default(),
         };
-        let (seen, connections, stop) = (
+        let (seen, asked, connections, stop) = (
             Arc::clone(&server.seen),
+            Arc::clone(&server.asked),
             Arc::clone(&server.connections),
             Arc::clone(&server.stop),
         );
@@ -63,8 +66,9 @@ impl ScriptServer {
                 }
                 let Ok(stream) = stream else { continue };
                 stream.set_nodelay(true).unwrap();
-                let (seen, connections, answer) = (Arc::clone(&seen), Arc::clone(&connections), Arc::clone(&answer));
-                thread::spawn(move || serve(stream, &seen, &connections, answers_get, &*answer));
+                let (seen, asked) = (Arc::clone(&seen), Arc::clone(&asked));
+                let (connections, answer) = (Arc::clone(&connections), Arc::clone(&answer));
+                thread::spawn(move || serve(stream, (&seen, &asked), &connections, answers_get, &*answer));
             }
         });
         server
@@ -76,6 +80,11 @@ impl ScriptServer {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// The heads of GET requests.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 
     /// Connections that carried benchmark requests.
@@ -93,7 +102,7 @@ impl Drop for ScriptServer {
 
 fn serve(
     stream: TcpStream,
-    seen: &Mutex<Vec<Seen>>,
+    (seen, asked): (&Mutex<Vec<Seen>>, &Mutex<Vec<String>>),
     connections: &AtomicUsize,
     answers_get: bool,
     answer: &(impl Fn(&Seen, &mut TcpStream) -> After + ?Sized),
@@ -116,8 +125,9 @@ fn serve(
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        // GET requests are not part of the benchmark, so they are not recorded or counted.
+        // GET requests are not part of the benchmark, so they are not counted.
         if head.starts_with("GET ") {
+            asked.lock().unwrap().push(head);
             if !answers_get {
                 // Until the client closes the connection.
                 let _ = std::io::copy(&mut reader, &mut std::io::sink());

@@ -2,12 +2,13 @@
 //! running LMCache server, and what else a workload needs to know of that. Nothing is guessed: what a server does not say is an
 //! error.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::http::{Asker, PATIENT, Reached, Unanswered};
+use super::http::{Asker, BRIEF, PATIENT, Reached, Unanswered};
 use crate::engine::config::{CacheFacts, L1Memory};
 use crate::http::api_key::ApiKey;
 use crate::http::error_body::{error_message_in, one_line};
+use crate::ledger::tiers::layout;
 use crate::url::with_scheme;
 
 /// The reference's GB.
@@ -56,7 +57,7 @@ impl Engine<'_> {
 
     /// Other names of what the engine serves as `model`: the path it was loaded from, and the model below an adapter. An
     /// error is a clause behind the model's name.
-    fn other_names(&self, model: &str) -> Result<Vec<String>, String> {
+    pub fn other_names(&self, model: &str) -> Result<Vec<String>, String> {
         let (url, answer) = self.models();
         let answer = answer.map_err(|cause| format!(", whose other names could not be asked for ({url}: {cause})"))?;
         names_beside(&answer, model)
@@ -115,6 +116,12 @@ impl CacheServer<'_> {
         })
     }
 
+    /// Its `/config`.
+    pub fn config(&self) -> Result<Value, Unanswered> {
+        let url = format!("{}/config", with_scheme(self.url.trim_end_matches('/')));
+        Asker::of_lmcache(self.key, BRIEF).get_json(&url)
+    }
+
     /// Tokens per GB of KV cache for `model`, from its layout in a status of this server. Engines serve a model under any
     /// name, and LMCache knows the one that it was loaded from; so the engine is asked for other names if that server does
     /// not know this one.
@@ -160,18 +167,14 @@ pub(crate) fn from_status(
     model: &str,
     other_names: impl FnOnce() -> Result<Vec<String>, String>,
 ) -> Result<i64, String> {
-    let entries = ["cache_context_meta", "cb_gpu_context_meta"]
-        .into_iter()
-        .filter_map(|key| status[key].as_object())
-        .find(|entries| !entries.is_empty());
-    let entries = entries.ok_or_else(|| {
+    let entries = layout::models(status).ok_or_else(|| {
         let question = match status.get("cache_context_meta") {
             Some(_) => "is the server running with a model loaded?",
             None => "is --lmcache-url its HTTP address? What answers there says nothing of a cache.",
         };
         format!("No model info returned by LMCache server; {question} Give --tokens-per-gb-kvcache otherwise")
     })?;
-    let entry_of = |name: &str| entries.values().find(|entry| entry["model_name"] == name);
+    let entry_of = |name: &str| layout::of_model(entries, name);
     if let Some(entry) = entry_of(model) {
         return tokens_of(entry, model);
     }
@@ -188,23 +191,21 @@ pub(crate) fn from_status(
     Err(format!(
         "Model {model:?} not found in the LMCache server{tried}. Available: {}; give --tokens-per-gb-kvcache, which needs no \
          name",
-        names(entries)
+        layout::names(entries)
     ))
 }
 
 fn tokens_of(entry: &Value, model: &str) -> Result<i64, String> {
-    let layout = &entry["kv_cache_layout"];
-    if !layout.is_object() {
+    if !entry["kv_cache_layout"].is_object() {
         return Err(format!(
             "No kv_cache_layout for model {model:?} in the LMCache server; give --tokens-per-gb-kvcache instead"
         ));
     }
-    let bytes = layout["cache_size_per_token"].as_u64().filter(|&bytes| bytes > 0);
-    let bytes = bytes.ok_or_else(|| {
+    let bytes = layout::rank_bytes(entry).ok_or_else(|| {
         format!("cache_size_per_token not available for model {model:?}; give --tokens-per-gb-kvcache instead")
     })?;
     // The size is per rank.
-    let ranks = entry["world_size"].as_u64().unwrap_or(1).max(1);
+    let ranks = layout::ranks(entry);
     match GIB / bytes.saturating_mul(ranks) {
         0 => Err(format!(
             "The LMCache server says {bytes} bytes per token for model {model:?} and {ranks} ranks, of which none fits a GB; \
@@ -212,16 +213,6 @@ fn tokens_of(entry: &Value, model: &str) -> Result<i64, String> {
         )),
         tokens => Ok(i64::try_from(tokens).expect("at most 2^30")),
     }
-}
-
-fn names(entries: &Map<String, Value>) -> String {
-    let mut names: Vec<&str> = entries
-        .values()
-        .map(|entry| entry["model_name"].as_str().unwrap_or("?"))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    names.join(", ")
 }
 
 #[cfg(test)]

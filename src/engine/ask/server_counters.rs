@@ -1,72 +1,90 @@
-//! Where prompt tokens came from, by the servers' own counters: vLLM's page of metrics, and the LMCache server's if its
-//! address is known. They are read before and after the measured phase, not during it. A server without them is no error.
+//! What the servers count: the engines' pages of metrics, and the LMCache server's if its address is known. They are read
+//! between phases, never during one. A server without them is no error.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use super::discover::CacheServer;
 use super::http::{Asker, BRIEF};
 use super::lookups::LookupCounts;
+use super::prompt_sources::{self, Counts};
+use super::root;
+use crate::engine::config::EngineConfig;
 use crate::http::api_key::ApiKey;
-use crate::http::prometheus::{self, PAGE_BYTES_MAX};
-use crate::result::model::{Entry, Section};
+use crate::http::prometheus::PAGE_BYTES_MAX;
+use crate::ledger::balance::{Ledger, Settings, Usage};
+use crate::ledger::counters::{Moment, Page};
+use crate::ledger::tiers::stores_pending;
+use crate::sys::signal;
 use crate::units::bytes_text;
 use crate::url::with_scheme;
 
-const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
-const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
-const HIT_L1: &str = "lmcache_mp_lookup_hit_l1_tokens_total";
-const HIT_L2: &str = "lmcache_mp_lookup_hit_l2_tokens_total";
-/// More than all servers together look up or compute.
-const TOKENS_PER_S_MAX: f64 = 1e9;
-/// Label value or metric name at the server; key and label in the report.
-type Row = (&'static str, &'static str, &'static str);
-
-/// The label values of `BY_SOURCE`.
-const SOURCES: [Row; 3] = [
-    ("local_compute", "computed", "Computed by the engine"),
-    ("local_cache_hit", "engine_cache", "From the engine's own cache"),
-    ("external_kv_transfer", "external", "From a cache behind it"),
-];
-/// The counters of the cache server.
-const TIERS: [Row; 3] = [
-    (LOOKED_UP, "lmcache_looked_up", "Looked up in LMCache"),
-    (HIT_L1, "lmcache_l1", "Found in its memory (L1)"),
-    (HIT_L2, "lmcache_l2", "Found on its L2"),
-];
+/// LMCache counts a store some 200 ms after the answer. Two readings so far apart that agree are final.
+const READINGS_APART: Duration = Duration::from_millis(250);
+/// How long to wait for that.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// Waits look for signals this often.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Where to read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerCounters {
-    engine_url: String,
-    key: ApiKey,
+    engine_urls: Vec<String>,
+    /// Only for the page beside the engine's API.
+    engine_key: Option<ApiKey>,
     lmcache_url: Option<String>,
     lmcache_key: Option<ApiKey>,
     /// What `lookups` could not read; the next snapshot of all has it too.
     unread: RefCell<Vec<String>>,
 }
 
-/// Counters at one moment, by their key in the report. Those that a server does not have are absent.
-pub(crate) type Counts = BTreeMap<&'static str, f64>;
-
 /// The counters of both servers at one moment; `None` for a server that has no such page or did not answer.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    engine: Option<Counts>,
-    cache: Option<Counts>,
+    pub engine: Option<Counts>,
+    pub cache: Option<Counts>,
     /// What the cache server has looked up.
     pub lookups: Option<LookupCounts>,
+    /// What the ledger is made of.
+    pub moment: Moment,
     /// Pages and counters that could not be read, each with its address and the cause.
     pub unanswered: Vec<String>,
+    /// Whether these counts were still changing when they were last read.
+    pub unsettled: bool,
 }
 
 impl ServerCounters {
-    /// `base_url` is the one of requests, with `/v1`, and `key` is for it alone.
-    pub fn new(base_url: &str, key: &ApiKey, lmcache_url: Option<&str>, lmcache_key: Option<ApiKey>) -> ServerCounters {
-        let metrics = |url: &str| format!("{}/metrics", with_scheme(url.trim_end_matches('/')));
+    /// `key` is for the engine alone.
+    pub fn new(config: &EngineConfig, key: &ApiKey, lmcache_key: Option<ApiKey>) -> ServerCounters {
+        let urls = &config.tiers.metrics_urls;
+        ServerCounters::at(
+            &config.base_url(),
+            key,
+            urls,
+            config.lmcache_url.as_deref(),
+            lmcache_key,
+        )
+    }
+
+    /// `base_url` is the one of requests, with `/v1`. `metrics_urls` take the place of its page.
+    fn at(
+        base_url: &str,
+        key: &ApiKey,
+        metrics_urls: &[String],
+        lmcache_url: Option<&str>,
+        lmcache_key: Option<ApiKey>,
+    ) -> ServerCounters {
+        let beside_api = metrics_urls.is_empty();
+        let engine_urls = match beside_api {
+            true => vec![page_url(root(base_url))],
+            false => metrics_urls.iter().map(|url| page_url_of_flag(url)).collect(),
+        };
         ServerCounters {
-            engine_url: metrics(base_url.strip_suffix("/v1").unwrap_or(base_url)),
-            key: key.clone(),
-            lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(metrics),
+            engine_urls,
+            engine_key: beside_api.then(|| key.clone()),
+            lmcache_url: lmcache_url.filter(|url| !url.is_empty()).map(str::to_owned),
             lmcache_key,
             unread: RefCell::default(),
         }
@@ -75,17 +93,52 @@ impl ServerCounters {
     /// Waits for each server for as long as `BRIEF` says.
     pub fn read(&self) -> Snapshot {
         let mut snapshot = self.ask(true, true);
-        for why in self.unread.take() {
-            if !snapshot.unanswered.contains(&why) {
-                snapshot.unanswered.push(why);
-            }
-        }
+        self.unread.take().into_iter().for_each(|why| snapshot.tell(why));
         snapshot
     }
 
     /// Reads from the servers that answered before, since only their counters give a difference.
     pub fn read_again(&self, before: &Snapshot) -> Snapshot {
         self.ask(before.engine.is_some(), before.cache.is_some())
+    }
+
+    /// Reads until the counts are final, `SETTLE_MAX` at most. They are if two readings agree and LMCache stores nothing any
+    /// more; without LMCache they are once the engine has counted the prompts that were answered since `since`.
+    pub fn read_settled(&self, since: Option<(&Snapshot, &Usage)>) -> Snapshot {
+        let begun = Instant::now();
+        let mut last = self.read();
+        loop {
+            let all_counted = match since {
+                None => true,
+                Some((before, usage)) => {
+                    let counted = Ledger::between(&before.moment, &last.moment, usage, &Settings::default());
+                    counted.others.is_some_and(|others| others >= 0)
+                }
+            };
+            let has_pages = last.moment.engine.is_some() || last.moment.cache.is_some();
+            if !has_pages || (last.moment.cache.is_none() && all_counted) {
+                return last;
+            }
+            if !wait(READINGS_APART) {
+                return last;
+            }
+            let mut again = self.read();
+            let is_final = again.moment == last.moment && !self.is_storing();
+            last.unanswered.drain(..).for_each(|why| again.tell(why));
+            again.unsettled = !is_final && begun.elapsed() >= SETTLE_MAX;
+            if is_final || again.unsettled {
+                return again;
+            }
+            last = again;
+        }
+    }
+
+    pub fn cache_server(&self) -> Option<CacheServer<'_>> {
+        let url = self.lmcache_url.as_deref()?;
+        Some(CacheServer {
+            url,
+            key: self.lmcache_key.as_ref(),
+        })
     }
 
     /// What the cache server has looked up so far; `None` without its page. Why it could not be read is told by the next
@@ -96,25 +149,89 @@ impl ServerCounters {
         snapshot.lookups
     }
 
+    /// The cache server's `/status` and `/config`, where it has them.
+    pub fn cache_facts(&self) -> (Option<Value>, Option<Value>) {
+        match self.cache_server() {
+            Some(server) => (server.status().ok(), server.config().ok()),
+            None => (None, None),
+        }
+    }
+
+    /// Whether the cache server says that stores are on their way to L2.
+    fn is_storing(&self) -> bool {
+        let status = self.cache_server().and_then(|server| server.status().ok());
+        let pending = status.as_ref().and_then(stores_pending);
+        pending.is_some_and(|pending| pending > 0)
+    }
+
     fn ask(&self, engine: bool, cache: bool) -> Snapshot {
         let mut snapshot = Snapshot::default();
-        if engine {
-            let page = Asker::of_engine(&self.key, BRIEF).get_page(&self.engine_url);
+        let mut pages = Vec::new();
+        for url in self.engine_urls.iter().filter(|_| engine) {
+            let page = Asker::of_metrics(self.engine_key.as_ref(), BRIEF).get_page(url);
             // The engine answers requests, so advice about its address would be wrong.
             let page = page.map_err(|why| why.cause);
-            let page = snapshot.page(&self.engine_url, page);
-            snapshot.engine = page.map(|page| snapshot.without_problems(&self.engine_url, sources(&page)));
-        }
-        if let Some(url) = self.lmcache_url.as_deref().filter(|_| cache) {
-            let page = Asker::of_lmcache(self.lmcache_key.as_ref(), BRIEF).get_page(url);
-            let page = page.map_err(|why| why.to_string());
-            if let Some(page) = snapshot.page(url, page) {
-                snapshot.cache = Some(snapshot.without_problems(url, tiers(&page)));
-                snapshot.lookups = Some(snapshot.without_problems(url, LookupCounts::of(&page)));
+            let is_asked_for = self.engine_key.is_none();
+            match snapshot.page(url, page) {
+                Some(page) => pages.push((url.as_str(), page)),
+                // Many engines have none, but somebody named this one.
+                None if is_asked_for => snapshot.tell(format!("{url}: there is no such page; check --metrics-url")),
+                None => {}
             }
         }
+        // An engine that did not answer would be missing in the sum.
+        if pages.len() < self.engine_urls.len() {
+            pages.clear();
+        }
+        if !pages.is_empty() {
+            let mut counts = Counts::new();
+            for (url, page) in &pages {
+                for (key, count) in snapshot.without_problems(url, prompt_sources::sources(page)) {
+                    *counts.entry(key).or_default() += count;
+                }
+            }
+            snapshot.engine = Some(counts);
+        }
+        let url = self.lmcache_url.as_deref().filter(|_| cache).map(page_url);
+        let cache = url.as_deref().and_then(|url| {
+            let page = Asker::of_lmcache(self.lmcache_key.as_ref(), BRIEF).get_page(url);
+            let page = snapshot.page(url, page.map_err(|why| why.to_string()))?;
+            snapshot.cache = Some(snapshot.without_problems(url, prompt_sources::lookups(&page)));
+            snapshot.lookups = Some(snapshot.without_problems(url, LookupCounts::of(&page)));
+            Some((url, page))
+        });
+        let pages: Vec<Page> = pages.iter().map(|(url, text)| Page { url, text }).collect();
+        let cache = cache.as_ref().map(|(url, text)| Page { url, text });
+        let (moment, problems) = Moment::read(&pages, cache);
+        snapshot.moment = moment;
+        problems.into_iter().for_each(|why| snapshot.tell(why));
         snapshot
     }
+}
+
+/// Waits, unless a signal comes.
+fn wait(time: Duration) -> bool {
+    let begun = Instant::now();
+    while signal::received().is_none() {
+        let left = time.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(TICK));
+    }
+    false
+}
+
+/// The page of a server.
+fn page_url(url: &str) -> String {
+    format!("{}/metrics", with_scheme(url.trim_end_matches('/')))
+}
+
+/// The page that `--metrics-url` names: an address alone, or the page itself.
+fn page_url_of_flag(url: &str) -> String {
+    let full = with_scheme(url.trim_end_matches('/'));
+    let has_path = full.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+    if has_path { full } else { page_url(url) }
 }
 
 impl Snapshot {
@@ -125,92 +242,21 @@ impl Snapshot {
             Ok(_) => format!("it is longer than {}", bytes_text(PAGE_BYTES_MAX as u64)),
             Err(why) => why,
         };
-        self.unanswered.push(format!("{url}: {why}"));
+        self.tell(format!("{url}: {why}"));
         None
     }
 
     /// What was read on a page; why the rest was not is kept, each cause once.
     fn without_problems<T>(&mut self, url: &str, (read, problems): (T, Vec<String>)) -> T {
-        for why in problems {
-            let why = format!("{url}: {why}");
-            if !self.unanswered.contains(&why) {
-                self.unanswered.push(why);
-            }
-        }
+        problems.into_iter().for_each(|why| self.tell(format!("{url}: {why}")));
         read
     }
-}
 
-/// The engine's counters, and why some of them cannot be read.
-pub(crate) fn sources(page: &str) -> (Counts, Vec<String>) {
-    counts(SOURCES, |source| {
-        prometheus::counter(page, BY_SOURCE, Some(("source", source)))
-    })
-}
-
-/// The cache server's.
-pub(crate) fn tiers(page: &str) -> (Counts, Vec<String>) {
-    counts(TIERS, |name| prometheus::counter(page, name, None))
-}
-
-fn counts(rows: [Row; 3], read: impl Fn(&str) -> Result<Option<f64>, String>) -> (Counts, Vec<String>) {
-    let (mut counts, mut problems) = (Counts::new(), Vec::new());
-    for (what, key, _) in rows {
-        match read(what) {
-            Ok(count) => counts.extend(count.map(|count| (key, count))),
-            // One bad line can affect several counters.
-            Err(why) if problems.contains(&why) => {}
-            Err(why) => problems.push(why),
+    /// Keeps a problem, each once.
+    fn tell(&mut self, why: String) {
+        if !self.unanswered.contains(&why) {
+            self.unanswered.push(why);
         }
-    }
-    (counts, problems)
-}
-
-/// What was counted between two moments.
-#[derive(Debug, Default)]
-pub struct Counted {
-    /// `None` when no server counts.
-    pub section: Option<Section>,
-    /// Counters that grew by more than any server can do, each with its growth; they are not in the section.
-    pub impossible: Vec<String>,
-}
-
-impl Counted {
-    /// `seconds` lie between the two moments.
-    pub fn between(before: &Snapshot, after: &Snapshot, seconds: f64) -> Counted {
-        let mut counted = Counted::default();
-        let most = TOKENS_PER_S_MAX * seconds.max(1.0);
-        let mut entries = counted.entries(&SOURCES, &before.engine, &after.engine, most);
-        entries.extend(counted.entries(&TIERS, &before.cache, &after.cache, most));
-        if !entries.is_empty() {
-            let section = Section::entries("prompt_sources", "Prompt Tokens, by the Servers", entries);
-            counted.section = Some(section);
-        }
-        counted
-    }
-
-    /// The entries of one server. Without both moments the difference is unknown.
-    fn entries(
-        &mut self,
-        rows: &'static [Row],
-        before: &Option<Counts>,
-        after: &Option<Counts>,
-        most: f64,
-    ) -> Vec<Entry> {
-        let (Some(before), Some(after)) = (before, after) else {
-            return Vec::new();
-        };
-        let entry = |(_, key, label): &'static Row| {
-            // A counter that appears during the phase began at 0.
-            let grew = after.get(key)? - before.get(key).unwrap_or(&0.0);
-            if grew > most {
-                self.impossible.push(format!("{key} {grew:.3e}"));
-                return None;
-            }
-            // A server that was restarted in between counts from 0 again.
-            (grew >= 0.0).then(|| Entry::count(*key, *label, grew.round() as u64))
-        };
-        rows.iter().filter_map(entry).collect()
     }
 }
 
@@ -218,81 +264,23 @@ impl Counted {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "# TYPE vllm:prompt_tokens_by_source_total counter\n\
-        vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"a}b\",source=\"local_compute\"} 3524.0\n\
-        vllm:prompt_tokens_by_source_total{engine=\"1\",model_name=\"m\",source=\"local_compute\"} 1e2 1700000000\n\
-        vllm:prompt_tokens_by_source_total{engine=\"0\",model_name=\"m\",source=\"local_cache_hit\"} 7\n\
-        vllm:prompt_tokens_by_source_created{source=\"local_compute\"} 5\n\
-        lmcache_mp_lookup_hit_l1_tokens_total 12\n\
-        lmcache_mp_lookup_hit_l2_tokens_total NaN\n";
-
     #[test]
-    fn samples_are_added_over_engines_and_read_by_label() {
-        let (counts, problems) = sources(PAGE);
-        assert_eq!(counts, Counts::from([("computed", 3624.0), ("engine_cache", 7.0)]));
-        assert!(problems.is_empty(), "{problems:?}");
-        let (counts, problems) = tiers(PAGE);
-        assert_eq!(counts, Counts::from([("lmcache_l1", 12.0)]));
-        assert_eq!(problems, [format!("line 7 counts NaN for {HIT_L2}")]);
-        let spoiled = format!("{PAGE}{BY_SOURCE}{{source=\"local_compute 5\n");
-        let (counts, problems) = sources(&spoiled);
-        assert!(counts.is_empty() && problems.len() == 1, "{counts:?} {problems:?}");
-    }
-
-    #[test]
-    fn only_what_was_counted_in_between_is_shown() {
-        let before = Snapshot {
-            engine: Some(sources(PAGE).0),
-            cache: Some(Counts::new()),
-            ..Snapshot::default()
-        };
-        let mut after = before.clone();
-        after.cache = Some(tiers(PAGE).0);
-        let counts = after.engine.as_mut().unwrap();
-        counts.insert("computed", 3700.0);
-        counts.insert("engine_cache", 3.0);
-        let shown = format!("{:?}", Counted::between(&before, &after, 1.0).section.unwrap());
-        assert!(shown.contains("76") && shown.contains("lmcache_l1"), "{shown}");
-        assert!(
-            !shown.contains("engine_cache") && !shown.contains("external"),
-            "{shown}"
-        );
-    }
-
-    #[test]
-    fn counters_that_grew_by_more_than_can_be_are_named_and_not_shown() {
-        let before = Snapshot {
-            engine: Some(sources(PAGE).0),
-            ..Snapshot::default()
-        };
-        let mut after = before.clone();
-        let counts = after.engine.as_mut().unwrap();
-        counts.insert("computed", 9.3e18);
-        counts.insert("engine_cache", 17.0);
-        let counted = Counted::between(&before, &after, 2.0);
-        let shown = format!("{:?}", counted.section.unwrap());
-        assert!(shown.contains("engine_cache") && !shown.contains("computed"), "{shown}");
-        assert_eq!(counted.impossible, ["computed 9.300e18"]);
-    }
-
-    /// Its first counters would be everything since it was started.
-    #[test]
-    fn a_server_that_missed_one_question_says_nothing() {
-        let read = Snapshot {
-            engine: Some(sources(PAGE).0),
-            cache: Some(tiers(PAGE).0),
-            ..Snapshot::default()
-        };
-        for (before, after) in [(Snapshot::default(), read.clone()), (read.clone(), Snapshot::default())] {
-            assert!(Counted::between(&before, &after, 1.0).section.is_none());
-        }
-    }
-
-    #[test]
-    fn pages_lie_beside_the_api() {
+    fn pages_lie_beside_the_api_or_where_a_flag_says() {
         let key = ApiKey::stand_in("sk", "A_KEY");
-        let counters = ServerCounters::new("http://h:1/v1", &key, Some("h:2/"), None);
-        assert_eq!(counters.engine_url, "http://h:1/metrics");
-        assert_eq!(counters.lmcache_url.as_deref(), Some("http://h:2/metrics"));
+        let counters = ServerCounters::at("http://h:1/v1", &key, &[], Some("h:2/"), None);
+        assert_eq!(counters.engine_urls, ["http://h:1/metrics"]);
+        assert!(counters.engine_key.is_some());
+        let urls = [
+            "a:1".to_owned(),
+            "https://b/x/metrics".to_owned(),
+            "http://c:9/".to_owned(),
+        ];
+        let counters = ServerCounters::at("http://h:1/v1", &key, &urls, None, None);
+        assert_eq!(
+            counters.engine_urls,
+            ["http://a:1/metrics", "https://b/x/metrics", "http://c:9/metrics"]
+        );
+        // Whoever is named there may be another than the engine.
+        assert!(counters.engine_key.is_none());
     }
 }

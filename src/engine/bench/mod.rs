@@ -1,8 +1,14 @@
 //! One `engine` run from settings to exit code: workload, the client's own error, connections, warmup, measured phase, report.
 //! After a failure or a signal, what was measured before it is still reported.
 
+mod accounting;
+mod expectation;
+mod outlook;
+mod phases;
 mod report;
+mod staircase;
 mod steps;
+mod tracking;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,17 +17,19 @@ use serde_json::{Map, Value as Json};
 
 use crate::cli::Format;
 use crate::engine::api_key;
-use crate::engine::ask::server_counters::{Counted, ServerCounters};
+use crate::engine::ask::clear::clear_caches;
+use crate::engine::ask::discover::Engine;
+use crate::engine::ask::server_counters::ServerCounters;
 use crate::engine::ask::version::engine_version;
 use crate::engine::config::EngineConfig;
-use crate::engine::config::load::{LoadConfig, RunPlan};
+use crate::engine::config::load::LoadConfig;
 use crate::engine::flags::EngineArgs;
 use crate::engine::report::display::Display;
 use crate::engine::report::outputs::Outputs;
-use crate::engine::report::warning::{StreamWarning, Warning};
+use crate::engine::report::warning::Warning;
 use crate::engine::results::delivered::Asked;
 use crate::engine::run::certificate::{self, ClientError};
-use crate::engine::run::live::{Goal, Live};
+use crate::engine::run::live::Live;
 use crate::engine::run::runner::Runner;
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::settings::keyboard::Stdin;
@@ -30,8 +38,9 @@ use crate::engine::timestamp::Clock;
 use crate::engine::tokens::Tokenizer;
 use crate::engine::wire::line;
 use crate::engine::wire::target::Target;
-use crate::engine::workload::{self, Moment, Phase, Plan, Workload};
+use crate::engine::workload::{self, Plan, Workload};
 use crate::error::Error;
+use crate::http::api_key::ApiKey;
 use crate::http::trust;
 use crate::load::offer::Offer;
 use crate::report::progress::Progress;
@@ -40,8 +49,13 @@ use crate::result::model::Section;
 use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
+use crate::sys::ending::saving;
 use crate::sys::{limits, signal, socket};
 use crate::url::without_password;
+use accounting::Accounted;
+use tracking::Tracking;
+
+use staircase::Planned;
 
 /// Open files of this process besides its connections, at most.
 const OTHER_FILES: u64 = 64;
@@ -72,10 +86,9 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
     let output = Output::check(&config.output.shared)?;
     let target = Target::new(&config.base_url(), config.endpoint, &key)?;
     let tokenizer = Tokenizer::open(&config, &key)?;
-    let mut workload = workload::create(&config, &tokenizer)?;
-    if let Some(offer) = config.load.first_offer() {
-        workload.offer(offer);
-    }
+    let counters = ServerCounters::new(&config, &key, lmcache_key);
+    let planned = Planned::of(&config, &tokenizer, &key, &counters)?;
+    let mut workload = first_workload(&config, &tokenizer, planned.as_ref())?;
     let plan = workload.plan();
     tokenizer.check_first_body(&config, &key, plan.body_bytes)?;
     let mut progress = output.progress();
@@ -96,33 +109,49 @@ pub fn run(args: &EngineArgs, started: Instant) -> Result<Status, Error> {
         started,
         version: None,
         clock: Clock::start(),
-        counters: ServerCounters::new(&config.base_url(), &key, config.lmcache_url.as_deref(), lmcache_key),
+        counters,
+        key: &key,
         prompt_sources: None,
+        tracking: None,
     };
+    run.prepare(&tokenizer, &plan, &mut progress)?;
     if let Some(note) = tokenizer.note(&config) {
         run.warnings.push(Warning::PromptLengths { note });
     }
-    match folder_problem {
-        // The files are about the requests of one load.
-        _ if config.load.plan != RunPlan::Single => {}
-        Some(problem) => progress.line(&format!("Note: {problem}")),
-        None => files
-            .names()
-            .iter()
-            .for_each(|name| progress.line(&format!("Results also go to {name}"))),
+    if config.load.plan.is_single() {
+        files.tell(folder_problem, &mut progress);
     }
     if output.saves_samples() {
         run.version = engine_version(&config.base_url(), &key);
     }
     let replay = run.certify(&plan, &mut progress);
     let opened = run.open(&plan, target, progress, output.saves_samples())?;
-    if config.load.plan != RunPlan::Single {
+    if let Some(planned) = planned {
+        return run.staircase(planned, opened, replay, &output);
+    }
+    if !config.load.plan.is_single() {
         // Each step makes its own.
         drop(workload);
         return run.steps(&tokenizer, opened, replay, &output);
     }
-    let samples = run.measure(&mut *workload, &plan, opened)?;
-    Ok(run.report(&samples, &mut *workload, replay, &files, &output))
+    let (samples, accounted) = run.measure(&mut *workload, &plan, opened)?;
+    Ok(run.report(&samples, &mut *workload, replay, accounted, &files, &output))
+}
+
+/// The workload of the run or of its first step.
+fn first_workload(
+    config: &EngineConfig,
+    tokenizer: &Tokenizer,
+    planned: Option<&Planned>,
+) -> Result<Box<dyn Workload>, Error> {
+    if let Some(planned) = planned {
+        return Ok(planned.workload());
+    }
+    let mut workload = workload::create(config, tokenizer)?;
+    if let Some(offer) = config.load.first_offer() {
+        workload.offer(offer);
+    }
+    Ok(workload)
 }
 
 /// What runs phases, and what shows them.
@@ -141,11 +170,51 @@ struct Run<'a> {
     clock: Clock,
     warnings: Vec<Warning>,
     counters: ServerCounters,
+    key: &'a ApiKey,
     /// The section of where prompt tokens came from, by `counters` during the measured phase.
     prompt_sources: Option<Section>,
+    /// Of a run with one load.
+    tracking: Option<Tracking>,
 }
 
 impl Run<'_> {
+    /// Empties the caches if that is asked for, and asks the servers what tiers they have. Runs with several loads have no ledger.
+    fn prepare(&mut self, tokenizer: &Tokenizer, plan: &Plan, progress: &mut Progress) -> Result<(), Error> {
+        let (plan_is_single, is_staircase) = (self.config.load.plan.is_single(), self.config.load.plan.is_staircase());
+        // The steps of a sweep or search begin with it each.
+        if plan_is_single || is_staircase {
+            for note in self.clear_caches()? {
+                progress.line(&note);
+            }
+        }
+        if plan_is_single && !self.config.tiers.no_ledger {
+            let tracking = Tracking::begin(self.config, self.key, &self.counters);
+            let paragraph = outlook::paragraph(&tracking, self.config, tokenizer, plan, self.key);
+            paragraph.iter().flatten().for_each(|line| progress.line(line));
+            self.tracking = Some(tracking);
+        }
+        Ok(())
+    }
+
+    /// Empties the caches before a load, with `--clear-cache`. Sentences about what was emptied and what was not.
+    fn clear_caches(&self) -> Result<Vec<String>, Error> {
+        if !self.config.tiers.clear {
+            return Ok(Vec::new());
+        }
+        let base_url = self.config.base_url();
+        let engine = Engine {
+            base_url: &base_url,
+            key: self.key,
+        };
+        let clearing = clear_caches(engine, self.counters.cache_server())?;
+        let emptied = clearing
+            .cleared
+            .iter()
+            .map(|cleared| format!("Emptied the cache: {}", cleared.url));
+        let left = clearing.left.iter().map(|left| format!("Note: {left}"));
+        Ok(emptied.chain(left).collect())
+    }
+
     /// Measures this program's own error in a replay of the plan. `None` when it is turned off, failed or was interrupted.
     fn certify(&mut self, plan: &Plan, progress: &mut Progress) -> Option<ClientError> {
         self.warnings.extend(allow_connections(plan.streams).err());
@@ -178,6 +247,9 @@ impl Run<'_> {
         let live = Arc::new(Live::default());
         let mut runner = Runner::new(self.clock, Arc::new(target), timeouts(self.config), Arc::clone(&live));
         let load = &self.config.load;
+        if self.tracking.as_ref().is_some_and(Tracking::expects_hits) {
+            runner.keep_bodies();
+        }
         runner.lead_in = load.lead_in();
         runner.measured = load.offer.as_ref().and_then(|offer| offer.measured);
         runner.until_steady = load.until_steady.then_some(load.steady_window_s);
@@ -212,66 +284,20 @@ impl Run<'_> {
         workload: &mut dyn Workload,
         plan: &Plan,
         opened: Option<Opened>,
-    ) -> Result<PhaseSamples, Error> {
+    ) -> Result<(PhaseSamples, Accounted), Error> {
         let Some(mut opened) = opened else {
-            return Ok(PhaseSamples::default());
+            return Ok(Default::default());
         };
         let samples = self.phases(workload, plan, &mut opened.runner, &opened.live);
         let stopped = signal::received().is_some();
         opened.live.note(if stopped { "Stopped" } else { "Benchmark complete" });
-        opened.display.stop();
-        Ok(samples?.unwrap_or_default())
-    }
-
-    /// Runs warmup and measured phase, with the servers' counters read around them. `None`: a signal came before the latter.
-    fn phases(
-        &mut self,
-        workload: &mut dyn Workload,
-        plan: &Plan,
-        runner: &mut Runner,
-        live: &Live,
-    ) -> Result<Option<PhaseSamples>, Error> {
-        let watches = workload.watches_lookups();
-        if self.config.warmup {
-            if watches {
-                workload.looked_up(Moment::BeforeWarmup, self.counters.lookups())?;
-            }
-            live.note("Warmup");
-            live.aim(Goal::default());
-            let warmup = runner.run(workload, Phase::Warmup);
-            self.warnings.extend(warmup_warning(&warmup));
-        }
-        if signal::received().is_some() {
-            return Ok(None);
-        }
-        let before = self.counters.read();
-        if watches {
-            workload.looked_up(Moment::AfterWarmup, before.lookups)?;
-        }
-        live.note(what_follows(runner, self.config.load.offer.as_ref(), plan));
-        let time = runner.measured.map(|measured| runner.lead_in + measured);
-        live.aim(Goal {
-            requests: Some(plan.requests),
-            time: time.filter(|_| runner.until_steady.is_none()),
-        });
-        let samples = runner.run(workload, Phase::Measured);
-        if signal::received().is_none() {
-            let after = self.counters.read_again(&before);
-            if watches {
-                workload.looked_up(Moment::AfterMeasured, after.lookups)?;
-            }
-            let counted = Counted::between(&before, &after, samples.elapsed_s());
-            self.prompt_sources = counted.section;
-            if !counted.impossible.is_empty() {
-                let counters = counted.impossible.join(", ");
-                let warning = StreamWarning::ImpossibleCounters { counters };
-                self.warnings.push(Warning::Stream(warning));
-            }
-            let unanswered = before.unanswered.into_iter().chain(after.unanswered);
-            self.warnings
-                .extend(unanswered.map(|page| Warning::NoCounters { page }));
-        }
-        Ok(Some(samples))
+        let mut progress = opened.display.stop();
+        let samples = samples?.unwrap_or_default();
+        // Asking for tokens may outlast a signal.
+        let saving = saving();
+        let accounted = self.account(&samples, &mut progress);
+        drop(saving);
+        Ok((samples, accounted))
     }
 
     /// The engine under test, for the result file.
@@ -308,25 +334,6 @@ fn could_be_steady(load: &LoadConfig, offer: &Offer) -> bool {
     load.until_steady || offer.measured.is_none_or(|measured| measured >= window)
 }
 
-/// What the measured phase is going to do, for people.
-fn what_follows(runner: &Runner, offer: Option<&Offer>, plan: &Plan) -> String {
-    let Some(measured) = runner.measured else {
-        return format!("Measuring {} requests", plan.requests);
-    };
-    let before = match runner.lead_in.is_zero() {
-        true => String::new(),
-        false => format!(" after {:?}", runner.lead_in),
-    };
-    let or_before = match offer.and_then(|offer| offer.requests) {
-        Some(requests) => format!(", at most {requests} requests"),
-        None => String::new(),
-    };
-    match runner.until_steady {
-        Some(_) => format!("Measuring until steady{before}, for {measured:?} at most{or_before}"),
-        None => format!("Measuring for {measured:?}{before}{or_before}"),
-    }
-}
-
 /// Raises the limit on open files, of which every connection is one.
 fn allow_connections(streams: u64) -> Result<(), Warning> {
     let wanted = streams.saturating_add(OTHER_FILES);
@@ -335,16 +342,6 @@ fn allow_connections(streams: u64) -> Result<(), Warning> {
         // Where the limit cannot be read, the first connection that fails reports it.
         _ => Ok(()),
     }
-}
-
-fn warmup_warning(warmup: &PhaseSamples) -> Option<Warning> {
-    let mut failures = warmup.records.iter().filter_map(|record| record.why_failed());
-    let first = failures.next()?.text;
-    Some(Warning::WarmupFailed {
-        failed: 1 + failures.count() as u64,
-        all: warmup.records.len() as u64,
-        first,
-    })
 }
 
 fn timeouts(config: &EngineConfig) -> line::Timeouts {

@@ -1,5 +1,6 @@
 //! The report of a run with one load, and its exit status.
 
+use super::accounting::Accounted;
 use super::{Run, asked};
 use crate::engine::config::EngineConfig;
 use crate::engine::report::outputs::{Outputs, Results};
@@ -29,6 +30,7 @@ impl Run<'_> {
         samples: &PhaseSamples,
         workload: &mut dyn Workload,
         replay: Option<ClientError>,
+        accounted: Accounted,
         files: &Outputs,
         output: &Output,
     ) -> Status {
@@ -66,6 +68,7 @@ impl Run<'_> {
                 judged: judged.as_ref(),
                 client_error: &client_error,
                 prompt_sources: self.prompt_sources.take(),
+                ledger: accounted.sections,
                 of_workload: conclusion.section,
                 warnings: &self.warnings,
                 interrupted: interrupted.map(signal::name),
@@ -82,11 +85,13 @@ impl Run<'_> {
             summary: &summary,
             records: &samples.records,
             clock: &self.clock,
+            expected: &accounted.expected,
         });
         let own = conclusion.files.iter().map(|(file, contents)| file.write(contents));
         problems.extend(own.filter_map(|outcome| Some(outcome.err()?.to_string())));
         problems.extend(output.write(&result));
-        let broken = judged.as_ref().map(Judged::broken).unwrap_or_default();
+        let mut broken = judged.as_ref().map(Judged::broken).unwrap_or_default();
+        broken.extend(accounted.broken);
         status(interrupted, figures, detail, problems, broken)
     }
 }

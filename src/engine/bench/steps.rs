@@ -83,7 +83,7 @@ impl Run<'_> {
     fn all(&mut self, tokenizer: &Tokenizer, opened: Opened, several: &mut Several) -> Result<(), Error> {
         let load = self.config.load.clone();
         let (axis, slo) = match &load.plan {
-            RunPlan::Single => return Ok(()),
+            RunPlan::Single | RunPlan::Staircase { .. } => return Ok(()),
             RunPlan::Sweep { sweep, .. } => (sweep.axis, load.slo.clone()),
             RunPlan::FindMax { axis, .. } => (*axis, load.slo.with_percentile(SEARCHED_PERCENTILE)),
         };
@@ -101,7 +101,7 @@ impl Run<'_> {
         let outcome = match &load.plan {
             RunPlan::Sweep { sweep, repeats } => self.sweep(&mut stepper, sweep, *repeats, several),
             RunPlan::FindMax { start, budget, .. } => self.find_max(&mut stepper, *start, *budget, several),
-            RunPlan::Single => Ok(()),
+            RunPlan::Single | RunPlan::Staircase { .. } => Ok(()),
         };
         stepper.opened.display.stop();
         outcome
@@ -258,6 +258,9 @@ impl Run<'_> {
             of_step = self.config.of_step(number);
             &of_step
         };
+        for note in self.clear_caches()? {
+            stepper.opened.live.note(note);
+        }
         stepper.tokenizer.start_over();
         let mut workload = workload::create(config, stepper.tokenizer)?;
         let offer = Offer {
@@ -332,7 +335,7 @@ impl Run<'_> {
 }
 
 /// Waits, unless a signal comes or the whole run is over.
-fn paused(time: Duration, is_over: impl Fn() -> bool) -> bool {
+pub(super) fn paused(time: Duration, is_over: impl Fn() -> bool) -> bool {
     let began = Instant::now();
     while signal::received().is_none() && !is_over() {
         let left = time.saturating_sub(began.elapsed());

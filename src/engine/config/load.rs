@@ -46,13 +46,42 @@ pub enum RunPlan {
         start: f64,
         budget: Duration,
     },
+    /// The tiers of the KV cache are measured, with documents in place of a workload.
+    Staircase {
+        staircase: Staircase,
+        budget: Duration,
+    },
+}
+
+/// What a staircase sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staircase {
+    /// `None`: by the size of HBM.
+    pub document_tokens: Option<u64>,
+    /// Measured passes over each working set.
+    pub passes: u64,
+}
+
+impl RunPlan {
+    /// Whether one load is measured, so that there are requests and seconds to keep.
+    pub fn is_single(&self) -> bool {
+        *self == RunPlan::Single
+    }
+
+    pub fn is_staircase(&self) -> bool {
+        matches!(self, RunPlan::Staircase { .. })
+    }
 }
 
 impl LoadConfig {
     /// What replaces the workload's own pacing, for people.
     pub fn sentence(&self) -> Option<String> {
+        if let RunPlan::Staircase { budget, .. } = &self.plan {
+            return Some(format!("Staircase: one request in flight, within {budget:?}"));
+        }
         let offer = self.offer.as_ref()?;
         Some(match &self.plan {
+            RunPlan::Staircase { .. } => return None,
             RunPlan::Single if self.until_steady => format!("Load: {offer} at most, until steady"),
             RunPlan::Single => format!("Load: {offer}"),
             RunPlan::Sweep { sweep, repeats } => {
@@ -75,7 +104,7 @@ impl LoadConfig {
     pub fn first_offer(&self) -> Option<Offer> {
         let offer = self.offer.clone()?;
         Some(match &self.plan {
-            RunPlan::Single => offer,
+            RunPlan::Single | RunPlan::Staircase { .. } => offer,
             RunPlan::Sweep { sweep, .. } => at(&offer, sweep.axis, sweep.loads[0]),
             RunPlan::FindMax { axis, start, .. } => at(&offer, *axis, *start),
         })

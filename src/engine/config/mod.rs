@@ -1,6 +1,7 @@
 //! The settings of one `engine` run, as plain data. `settings` makes them from the command line and checks them; then the
 //! value can be run. The API key is not among them.
 
+pub mod cache;
 pub mod load;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
+use cache::CacheConfig;
 use load::LoadConfig;
 
 use crate::cli::shared::OutputArgs;
@@ -44,6 +46,7 @@ pub struct EngineConfig {
     pub exact_lengths: bool,
     pub timeouts: Timeouts,
     pub load: LoadConfig,
+    pub tiers: CacheConfig,
     /// Whether the client's own error is measured before the run.
     pub certificate: bool,
     pub output: OutputConfig,
@@ -90,6 +93,8 @@ pub enum PromptText {
     RepeatedWord,
     /// Words of one token each from the tokenizer's vocabulary, so lengths are exact; without one, made-up words.
     SingleTokens,
+    /// The same, but where only the engine counts tokens it is asked about one text: lengths are right on average.
+    Drawn,
     /// Random token ids as text; without a tokenizer, one repeated word.
     RandomTokens,
     /// Given from outside. Where lengths are to be counted, words are counted without a tokenizer.
@@ -132,7 +137,7 @@ impl PromptText {
     pub fn draws_tokens(self) -> bool {
         matches!(
             self,
-            PromptText::SingleTokens | PromptText::RandomTokens | PromptText::Padded
+            PromptText::SingleTokens | PromptText::Drawn | PromptText::RandomTokens | PromptText::Padded
         )
     }
 }
@@ -164,7 +169,15 @@ impl EngineConfig {
     }
 }
 
+/// The name in reports of what a staircase sends. It is not in the list of workloads.
+const STAIRCASE: WorkloadName = WorkloadName("kv-staircase");
+
 impl WorkloadConfig {
+    /// The documents of a staircase, which are no workload of the list.
+    pub fn of_staircase() -> WorkloadConfig {
+        WorkloadConfig::new(STAIRCASE, PromptText::Drawn, WorkloadValues::default())
+    }
+
     pub fn new(name: WorkloadName, prompt_text: PromptText, values: WorkloadValues) -> WorkloadConfig {
         WorkloadConfig {
             name,

@@ -42,7 +42,10 @@ pub(super) const FLAGS: &[Row] = &[
         Ok(())
     })
     .choices(&workload::NAMES)
-    .help("What is sent (required)", "Each has flags of its own below."),
+    .help(
+        "What is sent (required, but not with `--staircase`)",
+        "Each has flags of its own below.",
+    ),
     Row::value("tokens-per-gb-kvcache", "N", |args, text| {
         int(text).map(|n| args.tokens_per_gb_kvcache = Some(n))
     })

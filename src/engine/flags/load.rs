@@ -175,8 +175,8 @@ pub(super) const FLAGS: &[Row] = &[
     })
     .unset("15")
     .help(
-        "Most minutes of `--find-max`",
+        "Most minutes of `--find-max` and `--staircase`",
         "A probe that would end later is not begun, and one that takes longer than expected is cut off. The answer is then the \
-         best so far.",
+         best so far. So it is with the working sets of a staircase.",
     ),
 ];

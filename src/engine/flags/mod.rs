@@ -7,9 +7,11 @@ use crate::engine::workload::descriptor::WorkloadFlag;
 use crate::python::quote::quoted;
 
 mod beyond;
+mod cache;
 mod general;
 mod load;
 mod page;
+mod staircase;
 
 pub use crate::engine::args::EngineArgs;
 pub use page::page;
@@ -20,8 +22,13 @@ pub const TABLE: Table<EngineArgs> = Table {
     absent: &[],
 };
 
-const COUNT: usize =
-    general::FLAGS.len() + load::FLAGS.len() + beyond::RESULTS.len() + beyond::REQUESTS.len() + workload_flags();
+const COUNT: usize = general::FLAGS.len()
+    + load::FLAGS.len()
+    + cache::FLAGS.len()
+    + staircase::FLAGS.len()
+    + beyond::RESULTS.len()
+    + beyond::REQUESTS.len()
+    + workload_flags();
 
 const fn workload_flags() -> usize {
     let (mut at, mut count) = (0, 0);
@@ -45,6 +52,8 @@ static FLAGS: [Flag<EngineArgs>; COUNT] = {
         at += 1;
     }
     rows = rows.with(load::FLAGS, &load::LOAD);
+    rows = rows.with(cache::FLAGS, &cache::CACHE);
+    rows = rows.with(staircase::FLAGS, &staircase::STAIRCASE);
     rows = rows.with(beyond::RESULTS, &BEYOND);
     at = 0;
     while at < WORKLOADS.len() {

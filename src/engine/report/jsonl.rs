@@ -1,25 +1,30 @@
 //! The file of `--requests-jsonl`: one JSON object per request and line. docs/formats.md lists the keys.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
+use super::expected::CAUSES;
 use crate::engine::samples::record::Record;
 use crate::engine::stream::answer::GAP_UNIT_NS;
 use crate::engine::timestamp::{Clock, Stamp};
+use crate::ledger::causes::Causes;
+use crate::ledger::expect::ExpectedRequest;
 
 /// The lines of all requests, in completion order.
-pub fn lines(records: &[Record], clock: &Clock) -> String {
+pub fn lines(records: &[Record], clock: &Clock, expected: &HashMap<String, ExpectedRequest>) -> String {
     records
         .iter()
-        .map(|record| format!("{}\n", line(record, clock)))
+        .map(|record| format!("{}\n", line(record, clock, expected.get(&record.id))))
         .collect()
 }
 
-fn line(record: &Record, clock: &Clock) -> Value {
+fn line(record: &Record, clock: &Clock, expected: Option<&ExpectedRequest>) -> Value {
     let answer = &record.answer;
     let failure = record.why_failed();
     let ms = |stamp: Option<Stamp>| stamp.map(|stamp| milliseconds(stamp.seconds_since(record.dispatched)));
     let gaps = answer.gaps.iter().map(|gap| f64::from(*gap) * GAP_UNIT_NS as f64 / 1e6);
-    json!({
+    let mut line = json!({
         "request_id": record.id,
         "response_id": answer.response_id,
         "successful": record.succeeded(),
@@ -53,7 +58,27 @@ fn line(record: &Record, clock: &Clock) -> Value {
         "reads_without_kernel_stamp": record.reads_without_stamp,
         "first_token_read_lag_ms": record.first_token_lag_ns as f64 / 1e6,
         "gaps_ms": gaps.collect::<Vec<f64>>(),
-    })
+    });
+    if let Some(expected) = expected {
+        let served = &expected.served;
+        line["expected_computed"] = served.computed.into();
+        line["expected_cached_tokens"] = served.cached().into();
+        line["expected_hbm"] = served.hbm.into();
+        line["expected_l1"] = served.l1.into();
+        line["expected_l2"] = served.l2.into();
+        line["computed_why"] = causes(&expected.causes);
+    }
+    line
+}
+
+/// The causes that apply.
+fn causes(causes: &Causes) -> Value {
+    let named = CAUSES.iter().map(|(key, _, of)| (*key, of(causes)));
+    named
+        .filter(|(_, tokens)| *tokens > 0)
+        .map(|(key, tokens)| (key.to_owned(), tokens.into()))
+        .collect::<serde_json::Map<String, Value>>()
+        .into()
 }
 
 /// Milliseconds, rounded to the nanosecond.
@@ -85,7 +110,7 @@ mod tests {
         record.finished = Stamp(26_000_000);
         let mut failed = Record::begin("r2".into(), Stamp(0), Stamp(0));
         failed.failure = Some(Failure::protocol("no"));
-        let text = lines(&[record, failed], &clock);
+        let text = lines(&[record, failed], &clock, &HashMap::new());
         let parsed: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let first = &parsed[0];
         assert_eq!(first["request_id"], "r1");

@@ -1,5 +1,6 @@
 //! The files of `engine` alone: LMCache's CSV and JSON summary, and JSON lines. Each is written even if another one failed.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -9,7 +10,9 @@ use crate::engine::results::figures::{CSV_FILE, Figures, Row, SUMMARY_FILE, Summ
 use crate::engine::samples::record::Record;
 use crate::engine::timestamp::Clock;
 use crate::error::Error;
+use crate::ledger::expect::ExpectedRequest;
 use crate::report::output::OutputFile;
+use crate::report::progress::Progress;
 
 /// The output files of one run, checked before it.
 pub struct Outputs<'a> {
@@ -30,8 +33,19 @@ impl<'a> Outputs<'a> {
         Ok((Outputs { config, requests }, problem))
     }
 
+    /// Says where the files of `--output-dir` go, or what is wrong with the folder.
+    pub fn tell(&self, folder_problem: Option<String>, progress: &mut Progress) {
+        match folder_problem {
+            Some(problem) => progress.line(&format!("Note: {problem}")),
+            None => self
+                .names()
+                .iter()
+                .for_each(|name| progress.line(&format!("Results also go to {name}"))),
+        }
+    }
+
     /// The paths of the files in `--output-dir`.
-    pub fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         let wanted = [(self.config.csv, CSV_FILE), (self.config.json_summary, SUMMARY_FILE)];
         let wanted = wanted.into_iter().filter(|(wanted, _)| *wanted);
         wanted
@@ -50,7 +64,7 @@ impl<'a> Outputs<'a> {
             tried(self.write_in_folder(SUMMARY_FILE, &summary_json(results.summary, results.figures)));
         }
         if let Some(file) = &self.requests {
-            let lines = jsonl::lines(results.records, results.clock);
+            let lines = jsonl::lines(results.records, results.clock, results.expected);
             tried(file.write(&lines).map_err(|error| error.to_string()));
         }
         problems
@@ -83,4 +97,6 @@ pub struct Results<'a> {
     pub summary: &'a SummaryConfig,
     pub records: &'a [Record],
     pub clock: &'a Clock,
+    /// What each request was expected to find, by its id.
+    pub expected: &'a HashMap<String, ExpectedRequest>,
 }

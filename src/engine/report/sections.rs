@@ -26,6 +26,8 @@ pub struct Facts<'a> {
     pub client_error: &'a StatedError,
     /// Where prompt tokens came from, by the servers' counters.
     pub prompt_sources: Option<Section>,
+    /// The sections of the ledger.
+    pub ledger: Vec<Section>,
     /// The workload's own section, which follows LMCache's.
     pub of_workload: Option<Section>,
     pub warnings: &'a [Warning],
@@ -105,6 +107,7 @@ fn beyond_sections(facts: &Facts) -> Vec<Section> {
     sections.extend(load::section(facts.delivered));
     sections.extend(facts.judged.into_iter().flat_map(slo::sections));
     sections.extend(facts.prompt_sources.clone());
+    sections.extend(facts.ledger.iter().cloned());
     sections.push(Section::entries("traffic", "Traffic", traffic(detail)));
     if detail.finish_reasons.len() > 1 {
         let reasons = detail.finish_reasons.iter();

@@ -1,7 +1,7 @@
 //! What one phase has gathered so far. It takes the record of each request that ended.
 
 use super::live::Live;
-use crate::engine::samples::phase::{Ended, PhaseSamples};
+use crate::engine::samples::phase::{Ended, PhaseSamples, add_usage};
 use crate::engine::samples::record::Record;
 use crate::engine::samples::series;
 use crate::engine::samples::steadiness::Steadiness;
@@ -38,6 +38,7 @@ impl Gathered {
         live.ended(record.as_deref());
         let Some(mut record) = record else {
             self.samples.cut_off += 1;
+            self.samples.usage.failed += 1;
             self.samples.accesses.is_partial = true;
             return;
         };
@@ -51,7 +52,7 @@ impl Gathered {
             output_tokens: record.output_tokens(),
             cached_tokens: record.cached_tokens(),
         });
-        self.samples.usage.add(&record);
+        add_usage(&mut self.samples.usage, &record);
         let is_measured = record.scheduled >= self.samples.measured_from;
         self.samples.accesses.add(&mut record, is_measured);
         if let Some(seconds) = &mut self.samples.series {

@@ -7,7 +7,7 @@ use super::record::Record;
 use crate::engine::timestamp::Stamp;
 
 /// Bodies of all phases together. Longer ones are not kept, and then nothing is expected of the tiers.
-pub const BODY_BYTES_MAX: usize = 512 << 20;
+pub const BODY_BYTES_MAX: usize = 256 << 20;
 
 /// A request whose answer ended, well or not.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::access::Accesses;
 use super::record::Record;
 use crate::engine::timestamp::Stamp;
+use crate::ledger::balance::Usage;
 use crate::load::series::Series;
 use crate::stats::thinned::Thinned;
 
@@ -92,32 +93,18 @@ impl PhaseSamples {
     }
 }
 
-/// Tokens by the answers of a phase.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Requests that succeeded, and those that failed.
-    pub successful: u64,
-    pub failed: u64,
-    /// Of the successful: those with a count of prompt tokens, and of cached ones.
-    pub with_prompt_tokens: u64,
-    pub with_cached_tokens: u64,
-    pub prompt_tokens: u64,
-    pub cached_tokens: u64,
-}
-
-impl Usage {
-    pub fn add(&mut self, record: &Record) {
-        if !record.succeeded() {
-            self.failed += 1;
-            return;
-        }
-        let usage = &record.answer.usage;
-        self.successful += 1;
-        self.with_prompt_tokens += u64::from(usage.prompt_tokens.is_some());
-        self.with_cached_tokens += u64::from(usage.cached_tokens.is_some());
-        self.prompt_tokens += usage.prompt_tokens.unwrap_or(0);
-        self.cached_tokens += usage.cached_tokens.unwrap_or(0);
+/// Adds an answer to the sums of its phase.
+pub fn add_usage(sums: &mut Usage, record: &Record) {
+    if !record.succeeded() {
+        sums.failed += 1;
+        return;
     }
+    let usage = &record.answer.usage;
+    sums.requests += 1;
+    sums.with_prompt += u64::from(usage.prompt_tokens.is_some());
+    sums.with_cached += u64::from(usage.cached_tokens.is_some());
+    sums.prompt_tokens += usage.prompt_tokens.unwrap_or(0);
+    sums.cached_tokens += usage.cached_tokens.unwrap_or(0);
 }
 
 /// The end of a request.

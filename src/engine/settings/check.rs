@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 
-use super::load;
+use super::{cache as tiers, load};
 use crate::cli::flag::Kind;
 use crate::cli::range::SETTINGS;
 use crate::cli::shared::OutputArgs;
@@ -49,31 +49,25 @@ impl EngineConfig {
         }
         let volume = args.kv_cache_volume.unwrap_or_default();
         SETTINGS.above_zero("--kv-cache-volume: kv_cache_volume_gb", volume, "positive")?;
-        let workload = args
-            .workload
-            .ok_or_else(|| Error::Internal("no workload to check".into()))?
-            .descriptor();
-        if tokens_per_gb < i64::from(workload.needs_cache_size()) {
-            let what = "--tokens-per-gb-kvcache: tokens_per_gb_kvcache";
-            return Err(SETTINGS.refusal(what, tokens_per_gb, "positive"));
-        }
-        let sizes = Sizes::new(volume, tokens_per_gb).with_l1(&cache.l1);
-        workload::check(workload, &args.workload_values, &sizes)?;
         let endpoint = args.endpoint.unwrap_or(Endpoint::Chat);
-        workload.check_endpoint(endpoint)?;
-        let values = own_values(workload, args);
-        check_extra_body(args, &values)?;
         let load = load::resolve(args)?;
+        let sizes = Sizes::new(volume, tokens_per_gb).with_l1(&cache.l1);
+        let workload = match load.plan {
+            RunPlan::Staircase { .. } => WorkloadConfig::of_staircase(),
+            _ => of_workload(args, endpoint, &sizes)?,
+        };
+        check_extra_body(args, &workload.values)?;
         match load.plan {
-            RunPlan::Single => {}
-            RunPlan::Sweep { .. } => check_read_again(&values, "--sweep")?,
-            RunPlan::FindMax { .. } => check_read_again(&values, "--find-max")?,
+            RunPlan::Single | RunPlan::Staircase { .. } => {}
+            RunPlan::Sweep { .. } => check_read_again(&workload.values, "--sweep")?,
+            RunPlan::FindMax { .. } => check_read_again(&workload.values, "--find-max")?,
         }
+        let tiers = tiers::resolve(args, load.plan == RunPlan::Single)?;
         // Seconds of several loads are not kept.
-        let tables: &'static [&'static str] = if load.plan == RunPlan::Single { &["series"] } else { &[] };
+        let tables: &'static [&'static str] = if load.plan.is_single() { &["series"] } else { &[] };
         Ok(EngineConfig {
-            settings: recorded(args, &values, &model, tokens_per_gb),
-            workload: WorkloadConfig::new(workload.name(), workload.prompt_text, values),
+            settings: recorded(args, &workload.values, &model, tokens_per_gb),
+            workload,
             engine_url,
             model,
             lmcache_url: args.lmcache_url.clone(),
@@ -91,6 +85,7 @@ impl EngineConfig {
             exact_lengths: args.exact_lengths.unwrap_or(false),
             timeouts: timeouts(args)?,
             load,
+            tiers,
             certificate: !args.no_certificate.unwrap_or(false),
             output: OutputConfig {
                 folder: args.output_dir.clone().unwrap_or_default(),
@@ -107,6 +102,22 @@ impl EngineConfig {
             },
         })
     }
+}
+
+/// The checked workload of `--workload`.
+fn of_workload(args: &EngineArgs, endpoint: Endpoint, sizes: &Sizes) -> Result<WorkloadConfig, Error> {
+    let name = args
+        .workload
+        .ok_or_else(|| Error::Internal("no workload to check".into()))?;
+    let workload = name.descriptor();
+    if sizes.tokens_per_gb < i64::from(workload.needs_cache_size()) {
+        let what = "--tokens-per-gb-kvcache: tokens_per_gb_kvcache";
+        return Err(SETTINGS.refusal(what, sizes.tokens_per_gb, "positive"));
+    }
+    workload::check(workload, &args.workload_values, sizes)?;
+    workload.check_endpoint(endpoint)?;
+    let values = own_values(workload, args);
+    Ok(WorkloadConfig::new(name, workload.prompt_text, values))
 }
 
 /// Refuses a key of `--extra-body` that a flag of this command line sets too. Keys that are never free are refused where the

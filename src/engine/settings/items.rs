@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::staircase::is_asked_for;
 use crate::cli::flag::{FlagSpec, Kind, Preset};
 use crate::engine::args::{EngineArgs, WorkloadName};
 use crate::engine::flags::TABLE;
@@ -154,7 +155,7 @@ pub fn workload_items(name: Option<WorkloadName>) -> Vec<Item> {
 
 /// Whether the tokens per GB are among the required settings; they are until a workload is chosen that does without.
 pub fn needs_cache_size(args: &EngineArgs) -> bool {
-    args.workload.is_none_or(|name| name.descriptor().needs_cache_size())
+    !is_asked_for(args) && args.workload.is_none_or(|name| name.descriptor().needs_cache_size())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::staircase;
 use crate::cli::range::USAGE;
 use crate::engine::args::{ArrivalName, AxisName, EngineArgs};
 use crate::engine::config::load::{LoadConfig, RunPlan};
@@ -30,7 +31,7 @@ pub fn resolve(args: &EngineArgs) -> Result<LoadConfig, Error> {
     check_pairs(args)?;
     let plan = plan(args)?;
     let mut offer = offer(args)?;
-    if plan != RunPlan::Single {
+    if matches!(plan, RunPlan::Sweep { .. } | RunPlan::FindMax { .. }) {
         offer = Some(of_steps(args, offer));
     }
     Ok(LoadConfig {
@@ -83,8 +84,12 @@ fn check_pairs(args: &EngineArgs) -> Result<(), Error> {
             "--find-max-over concurrency needs no rate; leave --request-rate out, or begin with --max-concurrency",
         ),
         (
-            (args.find_max_over.is_some() || args.budget.is_some()) && !is_search,
-            "--find-max-over and --budget belong to --find-max; give that too",
+            args.find_max_over.is_some() && !is_search,
+            "--find-max-over belongs to --find-max; give that too",
+        ),
+        (
+            args.budget.is_some() && !is_search && !staircase::is_asked_for(args),
+            "--budget belongs to --find-max and --staircase; give one of them",
         ),
         (
             args.arrival.is_some() && !has_rate,
@@ -125,13 +130,14 @@ fn plan(args: &EngineArgs) -> Result<RunPlan, Error> {
         let repeats = USAGE.within("--repeats", args.repeats.unwrap_or(1), 1..=REPEATS_MAX)?;
         return Ok(RunPlan::Sweep { sweep, repeats });
     }
+    if staircase::is_asked_for(args) {
+        return Ok(RunPlan::Staircase {
+            staircase: staircase::resolve(args)?,
+            budget: budget(args)?,
+        });
+    }
     if args.find_max != Some(true) {
         return Ok(RunPlan::Single);
-    }
-    let minutes = args.budget.unwrap_or(BUDGET_MINUTES);
-    if !(minutes > 0.0 && minutes <= BUDGET_MINUTES_MAX) {
-        let wanted = format!("above 0 and at most {BUDGET_MINUTES_MAX} minutes");
-        return Err(USAGE.refusal("--budget", minutes, &wanted));
     }
     let (axis, start) = match args.find_max_over.unwrap_or(AxisName::Rate) {
         AxisName::Rate => (Axis::Rate, args.request_rate),
@@ -140,8 +146,17 @@ fn plan(args: &EngineArgs) -> Result<RunPlan, Error> {
     Ok(RunPlan::FindMax {
         axis,
         start: start.unwrap_or(1.0),
-        budget: Duration::from_secs_f64(minutes * 60.0),
+        budget: budget(args)?,
     })
+}
+
+fn budget(args: &EngineArgs) -> Result<Duration, Error> {
+    let minutes = args.budget.unwrap_or(BUDGET_MINUTES);
+    if !(minutes > 0.0 && minutes <= BUDGET_MINUTES_MAX) {
+        let wanted = format!("above 0 and at most {BUDGET_MINUTES_MAX} minutes");
+        return Err(USAGE.refusal("--budget", minutes, &wanted));
+    }
+    Ok(Duration::from_secs_f64(minutes * 60.0))
 }
 
 /// The load that all steps have in common. Steps that nothing else ends take `STEP`; what was in flight at their beginning and at
@@ -245,6 +260,7 @@ fn seed(args: &EngineArgs) -> u64 {
 
 /// Refuses a rate beside the one of the workload. `given` has no defaults filled in.
 pub fn check_given(given: &EngineArgs) -> Result<(), Error> {
+    staircase::check_given(given)?;
     if (given.request_rate.is_some() || raises_rates(given)) && given.workload_values.get("mrc-qps").is_some() {
         return Err(Error::Usage(
             "--mrc-qps is the workload's own rate and is replaced by --request-rate, --sweep rate and --find-max; give one of them"

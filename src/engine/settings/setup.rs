@@ -7,6 +7,7 @@ use super::file;
 use super::interactive::{Action, Interview};
 use super::items::{Item, needs_cache_size, workload_items};
 use super::load;
+use super::staircase::is_asked_for;
 use crate::cli::PROGRAM;
 use crate::engine::args::EngineArgs;
 use crate::engine::ask::discover::{CacheServer, Engine};
@@ -49,6 +50,12 @@ pub fn resolve(args: &EngineArgs, key: &ApiKey, prompter: &mut Prompter) -> Resu
     let given = args.clone().or(from_file);
     load::check_given(&given)?;
     let missing = missing(&given);
+    if !missing.is_empty() && is_asked_for(&given) {
+        return Err(Error::Settings(format!(
+            "{PROGRAM} engine: missing {}; --staircase asks no questions, so give it",
+            missing.join(", ")
+        )));
+    }
     let may_ask = args.config.is_none() && args.export_config.is_none() && args.no_interactive != Some(true);
     if !missing.is_empty() && may_ask {
         return interview(&given, key, prompter);
@@ -94,7 +101,7 @@ fn missing(args: &EngineArgs) -> Vec<String> {
     if args.engine_url.is_none() {
         missing.push("--engine-url".to_owned());
     }
-    if args.workload.is_none() {
+    if args.workload.is_none() && !is_asked_for(args) {
         missing.push("--workload".to_owned());
     }
     if !sized {

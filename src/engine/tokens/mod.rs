@@ -23,8 +23,8 @@ pub mod vocabulary;
 
 pub use local::{FILE_BYTES_MAX, LocalTokenizer};
 use local::{FILE_NAME, find, unusable};
-use remote::EngineTokenizer;
-pub use remote::ended;
+
+pub use remote::{EngineTokenizer, ended};
 
 /// A token of a made-up word, its blank included, has fewer bytes on average: a word has ten, and three tokens or more.
 const MADE_UP_TOKEN_BYTES_MAX: u64 = 4;
@@ -230,6 +230,11 @@ impl Tokenizer {
                 "words are made up and lengths counted by the engine, so these are not LMCache's requests: {why}; give \
                  --tokenizer PATH for those"
             )),
+            (PromptText::Drawn, Tokenizer::Words(Some(why)), _) => Some(format!(
+                "words are made up, and lengths are words of three to five tokens each until the engine has counted them: {why}; \
+                 give --tokenizer PATH for exact lengths"
+            )),
+            (PromptText::Drawn, ..) => None,
             // A workload of given texts says it itself, if it had to count.
             (PromptText::SingleTokens | PromptText::Padded | PromptText::Given, ..) => None,
             (PromptText::RandomTokens, Tokenizer::Words(Some(why)), _) => Some(format!(

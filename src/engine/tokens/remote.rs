@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::reply;
 use super::vocabulary::Separator;
 use crate::engine::ask::http::{Asker, PATIENT, Reached};
+use crate::engine::ask::root;
 use crate::engine::template_kwargs::TemplateKwargs;
 use crate::error::Error;
 use crate::http::api_key::ApiKey;
@@ -123,7 +124,7 @@ impl EngineTokenizer {
 
     /// Without a question whether it counts or decodes.
     pub fn unasked(base_url: &str, model: &str, key: &ApiKey) -> EngineTokenizer {
-        let root = base_url.strip_suffix("/v1").unwrap_or(base_url);
+        let root = root(base_url);
         EngineTokenizer {
             asker: Asker::of_engine_often(key, PATIENT),
             root: root.to_owned(),

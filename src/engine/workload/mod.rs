@@ -19,6 +19,7 @@ use crate::result::warning::Message;
 mod body;
 #[cfg(test)]
 mod chat_tests;
+pub mod circle;
 pub mod custom;
 pub mod descriptor;
 pub mod extra_body;

@@ -1,16 +1,14 @@
 //! kv-tier-pressure beside an LMCache server that counts lookups: recorded runs of the reference again, and what differs on
 //! purpose.
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use super::recorded::{self, chats, golden, own_codes};
 use super::runs::code;
+use crate::support::pages::PageServer;
 use crate::support::script::{After, ScriptServer, good_answer, plain_answer};
 use crate::support::{Dir, bench, report, stderr, stdout};
 
@@ -27,45 +25,19 @@ const CODES: [&str; 7] = [
 
 /// The HTTP side of an LMCache server: a status, and a page of metrics for each time that it is asked for; the last one is
 /// repeated. It has no page for what is not given.
-struct CacheServer {
-    url: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
+struct CacheServer(PageServer);
 
 impl CacheServer {
     fn start(status: Option<Value>, metrics: Vec<String>) -> CacheServer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let record = Arc::clone(&asked);
-        // It ends with the test's process.
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let Some(Ok(first)) = lines.next() else { continue };
-                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-                let path = first.split(' ').nth(1).unwrap().to_owned();
-                let mut asked = record.lock().unwrap();
-                let earlier = asked.iter().filter(|other| **other == path).count();
-                asked.push(path.clone());
-                let page = match path.as_str() {
-                    "/status" => status.as_ref().map(Value::to_string),
-                    "/metrics" => metrics.get(earlier).or(metrics.last()).cloned(),
-                    _ => None,
-                };
-                let status = if page.is_some() {
-                    "200 OK\r\nconnection: close"
-                } else {
-                    "404 Not Found\r\nconnection: close"
-                };
-                plain_answer(&mut stream, status, "text/plain", &page.unwrap_or_default());
-            }
-        });
-        CacheServer { url, asked }
+        CacheServer(PageServer::start(move |path, earlier| match path {
+            "/status" => status.as_ref().map(Value::to_string),
+            "/metrics" => metrics.get(earlier).or(metrics.last()).cloned(),
+            _ => None,
+        }))
     }
 
     fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+        self.0.asked()
     }
 }
 
@@ -132,11 +104,12 @@ fn as_the_reference_reads(page: &str) -> String {
 fn command(case: &Value, (engine, cache): (&ScriptServer, &CacheServer), folder: &Dir) -> Command {
     let places = [
         ("ENGINE_URL", engine.url()),
-        ("LMCACHE_URL", &cache.url),
+        ("LMCACHE_URL", &cache.0.url),
         ("OUT_DIR", folder.path().to_str().unwrap()),
     ];
     let mut command = recorded::command(case, folder, &places);
-    command.args(["--ktp-fitting", "run"]);
+    // The pages of metrics are told in turn, so nothing but the workload may read them.
+    command.args(["--ktp-fitting", "run", "--no-ledger"]);
     command
 }
 

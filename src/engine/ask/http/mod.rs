@@ -101,6 +101,16 @@ impl Asker {
         }
     }
 
+    /// For a page of metrics of an engine, with its key if it is beside the API.
+    pub fn of_metrics(key: Option<&ApiKey>, limits: Limits) -> Asker {
+        Asker {
+            client: Client::new(limits),
+            key: key.cloned(),
+            flag: "--metrics-url",
+            server: "the engine",
+        }
+    }
+
     pub fn get_json(&self, url: &str) -> Result<Value, Unanswered> {
         let answered = self.get(url, "application/json")?;
         self.json(url, answered, json::loads)
@@ -134,6 +144,18 @@ impl Asker {
         let bearer = self.bearer()?;
         let reply = self.client.post_json(url, authorization(&bearer), body);
         self.json(url, reply.map_err(|failure| self.unanswered(failure))?, read)
+    }
+
+    /// For a request to do something, which a server may not have: its answer's status and body, where it is a success or one
+    /// of `taken`.
+    pub fn post(&self, url: &str, body: &Value, taken: &[StatusCode]) -> Result<(StatusCode, Vec<u8>), Unanswered> {
+        let bearer = self.bearer()?;
+        let reply = self.client.post_json(url, authorization(&bearer), body);
+        let answered = reply.map_err(|failure| self.unanswered(failure))?;
+        match answered.status {
+            status if status.is_success() || taken.contains(&status) => Ok((status, answered.body)),
+            _ => Err(self.refusal(url, &answered)),
+        }
     }
 
     fn bearer(&self) -> Result<Option<String>, Unanswered> {

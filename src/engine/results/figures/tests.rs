@@ -98,6 +98,7 @@ fn the_references_reports_are_reproduced_byte_for_byte() {
             detail: &Detail::default(),
             client_error: &StatedError::default(),
             prompt_sources: None,
+            ledger: Vec::new(),
             of_workload: None,
             warnings: &[],
             interrupted: None,

@@ -1,0 +1,395 @@
+//! The flags about the KV cache: sizes that are given, caches that are emptied, shares that are required.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::ledger::{DOCUMENTS, TIERS, cell, ledger_run};
+use super::runs::code;
+use crate::support::mock::{Mock, served};
+use crate::support::{bench, report, stderr, stdout, warning_codes};
+
+/// `engine` with a mock that has HBM alone and is asked for nothing else.
+fn run(mock: &Mock, flags: &[&str]) -> Output {
+    let mut command = bench();
+    command.args([
+        "engine",
+        "--engine-url",
+        &mock.address,
+        "--no-certificate",
+        "--no-interactive",
+    ]);
+    command.args(["--tokens-per-gb-kvcache", "1000"]).args(DOCUMENTS);
+    command.args(["--kv-cache-volume", "4"]).args(flags);
+    command.current_dir(mock.dir.path()).output().unwrap()
+}
+
+fn metrics(output: &Output) -> Value {
+    assert_eq!(code(output), 0, "{}", stderr(output));
+    report(output)["metrics"].take()
+}
+
+const JSON: [&str; 2] = ["--format", "json"];
+
+/// A mock with 2,400 tokens in HBM, which hold three documents of a bit more than 600.
+fn small(more: &[&str]) -> Mock {
+    Mock::start(&[&["--hbm-tokens", "2400", "--ttft-ms", "1"], more].concat())
+}
+
+#[test]
+fn shares_that_are_required_decide_the_exit_code() {
+    let mock = Mock::start(&["--hbm-tokens", "100000", "--ttft-ms", "1"]);
+    let kept = run(
+        &mock,
+        &["--require-hits", "hbm>=95%,computed<=5%,l2<=0%", "--require-ledger"],
+    );
+    assert_eq!(code(&kept), 3, "L2 is not known without an LMCache: {}", stderr(&kept));
+    let said = stderr(&kept);
+    assert!(said.contains("--require-hits l2<=0%: the share is not known"), "{said}");
+    assert!(
+        !said.contains("hbm>=95%: it was") && !said.contains("--require-ledger"),
+        "{said}"
+    );
+    let kept = run(
+        &mock,
+        &[
+            "--require-hits",
+            "hbm>=95%,computed<=5%,cached>=95%",
+            "--require-ledger",
+        ],
+    );
+    assert_eq!(code(&kept), 0, "{}", stderr(&kept));
+    let missed = run(&mock, &["--require-hits", "hbm<=10%,computed>=50%"]);
+    assert_eq!(code(&missed), 3);
+    let said = stderr(&missed);
+    assert!(said.contains("--require-hits hbm<=10%: it was 9"), "{said}");
+    assert!(said.contains("% of the prompt tokens"), "{said}");
+    assert!(said.contains("--require-hits computed>=50%: it was"), "{said}");
+    // The report is there all the same.
+    assert!(stdout(&missed).contains("Token Ledger"), "{}", stdout(&missed));
+}
+
+#[test]
+fn without_counters_there_is_no_ledger_to_require() {
+    let mock = small(&["--metrics", "none"]);
+    let output = run(&mock, &["--require-ledger"]);
+    assert_eq!(code(&output), 3);
+    let said = stderr(&output);
+    assert!(
+        said.contains("--require-ledger: the engine has no counters to make a ledger of"),
+        "{said}"
+    );
+}
+
+#[test]
+fn flags_that_cannot_be_are_refused_before_anything_is_sent() {
+    let mock = small(&[]);
+    for (flags, says) in [
+        (&["--require-hits", "l3>=80%"][..], "no source of tokens"),
+        (&["--require-hits", "l2=80%"], "--require-hits"),
+        (&["--kv-tiers", "hbm=lots"], "--kv-tiers"),
+        (&["--kv-tiers", "l4=1GB"], "--kv-tiers"),
+        (&["--kv-tiers", ""], "--kv-tiers"),
+        (&["--no-ledger", "--require-ledger"], "--no-ledger"),
+        (&["--no-ledger", "--require-hits", "hbm>=1%"], "--no-ledger"),
+        (&["--no-ledger", "--kv-tiers", "hbm=1GB"], "--no-ledger"),
+        (&["--no-ledger", "--metrics-url", "localhost:1"], "--no-ledger"),
+        (
+            &["--sweep", "concurrency=1,2", "--require-hits", "hbm>=1%"],
+            "--require-hits",
+        ),
+        (&["--sweep", "concurrency=1,2", "--require-ledger"], "--require-ledger"),
+    ] {
+        let output = run(&mock, flags);
+        assert_eq!(code(&output), 2, "{flags:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(says), "{flags:?}: {}", stderr(&output));
+    }
+    let (_, log) = mock.end("-TERM");
+    assert_eq!(served(&log).count(), 0);
+}
+
+#[test]
+fn emptied_caches_serve_nothing_that_this_run_did_not_send() {
+    let mock = Mock::start(&TIERS[..4].iter().chain(&TIERS[6..]).copied().collect::<Vec<_>>());
+    let flags = [
+        &DOCUMENTS[..],
+        &[
+            "--no-warmup",
+            "--ldqa-query-per-document",
+            "1",
+            "--kv-cache-volume",
+            "3",
+        ],
+    ]
+    .concat();
+    let computed = |more: &[&str]| {
+        let metrics = metrics(&ledger_run(&mock, &[&flags[..], more].concat()));
+        let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap();
+        let codes: Vec<String> = warning_codes(&metrics).into_iter().map(str::to_owned).collect();
+        (of("prompt") - of("computed"), codes, metrics)
+    };
+    assert_eq!(computed(&[]).0, 0);
+    assert!(computed(&[]).0 > 0, "the same prompts are found");
+    let (cached, codes, metrics) = computed(&["--clear-cache"]);
+    assert_eq!(cached, 0);
+    assert!(!codes.contains(&"not-cold".to_owned()), "{codes:?}");
+    assert_eq!(metrics["expected_hits"]["measured_cached"]["expected"], 0);
+}
+
+#[test]
+fn a_disk_that_keeps_what_an_earlier_run_stored_is_not_cold() {
+    let mock = Mock::start(&TIERS);
+    let flags = [
+        &DOCUMENTS[..],
+        &[
+            "--no-warmup",
+            "--ldqa-query-per-document",
+            "1",
+            "--kv-cache-volume",
+            "3",
+        ],
+    ]
+    .concat();
+    assert_eq!(code(&ledger_run(&mock, &flags)), 0);
+    let metrics = metrics(&ledger_run(&mock, &[&flags[..], &["--clear-cache"]].concat()));
+    let codes = warning_codes(&metrics);
+    assert!(
+        codes.contains(&"not-cold") && !codes.contains(&"hits-differ"),
+        "{codes:?}"
+    );
+    let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap();
+    assert!(of("lmcache_l2") > 0);
+    assert_eq!(of("hbm"), 0);
+}
+
+#[test]
+fn an_engine_that_clears_nothing_is_named_before_a_request() {
+    let mock = small(&["--no-reset"]);
+    let output = run(&mock, &["--clear-cache"]);
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    assert!(
+        said.contains(&mock.address) && said.contains("VLLM_SERVER_DEV_MODE=1"),
+        "{said}"
+    );
+    let (_, log) = mock.end("-TERM");
+    assert_eq!(served(&log).count(), 0);
+}
+
+/// The measured row of HBM: expected, least, most, seen.
+fn hbm(metrics: &Value) -> [Value; 4] {
+    ["expected", "expected_min", "expected_max", "seen"]
+        .map(|column| metrics["expected_hits"]["measured_hbm"][column].clone())
+}
+
+#[test]
+fn sizes_that_the_engine_does_not_say_are_taken_from_the_flag() {
+    let sizes = ["--kv-tiers", "hbm=100000tokens,block=16"];
+    let mock = Mock::start(&["--hbm-tokens", "100000", "--ttft-ms", "1", "--metrics", "sglang"]);
+    let unknown = metrics(&run(&mock, &JSON));
+    let reason = unknown["expected_hits"]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("the size of HBM is unknown; give it with --kv-tiers"),
+        "{reason}"
+    );
+    assert!(!warning_codes(&unknown).contains(&"hits-differ"));
+    // A mock of its own, so that nothing of the run before is found.
+    let mock = Mock::start(&["--hbm-tokens", "100000", "--ttft-ms", "1", "--metrics", "sglang"]);
+    let given = metrics(&run(&mock, &[&JSON[..], &sizes].concat()));
+    assert_eq!(
+        given["kv_tiers"]["usable_hbm_tokens"],
+        json!({"value": 100_000, "source": "flag"}),
+        "{}",
+        given["kv_tiers"]
+    );
+    assert!(hbm(&given)[0].as_u64() > Some(0), "{}", given["expected_hits"]);
+    assert!(
+        !warning_codes(&given).contains(&"hits-differ"),
+        "{}",
+        given["expected_hits"]
+    );
+}
+
+#[test]
+fn nothing_is_expected_where_the_flag_says_so() {
+    let off = metrics(&run(&small(&[]), &[&JSON[..], &["--kv-tiers", "off"]].concat()));
+    assert_eq!(
+        off["expected_hits"],
+        json!({"reason": "No hits are expected: --kv-tiers off."})
+    );
+    assert!(off["token_ledger"]["computed"]["measured"].is_u64());
+}
+
+#[test]
+fn a_wrong_size_makes_the_hits_differ() {
+    // HBM holds all four documents, and is said to hold one.
+    let mock = Mock::start(&["--hbm-tokens", "100000", "--ttft-ms", "1"]);
+    let output = run(
+        &mock,
+        &[&JSON[..], &["--kv-tiers", "hbm=800tokens", "--require-ledger"]].concat(),
+    );
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let metrics = report(&output)["metrics"].take();
+    let warnings = metrics["warnings"].as_array().unwrap();
+    let differ = warnings
+        .iter()
+        .find(|warning| warning["code"] == "hits-differ")
+        .expect("it is said");
+    assert!(differ["text"].as_str().unwrap().contains("HBM"), "{differ}");
+    let [_, _, most, seen] = hbm(&metrics);
+    assert!(seen.as_u64() > most.as_u64(), "{seen} {most}");
+}
+
+#[test]
+fn a_cache_server_that_says_no_size_leaves_bounds_and_a_reason() {
+    // The cache server is there by the flag alone, without its size.
+    let mock = small(&[]);
+    let metrics = metrics(&run(&mock, &[&JSON[..], &["--lmcache-url", &mock.address]].concat()));
+    let row = &metrics["expected_hits"]["measured_computed"];
+    assert!(row["expected"].is_null(), "{}", metrics["expected_hits"]);
+    let of = |column: &str| row[column].as_u64().unwrap();
+    assert!(
+        of("expected_min") <= of("seen") && of("seen") <= of("expected_max"),
+        "{row}"
+    );
+    let notes = metrics["hits_explained"].to_string();
+    assert!(notes.contains("the capacity of L2 is unknown"), "{notes}");
+}
+
+/// The lines of the paragraph before the run.
+fn outlook(shown: &str) -> Vec<&str> {
+    let mut lines = shown.lines().skip_while(|line| *line != "Cache tiers:").skip(1);
+    lines.by_ref().take_while(|line| line.starts_with("  ")).collect()
+}
+
+#[test]
+fn what_the_run_will_do_to_each_tier_is_told_before_it() {
+    let flags = [
+        "--workload",
+        "random-prefill",
+        "--rp-request-length",
+        "600",
+        "--rp-num-requests",
+        "5",
+    ];
+    let told = |mock: &Mock| {
+        let mut command = bench();
+        command.args([
+            "engine",
+            "--engine-url",
+            &mock.address,
+            "--no-certificate",
+            "--no-interactive",
+        ]);
+        command.args(["--tokens-per-gb-kvcache", "1000"]).args(flags);
+        let output = command.current_dir(mock.dir.path()).output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stdout(&output)
+    };
+    let shown = told(&small(&[]));
+    let lines = outlook(&shown);
+    assert!(
+        lines.len() >= 3 && lines.iter().all(|line| line.len() <= 100),
+        "{shown}"
+    );
+    let text = lines.concat();
+    assert!(
+        text.contains("5 requests begin") && text.contains("of HBM (2,400 tokens"),
+        "{text}"
+    );
+    assert!(text.contains("No prefix is sent twice"), "{text}");
+    // Nothing is told of tiers whose sizes nobody says.
+    let shown = told(&small(&["--metrics", "sglang"]));
+    assert!(!shown.contains("Cache tiers"), "{shown}");
+}
+
+/// The tuner's prompts are 5 % more than the tier that it is to overflow. What is told before the run is what comes of it.
+#[test]
+fn what_is_told_of_the_tuner_comes_true() {
+    std::thread::scope(|scope| {
+        for (hbm, filled) in [
+            ("8000", "121 % of HBM (8,000 tokens)"),
+            ("4000", "241 % of HBM (4,000 tokens)"),
+        ] {
+            scope.spawn(move || tuner(hbm, filled));
+        }
+    });
+}
+
+fn tuner(hbm: &str, filled: &str) {
+    let mock = Mock::start(&["--hbm-tokens", hbm, "--ttft-ms", "1"]);
+    let mut command = bench();
+    command.args([
+        "engine",
+        "--engine-url",
+        &mock.address,
+        "--no-certificate",
+        "--no-interactive",
+    ]);
+    command.args(["--tokens-per-gb-kvcache", "1000", "--workload", "prefix-suffix-tuner"]);
+    command.args([
+        "--psf-context-length",
+        "800",
+        "--psf-thrash",
+        "8",
+        "--num-requests",
+        "10",
+    ]);
+    command.args(["--max-concurrency", "1"]).args(JSON);
+    let output = command.current_dir(mock.dir.path()).output().unwrap();
+    let metrics = metrics(&output);
+    let shown = stderr(&output);
+    let lines = outlook(&shown);
+    let text: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+    let text = text.join(" ");
+    assert!(lines.iter().all(|line| line.len() <= 100), "{shown}");
+    assert!(
+        text.contains("21 requests begin with 11 different prefixes") && text.contains(filled),
+        "{shown}"
+    );
+    let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap() as f64;
+    let served = format!("HBM will serve {:.0} %", of("hbm") / of("prompt") * 100.0);
+    assert!(text.contains(&served), "{served}: {shown}");
+}
+
+#[test]
+fn a_result_with_a_ledger_reads_back_as_it_was() {
+    let mock = Mock::start(&TIERS);
+    let file = mock.dir.join("run.json");
+    let saved = format!("result={}", file.display());
+    let csv = format!("csv={}", mock.dir.join("run.csv").display());
+    let direct = metrics(&ledger_run(
+        &mock,
+        &[&DOCUMENTS[..], &["--save", &saved, "--save", &csv]].concat(),
+    ));
+    let again = |format: &str| {
+        let mut command = bench();
+        let output = command
+            .args(["report", file.to_str().unwrap(), "--format", format])
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        output
+    };
+    let read_back = report(&again("json"))["metrics"].take();
+    for section in [
+        "token_ledger",
+        "ledger_checks",
+        "ledger_compared",
+        "lmcache_work",
+        "kv_tiers",
+        "expected_hits",
+        "computed_why",
+        "hits_explained",
+        "ttft_by_source",
+    ] {
+        assert!(!direct[section].is_null(), "{section}");
+        assert_eq!(read_back[section], direct[section], "{section}");
+    }
+    let rows = std::fs::read_to_string(mock.dir.join("run.csv")).unwrap();
+    for key in ["token_ledger", "expected_hits", "kv_tiers"] {
+        assert!(rows.contains(key), "{rows}");
+    }
+    assert_eq!(stdout(&again("csv")), rows);
+    assert!(stdout(&again("terminal")).contains("Expected Hits"));
+}
