@@ -117,6 +117,11 @@ class Run:
     def warned(self) -> list[str]:
         return [row["code"] for row in self.report.get("metrics", {}).get("warnings", [])]
 
+    def explained(self, code: str) -> str:
+        """The sentences of `hits_explained` with this code."""
+        notes = self.report.get("metrics", {}).get("hits_explained", [])
+        return " ".join(note["text"] for note in notes if note["code"] == code)
+
     def cached_tokens(self) -> list[int]:
         return [record["cached_tokens"] or 0 for record in self.records]
 
@@ -248,10 +253,12 @@ def same_counts(run: Run) -> list[tuple[str, object, object]]:
     """What a run behind a cache says and what the servers say. Pass 1 finds nothing, so both passes together are pass 2."""
     own, external = run.sources["local_cache_hit"], run.sources["external_kv_transfer"]
     said = run.counted()
+    work = run.report.get("metrics", {}).get("lmcache_work", {})
+    found = tuple(work.get(row, {}).get("measured") for row in ("found_l1", "found_l2"))
     return [
         ("our cached tokens are the engine's own and its external ones", sum(run.cached_tokens()), own + external),
         ("our report says what the engine counted", (said.get("engine_cache"), said.get("external")), (own, external)),
-        ("and what the cache server counted", (said.get("lmcache_l1"), said.get("lmcache_l2")), (run.sources["l1"], run.sources["l2"])),
+        ("and what the cache server counted", found, (run.sources["l1"], run.sources["l2"])),
     ]
 
 
@@ -277,7 +284,8 @@ def show(run: Run) -> None:
 READY_S = 900
 
 
-def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: list[str]) -> Server:
+def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: list, **variables: str) -> Server:
+    """Later flags win; `variables` are added to its environment."""
     (port,) = free_ports(1)
     command = [
         *(environment / "bin/vllm", "serve", MODEL, "--load-format", "dummy", "--host", "127.0.0.1"),
@@ -291,7 +299,7 @@ def vllm(scratch: pathlib.Path, environment: pathlib.Path, name: str, flags: lis
         # Hashes of prefixes must be the same in every process.
         "PYTHONHASHSEED": "0",
     }
-    server = Server(command, f"http://127.0.0.1:{port}/v1/models", scratch / f"{name}.log", READY_S, cwd=scratch, env={**os.environ, **env})
+    server = Server(command, f"http://127.0.0.1:{port}/v1/models", scratch / f"{name}.log", READY_S, cwd=scratch, env={**os.environ, **env, **variables})
     server.url = f"http://127.0.0.1:{port}"
     return server
 
@@ -334,6 +342,8 @@ def baseline_1(scratch: pathlib.Path, checks: Tally, environment: pathlib.Path) 
         expected = {"computed": sum(run.prompt_tokens()), "engine_cache": 0, "external": 0}
         checks.equal("tuner, baseline 1: pass 2 finds nothing, the pool does not fit", run.counted(), expected)
         checks.equal("tuner, baseline 1: the answers say the same", sum(run.cached_tokens()), 0)
+        told = run.explained("cause")
+        checks.that("tuner, baseline 1: the report says that HBM overflowed", "HBM overflowed" in told, told)
         answer = engine.run("random-prefill", *sized("--model", "another", "--rp-num-requests", 1))
         checks.that("a model that is not served is an error", answer.code == 1, answer.code)
 
@@ -359,6 +369,8 @@ def baseline_2(scratch: pathlib.Path, checks: Tally, environment: pathlib.Path) 
         tiers = run.sources["l1"] + run.sources["l2"]
         checks.that("tuner, baseline 2: the cache server found them", 0 < external <= tiers <= own + external, run.sources)
         checks.that("tuner, baseline 2: most come from the disk", run.sources["l2"] > external / 2 > 0, run.sources)
+        told = run.explained("overflowed")
+        checks.that("tuner, baseline 2: the report says that L1 overflowed", "L1 overflowed" in told, told)
         volume = 4 * 1000 / tiny_model.TOKENS_PER_GB + 1e-9
         flags = ("--kv-cache-volume", volume, "--ldqa-document-length", 1000, "--ldqa-query-per-document", 1)
         again = engine.run("long-doc-qa", "--lmcache-url", cache.http, "--ignore-eos", "--ldqa-max-output-length", 2, *flags)
