@@ -150,21 +150,18 @@ fn expected(variants: &Variants, number: usize, played: Played) -> Expected {
         hbm: range(|served| served.hbm),
         l1: range(|served| served.l1),
         l2: range(|served| served.l2),
+        overflowed: overflowed(variants.tiers.rule, &played),
         requests: played.requests,
         causes: Some(played.causes),
         possible: played.possible,
         width: variants_differ(variants, number),
-        overflowed: [(Tier::Hbm, played.hbm_lost), (Tier::L1, played.l1_lost)]
-            .into_iter()
-            .filter_map(|(tier, lost)| lost.then_some(tier))
-            .collect(),
         fit: fit(variants, number),
         not_predicted: None,
     };
     let moved = may_move(variants, number, expected.fit);
     if moved > 0 {
         widen(&mut expected, variants.tiers, moved, true);
-        if variants.tiers.rule == Rule::Vllm && !matches!(expected.fit, Fit::Explained { .. }) {
+        if variants.tiers.rule == Rule::Vllm {
             let tokens = at_risk(variants.input, number, &expected.requests);
             miss(&mut expected, tokens);
         }
@@ -182,6 +179,19 @@ fn expected(variants: &Variants, number: usize, played: Played) -> Expected {
     expected
 }
 
+fn overflowed(rule: Rule, played: &Played) -> Vec<Tier> {
+    let lost = match rule {
+        Rule::Vllm => [(Tier::Hbm, played.hbm_lost), (Tier::L1, played.l1_lost)],
+        // All tiers of the mock get all that is sent, and the first one that still has it serves it.
+        Rule::Exact => [
+            (Tier::Hbm, played.served.l1 + played.served.l2 > 0),
+            (Tier::L1, played.served.l2 > 0),
+        ],
+    };
+    let lost = lost.into_iter().filter(|(_, lost)| *lost);
+    lost.map(|(tier, _)| tier).collect()
+}
+
 /// Tokens that requests in flight together may move from one row to another in orders that were not simulated: a block for
 /// each on vLLM, if any are evicted; a chunk for each that may have overtaken another one on the mock, if nothing fits.
 fn may_move(variants: &Variants, number: usize, fit: Fit) -> u64 {
@@ -191,14 +201,6 @@ fn may_move(variants: &Variants, number: usize, fit: Fit) -> u64 {
         Rule::Vllm if lost() => overlapping(requests).saturating_mul(variants.input.units.block_tokens),
         Rule::Exact if fit == Fit::Differs => exact::unclear(requests).saturating_mul(variants.tiers.chunk_tokens),
         _ => 0,
-    }
-}
-
-/// So many tokens may not have been found.
-fn miss(expected: &mut Expected, tokens: u64) {
-    expected.computed.max = expected.computed.max.saturating_add(tokens).min(expected.prompt);
-    for row in [&mut expected.hbm, &mut expected.l1, &mut expected.l2] {
-        row.min = row.min.saturating_sub(tokens);
     }
 }
 
@@ -212,6 +214,14 @@ fn may_be_late(variants: &Variants, number: usize, expected: &Expected) -> u64 {
     let requests = variants.input.phases[number].iter().filter(|of| of.counts);
     let tokens = requests.map(|of| variants.input.catalog.entries[of.entry].tokens() as u64);
     tokens.max().unwrap_or(0).min(expected.possible)
+}
+
+/// So many tokens may not have been found.
+fn miss(expected: &mut Expected, tokens: u64) {
+    expected.computed.max = expected.computed.max.saturating_add(tokens).min(expected.prompt);
+    for row in [&mut expected.hbm, &mut expected.l1, &mut expected.l2] {
+        row.min = row.min.saturating_sub(tokens);
+    }
 }
 
 /// Any share of what was sent before may have been found.

@@ -190,7 +190,7 @@ pub struct Expected {
     /// The most that could have been cached: everything sent before, in whole blocks and chunks, with endless tiers.
     pub possible: u64,
     pub width: Vec<Reason>,
-    /// Tiers that had lost something by the end of the phase, and have a tier behind them.
+    /// HBM and L1, if they had lost something by the end of the phase.
     pub overflowed: Vec<Tier>,
     pub fit: Fit,
     pub not_predicted: Option<String>,
