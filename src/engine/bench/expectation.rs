@@ -42,9 +42,6 @@ impl Expectation {
         if let Some(why) = &tracking.unexpected {
             return Err(why.clone());
         }
-        if !tracking.expects_hits() {
-            return Err("the size of HBM is unknown; give it with --kv-tiers, for example hbm=20GB".into());
-        }
         if tracking.phases.iter().any(|phase| phase.accesses.is_partial) {
             return Err(
                 "not all requests were kept: an answer was cut off, or their bodies are longer than 256 MiB".into(),

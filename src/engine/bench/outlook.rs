@@ -37,7 +37,8 @@ pub(super) fn paragraph(
     let tiers = simulated(&tracking.tiers, tracking.has_cache()).ok()?;
     let is_costly = tokenizer.asks_the_engine() && plan.requests > REMADE_MAX;
     let reads_again = check_read_again(&config.workload.values, "").is_ok();
-    if !tracking.expects_hits() || is_costly || !reads_again {
+    let is_known = tracking.expects_hits() && tracking.tiers.hbm_tokens.value.is_some();
+    if !is_known || is_costly || !reads_again {
         return None;
     }
     let mut workload = workload::create(config, tokenizer).ok()?;

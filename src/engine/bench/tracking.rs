@@ -150,7 +150,7 @@ fn unexpected(config: &EngineConfig, flags: &TierFlags, engine: Option<&EngineCo
     let counts = engine.is_some_and(|engine| engine.naming.is_some());
     let is_told = config.tiers.sizes.is_some() || config.tiers.clear;
     if flags.off {
-        Some("--kv-tiers is off".to_owned())
+        Some("--kv-tiers off".to_owned())
     } else if !counts && !is_told {
         Some("the engine has no counters that are known, and --kv-tiers says nothing of its tiers".to_owned())
     } else {

@@ -187,11 +187,13 @@ fn sizes_that_the_engine_does_not_say_are_taken_from_the_flag() {
     let sizes = ["--kv-tiers", "hbm=100000tokens,block=16"];
     let mock = Mock::start(&["--hbm-tokens", "100000", "--ttft-ms", "1", "--metrics", "sglang"]);
     let unknown = metrics(&run(&mock, &JSON));
-    let reason = unknown["expected_hits"]["reason"].as_str().unwrap();
+    let row = &unknown["expected_hits"]["measured_hbm"];
     assert!(
-        reason.contains("the size of HBM is unknown; give it with --kv-tiers"),
-        "{reason}"
+        row["expected"].is_null() && row["expected_max"].as_u64() > Some(0),
+        "{row}"
     );
+    let explained = unknown["hits_explained"].to_string();
+    assert!(explained.contains("the capacity of HBM is unknown"), "{explained}");
     assert!(!warning_codes(&unknown).contains(&"hits-differ"));
     // A mock of its own, so that nothing of the run before is found.
     let mock = Mock::start(&["--hbm-tokens", "100000", "--ttft-ms", "1", "--metrics", "sglang"]);
