@@ -5,9 +5,9 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use super::runs::code;
+use super::runs::{code, engine_at};
 use crate::support::mock::{Mock, served};
-use crate::support::{bench, report, stderr, warning_codes};
+use crate::support::{report, stderr, warning_codes};
 
 /// HBM, DRAM and disk are all too small for what the workloads send.
 pub const TIERS: [&str; 12] = [
@@ -27,9 +27,8 @@ pub const TIERS: [&str; 12] = [
 
 /// `engine` at a mock, which is its cache server too. Files go into the mock's folder.
 pub fn ledger_run(mock: &Mock, flags: &[&str]) -> Output {
-    let mut command = bench();
-    command.args(["engine", "--engine-url", &mock.address, "--lmcache-url", &mock.address]);
-    command.args(["--no-certificate", "--no-interactive", "--format", "json"]);
+    let mut command = engine_at(mock);
+    command.args(["--lmcache-url", &mock.address, "--format", "json"]);
     command.arg("--requests-jsonl").arg(mock.dir.join("requests.jsonl"));
     command.args(flags).current_dir(mock.dir.path()).output().unwrap()
 }

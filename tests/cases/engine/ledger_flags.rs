@@ -5,20 +5,13 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::ledger::{DOCUMENTS, TIERS, cell, ledger_run};
-use super::runs::code;
+use super::runs::{code, engine_at};
 use crate::support::mock::{Mock, served};
 use crate::support::{bench, report, stderr, stdout, warning_codes};
 
 /// `engine` with a mock that has HBM alone and is asked for nothing else.
 fn run(mock: &Mock, flags: &[&str]) -> Output {
-    let mut command = bench();
-    command.args([
-        "engine",
-        "--engine-url",
-        &mock.address,
-        "--no-certificate",
-        "--no-interactive",
-    ]);
+    let mut command = engine_at(mock);
     command.args(["--tokens-per-gb-kvcache", "1000"]).args(DOCUMENTS);
     command.args(["--kv-cache-volume", "4"]).args(flags);
     command.current_dir(mock.dir.path()).output().unwrap()
@@ -34,6 +27,18 @@ const JSON: [&str; 2] = ["--format", "json"];
 /// A mock with 2,400 tokens in HBM, which hold three documents of a bit more than 600.
 fn small(more: &[&str]) -> Mock {
     Mock::start(&[&["--hbm-tokens", "2400", "--ttft-ms", "1"], more].concat())
+}
+
+/// Three documents, each asked about once and not before.
+fn once() -> Vec<&'static str> {
+    let one = [
+        "--no-warmup",
+        "--ldqa-query-per-document",
+        "1",
+        "--kv-cache-volume",
+        "3",
+    ];
+    [&DOCUMENTS[..], &one].concat()
 }
 
 #[test]
@@ -111,17 +116,7 @@ fn flags_that_cannot_be_are_refused_before_anything_is_sent() {
 #[test]
 fn emptied_caches_serve_nothing_that_this_run_did_not_send() {
     let mock = Mock::start(&TIERS[..4].iter().chain(&TIERS[6..]).copied().collect::<Vec<_>>());
-    let flags = [
-        &DOCUMENTS[..],
-        &[
-            "--no-warmup",
-            "--ldqa-query-per-document",
-            "1",
-            "--kv-cache-volume",
-            "3",
-        ],
-    ]
-    .concat();
+    let flags = once();
     let computed = |more: &[&str]| {
         let metrics = metrics(&ledger_run(&mock, &[&flags[..], more].concat()));
         let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap();
@@ -139,17 +134,7 @@ fn emptied_caches_serve_nothing_that_this_run_did_not_send() {
 #[test]
 fn a_disk_that_keeps_what_an_earlier_run_stored_is_not_cold() {
     let mock = Mock::start(&TIERS);
-    let flags = [
-        &DOCUMENTS[..],
-        &[
-            "--no-warmup",
-            "--ldqa-query-per-document",
-            "1",
-            "--kv-cache-volume",
-            "3",
-        ],
-    ]
-    .concat();
+    let flags = once();
     assert_eq!(code(&ledger_run(&mock, &flags)), 0);
     let metrics = metrics(&ledger_run(&mock, &[&flags[..], &["--clear-cache"]].concat()));
     let codes = warning_codes(&metrics);
@@ -275,14 +260,7 @@ fn what_the_run_will_do_to_each_tier_is_told_before_it() {
         "5",
     ];
     let told = |mock: &Mock| {
-        let mut command = bench();
-        command.args([
-            "engine",
-            "--engine-url",
-            &mock.address,
-            "--no-certificate",
-            "--no-interactive",
-        ]);
+        let mut command = engine_at(mock);
         command.args(["--tokens-per-gb-kvcache", "1000"]).args(flags);
         let output = command.current_dir(mock.dir.path()).output().unwrap();
         assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -320,14 +298,7 @@ fn what_is_told_of_the_tuner_comes_true() {
 
 fn tuner(hbm: &str, filled: &str) {
     let mock = Mock::start(&["--hbm-tokens", hbm, "--ttft-ms", "1"]);
-    let mut command = bench();
-    command.args([
-        "engine",
-        "--engine-url",
-        &mock.address,
-        "--no-certificate",
-        "--no-interactive",
-    ]);
+    let mut command = engine_at(&mock);
     command.args(["--tokens-per-gb-kvcache", "1000", "--workload", "prefix-suffix-tuner"]);
     command.args([
         "--psf-context-length",

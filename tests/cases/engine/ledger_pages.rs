@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 use super::ledger::{DOCUMENTS, TIERS, Truth, cell, ledger_run, measured};
-use super::runs::{code, engine, good};
+use super::runs::{code, engine, engine_at, good};
 use crate::support::mock::{Mock, exchange};
 use crate::support::pages::PageServer;
 use crate::support::script::ScriptServer;
@@ -35,14 +35,7 @@ fn by_names(names: &str, with_cache: bool) -> (Value, [u64; 4]) {
     let output = if with_cache {
         ledger_run(&mock, &DOCUMENTS)
     } else {
-        let mut command = bench();
-        command.args([
-            "engine",
-            "--engine-url",
-            &mock.address,
-            "--no-certificate",
-            "--no-interactive",
-        ]);
+        let mut command = engine_at(&mock);
         command
             .args(["--format", "json", "--tokens-per-gb-kvcache", "1000"])
             .args(DOCUMENTS);

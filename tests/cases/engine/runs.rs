@@ -37,11 +37,18 @@ pub fn certified(url: &str, folder: &Dir, more: &[&str]) -> Command {
     command
 }
 
-/// `engine` against a mock engine, with its report in JSON; of the flags that a workload needs, random-prefill has all.
-pub fn at_mock(mock: &Mock, flags: &[&str]) -> Command {
+/// `engine` against a mock engine, without questions and without the replay.
+pub fn engine_at(mock: &Mock) -> Command {
     let mut command = bench();
     command.args(["engine", "--engine-url", &mock.address]);
-    command.args(["--no-certificate", "--no-interactive", "--format", "json"]);
+    command.args(["--no-certificate", "--no-interactive"]);
+    command
+}
+
+/// The same with its report in JSON; of the flags that a workload needs, random-prefill has all.
+pub fn at_mock(mock: &Mock, flags: &[&str]) -> Command {
+    let mut command = engine_at(mock);
+    command.args(["--format", "json"]);
     command.args(["--tokens-per-gb-kvcache", "100", "--rp-request-length", "20"]);
     if !flags.contains(&"--workload") {
         command.args(["--workload", "random-prefill"]);

@@ -6,19 +6,13 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use super::interrupts::kill;
-use super::runs::code;
+use super::runs::{code, engine_at};
 use crate::support::mock::Mock;
 use crate::support::{bench, report, stderr};
 
 fn staircase(mock: &Mock, flags: &[&str]) -> Output {
-    let mut command = bench();
-    command.args([
-        "engine",
-        "--engine-url",
-        &mock.address,
-        "--staircase",
-        "--no-certificate",
-    ]);
+    let mut command = engine_at(mock);
+    command.arg("--staircase");
     command.args(["--format", "json", "--tokens-per-gb-kvcache", "10000"]);
     command.args(flags).current_dir(mock.dir.path()).output().unwrap()
 }
@@ -155,14 +149,8 @@ fn without_an_engine_url_nothing_is_asked() {
 #[test]
 fn an_interrupt_keeps_the_working_sets_that_are_whole() {
     let mock = Mock::start(&["--hbm-tokens", "1000000", "--ttft-ms", "50"]);
-    let mut command = bench();
-    command.args([
-        "engine",
-        "--engine-url",
-        &mock.address,
-        "--staircase",
-        "--no-certificate",
-    ]);
+    let mut command = engine_at(&mock);
+    command.arg("--staircase");
     let mut child = command
         .stdout(Stdio::piped())
         .current_dir(mock.dir.path())
