@@ -14,6 +14,8 @@ pub struct Gathered {
     /// Not yet passed to the workload.
     pub finished: Vec<Finished>,
     pub keeps_gaps: bool,
+    /// Whether requests are kept as a cache sees them.
+    pub keeps_accesses: bool,
     /// Of a phase that ends when it is steady.
     pub steadiness: Option<Steadiness>,
     /// When the number of requests in flight last changed.
@@ -54,7 +56,9 @@ impl Gathered {
         });
         add_usage(&mut self.samples.usage, &record);
         let is_measured = record.scheduled >= self.samples.measured_from;
-        self.samples.accesses.add(&mut record, is_measured);
+        if self.keeps_accesses {
+            self.samples.accesses.add(&mut record);
+        }
         if let Some(seconds) = &mut self.samples.series {
             series::add(seconds, &record, self.samples.began);
         }

@@ -11,7 +11,7 @@ use super::gathered::Gathered;
 use super::live::Live;
 use super::worker::{Job, Report, Worker};
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::samples::access::{Accesses, BODY_BYTES_MAX};
+use crate::engine::samples::access::BodyRoom;
 use crate::engine::samples::phase::PhaseSamples;
 use crate::engine::samples::record::Record;
 use crate::engine::samples::steadiness::Steadiness;
@@ -48,8 +48,8 @@ pub struct Runner {
     pub records_series: bool,
     /// Idle connections that are kept ready while requests are sent by a timetable, so that none of them waits for one.
     pub spare_connections: usize,
-    /// Room for bodies of requests that are kept, in bytes; `None` where none is.
-    bodies: Option<usize>,
+    /// Room for the bodies of requests; `None` where none is kept.
+    bodies: Option<Arc<BodyRoom>>,
     /// The measured phase ends when it is steady, by windows of so many seconds.
     pub until_steady: Option<usize>,
     /// When everything ends, as by a signal.
@@ -97,7 +97,7 @@ impl Runner {
 
     /// Keeps the bodies of all requests in the samples of their phase. Before the first connection is opened.
     pub fn keep_bodies(&mut self) {
-        self.bodies = Some(BODY_BYTES_MAX);
+        self.bodies = Some(Arc::default());
     }
 
     /// Starts workers until there are `count`, and opens their connections, `OPENING_MAX` at a time. Stops at the first
@@ -155,7 +155,7 @@ impl Runner {
             line: Arc::new(line),
             tls: Arc::clone(&self.tls),
         };
-        let exchanger = Exchanger::new(Arc::clone(&self.target), connector, self.bodies.is_some());
+        let exchanger = Exchanger::new(Arc::clone(&self.target), connector, self.bodies.clone());
         let number = self.workers.len();
         let worker = Worker::start(number, exchanger, Arc::clone(&self.reports)).map_err(|error| {
             let text = format!(
@@ -185,7 +185,6 @@ impl Runner {
                 sending_ended: began,
                 measured_from,
                 in_flight_from: measured_from,
-                accesses: Accesses::with_room(self.bodies.unwrap_or_default()),
                 series: (is_measured && self.records_series).then(Series::default),
                 ..PhaseSamples::default()
             },
@@ -193,6 +192,7 @@ impl Runner {
             keeps_gaps: self.keeps_gaps || until_steady.is_some(),
             steadiness: until_steady.map(|window_s| Steadiness::new(measured_from, window_s)),
             changed: began,
+            keeps_accesses: self.bodies.is_some(),
             window_ends: self
                 .measured
                 .filter(|_| is_measured)
@@ -214,7 +214,7 @@ impl Runner {
         workload.end(&run.finished);
         let mut samples = run.samples;
         samples.ended = self.clock.now();
-        self.bodies = self.bodies.map(|_| samples.accesses.bytes_left());
+        samples.accesses.end();
         if let Some(since) = samples.steady_since {
             samples.measure_from(since);
         }

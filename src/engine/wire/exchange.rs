@@ -19,6 +19,7 @@ use super::target::Target;
 use super::transport::LineConnector;
 use super::unpack::Unpack;
 use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::samples::access::BodyRoom;
 use crate::engine::samples::record::Record;
 use crate::engine::stream::answer::Answer;
 use crate::engine::stream::ending;
@@ -43,18 +44,18 @@ pub struct Exchanger {
     target: Arc<Target>,
     connector: LineConnector,
     agent: Agent,
-    /// Whether records keep the bodies of their requests.
-    keeps_bodies: bool,
+    /// Room for the bodies of requests, where records keep them.
+    bodies: Option<Arc<BodyRoom>>,
 }
 
 impl Exchanger {
-    pub fn new(target: Arc<Target>, connector: LineConnector, keeps_bodies: bool) -> Exchanger {
+    pub fn new(target: Arc<Target>, connector: LineConnector, bodies: Option<Arc<BodyRoom>>) -> Exchanger {
         Exchanger {
             line: Arc::clone(&connector.line),
             agent: Agent::with_parts(target.http_config(), connector.clone(), target.resolver()),
             target,
             connector,
-            keeps_bodies,
+            bodies,
         }
     }
 
@@ -113,7 +114,7 @@ impl Exchanger {
     pub fn run(&mut self, request: Request, scheduled: Stamp) -> Option<Record> {
         let opened = self.open();
         let body = Arc::new(request.body);
-        let kept = self.keeps_bodies.then(|| Arc::clone(&body));
+        let kept = self.bodies.as_ref().and_then(|room| room.keep(&body));
         let before = CountsBefore::of(&self.line);
         // The clock starts: building and writing the request are inside it, and so is any wait for a core.
         let dispatched = self.line.clock.now();
