@@ -9,6 +9,8 @@ use std::collections::btree_map::Entry;
 pub const PAGE_BYTES_MAX: usize = 64 << 20;
 /// Samples of one family. vLLM has one for each engine of a server and label value.
 const SAMPLES_MAX: usize = 1 << 16;
+/// Labels of one sample. Each is compared with those before it.
+const LABELS_MAX: usize = 256;
 /// Ends a page of OpenMetrics.
 const END: &str = "# EOF";
 
@@ -204,7 +206,7 @@ impl<'a> Reader<'a> {
             if self.take('=') {
                 self.blanks();
                 let value = self.quoted()?;
-                if labels.iter().any(|(known, _)| *known == key) {
+                if labels.len() == LABELS_MAX || labels.iter().any(|(known, _)| *known == key) {
                     return None;
                 }
                 labels.push((key, value));

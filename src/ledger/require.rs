@@ -87,26 +87,23 @@ impl Requirement {
         }
     }
 
-    /// Why a run does not keep it; `None` if it does. `share`: `None` where the share is not known.
-    pub fn broken_by(&self, share: Option<Share>) -> Option<String> {
+    /// Whether a run keeps it, and a clause about what the share was. `share`: `None` where that is not known.
+    pub fn judged(&self, share: Option<Share>) -> (bool, String) {
         let Some(Share { min, max }) = share else {
-            return Some(format!("{self}: the share is not known"));
+            return (false, format!("{self}: the share is not known"));
         };
         let kept = if self.at_least {
             min >= self.percent
         } else {
             max <= self.percent
         };
-        if kept {
-            return None;
-        }
         // A share just below a limit must not be shown as the limit.
         let digits = |share: f64| if (share - self.percent).abs() < 0.05 { 4 } else { 1 };
         let shown = match min == max {
             true => format!("{min:.*} %", digits(min)),
             false => format!("{min:.*} to {max:.*} %", digits(min), digits(max)),
         };
-        Some(format!("{self}: it was {shown} of the prompt tokens"))
+        (kept, format!("{self}: it was {shown} of the prompt tokens"))
     }
 }
 
@@ -141,11 +138,15 @@ mod tests {
     fn all_of_an_interval_must_be_within_the_limit() {
         let limit = |text| Requirement::parse_list(text).unwrap().remove(0);
         let share = |min, max| Some(Share { min, max });
-        assert_eq!(limit("l2>=80%").broken_by(share(80.0, 90.0)), None);
-        assert_eq!(limit("l2<=90%").broken_by(share(80.0, 90.0)), None);
-        let broken = limit("l2>=80%").broken_by(share(79.97, 90.0)).unwrap();
-        assert_eq!(broken, "l2>=80%: it was 79.9700 to 90.0 % of the prompt tokens");
-        assert!(limit("l2<=85%").broken_by(share(80.0, 90.0)).is_some());
-        assert!(limit("hbm<=5%").broken_by(None).unwrap().contains("not known"));
+        assert!(limit("l2>=80%").judged(share(80.0, 90.0)).0);
+        assert!(limit("l2<=90%").judged(share(80.0, 90.0)).0);
+        let (kept, text) = limit("l2>=80%").judged(share(79.97, 90.0));
+        assert_eq!(
+            (kept, text.as_str()),
+            (false, "l2>=80%: it was 79.9700 to 90.0 % of the prompt tokens")
+        );
+        assert!(!limit("l2<=85%").judged(share(80.0, 90.0)).0);
+        let (kept, text) = limit("hbm<=5%").judged(None);
+        assert!(!kept && text.contains("not known"));
     }
 }

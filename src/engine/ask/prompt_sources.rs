@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use super::server_counters::Snapshot;
 use crate::http::prometheus;
+use crate::ledger::counters::TOKENS_PER_S_MAX;
+use crate::ledger::counters::cache::REQUESTED as LOOKED_UP;
+use crate::ledger::counters::engine::BY_SOURCE;
 use crate::result::model::{Entry, Section};
 
-const BY_SOURCE: &str = "vllm:prompt_tokens_by_source_total";
-const LOOKED_UP: &str = "lmcache_mp_lookup_requested_tokens_total";
-/// More than all servers together look up or compute.
-const TOKENS_PER_S_MAX: f64 = 1e9;
 /// Label value or metric name at the server; key and label in the report.
 type Row = (&'static str, &'static str, &'static str);
 
@@ -23,8 +22,17 @@ const SOURCES: [Row; 3] = [
 /// The counter of the cache server. What it found is in the ledger: it finds what the engine has too, so that is no source.
 const LOOKUPS: [Row; 1] = [(LOOKED_UP, "lmcache_looked_up", "Looked up in LMCache")];
 
-/// Counters at one moment, by their key in the report. Those that a server does not have are absent.
-pub type Counts = BTreeMap<&'static str, f64>;
+/// Counters at one moment, by their key in the report; `None` for one that could not be read. Those that a server does not have are
+/// absent.
+pub type Counts = BTreeMap<&'static str, Option<f64>>;
+
+/// The sum of the counts of several pages. One that could not be read on a page has none.
+pub fn add(sum: &mut Counts, page: Counts) {
+    for (key, count) in page {
+        let so_far = sum.entry(key).or_insert(Some(0.0));
+        *so_far = so_far.zip(count).map(|(so_far, count)| so_far + count);
+    }
+}
 
 /// The engine's counters, and why some of them cannot be read.
 pub fn sources(page: &str) -> (Counts, Vec<String>) {
@@ -42,10 +50,14 @@ fn counts(rows: &[Row], read: impl Fn(&str) -> Result<Option<f64>, String>) -> (
     let (mut counts, mut problems) = (Counts::new(), Vec::new());
     for (what, key, _) in rows {
         match read(what) {
-            Ok(count) => counts.extend(count.map(|count| (*key, count))),
-            // One bad line can affect several counters.
-            Err(why) if problems.contains(&why) => {}
-            Err(why) => problems.push(why),
+            Ok(count) => counts.extend(count.map(|count| (*key, Some(count)))),
+            Err(why) => {
+                counts.insert(*key, None);
+                // One bad line can affect several counters.
+                if !problems.contains(&why) {
+                    problems.push(why);
+                }
+            }
         }
     }
     (counts, problems)
@@ -88,7 +100,7 @@ impl Counted {
         };
         let entry = |(_, key, label): &'static Row| {
             // A counter that appears during the phase began at 0.
-            let grew = after.get(key)? - before.get(key).unwrap_or(&0.0);
+            let grew = (*after.get(key)?)? - before.get(key).copied().unwrap_or(Some(0.0))?;
             if grew > most {
                 self.impossible.push(format!("{key} {grew:.3e}"));
                 return None;
@@ -114,16 +126,45 @@ mod tests {
     #[test]
     fn samples_are_added_over_engines_and_read_by_label() {
         let (counts, problems) = sources(PAGE);
-        assert_eq!(counts, Counts::from([("computed", 3624.0), ("engine_cache", 7.0)]));
+        assert_eq!(
+            counts,
+            Counts::from([("computed", Some(3624.0)), ("engine_cache", Some(7.0))])
+        );
+        let mut sum = counts.clone();
+        add(
+            &mut sum,
+            Counts::from([("computed", Some(1.0)), ("engine_cache", None), ("external", Some(2.0))]),
+        );
+        assert_eq!(
+            sum,
+            Counts::from([
+                ("computed", Some(3625.0)),
+                ("engine_cache", None),
+                ("external", Some(2.0))
+            ])
+        );
         assert!(problems.is_empty(), "{problems:?}");
         let (counts, problems) = lookups(PAGE);
-        assert_eq!(counts, Counts::from([("lmcache_looked_up", 12.0)]));
+        assert_eq!(counts, Counts::from([("lmcache_looked_up", Some(12.0))]));
         assert!(problems.is_empty(), "{problems:?}");
         let (_, problems) = lookups(&format!("{PAGE}{LOOKED_UP}{{a=\"1\"}} NaN\n"));
         assert_eq!(problems, [format!("line 7 counts NaN for {LOOKED_UP}")]);
         let spoiled = format!("{PAGE}{BY_SOURCE}{{source=\"local_compute 5\n");
         let (counts, problems) = sources(&spoiled);
-        assert!(counts.is_empty() && problems.len() == 1, "{counts:?} {problems:?}");
+        assert!(
+            counts.values().all(Option::is_none) && problems.len() == 1,
+            "{counts:?} {problems:?}"
+        );
+        // What it counted since it was started is not what it counted meanwhile.
+        let moment = |page: &str| Snapshot {
+            engine: Some(sources(page).0),
+            ..Snapshot::default()
+        };
+        assert!(
+            Counted::between(&moment(&spoiled), &moment(PAGE), 1.0)
+                .section
+                .is_none()
+        );
     }
 
     #[test]
@@ -136,8 +177,8 @@ mod tests {
         let mut after = before.clone();
         after.cache = Some(lookups(PAGE).0);
         let counts = after.engine.as_mut().unwrap();
-        counts.insert("computed", 3700.0);
-        counts.insert("engine_cache", 3.0);
+        counts.insert("computed", Some(3700.0));
+        counts.insert("engine_cache", Some(3.0));
         let shown = format!("{:?}", Counted::between(&before, &after, 1.0).section.unwrap());
         assert!(shown.contains("76") && shown.contains("lmcache_looked_up"), "{shown}");
         assert!(
@@ -154,8 +195,8 @@ mod tests {
         };
         let mut after = before.clone();
         let counts = after.engine.as_mut().unwrap();
-        counts.insert("computed", 9.3e18);
-        counts.insert("engine_cache", 17.0);
+        counts.insert("computed", Some(9.3e18));
+        counts.insert("engine_cache", Some(17.0));
         let counted = Counted::between(&before, &after, 2.0);
         let shown = format!("{:?}", counted.section.unwrap());
         assert!(shown.contains("engine_cache") && !shown.contains("computed"), "{shown}");

@@ -25,6 +25,8 @@ use crate::url::with_scheme;
 const READINGS_APART: Duration = Duration::from_millis(250);
 /// How long to wait for that.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// Of the pages of all engines together, which are in memory at once.
+const PAGES_BYTES_MAX: usize = 4 * PAGE_BYTES_MAX;
 /// Waits look for signals this often.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -119,10 +121,16 @@ impl ServerCounters {
             if !has_pages || (last.moment.cache.is_none() && all_counted) {
                 return last;
             }
+            last.unsettled = true;
             if !wait(READINGS_APART) {
                 return last;
             }
             let mut again = self.read();
+            if last.moment.has_more_pages(&again.moment) {
+                // A server went away. What it counted was read.
+                again.unanswered.drain(..).for_each(|why| last.tell(why));
+                return last;
+            }
             let is_final = again.moment == last.moment && !self.is_storing();
             last.unanswered.drain(..).for_each(|why| again.tell(why));
             again.unsettled = !is_final && begun.elapsed() >= SETTLE_MAX;
@@ -167,35 +175,35 @@ impl ServerCounters {
     fn ask(&self, engine: bool, cache: bool) -> Snapshot {
         let mut snapshot = Snapshot::default();
         let mut pages = Vec::new();
+        let mut bytes_left = PAGES_BYTES_MAX;
         for url in self.engine_urls.iter().filter(|_| engine) {
-            let page = Asker::of_metrics(self.engine_key.as_ref(), BRIEF).get_page(url);
-            // The engine answers requests, so advice about its address would be wrong.
-            let page = page.map_err(|why| why.cause);
-            let is_asked_for = self.engine_key.is_none();
-            match snapshot.page(url, page) {
-                Some(page) => pages.push((url.as_str(), page)),
+            let answer = Asker::of_metrics(self.engine_key.as_ref(), BRIEF).get_page(url);
+            if matches!(answer, Ok(None)) && self.engine_key.is_none() {
                 // Many engines have none, but somebody named this one.
-                None if is_asked_for => snapshot.tell(format!("{url}: there is no such page; check --metrics-url")),
-                None => {}
+                snapshot.tell(format!("{url}: there is no such page; check --metrics-url"));
             }
-        }
-        // An engine that did not answer would be missing in the sum.
-        if pages.len() < self.engine_urls.len() {
-            pages.clear();
+            // The engine answers requests, so advice about its address would be wrong.
+            let page = snapshot.page(url, answer.map_err(|why| why.cause), bytes_left);
+            let Some(page) = page else {
+                // An engine that did not answer would be missing in the sum, so the others need not be asked.
+                pages.clear();
+                break;
+            };
+            bytes_left -= page.len();
+            pages.push((url.as_str(), page));
         }
         if !pages.is_empty() {
             let mut counts = Counts::new();
             for (url, page) in &pages {
-                for (key, count) in snapshot.without_problems(url, prompt_sources::sources(page)) {
-                    *counts.entry(key).or_default() += count;
-                }
+                let page = snapshot.without_problems(url, prompt_sources::sources(page));
+                prompt_sources::add(&mut counts, page);
             }
             snapshot.engine = Some(counts);
         }
         let url = self.lmcache_url.as_deref().filter(|_| cache).map(page_url);
         let cache = url.as_deref().and_then(|url| {
             let page = Asker::of_lmcache(self.lmcache_key.as_ref(), BRIEF).get_page(url);
-            let page = snapshot.page(url, page.map_err(|why| why.to_string()))?;
+            let page = snapshot.page(url, page.map_err(|why| why.to_string()), PAGE_BYTES_MAX)?;
             snapshot.cache = Some(snapshot.without_problems(url, prompt_sources::lookups(&page)));
             snapshot.lookups = Some(snapshot.without_problems(url, LookupCounts::of(&page)));
             Some((url, page))
@@ -236,10 +244,18 @@ fn page_url_of_flag(url: &str) -> String {
 
 impl Snapshot {
     /// The page of an answer, if it came and is not too long.
-    fn page(&mut self, url: &str, answer: Result<Option<String>, String>) -> Option<String> {
+    fn page(&mut self, url: &str, answer: Result<Option<String>, String>, bytes_left: usize) -> Option<String> {
         let why = match answer {
-            Ok(page) if page.as_ref().is_none_or(|page| page.len() <= PAGE_BYTES_MAX) => return page,
-            Ok(_) => format!("it is longer than {}", bytes_text(PAGE_BYTES_MAX as u64)),
+            Ok(Some(page)) if page.len() > PAGE_BYTES_MAX => {
+                format!("it is longer than {}", bytes_text(PAGE_BYTES_MAX as u64))
+            }
+            Ok(Some(page)) if page.len() > bytes_left => {
+                format!(
+                    "all pages together are longer than {}",
+                    bytes_text(PAGES_BYTES_MAX as u64)
+                )
+            }
+            Ok(page) => return page,
             Err(why) => why,
         };
         self.tell(format!("{url}: {why}"));

@@ -15,7 +15,7 @@ use crate::ledger::balance::{Basis, Item, Ledger, Range};
 use crate::ledger::expect::{Expected, ExpectedRequest};
 use crate::ledger::require::{Requirement, Share, Source};
 use crate::report::progress::Progress;
-use crate::result::model::Section;
+use crate::result::model::{Note, Section};
 
 /// What a run adds to its report.
 #[derive(Default)]
@@ -30,7 +30,11 @@ pub(super) struct Accounted {
 impl Run<'_> {
     /// Accounts for the tokens of a run that was not ended early.
     pub(super) fn account(&mut self, samples: &PhaseSamples, progress: &mut Progress) -> Accounted {
+        let clears = self.config.tiers.clear;
         let Some(tracking) = self.tracking.take() else {
+            let why = "there is no ledger (--no-ledger)".to_owned();
+            let unchecked = clears.then_some(Warning::Ledger(LedgerWarning::ColdUnchecked { why }));
+            self.warnings.extend(unchecked);
             return Accounted::default();
         };
         if tracking.phases.last().is_none_or(|phase| phase.name != "measured") {
@@ -41,21 +45,16 @@ impl Run<'_> {
         let mut sections = ledger::sections(&phases, Some(&tracking.tiers));
         let chunk = tracking.tiers.chunk_tokens.value;
         let mut warnings: Vec<LedgerWarning> = ledger_warnings(&phases, chunk);
-        if self.config.tiers.sizes.is_some() || self.config.has_lmcache() {
-            let is_why = expectation.is_ok() || (tracking.unexpected.is_none() && !tracking.expects_hits());
-            warnings.extend(tiers_warning(&tracking.tiers, tracking.has_cache()).filter(|_| is_why));
-        }
+        warnings.extend(clears.then(|| not_cold(&tracking, &expectation)).flatten());
         let mut by_id = HashMap::new();
         match &expectation {
             Ok(expectation) => {
-                warnings.extend(differences(&tracking, expectation));
-                warnings.extend(
-                    self.config
-                        .tiers
-                        .clear
-                        .then(|| not_cold(&tracking, expectation))
-                        .flatten(),
-                );
+                if self.config.tiers.sizes.is_some() || self.config.has_lmcache() {
+                    warnings.extend(tiers_warning(&tracking.tiers, tracking.has_cache()));
+                }
+                if expectation.in_tokens {
+                    warnings.extend(differences(&tracking, expectation));
+                }
                 by_id = expected_by_id(&tracking, expectation);
                 let named: Vec<(&'static str, &Expected)> = named(&tracking, expectation).collect();
                 sections.extend(expected::sections(&expected::Facts {
@@ -66,7 +65,20 @@ impl Run<'_> {
             Err(why) => sections.push(expected::unexpected(why)),
         }
         sections.extend(expected::ttft_by_source(&ttft_ms(&served(samples, &by_id))));
-        let broken = self.broken(&tracking, &warnings);
+        let judged = self.judged(&tracking, &warnings);
+        if !judged.is_empty() {
+            let note = |(kept, text): &(bool, String)| Note {
+                key: if *kept { "kept" } else { "broken" }.into(),
+                text: text.clone(),
+            };
+            let notes = judged.iter().map(note).collect();
+            sections.push(Section::list("requirements", "Required", notes));
+        }
+        let broken = judged
+            .into_iter()
+            .filter(|(kept, _)| !kept)
+            .map(|(_, text)| text)
+            .collect();
         self.warnings.extend(warnings.into_iter().map(Warning::Ledger));
         Accounted {
             sections,
@@ -75,29 +87,30 @@ impl Run<'_> {
         }
     }
 
-    /// The requirements that the measured phase does not meet.
-    fn broken(&self, tracking: &Tracking, warnings: &[LedgerWarning]) -> Vec<String> {
+    /// Each requirement: whether the measured phase keeps it, and a sentence.
+    fn judged(&self, tracking: &Tracking, warnings: &[LedgerWarning]) -> Vec<(bool, String)> {
         let measured = tracking.phases.last().map(|phase| &phase.ledger);
-        let mut broken = Vec::new();
-        for requirement in &self.config.tiers.require_hits {
+        let shares = self.config.tiers.require_hits.iter().map(|requirement| {
             let share = measured.and_then(|ledger| share(ledger, requirement));
-            let why = requirement.broken_by(share);
-            broken.extend(why.map(|why| format!("--require-hits {why}")));
-        }
-        if self.config.tiers.require_ledger {
-            let off = warnings
-                .iter()
-                .find(|warning| ["ledger-off", "hits-differ"].contains(&warning.code()));
-            let counted = measured.is_some_and(|ledger| matches!(ledger.basis, Basis::Engine(_)));
-            match off {
-                Some(off) => broken.push(format!("--require-ledger: the report has the warning {}", off.code())),
-                None if !counted => {
-                    broken.push("--require-ledger: the engine has no counters to make a ledger of".into())
-                }
-                None => {}
-            }
-        }
-        broken
+            let (kept, text) = requirement.judged(share);
+            (kept, format!("--require-hits {text}"))
+        });
+        let off = warnings
+            .iter()
+            .find(|warning| ["ledger-off", "hits-differ"].contains(&warning.code()));
+        let counted = measured.is_some_and(|ledger| matches!(ledger.basis, Basis::Engine(_)));
+        let ledger = self.config.tiers.require_ledger.then(|| match off {
+            Some(off) => (
+                false,
+                format!("--require-ledger: the report has the warning {}", off.code()),
+            ),
+            None if !counted => (
+                false,
+                "--require-ledger: the engine has no counters to make a ledger of".to_owned(),
+            ),
+            None => (true, "--require-ledger: the ledger balances".to_owned()),
+        });
+        shares.chain(ledger).collect()
     }
 }
 
@@ -116,7 +129,7 @@ fn share(ledger: &Ledger, requirement: &Requirement) -> Option<Share> {
             max: prompt.saturating_sub(computed.min),
         }),
     }?;
-    let percent = |tokens: u64| tokens as f64 / prompt as f64 * 100.0;
+    let percent = |tokens: u64| tokens as f64 * 100.0 / prompt as f64;
     Some(Share {
         min: percent(range.min),
         max: percent(range.max),
@@ -155,10 +168,26 @@ fn differences(tracking: &Tracking, expectation: &Expectation) -> Vec<LedgerWarn
     named(tracking, expectation).filter_map(differs).collect()
 }
 
-/// Of caches that were emptied: whether the first phase was served what this run had not sent.
-fn not_cold(tracking: &Tracking, expectation: &Expectation) -> Option<LedgerWarning> {
-    let (phase, expected) = named(tracking, expectation).find(|(_, expected)| expected.prompt > 0)?;
-    let cached = expected.prompt.checked_sub(expected.computed.seen?)?;
+/// Of caches that were emptied: whether the first phase was served what this run had not sent, or why that is not known.
+fn not_cold(tracking: &Tracking, expectation: &Result<Expectation, String>) -> Option<LedgerWarning> {
+    let tracked = tracking.phases.iter().find(|phase| phase.ledger.requests > 0)?;
+    let (phase, ledger) = (tracked.name, &tracked.ledger);
+    let unchecked = |why: &str| Some(LedgerWarning::ColdUnchecked { why: why.to_owned() });
+    let (Some(prompt), Some(computed)) = (ledger.count(Item::Prompt), ledger.count(Item::Computed)) else {
+        return unchecked("nobody counts what was computed");
+    };
+    let cached = prompt.saturating_sub(computed);
+    if cached == 0 {
+        return None;
+    }
+    let expected = match expectation {
+        Ok(expectation) if expectation.in_tokens => expectation.phase(tracking, phase)?,
+        Ok(_) => return unchecked("the engine did not tell the tokens of the prompts"),
+        Err(why) => return unchecked(why),
+    };
+    if ledger.others != Some(0) || ledger.failed > 0 {
+        return unchecked("it was served to other clients too, or some requests failed");
+    }
     let tokens = cached.checked_sub(expected.possible).filter(|tokens| *tokens > 0)?;
     Some(LedgerWarning::NotCold { phase, tokens })
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tracking::{Tracked, Tracking};
+use super::tracking::Tracking;
 use crate::engine::config::EngineConfig;
 use crate::engine::samples::access::Access;
 use crate::engine::tokens::EngineTokenizer;
@@ -15,13 +15,17 @@ use crate::ledger::expect::{
     Capacity, Expected, Phase, Request, Rule, Seen, Start, Ticks, Tiers, expect, with_answers,
 };
 use crate::ledger::simulate::Prompt;
-use crate::ledger::tiers::{HbmPolicy, KvTiers, L2};
+use crate::ledger::tiers::{EXACT_LRU, HbmPolicy, KvTiers, L2};
 use crate::report::progress::Progress;
+use crate::sys::signal;
 
 /// How long the engine may take to tell the tokens of all prompts.
 const ASKING_MAX: Duration = Duration::from_secs(20);
 /// Fewer questions are asked without a line about them.
 const TOLD_FROM: usize = 200;
+
+/// Policies of eviction, and that of storing, which the simulator follows.
+const SIMULATED: [&str; 3] = ["LRU", EXACT_LRU, "default"];
 
 /// What was expected of a run.
 pub(super) struct Expectation {
@@ -29,9 +33,20 @@ pub(super) struct Expectation {
     pub phases: Vec<Expected>,
     /// Sentences about what the figures rest on.
     pub assumptions: Vec<String>,
+    /// Whether prompts were compared by the engine's tokens. If not, figures are too rough for a finding.
+    pub in_tokens: bool,
 }
 
 impl Expectation {
+    /// What was expected of a phase.
+    pub fn phase<'a>(&'a self, tracking: &Tracking, name: &str) -> Option<&'a Expected> {
+        let named = tracking.phases.iter().zip(&self.phases);
+        named
+            .into_iter()
+            .find(|(phase, _)| phase.name == name)
+            .map(|(_, of)| of)
+    }
+
     /// `None` where no hits can be expected; the error says why.
     pub fn of(
         tracking: &Tracking,
@@ -41,6 +56,10 @@ impl Expectation {
     ) -> Result<Expectation, String> {
         if let Some(why) = &tracking.unexpected {
             return Err(why.clone());
+        }
+        let was_stopped = || signal::received().is_some();
+        if was_stopped() {
+            return Err("the run was ended".into());
         }
         if tracking.phases.iter().any(|phase| phase.accesses.is_partial) {
             return Err(
@@ -57,44 +76,47 @@ impl Expectation {
             .iter()
             .map(|tracked| {
                 let requests = tracked.accesses.all.iter().zip(prompts.by_ref());
+                let requests: Vec<Request> = requests.map(|(access, ids)| request(access, ids)).collect();
                 Phase {
-                    requests: requests.map(|(access, ids)| request(access, ids)).collect(),
                     seen: seen(&tracked.ledger),
-                    not_predicted: not_predicted(&tracking.tiers, tracked, has_cache),
+                    not_predicted: not_predicted(&tracking.tiers, &tracked.ledger, &requests, has_cache),
+                    requests,
                 }
             })
             .collect();
         if tiers.rule == Rule::Vllm {
             add_answers(&mut phases);
         }
-        let expected = expect(&tiers, &phases, tracking.start, Ticks::Unknown);
+        let expect = |start: Start| expect(&tiers, &phases, start, Ticks::Unknown, &was_stopped);
+        let expected = expect(tracking.start);
         let phases = match tracking.start {
             // What an earlier run left on a disk is found by servers that are new.
-            Start::Empty if served_more_than_was_sent(&expected, in_tokens.then_some(&phases)) => {
+            Start::Empty if in_tokens && served_more_than_was_sent(&expected, &phases) => {
                 assumptions
                     .push("Tokens were found that this run had not sent: they were left from earlier runs.".into());
                 let start = Start::Unknown { l1_chunks: Some(0) };
-                expect(&tiers, &phases, start, Ticks::Unknown)
+                expect(start)
             }
             _ => expected,
         };
-        Ok(Expectation { phases, assumptions })
+        Ok(Expectation {
+            phases,
+            assumptions,
+            in_tokens,
+        })
     }
 }
 
-/// Whether a phase was served more than everything before it could explain, or a request, where `phases` has all prompts as
-/// tokens.
-fn served_more_than_was_sent(expected: &[Expected], phases: Option<&Vec<Phase>>) -> bool {
+/// Whether a phase was served more than everything before it could explain, or a request.
+fn served_more_than_was_sent(expected: &[Expected], phases: &[Phase]) -> bool {
     // What a request left that failed is not in what was possible.
-    let all_count = expected.iter().all(|phase| phase.requests.iter().all(Option::is_some));
-    let phases = phases.filter(|_| all_count);
-    let predicted = |number: usize| expected[number].not_predicted.is_none();
-    (0..expected.len()).filter(|number| predicted(*number)).any(|number| {
-        let of = &expected[number];
-        let cached = of.computed.seen.map(|computed| of.prompt.saturating_sub(computed));
-        cached.is_some_and(|cached| cached > of.possible)
-            || phases.is_some_and(|phases| alone_with_more(of, &phases[number]))
-    })
+    let all_count = phases.iter().flat_map(|phase| &phase.requests).all(Request::counts);
+    let predicted = expected.iter().zip(phases).filter(|(of, _)| of.not_predicted.is_none());
+    all_count
+        && predicted.into_iter().any(|(of, phase)| {
+            let cached = of.computed.seen.map(|computed| of.prompt.saturating_sub(computed));
+            cached.is_some_and(|cached| cached > of.possible) || alone_with_more(of, phase)
+        })
 }
 
 /// Whether a request that was alone was served more than possible. Those in flight together may have been served in another order
@@ -186,6 +208,13 @@ pub(super) fn simulated(tiers: &KvTiers, has_cache: bool) -> Result<Tiers, Strin
     if tiers.engines > 1 {
         return Err("there are several engines, and a prefix is kept only by the one that computed it".into());
     }
+    let not_simulated = [(&tiers.l1_policy, "evicts"), (&tiers.store_policy, "stores")].map(|(policy, what)| {
+        let policy = policy.value.as_deref().filter(|policy| !SIMULATED.contains(policy))?;
+        Some(format!("LMCache {what} by the policy {policy}, which is not simulated"))
+    });
+    if let Some(why) = not_simulated.into_iter().flatten().next().filter(|_| has_cache) {
+        return Err(why);
+    }
     let exact = tiers.hbm_policy == HbmPolicy::ExactLru;
     let block = tiers.block_tokens.value;
     let hbm = match (tiers.prefix_caching, tiers.hbm_tokens.value, block) {
@@ -241,16 +270,25 @@ fn seen(ledger: &Ledger) -> Seen {
 }
 
 /// Why a phase cannot be predicted by what this run sent.
-fn not_predicted(tiers: &KvTiers, tracked: &Tracked, has_cache: bool) -> Option<String> {
-    let ledger = &tracked.ledger;
+fn not_predicted(tiers: &KvTiers, ledger: &Ledger, requests: &[Request], has_cache: bool) -> Option<String> {
     let count = |item| ledger.count(item).unwrap_or(0);
-    let others = ledger.others.unwrap_or(0);
+    // Requests that failed behind their first token are in the engine's counts, and are simulated, but have no usage.
+    let failed = requests.iter().filter(|request| !request.succeeded && request.counts());
+    let failed: u64 = failed.map(|request| request.prompt.tokens.len() as u64).sum();
+    let others = ledger.others.unwrap_or(0).saturating_sub_unsigned(failed);
     let reasons = [
         (
             !ledger.engine_voids.is_empty() || !ledger.cache_voids.is_empty() || ledger.basis == Basis::Void,
             "counters went back, as after a restart".to_owned(),
         ),
-        (others > 0, format!("{others} prompt tokens came from other clients")),
+        (
+            others > 0 && ledger.failed == 0,
+            format!("{others} prompt tokens came from other clients"),
+        ),
+        (
+            others > 0,
+            format!("{others} prompt tokens are of other clients or of requests that failed"),
+        ),
         (
             others < 0,
             format!(
@@ -327,9 +365,8 @@ mod tests {
             retain: false,
         };
         let phases = vec![phase];
-        let expected = expect(&tiers, &phases, Start::Empty, Ticks::Unknown);
-        assert!(!served_more_than_was_sent(&expected, None));
-        served_more_than_was_sent(&expected, Some(&phases))
+        let expected = expect(&tiers, &phases, Start::Empty, Ticks::Unknown, &|| false);
+        served_more_than_was_sent(&expected, &phases)
     }
 
     #[test]

@@ -50,7 +50,7 @@ use crate::run;
 use crate::run::output::Output;
 use crate::status::Status;
 use crate::sys::ending::saving;
-use crate::sys::{limits, signal, socket};
+use crate::sys::{limits, panic, signal, socket};
 use crate::url::without_password;
 use accounting::Accounted;
 use tracking::Tracking;
@@ -295,7 +295,7 @@ impl Run<'_> {
         let samples = samples?.unwrap_or_default();
         // Asking for tokens may outlast a signal.
         let saving = saving();
-        let accounted = self.account(&samples, &mut progress);
+        let accounted = panic::caught(|| self.account(&samples, &mut progress)).unwrap_or_default();
         drop(saving);
         Ok((samples, accounted))
     }

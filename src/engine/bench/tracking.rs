@@ -78,7 +78,7 @@ impl Tracking {
         Tracking {
             counts: engine.is_some_and(|engine| engine.naming.is_some()),
             start: start(&snapshot, status.as_ref(), config.tiers.clear),
-            has_cache: config.has_lmcache() || flags.l1_bytes.is_some(),
+            has_cache: config.has_lmcache() || flags.l1_bytes.is_some() || flags.l2.is_some(),
             unexpected: unexpected(config, &flags, engine),
             tiers,
             phases: Vec::new(),
@@ -161,7 +161,7 @@ fn unexpected(config: &EngineConfig, flags: &TierFlags, engine: Option<&EngineCo
 /// Servers that have served nothing hold nothing, but for what an earlier run left on L2.
 fn start(snapshot: &Snapshot, status: Option<&Value>, is_cleared: bool) -> Start {
     let served = snapshot.engine.as_ref().filter(|counts| !counts.is_empty());
-    let is_new = served.is_some_and(|counts| counts.values().all(|count| *count == 0.0));
+    let is_new = served.is_some_and(|counts| counts.values().all(|count| *count == Some(0.0)));
     let l1_chunks = status.and_then(l1_objects);
     let holds_none = status.is_none() || l1_chunks == Some(0);
     if (is_new || is_cleared) && holds_none {

@@ -35,7 +35,7 @@ pub(super) const FLAGS: &[Row] = &[
     })
     .help(
         "Do not tell where prompt tokens came from",
-        "No page of metrics is read but for workloads that need one, and no hits are expected.",
+        "No page of metrics is read but for workloads that need one, and no hits are expected. Not with `--staircase`.",
     ),
     Row::switch("require-ledger", |args, text| {
         on_off(text).map(|on| args.require_ledger = Some(on))
@@ -61,8 +61,8 @@ pub(super) const FLAGS: &[Row] = &[
     .help(
         "Empty the caches before the run",
         "By `/reset_prefix_cache` of vLLM (it has that with `VLLM_SERVER_DEV_MODE=1`) or `/flush_cache` of SGLang, and \
-         `/cache/clear` of the LMCache server at `--lmcache-url`. Refused where a server has no such endpoint. The report then \
-         says whether the first phase was served anything that this run had not sent. Other users of these caches lose theirs \
+         `/cache/clear` of the LMCache server at `--lmcache-url`. Refused where a server has no such endpoint. The report of one \
+         load then says if its first phase was served anything that this run had not sent. Other users of these caches lose theirs \
          too.",
     ),
 ];

@@ -52,6 +52,10 @@ fn check_pairs(args: &EngineArgs, is_single: bool) -> Result<(), Error> {
             asserts && !is_single,
             "--require-hits and --require-ledger are about one load; leave them out with --sweep, --find-max and --staircase",
         ),
+        (
+            args.kv_tiers.is_some() && !is_single && args.staircase != Some(true),
+            "--kv-tiers is about what to expect of one load; leave it out with --sweep and --find-max",
+        ),
     ];
     match conflicts.into_iter().find(|(conflict, _)| *conflict) {
         Some((_, sentence)) => Err(Error::Usage(sentence.into())),

@@ -1,6 +1,8 @@
 //! The rows that LMCache's counters give: what it gave the engine, by tier, and its own work. Its hits are of lookups, which ask
 //! for all whole chunks of a prompt, also for those that the engine has; so they are upper bounds of what was loaded.
 
+use std::collections::BTreeSet;
+
 use super::engine_rows::Given;
 use super::{Item, Ledger, Prefetch, Range, Settings, Shared, Split, Usage};
 use crate::ledger::counters::cache::{
@@ -8,8 +10,7 @@ use crate::ledger::counters::cache::{
     INSIDE_REQUESTED, L1_EVICTED, L1_REFUSED, L1_UNREADABLE, L1_WRITTEN, L2_FAILED, L2_LOADED, L2_STORED, LOADED,
     LOOKUPS, MODEL, REQUESTED, RETRIEVES,
 };
-use crate::ledger::counters::engine::QUERIES;
-use crate::ledger::counters::{Grown, key};
+use crate::ledger::counters::{Grown, key, label_of};
 
 /// Hits of lookups by tier.
 struct Found {
@@ -29,10 +30,11 @@ impl OfModels<'_> {
         let Some(ours) = &self.ours else {
             return self.grown.total_or_0(family);
         };
-        let counts = ours
-            .iter()
-            .map(|model| self.grown.of(family, MODEL, model).unwrap_or(0));
-        let sum = counts.fold(0_u64, u64::saturating_add);
+        // Samples without the name of a model are of a server with one.
+        let is_ours =
+            |counter: &str| counter == family || ours.iter().any(|model| key(family, MODEL, model) == counter);
+        let counts = self.grown.parts(family).filter(|(counter, _)| is_ours(counter));
+        let sum = counts.fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
         self.grown.is_read(family).then_some(sum)
     }
 }
@@ -108,15 +110,17 @@ impl Ledger {
         let known = |model: &&String| of_model(model) > 0;
         let ours: Vec<&str> = settings.models.iter().filter(known).map(String::as_str).collect();
         let is_ours = |counter: &str, family: &str| ours.iter().any(|model| key(family, MODEL, model) == counter);
-        let mut others = Vec::new();
+        let mut others = BTreeSet::new();
         let mut tokens = 0_u64;
         for family in [REQUESTED, BLEND_REQUESTED] {
             let foreign = grown
                 .parts(family)
                 .filter(|(counter, count)| *count > 0 && !is_ours(counter, family));
             for (counter, count) in foreign {
-                others.push(counter.to_owned());
-                tokens = tokens.saturating_add(count);
+                if let Some(model) = label_of(counter) {
+                    others.insert(model.to_owned());
+                    tokens = tokens.saturating_add(count);
+                }
             }
         }
         let all = OfModels { grown, ours: None };
@@ -124,7 +128,7 @@ impl Ledger {
             if others.len() > 1 {
                 let shared = Shared {
                     looked_up: 0,
-                    models: others,
+                    models: others.into_iter().collect(),
                     is_separate: false,
                 };
                 self.shared = Some(shared);
@@ -136,7 +140,7 @@ impl Ledger {
         }
         self.shared = Some(Shared {
             looked_up: tokens,
-            models: others,
+            models: others.into_iter().collect(),
             is_separate: true,
         });
         OfModels {
@@ -147,7 +151,7 @@ impl Ledger {
 
     /// The engine cannot have asked for more tokens than it looked up in its own cache, unless preempted requests asked again.
     fn note_foreign(&mut self, looked_up: Option<u64>, engine: Option<&Grown>) {
-        let queries = engine.and_then(|grown| grown.total(QUERIES));
+        let queries = engine.and_then(|grown| self.queries(grown));
         if self.count(Item::Preemptions) != Some(0) {
             return;
         }

@@ -1,6 +1,7 @@
 //! Cross-checks of a ledger: other counters of the same tokens, and the answers' own numbers.
 
-use super::{Basis, Item, Ledger, Settings, Usage, difference};
+use super::engine_rows::USAGE_PROMPT;
+use super::{Basis, Figure, Item, Ledger, Settings, Usage, difference};
 use crate::ledger::counters::Grown;
 use crate::ledger::counters::cache::{HIT_L1, HIT_L2, LOADED};
 use crate::ledger::counters::engine::{CACHED, EXTERNAL_HITS, HITS, PREFILL_COMPUTED, QUERIES};
@@ -25,9 +26,15 @@ impl Ledger {
     /// Checks what both sides of are known. `others` is known from here on.
     pub(super) fn check(&mut self, engine: Option<&Grown>, usage: &Usage, settings: &Settings) {
         let prompt = self.count(Item::Prompt);
-        if let (Basis::Engine(_), Some(prompt), Some(ours)) = (self.basis, prompt, usage.prompt()) {
+        let is_counted = |figure: &Figure| matches!(self.basis, Basis::Engine(_)) && figure.from != USAGE_PROMPT;
+        let is_counted = self.rows.get(&Item::Prompt).is_some_and(is_counted);
+        if let (true, Some(prompt), Some(ours)) = (is_counted, prompt, usage.prompt()) {
             self.others = Some(difference(prompt, ours));
             self.compare("usage_prompt", "prompt = usage.prompt_tokens", prompt, ours);
+        }
+        if usage.failed == 0 && self.others == Some(0) {
+            // Every prompt had its first token. What was looked up beyond them was looked up again (vLLM until July 2026).
+            self.no_first_token = self.no_first_token.filter(|tokens| *tokens <= 0);
         }
         if let (Basis::Engine(_), Some(grown)) = (self.basis, engine) {
             self.check_engine(grown, prompt, usage);
@@ -55,7 +62,7 @@ impl Ledger {
         let cached = prompt
             .zip(computed)
             .and_then(|(prompt, computed)| prompt.checked_sub(computed));
-        if let (Some(queries), Some(prompt)) = (grown.total(QUERIES), prompt) {
+        if let (Some(queries), Some(prompt)) = (self.queries(grown), prompt) {
             self.compare("queries", format!("{QUERIES} = prompt"), queries, prompt);
         }
         if let (Some(sum), Some(computed)) = (grown.total(PREFILL_COMPUTED), computed) {

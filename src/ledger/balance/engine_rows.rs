@@ -16,7 +16,7 @@ const TIERS: [(&str, Item); 3] = [
     ("p2p", Item::EngineP2p),
 ];
 const UNSPECIFIED: &str = "external_unspecified";
-const USAGE_PROMPT: &str = "usage.prompt_tokens of our answers";
+pub(super) const USAGE_PROMPT: &str = "usage.prompt_tokens of our answers";
 const USAGE_CACHED: &str = "usage.prompt_tokens_details.cached_tokens of our answers";
 
 /// The tokens that came through the engine's connector from where it does not say, and the counter that says so.
@@ -61,15 +61,15 @@ impl Ledger {
             Naming::VllmBySource => self.add_sources(grown),
             Naming::VllmByCache => {
                 let hits = self.put_counter(Item::Hbm, grown.total(HITS), HITS);
-                self.note_queries(grown.total(QUERIES));
-                self.add_difference(grown, hits, usage)
+                self.note_queries(self.queries(grown));
+                self.add_difference(grown, hits, HITS, usage)
             }
             Naming::VllmGpuCache => {
                 let unit = self.tokens_of_a_hit(grown, settings);
                 let times = |count: Option<u64>| Some(count?.saturating_mul(unit));
                 let hits = self.put_counter(Item::Hbm, times(grown.total(GPU_HITS)), GPU_HITS);
                 self.note_queries(times(grown.total(GPU_QUERIES)));
-                self.add_difference(grown, hits, usage)
+                self.add_difference(grown, hits, GPU_HITS, usage)
             }
             Naming::Sglang => {
                 self.add_sglang(grown);
@@ -102,7 +102,7 @@ impl Ledger {
                 tokens => Balance::Off(tokens),
             };
         }
-        self.note_queries_of_sources(grown.total(QUERIES));
+        self.note_queries_of_sources(self.queries(grown));
         Some(self.add_tiers(grown, Range::exact(external?), from))
     }
 
@@ -123,6 +123,12 @@ impl Ledger {
             range: parts[3],
             from: key(BY_TIER, "source", UNSPECIFIED),
         }
+    }
+
+    /// Tokens that were looked up in HBM. An engine that keeps no prefixes has the counter too, and leaves it at 0.
+    pub(super) fn queries(&self, grown: &Grown) -> Option<u64> {
+        let looks_up = |queries: &u64| *queries > 0 || self.count(Item::Prompt) == Some(0);
+        grown.total(QUERIES).filter(looks_up)
     }
 
     fn note_queries_of_sources(&mut self, queries: Option<u64>) {
@@ -147,14 +153,19 @@ impl Ledger {
     }
 
     /// Names without computed tokens: they are what the caches leave of the prompts.
-    fn add_difference(&mut self, grown: &Grown, hits: Option<u64>, usage: &Usage) -> Option<Given> {
+    fn add_difference(&mut self, grown: &Grown, hits: Option<u64>, hits_family: &str, usage: &Usage) -> Option<Given> {
         let by_usage = || {
             let cached = usage.cached().filter(|_| self.count(Item::Prompt) == usage.prompt())?;
             cached.checked_sub(hits?)
         };
-        let (external, from) = match grown.total(EXTERNAL_HITS) {
-            Some(count) => (count, EXTERNAL_HITS.to_owned()),
-            None => (by_usage()?, format!("{USAGE_CACHED} - {GPU_HITS}")),
+        let (external, from) = match (grown.total(EXTERNAL_HITS), by_usage()) {
+            (Some(count), _) => (count, EXTERNAL_HITS.to_owned()),
+            (None, Some(count)) => (count, format!("{USAGE_CACHED} - {hits_family}")),
+            (None, None) => {
+                self.missing
+                    .push(format!("{EXTERNAL_HITS}, or {USAGE_CACHED} of all prompts"));
+                return None;
+            }
         };
         let range = Range::exact(external);
         if let (Some(prompt), Some(hits)) = (self.count(Item::Prompt), hits) {
@@ -171,25 +182,28 @@ impl Ledger {
 
     fn add_sglang(&mut self, grown: &Grown) {
         let mut cached = 0_u64;
-        let mut storage = Vec::new();
+        let (mut of_any_tier, mut storage) = (Vec::new(), Vec::new());
         for (counter, count) in grown.parts(SGLANG_CACHED) {
             cached = cached.saturating_add(count);
             let is = |source| counter == key(SGLANG_CACHED, "cache_source", source);
-            if counter == SGLANG_CACHED {
-                self.put_count(Item::Cached, count, counter);
+            if counter == SGLANG_CACHED || is("total") {
+                // No label in older releases, and this value without the hierarchical cache.
+                of_any_tier.push((counter, count));
             } else if is("device") {
                 self.put_count(Item::Hbm, count, counter);
             } else if is("host") {
                 self.put_count(Item::EngineHost, count, counter);
             } else {
                 // One backend for each value, such as `storage_file`.
-                storage.push((counter.to_owned(), count));
+                storage.push((counter, count));
             }
         }
-        if !storage.is_empty() {
-            let from: Vec<&str> = storage.iter().map(|(counter, _)| counter.as_str()).collect();
-            let count = storage.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
-            self.put_count(Item::EngineStorage, count, from.join(" + "));
+        for (item, parts) in [(Item::Cached, of_any_tier), (Item::EngineStorage, storage)] {
+            if !parts.is_empty() {
+                let from: Vec<&str> = parts.iter().map(|(counter, _)| *counter).collect();
+                let count = parts.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+                self.put_count(item, count, from.join(" + "));
+            }
         }
         if grown.total(SGLANG_CACHED).is_none() && !grown.is_read(SGLANG_CACHED) {
             self.missing.push(SGLANG_CACHED.to_owned());

@@ -199,7 +199,8 @@ impl Ledger {
                 None
             }
         };
-        let engine = engine.as_ref().map(|(grown, _)| grown);
+        let counted = engine.as_ref().filter(|(grown, _)| grown.voids.is_empty());
+        let engine = counted.map(|(grown, _)| grown);
         match cache {
             Some(grown) if grown.voids.is_empty() => {
                 let is_inside = after.cache.as_ref().is_some_and(|cache| cache.is_inside);

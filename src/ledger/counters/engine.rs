@@ -2,6 +2,7 @@
 
 use super::page::{Grown, PageCounts};
 use crate::http::prometheus::{Families, Labels, label};
+use crate::ledger::tiers::UNIT_TOKENS_MAX;
 use crate::units::decimal;
 
 pub const PROMPT: &str = "vllm:prompt_tokens_total";
@@ -116,8 +117,9 @@ impl CacheConfig {
                 .and_then(decimal::<u64>)
                 .filter(|&number| number > 0)
         };
+        let unit = |name| number(name).filter(|tokens| *tokens <= UNIT_TOKENS_MAX);
         CacheConfig {
-            block_tokens: number("effective_attention_block_size").or_else(|| number("block_size")),
+            block_tokens: unit("effective_attention_block_size").or_else(|| unit("block_size")),
             num_blocks: number("num_gpu_blocks"),
             prefix_caching: label(labels, "enable_prefix_caching").map(|text| text == "True"),
             eviction_policy: label(labels, "eviction_policy").map(str::to_owned),

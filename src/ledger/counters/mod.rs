@@ -9,7 +9,7 @@ mod page;
 
 pub use cache::CacheCounters;
 pub use engine::{CacheConfig, EngineCounters, Naming};
-pub use page::{Grown, TOKENS_PER_S_MAX, Void, VoidKind, key};
+pub use page::{Grown, TOKENS_PER_S_MAX, Void, VoidKind, key, label_of};
 
 /// The text of one page of metrics, and the address that problems name.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,8 @@ pub struct Page<'a> {
     pub text: &'a str,
 }
 
-/// The counters of both servers at one moment; `None` for one that has no page. Two moments are equal when every counter that the ledger uses has the same value: nothing was on its way when the first was read.
+/// The counters of both servers at one moment; `None` for one that has no page. Two moments are equal when every counter that the
+/// ledger uses has the same value: nothing was on its way when the first was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moment {
     pub engine: Option<EngineCounters>,
@@ -26,6 +27,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// Whether this has the counters of a server that `other` lacks.
+    pub fn has_more_pages(&self, other: &Moment) -> bool {
+        (self.engine.is_some() && other.engine.is_none()) || (self.cache.is_some() && other.cache.is_none())
+    }
+
     /// `engines`: the pages of all engines behind the address of requests. Without a page of an LMCache server, one that runs
     /// inside the engines is looked for on theirs. Each problem names a page, and the counters that could not be read.
     pub fn read(engines: &[Page], cache: Option<Page>) -> (Moment, Vec<String>) {

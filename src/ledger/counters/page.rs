@@ -2,18 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::error::shortened;
 use crate::http::prometheus::{Families, label};
 
 /// More than all servers together look up or compute.
 pub const TOKENS_PER_S_MAX: f64 = 1e9;
 /// Above 2^53 a float does not count single tokens.
 const COUNT_MAX: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+/// Of a counter's key in a message: a server chooses its labels.
+const COUNTER_CHARS_MAX: usize = 200;
 /// Label values of one family that are told apart. A page has a few sources, tiers or models.
 const VALUES_MAX: usize = 1000;
 
 /// The key of the samples of a family that have this label: `family{label="value"}`.
 pub fn key(family: &str, label: &str, value: &str) -> String {
     format!("{family}{{{label}={value:?}}}")
+}
+
+/// The value of the label in a [`key`], as it is written there; `None` for the key of a whole family.
+pub fn label_of(key: &str) -> Option<&str> {
+    let (_, label) = key.split_once('{')?;
+    let (_, value) = label.strip_suffix("\"}")?.split_once("=\"")?;
+    Some(value)
 }
 
 /// Sums of one page. A family that could not be read has no sum.
@@ -122,9 +132,8 @@ pub enum VoidKind {
 impl Void {
     /// A clause: what the counter did, and what that means.
     pub fn text(&self) -> String {
-        let Void {
-            counter, before, after, ..
-        } = self;
+        let counter = shortened(&self.counter, COUNTER_CHARS_MAX);
+        let [before, after] = [self.before, self.after].map(count_text);
         match self.kind {
             VoidKind::WentBack => format!(
                 "{counter} went back from {before} to {after}, as after a restart, or where several servers answer at one \
@@ -137,6 +146,14 @@ impl Void {
                 "the page is of another start of the server, or several servers answer at one address".to_owned()
             }
         }
+    }
+}
+
+/// Whole numbers as such, and what no counter reaches by its size.
+fn count_text(count: f64) -> String {
+    match count.abs() < COUNT_MAX {
+        true => format!("{count}"),
+        false => format!("{count:e}"),
     }
 }
 

@@ -11,8 +11,8 @@ const SPAN: usize = 256;
 const REACH: usize = 8;
 /// A change is good if so many more requests are as their answers say.
 const ENOUGH: usize = 64;
-/// Blocks and chunks that are looked up at most; some seconds of work.
-const LOOKUPS_MAX: usize = 5_000_000;
+/// Blocks and chunks that are looked up or kept at most, and requests that are added up; some seconds of work.
+pub const STEPS_MAX: usize = 10_000_000;
 
 /// A request of a phase, by their numbers.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +24,15 @@ pub struct Arrived {
 /// The order in which the requests of all phases were sent, with some that overtook others, so that they are served what their
 /// answers say and each phase adds up to what was counted. `apart_ns` is how long after another one a request may have been sent
 /// that overtook it: the next is tried where the one before explains less than everything.
-pub fn repaired(input: &Input, seen: &[Seen], stack: &Exact, as_sent: &[Arrived], apart_ns: [i64; 2]) -> Vec<Arrived> {
+pub fn repaired(
+    input: &Input,
+    seen: &[Seen],
+    stack: &Exact,
+    as_sent: &[Arrived],
+    apart_ns: [i64; 2],
+    steps_left: &mut usize,
+) -> Vec<Arrived> {
     let mut best: Option<(u64, Vec<Arrived>)> = None;
-    let mut lookups_left = LOOKUPS_MAX;
     for apart_ns in apart_ns {
         let mut repair = Repair {
             input,
@@ -35,10 +41,10 @@ pub fn repaired(input: &Input, seen: &[Seen], stack: &Exact, as_sent: &[Arrived]
             order: as_sent.to_vec(),
             apart_ns,
             steps: Vec::new(),
-            lookups_left,
+            steps_left: *steps_left,
         };
         repair.search(as_sent);
-        lookups_left = repair.lookups_left;
+        *steps_left = repair.steps_left;
         let distance = repair.distance();
         if best.as_ref().is_none_or(|(least, _)| distance < *least) {
             best = Some((distance, repair.order));
@@ -58,7 +64,7 @@ struct Repair<'a> {
     apart_ns: i64,
     /// What was kept of the first ones in this order, and what they were served.
     steps: Vec<(Kept, Served)>,
-    lookups_left: usize,
+    steps_left: usize,
 }
 
 impl<'a> Repair<'a> {
@@ -67,7 +73,12 @@ impl<'a> Repair<'a> {
     /// these, one change after the other that brings the sums nearer to those counted is made.
     fn search(&mut self, as_sent: &[Arrived]) {
         self.run();
-        if self.approach() && self.distance() == 0 {
+        // It tries all pairs, so in a long run it must not take the work of what follows.
+        let kept_back = self.steps_left / 4 * 3;
+        self.steps_left -= kept_back;
+        let is_explained = self.approach() && self.distance() == 0;
+        self.steps_left += kept_back;
+        if is_explained {
             return;
         }
         self.rewind(0);
@@ -92,6 +103,9 @@ impl<'a> Repair<'a> {
 
     /// Tries, from the request on that is not as its answer says and backwards, to let another one overtake.
     fn mend(&mut self) -> bool {
+        if self.steps_left == 0 {
+            return false;
+        }
         let wrong = self.steps.len();
         let enough = self.order.len().min(wrong + ENOUGH);
         let mut best: Option<(usize, usize, usize)> = None;
@@ -110,7 +124,7 @@ impl<'a> Repair<'a> {
                     best = Some((reached, to, from));
                 }
             }
-            if best.is_some_and(|(reached, ..)| reached >= enough) {
+            if self.steps_left == 0 || best.is_some_and(|(reached, ..)| reached >= enough) {
                 break;
             }
         }
@@ -129,8 +143,11 @@ impl<'a> Repair<'a> {
         let mut best = self.distance();
         let mut change = None;
         for to in (0..self.order.len().saturating_sub(1)).rev() {
+            if best == 0 || self.steps_left == 0 {
+                break;
+            }
             self.rewind(to);
-            if best == 0 || !self.may_move(to + 1, to) {
+            if !self.may_move(to + 1, to) {
                 continue;
             }
             self.order.swap(to, to + 1);
@@ -152,7 +169,8 @@ impl<'a> Repair<'a> {
     }
 
     /// How far each phase is from what was counted, in tokens, and from what the answers say.
-    fn distance(&self) -> u64 {
+    fn distance(&mut self) -> u64 {
+        self.spend(self.steps.len());
         let mut sums = vec![Served::default(); self.seen.len()];
         let mut wrong = 0;
         for ((_, served), arrived) in self.steps.iter().zip(&self.order) {
@@ -185,7 +203,7 @@ impl<'a> Repair<'a> {
     fn may_move(&self, from: usize, to: usize) -> bool {
         let request = self.timed(self.order[from]);
         let mut others = self.order[to..from].iter();
-        self.lookups_left > 0 && others.all(|other| may_overtake(request, self.timed(*other), self.apart_ns))
+        others.all(|other| may_overtake(request, self.timed(*other), self.apart_ns))
     }
 
     fn timed(&self, arrived: Arrived) -> &'a Timed {
@@ -200,22 +218,28 @@ impl<'a> Repair<'a> {
 
     fn is_as_answered(&mut self) -> bool {
         let said = self.timed(self.order[self.steps.len()]).cached_tokens;
-        said.is_none_or(|said| said == self.stack.peek(self.next()).cached())
+        let entry = self.next();
+        self.spend(units(entry));
+        said.is_none_or(|said| said == self.stack.peek(entry).cached())
     }
 
     fn keep_next(&mut self) {
         let entry = self.next();
-        self.lookups_left = self
-            .lookups_left
-            .saturating_sub(entry.blocks.len() + entry.chunks.len());
+        self.spend(units(entry));
         let served = self.stack.peek(entry);
         self.steps.push((self.stack.keep_for_now(entry), served));
+    }
+
+    fn spend(&mut self, steps: usize) {
+        self.steps_left = self.steps_left.saturating_sub(steps);
     }
 
     fn rewind(&mut self, to: usize) {
         while self.steps.len() > to
             && let Some((kept, _)) = self.steps.pop()
         {
+            let entry = self.next();
+            self.spend(units(entry));
             self.stack.take_back(&kept);
         }
     }
@@ -223,4 +247,9 @@ impl<'a> Repair<'a> {
     fn next(&self) -> &'a Entry {
         &self.input.catalog.entries[self.timed(self.order[self.steps.len()]).entry]
     }
+}
+
+/// The blocks of a prompt, and its chunks, which two tiers keep.
+fn units(entry: &Entry) -> usize {
+    entry.blocks.len() + 2 * entry.chunks.len()
 }

@@ -4,7 +4,7 @@ use super::Seen;
 use super::arrivals::{Arrived, repaired};
 use super::play::{Input, Played, Timed, expected_request};
 use crate::ledger::causes::History;
-use crate::ledger::simulate::{Exact, Stack};
+use crate::ledger::simulate::Exact;
 
 /// Requests sent within this time of each other may arrive in either order.
 const APART_NS: i64 = 100_000;
@@ -20,46 +20,54 @@ pub enum Arrivals {
     ByAnswers,
 }
 
+/// The requests of each phase that were served, in the order in which they arrived.
+pub type Orders = Vec<Vec<usize>>;
+
+/// `seen` was counted of each phase; with `failed`, requests without a first token were served. What a search costs is taken from
+/// `steps_left`.
+pub fn orders(
+    input: &Input,
+    seen: &[Seen],
+    arrivals: Arrivals,
+    failed: bool,
+    stack: &Exact,
+    steps_left: &mut usize,
+) -> Orders {
+    let as_sent = || input.phases.iter().map(|requests| sent_order(requests, failed));
+    match arrivals {
+        Arrivals::AsSent => as_sent().collect(),
+        Arrivals::Reversed => {
+            let phases = input.phases.iter().zip(as_sent());
+            phases.map(|(requests, order)| reversed(requests, order)).collect()
+        }
+        Arrivals::ByAnswers => by_answers(input, seen, stack, as_sent().collect(), steps_left),
+    }
+}
+
 /// The state of a run between two phases.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
     input: &'a Input,
-    /// The requests of each phase that were served, in the order in which they arrived.
-    orders: Vec<Vec<usize>>,
     stack: Exact,
     history: History<'a>,
 }
 
 impl<'a> Run<'a> {
-    /// Absent if the stack is none of the mock engine. `seen` was counted of each phase; with `failed`, requests without a first
-    /// token were served.
-    pub fn new(input: &'a Input, seen: &[Seen], arrivals: Arrivals, failed: bool, stack: Stack) -> Option<Run<'a>> {
-        let Stack::Exact(stack) = stack else {
-            return None;
-        };
-        let as_sent = || input.phases.iter().map(|requests| sent_order(requests, failed));
-        let orders = match arrivals {
-            Arrivals::AsSent => as_sent().collect(),
-            Arrivals::Reversed => {
-                let phases = input.phases.iter().zip(as_sent());
-                phases.map(|(requests, order)| reversed(requests, order)).collect()
-            }
-            Arrivals::ByAnswers => by_answers(input, seen, &stack, as_sent().collect()),
-        };
-        Some(Run {
+    pub fn new(input: &'a Input, stack: Exact) -> Run<'a> {
+        Run {
             input,
-            orders,
             stack,
             history: History::new(&input.catalog),
-        })
+        }
     }
 
-    /// Plays a phase. `keep` keeps each request.
-    pub fn phase(&mut self, number: usize, keep: bool) -> Played {
+    /// Plays the requests of a phase in this order. `keep` keeps each request.
+    pub fn phase(&mut self, number: usize, order: &[usize], keep: bool) -> Played {
         let input = self.input;
         let requests = &input.phases[number];
         let mut played = Played::new(requests.len(), keep);
-        for request in self.orders[number].iter().copied() {
+        let evicted = self.stack.evicted();
+        for request in order.iter().copied() {
             let of = &requests[request];
             let entry = &input.catalog.entries[of.entry];
             let admitted = self.stack.serve(entry);
@@ -69,19 +77,20 @@ impl<'a> Run<'a> {
                 played.add(request, of.cached_tokens, expected);
             }
         }
+        played.evicted = self.stack.evicted() - evicted;
         played
     }
 }
 
 /// The orders of all phases. Requests of an earlier phase may show only in a later one in which order they arrived.
-fn by_answers(input: &Input, seen: &[Seen], stack: &Exact, as_sent: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+fn by_answers(input: &Input, seen: &[Seen], stack: &Exact, as_sent: Orders, steps_left: &mut usize) -> Orders {
     let all: Vec<Arrived> = as_sent
         .into_iter()
         .enumerate()
         .flat_map(|(phase, order)| order.into_iter().map(move |request| Arrived { phase, request }))
         .collect();
     let mut orders = vec![Vec::new(); input.phases.len()];
-    for Arrived { phase, request } in repaired(input, seen, stack, &all, [APART_NS, FAR_APART_NS]) {
+    for Arrived { phase, request } in repaired(input, seen, stack, &all, [APART_NS, FAR_APART_NS], steps_left) {
         orders[phase].push(request);
     }
     orders
@@ -115,18 +124,19 @@ fn sent_order(requests: &[Timed], failed: bool) -> Vec<usize> {
     order
 }
 
-/// Requests that may have arrived before the one that was sent before them.
-pub fn unclear(requests: &[Timed]) -> u64 {
+/// Whether any order but that of sending is possible.
+pub fn has_other_orders(requests: &[Timed]) -> bool {
+    !followers(requests, FAR_APART_NS).is_empty()
+}
+
+/// Requests that may well have arrived before the one that was sent before them.
+pub fn overtakers(requests: &[Timed]) -> Vec<usize> {
     followers(requests, APART_NS)
 }
 
-/// Whether any order but that of sending is possible.
-pub fn has_other_orders(requests: &[Timed]) -> bool {
-    followers(requests, FAR_APART_NS) > 0
-}
-
-fn followers(requests: &[Timed], apart_ns: i64) -> u64 {
+fn followers(requests: &[Timed], apart_ns: i64) -> Vec<usize> {
     let order = sent_order(requests, true);
+    let pairs = order.windows(2);
     let overtakes = |pair: &&[usize]| may_overtake(&requests[pair[1]], &requests[pair[0]], apart_ns);
-    order.windows(2).filter(overtakes).count() as u64
+    pairs.filter(overtakes).map(|pair| pair[1]).collect()
 }

@@ -9,8 +9,9 @@ use super::{Expected, Fit, Phase, Reason, Row, Rule, Seen, Start, Ticks};
 use crate::ledger::causes::History;
 use crate::ledger::simulate::{Served, Tier};
 
-/// What each tier should have served of each phase. `start` is what the caches held before the first one.
-pub fn expect(tiers: &Tiers, phases: &[Phase], start: Start, ticks: Ticks) -> Vec<Expected> {
+/// What each tier should have served of each phase. `start` is what the caches held before the first one. When `stop` says so, the
+/// intervals are made of what was simulated until then.
+pub fn expect(tiers: &Tiers, phases: &[Phase], start: Start, ticks: Ticks, stop: &dyn Fn() -> bool) -> Vec<Expected> {
     let units = tiers.units();
     let requests = || phases.iter().flat_map(|phase| &phase.requests);
     let (catalog, entries) = tiers.catalog(requests().map(|request| &request.prompt));
@@ -42,7 +43,7 @@ pub fn expect(tiers: &Tiers, phases: &[Phase], start: Start, ticks: Ticks) -> Ve
     let checked: Vec<Seen> = checked
         .map(|(phase, seen)| phase.not_predicted.as_ref().map_or(*seen, |_| Seen::default()))
         .collect();
-    let variants = Variants::try_all(tiers, &input, &checked, start, ticks);
+    let variants = Variants::try_all(tiers, &input, &checked, start, ticks, stop);
     let chosen = variants.in_detail(variants.best());
     let mut all: Vec<Expected> = Vec::new();
     for (number, played) in chosen.into_iter().enumerate() {
@@ -77,15 +78,18 @@ fn bounds(tiers: &Tiers, input: &Input, phases: &[Phase], seen: &[Seen], start: 
     let mut history = History::new(&input.catalog);
     let mut all = Vec::new();
     for (number, requests) in input.phases.iter().enumerate() {
-        let mut order: Vec<&Timed> = requests.iter().filter(|of| of.counts).collect();
+        let mut order: Vec<&Timed> = requests.iter().collect();
         order.sort_by_key(|of| of.sent_ns);
         let (mut prompt, mut possible) = (0, 0);
         for of in order {
-            let tokens = input.catalog.entries[of.entry].tokens() as u64;
-            prompt += tokens;
-            possible += input.units.possible(tokens, &history.known(of.entry));
+            if of.counts {
+                let tokens = input.catalog.entries[of.entry].tokens() as u64;
+                prompt += tokens;
+                possible += input.units.possible(tokens, &history.known(of.entry));
+                history.answered(of.entry);
+            }
+            // One that failed may have been computed all the same.
             history.sent(of.entry);
-            history.answered(of.entry);
         }
         let most = if start.is_unknown() { prompt } else { possible };
         let row = |min: u64, max: u64| Row {
@@ -193,13 +197,25 @@ fn overflowed(rule: Rule, played: &Played) -> Vec<Tier> {
 }
 
 /// Tokens that requests in flight together may move from one row to another in orders that were not simulated: a block for
-/// each on vLLM, if any are evicted; a chunk for each that may have overtaken another one on the mock, if nothing fits.
+/// each on vLLM, if any are evicted; on the mock the prompt of each that may have overtaken another one, if nothing fits. Where
+/// nothing fits, earlier phases have left their order in the caches too.
 fn may_move(variants: &Variants, number: usize, fit: Fit) -> u64 {
-    let requests = &variants.input.phases[number];
+    let input = variants.input;
+    let from = if fit == Fit::Differs { 0 } else { number };
+    let phases = input.phases[from..=number].iter();
     let lost = || variants.tried.iter().any(|variant| variant.phases[number].hbm_lost);
     match variants.tiers.rule {
-        Rule::Vllm if lost() => overlapping(requests).saturating_mul(variants.input.units.block_tokens),
-        Rule::Exact if fit == Fit::Differs => exact::unclear(requests).saturating_mul(variants.tiers.chunk_tokens),
+        Rule::Vllm if lost() => {
+            let requests: u64 = phases.map(|requests| overlapping(requests)).sum();
+            requests.saturating_mul(input.units.block_tokens)
+        }
+        Rule::Exact if fit == Fit::Differs => {
+            let overtakers =
+                phases.flat_map(|requests| exact::overtakers(requests).into_iter().map(|at| &requests[at]));
+            overtakers
+                .map(|of| input.catalog.entries[of.entry].tokens() as u64)
+                .sum()
+        }
         _ => 0,
     }
 }

@@ -37,6 +37,13 @@ pub struct Request {
     pub cached_tokens: Option<u64>,
 }
 
+impl Request {
+    /// Whether the servers count it: it had a first token.
+    pub fn counts(&self) -> bool {
+        self.succeeded || self.first_token_ns.is_some()
+    }
+}
+
 /// A part of a run. Parts follow each other on the same servers.
 #[derive(Clone, Debug, Default)]
 pub struct Phase {

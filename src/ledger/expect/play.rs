@@ -26,7 +26,7 @@ impl Timed {
             sent_ns: request.sent_ns,
             first_token_ns: first.clamp(request.sent_ns, done_ns),
             done_ns,
-            counts: request.succeeded || request.first_token_ns.is_some(),
+            counts: request.counts(),
             cached_tokens: request.cached_tokens,
         }
     }

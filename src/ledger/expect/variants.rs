@@ -1,6 +1,7 @@
 //! The variants of a run that its stamps leave open, and which of them explains what was counted.
 
-use super::exact::{self, Arrivals};
+use super::arrivals::STEPS_MAX;
+use super::exact::{self, Arrivals, Orders};
 use super::play::{Input, Played, Timed};
 use super::tiers::{Capacity, Rule, Tiers, blocks_needed};
 use super::vllm::{self, Mode, TICK_PERIOD_NS, Ticking};
@@ -52,6 +53,8 @@ pub struct Variant {
     /// When L1 evicts, if that matters, and by how much the ticks of each phase are moved.
     pub ticking: Option<Ticking>,
     shifts_ns: Vec<i64>,
+    /// Of the mock engine.
+    orders: Orders,
     pub phases: Vec<Played>,
     /// Phases from the first on that are as counted.
     pub explained: usize,
@@ -74,16 +77,28 @@ pub struct Variants<'a> {
     pub seen: &'a [Seen],
     pub start: Start,
     pub ticks: Ticks,
+    stop: &'a dyn Fn() -> bool,
     pub tried: Vec<Variant>,
     /// Variants that were not tried, as that would have taken too long.
     pub left_out: u64,
-    /// Phases that may still be played.
+    /// Phases that may still be played, and what may still be done to find an order of arrivals.
     plays_left: u64,
+    steps_left: usize,
+    /// Whether anything was played.
+    has_played: bool,
     needed_blocks: u64,
 }
 
 impl<'a> Variants<'a> {
-    pub fn try_all(tiers: &'a Tiers, input: &'a Input, seen: &'a [Seen], start: Start, ticks: Ticks) -> Variants<'a> {
+    /// After `stop` says so nothing is tried any more but a first variant.
+    pub fn try_all(
+        tiers: &'a Tiers,
+        input: &'a Input,
+        seen: &'a [Seen],
+        start: Start,
+        ticks: Ticks,
+        stop: &'a dyn Fn() -> bool,
+    ) -> Variants<'a> {
         let entries = input.phases.iter().flatten();
         let entries = entries.map(|of| &input.catalog.entries[of.entry]);
         let units = |entry: &Entry| (entry.blocks.len() + 2 * entry.chunks.len() + 16) as u64;
@@ -95,9 +110,12 @@ impl<'a> Variants<'a> {
             seen,
             start,
             ticks,
+            stop,
             tried: Vec::new(),
             left_out: 0,
             plays_left: (WORK_MAX / work).max(1).saturating_mul(phases),
+            steps_left: STEPS_MAX,
+            has_played: false,
             needed_blocks: blocks_needed(&input.units, entries),
         };
         match tiers.rule {
@@ -132,7 +150,7 @@ impl<'a> Variants<'a> {
                 let shifts = variant.shifts_ns.iter().enumerate();
                 shifts.map(|(number, shift)| run.phase(number, *shift, true)).collect()
             }
-            Kind::Exact { arrivals, failed } => self.exact(arrivals, failed, true),
+            Kind::Exact { .. } => self.exact(&variant.orders, true),
         }
     }
 
@@ -154,15 +172,19 @@ impl<'a> Variants<'a> {
         }
     }
 
-    fn exact(&self, arrivals: Arrivals, failed: bool, keep: bool) -> Vec<Played> {
-        let run = exact::Run::new(self.input, self.seen, arrivals, failed, self.stack(0));
-        let phases = 0..self.input.phases.len();
-        run.map_or_else(Vec::new, |mut run| {
-            phases.map(|number| run.phase(number, keep)).collect()
-        })
+    fn exact(&self, orders: &Orders, keep: bool) -> Vec<Played> {
+        let Stack::Exact(stack) = self.stack(0) else {
+            return Vec::new();
+        };
+        let mut run = exact::Run::new(self.input, stack);
+        let phases = orders.iter().enumerate();
+        phases.map(|(number, order)| run.phase(number, order, keep)).collect()
     }
 
     fn try_exact(&mut self) {
+        let Stack::Exact(stack) = self.stack(0) else {
+            return;
+        };
         let unclear = self.input.phases.iter().any(|phase| exact::has_other_orders(phase));
         let failed = self.input.phases.iter().flatten().any(|of| !of.counts);
         let orders = [Arrivals::AsSent, Arrivals::ByAnswers, Arrivals::Reversed];
@@ -171,10 +193,18 @@ impl<'a> Variants<'a> {
                 if !self.may_play() || self.is_explained() {
                     continue;
                 }
-                let phases = self.exact(arrivals, failed, false);
+                let orders = exact::orders(self.input, self.seen, arrivals, failed, &stack, &mut self.steps_left);
+                let phases = self.exact(&orders, false);
+                self.has_played = true;
+                self.plays_left = self.plays_left.saturating_sub(phases.len() as u64);
                 self.add(Kind::Exact { arrivals, failed }, None, Vec::new(), phases);
+                if let Some(added) = self.tried.last_mut() {
+                    added.orders = orders;
+                }
             }
         }
+        // The search for an order was cut short.
+        self.left_out += u64::from(self.steps_left == 0);
     }
 
     fn try_vllm(&mut self) {
@@ -207,7 +237,7 @@ impl<'a> Variants<'a> {
         }
         for mode in &with_ticks {
             for (ticking, draws) in tickings.iter().zip(0..) {
-                if self.may_play() && !self.is_explained() {
+                if !self.is_explained() {
                     let delays = Some(draws);
                     self.try_ticks(*mode, Ticking { delays, ..*ticking });
                 }
@@ -216,6 +246,9 @@ impl<'a> Variants<'a> {
     }
 
     fn try_ticks(&mut self, mode: Mode, ticking: Ticking) {
+        if !self.tried.is_empty() && !self.may_play() {
+            return;
+        }
         let mut run = self.vllm(mode, Some(ticking));
         let phases = self.all_phases(&mut run);
         self.add(Kind::Vllm(mode), Some(ticking), vec![0; phases.len()], phases);
@@ -224,7 +257,7 @@ impl<'a> Variants<'a> {
     /// Moves the ticks of each phase, as far as needed to explain it.
     fn try_shifts(&mut self, mode: Mode, ticking: Ticking) {
         let phases = self.input.phases.len();
-        if self.plays_left < (phases * SHIFTS_NS.len()) as u64 || self.is_explained() {
+        if self.plays_left < (phases * SHIFTS_NS.len()) as u64 || (self.stop)() || self.is_explained() {
             return;
         }
         let mut run = self.vllm(mode, Some(ticking));
@@ -255,6 +288,7 @@ impl<'a> Variants<'a> {
 
     fn all_phases(&mut self, run: &mut vllm::Run) -> Vec<Played> {
         let phases = 0..self.input.phases.len();
+        self.has_played = true;
         self.plays_left = self.plays_left.saturating_sub(phases.len() as u64);
         phases.map(|number| run.phase(number, 0, false)).collect()
     }
@@ -329,7 +363,8 @@ impl<'a> Variants<'a> {
 
     /// Whether there is time for one more variant; the first is always played.
     fn may_play(&mut self) -> bool {
-        let may = self.tried.is_empty() || self.plays_left >= self.input.phases.len() as u64;
+        let has_time = self.plays_left >= self.input.phases.len() as u64 && !(self.stop)();
+        let may = !self.has_played || has_time;
         self.left_out += u64::from(!may);
         may
     }
@@ -355,6 +390,7 @@ impl<'a> Variants<'a> {
             kind,
             ticking,
             shifts_ns,
+            orders: Orders::new(),
             explained: as_counted.count(),
             phases,
         });

@@ -6,6 +6,7 @@ use std::fmt;
 use super::exact::{CacheSizes, Kept, PrefixCache};
 use super::hbm::Hbm;
 use super::lmcache::{Counts, Found, Lmcache, Settings};
+use super::lookup::Lookup;
 use super::prompts::{Catalog, Entry};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,6 +330,8 @@ impl Vllm {
 pub struct Exact {
     sizes: CacheSizes,
     cache: PrefixCache,
+    /// Chunks that L1 evicted.
+    evicted: u64,
 }
 
 impl Exact {
@@ -336,26 +339,40 @@ impl Exact {
         Exact {
             sizes,
             cache: PrefixCache::new(sizes),
+            evicted: 0,
         }
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     /// What a request would be served, without any effect.
     pub fn peek(&self, entry: &Entry) -> Served {
+        self.served(entry, &self.cache.look_up(&entry.chunks))
+    }
+
+    fn served(&self, entry: &Entry, lookup: &Lookup) -> Served {
         let sources = self.cache.find(entry.tokens(), &entry.blocks, &entry.chunks);
+        let chunk = self.sizes.chunk_tokens as u64;
         Served {
             computed: sources.computed,
             hbm: sources.hbm,
             l1: sources.dram,
             l2: sources.disk,
-            found_l1: sources.dram,
-            found_l2: sources.disk,
+            found_l1: lookup.found_l1 * chunk,
+            found_l2: lookup.found_l2 * chunk,
         }
     }
 
     /// Serves a request and keeps its prompt.
     pub fn serve(&mut self, entry: &Entry) -> Admitted {
-        let served = self.peek(entry);
+        let lookup = self.cache.look_up(&entry.chunks);
+        let served = self.served(entry, &lookup);
+        let (before, _) = self.cache.held_chunks();
         self.cache.keep(&entry.blocks, &entry.chunks);
+        let (after, _) = self.cache.held_chunks();
+        self.evicted += lookup.written_l1 - (after - before);
         Admitted {
             served,
             missing: Missing::Evicted(self.largest()),

@@ -1,6 +1,6 @@
 //! The value of `--kv-tiers`: `off`, or sizes and units of tiers by key.
 
-use super::L2;
+use super::{L2, UNIT_TOKENS_MAX};
 use crate::units::{GIB, KIB, MIB, decimal};
 
 /// What `--kv-tiers` says; a key that is not there leaves the servers' value.
@@ -39,10 +39,9 @@ impl HbmSize {
 }
 
 const KEYS: &str = "hbm, l1, l2, block, chunk, watermark, ratio";
-/// A tier of a PiB, and a block or chunk of a million tokens, are typing errors.
+/// A tier of a PiB is a typing error.
 const BYTES_MAX: f64 = (1_u64 << 50) as f64;
 const TOKENS_MAX: u64 = 1 << 40;
-const UNIT_TOKENS_MAX: u64 = 1 << 20;
 
 impl TierFlags {
     /// Reads the value. An error is a sentence that names the key.

@@ -2,6 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use crate::error::shortened;
+use crate::http::error_body::one_line;
+
+const NAMES_CHARS_MAX: usize = 200;
+
 /// The models whose layout the server knows, by instance; `None` where there are none. The module for blending keeps its own.
 pub fn models(status: &Value) -> Option<&Map<String, Value>> {
     let entries = ["cache_context_meta", "cb_gpu_context_meta"]
@@ -15,7 +20,7 @@ pub fn of_model<'a>(models: &'a Map<String, Value>, name: &str) -> Option<&'a Va
     models.values().find(|entry| entry["model_name"] == name)
 }
 
-/// The names of all models, for messages.
+/// The names of all models, for messages: on one line and shortened, since they are a server's text.
 pub fn names(models: &Map<String, Value>) -> String {
     let mut names: Vec<&str> = models
         .values()
@@ -23,7 +28,7 @@ pub fn names(models: &Map<String, Value>) -> String {
         .collect();
     names.sort_unstable();
     names.dedup();
-    names.join(", ")
+    shortened(&one_line(&names.join(", ")), NAMES_CHARS_MAX).into_owned()
 }
 
 /// Bytes of a token on one rank.

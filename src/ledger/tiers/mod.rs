@@ -19,6 +19,9 @@ pub use status::{l1_objects, stores_pending};
 /// How a server names an eviction that happens exactly when room is needed: the mock engine's.
 pub const EXACT_LRU: &str = "exact_lru";
 
+/// Tokens of a block or chunk. More are a typing error or no answer of such a server.
+pub const UNIT_TOKENS_MAX: u64 = 1 << 20;
+
 /// Who said a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Source {
@@ -131,7 +134,7 @@ pub struct Answers<'a> {
     pub config: Option<&'a Value>,
     /// The name of our model, and others that LMCache may know it by, best first.
     pub models: &'a [String],
-    /// `--tokens-per-gb-kvcache`, where it was given.
+    /// `--tokens-per-gb-kvcache`, given or looked up.
     pub tokens_per_gb: Option<u64>,
 }
 
@@ -151,7 +154,8 @@ impl KvTiers {
         tiers.l1_bytes = flag(flags.l1_bytes).or(tiers.l1_bytes);
         tiers.l2 = Known::of(flags.l2, Source::Flag).or(tiers.l2);
         let per_token = answers.tokens_per_gb.and_then(|tokens| GIB.checked_div(tokens));
-        tiers.bytes_per_token = flag(per_token.filter(|bytes| *bytes > 0)).or(tiers.bytes_per_token);
+        // A rounded number, which may itself have been looked up: LMCache's own is exact.
+        tiers.bytes_per_token = tiers.bytes_per_token.or(flag(per_token.filter(|bytes| *bytes > 0)));
         tiers.add_engine(answers.engine, flags);
         tiers
     }

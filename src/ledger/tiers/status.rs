@@ -3,8 +3,12 @@
 use serde_json::Value;
 
 use super::layout;
-use super::{Known, KvTiers, L2, Source};
+use super::{Known, KvTiers, L2, Source, UNIT_TOKENS_MAX};
+use crate::error::shortened;
+use crate::http::error_body::one_line;
 use crate::ledger::balance::Prefetch;
+
+const NAME_CHARS_MAX: usize = 40;
 
 /// Parts of the storage manager. From 0.5.5 on there is one for each L1, by its tag; the singular name is the older form, which
 /// a server with one L1 still has beside it.
@@ -15,14 +19,11 @@ fn parts<'a>(storage: &'a Value, plural: &str, singular: &str) -> Vec<&'a Value>
     }
 }
 
-/// Stores that are still on the way to L2: keys that wait and tasks that run. `None` where the server does not say.
+/// Keys and tasks that are still on the way to L2. `None` where the server says neither.
 pub fn stores_pending(status: &Value) -> Option<u64> {
-    let controllers = parts(&status["storage_manager"], "store_controllers", "store_controller");
-    let pending = controllers.iter().map(|controller| {
-        let (keys, tasks) = (&controller["pending_keys_count"], &controller["in_flight_task_count"]);
-        Some(keys.as_u64()?.saturating_add(tasks.as_u64()?))
-    });
-    pending.reduce(|sum, one| Some(sum?.saturating_add(one?))).flatten()
+    let controllers = parts(&status["storage_manager"], "store_controllers", "store_controller").into_iter();
+    let counts = controllers.flat_map(|part| ["pending_keys_count", "in_flight_task_count"].map(|key| &part[key]));
+    counts.filter_map(Value::as_u64).reduce(u64::saturating_add)
 }
 
 /// Objects in L1. `None` where the server does not say.
@@ -35,7 +36,7 @@ pub fn l1_objects(status: &Value) -> Option<u64> {
 impl KvTiers {
     pub(super) fn add_status(&mut self, status: &Value, names: &[String]) {
         let said = |value| Known::of(value, Source::Lmcache);
-        self.chunk_tokens = said(positive(&status["chunk_size"]));
+        self.chunk_tokens = said(unit(&status["chunk_size"]));
         self.add_layout(status, names);
         let storage = &status["storage_manager"];
         self.l1_bytes = said(l1_bytes(storage));
@@ -67,14 +68,14 @@ impl KvTiers {
         self.ranks = said(Some(ranks));
         self.bytes_per_token = said(layout::rank_bytes(entry).and_then(|bytes| bytes.checked_mul(ranks)));
         let groups = entry["kv_cache_layout"]["kernel_groups"].as_array();
-        let block = groups.and_then(|groups| positive(&groups.first()?["tokens_per_block"]));
+        let block = groups.and_then(|groups| unit(&groups.first()?["tokens_per_block"]));
         self.block_tokens = said(block);
     }
 
     /// Policy, watermark and ratio, where nothing said them before.
     fn add_eviction(&mut self, eviction: &Value) {
         let share = |key: &str| eviction[key].as_f64().filter(|share| (0.0..=1.0).contains(share));
-        let policy = eviction["eviction_policy"].as_str().map(str::to_owned);
+        let policy = name(&eviction["eviction_policy"]);
         let said = |known: &mut Known<f64>, share| {
             *known = std::mem::take(known).or(Known::of(share, Source::Lmcache));
         };
@@ -91,10 +92,10 @@ impl KvTiers {
             Some("retain") => Prefetch::Retained,
             _ => Prefetch::Unknown,
         };
-        let policy = storage["store_policy"].as_str().map(str::to_owned);
+        let policy = name(&storage["store_policy"]);
         self.store_policy = Known::of(policy, Source::Lmcache);
         let said = |value| Known::of(value, Source::Lmcache);
-        let chunk = said(positive(&config["mp"]["chunk_size"]));
+        let chunk = said(unit(&config["mp"]["chunk_size"]));
         self.chunk_tokens = std::mem::take(&mut self.chunk_tokens).or(chunk);
         let bytes = said(positive(
             &storage["l1_manager_config"]["memory_config"]["size_in_bytes"],
@@ -106,6 +107,17 @@ impl KvTiers {
 
 fn positive(value: &Value) -> Option<u64> {
     value.as_u64().filter(|&number| number > 0)
+}
+
+/// Tokens of a block or a chunk.
+fn unit(value: &Value) -> Option<u64> {
+    positive(value).filter(|tokens| *tokens <= UNIT_TOKENS_MAX)
+}
+
+/// The name of a policy, which messages repeat.
+fn name(value: &Value) -> Option<String> {
+    let name = value.as_str()?;
+    Some(shortened(&one_line(name), NAME_CHARS_MAX).into_owned())
 }
 
 /// The configured size is there from 0.5.6 on; `memory_total_bytes` is what an L1 has grown to, where it is made bit by bit.

@@ -7,6 +7,7 @@ use crate::engine::ask::discover::CacheServer;
 use crate::engine::ask::http::{Asker, PATIENT};
 use crate::error::{Error, shortened};
 use crate::http::error_body::one_line;
+use crate::ledger::tiers::{l1_objects, stores_pending};
 use crate::url::with_scheme;
 
 const L1: &str = "the L1 of the LMCache server (--clear-cache)";
@@ -24,7 +25,7 @@ pub(super) fn clear(server: CacheServer<'_>, patience: &Patience) -> Result<(Str
     let mut url = first.clone();
     loop {
         let status = server.status().map_err(|why| failed(L1, why))?;
-        let on_the_way = on_the_way_to_l2(&status);
+        let on_the_way = stores_pending(&status).unwrap_or(0);
         if on_the_way == 0 {
             // Without `force`, which older servers do not need.
             let answer = asker.post(&url, &json!({"tier": "l1", "force": false}), &ABSENT);
@@ -37,13 +38,13 @@ pub(super) fn clear(server: CacheServer<'_>, patience: &Patience) -> Result<(Str
                 continue;
             }
             let status = server.status().map_err(|why| failed(L1, why))?;
-            if objects(&status).is_none_or(|objects| objects == 0) {
+            if l1_objects(&status).is_none_or(|objects| objects == 0) {
                 return Ok((url, l2(&status)));
             }
         }
         if !patience.pause() {
             let what = match on_the_way {
-                0 => format!("{} objects are in use", objects(&status).unwrap_or(0)),
+                0 => format!("{} objects are in use", l1_objects(&status).unwrap_or(0)),
                 count => format!("{count} stores are still on their way to L2"),
             };
             return Err(failed(
@@ -62,29 +63,6 @@ pub(super) fn l2_stays(url: &str, l2: &str) -> String {
         "The L2 of the LMCache server at {url} ({l2}) keeps what it has, because LMCache has no request that empties it; empty \
          its folder or store, or start the server without it"
     )
-}
-
-/// The parts of one kind: by tag from 0.5.6 on, one alone before.
-fn parts<'a>(status: &'a Value, several: &str, one: &str) -> Vec<&'a Value> {
-    let storage = &status["storage_manager"];
-    match storage[several].as_object() {
-        Some(parts) => parts.values().collect(),
-        None => vec![&storage[one]],
-    }
-}
-
-/// Objects in L1; `None` where a status does not say it.
-pub(crate) fn objects(status: &Value) -> Option<u64> {
-    let counts = parts(status, "l1_managers", "l1_manager").into_iter();
-    let counts = counts.map(|part| part["total_object_count"].as_u64());
-    counts.reduce(|sum, count| Some(sum?.saturating_add(count?))).flatten()
-}
-
-/// Keys and tasks that a server still stores on L2; 0 where it does not say it.
-pub(crate) fn on_the_way_to_l2(status: &Value) -> u64 {
-    let controllers = parts(status, "store_controllers", "store_controller").into_iter();
-    let counts = controllers.flat_map(|part| ["pending_keys_count", "in_flight_task_count"].map(|key| &part[key]));
-    counts.filter_map(Value::as_u64).fold(0, u64::saturating_add)
 }
 
 /// The types of the L2 adapters, each with its folder if it has one; `None` without L2.
@@ -168,7 +146,7 @@ mod tests {
             "store_controllers": {"a": {"pending_keys_count": 4, "in_flight_task_count": 1}, "b": {"pending_keys_count": -1}},
             "l2_adapters": [{"type": "FSL2Adapter", "base_path": "/kv"}, {"type": "S3\nL2"}, 7],
         }});
-        assert_eq!((objects(&several), on_the_way_to_l2(&several)), (Some(5), 5));
+        assert_eq!((l1_objects(&several), stores_pending(&several)), (Some(5), Some(5)));
         assert_eq!(
             l2(&several).as_deref(),
             Some("FSL2Adapter in /kv, S3 L2, of unknown type")
@@ -176,15 +154,18 @@ mod tests {
         let one = json!({"storage_manager": {
             "l1_manager": {"total_object_count": 9}, "store_controller": {"in_flight_task_count": 2}, "l2_adapters": [],
         }});
-        assert_eq!((objects(&one), on_the_way_to_l2(&one), l2(&one)), (Some(9), 2, None));
+        assert_eq!(
+            (l1_objects(&one), stores_pending(&one), l2(&one)),
+            (Some(9), Some(2), None)
+        );
         for nothing in [
             json!({}),
             json!([1]),
             json!({"storage_manager": {"l1_managers": {"a": {"total_object_count": 1.5}}}}),
         ] {
             assert_eq!(
-                (objects(&nothing), on_the_way_to_l2(&nothing), l2(&nothing)),
-                (None, 0, None)
+                (l1_objects(&nothing), stores_pending(&nothing), l2(&nothing)),
+                (None, None, None)
             );
         }
     }

@@ -89,6 +89,47 @@ fn hits_that_exceed_the_prompts_were_counted_again() {
 }
 
 #[test]
+fn the_first_names_of_v1_without_what_answers_say_have_no_computed_tokens() {
+    let mut old = phase("warm").with_engine(gpu_cache);
+    (old.usage.with_cached, old.usage.cached_tokens) = (0, 0);
+    let ledger = old.read();
+    assert_eq!((ledger.balance, ledger.range(Item::Computed)), (Balance::Unknown, None));
+    assert_eq!(ledger.count(Item::Hbm), Some(11_520));
+    let missing = "vllm:external_prefix_cache_hits_total, or usage.prompt_tokens_details.cached_tokens of our answers of all prompts";
+    assert_eq!(ledger.missing, [missing]);
+}
+
+#[test]
+fn lookups_of_a_release_that_counts_them_in_every_step_are_no_lost_requests() {
+    let again = phase("warm").with_engine(|page| {
+        page.replace(
+            "vllm:prefix_cache_queries_total{engine=\"0\",model_name=\"tiny\"} 24304",
+            "vllm:prefix_cache_queries_total{engine=\"0\",model_name=\"tiny\"} 112152",
+        )
+    });
+    assert_eq!(again.read().no_first_token, None);
+    let mut failed = again;
+    failed.usage.failed = 1;
+    assert_eq!(failed.read().no_first_token, Some(112_152 - 24_304));
+}
+
+/// The counter is there, and stays at 0.
+#[test]
+fn an_engine_that_keeps_no_prefixes_looks_nothing_up() {
+    let off = |page: &str| {
+        let zero = |line: &str| match line.starts_with("vllm:prefix_cache_") {
+            true => format!("{} 0\n", line.rsplit_once(' ').unwrap().0),
+            false => format!("{line}\n"),
+        };
+        page.lines().map(zero).collect()
+    };
+    let ledger = phase("l2_warm").with_engine(off).read();
+    assert_eq!((ledger.no_first_token, &ledger.shared), (None, &None));
+    assert!(ledger.checks.iter().all(|check| check.key != "queries"));
+    assert_eq!(ledger.balance, Balance::Exact);
+}
+
+#[test]
 fn servers_before_0_5_5_tell_the_tiers_by_loads_from_l2() {
     for phase in phases() {
         let early = phase.with_lmcache(|page| {
@@ -160,6 +201,16 @@ fn sglang_counts_cached_tokens_by_tier() {
         (ledger.count(Item::Computed), ledger.count(Item::Cached)),
         (Some(300), Some(700))
     );
+    // Without the hierarchical cache the label says nothing of a tier.
+    let total = |cached: u64| {
+        moment(&format!(
+            "sglang:prompt_tokens_total {}\nsglang:cached_tokens_total{{cache_source=\"total\"}} {cached}\n",
+            300 + cached
+        ))
+    };
+    let ledger = Ledger::between(&total(0), &total(700), &usage, &Settings::default());
+    let rows = [Item::Computed, Item::Cached, Item::EngineStorage].map(|item| ledger.count(item));
+    assert_eq!(rows, [Some(0), Some(700), None]);
     // No counter is there before the first request.
     let ledger = Ledger::between(&moment("up 1\n"), &old(1000, 700), &usage, &Settings::default());
     assert_eq!(

@@ -36,6 +36,9 @@ fn a_restart_of_the_engine_leaves_no_row_of_its_tokens() {
     assert_eq!((ledger.basis, ledger.balance), (Basis::Void, Balance::Unknown));
     assert_eq!((ledger.range(Item::Prompt), ledger.range(Item::Lmcache)), (None, None));
     assert_eq!(ledger.count(Item::FoundL1), Some(10_752), "that is LMCache's");
+    // The engine's requests are not known, so our answers stand for them.
+    assert_eq!(ledger.count(Item::LookupsAgain), Some(0));
+    assert!(ledger.rows[&Item::LookupsAgain].from.ends_with("our answers"));
     let void = &ledger.engine_voids[0];
     let want = "vllm:prompt_tokens_total went back from 12152 to 3000, as after a restart";
     assert!(void.text().starts_with(want), "{}", void.text());
@@ -240,6 +243,26 @@ fn another_engine_at_the_same_lmcache_is_seen_by_its_model_or_by_too_many_lookup
     let ledger = after(&phase("l2_warm"), str::to_owned, more);
     let shared = ledger.shared.clone().unwrap();
     assert_eq!((shared.looked_up, shared.is_separate), (31_504 - 24_274, false));
+}
+
+#[test]
+fn one_model_in_both_families_of_lookups_is_one_model() {
+    let blend = "lmcache_blend_lookup_requested_tokens_total";
+    let model = |page: &str, label: &str| {
+        format!("{page}{blend}{label} 512\nlmcache_blend_lookup_hit_tokens_total{label} 256\n")
+    };
+    let mut unnamed = phase("l2_warm");
+    unnamed.settings.models.clear();
+    let tiny = "{model_name=\"/models/tiny\"}";
+    let ledger = after(&unnamed, str::to_owned, |page| model(page, tiny));
+    assert_eq!(ledger.shared, None, "{:?}", ledger.missing);
+    // Samples without a name are of the model that is known, and another one is not.
+    let ledger = after(&phase("l2_warm"), str::to_owned, |page| {
+        let other = "lmcache_mp_lookup_requested_tokens_total{model_name=\"other\"} 256\n";
+        model(page, "") + other
+    });
+    assert_eq!(ledger.count(Item::FoundBlended), Some(256));
+    assert_eq!(ledger.shared.unwrap().models, ["other"]);
 }
 
 #[test]

@@ -28,11 +28,9 @@ pub struct Outlook {
     pub unknown: Vec<Tier>,
     /// L1 evicts from this share on (LMCache).
     pub watermark: Option<f64>,
-    /// What requests with a prefix that was not sent before will be served, and those that send it again. Absent where a
-    /// capacity is unknown.
-    pub first: Option<Share>,
+    /// What requests with a prefix that was sent before will be served. Absent where a capacity is unknown.
     pub again: Option<Share>,
-    /// The most that the latter could be served from all tiers together.
+    /// The most that they could be served from all tiers together.
     pub again_possible: u64,
     pub again_tokens: u64,
 }
@@ -105,29 +103,27 @@ pub fn outlook(tiers: &Tiers, prompts: &[Prompt], in_flight: u64) -> Outlook {
         capacities: limited.collect(),
         unknown: tiers.unknown().collect(),
         watermark: tiers.has_watermark().then_some(tiers.watermark),
-        first: None,
         again: None,
         again_possible: 0,
         again_tokens: 0,
     };
-    let [first, again] = played(tiers, &catalog, &entries, &groups.of_entries);
+    let again = played_again(tiers, &catalog, &entries, &groups.of_entries);
     outlook.again_possible = again.possible;
     outlook.again_tokens = again.served.computed + again.served.cached();
     if outlook.unknown.is_empty() {
-        outlook.first = Some(Share::of(&first));
         outlook.again = Some(Share::of(&again));
     }
     outlook
 }
 
-/// The requests that send a prefix for the first time, and the others. An unknown capacity counts as endless.
-fn played(tiers: &Tiers, catalog: &Catalog, entries: &[usize], groups: &[usize]) -> [Played; 2] {
+/// The requests whose prefix was sent before. An unknown capacity counts as endless.
+fn played_again(tiers: &Tiers, catalog: &Catalog, entries: &[usize], groups: &[usize]) -> Played {
     let units = tiers.units();
     let needed = blocks_needed(&units, entries.iter().map(|entry| &catalog.entries[*entry]));
     let mut stack = tiers.stack(catalog, needed, 0);
     let mut history = History::new(catalog);
     let mut was_sent = vec![false; groups.len()];
-    let mut played = [Played::default(), Played::default()];
+    let mut played = Played::default();
     for (request, number) in entries.iter().enumerate() {
         let entry = &catalog.entries[*number];
         let admitted = stack.admit(request, entry).unwrap_or_else(|| {
@@ -140,8 +136,9 @@ fn played(tiers: &Tiers, catalog: &Catalog, entries: &[usize], groups: &[usize])
         stack.freed(request, entry, true);
         history.answered(*number);
         stack.tick();
-        let again = std::mem::replace(&mut was_sent[groups[*number]], true);
-        played[usize::from(again)].add(request, None, expected);
+        if std::mem::replace(&mut was_sent[groups[*number]], true) {
+            played.add(request, None, expected);
+        }
     }
     played
 }

@@ -91,7 +91,7 @@ fn on_the_mock_one_request_at_a_time_is_predicted_to_the_token() {
         seen,
         not_predicted: None,
     };
-    let all = expect(&tiers, &[phase], Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers, &[phase], Start::Empty, Ticks::Unknown, &|| false);
     assert!(all[0].l2.seen > Some(0));
     for row in all[0].rows() {
         assert_eq!((Some(row.min), Some(row.max)), (row.seen, row.seen));
@@ -113,7 +113,13 @@ fn a_prompt_that_is_sent_again_at_once_may_come_too_early_for_its_chunks() {
     let tiers = tiers(Rule::Vllm, 45, 1000, Capacity::Absent);
     let at = |document: u32, sent_ms: i64, ms: i64| sent(asked(document, document, 300), sent_ms * MS, ms * MS);
     let requests = vec![at(1, 0, 50), at(2, 0, 60), at(3, 51, 60), at(4, 61, 60), at(1, 62, 120)];
-    let of = &expect(&tiers, &[seen_of_nothing(requests)], Start::Empty, Ticks::Unknown)[0];
+    let of = &expect(
+        &tiers,
+        &[seen_of_nothing(requests)],
+        Start::Empty,
+        Ticks::Unknown,
+        &|| false,
+    )[0];
     assert_eq!(of.width, [Reason::InFlight { requests: 5 }]);
     let (all, found) = (5 * 330, 5 * 64);
     assert!((of.computed.min..=of.computed.max).contains(&all), "{of:?}");
@@ -127,7 +133,10 @@ fn what_l1_holds_at_the_start_leaves_less_room() {
     let computed_at_most = |l1_chunks: Option<u64>| {
         let request = |number: i64| sent(asked(number as u32 % 4, 1, 300), number * 10 * MS, 9 * MS);
         let phase = seen_of_nothing((0..8).map(request).collect());
-        let of = expect(&tiers, &[phase], Start::Unknown { l1_chunks }, Ticks::Unknown).remove(0);
+        let of = expect(&tiers, &[phase], Start::Unknown { l1_chunks }, Ticks::Unknown, &|| {
+            false
+        })
+        .remove(0);
         of.computed.max
     };
     // Four documents of five chunks fit. One chunk more, and the fourth is not stored; HBM has the block with which all begin.
@@ -161,7 +170,7 @@ fn swapped(documents: &[u32], swaps: &[usize], tiers: &Tiers) -> Phase {
 }
 
 fn is_explained(phase: Phase, tiers: &Tiers) -> bool {
-    let all = expect(tiers, &[phase], Start::Empty, Ticks::Unknown);
+    let all = expect(tiers, &[phase], Start::Empty, Ticks::Unknown, &|| false);
     let as_seen = all[0].rows().iter().all(|row| row.expected == row.seen);
     as_seen && matches!(all[0].fit, Fit::Explained { .. })
 }
@@ -219,7 +228,7 @@ fn on_the_mock_a_later_phase_shows_in_which_order_requests_of_an_earlier_one_arr
         phase.seen.computed = Some(phase.seen.computed.unwrap_or(0) + computed);
         phase.requests.push(request);
     }
-    let all = expect(&tiers, &phases, Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers, &phases, Start::Empty, Ticks::Unknown, &|| false);
     let (expected, seen) = (all[1].computed.expected, all[1].computed.seen);
     assert_eq!(expected, seen);
     assert_ne!(
@@ -262,7 +271,7 @@ proptest! {
             seen: Seen { computed, ..Seen::default() },
             not_predicted: None,
         };
-        for of in expect(&tiers, &[phase(one), phase(two)], start, Ticks::At(17)) {
+        for of in expect(&tiers, &[phase(one), phase(two)], start, Ticks::At(17), &|| false) {
             for row in of.rows() {
                 prop_assert!(row.min <= row.max && row.max <= of.prompt, "{of:?}");
                 prop_assert!(row.expected.is_none_or(|expected| (row.min..=row.max).contains(&expected)), "{of:?}");
@@ -283,7 +292,7 @@ proptest! {
         let served = |blocks: u64| {
             let tiers = tiers(Rule::Exact, blocks, 0, Capacity::Absent);
             let phase = swapped(&documents, &[], &tiers);
-            expect(&tiers, &[phase], Start::Empty, Ticks::Unknown)[0].hbm.expected
+            expect(&tiers, &[phase], Start::Empty, Ticks::Unknown, &|| false)[0].hbm.expected
         };
         prop_assert!(served(blocks) <= served(blocks + 7));
     }
@@ -312,6 +321,7 @@ fn stamps_out_of_any_range_do_no_harm() {
             &[phase.clone(), phase.clone()],
             Start::Unknown { l1_chunks: None },
             Ticks::At(i64::MIN),
+            &|| false,
         );
         assert_eq!(all[1].prompt, 5 * 230);
     }

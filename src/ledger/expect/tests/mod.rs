@@ -93,7 +93,7 @@ fn phases(series: &Series) -> Vec<Phase> {
 
 fn all_of(name: &str, start: Start, ticks: Ticks) -> Vec<Expected> {
     let series = Series::read(name);
-    let all = expect(&tiers(&series), &phases(&series), start, ticks);
+    let all = expect(&tiers(&series), &phases(&series), start, ticks, &|| false);
     for (of, phase) in all.iter().zip(&series.phases) {
         let rows = of.rows();
         assert!(rows.iter().all(|row| row.holds()), "{name} {} {rows:?}", phase.name);
@@ -175,7 +175,7 @@ fn without_counters_the_interval_stands_and_nothing_is_checked() {
             .iter_mut()
             .for_each(|request| request.cached_tokens = None);
     }
-    let all = expect(&tiers(&series), &unseen, Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers(&series), &unseen, Start::Empty, Ticks::Unknown, &|| false);
     let counted = all_of("l1-small-l2", Start::Empty, Ticks::Unknown);
     assert!(all.iter().all(|of| of.fit == Fit::NotChecked));
     let seen = counted[1].computed;
@@ -188,7 +188,7 @@ fn an_unknown_capacity_leaves_bounds_and_is_named() {
     let series = Series::read("hbm-small");
     let mut tiers = tiers(&series);
     tiers.l1 = Capacity::Unknown;
-    let all = expect(&tiers, &phases(&series), Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers, &phases(&series), Start::Empty, Ticks::Unknown, &|| false);
     for of in &all {
         assert_eq!(of.width, [Reason::UnknownCapacity(Tier::L1)]);
         assert_eq!((of.computed.expected, of.causes), (None, None));
@@ -208,12 +208,13 @@ fn caches_that_were_not_empty_may_serve_what_was_not_sent() {
         &of_one,
         Start::Unknown { l1_chunks: None },
         Ticks::Unknown,
+        &|| false,
     );
     assert!(all[0].width.contains(&Reason::UnknownStart));
     assert!(all[0].rows().iter().all(|row| row.holds()), "{:?}", all[0]);
     assert_eq!(all[0].fit, Fit::Differs);
     // From an empty start the same is outside, and leaves an unknown state behind.
-    let all = expect(&tiers(&series), &of_one, Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers(&series), &of_one, Start::Empty, Ticks::Unknown, &|| false);
     assert!(!all[0].computed.holds());
     assert!(all[1].width.contains(&Reason::UnknownState));
 }
@@ -223,7 +224,7 @@ fn a_phase_that_cannot_be_predicted_leaves_an_unknown_state() {
     let series = Series::read("hbm-small");
     let mut all = phases(&series);
     all[0].not_predicted = Some("two requests were preempted".into());
-    let all = expect(&tiers(&series), &all, Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers(&series), &all, Start::Empty, Ticks::Unknown, &|| false);
     assert_eq!(all[0].not_predicted.as_deref(), Some("two requests were preempted"));
     assert_eq!(all[1].width, [Reason::UnknownState]);
     assert_eq!((all[1].hbm.min, all[1].hbm.max), (0, all[1].possible));
@@ -236,7 +237,7 @@ fn a_request_without_a_first_token_may_have_changed_the_caches() {
     let failed = &mut all[0].requests[0];
     (failed.succeeded, failed.first_token_ns, failed.cached_tokens) = (false, None, None);
     all[0].seen = Seen::default();
-    let all = expect(&tiers(&series), &all, Start::Empty, Ticks::Unknown);
+    let all = expect(&tiers(&series), &all, Start::Empty, Ticks::Unknown, &|| false);
     assert_eq!(all[0].requests[0], None);
     assert_eq!(all[1].width, [Reason::Failed { requests: 1 }]);
     // Prompts of that phase are computed in the warm one if the servers never had them.

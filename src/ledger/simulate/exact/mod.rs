@@ -148,18 +148,18 @@ impl PrefixCache {
     }
 
     /// What a cache server finds of these chunks and writes of them. Without DRAM it only passes them on to the disk.
-    fn look_up(&self, chunks: &[u64]) -> Lookup {
+    pub fn look_up<Name: Copy + Into<u64>>(&self, chunks: &[Name]) -> Lookup {
         if !self.sizes.has_cache_server() {
             return Lookup {
                 asked: chunks.len() as u64,
                 ..Lookup::default()
             };
         }
-        let in_dram = |hash: &&u64| self.dram.contains(**hash);
-        let on_disk = |hash: &&u64| self.disk.contains(**hash);
-        let found = chunks.iter().take_while(|hash| in_dram(hash) || on_disk(hash)).count();
+        let in_dram = |name: &&Name| self.dram.contains((**name).into());
+        let on_disk = |name: &&Name| self.disk.contains((**name).into());
+        let found = chunks.iter().take_while(|name| in_dram(name) || on_disk(name)).count();
         let found_l1 = chunks.iter().take_while(in_dram).count();
-        let missing = |chunks: &[u64]| chunks.iter().filter(|hash| !in_dram(hash)).count() as u64;
+        let missing = |chunks: &[Name]| chunks.iter().filter(|name| !in_dram(name)).count() as u64;
         let has_disk = self.sizes.disk_tokens > 0;
         Lookup {
             asked: chunks.len() as u64,
@@ -167,7 +167,7 @@ impl PrefixCache {
             found_l2: (found - found_l1) as u64,
             read_l2: missing(&chunks[..found]),
             written_l1: missing(chunks),
-            written_l2: chunks.iter().filter(|hash| has_disk && !on_disk(hash)).count() as u64,
+            written_l2: chunks.iter().filter(|name| has_disk && !on_disk(name)).count() as u64,
             ..Lookup::default()
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Message;
 use crate::engine::report::ledger::PhaseLedger;
+use crate::error::shortened;
 use crate::ledger::balance::{Balance, Basis, Item, Ledger, Shared};
 use crate::ledger::tiers::KvTiers;
 use crate::result::warning::message;
@@ -12,13 +13,17 @@ mod tests;
 /// Shares of the prompt tokens above which a ledger is off, or other clients change it.
 const OFF_SHARE_MAX: f64 = 0.01;
 const OTHERS_SHARE_MAX: f64 = 0.01;
+/// Other models that a text names, and how much of a name it shows: they are a server's words.
+const NAMED_MODELS_MAX: usize = 3;
+const MODEL_CHARS_MAX: usize = 60;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum LedgerWarning {
-    /// The sources do not add up to the prompts.
+    /// The sources do not add up to the prompts, or the prompts not to our answers'.
     Off {
         phase: &'static str,
-        tokens: i64,
+        gap: Gap,
+        tokens: u64,
         percent: f64,
         cause: String,
     },
@@ -45,6 +50,19 @@ pub enum LedgerWarning {
     HitsDiffer { phase: &'static str, what: String },
     /// Emptied caches served what this run had not sent.
     NotCold { phase: &'static str, tokens: u64 },
+    /// Caches were emptied, and whether the first phase found them so is not known; the clause says why.
+    ColdUnchecked { why: String },
+}
+
+/// Which two sums differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// Prompt tokens that no source has.
+    NoSource,
+    /// Tokens of sources beyond the prompts.
+    Beyond,
+    /// Prompt tokens of our answers that the engine did not count.
+    Uncounted,
 }
 
 impl LedgerWarning {
@@ -59,6 +77,7 @@ impl LedgerWarning {
             LedgerWarning::TiersUnknown { .. } => "tiers-unknown",
             LedgerWarning::HitsDiffer { .. } => "hits-differ",
             LedgerWarning::NotCold { .. } => "not-cold",
+            LedgerWarning::ColdUnchecked { .. } => "cold-unchecked",
         }
     }
 
@@ -66,13 +85,21 @@ impl LedgerWarning {
         match self {
             LedgerWarning::Off {
                 phase,
+                gap,
                 tokens,
                 percent,
                 cause,
-            } => message!(
-                "The sources of prompt tokens do not add up in the {phase} phase: {tokens} tokens ({percent:.1} % of the \
-                 prompts) have none. Likely cause: {cause}."
-            ),
+            } => {
+                let what = match gap {
+                    Gap::NoSource => "of the prompts have no source",
+                    Gap::Beyond => "are in the sources beyond those of the prompts",
+                    Gap::Uncounted => "of the answers' prompts were not counted by the engine",
+                };
+                message!(
+                    "The ledger of the {phase} phase does not add up: {tokens} tokens ({percent:.1} %) {what}. Likely cause: \
+                     {cause}."
+                )
+            }
             LedgerWarning::Void { phase, why } => message!(
                 "Where the prompt tokens of the {phase} phase came from is not all known: {why}. The latencies are not \
                  affected."
@@ -114,6 +141,9 @@ impl LedgerWarning {
             LedgerWarning::NotCold { phase, tokens } => message!(
                 "The caches were not cold: the {phase} phase was served {tokens} tokens that this run had not sent before",
                 "empty the folder or store of L2, which no server empties on request, and keep other clients away."
+            ),
+            LedgerWarning::ColdUnchecked { why } => message!(
+                "The caches were emptied (--clear-cache), but whether the first phase found them empty is not known: {why}."
             ),
         }
     }
@@ -210,28 +240,33 @@ fn off(phase: &'static str, ledger: &Ledger, chunk_tokens: Option<u64>) -> Optio
     if let Some(why) = reasons.pop() {
         return Some(LedgerWarning::Void { phase, why });
     }
-    let tokens = match ledger.balance {
-        Balance::Off(tokens) => tokens,
-        // Our answers have prompts that no engine on these pages counted.
-        _ => ledger.others.filter(|tokens| *tokens < 0)?,
+    let prompt = ledger.count(Item::Prompt).unwrap_or(0);
+    let of_sources = match ledger.balance {
+        Balance::Off(tokens) if tokens < 0 => Some((Gap::Beyond, tokens.unsigned_abs(), prompt)),
+        Balance::Off(tokens) => Some((Gap::NoSource, tokens.unsigned_abs(), prompt)),
+        _ => None,
     };
-    let percent = percent(ledger, tokens.unsigned_abs() as f64);
-    (percent > OFF_SHARE_MAX * 100.0 || ledger.count(Item::Prompt) == Some(0)).then(|| LedgerWarning::Off {
+    let fewer = ledger.others.filter(|tokens| *tokens < 0).map(i64::unsigned_abs);
+    let of_answers = fewer.map(|tokens| (Gap::Uncounted, tokens, prompt.saturating_add(tokens)));
+    let gaps = [of_sources, of_answers].into_iter().flatten();
+    let shares = gaps.map(|(gap, tokens, all)| (gap, tokens, tokens as f64 / all.max(1) as f64));
+    let (gap, tokens, share) = shares.into_iter().find(|(_, _, share)| *share > OFF_SHARE_MAX)?;
+    Some(LedgerWarning::Off {
         phase,
+        gap,
         tokens,
-        percent,
-        cause: likely_cause(ledger, tokens, chunk_tokens),
+        percent: share * 100.0,
+        cause: likely_cause(ledger, gap, tokens, chunk_tokens),
     })
 }
 
-fn likely_cause(ledger: &Ledger, tokens: i64, chunk_tokens: Option<u64>) -> String {
-    let beyond = tokens.unsigned_abs();
+fn likely_cause(ledger: &Ledger, gap: Gap, tokens: u64, chunk_tokens: Option<u64>) -> String {
     let requests = ledger.requests;
-    if !matches!(ledger.balance, Balance::Off(_)) {
+    if gap == Gap::Uncounted {
         return "other engines answer at this address too, and their pages of metrics were not read (--metrics-url)"
             .to_owned();
     }
-    if tokens < 0 && ledger.recounted > 0 {
+    if gap == Gap::Beyond && ledger.recounted > 0 {
         return format!(
             "hits of waiting or retried requests were counted again; lookups exceed the prompts by {} tokens",
             ledger.recounted
@@ -240,11 +275,11 @@ fn likely_cause(ledger: &Ledger, tokens: i64, chunk_tokens: Option<u64>) -> Stri
     if ledger.others.is_some_and(|others| others != 0) {
         return "other clients, whose requests began or ended outside of the phase".to_owned();
     }
-    if tokens < 0 && beyond <= requests {
+    if gap == Gap::Beyond && tokens <= requests {
         return "an engine that counts the last token of a prompt found entirely as loaded and as computed (vLLM before 0.21)"
             .to_owned();
     }
-    if chunk_tokens.is_some_and(|chunk| beyond <= requests.saturating_mul(chunk)) {
+    if chunk_tokens.is_some_and(|chunk| tokens <= requests.saturating_mul(chunk)) {
         return "tails of chunks, which the engine and its connector count differently".to_owned();
     }
     if ledger.no_first_token.is_some_and(|tokens| tokens > 0) {
@@ -257,13 +292,21 @@ fn likely_cause(ledger: &Ledger, tokens: i64, chunk_tokens: Option<u64>) -> Stri
 }
 
 fn shared_with(shared: &Shared) -> String {
+    let names = shared.models.iter().take(NAMED_MODELS_MAX);
+    let names: Vec<_> = names.map(|name| shortened(name, MODEL_CHARS_MAX)).collect();
+    let names = match shared.models.len() {
+        0..=NAMED_MODELS_MAX => names.join(", "),
+        all => format!("{} and {} more", names.join(", "), all - NAMED_MODELS_MAX),
+    };
     match (shared.looked_up, shared.is_separate) {
         (tokens, true) => format!(
-            "{tokens} tokens were looked up for other models. The rows of tokens are those of this model alone, and those of \
+            "{tokens} tokens were looked up for other models ({names}). The rows of tokens are those of this model alone, and those of \
              chunks stored, evicted and refused are of all"
         ),
         (0, false) => {
-            "several models were looked up, and which one is ours is not known, so its rows are upper bounds".to_owned()
+            format!(
+                "several models were looked up ({names}), and which one is ours is not known, so its rows are upper bounds"
+            )
         }
         (tokens, false) => format!(
             "at least {tokens} tokens were looked up that this engine cannot have asked for, so the rows of LMCache are upper \

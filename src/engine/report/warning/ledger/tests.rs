@@ -1,6 +1,7 @@
 //! What raises each warning about the ledger, and the texts.
 
 use super::*;
+use crate::ledger::balance::Range;
 use crate::ledger::testing::{Phase, phase, phases, without};
 use crate::ledger::tiers::{Answers, TierFlags};
 
@@ -47,7 +48,7 @@ fn tokens_without_a_source_have_a_likely_cause() {
     let (code, text) = only(&computed(12_784 - 400));
     assert_eq!(code, "ledger-off");
     assert!(
-        text.contains("400 tokens (3.3 % of the prompts)") && text.contains("tails of chunks"),
+        text.contains("400 tokens (3.3 %) of the prompts have no source") && text.contains("tails of chunks"),
         "{text}"
     );
     assert_eq!(of(&computed(12_784 - 100)), [], "less than 1 % is not worth a warning");
@@ -66,7 +67,50 @@ fn fewer_prompts_than_answers_are_of_an_engine_without_a_page() {
     let mut phase = phase("warm");
     phase.usage.prompt_tokens *= 2;
     let (code, text) = only(&phase.read());
-    assert!(code == "ledger-off" && text.contains("--metrics-url"), "{text}");
+    let want = format!(
+        "{0} tokens (50.0 %) of the answers' prompts were not counted",
+        phase.usage.prompt_tokens / 2
+    );
+    assert!(
+        code == "ledger-off" && text.contains(&want) && text.contains("--metrics-url"),
+        "{text}"
+    );
+    // A few tokens that do not balance must not hide it.
+    let beyond = phase.engine[1].replace(COMPUTED, "source=\"local_compute\"} 12787");
+    assert_ne!(beyond, phase.engine[1]);
+    phase.engine[1] = beyond;
+    assert_eq!(phase.read().unexplained(), Some(-3));
+    assert!(only(&phase.read()).1.contains("were not counted"));
+}
+
+#[test]
+fn sources_beyond_the_prompts_have_a_likely_cause() {
+    let computed = |tokens: u64| after("warm", &[(COMPUTED, &format!("source=\"local_compute\"}} {tokens}"))]);
+    let (_, text) = only(&computed(12_784 + 400));
+    assert!(
+        text.contains("400 tokens (3.3 %) are in the sources beyond") && text.contains("tails of chunks"),
+        "{text}"
+    );
+    // Eight short prompts: one token of each is more than 1 % of them.
+    let mut ledger = computed(12_784 + 3);
+    let prompt = ledger.rows.get_mut(&Item::Prompt).unwrap();
+    prompt.range = Range::exact(200);
+    let (_, text) = only(&ledger);
+    assert!(text.contains("counts the last token"), "{text}");
+    ledger.recounted = 500;
+    assert!(
+        only(&ledger)
+            .1
+            .contains("counted again; lookups exceed the prompts by 500")
+    );
+    // Answers that were cut off, and nothing else is known.
+    let mut ledger = phase("warm").read();
+    ledger.balance = Balance::Off(9000);
+    ledger.no_first_token = Some(9000);
+    assert!(only(&ledger).1.contains("retried, aborted or failed"));
+    ledger.no_first_token = None;
+    ledger.missing.push("a_counter".into());
+    assert!(only(&ledger).1.contains("counters that are missing: a_counter"));
 }
 
 #[test]
@@ -114,7 +158,7 @@ fn traffic_of_others_and_what_was_not_counted_is_told() {
     shared.lmcache[1] += "lmcache_mp_lookup_requested_tokens_total{model_name=\"other\"} 256\n";
     let (code, text) = only(&shared.read());
     assert!(
-        code == "shared-cache" && text.contains("256 tokens were looked up for other models"),
+        code == "shared-cache" && text.contains("256 tokens were looked up for other models (other)."),
         "{text}"
     );
     let old = phase("warm").with_engine(|page| without(page, "vllm:prompt_tokens_by_source"));
@@ -147,7 +191,8 @@ fn texts_are_one_line() {
     let all = [
         LedgerWarning::Off {
             phase,
-            tokens: -1,
+            gap: Gap::NoSource,
+            tokens,
             percent,
             cause: text(),
         },
@@ -172,6 +217,9 @@ fn texts_are_one_line() {
             names: text(),
             notes: " A note.".to_owned(),
         },
+        LedgerWarning::HitsDiffer { phase, what: text() },
+        LedgerWarning::NotCold { phase, tokens },
+        LedgerWarning::ColdUnchecked { why: text() },
     ];
     for warning in all {
         let Message {
