@@ -15,6 +15,7 @@ mod cases {
     mod hostile;
     mod measure;
     mod mock_engine;
+    mod mock_engine_pages;
     mod mock_faults;
     mod mock_load;
     mod mock_server;

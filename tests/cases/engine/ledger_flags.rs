@@ -1,4 +1,4 @@
-//! The flags about the KV cache: sizes that are given, caches that are emptied, shares that are required.
+//! The flags about the KV cache: sizes that are given, shares that are required, and what is told before a run.
 
 use std::process::Output;
 
@@ -10,35 +10,23 @@ use crate::support::mock::{Mock, served};
 use crate::support::{bench, report, stderr, stdout, warning_codes};
 
 /// `engine` with a mock that has HBM alone and is asked for nothing else.
-fn run(mock: &Mock, flags: &[&str]) -> Output {
+pub fn run(mock: &Mock, flags: &[&str]) -> Output {
     let mut command = engine_at(mock);
     command.args(["--tokens-per-gb-kvcache", "1000"]).args(DOCUMENTS);
     command.args(["--kv-cache-volume", "4"]).args(flags);
     command.current_dir(mock.dir.path()).output().unwrap()
 }
 
-fn metrics(output: &Output) -> Value {
+pub fn metrics(output: &Output) -> Value {
     assert_eq!(code(output), 0, "{}", stderr(output));
     report(output)["metrics"].take()
 }
 
-const JSON: [&str; 2] = ["--format", "json"];
+pub const JSON: [&str; 2] = ["--format", "json"];
 
 /// A mock with 2,400 tokens in HBM, which hold three documents of a bit more than 600.
-fn small(more: &[&str]) -> Mock {
+pub fn small(more: &[&str]) -> Mock {
     Mock::start(&[&["--hbm-tokens", "2400", "--ttft-ms", "1"], more].concat())
-}
-
-/// Three documents, each asked about once and not before.
-fn once() -> Vec<&'static str> {
-    let one = [
-        "--no-warmup",
-        "--ldqa-query-per-document",
-        "1",
-        "--kv-cache-volume",
-        "3",
-    ];
-    [&DOCUMENTS[..], &one].concat()
 }
 
 #[test]
@@ -70,8 +58,25 @@ fn shares_that_are_required_decide_the_exit_code() {
     assert!(said.contains("--require-hits hbm<=10%: it was 9"), "{said}");
     assert!(said.contains("% of the prompt tokens"), "{said}");
     assert!(said.contains("--require-hits computed>=50%: it was"), "{said}");
-    // The report is there all the same.
+    // The report is there all the same, and has both limits.
     assert!(stdout(&missed).contains("Token Ledger"), "{}", stdout(&missed));
+    let missed = run(
+        &mock,
+        &[&JSON[..], &["--require-hits", "hbm<=10%,cached>=50%"]].concat(),
+    );
+    assert_eq!(code(&missed), 3);
+    let limits = &report(&missed)["metrics"]["requirements"];
+    assert_eq!(
+        (&limits[0]["code"], &limits[1]["code"]),
+        (&"broken".into(), &"kept".into())
+    );
+    assert!(
+        limits[1]["text"]
+            .as_str()
+            .unwrap()
+            .starts_with("--require-hits cached>=50%: it was 9"),
+        "{limits}"
+    );
 }
 
 #[test]
@@ -104,59 +109,16 @@ fn flags_that_cannot_be_are_refused_before_anything_is_sent() {
             "--require-hits",
         ),
         (&["--sweep", "concurrency=1,2", "--require-ledger"], "--require-ledger"),
+        (&["--sweep", "concurrency=1,2", "--kv-tiers", "hbm=1GB"], "--kv-tiers"),
+        (&["--metrics-url=localhost:1"; 257], "--metrics-url was given 257 times"),
     ] {
         let output = run(&mock, flags);
         assert_eq!(code(&output), 2, "{flags:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(says), "{flags:?}: {}", stderr(&output));
     }
-    let (_, log) = mock.end("-TERM");
-    assert_eq!(served(&log).count(), 0);
-}
-
-#[test]
-fn emptied_caches_serve_nothing_that_this_run_did_not_send() {
-    let mock = Mock::start(&TIERS[..4].iter().chain(&TIERS[6..]).copied().collect::<Vec<_>>());
-    let flags = once();
-    let computed = |more: &[&str]| {
-        let metrics = metrics(&ledger_run(&mock, &[&flags[..], more].concat()));
-        let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap();
-        let codes: Vec<String> = warning_codes(&metrics).into_iter().map(str::to_owned).collect();
-        (of("prompt") - of("computed"), codes, metrics)
-    };
-    assert_eq!(computed(&[]).0, 0);
-    assert!(computed(&[]).0 > 0, "the same prompts are found");
-    let (cached, codes, metrics) = computed(&["--clear-cache"]);
-    assert_eq!(cached, 0);
-    assert!(!codes.contains(&"not-cold".to_owned()), "{codes:?}");
-    assert_eq!(metrics["expected_hits"]["measured_cached"]["expected"], 0);
-}
-
-#[test]
-fn a_disk_that_keeps_what_an_earlier_run_stored_is_not_cold() {
-    let mock = Mock::start(&TIERS);
-    let flags = once();
-    assert_eq!(code(&ledger_run(&mock, &flags)), 0);
-    let metrics = metrics(&ledger_run(&mock, &[&flags[..], &["--clear-cache"]].concat()));
-    let codes = warning_codes(&metrics);
-    assert!(
-        codes.contains(&"not-cold") && !codes.contains(&"hits-differ"),
-        "{codes:?}"
-    );
-    let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap();
-    assert!(of("lmcache_l2") > 0);
-    assert_eq!(of("hbm"), 0);
-}
-
-#[test]
-fn an_engine_that_clears_nothing_is_named_before_a_request() {
-    let mock = small(&["--no-reset"]);
-    let output = run(&mock, &["--clear-cache"]);
-    assert_eq!(code(&output), 1);
-    let said = stderr(&output);
-    assert!(
-        said.contains(&mock.address) && said.contains("VLLM_SERVER_DEV_MODE=1"),
-        "{said}"
-    );
+    let output = run(&mock, &["--metrics-url", "ftp://h"]);
+    assert_eq!(code(&output), 1, "as with every address");
+    assert!(stderr(&output).contains("--metrics-url ftp://h begins with ftp://"));
     let (_, log) = mock.end("-TERM");
     assert_eq!(served(&log).count(), 0);
 }
@@ -323,6 +285,30 @@ fn tuner(hbm: &str, filled: &str) {
     let of = |row| cell(&metrics, "token_ledger", row, "measured").unwrap() as f64;
     let served = format!("HBM will serve {:.0} %", of("hbm") / of("prompt") * 100.0);
     assert!(text.contains(&served), "{served}: {shown}");
+}
+
+#[test]
+fn the_tuner_tells_which_tiers_overflowed() {
+    let overflowed = |tiers: &[&str], flags: &[&str]| {
+        let mock = Mock::start(tiers);
+        let lengths = ["--workload", "prefix-suffix-tuner", "--psf-context-length", "800"];
+        let metrics = metrics(&ledger_run(&mock, &[&lengths[..], flags].concat()));
+        let notes = metrics["hits_explained"].as_array().unwrap();
+        let note = notes.iter().find(|note| note["code"] == "overflowed");
+        note.map_or_else(String::new, |note| note["text"].as_str().unwrap().to_owned())
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let text = overflowed(&TIERS, &["--psf-thrash", "5", "--max-concurrency", "1"]);
+            assert!(text.contains("HBM and L1 overflowed"), "{text}");
+        });
+        scope.spawn(|| {
+            let mut roomy = TIERS;
+            (roomy[3], roomy[5]) = ("40960", "81920");
+            let text = overflowed(&roomy, &["--psf-thrash", "5", "--max-concurrency", "1"]);
+            assert!(text.contains("HBM overflowed"), "{text}");
+        });
+    });
 }
 
 #[test]
