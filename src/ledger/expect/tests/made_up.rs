@@ -1,7 +1,7 @@
 //! Predictions of phases that are made up.
 
 use super::super::*;
-use crate::ledger::simulate::{CacheSizes, PrefixCache};
+use crate::ledger::simulate::{CacheSizes, Lookup, PrefixCache};
 use crate::stats::random::SplitMix64;
 use proptest::prelude::*;
 
@@ -60,9 +60,11 @@ fn on_the_mock(requests: &mut [Request], order: &[usize], tiers: &Tiers) -> Seen
         blend: false,
     });
     let (mut computed, mut hbm, mut l1, mut l2) = (0, 0, 0, 0);
+    let mut lookups = Lookup::default();
     for request in order {
         let request = &mut requests[*request];
-        let (sources, _) = cache.serve(&request.prompt.tokens);
+        let (sources, lookup) = cache.serve(&request.prompt.tokens);
+        lookups += lookup;
         request.cached_tokens = Some(sources.cached());
         computed += sources.computed;
         hbm += sources.hbm;
@@ -75,6 +77,10 @@ fn on_the_mock(requests: &mut [Request], order: &[usize], tiers: &Tiers) -> Seen
         external: Some(l1 + l2),
         l1: Some(l1),
         l2: Some(l2),
+        // The cache server counts what it finds whether HBM has it or not.
+        found_l1: Some(lookups.found_l1 * tiers.chunk_tokens),
+        found_l2: Some(lookups.found_l2 * tiers.chunk_tokens),
+        chunks_evicted: Some(lookups.evicted_l1),
         ..Seen::default()
     }
 }
@@ -92,7 +98,8 @@ fn on_the_mock_one_request_at_a_time_is_predicted_to_the_token() {
         not_predicted: None,
     };
     let all = expect(&tiers, &[phase], Start::Empty, Ticks::Unknown, &|| false);
-    assert!(all[0].l2.seen > Some(0));
+    assert!(all[0].l2.seen > Some(0) && seen.chunks_evicted > Some(0));
+    assert!(seen.found_l2 > seen.l2, "{seen:?}");
     for row in all[0].rows() {
         assert_eq!((Some(row.min), Some(row.max)), (row.seen, row.seen));
     }
