@@ -370,7 +370,7 @@ def baseline_2(scratch: pathlib.Path, checks: Tally, environment: pathlib.Path) 
         checks.that("tuner, baseline 2: the cache server found them", 0 < external <= tiers <= own + external, run.sources)
         checks.that("tuner, baseline 2: most come from the disk", run.sources["l2"] > external / 2 > 0, run.sources)
         told = run.explained("overflowed")
-        checks.that("tuner, baseline 2: the report says that L1 overflowed", "L1 overflowed" in told, told)
+        checks.that("tuner, baseline 2: the report says what overflowed", "HBM and L1 overflowed" in told, told)
         volume = 4 * 1000 / tiny_model.TOKENS_PER_GB + 1e-9
         flags = ("--kv-cache-volume", volume, "--ldqa-document-length", 1000, "--ldqa-query-per-document", 1)
         again = engine.run("long-doc-qa", "--lmcache-url", cache.http, "--ignore-eos", "--ldqa-max-output-length", 2, *flags)

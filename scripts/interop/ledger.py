@@ -14,11 +14,11 @@ import traceback
 
 from interop import ledger_checks as check
 from interop import tiny_model
-from interop.engine_stack import connector, vllm
+from interop.engine_stack import BLOCK_TOKENS, connector, vllm
 from interop.ledger_prompts import Prompts, answered_by, paced, with_question
 from interop.ledger_run import CHUNK_TOKENS, MODEL, Run, Stack
 from lib.checks import Tally
-from lib.lmcache import INSTALLED, CacheServer
+from lib.lmcache import CacheServer
 from lib.servers import free_ports
 
 PER_GB = tiny_model.TOKENS_PER_GB
@@ -56,19 +56,11 @@ class Series:
 
 
 @contextlib.contextmanager
-def servers(
-    part: "Part",
-    name: str,
-    blocks: int,
-    l1_gb: float,
-    *flags: object,
-    release: str = INSTALLED,
-    variables: dict | None = None,
-):
+def servers(part: "Part", name: str, blocks: int, l1_gb: float, *flags: object, variables: dict | None = None):
     """A series on new servers. `flags` are LMCache's."""
     policy = ("--eviction-trigger-watermark", "0.80", "--eviction-ratio", "0.20", "--supported-transfer-mode", "lmcache_driven")
     sizes = ("--l1-size-gb", f"{l1_gb:.7f}", "--no-l1-use-lazy", "--prometheus-port", free_ports(1)[0])
-    cache = CacheServer(part.scratch, CHUNK_TOKENS, *sizes, *policy, *flags, release=release)
+    cache = CacheServer(part.scratch, CHUNK_TOKENS, *sizes, *policy, *flags)
     behind = ("--num-gpu-blocks-override", blocks, *connector(cache.rpc_port))
     variables = {"VLLM_SERVER_DEV_MODE": "1"} if variables is None else variables
     with cache, vllm(part.scratch, part.environment, f"vllm-{name}", behind, **variables) as engine:
@@ -138,6 +130,20 @@ class Part:
             check.exact(met)
             series.long_doc_qa("long-doc-qa, HBM too small, 3 in flight", 8, 3, CLEAR)
             check.exact(series.chat("chat", CLEAR))
+            # The same servers, of which only the engine is known.
+            alone = Stack(self.scratch, self.checks, "hbm-small alone", series.stack.url, None)
+            check.alone(alone.send("repeat", documents, 1), len(documents))
+            self.staircase(series)
+
+    def staircase(self, series: Series) -> None:
+        """The blocks of HBM but the null block, and an L1 that is larger than the largest working set of this budget."""
+        run = series.stack.staircase("staircase", "--budget", 3, "--seed", 7)
+        usable, held = run.section("kv_usable"), (SMALL_BLOCKS - 1) * BLOCK_TOKENS
+        check.near(run, "HBM", usable.get("hbm_holds_tokens"), held, 0.05)
+        lines = run.section("kv_break_even")
+        measured = [source for source in ("computed", "hbm", "l1") if (lines.get(source) or {}).get("per_token_us") is not None]
+        self.checks.equal("staircase: lines of TTFT", measured, ["computed", "hbm", "l1"])
+        print(f"        {usable}\n        {lines}", flush=True)
 
     def l1_small(self) -> None:
         """L1 of 48 chunks, which evicts about once a second, and a folder behind it."""

@@ -24,13 +24,10 @@ def sources(run: Run) -> None:
             "chunks_stored": written,
             "chunks_refused": run.counted("lmcache_mp_l1_allocation_failure_chunks_total/l1_store"),
             "loads_refused": run.counted("lmcache_mp_l2_prefetch_failure_chunks_total/l1_oom"),
+            "found_l1": run.counted("lmcache_mp_lookup_hit_l1_tokens_total"),
+            "found_l2": run.counted("lmcache_mp_lookup_hit_l2_tokens_total"),
+            "lookups": run.counted("lmcache_mp_lookups_requests_total"),
         }
-        if run.stack.has_split:
-            expected |= {
-                "found_l1": run.counted("lmcache_mp_lookup_hit_l1_tokens_total"),
-                "found_l2": run.counted("lmcache_mp_lookup_hit_l2_tokens_total"),
-                "lookups": run.counted("lmcache_mp_lookups_requests_total"),
-            }
     seen = {row: run.ledger(row) for row in expected}
     run.checks.equal(f"{run.name}: rows are what the servers' pages say", seen, expected)
     run.checks.equal(f"{run.name}: sources add up to the prompts", computed + hbm + external, expected["prompt"])
@@ -55,7 +52,8 @@ def split(run: Run, external: int) -> None:
     holds = (
         bounds["lmcache_l1", "least"] + bounds["lmcache_l2", "most"] == external
         and bounds["lmcache_l1", "most"] + bounds["lmcache_l2", "least"] == external
-        and (not run.stack.has_split or (bounds["lmcache_l1", "most"] <= l1 and bounds["lmcache_l2", "most"] <= l2))
+        and bounds["lmcache_l1", "most"] <= l1
+        and bounds["lmcache_l2", "most"] <= l2
     )
     run.checks.that(f"{run.name}: L1 and L2 are parts of what LMCache gave", holds, (bounds, external, l1, l2))
 
@@ -93,6 +91,21 @@ def bounds(run: Run) -> None:
     run.checks.that(f"{run.name}: what was seen is expected", rows and not outside, outside or "no prediction")
     is_open = any(row["expected_min"] != row["expected_max"] for row in rows.values())
     run.checks.that(f"{run.name}: an interval has a reason", not is_open or run.notes("interval"), rows)
+
+
+def alone(run: Run, requests: int) -> None:
+    """A run that knows the engine only: what LMCache gave is of some cache, of which nothing can be expected."""
+    run.checks.that(f"{run.name}: ends with 0", run.code == 0, run.fail_text())
+    run.checks.equal(f"{run.name}: requests", len(run.records), requests)
+    sources(run)
+    external = run.counted(ENGINE + "external_kv_transfer")
+    run.checks.equal(f"{run.name}: what LMCache gave", (external > 0, run.ledger("external")), (True, external))
+    texts = run.notes("not-predicted")
+    run.checks.that(f"{run.name}: says that it is not known", any("nothing is known of it" in text for text in texts), texts)
+
+
+def near(run: Run, what: str, found: float | None, given: float, share: float) -> None:
+    run.checks.that(f"{run.name}: {what} within {share:.0%}", found is not None and abs(found / given - 1) <= share, (found, given))
 
 
 def exact(run: Run, *rows: str) -> Run:

@@ -39,9 +39,7 @@ def page(url: str) -> dict[str, float]:
 class Stack:
     """A running vLLM and, if there is one, the LMCache server behind it."""
 
-    def __init__(self, scratch: pathlib.Path, checks: Tally, name: str, url: str, cache_url: str | None, has_split: bool = True) -> None:
-        """`has_split`: LMCache counts hits of L1 and of L2 apart (since 0.5.5)."""
-        self.has_split = has_split
+    def __init__(self, scratch: pathlib.Path, checks: Tally, name: str, url: str, cache_url: str | None) -> None:
         self.checks, self.name, self.url, self.cache_url = checks, name, url, cache_url
         self.scratch = scratch / name
         self.scratch.mkdir()
@@ -70,9 +68,9 @@ class Stack:
         stores = json.loads(get(f"{self.cache_url}/status", timeout=60)).get("storage_manager", {}).get("store_controllers", {})
         return any(store.get("pending_keys_count") or store.get("in_flight_task_count") for store in stores.values())
 
-    def run(self, name: str, *flags: object) -> "Run":
+    def run(self, name: str, *flags: object, records: bool = True) -> "Run":
         self.runs += 1
-        return Run(self, name, self.scratch / f"{self.runs}", [str(flag) for flag in flags])
+        return Run(self, name, self.scratch / f"{self.runs}", [str(flag) for flag in flags], records)
 
     def send(self, name: str, prompts: list[dict], in_flight: int, *flags: object) -> "Run":
         """A run of prompts in the order given, without warmup."""
@@ -81,16 +79,21 @@ class Stack:
         return self.run(name, "--workload", "custom", "--prompts", file, "--ignore-eos", *in_flight_flags, *flags)
 
 
+    def staircase(self, name: str, *flags: object) -> "Run":
+        return self.run(name, "--staircase", *flags, records=False)
+
+
 class Run:
     """One run of our binary: its report, its records, and what the servers counted meanwhile."""
 
-    def __init__(self, stack: Stack, name: str, folder: pathlib.Path, flags: list[str]) -> None:
+    def __init__(self, stack: Stack, name: str, folder: pathlib.Path, flags: list[str], with_records: bool = True) -> None:
         folder.mkdir()
         records = folder / "requests.jsonl"
+        recording = ["--requests-jsonl", str(records)] if with_records else []
         behind = ["--lmcache-url", stack.cache_url] if stack.cache_url else []
         command = [
             *(native.binary(), "engine", "--engine-url", stack.url, "--no-interactive", "--no-csv", "--no-certificate"),
-            *("--output-dir", str(folder), "--format", "json", "--requests-jsonl", str(records), *behind, *flags),
+            *("--output-dir", str(folder), "--format", "json", *recording, *behind, *flags),
         ]
         self.stack, self.checks, self.name = stack, stack.checks, f"{stack.name}, {name}"
         before = stack.settled()

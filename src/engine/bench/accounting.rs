@@ -218,3 +218,20 @@ fn served(samples: &PhaseSamples, expected: &HashMap<String, ExpectedRequest>) -
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::testing::phase;
+
+    #[test]
+    fn a_share_of_an_interval_is_an_interval_the_right_way_round() {
+        let mut ledger = phase("warm").read();
+        ledger.rows.get_mut(&Item::Prompt).unwrap().range = Range::exact(100);
+        ledger.rows.get_mut(&Item::Computed).unwrap().range = Range { min: 7, max: 29 };
+        let share = |text: &str| share(&ledger, &Requirement::parse_list(text).unwrap()[0]).unwrap();
+        // Whole percents are exact, so that a limit can be met exactly.
+        assert_eq!(share("computed<=29%"), Share { min: 7.0, max: 29.0 });
+        assert_eq!(share("cached>=71%"), Share { min: 71.0, max: 93.0 });
+    }
+}

@@ -265,6 +265,27 @@ pub fn unexpected(why: &str) -> Section {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::results::figures::Spread;
+
+    #[test]
+    fn the_columns_of_ttft_are_what_they_are_called() {
+        let spread = Spread {
+            mean: 1.5,
+            p50: 2.5,
+            p90: 3.5,
+            p99: 4.5,
+        };
+        let distribution = Distribution {
+            count: 201,
+            spread,
+            max: 5.5,
+        };
+        let section = ttft_by_source(&[(Mostly::L1, distribution)]).unwrap();
+        let shown = serde_json::to_value(&section).unwrap().to_string();
+        let at = |number: &str| shown.find(number).unwrap_or_else(|| panic!("{number}: {shown}"));
+        let places = ["\"count\":201", "1.5", "2.5", "4.5"].map(at);
+        assert!(places.is_sorted(), "{shown}");
+    }
 
     fn served(l1: (Option<u64>, u64), l2: (Option<u64>, u64), overflowed: &[Tier]) -> Option<String> {
         let row = |(seen, expected): (Option<u64>, u64)| Figure {

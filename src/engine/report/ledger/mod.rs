@@ -292,7 +292,7 @@ fn kv_tiers(tiers: &KvTiers) -> Section {
         share("l1_watermark", "L1 watermark", &tiers.watermark),
         share("l1_eviction_ratio", "L1 eviction ratio", &tiers.ratio),
     ];
-    // Nobody spoke of a cache server.
+    // Without an LMCache server its rows would all be unknown.
     let has_cache = tiers.chunk_tokens.value.is_some() || tiers.l1_bytes.value.is_some() || tiers.l2.value.is_some();
     rows.retain(|row| has_cache || !OF_CACHE.contains(&row.key.as_ref()));
     let columns = vec![Column::new("value", "value"), Column::new("source", "said by")];
