@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The value for a panic of this program where a signal number is the reason for an early end.
 pub const PANIC: i32 = libc::SIGABRT;
@@ -17,6 +17,22 @@ static RECEIVED: AtomicI32 = AtomicI32::new(0);
 static RECEIVED_AT_NS: AtomicI64 = AtomicI64::new(0);
 /// The descriptor to which the handler writes a byte for each signal, or -1.
 static WAKE_DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
+
+/// How often waits look for a signal.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Waits for so long, unless a signal comes or `is_over` says that there is nothing to wait for. Whether all of it passed.
+pub fn wait(time: Duration, is_over: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while received().is_none() && !is_over() {
+        let left = time.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(TICK));
+    }
+    false
+}
 
 /// Async-signal-safe.
 fn monotonic_ns() -> i64 {

@@ -27,8 +27,6 @@ const READINGS_APART: Duration = Duration::from_millis(250);
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// Of the pages of all engines together, which are in memory at once.
 const PAGES_BYTES_MAX: usize = 4 * PAGE_BYTES_MAX;
-/// Waits look for signals this often.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Where to read.
 #[derive(Clone, Debug)]
@@ -122,7 +120,7 @@ impl ServerCounters {
                 return last;
             }
             last.unsettled = true;
-            if !wait(READINGS_APART) {
+            if !signal::wait(READINGS_APART, || false) {
                 return last;
             }
             let mut again = self.read();
@@ -215,19 +213,6 @@ impl ServerCounters {
         problems.into_iter().for_each(|why| snapshot.tell(why));
         snapshot
     }
-}
-
-/// Waits, unless a signal comes.
-fn wait(time: Duration) -> bool {
-    let begun = Instant::now();
-    while signal::received().is_none() {
-        let left = time.saturating_sub(begun.elapsed());
-        if left.is_zero() {
-            return true;
-        }
-        std::thread::sleep(left.min(TICK));
-    }
-    false
 }
 
 /// The page of a server.

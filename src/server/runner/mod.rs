@@ -1,6 +1,5 @@
 //! One client: runs both passes of each of its sequence numbers and decides whether it passed. Reports progress as events.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::blocks::Allocator;
@@ -16,7 +15,6 @@ use crate::sys::signal;
 mod verify;
 
 /// How often a pause checks for signals.
-const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A progress event.
 #[derive(Clone, Debug, PartialEq)]
@@ -318,15 +316,10 @@ impl<'a> Runner<'a> {
     /// wait.
     fn pause(&mut self) -> Result<(), Stop> {
         let until = self.pass_ended + self.config.interval;
-        loop {
-            if signal::received().is_some() || self.share.common.error().is_some() {
-                return Err(Stop::Asked);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            thread::sleep(left.min(SIGNAL_CHECK_INTERVAL));
+        let left = until.saturating_duration_since(Instant::now());
+        match signal::wait(left, || self.share.common.error().is_some()) {
+            true => Ok(()),
+            false => Err(Stop::Asked),
         }
     }
 }
