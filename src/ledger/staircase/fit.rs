@@ -49,7 +49,9 @@ pub struct BreakEven {
 pub fn line(lengths: &[Length]) -> Option<Line> {
     let (base_s, per_token_s) = through(&medians(lengths))?;
     let off = |(tokens, ttft): (f64, f64)| (ttft - base_s - per_token_s * tokens).abs();
-    let drawn: Vec<(f64, f64)> = draws(lengths).filter_map(|drawn| through(&medians(&drawn))).collect();
+    let drawn: Vec<(f64, f64)> = draws(lengths, 0)
+        .filter_map(|drawn| through(&medians(&drawn)))
+        .collect();
     let interval = |of: fn(&(f64, f64)) -> f64| interval(drawn.iter().map(of).collect());
     Some(Line {
         base_s,
@@ -71,7 +73,7 @@ impl Line {
 /// below it. `None` if either has no line.
 pub fn break_even(computing: &[Length], tier: &[Length], first: f64) -> Option<BreakEven> {
     let tokens = meet(through(&medians(computing))?, through(&medians(tier))?, first);
-    let pairs = draws(computing).zip(draws(tier));
+    let pairs = draws(computing, 0).zip(draws(tier, 1));
     let met = pairs.filter_map(|(computing, tier)| {
         let meet = meet(through(&medians(&computing))?, through(&medians(&tier))?, first);
         Some(meet.unwrap_or(f64::INFINITY))
@@ -130,11 +132,12 @@ fn weighted_median(mut values: Vec<(f64, f64)>) -> Option<f64> {
     values.last().map(|(value, _)| *value)
 }
 
-/// The samples, drawn again; nothing where there are too few.
-fn draws(lengths: &[Length]) -> impl Iterator<Item = Vec<Length>> {
+/// The samples, drawn again; nothing where there are too few. Sources that are compared need streams of their own: with the same
+/// draws their errors would cancel.
+fn draws(lengths: &[Length], stream: u64) -> impl Iterator<Item = Vec<Length>> {
     let is_enough = lengths.len() >= LENGTHS_MIN && lengths.iter().all(|length| length.ttft_s.len() >= SAMPLES_MIN);
     let draws = if is_enough { DRAWS } else { 0 };
-    let mut random = SplitMix64::new(SEED ^ lengths.iter().map(|length| length.ttft_s.len() as u64).sum::<u64>());
+    let mut random = SplitMix64::stream(SEED, stream);
     (0..draws).map(move |_| {
         let again = |length: &Length| {
             let count = length.ttft_s.len();
@@ -241,6 +244,25 @@ mod tests {
         .unwrap();
         let (low, high) = noisy.interval.unwrap();
         assert!(low < 666.67 && 666.67 < high && high < 900.0, "{noisy:?}");
+    }
+
+    #[test]
+    fn errors_of_the_two_sources_do_not_cancel() {
+        let with_errors = |base_s: f64, per_token_s: f64| {
+            let mut exact = lengths(base_s, per_token_s, 0.0, 1);
+            for length in &mut exact {
+                // The same errors in both sources, as no two sources have them.
+                length
+                    .ttft_s
+                    .iter_mut()
+                    .zip([-0.004, -0.002, 0.0, 0.002, 0.004])
+                    .for_each(|(ttft, off_s)| *ttft += off_s);
+            }
+            exact
+        };
+        let found = break_even(&with_errors(0.020, 0.000_050), &with_errors(0.050, 0.000_005), 256.0).unwrap();
+        let (low, high) = found.interval.unwrap();
+        assert!(high - low > 50.0, "{found:?}");
     }
 
     #[test]
