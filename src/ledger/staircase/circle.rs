@@ -11,6 +11,9 @@ const CHUNKS_MIN: u64 = 2;
 /// Tokens of a chunk where nothing is said: LMCache's default.
 const CHUNK_DEFAULT: u64 = 256;
 const BLOCK_DEFAULT: u64 = 16;
+/// Chunks and documents are planned no larger than this, whatever a server says of its sizes.
+const GRAIN_MAX: u64 = 1 << 16;
+const DOCUMENT_MAX: u64 = 1 << 20;
 /// Tokens behind the last whole chunk, at most. Fewer than a block: then HBM and the cache server can serve the same tokens.
 const BEHIND_MAX: u64 = 8;
 
@@ -81,15 +84,15 @@ pub fn behind(tiers: &Tiers) -> u64 {
 pub fn grain(tiers: &Tiers) -> u64 {
     let blocks_only = tiers.l1.is_none() && tiers.l2.is_none();
     let block = tiers.block.filter(|_| blocks_only);
-    tiers.chunk.or(block).unwrap_or(CHUNK_DEFAULT).max(1)
+    tiers.chunk.or(block).unwrap_or(CHUNK_DEFAULT).clamp(1, GRAIN_MAX)
 }
 
-/// The default length of a document: a 32nd of HBM in whole chunks, and a few tokens more. At least two chunks; at most half of
-/// what the model takes, which comes first where the two contradict.
+/// The default length of a document: a 32nd of HBM in whole chunks, and a few tokens more. At least two chunks, at most
+/// [`DOCUMENT_MAX`]; at most half of what the model takes, which comes first where the two contradict.
 pub fn document_tokens(tiers: &Tiers, max_model_len: Option<u64>) -> u64 {
     let (grain, behind) = (grain(tiers), behind(tiers));
     let chunks = match tiers.hbm {
-        Some(hbm) => hbm / DOCUMENTS_OF_HBM / grain,
+        Some(hbm) => (hbm / DOCUMENTS_OF_HBM).min(DOCUMENT_MAX) / grain,
         None => CHUNKS_OF_UNKNOWN,
     };
     let wanted = chunks.max(CHUNKS_MIN) * grain + behind;
@@ -141,5 +144,16 @@ mod tests {
             ..tiers(Some(320_000))
         };
         assert_eq!(document_tokens(&alone, None), 10_000 + 8);
+    }
+
+    #[test]
+    fn sizes_that_no_server_can_have_are_bounded() {
+        let absurd = Tiers {
+            chunk: Some(1 << 63),
+            ..tiers(Some(u64::MAX))
+        };
+        assert_eq!(grain(&absurd), GRAIN_MAX);
+        assert_eq!(document_tokens(&absurd, None), DOCUMENT_MAX + 8);
+        assert_eq!(document_tokens(&absurd, Some(4_096)), 2_048);
     }
 }

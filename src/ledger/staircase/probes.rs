@@ -152,8 +152,8 @@ pub struct Probes {
     /// In falling order.
     to_come: Vec<Step>,
     sent: Vec<Sent>,
-    /// Why a tier is left out, where that is known before.
-    left_out: Vec<(Tier, NotIsolated)>,
+    /// Why a source is left out, or the rest of it.
+    left_out: Vec<(Source, NotIsolated)>,
 }
 
 impl Probes {
@@ -171,12 +171,15 @@ impl Probes {
             steps.push(send(Source::From(Tier::Hbm), *length));
         }
         for tier in [Tier::L1, Tier::L2] {
-            match fill(&settings, tier, lengths.iter().sum::<u64>() * settings.prompts) {
+            let probes = lengths.iter().fold(0_u64, |sum, length| sum.saturating_add(*length));
+            match fill(&settings, tier, probes.saturating_mul(settings.prompts)) {
+                // Nothing is to be pushed out for prompts that there are not.
+                Ok(_) if lengths.is_empty() => {}
                 Ok(tokens) => {
                     steps.push(Step::Fill { tokens });
                     steps.extend(lengths.iter().map(|length| send(Source::From(tier), *length)));
                 }
-                Err(why) => left_out.push((tier, why)),
+                Err(why) => left_out.push((Source::From(tier), why)),
             }
         }
         steps.reverse();
@@ -193,13 +196,23 @@ impl Probes {
     pub fn next(&mut self, left_s: f64) -> Option<Step> {
         let next = *self.to_come.last()?;
         if self.cost_s(next) > left_s {
-            let sources: Vec<Tier> = self.to_come.drain(..).filter_map(Step::tier).collect();
-            for tier in Tier::ALL.into_iter().filter(|tier| sources.contains(tier)) {
-                self.left_out.push((tier, NotIsolated::Budget));
-            }
+            self.leave_out();
             return None;
         }
         self.to_come.pop()
+    }
+
+    /// The budget ended during `step`, which [`Probes::next`] gave.
+    pub fn cut_off(&mut self, step: Step) {
+        self.to_come.push(step);
+        self.leave_out();
+    }
+
+    fn leave_out(&mut self) {
+        let sources: Vec<Source> = self.to_come.drain(..).filter_map(Step::source).collect();
+        for source in Source::ALL.into_iter().filter(|source| sources.contains(source)) {
+            self.left_out.push((source, NotIsolated::Budget));
+        }
     }
 
     pub fn record(&mut self, sent: Sent) {
@@ -215,7 +228,7 @@ impl Probes {
         let computed = self.sent.iter().filter(|sent| sent.source == Source::Computed);
         let per_token = computed.map(|sent| sent.seconds / sent.tokens.prompt.max(1) as f64);
         let tokens = match step {
-            Step::Send { length, prompts, .. } => length * prompts,
+            Step::Send { length, prompts, .. } => length.saturating_mul(prompts),
             Step::Fill { tokens } => tokens,
         };
         per_token.reduce(f64::max).unwrap_or(0.0) * tokens as f64
@@ -265,20 +278,22 @@ impl Probes {
     }
 
     fn share_of_possible(&self, sent: &Sent) -> f64 {
-        let prompts = (sent.ttft_s.len() as u64).max(1);
-        let length = sent.tokens.prompt / prompts;
-        let possible = match sent.source {
-            Source::Computed => length,
-            Source::From(tier) => self.settings.tiers.servable(tier, length),
-        };
-        match possible * prompts {
-            0 => 0.0,
-            possible => sent.source.served(&sent.tokens) as f64 / possible as f64,
-        }
+        share_without(sent, &self.settings.tiers, self.prefix())
+    }
+
+    /// The tokens that all prompts begin with, such as those of a chat template, as far as HBM has them: the fewest that it gave a
+    /// new prompt. Only lengths of which nearly all was computed say so. Of others HBM had more, from a run before.
+    fn prefix(&self) -> u64 {
+        let computed = self.sent.iter().filter(|sent| sent.source == Source::Computed);
+        let nearly_all = computed.filter(|sent| share_without(sent, &self.settings.tiers, 0) >= ISOLATED);
+        nearly_all
+            .map(|sent| sent.tokens.hbm / sent.prompts())
+            .min()
+            .unwrap_or(0)
     }
 
     fn why_not(&self, source: Source) -> NotIsolated {
-        let left_out = self.left_out.iter().find(|(tier, _)| Source::From(*tier) == source);
+        let left_out = self.left_out.iter().find(|(left_out, _)| *left_out == source);
         if let Some((_, why)) = left_out {
             return why.clone();
         }
@@ -301,14 +316,31 @@ impl Probes {
 }
 
 impl Step {
-    fn tier(self) -> Option<Tier> {
+    fn source(self) -> Option<Source> {
         match self {
-            Step::Send {
-                source: Source::From(tier),
-                ..
-            } => Some(tier),
-            _ => None,
+            Step::Send { source, .. } => Some(source),
+            Step::Fill { .. } => None,
         }
+    }
+}
+
+impl Sent {
+    fn prompts(&self) -> u64 {
+        (self.ttft_s.len() as u64).max(1)
+    }
+}
+
+/// How much the source served of what it could. The first `prefix` tokens of each prompt are HBM's, whatever else has them too.
+fn share_without(sent: &Sent, tiers: &Tiers, prefix: u64) -> f64 {
+    let length = sent.tokens.prompt / sent.prompts();
+    let possible = match sent.source {
+        Source::Computed => length.saturating_sub(prefix),
+        Source::From(Tier::Hbm) => tiers.servable(Tier::Hbm, length),
+        Source::From(tier) => tiers.servable(tier, length).saturating_sub(prefix),
+    };
+    match possible.saturating_mul(sent.prompts()) {
+        0 => 0.0,
+        possible => sent.source.served(&sent.tokens) as f64 / possible as f64,
     }
 }
 
@@ -318,22 +350,22 @@ fn lengths(settings: &Settings) -> Vec<u64> {
     let of_hbm = |hbm: u64| (hbm as f64 * OF_HBM) as u64 / (*prompts).max(1);
     let most = settings.longest.min(tiers.hbm.map_or(u64::MAX, of_hbm));
     let chunk = tiers.chunk.unwrap_or_else(|| super::circle::grain(tiers));
-    let doubled = (0..LENGTHS_MAX).map(|power| (chunk << power) + behind(tiers));
+    let doubled = (0..LENGTHS_MAX).map_while(|power| chunk.checked_mul(1 << power)?.checked_add(behind(tiers)));
     doubled.take_while(|length| *length <= most).collect()
 }
 
 /// Tokens that push everything out of the tiers above `tier`, of `probes` tokens that have to stay in it.
 fn fill(settings: &Settings, tier: Tier, probes: u64) -> Result<u64, NotIsolated> {
     let tiers = &settings.tiers;
-    let (is_there, above) = match tier {
-        Tier::L2 => (settings.has_l2, Tier::L1),
-        _ => (settings.has_l1, Tier::Hbm),
+    let size = |above: Tier| tiers.size(above).ok_or(NotIsolated::SizeUnknown { tier: above });
+    let above = match tier {
+        Tier::L1 if settings.has_l1 => size(Tier::Hbm)?,
+        // L1 may be smaller than HBM. Where HBM's size is unknown, L1 is taken to be the larger one, as it mostly is.
+        Tier::L2 if settings.has_l2 && settings.has_l1 => size(Tier::L1)?.max(tiers.hbm.unwrap_or(0)),
+        Tier::L2 if settings.has_l2 => size(Tier::Hbm)?,
+        _ => return Err(NotIsolated::NoTier),
     };
-    if !is_there {
-        return Err(NotIsolated::NoTier);
-    }
-    let size = tiers.size(above).ok_or(NotIsolated::SizeUnknown { tier: above })?;
-    let tokens = (size as f64 * OVERFLOW).ceil() as u64;
+    let tokens = (above as f64 * OVERFLOW).ceil() as u64;
     let room = tiers.l1_keeps.or(tiers.l1).filter(|_| tier == Tier::L1);
     let is_too_small = room.is_some_and(|room| probes.saturating_add(tokens) as f64 > room as f64 * OF_L1);
     if is_too_small {

@@ -3,11 +3,12 @@
 
 use super::circle::{Circle, document_tokens};
 use super::plan::{Action, Ended, Missed, Plan, Settings};
-use super::probes::{NotIsolated, Probes, Sent, Source, Step};
-use super::testing::{BLOCK, CHUNK, Exact, add};
+use super::testing::{BLOCK, CHUNK, Exact};
 use super::usable::{Reach, Usable};
-use super::{Point, Span, Tier, Tiers, Tokens, probes};
+use super::{Point, Span, Tier, Tiers, Tokens};
 use crate::stats::random::SplitMix64;
+
+mod probes;
 
 fn settings(tiers: Tiers) -> Settings {
     Settings {
@@ -253,112 +254,4 @@ fn the_measured_staircase_reads_as_hbm_with_a_cliff_and_l1_without_one() {
     for (tier, published) in [Tier::Hbm, Tier::L1].into_iter().zip(published) {
         assert!((ceiling(tier) - published).abs() < 0.001, "{tier:?}: {}", ceiling(tier));
     }
-}
-
-fn probed(exact: &mut Exact, settings: probes::Settings, budget_s: f64) -> Probes {
-    let mut probes = Probes::new(settings);
-    let mut left_s = budget_s;
-    while let Some(step) = probes.next(left_s) {
-        match step {
-            Step::Fill { tokens } => {
-                let circle = Circle::of(tokens, 2_056, BLOCK + 1);
-                exact.next_document += circle.count();
-                let first = 1_000_000 + exact.next_document;
-                left_s -= exact.pass(&circle, first).1.iter().sum::<f64>();
-            }
-            Step::Send {
-                source,
-                length,
-                prompts,
-            } => {
-                let mut sum = Tokens::default();
-                let mut ttft_s = Vec::new();
-                for number in 0..prompts {
-                    let (tokens, ttft) = exact.send(9_000_000 + length * 100 + number, length);
-                    add(&mut sum, &tokens);
-                    ttft_s.push(ttft);
-                }
-                let seconds = ttft_s.iter().sum();
-                left_s -= seconds;
-                probes.record(Sent {
-                    source,
-                    length,
-                    tokens: sum,
-                    ttft_s,
-                    seconds,
-                });
-            }
-        }
-    }
-    probes
-}
-
-fn of_probes(tiers: Tiers) -> probes::Settings {
-    probes::Settings {
-        tiers,
-        has_l1: tiers.l1.is_some(),
-        has_l2: tiers.l2.is_some(),
-        prompts: 5,
-        longest: 9_000,
-    }
-}
-
-#[test]
-fn the_break_even_lengths_of_exact_tiers_are_found() {
-    for noise in [0.0, 0.02] {
-        let mut exact = Exact::new(64_000, 300_000, 2_000_000);
-        exact.noise = noise;
-        let settings = of_probes(exact.tiers);
-        let lines = probed(&mut exact, settings, f64::INFINITY).lines();
-        // Computing costs 0.1 ms for each token. What is behind the last whole chunk is computed in any case.
-        for (at, expected) in [(1, 17.0), (2, 256.0), (3, 500.0)] {
-            let found = lines[at].break_even.unwrap().tokens.unwrap();
-            assert!((found / expected - 1.0).abs() < 0.10, "{:?}: {found}", lines[at].source);
-        }
-        let slopes = lines.iter().map(|line| line.line.clone().unwrap().per_token_s);
-        for (slope, expected) in slopes.zip(exact.cost_s) {
-            // The few tokens of HBM are lost in the noise of 20 ms.
-            let allowed = (0.05 * expected).max(noise * 5e-6);
-            assert!((slope - expected).abs() <= allowed, "{slope} for {expected}");
-        }
-    }
-}
-
-#[test]
-fn a_source_that_was_not_isolated_says_why() {
-    let line = |lines: &[super::probes::SourceLine], at: usize| lines[at].line.clone().unwrap_err();
-    // L1 is no larger than HBM.
-    let mut exact = Exact::new(64_000, 70_000, 0);
-    let settings = of_probes(exact.tiers);
-    let lines = probed(&mut exact, settings, f64::INFINITY).lines();
-    assert_eq!(line(&lines, 2), NotIsolated::L1TooSmall);
-    assert_eq!(line(&lines, 3), NotIsolated::NoTier);
-    assert!(lines[0].line.is_ok() && lines[1].line.is_ok());
-    // Said to be larger than it is.
-    let boasting = probes::Settings {
-        tiers: Tiers {
-            l1: Some(300_000),
-            ..settings.tiers
-        },
-        ..settings
-    };
-    let lines = probed(&mut Exact::new(64_000, 70_000, 0), boasting, f64::INFINITY).lines();
-    let NotIsolated::Served { share, other, .. } = line(&lines, 2) else {
-        panic!("{:?}", lines[2].line)
-    };
-    assert!(share < 0.9 && other == Source::Computed);
-    let unknown = probes::Settings {
-        tiers: Tiers {
-            hbm: None,
-            ..settings.tiers
-        },
-        ..settings
-    };
-    let lines = probed(&mut Exact::new(64_000, 300_000, 0), unknown, f64::INFINITY).lines();
-    assert_eq!(line(&lines, 2), NotIsolated::SizeUnknown { tier: Tier::Hbm });
-    let mut exact = Exact::new(64_000, 300_000, 0);
-    let settings = of_probes(exact.tiers);
-    let lines = probed(&mut exact, settings, 20.0).lines();
-    assert_eq!(line(&lines, 2), NotIsolated::Budget);
-    assert!(lines[0].line.is_ok());
 }
