@@ -174,6 +174,15 @@ impl Point {
         self.tokens.from_l1() as f64 / self.passes.max(1) as f64
     }
 
+    /// The tokens of the working set that lay in this tier or one above it: what was found again in each pass, in whole blocks or
+    /// chunks of the tier. Never more than what the tier has room for, other than the working set, whose ends fill none.
+    pub fn held_tokens(&self, tier: Tier, tiers: &Tiers) -> u64 {
+        let unit = tiers.unit(tier);
+        let whole = |(length, count): (u64, u64)| (length / unit * unit).saturating_mul(count);
+        let whole = self.lengths().map(whole).fold(0, u64::saturating_add);
+        (self.tokens.down_to(tier) / self.passes.max(1)).min(whole)
+    }
+
     /// The largest share that the tier could serve if it held everything: ends of prompts fill no block or chunk.
     pub fn ceiling(&self, tier: Tier, tiers: &Tiers) -> f64 {
         let (mut servable, mut all) = (0u64, 0u64);

@@ -19,25 +19,39 @@ const BEYOND: f64 = 1.25;
 /// Less than this part of what L1 held: it has a cliff.
 const LET_GO: f64 = 0.25;
 
-/// How large a working set one tier and those above it hold together. Tokens as the engine counted them.
+/// A working set that was held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Tokens of its prompts, as the engine counted them.
+    pub working_set: u64,
+    /// Those of them that the tier had: [`Point::held_tokens`].
+    pub tokens: u64,
+}
+
+/// How large a working set one tier and those above it hold together. Working sets as the engine counted them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Not even the smallest working set was held.
     Nothing { smallest: u64 },
     /// The largest working set that was held, and the smallest above it that was not.
-    Cliff { holds: u64, fails: u64 },
+    Cliff { holds: Held, fails: u64 },
     /// All were held.
-    NotReached { largest: u64 },
+    NotReached { largest: Held },
 }
 
 impl Reach {
     /// The largest working set that was held.
-    pub fn holds(&self) -> Option<u64> {
+    pub fn holds(&self) -> Option<Held> {
         match self {
             Reach::Nothing { .. } => None,
             Reach::Cliff { holds, .. } => Some(*holds),
             Reach::NotReached { largest } => Some(*largest),
         }
+    }
+
+    /// What of it lay in the tier: its usable size.
+    pub fn tokens(&self) -> Option<u64> {
+        self.holds().map(|held| held.tokens)
     }
 }
 
@@ -61,11 +75,12 @@ pub struct UsableL1 {
 }
 
 impl UsableL1 {
-    /// The one number: the largest working set that was held, or, where L1 keeps a part of larger ones, the mean of that.
+    /// The one number: what it had of the largest working set that was held, or, where L1 keeps a part of larger ones, the mean of
+    /// that.
     pub fn tokens(&self) -> Option<f64> {
         match (self.has_cliff, self.kept) {
             (Some(false), Some(kept)) => Some(kept.mean),
-            _ => self.reach.holds().map(|tokens| tokens as f64),
+            _ => self.reach.tokens().map(|tokens| tokens as f64),
         }
     }
 }
@@ -115,13 +130,16 @@ fn held(points: &[Point], tier: Tier, tiers: &Tiers) -> Vec<bool> {
 
 fn reach(points: &[Point], tier: Tier, tiers: &Tiers) -> Option<Reach> {
     let smallest = points.iter().map(Point::working_set).min()?;
-    let size = |at: usize| points[at].working_set();
+    let held = |at: usize| Held {
+        working_set: points[at].working_set(),
+        tokens: points[at].held_tokens(tier, tiers),
+    };
     Some(match bracket(points, tier, tiers) {
         (None, _) => Reach::Nothing { smallest },
-        (Some(low), None) => Reach::NotReached { largest: size(low) },
+        (Some(low), None) => Reach::NotReached { largest: held(low) },
         (Some(low), Some(high)) => Reach::Cliff {
-            holds: size(low),
-            fails: size(high),
+            holds: held(low),
+            fails: points[high].working_set(),
         },
     })
 }
@@ -153,8 +171,9 @@ fn l1(points: &[Point], tiers: &Tiers, hbm: Option<Reach>) -> Option<UsableL1> {
         .filter(below_hbm)
         .filter(|point| point.working_set() >= fails);
     let kept = Kept::of(larger.map(Point::l1_per_pass));
-    let holds = reach.holds().unwrap_or(0);
-    let adds = hbm.and_then(|hbm| hbm.holds()).is_none_or(|hbm| holds > hbm);
+    let working_set = |reach: Reach| reach.holds().map(|held| held.working_set);
+    let holds = working_set(reach).unwrap_or(0);
+    let adds = hbm.and_then(working_set).is_none_or(|hbm| holds > hbm);
     let beyond = points
         .iter()
         .filter(below_hbm)

@@ -72,7 +72,7 @@ fn of_probes(plan: &Plan, longest: Option<u64>) -> Settings {
     let settings = plan.settings();
     let (usable, tiers) = (plan.usable(), settings.tiers);
     let found = |reach: Option<Reach>| match reach {
-        Some(Reach::Cliff { holds, .. }) => Some(holds),
+        Some(Reach::Cliff { holds, .. }) => Some(holds.tokens),
         _ => None,
     };
     let l1 = usable.l1.filter(|l1| l1.has_cliff == Some(true)).map(|l1| l1.reach);

@@ -19,7 +19,7 @@ pub fn section(climbed: &Climbed) -> Section {
         say("tokens-decide", of_l1(climbed));
     }
     if let Some(Reach::NotReached { largest }) = climbed.usable().l2.filter(|_| climbed.has_lower_tiers()) {
-        let largest = size(climbed, largest);
+        let largest = size(climbed, largest.working_set);
         say(
             "l2-not-reached",
             format!("L2 held the largest working set that was tried, {largest}."),
@@ -92,7 +92,7 @@ fn sentence(climbed: &Climbed, missed: &Missed) -> String {
             size(climbed, *tokens)
         ),
         Missed::Close { tier, holds, fails } => format!(
-            "The usable size of {} lies between {} and {}; raise --budget to know it within 2 %.",
+            "The largest working set that {} holds lies between {} and {}; raise --budget to know it within 2 %.",
             tier.name(),
             size(climbed, *holds),
             size(climbed, *fails)

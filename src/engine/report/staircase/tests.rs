@@ -99,10 +99,17 @@ fn both_readings_of_l1_are_given_and_the_text_says_why() {
     let report = shown(&without_a_cliff());
     let usable = &report["metrics"]["kv_usable"];
     assert_eq!(
-        (usable["hbm_tokens"].as_u64(), usable["hbm_fails_tokens"].as_u64()),
+        (usable["hbm_holds_tokens"].as_u64(), usable["hbm_fails_tokens"].as_u64()),
         (Some(8_000), Some(10_000))
     );
-    assert_eq!(usable["hbm_usable_percent"], 97.7);
+    // 22,990 of three passes.
+    assert_eq!(usable["hbm_tokens"], 7_663);
+    assert_eq!(usable["hbm_usable_percent"], 93.5);
+    // Documents of whole chunks, of which L2 has nearly all.
+    assert_eq!(
+        (usable["l2_tokens"].as_u64(), usable["l2_holds_tokens"].as_u64()),
+        (Some(21_504), Some(24_000))
+    );
     assert_eq!(
         (
             usable["l1_kept_min_tokens"].as_u64(),

@@ -12,6 +12,7 @@ struct Names {
     found: (&'static str, &'static str),
     gb: (&'static str, &'static str),
     tokens: (&'static str, &'static str),
+    holds: (&'static str, &'static str),
     fails: (&'static str, &'static str),
     configured: (&'static str, &'static str),
     share: (&'static str, &'static str),
@@ -22,7 +23,8 @@ const HBM: Names = Names {
     found: ("hbm_found", "HBM"),
     gb: ("hbm_gb", "HBM, usable (GB)"),
     tokens: ("hbm_tokens", "HBM, usable (tokens)"),
-    fails: ("hbm_fails_tokens", "HBM no longer holds (tokens)"),
+    holds: ("hbm_holds_tokens", "Largest working set HBM held (tokens)"),
+    fails: ("hbm_fails_tokens", "Smallest that HBM did not (tokens)"),
     configured: ("hbm_configured_tokens", "HBM, configured (tokens)"),
     share: ("hbm_usable_percent", "HBM, usable of configured (%)"),
 };
@@ -31,7 +33,8 @@ const L1: Names = Names {
     found: ("l1_found", "L1"),
     gb: ("l1_gb", "L1, usable (GB)"),
     tokens: ("l1_tokens", "L1, usable (tokens)"),
-    fails: ("l1_fails_tokens", "L1 no longer holds (tokens)"),
+    holds: ("l1_holds_tokens", "Largest working set L1 held (tokens)"),
+    fails: ("l1_fails_tokens", "Smallest that L1 did not (tokens)"),
     configured: ("l1_configured_tokens", "L1, configured (tokens)"),
     share: ("l1_usable_percent", "L1, usable of configured (%)"),
 };
@@ -40,14 +43,15 @@ const L2: Names = Names {
     found: ("l2_found", "L2"),
     gb: ("l2_gb", "L2, usable (GB)"),
     tokens: ("l2_tokens", "L2, usable (tokens)"),
-    fails: ("l2_fails_tokens", "L2 no longer holds (tokens)"),
+    holds: ("l2_holds_tokens", "Largest working set L2 held (tokens)"),
+    fails: ("l2_fails_tokens", "Smallest that L2 did not (tokens)"),
     configured: ("l2_configured_tokens", "L2, configured (tokens)"),
     share: ("l2_usable_percent", "L2, usable of configured (%)"),
 };
 
 pub fn section(climbed: &Climbed) -> Section {
     let usable = climbed.usable();
-    let tokens = |reach: Option<Reach>| reach.and_then(|reach| reach.holds()).map(|tokens| tokens as f64);
+    let tokens = |reach: Option<Reach>| reach.and_then(|reach| reach.tokens()).map(|tokens| tokens as f64);
     let mut entries = of_tier(climbed, &HBM, usable.hbm, tokens(usable.hbm));
     if climbed.has_lower_tiers() {
         let reach = usable.l1.map(|l1| l1.reach);
@@ -74,6 +78,9 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
     if let Some(tokens) = tokens {
         entries.push(Entry::count(names.tokens.0, names.tokens.1, tokens.round() as u64));
     }
+    if let Some(held) = reach.and_then(|reach| reach.holds()) {
+        entries.push(Entry::count(names.holds.0, names.holds.1, held.working_set));
+    }
     if let Some(Reach::Cliff { fails, .. }) = reach {
         entries.push(Entry::count(names.fails.0, names.fails.1, fails));
     }
@@ -98,13 +105,6 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
 /// Both readings of L1, whichever of them is the usable size.
 fn of_l1(climbed: &Climbed, l1: &UsableL1) -> Vec<Entry> {
     let mut entries = Vec::new();
-    if let Some(holds) = l1.reach.holds() {
-        entries.push(Entry::count(
-            "l1_holds_tokens",
-            "Largest working set L1 held (tokens)",
-            holds,
-        ));
-    }
     if let Some(kept) = l1.kept {
         let kept = [
             ("l1_kept_tokens", "L1 served of larger ones (tokens/pass)", kept.mean),

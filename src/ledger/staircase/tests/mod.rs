@@ -4,7 +4,7 @@
 use super::circle::{Circle, document_tokens};
 use super::plan::{Action, Ended, Missed, Plan, Settings};
 use super::testing::{BLOCK, CHUNK, Exact};
-use super::usable::{Reach, Usable};
+use super::usable::{Held, Reach, Usable};
 use super::{Point, Span, Tier, Tiers, Tokens};
 use crate::stats::random::SplitMix64;
 
@@ -57,17 +57,68 @@ fn the_sizes_of_exact_tiers_are_found() {
             "{}",
             plan.points().len()
         );
-        assert_near(found.and_then(|reach| reach.holds()), hbm, 0.03, "HBM");
+        assert_near(found.and_then(|reach| reach.tokens()), hbm, 0.03, "HBM");
         for (found, size) in [(found_l1.map(|l1| l1.reach), l1), (found_l2, l2)] {
             match size {
                 0 => assert_eq!(found, None),
-                size => assert_near(found.and_then(|reach| reach.holds()), size, 0.03, "a lower tier"),
+                size => assert_near(found.and_then(|reach| reach.tokens()), size, 0.03, "a lower tier"),
             }
         }
         if l1 > 0 {
             let l1 = found_l1.unwrap();
             assert_eq!(l1.has_cliff, Some(true));
-            assert_eq!(l1.tokens(), l1.reach.holds().map(|tokens| tokens as f64));
+            assert_eq!(l1.tokens(), l1.reach.tokens().map(|tokens| tokens as f64));
+        }
+    }
+}
+
+#[test]
+fn blocks_of_hbm_without_a_chunk_are_none_of_l1() {
+    let point = Point {
+        circle: Circle::of(600, 300, 17),
+        passes: 3,
+        tokens: Tokens {
+            prompt: 1_800,
+            computed: 72,
+            hbm: 6 * 288,
+            ..Tokens::default()
+        },
+        ..measured()[0].clone()
+    };
+    let tiers = Exact::new(12_800, 64_000, 0).tiers;
+    assert_eq!(point.held_tokens(Tier::Hbm, &tiers), 2 * 288);
+    assert_eq!(point.held_tokens(Tier::L1, &tiers), 2 * 256);
+}
+
+#[test]
+fn no_tier_is_found_to_be_larger_than_it_is() {
+    // Documents with up to a block or a chunk of tokens that no tier holds, and some that fill blocks to the last token.
+    for (length, hbm, l1) in [
+        (20, 1_600, 0),
+        (40, 3_200, 0),
+        (640, 64_000, 0),
+        (300, 12_800, 64_000),
+        (600, 12_800, 64_000),
+    ] {
+        let mut exact = Exact::new(hbm, l1, 0);
+        let own = Settings {
+            document_tokens: length,
+            ..settings(exact.tiers)
+        };
+        let (plan, _) = carried_out(own, |circle| exact.point(circle, 3), f64::INFINITY);
+        let usable = plan.usable();
+        let l1_found = usable.l1.map(|l1| l1.reach);
+        for (reach, size) in [(usable.hbm, hbm), (l1_found, l1)]
+            .into_iter()
+            .filter(|(_, size)| *size > 0)
+        {
+            let Some(Reach::Cliff { holds, .. }) = reach else {
+                panic!("{length}: {reach:?}")
+            };
+            assert!(holds.tokens <= size, "{holds:?} of {size} by documents of {length}");
+            // The working set has more than that.
+            assert!(holds.working_set > holds.tokens, "{holds:?}");
+            assert_near(Some(holds.tokens), size, 0.05, "a tier");
         }
     }
 }
@@ -79,6 +130,7 @@ fn the_two_ends_of_a_cliff_are_within_two_percent() {
     let Some(Reach::Cliff { holds, fails }) = plan.usable().hbm else {
         panic!("no cliff")
     };
+    let holds = holds.working_set;
     assert!(fails > holds && fails - holds <= holds / 50, "{holds} to {fails}");
 }
 
@@ -92,9 +144,9 @@ fn unknown_sizes_are_found_by_doubling() {
     };
     let (plan, ended) = carried_out(settings(unknown), |circle| exact.point(circle, 3), f64::INFINITY);
     assert_eq!(ended, Ended::Found);
-    assert_near(plan.usable().hbm.and_then(|reach| reach.holds()), 50_000, 0.03, "HBM");
+    assert_near(plan.usable().hbm.and_then(|reach| reach.tokens()), 50_000, 0.03, "HBM");
     let l1 = plan.usable().l1.unwrap();
-    assert_near(l1.reach.holds(), 150_000, 0.03, "L1");
+    assert_near(l1.reach.tokens(), 150_000, 0.03, "L1");
 }
 
 #[test]
@@ -110,7 +162,7 @@ fn a_size_that_is_wrong_by_far_does_not_mislead() {
             ..settings(wrong)
         };
         let (plan, _) = carried_out(wrong, |circle| exact.point(circle, 3), f64::INFINITY);
-        assert_near(plan.usable().hbm.and_then(|reach| reach.holds()), 64_000, 0.04, "HBM");
+        assert_near(plan.usable().hbm.and_then(|reach| reach.tokens()), 64_000, 0.04, "HBM");
     }
 }
 
@@ -169,8 +221,8 @@ fn small_noise_in_the_shares_does_not_move_the_sizes() {
     };
     let (plan, ended) = carried_out(settings(known), &mut noisy, f64::INFINITY);
     assert_eq!(ended, Ended::Found);
-    assert_near(plan.usable().hbm.and_then(|reach| reach.holds()), 48_000, 0.04, "HBM");
-    assert_near(plan.usable().l1.and_then(|l1| l1.reach.holds()), 128_000, 0.04, "L1");
+    assert_near(plan.usable().hbm.and_then(|reach| reach.tokens()), 48_000, 0.04, "HBM");
+    assert_near(plan.usable().l1.and_then(|l1| l1.reach.tokens()), 128_000, 0.04, "L1");
 }
 
 /// Measured on vLLM 0.32.0 and LMCache 0.5.6 with 64 blocks of 128 tokens and an L1 of 48 chunks, on top of an L2 without a limit:
@@ -236,7 +288,11 @@ fn the_measured_staircase_reads_as_hbm_with_a_cliff_and_l1_without_one() {
     assert_eq!(
         usable.hbm,
         Some(Reach::Cliff {
-            holds: documents(4),
+            holds: Held {
+                working_set: documents(4),
+                // 60 of 64 blocks.
+                tokens: 7_680
+            },
             fails: documents(5)
         })
     );
@@ -248,7 +304,10 @@ fn the_measured_staircase_reads_as_hbm_with_a_cliff_and_l1_without_one() {
     assert_eq!(l1.tokens(), Some(kept.mean));
     assert!((30.0..31.0).contains(&(kept.mean / 256.0)), "{kept:?}");
     // L2 has no end.
-    assert_eq!(usable.l2, Some(Reach::NotReached { largest: documents(12) }));
+    let Some(Reach::NotReached { largest }) = usable.l2 else {
+        panic!("{:?}", usable.l2)
+    };
+    assert_eq!(largest.working_set, documents(12));
     let ceiling = |tier| points[3].ceiling(tier, &tiers);
     let published = [1_920.0 / 2_023.0, 1_792.0 / 2_023.0];
     for (tier, published) in [Tier::Hbm, Tier::L1].into_iter().zip(published) {
