@@ -151,6 +151,8 @@ pub struct Point {
     pub tokens: Tokens,
     /// Of every request of these passes that succeeded.
     pub ttft_s: Vec<f64>,
+    /// How long the first pass took, of which everything is computed.
+    pub filling_s: f64,
     /// How long the point took, with its first pass and the pause after it.
     pub seconds: f64,
 }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub document_tokens: u64,
     /// Points that grow geometrically where the size of HBM is known.
     pub growing: u32,
+    /// Measured passes of each point, after a first one.
+    pub passes: u64,
     /// How long each point waits between its first pass and the measured ones.
     pub settle_s: f64,
 }
@@ -54,7 +56,8 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Missed {
     /// A larger (or, where not even the first one was held, a smaller) working set of so many tokens.
-    WorkingSet { tokens: u64, seconds: f64 },
+    /// How long it would take is unknown before the first point.
+    WorkingSet { tokens: u64, seconds: Option<f64> },
     /// The cliff of a tier lies between two working sets that are farther apart than wanted.
     Close { tier: Tier, holds: u64, fails: u64 },
 }
@@ -108,7 +111,7 @@ impl Plan {
         }
         let mut wanted = self.wanted().peekable();
         let is_over = wanted.peek().is_none();
-        match wanted.find(|circle| self.cost_s(circle) <= left_s) {
+        match wanted.find(|circle| self.cost_s(circle).unwrap_or(0.0) <= left_s) {
             Some(circle) => Action::Measure(circle),
             None if is_over => Action::Done(Ended::Found),
             None => Action::Done(Ended::Budget),
@@ -133,14 +136,13 @@ impl Plan {
         growing.into_iter().chain(wide).collect()
     }
 
-    /// How long a point takes, by the slowest token so far; 0 before the first point.
-    pub fn cost_s(&self, circle: &Circle) -> f64 {
-        let settle_s = self.settings.settle_s;
-        let per_token = |point: &Point| (point.seconds - settle_s).max(0.0) / point.working_set().max(1) as f64;
-        match self.points.iter().map(per_token).reduce(f64::max) {
-            Some(per_token) => settle_s + per_token * circle.working_set() as f64,
-            None => 0.0,
-        }
+    /// How long a point takes at most, as if everything were computed in all of its passes: what tiers serve of it is not known
+    /// before. By the slowest first pass so far; `None` before the first point.
+    pub fn cost_s(&self, circle: &Circle) -> Option<f64> {
+        let Settings { passes, settle_s, .. } = self.settings;
+        let per_token = |point: &Point| point.filling_s / point.working_set().max(1) as f64;
+        let per_token = self.points.iter().map(per_token).reduce(f64::max)?;
+        Some(settle_s + (passes as f64 + 1.0) * per_token * circle.working_set() as f64)
     }
 
     /// The working sets that would be of use, the most useful first.

@@ -145,6 +145,7 @@ impl Exact {
             circle,
             passes,
             tokens: sum,
+            filling_s: filling.iter().sum(),
             seconds: filling.iter().chain(&ttft_s).sum(),
             ttft_s,
         }

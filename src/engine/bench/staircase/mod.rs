@@ -3,6 +3,7 @@
 
 mod climb;
 mod shares;
+mod until;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ use crate::units::with_commas;
 
 use climb::{Measure, climb};
 use shares::{ByAnswers, ByCounters, Shares};
+use until::Until;
 
 /// Working sets that grow geometrically.
 const GROWING: u32 = 8;
@@ -87,6 +89,7 @@ impl Planned {
                 tiers,
                 document_tokens,
                 growing: GROWING,
+                passes: staircase.passes,
                 settle_s: settle.as_secs_f64(),
             }),
             documents: Documents::new(config, tokenizer)?,
@@ -149,6 +152,7 @@ impl Run<'_> {
         let mut climbed = Climbed {
             plan: planned.plan,
             ended: None,
+            cut_off: None,
             probes: None,
             bytes_per_token: planned.known.tiers.bytes_per_token.value.map(|bytes| bytes as f64),
             failure: None,
@@ -168,6 +172,7 @@ impl Run<'_> {
                 document_tokens: climbed.plan.settings().document_tokens,
                 settle: planned.settle,
                 ends,
+                until: ends,
                 next_document: 0,
                 points: 0,
             };
@@ -225,6 +230,8 @@ struct Climber {
     /// How long tiers go on after the last answer.
     settle: Duration,
     ends: Instant,
+    /// When what is under way ends: part of the time may be kept back.
+    until: Instant,
     /// No document is sent for two working sets.
     next_document: u64,
     points: u64,
@@ -232,19 +239,15 @@ struct Climber {
 
 impl Climber {
     /// One phase; `None` if it is not whole. A request that fails is an error: its tokens would be missing.
-    fn phase(
-        &mut self,
-        workload: &mut dyn Workload,
-        phase: Phase,
-        requests: u64,
-    ) -> Result<Option<PhaseSamples>, Error> {
+    fn phase(&mut self, workload: &mut Until, phase: Phase, requests: u64) -> Result<Option<PhaseSamples>, Error> {
         let Opened { runner, live, .. } = &mut self.opened;
         live.aim(Goal {
             requests: Some(requests),
             time: None,
         });
         let samples = runner.run(workload, phase);
-        if runner.is_interrupted() || signal::received().is_some() {
+        let is_cut_off = (samples.records.len() as u64) < requests;
+        if is_cut_off || runner.is_interrupted() || signal::received().is_some() {
             return Ok(None);
         }
         let failed = samples.records.iter().filter_map(|record| record.why_failed());
@@ -268,7 +271,15 @@ impl Climber {
     }
 
     fn settled(&self) -> bool {
-        paused(self.settle, || Instant::now() >= self.ends)
+        paused(self.settle, || Instant::now() >= self.until)
+    }
+
+    /// The documents from number `first` on, as long as there is time.
+    fn circle(&self, circle: Circle, first: u64, passes: u64) -> Until {
+        Until {
+            workload: self.documents.circle(circle, first, passes),
+            ends: self.until,
+        }
     }
 
     /// New documents for this circle.
@@ -289,6 +300,15 @@ impl Measure for Climber {
         self.ends.saturating_duration_since(Instant::now()).as_secs_f64()
     }
 
+    fn keep_back(&mut self, seconds: f64) {
+        let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        self.until = self.ends.checked_sub(seconds).unwrap_or(self.ends);
+    }
+
+    fn is_interrupted(&self) -> bool {
+        signal::received().is_some()
+    }
+
     fn point(&mut self, circle: Circle) -> Result<Option<Point>, Error> {
         let began = Instant::now();
         self.points += 1;
@@ -298,13 +318,15 @@ impl Measure for Climber {
             self.points
         ));
         let first = self.fresh(&circle);
-        let mut workload = self.documents.circle(circle, first, self.passes);
-        if self.phase(&mut *workload, Phase::Warmup, documents)?.is_none() || !self.settled() {
+        let mut workload = self.circle(circle, first, self.passes);
+        let is_filled = self.phase(&mut workload, Phase::Warmup, documents)?.is_some();
+        let filling_s = began.elapsed().as_secs_f64();
+        if !is_filled || !self.settled() {
             return Ok(None);
         }
         self.shares.begin()?;
         let requests = documents.saturating_mul(self.passes);
-        let Some(samples) = self.phase(&mut *workload, Phase::Measured, requests)? else {
+        let Some(samples) = self.phase(&mut workload, Phase::Measured, requests)? else {
             return Ok(None);
         };
         Ok(Some(Point {
@@ -312,6 +334,7 @@ impl Measure for Climber {
             passes: self.passes,
             tokens: self.shares.shares(&samples)?,
             ttft_s: ttft_s(&samples),
+            filling_s,
             seconds: began.elapsed().as_secs_f64(),
         }))
     }
@@ -329,10 +352,10 @@ impl Measure for Climber {
             rest: 0,
         };
         // The same prompts for every source.
-        let first = FIRST_PROMPT + length * prompts;
-        let mut workload = self.documents.circle(circle, first, 1);
+        let first = FIRST_PROMPT.saturating_add(length.saturating_mul(prompts));
+        let mut workload = self.circle(circle, first, 1);
         self.shares.begin()?;
-        let Some(samples) = self.phase(&mut *workload, Phase::Measured, prompts)? else {
+        let Some(samples) = self.phase(&mut workload, Phase::Measured, prompts)? else {
             return Ok(None);
         };
         Ok(Some(Sent {
@@ -351,8 +374,8 @@ impl Measure for Climber {
         ));
         let circle = Circle::of(tokens, self.document_tokens, 1);
         let first = self.fresh(&circle);
-        let mut workload = self.documents.circle(circle, first, 0);
-        let is_whole = self.settled() && self.phase(&mut *workload, Phase::Warmup, circle.count())?.is_some();
+        let mut workload = self.circle(circle, first, 0);
+        let is_whole = self.settled() && self.phase(&mut workload, Phase::Warmup, circle.count())?.is_some();
         Ok((is_whole && self.settled()).then_some(()))
     }
 }

@@ -31,6 +31,8 @@ pub struct Climbed {
     pub plan: Plan,
     /// Why no more working sets were measured; `None` after a signal or a failure.
     pub ended: Option<Ended>,
+    /// The working set that was under way when the time for working sets was over.
+    pub cut_off: Option<u64>,
     /// `None` where they were not begun.
     pub probes: Option<Probes>,
     /// Bytes of KV cache of one token, where they are known.

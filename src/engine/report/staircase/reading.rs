@@ -15,7 +15,7 @@ pub fn section(climbed: &Climbed) -> Section {
     let mut say = |code: &'static str, text: String| {
         notes.push(Note { key: code.into(), text });
     };
-    if climbed.has_lower_tiers() {
+    if climbed.has_lower_tiers() && !climbed.points().is_empty() {
         say("tokens-decide", of_l1(climbed));
     }
     if let Some(Reach::NotReached { largest }) = climbed.usable().l2.filter(|_| climbed.has_lower_tiers()) {
@@ -36,6 +36,15 @@ pub fn section(climbed: &Climbed) -> Section {
             format!(
                 "Of {wide} working sets the counters leave open how much came from L1 and how much from L2; the table has the most \
                  that L2 can have served."
+            ),
+        );
+    }
+    if let Some(tokens) = climbed.cut_off {
+        say(
+            "cut-off",
+            format!(
+                "The working set of {} was not measured to its end: working sets may use 70 % of --budget.",
+                size(climbed, tokens)
             ),
         );
     }
@@ -87,10 +96,13 @@ fn of_l1(climbed: &Climbed) -> String {
 
 fn sentence(climbed: &Climbed, missed: &Missed) -> String {
     match missed {
-        Missed::WorkingSet { tokens, seconds } => format!(
-            "The next working set, {}, would take some {seconds:.0} s; raise --budget to reach it.",
-            size(climbed, *tokens)
-        ),
+        Missed::WorkingSet { tokens, seconds } => {
+            let next = format!("The next working set, {}, ", size(climbed, *tokens));
+            match seconds {
+                Some(seconds) => format!("{next}may take up to {seconds:.0} s; raise --budget to reach it."),
+                None => format!("{next}is the first one; raise --budget to reach it."),
+            }
+        }
         Missed::Close { tier, holds, fails } => format!(
             "The largest working set that {} holds lies between {} and {}; raise --budget to know it within 2 %.",
             tier.name(),

@@ -40,6 +40,7 @@ fn point(documents: u64, hbm: u64, l1: u64, l2: u64) -> Point {
             l2: Span::exactly(l2),
         },
         ttft_s: vec![0.010, 0.020, 0.030],
+        filling_s: 0.7,
         seconds: 3.0,
     }
 }
@@ -49,12 +50,14 @@ fn climbed(points: &[Point]) -> Climbed {
         tiers: tiers(),
         document_tokens: 2_000,
         growing: 8,
+        passes: 3,
         settle_s: 2.3,
     });
     points.iter().for_each(|point| plan.record(point.clone()));
     Climbed {
         plan,
         ended: Some(Ended::Budget),
+        cut_off: None,
         probes: None,
         // 2^30 / 2^11 is 524,288 tokens per GB.
         bytes_per_token: Some(2_048.0),
@@ -131,6 +134,21 @@ fn both_readings_of_l1_are_given_and_the_text_says_why() {
         reading.contains("lies between 8,000 tokens (0.015 GB) and 10,000 tokens"),
         "{reading}"
     );
+}
+
+#[test]
+fn without_any_working_set_nothing_is_said_of_tiers_and_times() {
+    let mut none = climbed(&[]);
+    none.cut_off = Some(2_048);
+    let report = shown(&none);
+    let reading = report["metrics"]["kv_reading"].to_string();
+    assert!(
+        reading.contains("The working set of 2,048 tokens (0.004 GB) was not measured to its end"),
+        "{reading}"
+    );
+    assert!(reading.contains("raise --budget to reach it"), "{reading}");
+    assert!(!reading.contains(" 0 s") && !reading.contains("L1"), "{reading}");
+    assert_eq!(report["metrics"]["kv_usable"]["hbm_found"], "not measured");
 }
 
 #[test]
