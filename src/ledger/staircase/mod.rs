@@ -45,6 +45,8 @@ pub struct Tokens {
     pub hbm: u64,
     pub l1: Span,
     pub l2: Span,
+    /// Tokens of other clients, and those by which the sources differ from the prompts: what makes the rest doubtful.
+    pub doubtful: u64,
 }
 
 impl Tokens {

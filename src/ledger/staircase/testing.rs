@@ -114,6 +114,7 @@ impl Exact {
             hbm,
             l1: Span::exactly(l1),
             l2: Span::exactly(l2),
+            doubtful: 0,
         };
         (tokens, (base.fold(0.0, f64::max) + cost) * noise)
     }

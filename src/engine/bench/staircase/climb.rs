@@ -168,6 +168,7 @@ mod tests {
             hbm,
             l1: Span::exactly(0),
             l2: Span::exactly(0),
+            doubtful: 0,
         }
     }
 

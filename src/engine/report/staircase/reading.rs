@@ -25,6 +25,9 @@ pub fn section(climbed: &Climbed) -> Section {
             format!("L2 held the largest working set that was tried, {largest}."),
         );
     }
+    if let Some(text) = of_others(climbed) {
+        say("other-clients", text);
+    }
     let wide = climbed.points().iter().filter(|point| {
         let l1 = point.tokens.l1;
         point.tokens.share(l1.max - l1.min.min(l1.max)) > WIDE
@@ -92,6 +95,23 @@ fn of_l1(climbed: &Climbed) -> String {
              enter L1 and pushes nothing out of it."
         ),
     }
+}
+
+/// Where tokens were counted that are not of this run, or sources that do not add up.
+fn of_others(climbed: &Climbed) -> Option<String> {
+    let points = climbed.points();
+    let sent = climbed.probes.as_ref().map_or(&[][..], |probes| probes.sent());
+    let sets = points.iter().filter(|point| point.tokens.doubtful > 0).count();
+    let lengths = sent.iter().filter(|sent| sent.tokens.doubtful > 0).count();
+    (sets + lengths > 0).then(|| {
+        format!(
+            "Tokens of other clients, or tokens that the sources have too many or too few, are in {sets} of {} working sets and \
+             {lengths} of {} lengths of prompts, so that sizes and times are not to be trusted; repeat the run while nobody else \
+             uses the servers.",
+            points.len(),
+            sent.len()
+        )
+    })
 }
 
 fn sentence(climbed: &Climbed, missed: &Missed) -> String {

@@ -38,6 +38,7 @@ fn point(documents: u64, hbm: u64, l1: u64, l2: u64) -> Point {
             hbm,
             l1: Span::exactly(l1),
             l2: Span::exactly(l2),
+            doubtful: 0,
         },
         ttft_s: vec![0.010, 0.020, 0.030],
         filling_s: 0.7,
@@ -134,6 +135,21 @@ fn both_readings_of_l1_are_given_and_the_text_says_why() {
         reading.contains("lies between 8,000 tokens (0.015 GB) and 10,000 tokens"),
         "{reading}"
     );
+}
+
+#[test]
+fn tokens_of_other_clients_are_kept_and_said() {
+    let mut shared = point(8, 0, 24_576, 18_432);
+    shared.tokens.doubtful = 900;
+    let report = shown(&climbed(&[point(4, 22_990, 0, 0), shared]));
+    assert_eq!(report["metrics"]["kv_staircase"].as_object().unwrap().len(), 2);
+    let reading = report["metrics"]["kv_reading"].to_string();
+    assert!(
+        reading.contains("in 1 of 2 working sets and 0 of 0 lengths of prompts"),
+        "{reading}"
+    );
+    let alone = shown(&without_a_cliff())["metrics"]["kv_reading"].to_string();
+    assert!(!alone.contains("other clients"), "{alone}");
 }
 
 #[test]

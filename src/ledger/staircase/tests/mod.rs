@@ -259,6 +259,7 @@ fn measured() -> Vec<Point> {
                 hbm,
                 l1: Span::exactly(l1),
                 l2: Span::exactly(l2),
+                doubtful: 0,
             },
             ttft_s: Vec::new(),
             filling_s: 0.5,
