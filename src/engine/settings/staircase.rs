@@ -41,10 +41,15 @@ pub fn check_given(given: &EngineArgs) -> Result<(), Error> {
         ("--arrival", given.arrival.is_some()),
         ("--burstiness", given.burstiness.is_some()),
     ];
+    // `given` does not tell where a setting is from.
+    let in_file = match given.config {
+        Some(_) => ", on the command line and in the file of --config",
+        None => "",
+    };
     if let Some((flag, _)) = loads.into_iter().find(|(_, is_given)| *is_given) {
         return Err(Error::Usage(format!(
             "--staircase sends one request at a time for as long as it takes, and {flag} is about another load; leave one of \
-             them out"
+             them out{in_file}"
         )));
     }
     let others = [
@@ -60,6 +65,11 @@ pub fn check_given(given: &EngineArgs) -> Result<(), Error> {
             "keeps no single requests",
         ),
         (
+            "--no-ledger",
+            given.no_ledger == Some(true),
+            "counts tokens as a ledger does",
+        ),
+        (
             "--no-warmup",
             given.no_warmup == Some(true),
             "fills the tiers before it measures them",
@@ -71,7 +81,7 @@ pub fn check_given(given: &EngineArgs) -> Result<(), Error> {
         ),
     ];
     match others.into_iter().find(|(_, is_given, _)| *is_given) {
-        Some((flag, _, why)) => Err(Error::Usage(format!("--staircase {why}; leave {flag} out"))),
+        Some((flag, _, why)) => Err(Error::Usage(format!("--staircase {why}; leave {flag} out{in_file}"))),
         None => Ok(()),
     }
 }
@@ -114,6 +124,7 @@ mod tests {
             &["--slo", "ttft=1s"],
             &["--requests-jsonl", "x"],
             &["--no-warmup"],
+            &["--no-ledger"],
             &["--export-config", "x"],
         ] {
             let refused = refusal(&[&["--staircase"], words].concat());
@@ -122,6 +133,11 @@ mod tests {
                 "{refused}"
             );
         }
+        let in_file = refusal(&["--staircase", "--config", "c.json", "--workload", "random-prefill"]);
+        assert!(
+            in_file.ends_with("leave --workload out, on the command line and in the file of --config"),
+            "{in_file}"
+        );
         assert_eq!(
             refusal(&["--staircase-passes", "2"]),
             "--staircase-passes belongs to --staircase; give that too"

@@ -82,6 +82,7 @@ impl Planned {
         let tiers = sizes(&known);
         let settle = settle(config, &known);
         let tokens = staircase.document_tokens;
+        check_length(tokens, &tiers)?;
         let document_tokens = tokens.unwrap_or_else(|| document_tokens(&tiers, longest));
         Ok(Some(Planned {
             staircase,
@@ -107,6 +108,21 @@ impl Planned {
         };
         self.documents.circle(first, 0, self.staircase.passes)
     }
+}
+
+/// Refuses documents of which HBM holds nothing.
+fn check_length(document_tokens: Option<u64>, tiers: &Tiers) -> Result<(), Error> {
+    let Some((tokens, block)) = document_tokens
+        .zip(tiers.block)
+        .filter(|(tokens, block)| tokens <= block)
+    else {
+        return Ok(());
+    };
+    Err(Error::Usage(format!(
+        "--staircase-document-length {tokens} is not longer than a block of {block} tokens, so that HBM serves nothing of a document \
+         that is sent again; give at least {}",
+        block.saturating_add(1)
+    )))
 }
 
 /// The tiers in tokens, as far as their sizes are known.

@@ -67,6 +67,11 @@ impl Climbed {
         served || self.tiers().l1.is_some() || self.tiers().l2.is_some()
     }
 
+    /// Whether no prompt was as long as a chunk, so that nothing of it lies in L1 or L2.
+    fn fills_no_chunk(&self) -> bool {
+        ceiling(self, Tier::L1) == Some(0.0)
+    }
+
     /// From the smallest working set to the largest.
     fn in_order(&self) -> Vec<&Point> {
         let mut points: Vec<&Point> = self.points().iter().collect();

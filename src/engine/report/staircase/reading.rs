@@ -76,6 +76,12 @@ fn size(climbed: &Climbed, tokens: u64) -> String {
 
 fn of_l1(climbed: &Climbed) -> String {
     let general = "Sizes are read from where tokens came from; TTFT only shows how high a step is.";
+    if climbed.fills_no_chunk() {
+        return format!(
+            "{general} L1 and L2 hold whole chunks, and documents are shorter than one; raise --staircase-document-length to measure \
+             them."
+        );
+    }
     let Some(l1) = climbed.usable().l1 else {
         return format!("{general} L1 served nothing that HBM did not hold.");
     };

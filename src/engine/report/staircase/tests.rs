@@ -138,6 +138,56 @@ fn both_readings_of_l1_are_given_and_the_text_says_why() {
 }
 
 #[test]
+fn a_tier_that_adds_nothing_is_told_from_one_that_is_not_there() {
+    let with_l2 = |l2: Option<u64>| {
+        let mut small = climbed(&[]);
+        let tiers = Tiers { l2, ..tiers() };
+        small.plan = Plan::new(Settings {
+            tiers,
+            ..*small.plan.settings()
+        });
+        // The last one lies in neither, and none between L1 and L2 was measured.
+        for (documents, hbm, l1) in [(4, 22_990, 0), (6, 0, 32_256), (8, 0, 0)] {
+            small.plan.record(point(documents, hbm, l1, 0));
+        }
+        shown(&small)["metrics"]["kv_usable"].clone()
+    };
+    let usable = with_l2(Some(12_400));
+    assert_eq!(
+        (&usable["l1_found"], &usable["l2_found"]),
+        (&"found".into(), &"adds nothing measurable to L1".into())
+    );
+    assert_eq!(with_l2(None)["l2_found"], "serves nothing");
+}
+
+#[test]
+fn documents_that_are_shorter_than_a_chunk_say_nothing_of_l1() {
+    let circle = Circle {
+        documents: 40,
+        tokens: 200,
+        rest: 0,
+    };
+    let short = Point {
+        circle,
+        tokens: Tokens {
+            prompt: 24_000,
+            computed: 8_640,
+            hbm: 15_360,
+            ..Tokens::default()
+        },
+        ..point(4, 0, 0, 0)
+    };
+    let metrics = shown(&climbed(&[short]))["metrics"].clone();
+    let usable = &metrics["kv_usable"];
+    for found in ["l1_found", "l2_found"] {
+        assert_eq!(usable[found], "documents are shorter than a chunk", "{usable}");
+    }
+    assert!(usable.get("l1_holds_tokens").is_none(), "{usable}");
+    let reading = metrics["kv_reading"].to_string();
+    assert!(reading.contains("raise --staircase-document-length"), "{reading}");
+}
+
+#[test]
 fn tokens_of_other_clients_are_kept_and_said() {
     let mut shared = point(8, 0, 24_576, 18_432);
     shared.tokens.doubtful = 900;

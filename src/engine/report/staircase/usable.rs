@@ -54,10 +54,14 @@ pub fn section(climbed: &Climbed) -> Section {
     let tokens = |reach: Option<Reach>| reach.and_then(|reach| reach.tokens()).map(|tokens| tokens as f64);
     let mut entries = of_tier(climbed, &HBM, usable.hbm, tokens(usable.hbm));
     if climbed.has_lower_tiers() {
-        let reach = usable.l1.map(|l1| l1.reach);
-        entries.extend(of_tier(climbed, &L1, reach, usable.l1.and_then(|l1| l1.tokens())));
-        entries.extend(usable.l1.map(|l1| of_l1(climbed, &l1)).unwrap_or_default());
-        entries.extend(of_tier(climbed, &L2, usable.l2, tokens(usable.l2)));
+        let (l1, l2) = match climbed.fills_no_chunk() {
+            true => (None, None),
+            false => (usable.l1, usable.l2),
+        };
+        let reach = l1.map(|l1| l1.reach);
+        entries.extend(of_tier(climbed, &L1, reach, l1.and_then(|l1| l1.tokens())));
+        entries.extend(l1.map(|l1| of_l1(climbed, &l1)).unwrap_or_default());
+        entries.extend(of_tier(climbed, &L2, l2, tokens(l2)));
     }
     entries.push(Entry::text("ended", "Ended", ended(climbed)));
     Section::entries("kv_usable", "Usable Tiers", entries)
@@ -65,8 +69,7 @@ pub fn section(climbed: &Climbed) -> Section {
 
 fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Option<f64>) -> Vec<Entry> {
     let found = match reach {
-        None if climbed.points().is_empty() => "not measured",
-        None => "serves nothing",
+        None => nothing(climbed, names.tier),
         Some(Reach::Nothing { .. }) => "does not hold the smallest working set",
         Some(Reach::Cliff { .. }) => "found",
         Some(Reach::NotReached { .. }) => "not reached, at least as large as the largest working set",
@@ -100,6 +103,24 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
         entries.extend(most.map(|most| Entry::number(key, label, most, 1)));
     }
     entries
+}
+
+/// Why no size of a tier was found.
+fn nothing(climbed: &Climbed, tier: Tier) -> &'static str {
+    let tiers = climbed.tiers();
+    let has_l1 = tiers.l1.is_some() || climbed.usable().l1.is_some();
+    if climbed.points().is_empty() {
+        "not measured"
+    } else if climbed.fills_no_chunk() {
+        "documents are shorter than a chunk"
+    } else if tiers.size(tier).is_none() {
+        "serves nothing"
+    } else if tier == Tier::L2 && has_l1 {
+        // It may serve much, but of no working set that L1 does not hold.
+        "adds nothing measurable to L1"
+    } else {
+        "adds nothing measurable to HBM"
+    }
 }
 
 /// Both readings of L1, whichever of them is the usable size.
