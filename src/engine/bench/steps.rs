@@ -31,8 +31,6 @@ const SHORT_SHARE: u32 = 3;
 const SHORT_MIN: Duration = Duration::from_secs(5);
 /// The percentile of limits without one, in a search.
 const SEARCHED_PERCENTILE: f64 = 99.0;
-/// Pauses look for signals this often.
-const TICK: Duration = Duration::from_millis(50);
 
 /// Measures one load after the other.
 struct Stepper<'a> {
@@ -231,7 +229,7 @@ impl Run<'_> {
                 .deadline
                 .is_some_and(|deadline| self.clock.now() >= deadline)
         };
-        if stepper.number > 0 && !paused(stepper.pause, is_over) {
+        if stepper.number > 0 && !signal::wait(stepper.pause, is_over) {
             return Ok(None);
         }
         match self.measured_step(stepper, load, offer, stage) {
@@ -332,17 +330,4 @@ impl Run<'_> {
             None => run::ended(interrupted, problems),
         }
     }
-}
-
-/// Waits, unless a signal comes or the whole run is over.
-pub(super) fn paused(time: Duration, is_over: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while signal::received().is_none() && !is_over() {
-        let left = time.saturating_sub(began.elapsed());
-        if left.is_zero() {
-            return true;
-        }
-        std::thread::sleep(left.min(TICK));
-    }
-    false
 }

@@ -14,8 +14,6 @@ use crate::sys::signal;
 
 mod verify;
 
-/// How often a pause checks for signals.
-
 /// A progress event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

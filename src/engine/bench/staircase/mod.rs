@@ -8,7 +8,6 @@ mod until;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::steps::paused;
 use super::tracking::Tracking;
 use super::{Opened, Run};
 use crate::engine::ask::discover::Engine;
@@ -287,7 +286,7 @@ impl Climber {
     }
 
     fn settled(&self) -> bool {
-        paused(self.settle, || Instant::now() >= self.until)
+        signal::wait(self.settle, || Instant::now() >= self.until)
     }
 
     /// The documents from number `first` on, as long as there is time.
