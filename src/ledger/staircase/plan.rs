@@ -136,13 +136,36 @@ impl Plan {
         growing.into_iter().chain(wide).collect()
     }
 
-    /// How long a point takes at most, as if everything were computed in all of its passes: what tiers serve of it is not known
-    /// before. By the slowest first pass so far; `None` before the first point.
+    /// How long a point takes at most; `None` before the first point. Its first pass is computed, as slowly as the slowest first
+    /// pass so far. Its other passes are between those of the next smaller and the next larger working set; above all of these
+    /// nothing may be served, so they too are computed.
     pub fn cost_s(&self, circle: &Circle) -> Option<f64> {
         let Settings { passes, settle_s, .. } = self.settings;
-        let per_token = |point: &Point| point.filling_s / point.working_set().max(1) as f64;
-        let per_token = self.points.iter().map(per_token).reduce(f64::max)?;
-        Some(settle_s + (passes as f64 + 1.0) * per_token * circle.working_set() as f64)
+        let size = circle.working_set();
+        let computing = |point: &Point| point.filling_s / point.working_set().max(1) as f64;
+        let computing = self.points.iter().map(computing).reduce(f64::max)?;
+        let asked = |point: &&Point| point.circle.working_set();
+        let below = self
+            .points
+            .iter()
+            .filter(|point| asked(point) <= size)
+            .max_by_key(asked);
+        let above = self
+            .points
+            .iter()
+            .filter(|point| asked(point) >= size)
+            .min_by_key(asked);
+        let again = above.map_or(computing, |above| {
+            let neighbours = below.into_iter().chain([above]);
+            neighbours.map(|point| self.pass_s_per_token(point)).fold(0.0, f64::max)
+        });
+        Some(settle_s + (computing + passes as f64 * again) * size as f64)
+    }
+
+    /// Seconds that a measured pass took for each token of the working set, with the reading of counters around it.
+    fn pass_s_per_token(&self, point: &Point) -> f64 {
+        let passes_s = (point.seconds - point.filling_s - self.settings.settle_s).max(0.0);
+        passes_s / (point.passes.max(1) * point.working_set().max(1)) as f64
     }
 
     /// The working sets that would be of use, the most useful first.

@@ -6,6 +6,9 @@ use crate::ledger::staircase::plan::Ended;
 use crate::ledger::staircase::usable::{Reach, UsableL1};
 use crate::result::model::{Entry, Section};
 
+/// The ends of a cliff are too far apart for a size by this share of the lower one: 5 % is what a size is said to be known to.
+const WIDE: f64 = 0.05;
+
 /// Keys and labels of one tier.
 struct Names {
     tier: Tier,
@@ -71,6 +74,9 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
     let found = match reach {
         None => nothing(climbed, names.tier),
         Some(Reach::Nothing { .. }) => "does not hold the smallest working set",
+        Some(Reach::Cliff { holds, fails }) if is_wide(holds.working_set, fails) => {
+            "between two working sets far apart"
+        }
         Some(Reach::Cliff { .. }) => "found",
         Some(Reach::NotReached { .. }) => "not reached, at least as large as the largest working set",
     };
@@ -89,7 +95,7 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
     }
     if let Some(size) = climbed.tiers().size(names.tier) {
         entries.push(Entry::count(names.configured.0, names.configured.1, size));
-        let is_found = matches!(reach, Some(Reach::Cliff { .. }));
+        let is_found = matches!(reach, Some(Reach::Cliff { holds, fails }) if !is_wide(holds.working_set, fails));
         let share = tokens.filter(|_| is_found && size > 0);
         let percent = share.map(|tokens| tokens / size as f64 * 100.0);
         entries.extend(percent.map(|percent| Entry::number(names.share.0, names.share.1, percent, 1)));
@@ -103,6 +109,11 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
         entries.extend(most.map(|most| Entry::number(key, label, most, 1)));
     }
     entries
+}
+
+/// Whether a size between the two is not known well enough to be compared with another one.
+fn is_wide(holds: u64, fails: u64) -> bool {
+    fails as f64 > (1.0 + WIDE) * holds as f64
 }
 
 /// Why no size of a tier was found.
