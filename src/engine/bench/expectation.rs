@@ -69,7 +69,11 @@ impl Expectation {
         let has_cache = tracking.has_cache();
         let tiers = simulated(&tracking.tiers, has_cache)?;
         let mut assumptions = tracking.tiers.notes.clone();
-        let (prompts, in_tokens) = prompt_tokens(tracking, config, key, progress, &mut assumptions);
+        let (prompts, in_tokens) = match tiers.unknown().next() {
+            None => prompt_tokens(tracking, config, key, progress, &mut assumptions),
+            // Bounds are not worth a question for each prompt.
+            Some(_) => (stand_ins_of(tracking), false),
+        };
         let mut prompts = prompts.into_iter();
         let mut phases: Vec<Phase> = tracking
             .phases
@@ -194,10 +198,18 @@ fn prompt_tokens(
                 "Prompts are compared by their text and not by their tokens, so each request may be off by a block and a chunk: \
                  {why}."
             ));
-            let counts: Vec<Option<u64>> = all().map(|access| access.prompt_tokens).collect();
-            (stand_ins(&bodies, &counts), false)
+            (stand_ins_of(tracking), false)
         }
     }
+}
+
+/// In place of tokens, by the texts of prompts and by their lengths as the answers say them.
+fn stand_ins_of(tracking: &Tracking) -> Vec<Ids> {
+    let all = tracking.phases.iter().flat_map(|phase| &phase.accesses.all);
+    let (bodies, counts): (Vec<_>, Vec<_>) = all
+        .map(|access| (Arc::clone(&access.body), access.prompt_tokens))
+        .unzip();
+    stand_ins(&bodies, &counts)
 }
 
 /// The tiers as the simulator takes them. An error names what it cannot do without.
