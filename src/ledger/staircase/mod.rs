@@ -114,7 +114,7 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    /// The configured size of a tier.
+    /// The configured size of a tier; 0 where there is none.
     pub fn size(&self, tier: Tier) -> Option<u64> {
         match tier {
             Tier::Hbm => self.hbm,

@@ -152,6 +152,9 @@ pub fn is_there(points: &[Point], tier: Tier, tiers: &Tiers) -> bool {
         Tier::L1 => Tier::Hbm,
         Tier::L2 => Tier::L1,
     };
+    if tiers.size(tier) == Some(0) {
+        return false;
+    }
     let held = held(points, above, tiers);
     let mut short = points.iter().zip(held).filter(|(_, held)| !held).peekable();
     short.peek().is_none() || short.any(|(point, _)| point.share(tier) - point.share(above) >= TRACE)

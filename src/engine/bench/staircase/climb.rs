@@ -103,11 +103,12 @@ fn of_probes(plan: &Plan, longest: Option<u64>) -> Settings {
     };
     let l1 = usable.l1.filter(|l1| l1.has_cliff == Some(true)).map(|l1| l1.reach);
     let served = |of: fn(&Point) -> u64| plan.points().iter().any(|point| of(point) > 0);
+    let has = |tier| tiers.size(tier).is_some_and(|size| size > 0);
     let chunks = LONGEST_CHUNKS * grain(&tiers) + behind(&tiers);
     let wanted = settings.document_tokens.max(chunks);
     Settings {
-        has_l1: tiers.size(Tier::L1).is_some() || served(|point| point.tokens.l1.max),
-        has_l2: tiers.size(Tier::L2).is_some() || served(|point| point.tokens.l2.max),
+        has_l1: has(Tier::L1) || served(|point| point.tokens.l1.max),
+        has_l2: has(Tier::L2) || served(|point| point.tokens.l2.max),
         tiers: Tiers {
             hbm: tiers.hbm.or(found(usable.hbm)),
             l1: tiers.l1.or(found(l1)),

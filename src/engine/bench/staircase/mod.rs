@@ -138,6 +138,7 @@ fn sizes(known: &Tracking) -> Tiers {
             .and_then(|bytes| tokens(bytes as u64)),
         l2: match tiers.l2.value {
             Some(L2::Bytes(bytes)) if has_cache => tokens(bytes),
+            Some(L2::None) if has_cache => Some(0),
             _ => None,
         },
         block: tiers.block_tokens.value,

@@ -155,7 +155,7 @@ fn both_readings_of_l1_are_given_and_the_text_says_why() {
 
 #[test]
 fn a_tier_that_adds_nothing_is_told_from_one_that_is_not_there() {
-    let with_l2 = |l2: Option<u64>| {
+    let with_points = |l2: Option<u64>, points: usize| {
         let mut small = climbed(&[]);
         let tiers = Tiers { l2, ..tiers() };
         small.plan = Plan::new(Settings {
@@ -163,11 +163,12 @@ fn a_tier_that_adds_nothing_is_told_from_one_that_is_not_there() {
             ..*small.plan.settings()
         });
         // The last one lies in neither, and none between L1 and L2 was measured.
-        for (documents, hbm, l1) in [(4, 22_990, 0), (6, 0, 32_256), (8, 0, 0)] {
+        for (documents, hbm, l1) in [(4, 22_990, 0), (6, 0, 32_256), (8, 0, 0)].into_iter().take(points) {
             small.plan.record(point(documents, hbm, l1, 0));
         }
         shown(&small)["metrics"]["kv_usable"].clone()
     };
+    let with_l2 = |l2: Option<u64>| with_points(l2, 3);
     let usable = with_l2(Some(12_400));
     assert_eq!(
         (&usable["l1_found"], &usable["l2_found"]),
@@ -177,6 +178,12 @@ fn a_tier_that_adds_nothing_is_told_from_one_that_is_not_there() {
         )
     );
     assert_eq!(with_l2(None)["l2_found"], "serves nothing");
+    // Also where HBM and L1 held all that was measured, so that nothing speaks against it.
+    for points in [1, 2, 3] {
+        let without = with_points(Some(0), points);
+        assert_eq!(without["l2_found"], "none, as the servers say");
+        assert!(without["l2_configured_tokens"].is_null());
+    }
 }
 
 #[test]

@@ -93,10 +93,10 @@ fn of_tier(climbed: &Climbed, names: &Names, reach: Option<Reach>, tokens: Optio
     if let Some(Reach::Cliff { fails, .. }) = reach {
         entries.push(Entry::count(names.fails.0, names.fails.1, fails));
     }
-    if let Some(size) = climbed.tiers().size(names.tier) {
+    if let Some(size) = climbed.tiers().size(names.tier).filter(|size| *size > 0) {
         entries.push(Entry::count(names.configured.0, names.configured.1, size));
         let is_found = matches!(reach, Some(Reach::Cliff { holds, fails }) if !is_wide(holds.working_set, fails));
-        let share = tokens.filter(|_| is_found && size > 0);
+        let share = tokens.filter(|_| is_found);
         let percent = share.map(|tokens| tokens / size as f64 * 100.0);
         entries.extend(percent.map(|percent| Entry::number(names.share.0, names.share.1, percent, 1)));
     }
@@ -124,6 +124,8 @@ fn nothing(climbed: &Climbed, tier: Tier) -> &'static str {
         "not measured"
     } else if climbed.fills_no_chunk() {
         "documents are shorter than a chunk"
+    } else if tiers.size(tier) == Some(0) {
+        "none, as the servers say"
     } else if tiers.size(tier).is_none() {
         "serves nothing"
     } else if tier == Tier::L2 && has_l1 {
