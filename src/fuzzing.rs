@@ -35,6 +35,7 @@ use crate::l2::adapters::s3;
 use crate::l2::adapters::s3::http::HttpConnection;
 use crate::l2::adapters::service::link::{Address, Link};
 use crate::l2::spec::parse_specs;
+use crate::ledger::tiers::{l1_objects, stores_pending};
 use crate::mock::engine::{ask, http as engine_http, tokens as words};
 use crate::mock::server::api_keys::ApiKeys;
 use crate::mock::server::{descriptor, engine, http as server_http, request};
@@ -53,8 +54,7 @@ pub fn discovered(answer: &Value, model: &str) {
     let _ = discover::most_tokens(answer, model);
     let _ = discover::from_status(answer, model, || discover::names_beside(answer, model));
     let _ = discover::cache_facts(answer);
-    let _ = lmcache::objects(answer);
-    let _ = lmcache::on_the_way_to_l2(answer);
+    let _ = (l1_objects(answer), stores_pending(answer));
     let _ = lmcache::l2(answer);
 }
 
@@ -66,6 +66,7 @@ pub fn counters(page: &str) -> Vec<(&'static str, f64)> {
     let lookups = lookups.since(&LookupCounts::of("").0).larger();
     let lookups = lookups.map(|(_, tokens)| [("requested", tokens.requested), ("hit", tokens.hit)]);
     let counts = sources.into_iter().chain(tiers);
+    let counts = counts.filter_map(|(key, count)| Some((key, count?)));
     counts.chain(lookups.into_iter().flatten()).collect()
 }
 
