@@ -160,7 +160,9 @@ fn too_many_parts() -> String {
 }
 
 fn not_json(bytes: &[u8], cause: &serde_json::Error) -> String {
-    let is_cut = cause.classify() == Category::Eof;
+    // For the parser a number that ends in one of these is wrong, not cut.
+    let in_number = matches!(bytes.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'));
+    let is_cut = cause.classify() == Category::Eof || (in_number && is_at_the_end(bytes, cause));
     if bytes.is_empty() {
         return format!("it is empty; {HOW_TO_SAVE}");
     }
@@ -184,6 +186,12 @@ fn not_json(bytes: &[u8], cause: &serde_json::Error) -> String {
         }
         None => format!("it is not JSON: {cause}; {HOW_TO_SAVE}"),
     }
+}
+
+/// Whether everything before the last byte is in order.
+fn is_at_the_end(bytes: &[u8], cause: &serde_json::Error) -> bool {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.clone().count() == cause.line() && lines.next_back().is_some_and(|line| line.len() <= cause.column())
 }
 
 /// The members that say what a file is.
@@ -275,6 +283,30 @@ mod tests {
         let text = text(&result);
         let again = parse(text.as_bytes(), Some("l2")).unwrap();
         assert_eq!(super::text(&again), text);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_anywhere_is_called_cut() {
+        let mut result = RunResult::new("l2", "T", Instant::now());
+        let mut numbers = Table::new(&["a", "b", "c"].map(|name| (name, None)));
+        for number in [-1.5, 1e-30, 1e300] {
+            numbers.push([number, -number, 1.0 / number].map(Cell::Number).into());
+        }
+        result.samples.tables.insert("numbers".into(), numbers);
+        let text = text(&result);
+        assert!(["e-", "e+3", "-1"].iter().any(|part| text.contains(part)), "{text}");
+        // The file ends with a line break, without which it is whole.
+        let whole = text.trim_end().len();
+        for end in 1..whole {
+            let why = parse(&text.as_bytes()[..end], None).unwrap_err();
+            assert!(
+                why.starts_with("it ends in the middle"),
+                "{end}, {:?}: {why}",
+                &text[end.saturating_sub(9)..end]
+            );
+        }
+        let why = parse(b"{\"a\": 1.,\n \"b\": 2e", None).unwrap_err();
+        assert!(why.starts_with("it is not JSON"), "{why}");
     }
 
     /// A result with one table in its sections.
