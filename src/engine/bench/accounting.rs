@@ -67,9 +67,12 @@ impl Run<'_> {
         sections.extend(expected::ttft_by_source(&ttft_ms(&served(samples, &by_id))));
         let judged = self.judged(&tracking, &warnings);
         if !judged.is_empty() {
-            let note = |(kept, text): &(bool, String)| Note {
-                key: if *kept { "kept" } else { "broken" }.into(),
-                text: text.clone(),
+            let note = |(kept, text): &(bool, String)| {
+                let (key, word) = if *kept { ("kept", "Kept") } else { ("broken", "Broken") };
+                Note {
+                    key: key.into(),
+                    text: format!("{word}: {text}"),
+                }
             };
             let notes = judged.iter().map(note).collect();
             sections.push(Section::list("requirements", "Required", notes));

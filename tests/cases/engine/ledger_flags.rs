@@ -74,7 +74,7 @@ fn shares_that_are_required_decide_the_exit_code() {
         limits[1]["text"]
             .as_str()
             .unwrap()
-            .starts_with("--require-hits cached>=50%: it was 9"),
+            .starts_with("Kept: --require-hits cached>=50%: it was 9"),
         "{limits}"
     );
 }
