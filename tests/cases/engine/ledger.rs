@@ -46,6 +46,18 @@ pub const DOCUMENTS: [&str; 8] = [
     "4",
 ];
 
+/// So many prompts of this length that have nothing in common.
+pub fn random_prefill<'a>(length: &'a str, requests: &'a str) -> [&'a str; 6] {
+    [
+        "--workload",
+        "random-prefill",
+        "--rp-request-length",
+        length,
+        "--rp-num-requests",
+        requests,
+    ]
+}
+
 /// A count of a table's cell.
 pub fn cell(metrics: &Value, section: &str, row: &str, column: &str) -> Option<u64> {
     metrics[section][row][column].as_u64()
@@ -208,14 +220,7 @@ fn prefix_suffix_tuner_is_expected_to_the_token() {
 
 #[test]
 fn random_prefill_is_expected_to_the_token() {
-    let flags = [
-        "--workload",
-        "random-prefill",
-        "--rp-request-length",
-        "600",
-        "--rp-num-requests",
-        "30",
-    ];
+    let flags = random_prefill("600", "30");
     let [computed, hbm, dram, disk] = at_1_8_and_64(&flags, &TIERS);
     assert!(computed > 0 && (hbm, dram, disk) == (0, 0, 0));
 }

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use super::ledger::{DOCUMENTS, TIERS, cell, ledger_run};
+use super::ledger::{DOCUMENTS, TIERS, cell, ledger_run, random_prefill};
 use super::runs::{code, engine_at};
 use crate::support::mock::{Mock, served};
 use crate::support::{bench, report, stderr, stdout, warning_codes};
@@ -213,14 +213,7 @@ fn outlook(shown: &str) -> Vec<&str> {
 
 #[test]
 fn what_the_run_will_do_to_each_tier_is_told_before_it() {
-    let flags = [
-        "--workload",
-        "random-prefill",
-        "--rp-request-length",
-        "600",
-        "--rp-num-requests",
-        "5",
-    ];
+    let flags = random_prefill("600", "5");
     let told = |mock: &Mock| {
         let mut command = engine_at(mock);
         command.args(["--tokens-per-gb-kvcache", "1000"]).args(flags);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use super::ledger::{DOCUMENTS, TIERS, Truth, cell, ledger_run, measured};
+use super::ledger::{DOCUMENTS, TIERS, Truth, cell, ledger_run, measured, random_prefill};
 use super::runs::{code, engine, engine_at, good};
 use crate::support::mock::{Mock, exchange};
 use crate::support::pages::PageServer;
@@ -102,17 +102,7 @@ fn check_names(names: &str, with_cache: bool, metrics: &Value, [computed, hbm, d
 #[test]
 fn a_page_of_50_mib_is_read_as_a_whole() {
     let mock = Mock::start(&[&TIERS[..], &["--metrics-padding", "50"]].concat());
-    let output = ledger_run(
-        &mock,
-        &[
-            "--workload",
-            "random-prefill",
-            "--rp-request-length",
-            "20",
-            "--rp-num-requests",
-            "2",
-        ],
-    );
+    let output = ledger_run(&mock, &random_prefill("20", "2"));
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let metrics = report(&output)["metrics"].take();
     assert_eq!(metrics["ledger_checks"]["balance"]["measured"], "exact", "{metrics}");

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use super::ledger::{TIERS, cell, ledger_run};
+use super::ledger::{TIERS, cell, ledger_run, random_prefill};
 use super::ledger_pages::{Counting, page};
 use super::runs::{code, engine, good};
 use crate::support::mock::Mock;
@@ -129,14 +129,7 @@ fn a_page_that_is_missing_among_several_makes_no_sum() {
 #[test]
 fn a_page_that_is_too_long_is_named_and_not_used() {
     let mock = Mock::start(&[&TIERS[..], &["--metrics-padding", "70"]].concat());
-    let flags = [
-        "--workload",
-        "random-prefill",
-        "--rp-request-length",
-        "20",
-        "--rp-num-requests",
-        "2",
-    ];
+    let flags = random_prefill("20", "2");
     let output = ledger_run(&mock, &flags);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let metrics = report(&output)["metrics"].take();
