@@ -184,7 +184,7 @@ fn not_cold(tracking: &Tracking, expectation: &Result<Expectation, String>) -> O
         return None;
     }
     let expected = match expectation {
-        Ok(expectation) if expectation.in_tokens => expectation.phase(tracking, phase)?,
+        Ok(expectation) if expectation.in_tokens => named(tracking, expectation).find(|(name, _)| *name == phase)?.1,
         Ok(_) => return unchecked("the engine did not tell the tokens of the prompts"),
         Err(why) => return unchecked(why),
     };

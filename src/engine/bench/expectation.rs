@@ -38,15 +38,6 @@ pub(super) struct Expectation {
 }
 
 impl Expectation {
-    /// What was expected of a phase.
-    pub fn phase<'a>(&'a self, tracking: &Tracking, name: &str) -> Option<&'a Expected> {
-        let named = tracking.phases.iter().zip(&self.phases);
-        named
-            .into_iter()
-            .find(|(phase, _)| phase.name == name)
-            .map(|(_, of)| of)
-    }
-
     /// `None` where no hits can be expected; the error says why.
     pub fn of(
         tracking: &Tracking,
@@ -70,9 +61,9 @@ impl Expectation {
         let tiers = simulated(&tracking.tiers, has_cache)?;
         let mut assumptions = tracking.tiers.notes.clone();
         let (prompts, in_tokens) = match tiers.unknown().next() {
-            None => prompt_tokens(tracking, config, key, progress, &mut assumptions),
-            // Bounds are not worth a question for each prompt.
-            Some(_) => (stand_ins_of(tracking), false),
+            // Bounds are not worth a question for each prompt, but whether emptied caches were cold is.
+            Some(_) if !config.tiers.clear => (stand_ins_of(tracking), false),
+            _ => prompt_tokens(tracking, config, key, progress, &mut assumptions),
         };
         let mut prompts = prompts.into_iter();
         let mut phases: Vec<Phase> = tracking

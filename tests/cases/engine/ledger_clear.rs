@@ -94,3 +94,16 @@ fn an_engine_that_clears_nothing_is_named_before_a_request() {
     let (_, log) = mock.end("-TERM");
     assert_eq!(served(&log).count(), 0);
 }
+
+/// Sizes that nobody says leave bounds only. What an emptied cache served is compared with what was sent all the same.
+#[test]
+fn repeated_prompts_are_no_sign_of_a_cache_that_was_not_empty() {
+    let mock = small(&["--metrics", "sglang"]);
+    let metrics = metrics(&run(&mock, &[&JSON[..], &["--clear-cache", "--no-warmup"]].concat()));
+    assert!(cell(&metrics, "token_ledger", "hbm", "measured") > Some(0));
+    let codes = warning_codes(&metrics);
+    assert!(
+        !codes.contains(&"not-cold") && !codes.contains(&"cold-unchecked"),
+        "{codes:?}"
+    );
+}
